@@ -1,0 +1,12 @@
+"""Entry point of Piccolo's command line and of the migrations: `piccolo migrations forwards all`, or `make migrate`."""
+
+import os
+
+from piccolo.conf.apps import AppRegistry
+
+from shared import settings
+from shared.ledger import engine
+
+DB = engine.build(settings.read(os.environ, needs=("database_url",)).database_url, application="migrations")
+
+APP_REGISTRY = AppRegistry(apps=["shared.ledger.piccolo_app", "shared.domain.piccolo_app"])

@@ -1,0 +1,39 @@
+"""Finds every contract in this package, so that a new one needs no list to be edited."""
+
+import importlib
+import pkgutil
+from types import MappingProxyType
+from typing import Any
+
+import shared.contracts
+from shared.contracts.contract import Contract
+from shared.errors import UnknownTask
+
+
+class Catalogue:
+    """All contracts by name."""
+
+    def __init__(self, contracts: list[Contract[Any, Any]]) -> None:
+        by_name: dict[str, Contract[Any, Any]] = {}
+        for contract in contracts:
+            if by_name.setdefault(contract.name, contract) is not contract:
+                raise ValueError(f"two contracts are called {contract.name}")
+        self.by_name = MappingProxyType(by_name)
+        self.queues = tuple(sorted({c.queue for c in contracts}))
+
+    def get(self, name: str) -> Contract[Any, Any]:
+        """Raises UnknownTask, which lists the known names."""
+        try:
+            return self.by_name[name]
+        except KeyError:
+            raise UnknownTask(name, sorted(self.by_name)) from None
+
+
+def load() -> Catalogue:
+    """Import the modules of `shared.contracts` and collect the contracts that they define."""
+    modules = [
+        importlib.import_module(info.name)
+        for info in pkgutil.iter_modules(shared.contracts.__path__, "shared.contracts.")
+    ]
+    found = {id(value): value for m in modules for value in vars(m).values() if isinstance(value, Contract)}
+    return Catalogue(list(found.values()))

@@ -1,0 +1,169 @@
+"""What a task is called, where it runs, what it takes and returns, and how it retries.
+
+The work itself is a function in `services/worker/tasks`; API and scheduler know contracts only.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from shared.errors import FieldProblem, InvalidFields
+
+P = TypeVar("P", bound=msgspec.Struct)
+R = TypeVar("R", bound=msgspec.Struct)
+
+#: Lowest, default and highest priority; the highest is served first.
+LOWEST_PRIORITY, DEFAULT_PRIORITY, HIGHEST_PRIORITY = 0, 5, 9
+
+#: Larger parameters belong into a table or a file, with their id as the parameter.
+MAX_PARAMS_BYTES = 256 * 1024
+MAX_RESULT_BYTES = 1024 * 1024
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
+_QUEUE = re.compile(r"[a-z][a-z0-9_]*")
+_PATH = re.compile(r" - at `\$(?P<path>[^`]*)`$")
+
+
+class Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of every task's parameters: unknown fields are refused."""
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of every task's result."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """Exponential backoff: `delay · factor^(failures-1)`, at most `cap`, spread by ± `jitter`.
+
+    The defaults wait about 5 s, 15 s, 45 s and 135 s before the attempts 2 to 5.
+    """
+
+    #: Attempts that may fail, the first one included.
+    max_attempts: int = 5
+    delay: timedelta = timedelta(seconds=5)
+    factor: float = 3.0
+    cap: timedelta = timedelta(minutes=30)
+    #: Share of the delay, 0 to 1, by which it is moved up or down at random.
+    jitter: float = 0.2
+
+    def __post_init__(self) -> None:
+        if self.max_attempts < 1:
+            raise ValueError("max_attempts must be at least 1")
+        if not (self.delay > timedelta(0) and self.factor >= 1 and self.cap >= self.delay):
+            raise ValueError("delay must be positive, factor at least 1 and cap at least delay")
+        if not 0 <= self.jitter <= 1:
+            raise ValueError("jitter must be between 0 and 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contract(Generic[P, R]):
+    """One kind of task."""
+
+    #: `area.verb_object`, unique.
+    name: str
+    queue: str
+    params: type[P]
+    result: type[R]
+    #: Goes up when parameters change so that older workers cannot read them.
+    version: int = 1
+    priority: int = DEFAULT_PRIORITY
+    retries: Retries = Retries()
+    #: Exceptions that are foreseen and passing: retried with a warning instead of an error.
+    expected: tuple[type[Exception], ...] = ()
+    #: Exceptions after which a retry makes no sense.
+    permanent: tuple[type[Exception], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"contract name {self.name!r} must read area.verb_object in lower case")
+        if not _QUEUE.fullmatch(self.queue):
+            raise ValueError(f"queue {self.queue!r} must be lower case letters, digits and underscores")
+        if not LOWEST_PRIORITY <= self.priority <= HIGHEST_PRIORITY:
+            raise ValueError(f"priority of {self.name} must be between 0 and 9")
+
+    @property
+    def type(self) -> str:
+        """The category shown to users: the area of the name."""
+        return self.name.partition(".")[0]
+
+    def check_params(self, raw: Any) -> P:
+        """Turn plain JSON values (dict, list, str, int, …) into this contract's parameters.
+
+        Raises InvalidFields; field paths begin with `params`.
+        """
+        try:
+            return msgspec.convert(raw, self.params)
+        except msgspec.ValidationError as error:
+            raise InvalidFields([_problem(str(error), "params")]) from None
+
+    def encode_params(self, params: P) -> str:
+        """JSON text for the ledger. Raises InvalidFields when jsonb could not hold it or it is too large."""
+        return encode_document(params, "params", MAX_PARAMS_BYTES)
+
+    def decode_params(self, text: str) -> P:
+        """Read what `encode_params` wrote. Raises InvalidFields."""
+        try:
+            return msgspec.json.decode(text, type=self.params)
+        except msgspec.ValidationError as error:
+            raise InvalidFields([_problem(str(error), "params")]) from None
+
+    def encode_result(self, result: R) -> str:
+        """JSON text for the ledger. Raises InvalidFields as `encode_params` does."""
+        if not isinstance(result, self.result):
+            got = type(result).__name__
+            raise InvalidFields([FieldProblem("result", f"must be {self.result.__name__}, not {got}")])
+        return encode_document(result, "result", MAX_RESULT_BYTES)
+
+
+def encode_document(value: Any, root: str, max_bytes: int) -> str:
+    """Encode to JSON text that Postgres' jsonb accepts: no NUL, no lone surrogate, no NaN or infinity."""
+    try:
+        encoded = msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        encoded = b"\\u0000"
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidFields([FieldProblem(root, f"cannot be stored as JSON: {error}")]) from None
+    # msgspec writes NaN as null, so a null is the only sign of it; both checks are rare.
+    if b"\\u0000" in encoded or b"null" in encoded:
+        problems = list(_unstorable(msgspec.to_builtins(value), root))
+        if problems:
+            raise InvalidFields(problems)
+    if len(encoded) > max_bytes:
+        rule = f"must be at most {max_bytes} bytes as JSON, but is {len(encoded)}"
+        raise InvalidFields([FieldProblem(root, rule)])
+    return encoded.decode()
+
+
+def _unstorable(value: Any, path: str) -> Iterator[FieldProblem]:
+    match value:
+        case str():
+            if "\x00" in value:
+                yield FieldProblem(path, "must not contain the NUL character")
+            elif any("\ud800" <= c <= "\udfff" for c in value):
+                yield FieldProblem(path, "must not contain half a surrogate pair")
+        case float() if not math.isfinite(value):
+            yield FieldProblem(path, "must be a finite number")
+        case dict():
+            for key, item in value.items():
+                yield from _unstorable(key, f"{path}.{key!r}")
+                yield from _unstorable(item, f"{path}.{key}")
+        case list() | tuple():
+            for index, item in enumerate(value):
+                yield from _unstorable(item, f"{path}[{index}]")
+
+
+def _problem(message: str, root: str) -> FieldProblem:
+    """Read msgspec's message: rule, then the path in backticks; a missing or unknown field stands in the rule."""
+    found = _PATH.search(message)
+    path = root + (found["path"] if found else "")
+    rule = message[: found.start()] if found else message
+    if named := re.search(r"(?:required|unknown) field `([^`]+)`", rule):
+        kind = "is required" if "required" in named[0] else "is not a field of this task"
+        return FieldProblem(f"{path}.{named[1]}", kind)
+    return FieldProblem(path, rule[:1].lower() + rule[1:])

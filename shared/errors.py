@@ -1,0 +1,97 @@
+"""The hierarchy of errors that cross a module's boundary.
+
+OftenError
+├── SettingsError              a process refuses to start
+├── Refused                    the caller's input breaks a rule; nothing was stored
+│   ├── InvalidFields          names each field and its rule
+│   └── UnknownTask            no contract of that name
+├── TaskNotFound               no such task, or not the caller's
+├── TaskFinished               the task is final and cannot be changed
+├── StaleClaim                 another claim owns the task now; what was written under this one is undone
+├── ServerAway                 Postgres or Redis does not answer
+├── PermanentError             raised by a task: do not retry
+└── ExpectedError              raised by a task: foreseen and passing, retry without alarm
+"""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+
+class OftenError(Exception):
+    """Base of all errors of this project."""
+
+
+class SettingsError(OftenError):
+    """A setting breaks a rule; the message names the variable, the rule and what to write instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldProblem:
+    """One broken rule of one field."""
+
+    #: Path of the field, dotted, `params.user_id`; empty when the body as a whole is meant.
+    field: str
+    #: The rule in words a caller can act on.
+    rule: str
+
+
+class Refused(OftenError):
+    """The request breaks a rule and nothing was stored."""
+
+
+class InvalidFields(Refused):
+    """One or more fields break their rules."""
+
+    def __init__(self, problems: list[FieldProblem]) -> None:
+        super().__init__("; ".join(f"{p.field or 'body'}: {p.rule}" for p in problems))
+        self.problems = problems
+
+
+class UnknownTask(Refused):
+    """No contract has this name."""
+
+    def __init__(self, name: str, known: list[str]) -> None:
+        super().__init__(f"unknown task {name!r}; known tasks: {', '.join(known)}")
+        self.name = name
+
+
+class TaskNotFound(OftenError):
+    """No task has this id, or it belongs to somebody else."""
+
+    def __init__(self, task_id: UUID) -> None:
+        super().__init__(f"task {task_id} does not exist")
+        self.task_id = task_id
+
+
+class TaskFinished(OftenError):
+    """The task has already ended; `status` says how."""
+
+    def __init__(self, task_id: UUID, status: str) -> None:
+        super().__init__(f"task {task_id} has already ended as {status}")
+        self.task_id = task_id
+        self.status = status
+
+
+class StaleClaim(OftenError):
+    """This worker's claim on the task is over, so its transaction must not commit."""
+
+    def __init__(self, task_id: UUID, claim: int) -> None:
+        super().__init__(f"claim {claim} on task {task_id} is over; another claim owns the task")
+        self.task_id = task_id
+        self.claim = claim
+
+
+class ServerAway(OftenError):
+    """Postgres or Redis does not answer; `server` says which."""
+
+    def __init__(self, server: str) -> None:
+        super().__init__(f"{server} does not answer")
+        self.server = server
+
+
+class PermanentError(OftenError):
+    """Raised by a task whose retry would end the same way."""
+
+
+class ExpectedError(OftenError):
+    """Raised by a task for a foreseen, passing trouble: retried, logged as a warning."""

@@ -1,0 +1,14 @@
+"""Tells Piccolo where the ledger's tables and migrations are."""
+
+from pathlib import Path
+
+from piccolo.conf.apps import AppConfig
+
+from shared.ledger.tables import TABLES
+
+APP_CONFIG = AppConfig(
+    app_name="ledger",
+    migrations_folder_path=str(Path(__file__).parent / "migrations"),
+    table_classes=list(TABLES),
+    migration_dependencies=[],
+)

@@ -1,0 +1,159 @@
+"""Every statement that moves a task from one place to the next.
+
+Each guards itself in its own WHERE: by place, by claim, by holder. `{}` stands for a value, in the order of
+appearance. Ids come sorted so that two statements over the same rows lock them in one order.
+"""
+
+#: Seconds after which the dispatcher sends a task whose submitter was to push the id itself.
+PUSH_NET_S = 3
+
+#: values: name[], type[], contract_version[], queue[], priority[], params[], max_attempts[], run_at[], delay_s[],
+#: expires_at[], owner[]. Returns id and created_at; ids of one statement rise in the order of the input.
+SUBMIT = f"""
+    INSERT INTO task (name, type, contract_version, queue, priority, params, max_attempts, send_at, expires_at, owner)
+    SELECT g.name, g.type, g.version, g.queue, g.priority, g.params::jsonb, g.max_attempts,
+           coalesce(g.run_at, now() + make_interval(secs => coalesce(g.delay_s, {PUSH_NET_S}))), g.expires_at, g.owner
+    FROM unnest({{}}::text[], {{}}::text[], {{}}::smallint[], {{}}::text[], {{}}::smallint[], {{}}::text[],
+                {{}}::smallint[], {{}}::timestamptz[], {{}}::float8[], {{}}::timestamptz[], {{}}::bigint[])
+         WITH ORDINALITY AS g(name, type, version, queue, priority, params, max_attempts, run_at, delay_s,
+                              expires_at, owner, ordinal)
+    ORDER BY g.ordinal
+    RETURNING id, created_at
+"""
+
+#: A child's id is made by its parent's worker; `ready` children commit with the parent's success.
+#: values: as SUBMIT without run_at, with id[] first and parent[] last.
+SUBMIT_CHILDREN = f"""
+    INSERT INTO task (id, name, type, contract_version, queue, priority, params, max_attempts, send_at, expires_at,
+                      owner, parent)
+    SELECT g.id, g.name, g.type, g.version, g.queue, g.priority, g.params::jsonb, g.max_attempts,
+           now() + make_interval(secs => coalesce(g.delay_s, {PUSH_NET_S})), g.expires_at, g.owner, g.parent
+    FROM unnest({{}}::uuid[], {{}}::text[], {{}}::text[], {{}}::smallint[], {{}}::text[], {{}}::smallint[],
+                {{}}::text[], {{}}::smallint[], {{}}::float8[], {{}}::timestamptz[], {{}}::bigint[], {{}}::uuid[])
+         AS g(id, name, type, version, queue, priority, params, max_attempts, delay_s, expires_at, owner, parent)
+    ON CONFLICT (id) DO NOTHING
+"""
+
+#: values: scope[], key[], task_id[]. Returns the task ids whose key was free.
+RESERVE_KEYS = """
+    INSERT INTO submission_key (scope, key, task_id)
+    SELECT * FROM unnest({}::text[], {}::text[], {}::uuid[])
+    ON CONFLICT (scope, key) DO NOTHING
+    RETURNING task_id
+"""
+
+#: The id lies in Redis now. A late mark hits nothing: the claim has gone up, or another place was taken.
+#: values: id[], seen claim[].
+MARK_SENT = """
+    UPDATE task AS t SET send_at = NULL, sent_at = now()
+    FROM unnest({}::uuid[], {}::integer[]) AS g(id, claim)
+    WHERE t.id = g.id AND t.claim = g.claim AND t.send_at IS NOT NULL
+"""
+
+#: Takes what is in a lane, what is due, what its submitter pushed a moment ago and did not mark yet, and what this
+#: worker holds already because the answer to its last claim was lost. A worker declared dead gets nothing.
+#: values: worker, id[].
+CLAIM = f"""
+    UPDATE task AS t
+    SET claim = t.claim + 1, holder = w.id, worker = w.id, claimed_at = now(),
+        send_at = NULL, sent_at = NULL, wait_reason = NULL
+    FROM worker AS w
+    WHERE w.id = {{}} AND w.dead_at IS NULL AND t.id = ANY({{}}::uuid[])
+      AND (t.sent_at IS NOT NULL OR t.send_at <= now() OR t.holder = w.id
+           OR (t.claim = 0 AND t.send_at <= now() + interval '{PUSH_NET_S} s'))
+    RETURNING t.id, t.claim, t.name, t.contract_version, t.queue, t.priority, t.status, t.params, t.attempt,
+              t.failures, t.max_attempts, t.suspect, t.owner, t.created_at, t.cancel_requested_at,
+              t.expires_at <= now() AS expired
+"""
+
+#: values: id[]. An id that was fetched, could not be claimed and is in no other place goes back to Postgres.
+UNCLAIMED_TO_POSTGRES = """
+    UPDATE task SET send_at = now(), sent_at = NULL WHERE id = ANY({}::uuid[]) AND sent_at IS NOT NULL
+"""
+
+#: One row per task and round: start, progress, outcome or giving back, whatever has piled up. Absolute values only,
+#: so that a repeated write changes nothing. values: see `Recorder`. Returns the ids that were written.
+RECORD = """
+    WITH given AS (
+        SELECT * FROM unnest(
+            {}::uuid[], {}::integer[], {}::text[], {}::boolean[], {}::integer[], {}::integer[], {}::integer[],
+            {}::timestamptz[], {}::timestamptz[], {}::float8[], {}::float8[], {}::integer[], {}::integer[],
+            {}::text[], {}::text[], {}::text[], {}::text[], {}::text[], {}::text[], {}::text[]
+        ) AS g(id, claim, status, released, attempt, failures, interruptions, started_at, ended_at, execution_s,
+               wait_s, progress_current, progress_total, progress_message, result, error_kind, error_message,
+               error_traceback, error_fingerprint, wait_reason)
+    ), applied AS (
+        UPDATE task AS t SET
+            status = g.status,
+            attempt = g.attempt,
+            failures = g.failures,
+            interruptions = t.interruptions + g.interruptions,
+            started_at = coalesce(g.started_at, t.started_at),
+            completed_at = CASE WHEN g.released AND g.wait_s IS NULL THEN g.ended_at END,
+            execution_time_seconds = g.execution_s,
+            progress_total = coalesce(g.progress_total, t.progress_total),
+            progress_current = CASE WHEN g.status = 'success' THEN coalesce(g.progress_total, t.progress_total)
+                                    ELSE coalesce(g.progress_current, t.progress_current) END,
+            progress_message = coalesce(g.progress_message, t.progress_message),
+            result = g.result::jsonb,
+            error_kind = CASE WHEN g.released THEN g.error_kind ELSE t.error_kind END,
+            error_message = CASE WHEN g.released THEN g.error_message ELSE t.error_message END,
+            error_traceback = CASE WHEN g.released THEN g.error_traceback ELSE t.error_traceback END,
+            error_fingerprint = CASE WHEN g.released THEN g.error_fingerprint ELSE t.error_fingerprint END,
+            suspect = t.suspect AND NOT (g.released AND g.started_at IS NOT NULL),
+            holder = CASE WHEN NOT g.released THEN t.holder END,
+            send_at = CASE WHEN g.released THEN now() + make_interval(secs => g.wait_s) END,
+            wait_reason = g.wait_reason,
+            revision = t.revision + 1
+        FROM given AS g
+        WHERE t.id = g.id AND t.claim = g.claim AND t.holder = {}
+        RETURNING t.id
+    ), closed AS (
+        INSERT INTO task_attempt (task_id, claim, attempt, worker, started_at, ended_at, outcome,
+            execution_time_seconds, error_kind, error_message, error_traceback, error_fingerprint)
+        SELECT g.id, g.claim, g.attempt, {}, g.started_at, g.ended_at,
+            CASE WHEN g.interruptions > 0 THEN 'interrupted' ELSE 'retry' END,
+            g.execution_s, g.error_kind, g.error_message, g.error_traceback, g.error_fingerprint
+        FROM given AS g JOIN applied USING (id)
+        WHERE g.released AND g.wait_s IS NOT NULL AND g.started_at IS NOT NULL
+        ON CONFLICT DO NOTHING
+    )
+    SELECT id FROM applied
+"""
+
+#: values: id[], claim[], ordinal[], logged_at[], level[], message[]. Lines of a claim that is over are dropped.
+LOG = """
+    INSERT INTO task_log (task_id, claim, ordinal, logged_at, level, message)
+    SELECT g.* FROM unnest({}::uuid[], {}::integer[], {}::integer[], {}::timestamptz[], {}::text[], {}::text[])
+        AS g(id, claim, ordinal, logged_at, level, message)
+    WHERE EXISTS (SELECT 1 FROM task AS t WHERE t.id = g.id AND t.claim = g.claim)
+    ON CONFLICT DO NOTHING
+"""
+
+#: values: id[], claim[]. Of the rows that RECORD did not write: were they already mine, or is the claim over?
+OUTCOME_STANDS = """
+    SELECT g.id FROM unnest({}::uuid[], {}::integer[]) AS g(id, claim) JOIN task AS t ON t.id = g.id
+    WHERE t.claim = g.claim AND t.holder IS NULL
+"""
+
+#: The success of `context.complete_in`, inside the task's own transaction.
+#: values: attempt, started_at, ended_at, execution_s, result, id, claim, worker.
+COMPLETE = """
+    UPDATE task SET status = 'success', attempt = {}, started_at = {}, completed_at = {}, execution_time_seconds = {},
+        result = {}::text::jsonb, progress_current = progress_total, holder = NULL, suspect = false,
+        error_kind = NULL, error_message = NULL, error_traceback = NULL, error_fingerprint = NULL,
+        revision = revision + 1
+    WHERE id = {} AND claim = {} AND holder = {}
+    RETURNING id
+"""
+
+#: Waiting: revoked at once, an id in Redis loses at its claim. Held: the worker learns it. values: id.
+CANCEL = """
+    UPDATE task SET
+        cancel_requested_at = coalesce(cancel_requested_at, now()),
+        status = CASE WHEN holder IS NULL THEN 'revoked' ELSE status END,
+        completed_at = CASE WHEN holder IS NULL THEN now() END,
+        send_at = NULL, sent_at = NULL, revision = revision + 1
+    WHERE id = {} AND status IN ('pending', 'started', 'retry')
+    RETURNING status, holder
+"""

@@ -1,0 +1,224 @@
+"""The ledger's tables as Piccolo sees them. What Postgres enforces stands in `migrations`.
+
+`task`, `task_attempt` and `task_log` are partitioned by the day in the task's id (see `partitions.py`).
+"""
+
+from piccolo.columns import (
+    JSONB,
+    UUID,
+    Array,
+    BigInt,
+    Boolean,
+    Bytea,
+    DoublePrecision,
+    Integer,
+    SmallInt,
+    Text,
+    Timestamptz,
+)
+from piccolo.table import Table
+
+
+class Task(Table, tablename="task"):
+    """One task, one row. A row that is not final is in exactly one place: send_at, sent_at or holder."""
+
+    #: UUIDv7 of the database's clock; also the partition key.
+    id = UUID(primary_key=True)
+    name = Text()
+    #: Category, the area of the name.
+    type = Text()
+    contract_version = SmallInt()
+    queue = Text()
+    #: 0 to 9, 9 first.
+    priority = SmallInt(default=5)
+    #: One of `lifecycle.Status`.
+    status = Text(default="pending")
+    params = JSONB()
+    result = JSONB(null=True)
+    #: Key that encrypted sensitive fields of params and result; null when there are none.
+    key_id = Text(null=True)
+    error_kind = Text(null=True)
+    error_message = Text(null=True)
+    error_traceback = Text(null=True)
+    #: Same cause, same fingerprint.
+    error_fingerprint = Text(null=True)
+    progress_current = Integer(default=0)
+    progress_total = Integer(default=100)
+    progress_message = Text(null=True)
+    #: Place 1: waits in Postgres until then.
+    send_at = Timestamptz(null=True, default=None)
+    #: Place 2: its id is in a Redis lane since then.
+    sent_at = Timestamptz(null=True, default=None)
+    #: Place 3: this worker process has it.
+    holder = UUID(null=True, default=None)
+    #: The fence: goes up with each claim and each rescue.
+    claim = Integer(default=0)
+    #: Who claimed it last; stays when the task has ended.
+    worker = UUID(null=True, default=None)
+    #: Starts so far.
+    attempt = Integer(default=0)
+    #: Attempts that ended in an error, counted against max_attempts.
+    failures = Integer(default=0)
+    max_attempts = SmallInt(default=1)
+    #: Deaths of a process in which it ran alone.
+    crashes = Integer(default=0)
+    #: Starts that a drain or a worker's death cut short; counted against nothing.
+    interruptions = Integer(default=0)
+    #: Its last claim ended in a death: it next runs alone.
+    suspect = Boolean(default=False)
+    #: Why it waits, where that is not its own time: parked, paused, limited.
+    wait_reason = Text(null=True)
+    created_at = Timestamptz()
+    claimed_at = Timestamptz(null=True, default=None)
+    started_at = Timestamptz(null=True, default=None)
+    completed_at = Timestamptz(null=True, default=None)
+    expires_at = Timestamptz(null=True, default=None)
+    execution_time_seconds = DoublePrecision(null=True)
+    #: User who submitted it; null for the platform itself.
+    owner = BigInt(null=True)
+    parent = UUID(null=True, default=None)
+    workflow = UUID(null=True, default=None)
+    step = Text(null=True)
+    schedule = Text(null=True)
+    fire_time = Timestamptz(null=True, default=None)
+    limit_key = Text(null=True)
+    unique_key = Text(null=True)
+    cancel_requested_at = Timestamptz(null=True, default=None)
+    #: Goes up with each visible change.
+    revision = Integer(default=0)
+    trace_context = Text(null=True)
+
+
+class TaskAttempt(Table, tablename="task_attempt"):
+    """An attempt that was not the last; primary key (task_id, claim). The last one stands in the task's row."""
+
+    task_id = UUID(primary_key=True)
+    claim = Integer()
+    attempt = Integer()
+    worker = UUID(null=True, default=None)
+    started_at = Timestamptz(null=True, default=None)
+    ended_at = Timestamptz()
+    #: retry, interrupted or crashed.
+    outcome = Text()
+    execution_time_seconds = DoublePrecision(null=True)
+    error_kind = Text(null=True)
+    error_message = Text(null=True)
+    error_traceback = Text(null=True)
+    error_fingerprint = Text(null=True)
+
+
+class TaskLog(Table, tablename="task_log"):
+    """A line that the task's body logged; primary key (task_id, claim, ordinal)."""
+
+    task_id = UUID(primary_key=True)
+    claim = Integer()
+    ordinal = Integer()
+    logged_at = Timestamptz()
+    level = Text()
+    message = Text()
+
+
+class Worker(Table, tablename="worker"):
+    """A worker process; a new id at each start."""
+
+    id = UUID(primary_key=True)
+    hostname = Text()
+    pid = Integer()
+    queues = Array(base_column=Text())
+    threads = SmallInt()
+    #: running or draining.
+    state = Text(default="running")
+    #: Key of the advisory lock that it holds on a connection of its own while it lives.
+    lock_key = BigInt()
+    #: Goes up with each heartbeat.
+    beat = BigInt(default=0)
+    started_at = Timestamptz()
+    heartbeat_at = Timestamptz()
+    #: Set by the rescuer; from then on nothing that it writes counts.
+    dead_at = Timestamptz(null=True, default=None)
+    #: Set by itself after a drain.
+    stopped_at = Timestamptz(null=True, default=None)
+
+
+class Schedule(Table, tablename="schedule"):
+    """When a task is submitted by the clock."""
+
+    name = Text(primary_key=True)
+    task_name = Text()
+    params = JSONB()
+    kind = Text()
+    expression = Text()
+    time_zone = Text(default="UTC")
+    enabled = Boolean(default=True)
+    created_at = Timestamptz()
+    updated_at = Timestamptz()
+
+
+class ScheduleFiring(Table, tablename="schedule_firing"):
+    """One nominal time of a schedule, inserted in the task's transaction; primary key (schedule, fire_time)."""
+
+    schedule = Text(primary_key=True)
+    fire_time = Timestamptz()
+    task_id = UUID(null=True, default=None)
+    outcome = Text()
+
+
+class Workflow(Table, tablename="workflow"):
+    """Tasks that belong together."""
+
+    id = UUID(primary_key=True)
+    name = Text()
+    status = Text()
+    owner = BigInt(null=True)
+    created_at = Timestamptz()
+    completed_at = Timestamptz(null=True, default=None)
+
+
+class SubmissionKey(Table, tablename="submission_key"):
+    """A key under which a task may be submitted once; primary key (scope, key).
+
+    Scope is `owner:<user id>` for clients and `task:<task id>` for a task's children.
+    """
+
+    scope = Text(primary_key=True)
+    key = Text()
+    task_id = UUID()
+    #: SHA-256 of route and canonical body.
+    body_hash = Bytea(null=True)
+    created_at = Timestamptz()
+
+
+class Generation(Table, tablename="generation"):
+    """What Redis is believed to hold: one row."""
+
+    id = SmallInt(primary_key=True)
+    #: The same number lies in Redis; another or none there means that Redis lost its lanes.
+    number = BigInt()
+    #: Redis' run id at the last good check; another one means a restart.
+    run_id = Text(null=True)
+    #: Where an unfinished re-send goes on: [queue, priority, sent_at, id].
+    resend_cursor = JSONB(null=True)
+    checked_at = Timestamptz()
+
+
+class LeaderLease(Table, tablename="leader_lease"):
+    """Who leads; compared and set by database time."""
+
+    name = Text(primary_key=True)
+    term = BigInt()
+    holder = UUID()
+    expires_at = Timestamptz()
+
+
+TABLES: tuple[type[Table], ...] = (
+    Task,
+    TaskAttempt,
+    TaskLog,
+    Worker,
+    Schedule,
+    ScheduleFiring,
+    Workflow,
+    SubmissionKey,
+    Generation,
+    LeaderLease,
+)

@@ -1,0 +1,110 @@
+"""The settings of every process, read once from the environment by a service's `__main__`."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from shared.errors import SettingsError
+
+
+def _setting(variable: str, default: Any, rule: str = "") -> Any:
+    return field(default=default, metadata={"variable": variable, "rule": rule})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What operators may turn. `variable` is the environment variable; durations are written in seconds."""
+
+    database_url: str = _setting("DATABASE_URL", "", "postgres://user:password@host:5432/name")
+    redis_url: str = _setting("REDIS_URL", "", "redis://:password@host:6379/0")
+    secret_key: str = _setting("SECRET_KEY", "", "at least 32 characters; signs access tokens")
+    access_token_life: timedelta = _setting("OFTEN_ACCESS_TOKEN_LIFE", timedelta(minutes=15))
+    refresh_token_life: timedelta = _setting("OFTEN_REFRESH_TOKEN_LIFE", timedelta(days=14))
+    api_host: str = _setting("OFTEN_API_HOST", "127.0.0.1")
+    api_port: int = _setting("OFTEN_API_PORT", 8000)
+    max_body_bytes: int = _setting("OFTEN_MAX_BODY_BYTES", 1_048_576)
+    #: Where worker and scheduler answer Prometheus; 0 leaves the choice of the port to the system.
+    metrics_host: str = _setting("OFTEN_METRICS_HOST", "127.0.0.1")
+    metrics_port: int = _setting("OFTEN_METRICS_PORT", 0)
+    log_format: str = _setting("OFTEN_LOG_FORMAT", "json", "json or text")
+    #: Comma-separated; empty serves every queue that a contract names.
+    worker_queues: str = _setting("OFTEN_WORKER_QUEUES", "")
+    worker_threads: int = _setting("OFTEN_WORKER_THREADS", 8)
+    #: How long a stopping worker lets running tasks finish.
+    worker_grace: timedelta = _setting("OFTEN_WORKER_GRACE", timedelta(seconds=8))
+    #: A worker replaces itself after about this many tasks (±20 %) or this much memory; 0 switches it off.
+    worker_max_tasks: int = _setting("OFTEN_WORKER_MAX_TASKS", 100_000)
+    worker_max_memory_mb: int = _setting("OFTEN_WORKER_MAX_MEMORY_MB", 1_024)
+    #: A worker whose heartbeat stood still this long is dead even when it still holds its lock.
+    stall_after: timedelta = _setting("OFTEN_STALL_AFTER", timedelta(seconds=60))
+    smtp_host: str = _setting("SMTP_HOST", "127.0.0.1")
+    smtp_port: int = _setting("SMTP_PORT", 25)
+    smtp_user: str = _setting("SMTP_USER", "")
+    smtp_password: str = _setting("SMTP_PASSWORD", "")
+    smtp_security: str = _setting("SMTP_SECURITY", "none", "none, starttls or tls")
+    mail_from: str = _setting("EMAILS_FROM_EMAIL", "hello@often-hotels.example")
+    mail_from_name: str = _setting("EMAILS_FROM_NAME", "Often Hotels")
+
+
+def read(environ: Mapping[str, str], *, needs: tuple[str, ...] = ("database_url", "redis_url")) -> Settings:
+    """Read the environment; `needs` names the fields that this process cannot do without.
+
+    Raises SettingsError, naming variable and rule, on the first wrong one.
+    """
+    known = {f.metadata["variable"]: f for f in fields(Settings)}
+    _refuse_misspelt(environ, known)
+    values = {f.name: _parse(v, environ[v], f.default) for v, f in known.items() if environ.get(v)}
+    settings = Settings(**values)
+    _check(settings, needs, {f.name: f for f in known.values()})
+    return settings
+
+
+def _refuse_misspelt(environ: Mapping[str, str], known: Mapping[str, Any]) -> None:
+    for variable in environ:
+        close = difflib.get_close_matches(variable, known, n=1, cutoff=0.85)
+        if variable in known or not (close or variable.startswith("OFTEN_")):
+            continue
+        if variable.startswith("OFTEN_") or sorted(variable) == sorted(close[0]):
+            hint = f": did you mean {close[0]}?" if close else f"; known: {', '.join(sorted(known))}"
+            raise SettingsError(f"{variable} is not a setting{hint}")
+
+
+def _parse(variable: str, text: str, default: Any) -> Any:
+    if isinstance(default, str):
+        return text
+    try:
+        number = float(text) if isinstance(default, timedelta) else int(text)
+    except ValueError:
+        kind = "a number of seconds" if isinstance(default, timedelta) else "a whole number"
+        raise SettingsError(f"{variable} must be {kind}, not {text!r}") from None
+    if number < 0:
+        raise SettingsError(f"{variable} must not be negative, but is {text}")
+    return timedelta(seconds=number) if isinstance(default, timedelta) else number
+
+
+def _check(settings: Settings, needs: tuple[str, ...], by_name: Mapping[str, Any]) -> None:
+    def refuse(name: str, rule: str) -> None:
+        raise SettingsError(f"{by_name[name].metadata['variable']} {rule}")
+
+    for name in needs:
+        if not getattr(settings, name):
+            refuse(name, f"is missing; write {by_name[name].metadata['rule']}")
+    for name, schemes in (("database_url", ("postgres", "postgresql")), ("redis_url", ("redis", "rediss"))):
+        scheme = urlsplit(getattr(settings, name)).scheme
+        if getattr(settings, name) and scheme not in schemes:
+            refuse(name, f"must begin with {schemes[0]}://, not {scheme or 'nothing'}://")
+    if settings.secret_key and len(settings.secret_key) < 32:
+        refuse("secret_key", f"must have at least 32 characters, but has {len(settings.secret_key)}")
+    for name, choices in (("log_format", ("json", "text")), ("smtp_security", ("none", "starttls", "tls"))):
+        if getattr(settings, name) not in choices:
+            refuse(name, f"must be one of {', '.join(choices)}, not {getattr(settings, name)!r}")
+    for name in ("api_port", "smtp_port", "metrics_port"):
+        if getattr(settings, name) > 65_535:
+            refuse(name, f"must be a port up to 65535, not {getattr(settings, name)}")
+    if not 1 <= settings.worker_threads <= 256:
+        refuse("worker_threads", f"must be between 1 and 256, not {settings.worker_threads}")
+    if settings.stall_after < timedelta(seconds=10):
+        refuse("stall_after", "must be at least 10 seconds: shorter pauses are no deaths")

@@ -1,0 +1,172 @@
+"""Accepts tasks: the row first, then its id.
+
+A task exists when its row is committed. The id is pushed after the commit; when that fails, or the process dies in
+between, the dispatcher sends the row once its `send_at` has passed.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from shared.contracts.contract import HIGHEST_PRIORITY, LOWEST_PRIORITY, Contract, Params
+from shared.errors import FieldProblem, InvalidFields, ServerAway
+from shared.ledger import engine, statements
+from shared.ledger.tables import Task
+from shared.telemetry import metrics
+from shared.transport.queues import Address, Queues
+
+log = logging.getLogger(__name__)
+
+#: How long pushed ids collect before one statement marks them. Most are claimed by then and need no mark at all.
+MARK_EVERY_S = 0.5
+#: After a failed push the next ones are left to the dispatcher for this long, so that callers don't wait for Redis.
+REDIS_REST_S = 1.0
+#: No hotel books further ahead; a larger delay is a mistake in the unit.
+LONGEST_DELAY = timedelta(days=366)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewTask:
+    """A task to be submitted. At most one of `delay` and `run_at` (aware) is given."""
+
+    contract: Contract[Any, Any]
+    params: Params
+    owner: int | None = None
+    priority: int | None = None
+    delay: timedelta | None = None
+    run_at: datetime | None = None
+    expires_at: datetime | None = None
+
+    @property
+    def direct(self) -> bool:
+        """True when the submitter pushes the id itself."""
+        return self.delay is None and self.run_at is None
+
+    def check(self, now: datetime) -> None:
+        """Raises InvalidFields, naming every option that breaks a rule."""
+        problems = []
+        if self.priority is not None and not LOWEST_PRIORITY <= self.priority <= HIGHEST_PRIORITY:
+            problems.append(FieldProblem("priority", "must be between 0 and 9; 9 is served first"))
+        if self.delay is not None and self.run_at is not None:
+            problems.append(FieldProblem("run_at", "must not be given together with delay_s"))
+        if self.delay is not None and not timedelta(0) <= self.delay <= LONGEST_DELAY:
+            problems.append(FieldProblem("delay_s", "must be between 0 and 366 days"))
+        for name, value in (("run_at", self.run_at), ("expires_at", self.expires_at)):
+            if value is not None and value.tzinfo is None:
+                problems.append(
+                    FieldProblem(name, "must carry a time zone, for example 2026-11-22T12:00:00Z")
+                )
+            elif value is not None and value > now + LONGEST_DELAY:
+                problems.append(FieldProblem(name, "must be at most 366 days ahead"))
+        if not problems and self.expires_at is not None:
+            start = self.run_at or now + (self.delay or timedelta(0))
+            if self.expires_at <= max(start, now):
+                problems.append(FieldProblem("expires_at", "must be later than the moment it may start"))
+        if problems:
+            raise InvalidFields(problems)
+
+
+class Submitter:
+    """Submits tasks and pushes their ids. One per event loop."""
+
+    def __init__(self, queues: Queues, *, node: str | None = None) -> None:
+        self._queues = queues
+        self._node = node
+        self._unmarked: list[tuple[UUID, int]] = []
+        self._redis_rests_until = 0.0
+        self._after_commit: ContextVar[list[Address] | None] = ContextVar("after_commit", default=None)
+
+    async def submit(self, tasks: Sequence[NewTask]) -> list[UUID]:
+        """Store the tasks in one statement and push what may start now. Returns the ids in the order given.
+
+        Inside a transaction of the caller nothing is pushed: the dispatcher sends the rows after the commit.
+        Raises InvalidFields, or ServerAway when Postgres is away; then nothing is stored.
+        """
+        now = datetime.now(UTC)
+        for task in tasks:
+            task.check(now)
+        rows = await engine.run(statements.SUBMIT, *_columns(tasks), node=self._node)
+        ids = sorted(UUID(int=row["id"].int) for row in rows)
+        for task in tasks:
+            metrics.SUBMITTED.labels(task.contract.queue, task.contract.name).inc()
+        addresses = [
+            Address(id, t.contract.queue, _priority(t)) for id, t in zip(ids, tasks, strict=True) if t.direct
+        ]
+        collected = self._after_commit.get()
+        if collected is not None:
+            collected.extend(addresses)
+        elif Task._meta.db.current_transaction.get() is None:  # type: ignore[attr-defined] # PostgresEngine has it
+            await self.push(addresses)
+        return ids
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """A transaction whose tasks are pushed right after its commit."""
+        addresses: list[Address] = []
+        token = self._after_commit.set(addresses)
+        try:
+            async with Task._meta.db.transaction():  # type: ignore[attr-defined] # PostgresEngine has it
+                yield
+        finally:
+            self._after_commit.reset(token)
+        await self.push(addresses)
+
+    async def push(self, addresses: Sequence[Address], *, claim: int = 0) -> None:
+        """Push committed ids; a Redis that is away is no error, the dispatcher sends them."""
+        if not addresses or time.monotonic() < self._redis_rests_until:
+            return
+        try:
+            await self._queues.push(addresses)
+        except ServerAway:
+            self._redis_rests_until = time.monotonic() + REDIS_REST_S
+            log.warning("Redis is away: %d tasks wait for the dispatcher", len(addresses))
+            return
+        self._unmarked += [(address.id, claim) for address in addresses]
+
+    async def keep_marking(self) -> None:
+        """Mark pushed ids as sent, until cancelled. What is not marked in time is sent twice and claimed once."""
+        while True:
+            await asyncio.sleep(MARK_EVERY_S)
+            try:
+                await self.mark()
+            except ServerAway:
+                log.warning("Postgres is away: pushed ids stay unmarked")
+
+    async def mark(self) -> None:
+        """Mark what was pushed so far."""
+        pushed, self._unmarked = sorted(self._unmarked), []
+        if pushed:
+            ids, claims = zip(*pushed, strict=True)
+            await engine.run(statements.MARK_SENT, list(ids), list(claims), node=self._node)
+
+
+def _priority(task: NewTask) -> int:
+    return task.contract.priority if task.priority is None else task.priority
+
+
+def _columns(tasks: Sequence[NewTask]) -> list[list[Any]]:
+    """One list per placeholder of SUBMIT."""
+    rows = [
+        (
+            t.contract.name,
+            t.contract.type,
+            t.contract.version,
+            t.contract.queue,
+            _priority(t),
+            t.contract.encode_params(t.params),
+            t.contract.retries.max_attempts,
+            t.run_at,
+            t.delay.total_seconds() if t.delay is not None else None,
+            t.expires_at,
+            t.owner,
+        )
+        for t in tasks
+    ]
+    return [list(column) for column in zip(*rows, strict=True)]

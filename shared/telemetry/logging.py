@@ -1,0 +1,28 @@
+"""How every process logs: one line each, JSON for machines or text for people."""
+
+import logging
+import sys
+
+from pythonjsonlogger.json import JsonFormatter
+
+#: Libraries whose information is the platform's own business.
+QUIET = ("dramatiq", "apscheduler", "httpx", "httpcore", "asyncio")
+
+
+def configure(service: str, log_format: str) -> None:
+    """Send the root logger to standard error; `log_format` is json or text."""
+    handler = logging.StreamHandler(sys.stderr)
+    if log_format == "json":
+        handler.setFormatter(
+            JsonFormatter(
+                "%(asctime)s %(levelname)s %(name)s %(message)s",
+                rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
+                static_fields={"service": service},
+                datefmt="%Y-%m-%dT%H:%M:%S%z",
+            )
+        )
+    else:
+        handler.setFormatter(logging.Formatter(f"%(asctime)s {service} %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    for name in QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)

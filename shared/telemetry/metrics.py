@@ -1,0 +1,31 @@
+"""Every metric of the three services, in the default registry of prometheus-client. Seconds and counts."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+SUBMITTED = Counter("often_tasks_submitted_total", "Tasks stored.", ["queue", "task"])
+STARTED = Counter("often_tasks_started_total", "Attempts started.", ["queue", "task"])
+FINISHED = Counter("often_tasks_finished_total", "Attempts ended, by outcome.", ["queue", "task", "outcome"])
+RUNNING = Gauge("often_tasks_running", "Attempts running in this process.", ["queue", "task"])
+RUN_SECONDS = Histogram(
+    "often_task_run_seconds",
+    "Time from start to outcome of one attempt.",
+    ["queue", "task"],
+    buckets=(0.005, 0.02, 0.1, 0.5, 1, 5, 15, 60, 300, 1800),
+)
+
+RECORDED = Counter("often_recorder_rows_total", "Rows that the recorder wrote, by verdict.", ["verdict"])
+RECORDER_ROUND_SECONDS = Histogram(
+    "often_recorder_round_seconds",
+    "Time of one recorder round, commit included.",
+    buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 5),
+)
+CLAIMED = Counter("often_worker_claimed_total", "Tasks claimed.")
+NOT_CLAIMED = Counter("often_worker_not_claimed_total", "Fetched ids that were somewhere else already.")
+GIVEN_BACK = Counter("often_worker_given_back_total", "Claims given back, by reason.", ["reason"])
+
+LEADER = Gauge("often_scheduler_leader", "1 while this process leads.")
+SENT = Counter("often_dispatcher_sent_total", "Ids that the dispatcher pushed.", ["reason"])
+RESCUED = Counter(
+    "often_rescuer_rescued_total", "Tasks taken back from dead workers, by what follows.", ["verdict"]
+)
+WORKERS_DECLARED_DEAD = Counter("often_rescuer_workers_dead_total", "Workers declared dead.")

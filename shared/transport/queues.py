@@ -1,0 +1,169 @@
+"""Ids on their way through Redis: push into lanes, wake, fetch, acknowledge.
+
+A queue is eleven lists of 16-byte task ids: one per priority and one for rescued ids. Redis may be wiped at any
+moment; the ledger knows what was here.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+from uuid import UUID
+
+import redis.asyncio as redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from shared.errors import ServerAway
+
+PRIORITIES = range(9, -1, -1)
+
+GENERATION_KEY = "often:generation"
+TURN_KEY = "often:turn"
+CANCEL_CHANNEL = "often:cancel"
+
+#: Wake tokens kept per queue; more idle workers than this find out a moment later.
+MAX_WAKE_TOKENS = 32
+#: Ids per RPUSH; keeps one command short for the other clients of Redis.
+PUSH_CHUNK = 5_000
+#: Redis' own answer comes in a millisecond; past this it counts as away.
+SOCKET_TIMEOUT_S = 2.0
+
+
+def lane_key(queue: str, priority: int) -> str:
+    return f"often:lane:{queue}:{priority}"
+
+
+def rescue_key(queue: str) -> str:
+    return f"often:lane:{queue}:rescued"
+
+
+def wake_key(queue: str) -> str:
+    return f"often:wake:{queue}"
+
+
+def unacked_key(worker: UUID) -> str:
+    return f"often:unacked:{worker.hex}"
+
+
+def connect(redis_url: str, *, socket_timeout_s: float = SOCKET_TIMEOUT_S) -> "redis.Redis":
+    """A client without retries: a script that took ids must not run again because its answer was lost."""
+    return redis.Redis.from_url(
+        redis_url,
+        socket_timeout=socket_timeout_s,
+        socket_connect_timeout=socket_timeout_s,
+        retry=Retry(NoBackoff(), 0),
+        health_check_interval=30,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where an id goes."""
+
+    id: UUID
+    queue: str
+    priority: int
+    rescued: bool = False
+
+    @property
+    def lane(self) -> str:
+        return rescue_key(self.queue) if self.rescued else lane_key(self.queue, self.priority)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What one fetch brought."""
+
+    ids: list[UUID]
+    #: The one id is a suspect and runs alone.
+    alone: bool
+    #: A suspect waits for this worker to run out of work.
+    turn: bool
+
+
+class Queues:
+    """The lanes in one Redis. Every method raises ServerAway when Redis does not answer."""
+
+    def __init__(self, client: "redis.Redis") -> None:
+        self.client = client
+        self._fetch = client.register_script(files(__package__).joinpath("fetch.lua").read_text())
+
+    async def push(self, addresses: Iterable[Address]) -> None:
+        """Append ids to their lanes in order and wake one idle worker for each, up to a bound."""
+        lanes: dict[str, list[bytes]] = defaultdict(list)
+        woken: dict[str, int] = defaultdict(int)
+        for address in addresses:
+            lanes[address.lane].append(address.id.bytes)
+            woken[address.queue] += 1
+        if not lanes:
+            return
+        pipe = self.client.pipeline(transaction=False)
+        for lane, ids in lanes.items():
+            for start in range(0, len(ids), PUSH_CHUNK):
+                pipe.rpush(lane, *ids[start : start + PUSH_CHUNK])
+        for queue, count in woken.items():
+            pipe.rpush(wake_key(queue), *["1"] * min(count, MAX_WAKE_TOKENS))
+            pipe.ltrim(wake_key(queue), 0, MAX_WAKE_TOKENS - 1)
+        await _answer(pipe.execute())
+
+    async def fetch(
+        self, worker: UUID, queues: Sequence[str], *, wanted: int, served: int, idle: bool
+    ) -> Fetched:
+        """Move up to `wanted` ids from the lanes of `queues` into the worker's unacked set."""
+        keys = [unacked_key(worker), TURN_KEY]
+        for queue in queues:
+            keys += [rescue_key(queue), *(lane_key(queue, p) for p in PRIORITIES), wake_key(queue)]
+        args = [wanted, served, int(idle), worker.hex]
+        ids, alone, turn = await _answer(self._fetch(keys=keys, args=args))
+        return Fetched([UUID(bytes=i) for i in ids], bool(alone), bool(turn))
+
+    async def wait(self, queues: Sequence[str], timeout_s: float) -> bool:
+        """Block until a queue has a wake token, at most `timeout_s` (below the socket's own time-out)."""
+        return bool(await _answer(self.client.blpop([wake_key(q) for q in queues], timeout_s)))
+
+    async def acknowledge(self, worker: UUID, ids: Iterable[UUID]) -> None:
+        """Forget ids whose outcome is committed."""
+        members = [i.bytes for i in ids]
+        if members:
+            await _answer(self.client.srem(unacked_key(worker), *members))
+
+    async def unacked(self, worker: UUID) -> set[UUID]:
+        """The ids that this worker fetched and did not acknowledge."""
+        return {UUID(bytes=i) for i in await _answer(self.client.smembers(unacked_key(worker)))}
+
+    async def forget(self, worker: UUID) -> None:
+        """Delete the unacked set of a worker that is gone."""
+        await _answer(self.client.delete(unacked_key(worker)))
+
+    async def head(self, queue: str, priority: int, count: int) -> list[UUID]:
+        """The ids that are popped next from a lane."""
+        ids = await _answer(self.client.lrange(lane_key(queue, priority), 0, count - 1))
+        return [UUID(bytes=i) for i in ids]
+
+    async def generation(self) -> int | None:
+        """The number that was written after the lanes were last complete; None when Redis lost it."""
+        value = await _answer(self.client.get(GENERATION_KEY))
+        return None if value is None else int(value)
+
+    async def set_generation(self, number: int) -> None:
+        await _answer(self.client.set(GENERATION_KEY, number))
+
+    async def run_id(self) -> str:
+        """Changes when Redis restarts or fails over."""
+        server = await _answer(self.client.info("server"))
+        replication = await _answer(self.client.info("replication"))
+        return f"{server['run_id']}:{replication['master_replid']}"
+
+    async def announce_cancel(self, task_id: UUID) -> None:
+        """Tell the workers that listen; one that does not learns it from its heartbeat."""
+        await _answer(self.client.publish(CANCEL_CHANNEL, task_id.bytes))
+
+
+async def _answer(command: Any) -> Any:
+    try:
+        return await command
+    except (RedisError, OSError, TimeoutError) as error:
+        raise ServerAway("Redis") from error
