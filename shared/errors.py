@@ -53,6 +53,7 @@ class UnknownTask(Refused):
     def __init__(self, name: str, known: list[str]) -> None:
         super().__init__(f"unknown task {name!r}; known tasks: {', '.join(known)}")
         self.name = name
+        self.known = known
 
 
 class TaskNotFound(OftenError):

@@ -1,7 +1,7 @@
 """The settings of every process, read once from the environment by a service's `__main__`."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any
@@ -49,6 +49,16 @@ class Settings:
     mail_from_name: str = _setting("EMAILS_FROM_NAME", "Often Hotels")
 
 
+_SCHEMES = {"database_url": ("postgres", "postgresql"), "redis_url": ("redis", "rediss")}
+_CHOICES = {"log_format": ("json", "text"), "smtp_security": ("none", "starttls", "tls")}
+_RANGES = {
+    "api_port": (0, 65_535),
+    "smtp_port": (1, 65_535),
+    "metrics_port": (0, 65_535),
+    "worker_threads": (1, 256),
+}
+
+
 def read(environ: Mapping[str, str], *, needs: tuple[str, ...] = ("database_url", "redis_url")) -> Settings:
     """Read the environment; `needs` names the fields that this process cannot do without.
 
@@ -86,25 +96,32 @@ def _parse(variable: str, text: str, default: Any) -> Any:
 
 
 def _check(settings: Settings, needs: tuple[str, ...], by_name: Mapping[str, Any]) -> None:
-    def refuse(name: str, rule: str) -> None:
+    for name, rule in _broken_rules(settings, needs, by_name):
         raise SettingsError(f"{by_name[name].metadata['variable']} {rule}")
 
+
+def _broken_rules(
+    settings: Settings, needs: tuple[str, ...], by_name: Mapping[str, Any]
+) -> Iterator[tuple[str, str]]:
+    """Field and rule, for each rule that is broken."""
     for name in needs:
         if not getattr(settings, name):
-            refuse(name, f"is missing; write {by_name[name].metadata['rule']}")
-    for name, schemes in (("database_url", ("postgres", "postgresql")), ("redis_url", ("redis", "rediss"))):
+            yield name, f"is missing; write {by_name[name].metadata['rule']}"
+    for name, schemes in _SCHEMES.items():
         scheme = urlsplit(getattr(settings, name)).scheme
         if getattr(settings, name) and scheme not in schemes:
-            refuse(name, f"must begin with {schemes[0]}://, not {scheme or 'nothing'}://")
-    if settings.secret_key and len(settings.secret_key) < 32:
-        refuse("secret_key", f"must have at least 32 characters, but has {len(settings.secret_key)}")
-    for name, choices in (("log_format", ("json", "text")), ("smtp_security", ("none", "starttls", "tls"))):
+            yield name, f"must begin with {schemes[0]}://, not {scheme or 'nothing'}://"
+    for name, choices in _CHOICES.items():
         if getattr(settings, name) not in choices:
-            refuse(name, f"must be one of {', '.join(choices)}, not {getattr(settings, name)!r}")
-    for name in ("api_port", "smtp_port", "metrics_port"):
-        if getattr(settings, name) > 65_535:
-            refuse(name, f"must be a port up to 65535, not {getattr(settings, name)}")
-    if not 1 <= settings.worker_threads <= 256:
-        refuse("worker_threads", f"must be between 1 and 256, not {settings.worker_threads}")
+            yield name, f"must be one of {', '.join(choices)}, not {getattr(settings, name)!r}"
+    yield from _out_of_range(settings)
+
+
+def _out_of_range(settings: Settings) -> Iterator[tuple[str, str]]:
+    for name, (lowest, highest) in _RANGES.items():
+        if not lowest <= getattr(settings, name) <= highest:
+            yield name, f"must be between {lowest} and {highest}, not {getattr(settings, name)}"
+    if settings.secret_key and len(settings.secret_key) < 32:
+        yield "secret_key", f"must have at least 32 characters, but has {len(settings.secret_key)}"
     if settings.stall_after < timedelta(seconds=10):
-        refuse("stall_after", "must be at least 10 seconds: shorter pauses are no deaths")
+        yield "stall_after", "must be at least 10 seconds: shorter pauses are no deaths"

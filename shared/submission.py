@@ -1,7 +1,7 @@
 """Accepts tasks: the row first, then its id.
 
-A task exists when its row is committed. The id is pushed after the commit; when that fails, or the process dies in
-between, the dispatcher sends the row once its `send_at` has passed.
+A task exists when its row is committed. The id is pushed after the commit; when that fails, or the process
+dies in between, the dispatcher sends the row once its `send_at` has passed.
 """
 
 import asyncio
@@ -18,15 +18,16 @@ from uuid import UUID
 from shared.contracts.contract import HIGHEST_PRIORITY, LOWEST_PRIORITY, Contract, Params
 from shared.errors import FieldProblem, InvalidFields, ServerAway
 from shared.ledger import engine, statements
-from shared.ledger.tables import Task
 from shared.telemetry import metrics
 from shared.transport.queues import Address, Queues
 
 log = logging.getLogger(__name__)
 
-#: How long pushed ids collect before one statement marks them. Most are claimed by then and need no mark at all.
+#: How long pushed ids collect before one statement marks them. Most are claimed by then and need no mark at
+#: all.
 MARK_EVERY_S = 0.5
-#: After a failed push the next ones are left to the dispatcher for this long, so that callers don't wait for Redis.
+#: After a failed push the next ones are left to the dispatcher for this long, so that callers don't wait for
+#: Redis.
 REDIS_REST_S = 1.0
 #: No hotel books further ahead; a larger delay is a mistake in the unit.
 LONGEST_DELAY = timedelta(days=366)
@@ -102,7 +103,7 @@ class Submitter:
         collected = self._after_commit.get()
         if collected is not None:
             collected.extend(addresses)
-        elif Task._meta.db.current_transaction.get() is None:  # type: ignore[attr-defined] # PostgresEngine has it
+        elif not engine.in_transaction():
             await self.push(addresses)
         return ids
 
@@ -112,7 +113,7 @@ class Submitter:
         addresses: list[Address] = []
         token = self._after_commit.set(addresses)
         try:
-            async with Task._meta.db.transaction():  # type: ignore[attr-defined] # PostgresEngine has it
+            async with engine.transaction():
                 yield
         finally:
             self._after_commit.reset(token)
@@ -131,7 +132,7 @@ class Submitter:
         self._unmarked += [(address.id, claim) for address in addresses]
 
     async def keep_marking(self) -> None:
-        """Mark pushed ids as sent, until cancelled. What is not marked in time is sent twice and claimed once."""
+        """Mark pushed ids as sent, until cancelled. Unmarked ids are sent twice and claimed once."""
         while True:
             await asyncio.sleep(MARK_EVERY_S)
             try:

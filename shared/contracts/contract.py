@@ -29,11 +29,11 @@ _QUEUE = re.compile(r"[a-z][a-z0-9_]*")
 _PATH = re.compile(r" - at `\$(?P<path>[^`]*)`$")
 
 
-class Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Params(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Base of every task's parameters: unknown fields are refused."""
 
 
-class Result(msgspec.Struct, frozen=True, kw_only=True):
+class Result(msgspec.Struct, kw_only=True):
     """Base of every task's result."""
 
 
@@ -100,7 +100,7 @@ class Contract(Generic[P, R]):
         try:
             return msgspec.convert(raw, self.params)
         except msgspec.ValidationError as error:
-            raise InvalidFields([_problem(str(error), "params")]) from None
+            raise InvalidFields([read_problem(str(error), "params")]) from None
 
     def encode_params(self, params: P) -> str:
         """JSON text for the ledger. Raises InvalidFields when jsonb could not hold it or it is too large."""
@@ -111,7 +111,7 @@ class Contract(Generic[P, R]):
         try:
             return msgspec.json.decode(text, type=self.params)
         except msgspec.ValidationError as error:
-            raise InvalidFields([_problem(str(error), "params")]) from None
+            raise InvalidFields([read_problem(str(error), "params")]) from None
 
     def encode_result(self, result: R) -> str:
         """JSON text for the ledger. Raises InvalidFields as `encode_params` does."""
@@ -158,12 +158,12 @@ def _unstorable(value: Any, path: str) -> Iterator[FieldProblem]:
                 yield from _unstorable(item, f"{path}[{index}]")
 
 
-def _problem(message: str, root: str) -> FieldProblem:
-    """Read msgspec's message: rule, then the path in backticks; a missing or unknown field stands in the rule."""
+def read_problem(message: str, root: str) -> FieldProblem:
+    """Read msgspec's message: the rule, which may name a field, then the path in backticks."""
     found = _PATH.search(message)
-    path = root + (found["path"] if found else "")
+    path = (root + (found["path"] if found else "")).lstrip(".")
     rule = message[: found.start()] if found else message
     if named := re.search(r"(?:required|unknown) field `([^`]+)`", rule):
-        kind = "is required" if "required" in named[0] else "is not a field of this task"
-        return FieldProblem(f"{path}.{named[1]}", kind)
+        kind = "is required" if "required" in named[0] else "is not a known field"
+        return FieldProblem(f"{path}.{named[1]}".lstrip("."), kind)
     return FieldProblem(path, rule[:1].lower() + rule[1:])

@@ -30,15 +30,22 @@ AWAY = (
 )
 
 
+class Engine(PostgresEngine):
+    """An engine that may be built while Postgres is away: Piccolo's own asks for the version at once."""
+
+    async def check_version(self) -> None:
+        """Left to the migrations, which need `uuidv7()` and so PostgreSQL 18."""
+
+
 def build(database_url: str, *, application: str, nodes: Sequence[str] = ()) -> PostgresEngine:
-    """An engine with one more node for each event loop that needs a pool of its own. Connects to nothing yet."""
+    """An engine, with a node for each further event loop that needs its own pool. Connects to nothing yet."""
     config = {
         "dsn": database_url,
         "timeout": STATEMENT_TIMEOUT_S,
         "server_settings": {"application_name": f"often-{application}"},
     }
-    extra = {node: PostgresEngine(config=dict(config), extensions=()) for node in nodes}
-    return PostgresEngine(config=config, extensions=(), extra_nodes=extra)
+    extra = {node: Engine(config=dict(config), extensions=()) for node in nodes}
+    return Engine(config=config, extensions=(), extra_nodes=extra)
 
 
 def bind(engine: PostgresEngine, tables: Sequence[type[Table]] = TABLES) -> None:
@@ -48,19 +55,28 @@ def bind(engine: PostgresEngine, tables: Sequence[type[Table]] = TABLES) -> None
 
 
 async def open_pool(engine: PostgresEngine, *, size: int) -> None:
-    """Open the pool in the running loop; connections are made on first use, so Postgres may still be away."""
+    """Open the pool in the running loop; it connects on first use, so Postgres may still be away."""
     await engine.start_connection_pool(min_size=0, max_size=size)
 
 
 async def run(sql: str, *values: Any, node: str | None = None) -> list[dict[str, Any]]:
-    """Run one statement; `{}` stands for a value. Raises ServerAway, or asyncpg's error for a bad statement."""
+    """Run one statement; `{}` stands for a value. Raises ServerAway, or asyncpg's own error."""
     with_driver = Task.raw(sql, *values)
-    try:
-        async with asyncio.timeout(STATEMENT_TIMEOUT_S):
-            rows: list[dict[str, Any]] = await with_driver.run(node=node)
-            return rows
-    except AWAY as error:
-        raise ServerAway("Postgres") from error
+    async with translated(), asyncio.timeout(STATEMENT_TIMEOUT_S):
+        rows: list[dict[str, Any]] = await with_driver.run(node=node)
+        return rows
+
+
+def transaction(node: str | None = None) -> Any:
+    """A transaction on a node; statements in it go to its connection by themselves."""
+    database: Any = Task._meta.db
+    return (database.extra_nodes[node] if node else database).transaction()
+
+
+def in_transaction() -> bool:
+    """True inside a transaction of the default node."""
+    database: Any = Task._meta.db
+    return database.current_transaction.get() is not None
 
 
 @asynccontextmanager
@@ -69,4 +85,7 @@ async def translated() -> AsyncIterator[None]:
     try:
         yield
     except AWAY as error:
+        # asyncpg's complaint about an argument is an InterfaceError as well, but no outage.
+        if isinstance(error, ValueError):
+            raise
         raise ServerAway("Postgres") from error

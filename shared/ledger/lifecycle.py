@@ -72,9 +72,9 @@ class GiveUp:
 
 def classify(error: BaseException, contract: Contract[Any, Any]) -> ErrorKind:
     """Sort an error that a task's body raised."""
-    if isinstance(error, (PermanentError, InvalidFields)) or isinstance(error, contract.permanent):
+    if isinstance(error, (PermanentError, InvalidFields, *contract.permanent)):
         return ErrorKind.PERMANENT
-    if isinstance(error, ExpectedError) or isinstance(error, contract.expected):
+    if isinstance(error, (ExpectedError, *contract.expected)):
         return ErrorKind.EXPECTED
     return ErrorKind.BUG
 

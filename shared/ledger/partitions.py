@@ -36,11 +36,13 @@ def days_needed(today: date) -> list[date]:
 def create(table: str, day: date) -> Iterator[str]:
     """Statements that add one partition, each safe to run again.
 
-    CREATE LIKE and the CHECK come before ATTACH so that ATTACH neither scans nor blocks writers of the parent.
+    CREATE LIKE and the CHECK come before ATTACH so that ATTACH neither scans nor blocks writers of the
+    parent.
     """
     name, column = partition_name(table, day), PARTITIONED[table]
     low, high = floor_id(day), floor_id(day + timedelta(days=1))
     bounds = f"{column} >= '{low}'::uuid AND {column} < '{high}'::uuid"
-    yield f"CREATE TABLE IF NOT EXISTS {name} (LIKE {table} INCLUDING ALL, CONSTRAINT {name}_day CHECK ({bounds}))"
+    check = f"CONSTRAINT {name}_day CHECK ({bounds})"
+    yield f"CREATE TABLE IF NOT EXISTS {name} (LIKE {table} INCLUDING ALL, {check})"
     yield f"ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ('{low}') TO ('{high}')"
     yield f"ALTER TABLE {name} DROP CONSTRAINT {name}_day"

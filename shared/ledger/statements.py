@@ -7,12 +7,15 @@ appearance. Ids come sorted so that two statements over the same rows lock them 
 #: Seconds after which the dispatcher sends a task whose submitter was to push the id itself.
 PUSH_NET_S = 3
 
-#: values: name[], type[], contract_version[], queue[], priority[], params[], max_attempts[], run_at[], delay_s[],
-#: expires_at[], owner[]. Returns id and created_at; ids of one statement rise in the order of the input.
+#: values: name[], type[], contract_version[], queue[], priority[], params[], max_attempts[], run_at[],
+#: delay_s[], expires_at[], owner[]. Returns id and created_at; ids of one statement rise in the order of the
+#: input.
 SUBMIT = f"""
-    INSERT INTO task (name, type, contract_version, queue, priority, params, max_attempts, send_at, expires_at, owner)
+    INSERT INTO task (name, type, contract_version, queue, priority, params, max_attempts, send_at,
+                      expires_at, owner)
     SELECT g.name, g.type, g.version, g.queue, g.priority, g.params::jsonb, g.max_attempts,
-           coalesce(g.run_at, now() + make_interval(secs => coalesce(g.delay_s, {PUSH_NET_S}))), g.expires_at, g.owner
+           coalesce(g.run_at, now() + make_interval(secs => coalesce(g.delay_s, {PUSH_NET_S}))),
+           g.expires_at, g.owner
     FROM unnest({{}}::text[], {{}}::text[], {{}}::smallint[], {{}}::text[], {{}}::smallint[], {{}}::text[],
                 {{}}::smallint[], {{}}::timestamptz[], {{}}::float8[], {{}}::timestamptz[], {{}}::bigint[])
          WITH ORDINALITY AS g(name, type, version, queue, priority, params, max_attempts, run_at, delay_s,
@@ -24,13 +27,15 @@ SUBMIT = f"""
 #: A child's id is made by its parent's worker; `ready` children commit with the parent's success.
 #: values: as SUBMIT without run_at, with id[] first and parent[] last.
 SUBMIT_CHILDREN = f"""
-    INSERT INTO task (id, name, type, contract_version, queue, priority, params, max_attempts, send_at, expires_at,
-                      owner, parent)
+    INSERT INTO task (id, name, type, contract_version, queue, priority, params, max_attempts, send_at,
+                      expires_at, owner, parent)
     SELECT g.id, g.name, g.type, g.version, g.queue, g.priority, g.params::jsonb, g.max_attempts,
            now() + make_interval(secs => coalesce(g.delay_s, {PUSH_NET_S})), g.expires_at, g.owner, g.parent
     FROM unnest({{}}::uuid[], {{}}::text[], {{}}::text[], {{}}::smallint[], {{}}::text[], {{}}::smallint[],
-                {{}}::text[], {{}}::smallint[], {{}}::float8[], {{}}::timestamptz[], {{}}::bigint[], {{}}::uuid[])
-         AS g(id, name, type, version, queue, priority, params, max_attempts, delay_s, expires_at, owner, parent)
+                {{}}::text[], {{}}::smallint[], {{}}::float8[], {{}}::timestamptz[], {{}}::bigint[],
+                {{}}::uuid[])
+         AS g(id, name, type, version, queue, priority, params, max_attempts, delay_s, expires_at, owner,
+              parent)
     ON CONFLICT (id) DO NOTHING
 """
 
@@ -50,9 +55,9 @@ MARK_SENT = """
     WHERE t.id = g.id AND t.claim = g.claim AND t.send_at IS NOT NULL
 """
 
-#: Takes what is in a lane, what is due, what its submitter pushed a moment ago and did not mark yet, and what this
-#: worker holds already because the answer to its last claim was lost. A worker declared dead gets nothing.
-#: values: worker, id[].
+#: Takes what is in a lane, what is due, what its submitter pushed a moment ago and did not mark yet, and what
+#: this worker holds already because the answer to its last claim was lost. A worker declared dead gets
+#: nothing. values: worker, id[].
 CLAIM = f"""
     UPDATE task AS t
     SET claim = t.claim + 1, holder = w.id, worker = w.id, claimed_at = now(),
@@ -71,8 +76,8 @@ UNCLAIMED_TO_POSTGRES = """
     UPDATE task SET send_at = now(), sent_at = NULL WHERE id = ANY({}::uuid[]) AND sent_at IS NOT NULL
 """
 
-#: One row per task and round: start, progress, outcome or giving back, whatever has piled up. Absolute values only,
-#: so that a repeated write changes nothing. values: see `Recorder`. Returns the ids that were written.
+#: One row per task and round: start, progress, outcome or giving back, whatever has piled up. Absolute values
+#: only, so that a repeated write changes nothing. values: see `Recorder`. Returns the ids that were written.
 RECORD = """
     WITH given AS (
         SELECT * FROM unnest(
@@ -92,8 +97,9 @@ RECORD = """
             completed_at = CASE WHEN g.released AND g.wait_s IS NULL THEN g.ended_at END,
             execution_time_seconds = g.execution_s,
             progress_total = coalesce(g.progress_total, t.progress_total),
-            progress_current = CASE WHEN g.status = 'success' THEN coalesce(g.progress_total, t.progress_total)
-                                    ELSE coalesce(g.progress_current, t.progress_current) END,
+            progress_current = CASE
+                WHEN g.status = 'success' THEN coalesce(g.progress_total, t.progress_total)
+                ELSE coalesce(g.progress_current, t.progress_current) END,
             progress_message = coalesce(g.progress_message, t.progress_message),
             result = g.result::jsonb,
             error_kind = CASE WHEN g.released THEN g.error_kind ELSE t.error_kind END,
@@ -121,7 +127,8 @@ RECORD = """
     SELECT id FROM applied
 """
 
-#: values: id[], claim[], ordinal[], logged_at[], level[], message[]. Lines of a claim that is over are dropped.
+#: values: id[], claim[], ordinal[], logged_at[], level[], message[]. Lines of a claim that is over are
+#: dropped.
 LOG = """
     INSERT INTO task_log (task_id, claim, ordinal, logged_at, level, message)
     SELECT g.* FROM unnest({}::uuid[], {}::integer[], {}::integer[], {}::timestamptz[], {}::text[], {}::text[])
@@ -139,8 +146,8 @@ OUTCOME_STANDS = """
 #: The success of `context.complete_in`, inside the task's own transaction.
 #: values: attempt, started_at, ended_at, execution_s, result, id, claim, worker.
 COMPLETE = """
-    UPDATE task SET status = 'success', attempt = {}, started_at = {}, completed_at = {}, execution_time_seconds = {},
-        result = {}::text::jsonb, progress_current = progress_total, holder = NULL, suspect = false,
+    UPDATE task SET status = 'success', attempt = {}, started_at = {}, completed_at = {},
+        execution_time_seconds = {}, result = {}::text::jsonb, progress_current = progress_total, holder = NULL, suspect = false,
         error_kind = NULL, error_message = NULL, error_traceback = NULL, error_fingerprint = NULL,
         revision = revision + 1
     WHERE id = {} AND claim = {} AND holder = {}

@@ -90,7 +90,7 @@ class Task(Table, tablename="task"):
 
 
 class TaskAttempt(Table, tablename="task_attempt"):
-    """An attempt that was not the last; primary key (task_id, claim). The last one stands in the task's row."""
+    """An attempt that was not the last (that one stands in `task`); primary key (task_id, claim)."""
 
     task_id = UUID(primary_key=True)
     claim = Integer()
@@ -155,7 +155,7 @@ class Schedule(Table, tablename="schedule"):
 
 
 class ScheduleFiring(Table, tablename="schedule_firing"):
-    """One nominal time of a schedule, inserted in the task's transaction; primary key (schedule, fire_time)."""
+    """A nominal time of a schedule, inserted with its task; primary key (schedule, fire_time)."""
 
     schedule = Text(primary_key=True)
     fire_time = Timestamptz()

@@ -1,7 +1,7 @@
 """Ids on their way through Redis: push into lanes, wake, fetch, acknowledge.
 
-A queue is eleven lists of 16-byte task ids: one per priority and one for rescued ids. Redis may be wiped at any
-moment; the ledger knows what was here.
+A queue is eleven lists of 16-byte task ids: one per priority and one for rescued ids. Redis may be wiped at
+any moment; the ledger knows what was here.
 """
 
 from collections import defaultdict
@@ -116,7 +116,7 @@ class Queues:
         keys = [unacked_key(worker), TURN_KEY]
         for queue in queues:
             keys += [rescue_key(queue), *(lane_key(queue, p) for p in PRIORITIES), wake_key(queue)]
-        args = [wanted, served, int(idle), worker.hex]
+        args: list[int | str] = [wanted, served, int(idle), worker.hex]
         ids, alone, turn = await _answer(self._fetch(keys=keys, args=args))
         return Fetched([UUID(bytes=i) for i in ids], bool(alone), bool(turn))
 

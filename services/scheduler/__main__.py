@@ -1,0 +1,50 @@
+"""`python -m services.scheduler`: one scheduler process, leader or standby. SIGTERM and SIGINT stop it."""
+
+import asyncio
+import os
+import signal
+import sys
+
+import uvloop
+from prometheus_client import start_http_server
+
+from services.scheduler.process import SchedulerProcess
+from shared import settings as settings_module
+from shared.errors import SettingsError
+from shared.ledger import engine
+from shared.settings import Settings
+from shared.telemetry.logging import configure
+from shared.transport.queues import Queues, connect
+
+
+async def serve(settings: Settings) -> None:
+    """Run until a signal comes."""
+    database = engine.build(settings.database_url, application="scheduler")
+    engine.bind(database)
+    await engine.open_pool(database, size=6)
+    redis = connect(settings.redis_url)
+    stop = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    try:
+        await SchedulerProcess(settings, Queues(redis)).run(stop)
+    finally:
+        await redis.aclose()
+        await database.close_connection_pool()
+
+
+def main() -> int:
+    """Read settings and serve."""
+    try:
+        settings = settings_module.read(os.environ)
+    except SettingsError as error:
+        sys.stderr.write(f"scheduler: {error}\n")
+        return 2
+    configure("scheduler", settings.log_format)
+    start_http_server(settings.metrics_port, settings.metrics_host)
+    uvloop.run(serve(settings))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""Elects one scheduler: a lease in Postgres, compared and set by database time.
+
+All that a leader does is idempotent, so two leaders for a moment are harmless.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from uuid import UUID
+
+from shared.errors import ServerAway
+from shared.ledger import engine
+from shared.telemetry import metrics
+
+log = logging.getLogger(__name__)
+
+#: Renewed every `RENEW_S`; a standby looks as often. A dead leader is replaced within LEASE_S + RENEW_S = 4.5
+#: s.
+LEASE_S = 3.0
+RENEW_S = 1.5
+
+ACQUIRE = """
+    INSERT INTO leader_lease AS l (name, term, holder, expires_at)
+    VALUES ('scheduler', 1, {}, clock_timestamp() + make_interval(secs => {}))
+    ON CONFLICT (name) DO UPDATE SET
+        term = CASE WHEN l.holder = excluded.holder THEN l.term ELSE l.term + 1 END,
+        holder = excluded.holder, expires_at = excluded.expires_at
+    WHERE l.holder = excluded.holder OR l.expires_at < clock_timestamp()
+    RETURNING term
+"""
+
+RELEASE = "UPDATE leader_lease SET expires_at = clock_timestamp() WHERE name = 'scheduler' AND holder = {}"
+
+
+class Leader:
+    """This process' part in the election."""
+
+    def __init__(self, scheduler: UUID, *, gained: Callable[[], None]) -> None:
+        self._scheduler = scheduler
+        self._gained = gained
+        self._valid_until = 0.0
+        #: Goes up with each change of leader; None while this process does not lead.
+        self.term: int | None = None
+
+    @property
+    def leads(self) -> bool:
+        """False as soon as the lease may have passed, by this process' own clock."""
+        return self.term is not None and time.monotonic() < self._valid_until
+
+    async def run_once(self) -> None:
+        """Take or renew the lease."""
+        asked = time.monotonic()
+        try:
+            rows = await engine.run(ACQUIRE, self._scheduler, LEASE_S)
+        except ServerAway as error:
+            log.warning("%s: the lease is not renewed", error)
+            rows = []
+        term = rows[0]["term"] if rows else None
+        if rows:
+            self._valid_until = asked + LEASE_S
+        if term is not None and term != self.term:
+            log.info("scheduler %s leads, term %d", self._scheduler, term)
+            self._gained()
+        elif term is None and self.term is not None and not self.leads:
+            log.warning("scheduler %s leads no longer", self._scheduler)
+        if term is not None or not self.leads:
+            self.term = term
+        metrics.LEADER.set(self.leads)
+
+    async def release(self) -> None:
+        """Let a standby take over at once."""
+        if self.leads:
+            await engine.run(RELEASE, self._scheduler)
+        self.term = None

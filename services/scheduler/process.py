@@ -1,0 +1,91 @@
+"""One scheduler process: takes part in the election and runs the leader's services."""
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+from services.scheduler import dispatcher, leader, partitioner, rescuer, resender
+from shared.errors import ServerAway
+from shared.settings import Settings
+from shared.transport.queues import Queues
+
+log = logging.getLogger(__name__)
+
+#: Pause after a server did not answer.
+AWAY_PAUSE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Something that only the leader does, again and again."""
+
+    name: str
+    every_s: float
+    #: One round; True asks for the next one at once.
+    run_once: Callable[[], Awaitable[bool]]
+
+
+class SchedulerProcess:
+    """Leader or standby."""
+
+    def __init__(self, settings: Settings, queues: Queues) -> None:
+        self.id: UUID = uuid4()
+        rescue = rescuer.Rescuer(queues, stall_after_s=settings.stall_after.total_seconds())
+        resend = resender.Resender(queues)
+        self.leader = leader.Leader(self.id, gained=rescue.watch.restart)
+        self.services = [
+            Service("dispatcher", dispatcher.EVERY_S, dispatcher.Dispatcher(queues).run_once),
+            Service("rescuer", rescuer.EVERY_S, rescue.run_once),
+            Service("resender", resender.EVERY_S, resend.run_once),
+            Service("lanes", resender.LANES_EVERY_S, resend.check_lanes),
+            Service("partitioner", partitioner.EVERY_S, partitioner.Partitioner().run_once),
+        ]
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop` is set; then another scheduler may lead at once."""
+        log.info("scheduler %s stands by", self.id)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._keep_leading())]
+            tasks += [group.create_task(self._keep(service)) for service in self.services]
+            await stop.wait()
+            for task in tasks:
+                task.cancel()
+        try:
+            await self.leader.release()
+        except ServerAway:
+            log.warning("the lease could not be given up; it passes by itself")
+
+    async def _keep_leading(self) -> None:
+        while True:
+            await _in_fresh_context(self.leader.run_once())
+            await asyncio.sleep(leader.RENEW_S)
+
+    async def _keep(self, service: Service) -> None:
+        """Run a service while this process leads. Whatever goes wrong is logged, and the next round comes."""
+        while True:
+            pause = service.every_s
+            if not self.leader.leads:
+                pause = min(pause, leader.RENEW_S)
+            else:
+                try:
+                    if await _in_fresh_context(service.run_once()):
+                        pause = 0.0
+                except ServerAway as error:
+                    log.warning("%s: %s", service.name, error)
+                    pause = AWAY_PAUSE_S
+                except Exception:
+                    log.exception("%s failed; the next round comes", service.name)
+                    pause = max(pause, AWAY_PAUSE_S)
+            await asyncio.sleep(pause)
+
+
+async def _in_fresh_context(round_: Awaitable[bool | None]) -> bool:
+    """A lost connection can leave Piccolo's transaction set in a context, so each round gets a new one."""
+
+    async def run() -> bool:
+        return bool(await round_)
+
+    return await asyncio.create_task(run(), context=contextvars.Context())

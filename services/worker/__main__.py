@@ -1,0 +1,70 @@
+"""`python -m services.worker`: one worker process.
+
+SIGTERM and SIGINT drain it. A process that has done its share, or was declared dead, replaces itself.
+"""
+
+import logging
+import os
+import signal
+import sys
+from types import FrameType
+
+from prometheus_client import start_http_server
+
+from services.worker import registry
+from services.worker.gateways.smtp import SmtpGateway
+from services.worker.process import Ending, WorkerProcess
+from shared import settings as settings_module
+from shared.contracts import catalogue
+from shared.domain import accounts
+from shared.errors import SettingsError
+from shared.ledger import engine
+from shared.ledger.engine import RECORDER
+from shared.ledger.tables import TABLES
+from shared.settings import Settings
+from shared.telemetry.logging import configure
+
+log = logging.getLogger(__name__)
+
+
+def queue_names(settings: Settings) -> tuple[str, ...]:
+    """The queues to serve. Raises SettingsError for one that no contract names."""
+    known = catalogue.load().queues
+    chosen = tuple(name.strip() for name in settings.worker_queues.split(",") if name.strip())
+    unknown = [name for name in chosen if name not in known]
+    if unknown:
+        raise SettingsError(f"OFTEN_WORKER_QUEUES names {unknown[0]!r}; known queues: {', '.join(known)}")
+    return chosen or known
+
+
+def main() -> int:
+    """Build, run, and end as the process asks for."""
+    try:
+        settings = settings_module.read(os.environ)
+        queues = queue_names(settings)
+    except SettingsError as error:
+        sys.stderr.write(f"worker: {error}\n")
+        return 2
+    configure("worker", settings.log_format)
+    start_http_server(settings.metrics_port, settings.metrics_host)
+    database = engine.build(settings.database_url, application="worker", nodes=[RECORDER])
+    engine.bind(database, [*TABLES, *accounts.TABLES])
+    process = WorkerProcess(
+        settings, queues, registry.load(), {SmtpGateway: SmtpGateway.from_settings(settings)}, database
+    )
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        process.end(Ending.STOP)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    ending = process.run()
+    logging.shutdown()
+    if ending in (Ending.RECYCLE, Ending.DEAD):
+        os.execv(sys.executable, [sys.executable, "-m", "services.worker"])
+    # Threads of bodies that would not end must not keep the process; everything is written.
+    os._exit(1 if ending is Ending.BROKEN else 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

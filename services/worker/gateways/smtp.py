@@ -1,0 +1,98 @@
+"""Hands mail to an SMTP server and sorts its answers into passing and final."""
+
+from dataclasses import dataclass
+from email.message import EmailMessage
+from email.policy import SMTP as SMTP_POLICY
+from typing import Self
+
+import aiosmtplib
+
+from shared.errors import ExpectedError, PermanentError
+from shared.settings import Settings
+
+#: A mail server that takes longer for one reply is as good as away.
+REPLY_TIMEOUT_S = 20.0
+
+
+class MailDeferred(ExpectedError):
+    """The server asks to come back later, or did not answer."""
+
+
+class MailRejected(PermanentError):
+    """The server will not take this mail, now or later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What the server said to a mail that it took for at least one recipient."""
+
+    accepted: tuple[str, ...]
+    #: Recipient and reply, `"550 5.1.1 unknown"`.
+    refused: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmtpGateway:
+    """A mail server."""
+
+    host: str
+    port: int
+    user: str = ""
+    password: str = ""
+    #: none, starttls or tls.
+    security: str = "none"
+    sender: str = "hello@often-hotels.example"
+    sender_name: str = ""
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        return cls(
+            host=settings.smtp_host,
+            port=settings.smtp_port,
+            user=settings.smtp_user,
+            password=settings.smtp_password,
+            security=settings.smtp_security,
+            sender=settings.mail_from,
+            sender_name=settings.mail_from_name,
+        )
+
+    @property
+    def domain(self) -> str:
+        """The part of Message-IDs behind the @."""
+        return self.sender.partition("@")[2]
+
+    async def send(self, message: EmailMessage, recipients: list[str]) -> Delivery:
+        """Send one message.
+
+        Raises MailDeferred (4xx, no answer) or MailRejected (5xx, wrong configuration).
+        """
+        try:
+            refused, _ = await aiosmtplib.send(
+                message.as_bytes(policy=SMTP_POLICY),
+                sender=self.sender,
+                recipients=recipients,
+                hostname=self.host,
+                port=self.port,
+                username=self.user or None,
+                password=self.password or None,
+                use_tls=self.security == "tls",
+                start_tls=self.security == "starttls",
+                timeout=REPLY_TIMEOUT_S,
+            )
+        except aiosmtplib.SMTPRecipientsRefused as error:
+            replies = [(r.code, f"{r.recipient}: {r.code} {r.message}") for r in error.recipients]
+            text = "; ".join(reply for _, reply in replies)
+            # One recipient that may be taken later is reason enough to try again.
+            raise _sorted(min(code for code, _ in replies), text) from error
+        except aiosmtplib.SMTPResponseException as error:
+            raise _sorted(error.code, f"{error.code} {error.message}") from error
+        except (aiosmtplib.SMTPNotSupported, ValueError) as error:
+            raise MailRejected(f"the mail server and SMTP_SECURITY don't fit: {error}") from error
+        except (aiosmtplib.SMTPException, OSError) as error:
+            raise MailDeferred(f"{type(error).__name__}: {error}") from error
+        answers = {name: f"{reply.code} {reply.message}" for name, reply in refused.items()}
+        return Delivery(tuple(r for r in recipients if r not in answers), answers)
+
+
+def _sorted(code: int, text: str) -> MailDeferred | MailRejected:
+    return MailDeferred(text) if 400 <= code < 500 else MailRejected(text)

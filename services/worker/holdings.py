@@ -1,0 +1,193 @@
+"""What this process holds: tasks that it claimed and whose outcome is not yet acknowledged.
+
+Dramatiq's threads, the ledger loop and the main thread meet here, so all of it is guarded by one lock. It
+outlives Dramatiq's consumers, which are made anew after an error.
+"""
+
+import heapq
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+from services.worker.outcome import Outcome
+
+
+class Stage(Enum):
+    """How far a claim has come in this process."""
+
+    #: In the heap, not given to a thread.
+    WAITING = 1
+    #: Given to Dramatiq, in a moment a thread begins it.
+    HANDED = 2
+    RUNNING = 3
+    #: The recorder has its outcome.
+    ENDED = 4
+
+
+@dataclass(slots=True, eq=False)
+class Holding:
+    """One claimed task. Read-only but for what stands below `stage`."""
+
+    id: UUID
+    claim: int
+    name: str
+    contract_version: int
+    queue: str
+    priority: int
+    status: str
+    params: str = field(repr=False)
+    attempt: int
+    failures: int
+    max_attempts: int
+    suspect: bool
+    owner: int | None
+    created_at: datetime
+    cancel_requested: bool
+    expired: bool
+    claimed_monotonic: float = field(default_factory=time.monotonic)
+    stage: Stage = Stage.WAITING
+    started_at: datetime | None = None
+    started_monotonic: float = 0.0
+    returned: Any = None
+    outcome: Outcome | None = None
+    children: list[Any] = field(default_factory=list)
+    #: Taken to interrupt the body and by the body's end, so that no exception hits the next task of the
+    #: thread.
+    slot: threading.Lock = field(default_factory=threading.Lock)
+    thread: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.id} claim {self.claim}"
+
+
+class Holdings:
+    """The claims of this process, with a heap of those that wait for a thread."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self.finished = 0
+        self._held: dict[UUID, Holding] = {}
+        self._heap: list[tuple[int, int, Holding]] = []
+        self._order = itertools.count()
+        self._busy = 0
+        self._closed = False
+        self._changed = threading.Condition()
+        self._listeners: list[Callable[[], None]] = []
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call `listener`, from any thread, whenever a task ends or is forgotten."""
+        self._listeners.append(listener)
+
+    def add(self, holdings: Iterable[Holding]) -> None:
+        """Put fresh claims into the heap; 9 first, then in the order of their claim."""
+        with self._changed:
+            for holding in holdings:
+                self._held[holding.id] = holding
+                heapq.heappush(self._heap, (-holding.priority, next(self._order), holding))
+            self._changed.notify()
+
+    def take(self, timeout_s: float) -> Holding | None:
+        """The next task for a thread, once one is free; None after `timeout_s`."""
+        with self._changed:
+            if not self._changed.wait_for(self._can_hand, timeout_s):
+                return None
+            holding = heapq.heappop(self._heap)[2]
+            holding.stage = Stage.HANDED
+            self._busy += 1
+            if self._can_hand():
+                self._changed.notify()
+            return holding
+
+    def begin(self, holding: Holding) -> None:
+        """A thread begins with it."""
+        with self._changed:
+            holding.stage = Stage.RUNNING
+            holding.started_monotonic = time.monotonic()
+
+    def end(self, holding: Holding) -> None:
+        """A thread is done with it, whether the body ran or not."""
+        with self._changed:
+            self._busy -= 1
+            self.finished += 1
+            holding.stage = Stage.ENDED
+            self._changed.notify()
+        self._tell()
+
+    def withdraw(self, *, older_than_s: float = 0.0) -> list[Holding]:
+        """Take back what no thread has begun after so long; the caller hands it to the recorder."""
+        limit = time.monotonic() - older_than_s
+        with self._changed:
+            taken = [h for _, _, h in self._heap if h.claimed_monotonic <= limit]
+            if taken:
+                self._heap = [entry for entry in self._heap if entry[2].claimed_monotonic > limit]
+                heapq.heapify(self._heap)
+            for holding in taken:
+                holding.stage = Stage.ENDED
+            return taken
+
+    def cancel(self, task_id: UUID) -> Holding | None:
+        """Note that somebody asked to cancel; returns the holding when it had not been given to a thread."""
+        with self._changed:
+            holding = self._held.get(task_id)
+            if holding is None or holding.stage is Stage.ENDED:
+                return None
+            holding.cancel_requested = True
+            if holding.stage is not Stage.WAITING:
+                return None
+            self._heap = [entry for entry in self._heap if entry[2] is not holding]
+            heapq.heapify(self._heap)
+            holding.stage = Stage.ENDED
+            return holding
+
+    def forget(self, ids: Iterable[UUID]) -> None:
+        """Drop what the recorder has written and acknowledged."""
+        with self._changed:
+            for task_id in ids:
+                self._held.pop(task_id, None)
+            self._changed.notify_all()
+        self._tell()
+
+    def close(self) -> None:
+        """Give nothing more to threads."""
+        with self._changed:
+            self._closed = True
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __contains__(self, task_id: UUID) -> bool:
+        return task_id in self._held
+
+    def ids(self) -> set[UUID]:
+        with self._changed:
+            return set(self._held)
+
+    def running(self) -> list[Holding]:
+        with self._changed:
+            return [h for h in self._held.values() if h.stage in (Stage.RUNNING, Stage.HANDED)]
+
+    @property
+    def waiting(self) -> int:
+        return len(self._heap)
+
+    @property
+    def busy(self) -> int:
+        """Tasks given to threads."""
+        return self._busy
+
+    def longest_running_s(self) -> float:
+        now = time.monotonic()
+        return max((now - h.started_monotonic for h in self.running() if h.started_monotonic), default=0.0)
+
+    def _can_hand(self) -> bool:
+        return bool(self._heap) and self._busy < self.threads and not self._closed
+
+    def _tell(self) -> None:
+        for listener in self._listeners:
+            listener()

@@ -1,0 +1,205 @@
+"""Fetches ids, claims their rows and fills the heap; gives back what does not start in time."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from services.worker import prefetch
+from services.worker.holdings import Holding, Holdings
+from services.worker.middleware.lifecycle import given_back
+from services.worker.recorder import Recorder
+from services.worker.registry import TaskFunction
+from shared.errors import ServerAway
+from shared.ledger import engine, statements
+from shared.ledger.engine import RECORDER
+from shared.telemetry import metrics
+from shared.transport.queues import Fetched, Queues
+
+log = logging.getLogger(__name__)
+
+#: How long an idle worker blocks on its wake tokens; a lost token costs no more than this.
+WAKE_TIMEOUT_S = 1.0
+#: A busy worker looks again after this unless a task ends before.
+BUSY_POLL_S = 0.05
+#: A claim that no thread has begun after this long goes back for another worker.
+UNSTARTED_S = 0.2
+#: A task whose name or version this worker does not know waits this long for one that does.
+PARKED_S = 15.0
+#: Pause after Redis or Postgres did not answer.
+AWAY_PAUSE_S = 0.5
+
+
+class Intake:
+    """The way of tasks into this process. Runs on the ledger loop."""
+
+    def __init__(
+        self,
+        worker: UUID,
+        queue_names: Sequence[str],
+        tasks: Mapping[str, TaskFunction[Any, Any]],
+        holdings: Holdings,
+        recorder: Recorder,
+        queues: Queues,
+    ) -> None:
+        self._worker = worker
+        self._queue_names = queue_names
+        self._tasks = tasks
+        self._holdings = holdings
+        self._recorder = recorder
+        self._queues = queues
+        self._served = 0
+        self._rate = _Rate()
+        self._room = asyncio.Event()
+        self._stopping = False
+        #: Held from fetch to heap, so that whoever compares Redis with memory sees no id on its way.
+        self.moving = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Fetch, claim and wait in turn, until `stop`."""
+        loop = asyncio.get_running_loop()
+
+        def room() -> None:
+            if not self._room.is_set():
+                loop.call_soon_threadsafe(self._room.set)
+
+        self._holdings.listen(room)
+        while not self._stopping:
+            try:
+                await self._round()
+            except ServerAway as error:
+                log.warning("%s: nothing is fetched", error)
+                await asyncio.sleep(AWAY_PAUSE_S)
+
+    async def stop(self) -> None:
+        """Fetch no more; returns when no id is on its way."""
+        self._stopping = True
+        self._room.set()
+        async with self.moving:
+            pass
+
+    async def give_back_unstarted(self) -> None:
+        """Give claims back that wait too long for a thread, until cancelled."""
+        while True:
+            await asyncio.sleep(UNSTARTED_S / 2)
+            late = self._holdings.withdraw(older_than_s=UNSTARTED_S)
+            self.give_back(late, reason="late")
+
+    def give_back(self, holdings: Sequence[Holding], *, reason: str) -> None:
+        for holding in holdings:
+            self._recorder.note_end(holding, given_back(holding))
+            metrics.GIVEN_BACK.labels(reason).inc()
+
+    async def _round(self) -> None:
+        self._room.clear()
+        wanted = 0 if self._recorder.blocked else self._wanted()
+        if not wanted:
+            await self._wait_for_room()
+            return
+        async with self.moving:
+            fetched = await self._fetch(wanted)
+        if fetched.alone:
+            await self._run_out()
+        elif fetched.turn:
+            await self._wait_for_room()
+        elif not fetched.ids:
+            await self._queues.wait(self._queue_names, WAKE_TIMEOUT_S)
+
+    def _wanted(self) -> int:
+        return prefetch.wanted(
+            threads=self._holdings.threads,
+            busy=self._holdings.busy,
+            waiting=self._holdings.waiting,
+            held=len(self._holdings),
+            rate=self._rate.update(self._holdings.finished),
+            longest_s=self._holdings.longest_running_s(),
+        )
+
+    async def _fetch(self, wanted: int) -> Fetched:
+        """Ids into the unacked set, rows into the heap."""
+        idle = len(self._holdings) == 0
+        fetched = await self._queues.fetch(
+            self._worker, self._queue_names, wanted=wanted, served=self._served, idle=idle
+        )
+        self._served += len(fetched.ids)
+        # An id that this process holds already was sent twice; its unacked entry is the running one's.
+        fresh = sorted(i for i in set(fetched.ids) if i not in self._holdings)
+        if fresh:
+            await self._claim(fresh)
+        return fetched
+
+    async def _claim(self, ids: list[UUID]) -> None:
+        rows = await engine.run(statements.CLAIM, self._worker, ids, node=RECORDER)
+        claimed = [_holding(row) for row in rows]
+        metrics.CLAIMED.inc(len(claimed))
+        known = [h for h in claimed if self._knows(h)]
+        self._holdings.add(sorted(known, key=lambda holding: holding.id))
+        for holding in claimed:
+            if not self._knows(holding):
+                self._park(holding)
+        elsewhere = set(ids) - {holding.id for holding in claimed}
+        if elsewhere:
+            metrics.NOT_CLAIMED.inc(len(elsewhere))
+            await engine.run(statements.UNCLAIMED_TO_POSTGRES, sorted(elsewhere), node=RECORDER)
+            await self._queues.acknowledge(self._worker, elsewhere)
+
+    def _knows(self, holding: Holding) -> bool:
+        task = self._tasks.get(holding.name)
+        return task is not None and holding.contract_version <= task.contract.version
+
+    def _park(self, holding: Holding) -> None:
+        """A deploy is under way, or this worker is too old for it: later, or elsewhere."""
+        reason = f"no worker knows {holding.name} version {holding.contract_version} yet"
+        log.warning("%s: parked for %d s", reason, PARKED_S)
+        self._recorder.note_end(holding, given_back(holding, wait_s=PARKED_S, reason=reason))
+        metrics.GIVEN_BACK.labels("unknown").inc()
+
+    async def _run_out(self) -> None:
+        """Fetch nothing until everything held has ended and is acknowledged."""
+        while len(self._holdings) and not self._stopping:
+            await self._wait_for_room()
+
+    async def _wait_for_room(self) -> None:
+        try:
+            async with asyncio.timeout(BUSY_POLL_S):
+                await self._room.wait()
+            self._room.clear()
+        except TimeoutError:
+            pass
+
+
+class _Rate:
+    """Tasks ended per second, over windows of at least 50 ms."""
+
+    def __init__(self) -> None:
+        self._at, self._count, self._rate = time.monotonic(), 0, 0.0
+
+    def update(self, count: int) -> float:
+        now = time.monotonic()
+        if now - self._at >= 0.05:
+            self._rate = (count - self._count) / (now - self._at)
+            self._at, self._count = now, count
+        return self._rate
+
+
+def _holding(row: Mapping[str, Any]) -> Holding:
+    return Holding(
+        id=UUID(int=row["id"].int),
+        claim=row["claim"],
+        name=row["name"],
+        contract_version=row["contract_version"],
+        queue=row["queue"],
+        priority=row["priority"],
+        status=row["status"],
+        params=row["params"],
+        attempt=row["attempt"],
+        failures=row["failures"],
+        max_attempts=row["max_attempts"],
+        suspect=row["suspect"],
+        owner=row["owner"],
+        created_at=row["created_at"],
+        cancel_requested=row["cancel_requested_at"] is not None,
+        expired=bool(row["expired"]),
+    )

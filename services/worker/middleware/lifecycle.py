@@ -1,0 +1,133 @@
+"""Turns what Dramatiq sees of a task into its life in the ledger."""
+
+import logging
+import random
+from collections.abc import Mapping
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Any
+
+from dramatiq.broker import Broker, MessageProxy
+from dramatiq.middleware import Middleware, SkipMessage
+from dramatiq.threading import Interrupt
+
+from services.worker import outcome
+from services.worker.clock import DatabaseClock
+from services.worker.holdings import Holding, Holdings
+from services.worker.outcome import Outcome
+from services.worker.recorder import Recorder
+from services.worker.registry import TaskFunction
+from shared.ledger.lifecycle import ErrorKind, Status
+from shared.telemetry import metrics
+
+log = logging.getLogger(__name__)
+
+#: How long a suspect waits for its start to be committed before the claim is given back.
+START_COMMIT_TIMEOUT_S = 10.0
+
+
+class Lifecycle(Middleware):
+    """Start, outcome and skip. The outcome is kept on the holding; the consumer's ack hands it on."""
+
+    def __init__(
+        self,
+        holdings: Holdings,
+        recorder: Recorder,
+        tasks: Mapping[str, TaskFunction[Any, Any]],
+        clock: DatabaseClock,
+    ) -> None:
+        self._holdings = holdings
+        self._recorder = recorder
+        self._tasks = tasks
+        self._clock = clock
+
+    def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
+        """Dramatiq swallows every exception here but SkipMessage, so whatever fails must end in a skip."""
+        holding: Holding = message.args[0]
+        try:
+            skip = self._may_start(holding)
+        except Exception as error:
+            log.exception("could not start %s", holding)
+            holding.outcome = outcome.broken(
+                f"could not start: {error!r}", ErrorKind.BUG, failures=holding.failures + 1
+            )
+            skip = True
+        if skip:
+            raise SkipMessage
+
+    def _may_start(self, holding: Holding) -> bool:
+        """Begin the attempt; True when the body must not run."""
+        self._holdings.begin(holding)
+        if holding.cancel_requested:
+            holding.outcome = Outcome(Status.REVOKED, failures=holding.failures)
+            return True
+        if holding.expired:
+            text = "its expires_at passed before a worker was free; submit it again if it is still wanted"
+            holding.outcome = outcome.broken(text, ErrorKind.EXPIRED, failures=holding.failures)
+            return True
+        holding.attempt += 1
+        holding.started_at = self._clock.now()
+        if holding.suspect and not self._start_is_committed(holding):
+            holding.attempt -= 1
+            holding.started_at = None
+            holding.outcome = given_back(holding)
+            return True
+        if not holding.suspect:
+            self._recorder.note_start(holding)
+        metrics.STARTED.labels(holding.queue, holding.name).inc()
+        metrics.RUNNING.labels(holding.queue, holding.name).inc()
+        return False
+
+    def _start_is_committed(self, holding: Holding) -> bool:
+        """A suspect's start is committed before its body runs, so that a death counts against it alone."""
+        try:
+            return self._recorder.note_committed_start(holding).result(START_COMMIT_TIMEOUT_S)
+        except FutureTimeout:
+            return False
+
+    def after_process_message(
+        self,
+        broker: Broker,
+        message: MessageProxy,
+        *,
+        result: Any = None,
+        exception: BaseException | None = None,
+    ) -> None:
+        holding: Holding = message.args[0]
+        contract = self._tasks[holding.name].contract
+        if exception is None or (isinstance(exception, Interrupt) and holding.returned is not None):
+            holding.outcome = outcome.succeeded(contract, holding.returned, failures=holding.failures)
+        elif isinstance(exception, Interrupt):
+            holding.outcome = interrupted(holding)
+        else:
+            holding.outcome = outcome.failed(
+                contract,
+                exception,
+                failures=holding.failures,
+                max_attempts=holding.max_attempts,
+                spread=random.random(),
+            )
+            self._log_failure(holding, exception)
+        metrics.RUNNING.labels(holding.queue, holding.name).dec()
+
+    def _log_failure(self, holding: Holding, exception: BaseException) -> None:
+        """Only what nobody foresaw is an error with a traceback; the ledger keeps all tracebacks."""
+        ended = holding.outcome
+        assert ended is not None
+        assert ended.failure is not None
+        follows = f"retry in {ended.wait_s:.1f} s" if ended.wait_s is not None else "no further attempt"
+        if ended.failure.kind is ErrorKind.BUG:
+            log.error("%s failed, %s", holding, follows, exc_info=exception)
+        else:
+            log.warning("%s failed, %s: %s", holding, follows, ended.failure.message)
+
+
+def given_back(holding: Holding, *, wait_s: float = 0.0, reason: str | None = None) -> Outcome:
+    """A claim that ends without an attempt; the row is as it was before."""
+    return Outcome(Status(holding.status), wait_s=wait_s, failures=holding.failures, wait_reason=reason)
+
+
+def interrupted(holding: Holding) -> Outcome:
+    """An attempt that a drain or a cancel cut short; it counts against nothing."""
+    if holding.cancel_requested:
+        return Outcome(Status.REVOKED, failures=holding.failures)
+    return Outcome(Status.PENDING, wait_s=0.0, failures=holding.failures, interruptions=1)

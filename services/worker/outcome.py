@@ -1,0 +1,97 @@
+"""How an attempt ended, as the recorder will write it. Decisions only; nothing here does I/O."""
+
+import hashlib
+import traceback
+from dataclasses import dataclass
+from typing import Any
+
+from shared.contracts.contract import Contract
+from shared.errors import InvalidFields
+from shared.ledger import lifecycle
+from shared.ledger.lifecycle import ErrorKind, Status
+
+MAX_MESSAGE_CHARS = 2_000
+MAX_TRACEBACK_CHARS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The error of one attempt."""
+
+    kind: ErrorKind
+    message: str
+    traceback: str | None = None
+    #: Equal for errors of one type raised at one place.
+    fingerprint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What follows for the task's row. With `wait_s` the task goes back to Postgres, without it is final."""
+
+    status: Status
+    wait_s: float | None = None
+    result: str | None = None
+    failure: Failure | None = None
+    failures: int = 0
+    interruptions: int = 0
+    wait_reason: str | None = None
+
+    @property
+    def label(self) -> str:
+        """For metrics: success, failure, retry, revoked or given_back."""
+        return (
+            "given_back" if self.wait_s is not None and self.status is not Status.RETRY else str(self.status)
+        )
+
+
+def clean(text: str, limit: int) -> str:
+    """Text that Postgres can store: no NUL, no lone surrogate, at most `limit` characters."""
+    text = text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def succeeded(contract: Contract[Any, Any], returned: Any, *, failures: int) -> Outcome:
+    """Success, or failure where the result can't be stored."""
+    try:
+        return Outcome(Status.SUCCESS, result=contract.encode_result(returned), failures=failures)
+    except InvalidFields as error:
+        failure = Failure(
+            ErrorKind.UNSTORABLE, clean(f"the result can't be stored: {error}", MAX_MESSAGE_CHARS)
+        )
+        return Outcome(Status.FAILURE, failure=failure, failures=failures + 1)
+
+
+def failed(
+    contract: Contract[Any, Any], error: BaseException, *, failures: int, max_attempts: int, spread: float
+) -> Outcome:
+    """Retry or failure after the body raised `error`; `failures` counts those before."""
+    failures += 1
+    failure = describe(error, lifecycle.classify(error, contract))
+    plan = lifecycle.plan_retry(
+        contract.retries, failures=failures, max_attempts=max_attempts, kind=failure.kind, spread=spread
+    )
+    if isinstance(plan, lifecycle.Retry):
+        wait_s = plan.delay.total_seconds()
+        return Outcome(Status.RETRY, wait_s=wait_s, failure=failure, failures=failures)
+    return Outcome(Status.FAILURE, failure=failure, failures=failures)
+
+
+def broken(message: str, kind: ErrorKind, *, failures: int) -> Outcome:
+    """A failure that no body raised."""
+    return Outcome(
+        Status.FAILURE, failure=Failure(kind, clean(message, MAX_MESSAGE_CHARS)), failures=failures
+    )
+
+
+def describe(error: BaseException, kind: ErrorKind) -> Failure:
+    """Message, traceback and fingerprint of an error."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = "|".join(f"{frame.filename.rpartition('/')[2]}:{frame.name}" for frame in frames[-5:])
+    name = type(error).__name__
+    return Failure(
+        kind,
+        clean(f"{name}: {error}" if str(error) else name, MAX_MESSAGE_CHARS),
+        clean("".join(traceback.format_exception(error)), MAX_TRACEBACK_CHARS),
+        hashlib.sha256(f"{name}|{places}".encode()).hexdigest()[:16],
+    )

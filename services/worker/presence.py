@@ -1,0 +1,185 @@
+"""Keeps this worker alive in the eyes of the others, and honest about what it holds.
+
+Its row says that it exists, an advisory lock on a connection of its own that its process lives, its heartbeat
+that it works. Every few seconds it compares Redis and the ledger with its memory and gives back what it does
+not hold.
+"""
+
+import asyncio
+import logging
+import os
+import platform
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+from redis.exceptions import RedisError
+
+from services.worker.clock import DatabaseClock
+from services.worker.holdings import Holding, Holdings
+from services.worker.intake import Intake
+from shared.errors import ServerAway
+from shared.ledger import engine
+from shared.ledger.engine import RECORDER
+from shared.transport.queues import CANCEL_CHANNEL, Queues
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_S = 1.0
+RECONCILE_S = 5.0
+
+REGISTER = """
+    INSERT INTO worker (id, hostname, pid, queues, threads, lock_key) VALUES ({}, {}, {}, {}::text[], {}, {})
+    ON CONFLICT (id) DO NOTHING
+"""
+
+#: No row in `beat` means that the rescuer has declared this worker dead.
+HEARTBEAT = """
+    WITH beat AS (
+        UPDATE worker SET beat = beat + 1, heartbeat_at = now(), state = {}
+        WHERE id = {} AND dead_at IS NULL RETURNING clock_timestamp() AS now
+    )
+    SELECT (SELECT now FROM beat) AS now,
+        ARRAY(SELECT id FROM task WHERE holder = {} AND cancel_requested_at IS NOT NULL) AS cancelled
+"""
+
+STOPPED = "UPDATE worker SET stopped_at = now() WHERE id = {}"
+
+HELD_IN_LEDGER = "SELECT id, claim FROM task WHERE holder = {}"
+
+#: Rows that this worker holds in the ledger only: the answer to a claim was lost.
+GIVE_BACK_FORGOTTEN = """
+    UPDATE task AS t SET holder = NULL, send_at = now(),
+        status = CASE WHEN t.status = 'started' THEN 'pending' ELSE t.status END, revision = t.revision + 1
+    FROM unnest({}::uuid[], {}::integer[]) AS g(id, claim)
+    WHERE t.id = g.id AND t.claim = g.claim AND t.holder = {}
+"""
+
+#: Ids that this worker fetched but never claimed: the answer to a fetch was lost.
+GIVE_BACK_STRANDED = """
+    UPDATE task SET send_at = now(), sent_at = NULL WHERE id = ANY({}::uuid[]) AND sent_at IS NOT NULL
+"""
+
+
+class Presence:
+    """Row, lock and heartbeat of one worker process. Runs on the ledger loop."""
+
+    def __init__(
+        self,
+        worker: UUID,
+        database_url: str,
+        queue_names: Sequence[str],
+        holdings: Holdings,
+        queues: Queues,
+        clock: DatabaseClock,
+        *,
+        declared_dead: Callable[[], None],
+        revoke: Callable[[Holding], None],
+    ) -> None:
+        self._worker = worker
+        self._database_url = database_url
+        self._queue_names = queue_names
+        self._holdings = holdings
+        self._queues = queues
+        self._clock = clock
+        self._declared_dead = declared_dead
+        self._revoke = revoke
+        self._lock_key = secrets.randbits(62)
+        self._lock: asyncpg.Connection | None = None
+        self.state = "running"
+
+    async def register(self) -> None:
+        """Take the lock, then write the row: a row without a lock would look like a death."""
+        await self._take_lock()
+        values = (
+            platform.node(),
+            os.getpid(),
+            list(self._queue_names),
+            self._holdings.threads,
+            self._lock_key,
+        )
+        await engine.run(REGISTER, self._worker, *values, node=RECORDER)
+
+    async def deregister(self) -> None:
+        """After a drain: nothing of this worker is left to rescue."""
+        await engine.run(STOPPED, self._worker, node=RECORDER)
+        await self._queues.forget(self._worker)
+
+    async def keep_beating(self) -> None:
+        """Heartbeat and lock until cancelled; also learns for certain what is to be cancelled."""
+        while True:
+            try:
+                await self._take_lock()
+                await self._beat()
+            except ServerAway as error:
+                log.warning("no heartbeat: %s", error)
+            await asyncio.sleep(HEARTBEAT_S)
+
+    async def _beat(self) -> None:
+        (row,) = await engine.run(HEARTBEAT, self.state, self._worker, self._worker, node=RECORDER)
+        if row["now"] is None:
+            self._declared_dead()
+            return
+        self._clock.adjust(row["now"])
+        for task_id in row["cancelled"]:
+            self._cancel(UUID(int=task_id.int))
+
+    async def _take_lock(self) -> None:
+        if self._lock is not None and not self._lock.is_closed():
+            return
+        try:
+            async with asyncio.timeout(engine.STATEMENT_TIMEOUT_S):
+                settings = {"application_name": "often-worker-lock", "tcp_keepalives_idle": "10"}
+                self._lock = await asyncpg.connect(self._database_url, server_settings=settings)
+                await self._lock.execute("SELECT pg_advisory_lock($1)", self._lock_key)
+        except engine.AWAY as error:
+            raise ServerAway("Postgres") from error
+
+    async def listen_for_cancels(self) -> None:
+        """Cancel requests as they are made, until cancelled; one that is missed comes with a heartbeat."""
+        while True:
+            try:
+                async with self._queues.client.pubsub() as subscription:
+                    await subscription.subscribe(CANCEL_CHANNEL)
+                    while True:
+                        message = await subscription.get_message(ignore_subscribe_messages=True, timeout=1.0)
+                        if message is not None:
+                            self._cancel(UUID(bytes=message["data"]))
+            except (RedisError, OSError) as error:
+                log.warning("not listening for cancel requests, heartbeats bring them: %s", error)
+                await asyncio.sleep(HEARTBEAT_S)
+
+    def _cancel(self, task_id: UUID) -> None:
+        unstarted = self._holdings.cancel(task_id)
+        if unstarted is not None:
+            self._revoke(unstarted)
+
+    async def keep_reconciling(self, intake: Intake) -> None:
+        """Compare every few seconds, until cancelled."""
+        while True:
+            await asyncio.sleep(RECONCILE_S)
+            try:
+                async with intake.moving:
+                    await self.reconcile()
+            except ServerAway as error:
+                log.warning("could not compare with the ledger: %s", error)
+
+    async def reconcile(self) -> None:
+        """Give back what Redis or the ledger ascribes to this process and its memory does not know."""
+        # Memory before and after: what is acknowledged meanwhile was known before.
+        known = self._holdings.ids()
+        stranded = await self._queues.unacked(self._worker) - known - self._holdings.ids()
+        rows: list[dict[str, Any]] = await engine.run(HELD_IN_LEDGER, self._worker, node=RECORDER)
+        held = {UUID(int=row["id"].int): row["claim"] for row in rows}
+        forgotten = {i: claim for i, claim in held.items() if i not in self._holdings}
+        if forgotten:
+            log.warning("%d tasks are held in the ledger only: given back", len(forgotten))
+            ids = sorted(forgotten)
+            values = (ids, [forgotten[i] for i in ids], self._worker)
+            await engine.run(GIVE_BACK_FORGOTTEN, *values, node=RECORDER)
+        if stranded:
+            log.warning("%d fetched ids were stranded: given back", len(stranded))
+            await engine.run(GIVE_BACK_STRANDED, sorted(stranded), node=RECORDER)
+            await self._queues.acknowledge(self._worker, stranded)

@@ -1,0 +1,211 @@
+"""One worker process: builds its parts, runs them, drains them."""
+
+import asyncio
+import concurrent.futures
+import enum
+import logging
+import random
+import threading
+import time
+from collections.abc import Coroutine, Mapping
+from typing import Any
+from uuid import UUID, uuid4
+
+import dramatiq
+import psutil
+import uvloop
+from dramatiq.middleware import Middleware
+from piccolo.engine.postgres import PostgresEngine
+
+from services.worker.broker import LedgerBroker
+from services.worker.clock import DatabaseClock
+from services.worker.executor import Executor, interrupt
+from services.worker.holdings import Holding, Holdings
+from services.worker.intake import Intake
+from services.worker.middleware.event_loop import EventLoop
+from services.worker.middleware.lifecycle import Lifecycle, interrupted
+from services.worker.outcome import Outcome
+from services.worker.presence import Presence
+from services.worker.recorder import Recorder
+from services.worker.registry import TaskFunction
+from shared.errors import ServerAway
+from shared.ledger import engine
+from shared.ledger.engine import RECORDER
+from shared.ledger.lifecycle import Status
+from shared.settings import Settings
+from shared.transport import queues
+
+log = logging.getLogger(__name__)
+
+#: Pause between two looks at signals, memory and threads.
+WATCH_S = 0.25
+#: How long interrupted bodies may take to end, and the recorder to write the last outcomes.
+INTERRUPT_S, FLUSH_S = 1.0, 3.0
+
+
+class Ending(enum.Enum):
+    """Why a process ends."""
+
+    STOP = "asked to stop"
+    RECYCLE = "has done its share"
+    DEAD = "was declared dead"
+    BROKEN = "a thread has died"
+
+
+def middleware_stack(
+    database: PostgresEngine,
+    holdings: Holdings,
+    recorder: Recorder,
+    tasks: Mapping[str, TaskFunction[Any, Any]],
+    clock: DatabaseClock,
+) -> list[Middleware]:
+    """Every middleware, in order. Dramatiq runs `before` hooks down and `after` hooks up this list.
+
+    Its own Retries, AgeLimit, Callbacks and Pipelines are left out: the ledger does their work.
+    """
+    return [
+        # First, so that the loop stands before anything may use it and falls last.
+        EventLoop(database, pool_size=holdings.threads),
+        # Last, so that its `before` sees what the others let pass and its `after` is the first to see the
+        # end.
+        Lifecycle(holdings, recorder, tasks, clock),
+    ]
+
+
+class WorkerProcess:
+    """The parts of a worker and the order in which they start and stop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        queue_names: tuple[str, ...],
+        tasks: Mapping[str, TaskFunction[Any, Any]],
+        gateways: Mapping[type, Any],
+        database: PostgresEngine,
+    ) -> None:
+        self.id: UUID = uuid4()
+        self._settings = settings
+        self._database = database
+        self._ending: Ending | None = None
+        self._loop = uvloop.new_event_loop()
+        self._loop_thread = threading.Thread(target=self._loop.run_forever, name="ledger", daemon=True)
+        self._services: list[concurrent.futures.Future[None]] = []
+        self._task_limit = int(settings.worker_max_tasks * random.uniform(0.8, 1.2))
+        self._self = psutil.Process()
+        clock = DatabaseClock()
+        self._holdings = Holdings(settings.worker_threads)
+        self._queues = queues.Queues(queues.connect(settings.redis_url))
+        self._recorder = Recorder(self.id, self._holdings, self._queues, clock)
+        self._intake = Intake(self.id, queue_names, tasks, self._holdings, self._recorder, self._queues)
+        self._presence = Presence(
+            self.id,
+            settings.database_url,
+            queue_names,
+            self._holdings,
+            self._queues,
+            clock,
+            declared_dead=lambda: self.end(Ending.DEAD),
+            revoke=self._revoke,
+        )
+        stack = middleware_stack(database, self._holdings, self._recorder, tasks, clock)
+        self._broker = LedgerBroker(self._holdings, self._recorder, stack)
+        self._broker.declare_tasks(tasks, Executor(tasks, self._recorder, gateways, clock))
+        self._dramatiq = dramatiq.Worker(self._broker, worker_threads=settings.worker_threads)
+
+    def end(self, ending: Ending) -> None:
+        """Ask the process to end; safe in signal handlers and from any thread. The first reason stands."""
+        self._ending = self._ending or ending
+
+    def run(self) -> Ending:
+        """Work until there is a reason to end, then drain."""
+        self._loop_thread.start()
+        self._on_loop(engine.open_pool(self._database.extra_nodes[RECORDER], size=4))
+        if not self._registered():
+            return Ending.STOP
+        self._dramatiq.start()
+        self._broker.emit_after("process_boot")
+        self._keep(
+            self._recorder.run(),
+            self._presence.keep_beating(),
+            self._presence.listen_for_cancels(),
+            self._presence.keep_reconciling(self._intake),
+            self._intake.give_back_unstarted(),
+        )
+        intake = self._keep(self._intake.run())
+        log.info("worker %s serves with %d threads", self.id, self._settings.worker_threads)
+        while self._ending is None:
+            time.sleep(WATCH_S)
+            self._watch()
+        log.info("worker %s ends: it %s", self.id, self._ending.value)
+        if self._ending is not Ending.DEAD:
+            self._drain(intake)
+        return self._ending
+
+    def _registered(self) -> bool:
+        """Wait for Postgres; False when asked to stop meanwhile."""
+        while self._ending is None:
+            try:
+                self._on_loop(self._presence.register())
+            except ServerAway as error:
+                log.warning("%s: waiting for it", error)
+                time.sleep(1.0)
+            else:
+                return True
+        return False
+
+    def _watch(self) -> None:
+        settings = self._settings
+        if self._task_limit and self._holdings.finished >= self._task_limit:
+            self.end(Ending.RECYCLE)
+        limit_mb = settings.worker_max_memory_mb
+        if limit_mb and self._self.memory_info().rss > limit_mb * 2**20:
+            self.end(Ending.RECYCLE)
+        threads = [*self._dramatiq.workers, *self._dramatiq.consumers.values(), self._loop_thread]
+        services_died = any(service.done() for service in self._services)
+        if services_died or not all(thread.is_alive() for thread in threads):
+            log.critical("a thread or a service of this worker has died: it drains and ends")
+            self.end(Ending.BROKEN)
+
+    def _drain(self, intake: "concurrent.futures.Future[None]") -> None:
+        """Fetch no more, let running tasks finish, interrupt the rest, write all, give back what is left."""
+        self._presence.state = "draining"
+        self._holdings.close()
+        self._on_loop(self._intake.stop())
+        intake.cancel()
+        self._intake.give_back(self._holdings.withdraw(), reason="drain")
+        deadline = time.monotonic() + self._settings.worker_grace.total_seconds()
+        while self._holdings.running() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        for holding in self._holdings.running():
+            interrupt(holding)
+        deadline = time.monotonic() + INTERRUPT_S
+        while self._holdings.running() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        flushed = self._on_loop(self._recorder.flush(FLUSH_S))
+        stuck = self._holdings.running()
+        if stuck:
+            # Their bodies still run; the process ends right after this write.
+            log.warning("%d tasks do not heed the interrupt: given back", len(stuck))
+            for holding in stuck:
+                self._recorder.note_end(holding, interrupted(holding))
+            flushed = self._on_loop(self._recorder.flush(FLUSH_S))
+        if not flushed or len(self._holdings):
+            log.warning("not everything could be written: the rescuer takes %d tasks", len(self._holdings))
+            return
+        try:
+            self._on_loop(self._presence.deregister())
+        except ServerAway as error:
+            log.warning("%s: the rescuer cleans up after this worker", error)
+
+    def _revoke(self, holding: Holding) -> None:
+        """Cancelled before a thread began it."""
+        self._recorder.note_end(holding, Outcome(Status.REVOKED, failures=holding.failures))
+
+    def _on_loop(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def _keep(self, *services: Coroutine[Any, Any, None]) -> "concurrent.futures.Future[None]":
+        """Run services on the ledger loop for as long as the process lives; returns the last one."""
+        for service in services:
+            self._services.append(asyncio.run_coroutine_threadsafe(service, self._loop))
+        return self._services[-1]

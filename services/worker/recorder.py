@@ -1,0 +1,285 @@
+"""Writes what tasks do into the ledger: one statement per round, acknowledged after the commit.
+
+Tasks never wait for it. Whatever piles up while a round is under way is the next round. When Postgres is away
+the round is tried again for as long as it takes; nothing is acknowledged and nothing new is claimed
+meanwhile.
+"""
+
+import asyncio
+import contextvars
+import logging
+import threading
+import time
+from collections.abc import Iterable
+from concurrent.futures import Future
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from services.worker.clock import DatabaseClock
+from services.worker.holdings import Holding, Holdings
+from services.worker.outcome import Outcome, broken
+from services.worker.record import LOG_FIELDS, ROW_FIELDS, Child, Entry, LogLine, child_columns
+from shared.errors import ServerAway
+from shared.ledger import engine, statements
+from shared.ledger.engine import RECORDER
+from shared.ledger.lifecycle import ErrorKind, Status
+from shared.telemetry import metrics
+from shared.transport.queues import Address, Queues
+
+log = logging.getLogger(__name__)
+
+#: A batch is tried again after this, doubling up to the second number.
+RETRY_S, LONGEST_RETRY_S = 0.1, 1.0
+#: Errors after which the same batch may succeed.
+CONFLICTS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+
+Batch = dict[UUID, Entry]
+
+
+class Recorder:
+    """The one writer of a worker process. `note_*` are for any thread, the rest is for the ledger loop."""
+
+    def __init__(self, worker: UUID, holdings: Holdings, queues: Queues, clock: DatabaseClock) -> None:
+        self.worker = worker
+        self._holdings = holdings
+        self._queues = queues
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._pending: Batch = {}
+        self._waiters: list[tuple[UUID, Future[bool]]] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._wake = asyncio.Event()
+        self._woken = False
+        self._quiet = asyncio.Event()
+        #: True while Postgres refuses a batch; the intake claims nothing then.
+        self.blocked = False
+
+    # What happens to a task, from any thread.
+
+    def note_start(self, holding: Holding) -> None:
+        with self._lock:
+            self._entry(holding).note_start()
+        self._signal()
+
+    def note_committed_start(self, holding: Holding) -> "Future[bool]":
+        """As note_start; the future is True once the start is committed, False when the claim was over."""
+        waiter: Future[bool] = Future()
+        with self._lock:
+            self._entry(holding).note_start()
+            self._waiters.append((holding.id, waiter))
+        self._signal()
+        return waiter
+
+    def note_progress(self, holding: Holding, current: int, total: int | None, message: str | None) -> None:
+        with self._lock:
+            self._entry(holding).note_progress(current, total, message)
+        self._signal()
+
+    def note_log(self, holding: Holding, line: LogLine) -> None:
+        with self._lock:
+            self._entry(holding).logs.append(line)
+        self._signal()
+
+    def note_child(self, holding: Holding, child: Child) -> None:
+        with self._lock:
+            self._entry(holding).spawned.append(child)
+        self._signal()
+
+    def note_end(self, holding: Holding, outcome: Outcome) -> None:
+        """The attempt is over, or the claim is given back without one."""
+        started = holding.started_monotonic if holding.started_at else None
+        execution_s = None if started is None else time.monotonic() - started
+        with self._lock:
+            self._entry(holding).note_end(outcome, self._clock.now(), execution_s)
+        self._signal()
+
+    def _entry(self, holding: Holding) -> Entry:
+        entry = self._pending.get(holding.id)
+        if entry is None:
+            entry = self._pending[holding.id] = Entry(holding)
+        return entry
+
+    def _signal(self) -> None:
+        if not self._woken and self._loop is not None:
+            self._woken = True
+            self._loop.call_soon_threadsafe(self._wake.set)
+
+    # The ledger loop.
+
+    async def run(self) -> None:
+        """Write round after round until cancelled."""
+        self._loop = asyncio.get_running_loop()
+        while True:
+            if not self._pending:
+                self._quiet.set()
+                await self._wake.wait()
+            self._quiet.clear()
+            self._wake.clear()
+            self._woken = False
+            # A lost connection can leave Piccolo's transaction set in a context, so each round gets a fresh
+            # one.
+            await asyncio.create_task(self._round(), context=contextvars.Context())
+
+    async def flush(self, timeout_s: float) -> bool:
+        """Wait until everything noted so far is written; False when that took longer."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                self._quiet.clear()
+                self._wake.set()
+                await self._quiet.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _round(self) -> None:
+        with self._lock:
+            batch, self._pending = self._pending, {}
+            waiters, self._waiters = self._waiters, []
+        if not batch:
+            return
+        with metrics.RECORDER_ROUND_SECONDS.time():
+            written = await self._write_until_done(batch)
+        await self._settle(batch, written)
+        for task_id, waiter in waiters:
+            waiter.set_result(task_id in written)
+
+    async def _write_until_done(self, batch: Batch) -> set[UUID]:
+        """Write the batch, whatever it takes. Returns the tasks whose row took the change."""
+        pause = RETRY_S
+        while True:
+            try:
+                written = await self._write(batch)
+            except (ServerAway, *CONFLICTS) as error:
+                if not self.blocked:
+                    log.warning("the ledger does not take %d records, trying on: %r", len(batch), error)
+                self.blocked = True
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_RETRY_S)
+            except asyncpg.PostgresError as error:
+                return await self._write_halves(batch, error)
+            else:
+                if self.blocked:
+                    log.warning("the ledger takes records again")
+                self.blocked = False
+                return written
+
+    async def _write_halves(self, batch: Batch, error: asyncpg.PostgresError) -> set[UUID]:
+        """Find the record that Postgres refuses; it hurts only its own task, which fails with the reason."""
+        if len(batch) > 1:
+            items = sorted(batch.items())
+            middle = len(items) // 2
+            first = await self._write_until_done(dict(items[:middle]))
+            return first | await self._write_until_done(dict(items[middle:]))
+        ((task_id, entry),) = batch.items()
+        log.error("Postgres refuses the record of %s: %s", entry.holding, error)
+        holding = entry.holding
+        reason = broken(
+            f"its record can't be stored: {error}", ErrorKind.UNSTORABLE, failures=holding.failures + 1
+        )
+        bare = Entry(holding)
+        if entry.released:
+            bare.note_end(reason, self._clock.now(), None)
+        else:
+            bare.note_start()
+        batch[task_id] = bare
+        try:
+            return await self._write(batch)
+        except asyncpg.PostgresError:
+            log.exception(
+                "even the bare record of %s is refused; the claim is left to the rescuer", entry.holding
+            )
+            return set()
+
+    async def _write(self, batch: Batch) -> set[UUID]:
+        entries = [batch[task_id] for task_id in sorted(batch)]
+        plain = not any(e.logs or e.spawned or (e.outcome and e.holding.children) for e in entries)
+        if plain:
+            return await self._write_rows(entries)
+        try:
+            async with (
+                asyncio.timeout(2 * engine.STATEMENT_TIMEOUT_S),
+                engine.translated(),
+                engine.transaction(RECORDER),
+            ):
+                written = await self._write_rows(entries)
+                await self._write_extras(entries, written)
+                return written
+        except TimeoutError:
+            raise ServerAway("Postgres") from None
+
+    async def _write_rows(self, entries: list[Entry]) -> set[UUID]:
+        rows = [entry.row for entry in entries if entry.row is not None]
+        if not rows:
+            return set()
+        columns = [[getattr(row, name) for row in rows] for name in ROW_FIELDS]
+        answer = await engine.run(statements.RECORD, *columns, self.worker, self.worker, node=RECORDER)
+        return {UUID(int=row["id"].int) for row in answer}
+
+    async def _write_extras(self, entries: list[Entry], written: set[UUID]) -> None:
+        lines = [line for entry in entries for line in entry.logs]
+        if lines:
+            columns = [[getattr(line, name) for line in lines] for name in LOG_FIELDS]
+            await engine.run(statements.LOG, *columns, node=RECORDER)
+        children = [child for e in entries for child in _ready_children(e, written)]
+        if spawned := [child for entry in entries for child in entry.spawned]:
+            children += await self._with_free_key(spawned)
+        if children:
+            await engine.run(statements.SUBMIT_CHILDREN, *child_columns(children), node=RECORDER)
+
+    async def _with_free_key(self, spawned: list[Child]) -> list[Child]:
+        scopes = [f"task:{child.parent}" for child in spawned]
+        keys, ids = [child.key for child in spawned], [child.id for child in spawned]
+        free = await engine.run(statements.RESERVE_KEYS, scopes, keys, ids, node=RECORDER)
+        return [child for child in spawned if child.id in {row["task_id"] for row in free}]
+
+    async def _settle(self, batch: Batch, written: set[UUID]) -> None:
+        """After the commit: acknowledge in Redis, push what is ready, forget."""
+        unwritten = {i: e for i, e in batch.items() if e.row is not None and i not in written}
+        standing = await self._standing(unwritten)
+        metrics.RECORDED.labels("written").inc(len(written))
+        metrics.RECORDED.labels("already_mine").inc(len(standing))
+        if refused := len(unwritten) - len(standing):
+            metrics.RECORDED.labels("refused").inc(refused)
+            log.warning("%d records came too late: another claim owns those tasks", refused)
+        ended = [entry for entry in batch.values() if entry.released]
+        back = [e.holding for e in ended if e.holding.id in written and e.row and e.row.wait_s == 0]
+        children = [c for e in batch.values() for c in e.spawned]
+        children += [c for e in ended for c in _ready_children(e, written | standing)]
+        try:
+            await self._queues.acknowledge(self.worker, [entry.holding.id for entry in ended])
+            await self._push(back, [child for child in children if child.delay is None])
+        except ServerAway as error:
+            log.warning("%s; the dispatcher sends what is due", error)
+        self._holdings.forget(entry.holding.id for entry in ended)
+
+    async def _standing(self, unwritten: Batch) -> set[UUID]:
+        """Of the ended tasks that were not written: those whose outcome stands already under this claim."""
+        ended = {i: e.holding.claim for i, e in unwritten.items() if e.released}
+        if not ended:
+            return set()
+        try:
+            rows = await engine.run(
+                statements.OUTCOME_STANDS, list(ended), list(ended.values()), node=RECORDER
+            )
+        except ServerAway:
+            return set()
+        return {UUID(int=row["id"].int) for row in rows}
+
+    async def _push(self, back: Iterable[Holding], children: Iterable[Child]) -> None:
+        """Push what was given back for another worker to take, and children; then mark both."""
+        addresses = [(Address(h.id, h.queue, h.priority, rescued=h.suspect), h.claim) for h in back]
+        addresses += [(Address(c.id, c.contract.queue, c.priority), 0) for c in children]
+        if not addresses:
+            return
+        await self._queues.push([address for address, _ in addresses])
+        marks: list[tuple[UUID, int]] = sorted((address.id, claim) for address, claim in addresses)
+        values: list[Any] = [list(column) for column in zip(*marks, strict=True)]
+        await engine.run(statements.MARK_SENT, *values, node=RECORDER)
+
+
+def _ready_children(entry: Entry, written: set[UUID]) -> list[Child]:
+    """Children that are stored with their parent's success."""
+    succeeded = entry.outcome is not None and entry.outcome.status is Status.SUCCESS
+    return entry.holding.children if succeeded and entry.holding.id in written else []

@@ -1,0 +1,53 @@
+"""Binds functions to contracts and finds them, so that a new task needs no list to be edited."""
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Generic
+
+import services.worker.tasks
+from shared.contracts.context import TaskContext
+from shared.contracts.contract import Contract, P, R
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFunction(Generic[P, R]):
+    """A contract and the function that does its work; the function stays callable."""
+
+    contract: Contract[P, R]
+    function: Callable[[TaskContext, P], R | Awaitable[R]]
+
+    @property
+    def is_async(self) -> bool:
+        return inspect.iscoroutinefunction(self.function)
+
+    def __call__(self, context: TaskContext, params: P) -> R | Awaitable[R]:
+        return self.function(context, params)
+
+
+def task(
+    contract: Contract[P, R],
+) -> Callable[[Callable[[TaskContext, P], R | Awaitable[R]]], TaskFunction[P, R]]:
+    """Make a plain or an async function the work of `contract`."""
+
+    def bind(function: Callable[[TaskContext, P], R | Awaitable[R]]) -> TaskFunction[P, R]:
+        return TaskFunction(contract, function)
+
+    return bind
+
+
+def load() -> dict[str, TaskFunction[Any, Any]]:
+    """Import the modules of `services.worker.tasks` and collect their tasks by contract name."""
+    found: dict[str, TaskFunction[Any, Any]] = {}
+    for info in pkgutil.iter_modules(services.worker.tasks.__path__, "services.worker.tasks."):
+        add(found, vars(importlib.import_module(info.name)).values())
+    return found
+
+
+def add(found: dict[str, TaskFunction[Any, Any]], values: Iterable[Any]) -> None:
+    """Add the tasks among `values`; raises ValueError when two functions claim one contract."""
+    for value in values:
+        if isinstance(value, TaskFunction) and found.setdefault(value.contract.name, value) is not value:
+            raise ValueError(f"two functions do the work of {value.contract.name}")

@@ -1,0 +1,69 @@
+"""What a task's body may ask of the process that runs it.
+
+The worker implements it for real, `shared.testing` for tests.
+"""
+
+import logging
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+from typing import Any, Protocol, TypeVar
+from uuid import UUID
+
+from shared.contracts.contract import Contract, Params, Result
+
+G = TypeVar("G")
+
+
+class TaskContext(Protocol):
+    """Handed to every task as its first argument. All methods may be called from plain and async bodies."""
+
+    @property
+    def id(self) -> UUID: ...
+
+    @property
+    def attempt(self) -> int:
+        """1 for the first start."""
+
+    @property
+    def owner(self) -> int | None:
+        """User who submitted the task; None for the platform itself."""
+
+    @property
+    def log(self) -> logging.Logger:
+        """Its lines go to the process' log and are kept with the attempt."""
+
+    @property
+    def cancelled(self) -> bool:
+        """True once somebody asked to cancel; a long body looks at it between two steps and returns."""
+
+    def progress(self, current: int, total: int | None = None, message: str | None = None) -> None:
+        """Show how far the task is; `current` from 0 to `total`, which is 100 until it is given."""
+
+    def submit(
+        self,
+        contract: Contract[Any, Any],
+        params: Params,
+        *,
+        key: str | None = None,
+        at_once: bool = False,
+        delay: timedelta | None = None,
+        priority: int | None = None,
+    ) -> UUID:
+        """Submit a child task.
+
+        It is stored together with this task's success, so a failed attempt leaves no children. With
+        `at_once` it is stored right away under a key unique to this task (`key`, else its ordinal): a
+        rerun does not store it again.
+        """
+
+    def gateway(self, kind: type[G]) -> G:
+        """The process' client of an outside service."""
+
+    def transaction(self) -> AbstractAsyncContextManager[Any]:
+        """A transaction on the tables of the application, for async bodies."""
+
+    async def complete_in(self, transaction: Any, result: Result) -> None:
+        """Write this task's success inside `transaction`, so that its rows and the success commit together.
+
+        Raises StaleClaim when another claim owns the task; let it pass, so that the transaction rolls back.
+        """

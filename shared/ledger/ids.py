@@ -1,0 +1,13 @@
+"""UUIDv7 for rows whose id must be known before they are stored."""
+
+import secrets
+from datetime import datetime
+from uuid import UUID
+
+
+def uuid7(now: datetime) -> UUID:
+    """A UUIDv7 (RFC 9562, section 5.7) of this aware time, which should be the database's."""
+    milliseconds = int(now.timestamp() * 1000)
+    value = (milliseconds & (1 << 48) - 1) << 80 | secrets.randbits(80)
+    value = value & ~(0xF << 76) | 0x7 << 76  # version
+    return UUID(int=value & ~(0x3 << 62) | 0x2 << 62)  # variant
