@@ -107,8 +107,9 @@ async def run_inline(
     """Run the body once, with no retry; what it raises is raised here."""
     run: InlineRun[R] = InlineRun(uuid7(datetime.now(UTC)))
     context = InlineContext(run, gateways or {}, owner, cancelled)
-    returned = task(context, params)
+    returned: Any = task(context, params)
     result = await returned if inspect.isawaitable(returned) else returned
+    # A body that used complete_in has set the result already.
     run.result = run.result if result is None else result
     return run
 

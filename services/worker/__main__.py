@@ -7,13 +7,16 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from types import FrameType
+from typing import Any
 
 from prometheus_client import start_http_server
 
 from services.worker import registry
 from services.worker.gateways.smtp import SmtpGateway
 from services.worker.process import Ending, WorkerProcess
+from services.worker.registry import TaskFunction
 from shared import settings as settings_module
 from shared.contracts import catalogue
 from shared.domain import accounts
@@ -37,7 +40,7 @@ def queue_names(settings: Settings) -> tuple[str, ...]:
     return chosen or known
 
 
-def main() -> int:
+def main(tasks: Mapping[str, TaskFunction[Any, Any]]) -> int:
     """Build, run, and end as the process asks for."""
     try:
         settings = settings_module.read(os.environ)
@@ -49,9 +52,8 @@ def main() -> int:
     start_http_server(settings.metrics_port, settings.metrics_host)
     database = engine.build(settings.database_url, application="worker", nodes=[RECORDER])
     engine.bind(database, [*TABLES, *accounts.TABLES])
-    process = WorkerProcess(
-        settings, queues, registry.load(), {SmtpGateway: SmtpGateway.from_settings(settings)}, database
-    )
+    gateways: dict[type, Any] = {SmtpGateway: SmtpGateway.from_settings(settings)}
+    process = WorkerProcess(settings, queues, tasks, gateways, database)
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         process.end(Ending.STOP)
@@ -61,10 +63,10 @@ def main() -> int:
     ending = process.run()
     logging.shutdown()
     if ending in (Ending.RECYCLE, Ending.DEAD):
-        os.execv(sys.executable, [sys.executable, "-m", "services.worker"])
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     # Threads of bodies that would not end must not keep the process; everything is written.
     os._exit(1 if ending is Ending.BROKEN else 0)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(registry.load()))

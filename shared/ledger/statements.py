@@ -84,9 +84,9 @@ RECORD = """
             {}::uuid[], {}::integer[], {}::text[], {}::boolean[], {}::integer[], {}::integer[], {}::integer[],
             {}::timestamptz[], {}::timestamptz[], {}::float8[], {}::float8[], {}::integer[], {}::integer[],
             {}::text[], {}::text[], {}::text[], {}::text[], {}::text[], {}::text[], {}::text[]
-        ) AS g(id, claim, status, released, attempt, failures, interruptions, started_at, ended_at, execution_s,
-               wait_s, progress_current, progress_total, progress_message, result, error_kind, error_message,
-               error_traceback, error_fingerprint, wait_reason)
+        ) AS g(id, claim, status, released, attempt, failures, interruptions, started_at, ended_at,
+               execution_s, wait_s, progress_current, progress_total, progress_message, result, error_kind,
+               error_message, error_traceback, error_fingerprint, wait_reason)
     ), applied AS (
         UPDATE task AS t SET
             status = g.status,
@@ -131,7 +131,8 @@ RECORD = """
 #: dropped.
 LOG = """
     INSERT INTO task_log (task_id, claim, ordinal, logged_at, level, message)
-    SELECT g.* FROM unnest({}::uuid[], {}::integer[], {}::integer[], {}::timestamptz[], {}::text[], {}::text[])
+    SELECT g.* FROM unnest({}::uuid[], {}::integer[], {}::integer[], {}::timestamptz[], {}::text[],
+                           {}::text[])
         AS g(id, claim, ordinal, logged_at, level, message)
     WHERE EXISTS (SELECT 1 FROM task AS t WHERE t.id = g.id AND t.claim = g.claim)
     ON CONFLICT DO NOTHING
@@ -147,7 +148,8 @@ OUTCOME_STANDS = """
 #: values: attempt, started_at, ended_at, execution_s, result, id, claim, worker.
 COMPLETE = """
     UPDATE task SET status = 'success', attempt = {}, started_at = {}, completed_at = {},
-        execution_time_seconds = {}, result = {}::text::jsonb, progress_current = progress_total, holder = NULL, suspect = false,
+        execution_time_seconds = {}, result = {}::text::jsonb, progress_current = progress_total,
+        holder = NULL, suspect = false,
         error_kind = NULL, error_message = NULL, error_traceback = NULL, error_fingerprint = NULL,
         revision = revision + 1
     WHERE id = {} AND claim = {} AND holder = {}

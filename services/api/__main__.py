@@ -1,0 +1,42 @@
+"""Starts the API: `python -m services.api`."""
+
+import os
+import signal
+import sys
+
+import uvicorn
+
+from services.api import app
+from shared import settings
+from shared.errors import SettingsError
+from shared.telemetry import logging
+
+#: Requests get this long to end; with the closing of the servers a stop takes at most 5 s.
+GRACE_S = 3
+
+
+def main() -> None:
+    try:
+        read = settings.read(os.environ, needs=("database_url", "redis_url", "secret_key"))
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(2)
+    logging.configure("services.api", read.log_format)
+    # uvicorn raises the signal again once it has stopped; an orderly stop is no failure.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    uvicorn.run(
+        app.build(read),
+        host=read.api_host,
+        port=read.api_port,
+        loop="uvloop",
+        http="httptools",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+
+
+if __name__ == "__main__":
+    main()

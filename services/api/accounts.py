@@ -1,0 +1,61 @@
+"""Accounts: stored once per address, read for each request."""
+
+import email_validator
+
+from services.api.passwords import Passwords
+from services.api.query import answered
+from services.api.schemas import Account, Registration
+from shared.domain.accounts import User
+from shared.errors import FieldProblem, InvalidFields
+from shared.ledger import engine
+
+_COLUMNS = (User.id, User.email, User.full_name, User.is_active, User.is_admin, User.created_at)
+
+#: values: email, password_hash, full_name, is_admin. Returns nothing when the address is taken.
+_INSERT = """
+    INSERT INTO account (email, password_hash, full_name, is_admin) VALUES ({}, {}, {}, {})
+    ON CONFLICT (email) DO NOTHING
+    RETURNING id, email, full_name, is_active, is_admin, created_at
+"""
+
+
+async def register(passwords: Passwords, new: Registration, *, is_admin: bool = False) -> Account | None:
+    """Store an account; None when the address is taken. Raises InvalidFields or ServerAway."""
+    address = normalised(new.email)
+    if "\x00" in (new.full_name or ""):
+        raise InvalidFields([FieldProblem("full_name", "must not contain the NUL character")])
+    rows = await engine.run(_INSERT, address, await passwords.hash(new.password), new.full_name, is_admin)
+    return Account(**rows[0]) if rows else None
+
+
+async def load(account_id: int) -> Account | None:
+    row = await answered(User.select(*_COLUMNS).where(User.id == account_id).first())
+    return Account(**row) if row else None
+
+
+async def exists(account_id: int) -> bool:
+    # bigint's range: outside it there is no account to ask for.
+    return 0 < account_id < 2**63 and await answered(User.exists().where(User.id == account_id))
+
+
+async def authenticate(passwords: Passwords, email: str, password: str) -> int | None:
+    """The id of the active account with these credentials; an unknown address takes the same time."""
+    try:
+        found = User.email == normalised(email)
+        row = await answered(
+            User.select(User.id, User.password_hash).where(found, User.is_active.eq(True)).first()
+        )
+    except InvalidFields:
+        row = None
+    fits = await passwords.fits(password, row["password_hash"] if row else None)
+    return row["id"] if row and fits else None
+
+
+def normalised(email: str) -> str:
+    """Check an address and write it the one way in which it is stored. Raises InvalidFields."""
+    try:
+        # Without DNS: a resolver that is away must not refuse guests.
+        checked = email_validator.validate_email(email, check_deliverability=False, allow_smtputf8=False)
+    except email_validator.EmailNotValidError as error:
+        raise InvalidFields([FieldProblem("email", f"must be an email address: {error}")]) from None
+    return (checked.ascii_email or checked.normalized).lower()

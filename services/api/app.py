@@ -1,0 +1,133 @@
+"""Builds the application: everything that it needs, its routes, and what lives as long as it serves."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+
+from litestar import Litestar, Request, Router
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.security.jwt import Token
+from piccolo.engine.postgres import PostgresEngine
+
+from services.api import auth
+from services.api.body import StrictRequest
+from services.api.errors import respond
+from services.api.passwords import Passwords
+from services.api.routes import accounts, documentation, health, tasks
+from services.api.schemas import Account
+from shared.contracts import catalogue
+from shared.domain.accounts import TABLES
+from shared.errors import ServerAway
+from shared.ledger import engine
+from shared.settings import Settings
+from shared.submission import Submitter
+from shared.transport.queues import Queues, connect
+
+log = logging.getLogger(__name__)
+
+#: One process has one core: more connections cost Postgres more than they bring.
+POOL_SIZE = 10
+#: A submission waits this long for Redis at most; then the dispatcher sends it.
+REDIS_TIMEOUT_S = 1.0
+#: What each step of closing may take; uvicorn gave the requests their time before.
+CLOSE_TIMEOUT_S = 0.5
+
+
+def build(settings: Settings) -> Litestar:
+    """The ASGI application. Connects to nothing until it starts, and starts without any server."""
+    postgres = engine.build(settings.database_url, application="api")
+    queues = Queues(connect(settings.redis_url, socket_timeout_s=REDIS_TIMEOUT_S))
+    submitter = Submitter(queues)
+    passwords = Passwords()
+    access = auth.access(settings.secret_key, settings.access_token_life)
+    provided = {
+        "catalogue": catalogue.load(),
+        "passwords": passwords,
+        "queues": queues,
+        "sessions": auth.Sessions(access, settings.refresh_token_life),
+        "submitter": submitter,
+    }
+
+    @contextlib.asynccontextmanager
+    async def serving(_: Litestar) -> AsyncIterator[None]:
+        engine.bind(postgres)
+        engine.bind(postgres, TABLES)
+        await engine.open_pool(postgres, size=POOL_SIZE)
+        marking = asyncio.create_task(submitter.keep_marking(), name="keep marking")
+        try:
+            yield
+        finally:
+            await _stop(marking, submitter)
+            await _close(postgres, queues)
+            passwords.close()
+
+    signed_in = Router(
+        "",
+        route_handlers=[accounts.me, Router("", route_handlers=_TASKS, tags=["tasks"])],
+        middleware=[access.middleware],
+        security=[access.security_requirement],
+        dependencies={"user": Provide(_user, sync_to_thread=False)},
+    )
+    return Litestar(
+        route_handlers=[
+            Router(
+                "/api/v1", route_handlers=[accounts.register, accounts.login, accounts.refresh, signed_in]
+            ),
+            *(health.live, health.ready, health.metrics),
+            *(documentation.page, documentation.start, documentation.assets()),
+        ],
+        dependencies={name: _always(value) for name, value in provided.items()},
+        exception_handlers={Exception: respond},
+        lifespan=[serving],
+        logging_config=None,
+        openapi_config=OpenAPIConfig(
+            title="Often Tasks",
+            version="1",
+            path=documentation.SCHEMA_PATH,
+            render_plugins=[JsonRenderPlugin(path="/openapi.json")],
+            components=access.openapi_components,
+        ),
+        request_class=StrictRequest,
+        request_max_body_size=settings.max_body_bytes,
+    )
+
+
+_TASKS = [
+    tasks.submit,
+    tasks.submit_mail,
+    tasks.list_tasks,
+    tasks.get_task,
+    tasks.list_attempts,
+    tasks.cancel,
+]
+
+
+def _user(request: Request[Account, Token, State]) -> Account:
+    return request.user
+
+
+def _always(value: object) -> Provide:
+    return Provide(lambda: value, sync_to_thread=False)
+
+
+async def _stop(marking: "asyncio.Task[None]", submitter: Submitter) -> None:
+    marking.cancel()
+    (ended,) = await asyncio.gather(marking, return_exceptions=True)
+    if isinstance(ended, Exception):
+        log.error("marking ended early; pushed ids were sent twice", exc_info=ended)
+    with contextlib.suppress(ServerAway, TimeoutError):
+        async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            await submitter.mark()
+
+
+async def _close(postgres: PostgresEngine, queues: Queues) -> None:
+    with contextlib.suppress(TimeoutError):  # the pool cuts its connections when its closing is cancelled
+        async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            await postgres.close_connection_pool()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            await queues.client.aclose()

@@ -1,0 +1,15 @@
+"""Runs Piccolo's own queries with the ledger's time-out and translation of errors."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from shared.ledger import engine
+
+T = TypeVar("T")
+
+
+async def answered(query: Awaitable[T]) -> T:
+    """Raises ServerAway. Piccolo waits for a connection without end, so every query needs this."""
+    async with engine.translated(), asyncio.timeout(engine.STATEMENT_TIMEOUT_S):
+        return await query

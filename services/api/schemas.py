@@ -1,0 +1,189 @@
+"""What requests bring and what answers carry. msgspec checks them, Litestar documents them."""
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from shared.contracts.contract import HIGHEST_PRIORITY, LOWEST_PRIORITY
+from shared.submission import LONGEST_DELAY
+
+Text = Annotated[str, Meta(max_length=320)]
+Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+
+
+class Body(Struct, forbid_unknown_fields=True):
+    """Base of what requests bring: unknown fields are refused."""
+
+
+class Answer(Struct):
+    """Base of what answers carry."""
+
+
+class Registration(Body):
+    email: Text
+    #: The upper bound keeps Argon2 from hashing megabytes.
+    password: Annotated[str, Meta(min_length=8, max_length=1024)]
+    full_name: Annotated[str, Meta(max_length=100)] | None = None
+
+
+class Credentials(Body):
+    email: Text
+    password: Annotated[str, Meta(max_length=1024)]
+
+
+class Refresh(Body):
+    refresh_token: Annotated[str, Meta(max_length=200)]
+
+
+class Account(Answer):
+    id: int
+    email: str
+    full_name: str | None
+    is_active: bool
+    is_admin: bool
+    created_at: datetime
+
+
+class Tokens(Answer):
+    access_token: str
+    refresh_token: str
+    #: Seconds that the access token lives.
+    expires_in: int
+    token_type: str = "bearer"
+
+
+class NewTaskBody(Body):
+    name: Annotated[str, Meta(max_length=100, description="Name of a task, `area.verb_object`")]
+    params: dict[str, Any]
+    priority: (
+        Annotated[int, Meta(ge=LOWEST_PRIORITY, le=HIGHEST_PRIORITY, description="9 is served first")] | None
+    ) = None
+    delay_s: (
+        Annotated[
+            float,
+            Meta(ge=0, le=LONGEST_DELAY.total_seconds(), description="Start this many seconds from now"),
+        ]
+        | None
+    ) = None
+    run_at: Annotated[datetime, Meta(tz=True, description="Start then; not together with delay_s")] | None = (
+        None
+    )
+    expires_at: Annotated[datetime, Meta(tz=True, description="Not worth starting from then on")] | None = (
+        None
+    )
+
+
+class MailBody(Body):
+    user_id: Id
+    email_type: Annotated[str, Meta(max_length=100, description="`welcome`")]
+    data: dict[str, Any] = {}
+
+
+class Submitted(Answer):
+    task_id: UUID
+    status: str
+    message: str
+
+
+class TaskAnswer(Answer):
+    id: UUID
+    #: The same as `id`.
+    task_id: UUID
+    task_name: str
+    #: Category, the area of the name.
+    task_type: str
+    status: str
+    queue: str
+    priority: int
+    owner: int | None
+    params: dict[str, Any]
+    result: Any
+    progress_current: int
+    progress_total: int
+    #: 0 to 100.
+    progress_percentage: int
+    progress_message: str | None
+    attempt: int
+    max_attempts: int
+    failures: int
+    crashes: int
+    interruptions: int
+    error_kind: str | None
+    error_message: str | None
+    #: For administrators only.
+    error_traceback: str | None
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    execution_time_seconds: float | None
+    scheduled_for: datetime | None
+    expires_at: datetime | None
+    worker: UUID | None
+    wait_reason: str | None
+    cancel_requested_at: datetime | None
+    #: Goes up with each visible change.
+    revision: int
+
+
+class TaskPage(Answer):
+    items: list[TaskAnswer]
+    #: Give it as `cursor` to get the next page; null on the last one.
+    next_cursor: str | None
+
+
+class LogLine(Answer):
+    logged_at: datetime
+    level: str
+    message: str
+
+
+class AttemptAnswer(Answer):
+    attempt: int
+    claim: int
+    worker: UUID | None
+    started_at: datetime | None
+    #: Null while it runs.
+    ended_at: datetime | None
+    #: success, failure, revoked, retry, interrupted or crashed; null while it runs.
+    outcome: str | None
+    execution_time_seconds: float | None
+    error_kind: str | None
+    error_message: str | None
+    #: For administrators only.
+    error_traceback: str | None
+    error_fingerprint: str | None
+    logs: list[LogLine]
+
+
+class Liveness(Answer):
+    status: str
+
+
+class Readiness(Answer):
+    #: ready; degraded: submissions are stored and sent later; unavailable.
+    status: str
+    #: ok or away, by name.
+    servers: dict[str, str]
+
+
+class FieldRule(Answer):
+    field: str
+    rule: str
+
+
+class Problem(Answer, omit_defaults=True):
+    """RFC 9457."""
+
+    #: Stable, for programs to branch on.
+    type: str
+    title: str
+    status: int
+    #: What happened and what to do next.
+    detail: str
+    #: Path of the request.
+    instance: str
+    errors: list[FieldRule] | UnsetType = UNSET
+    #: How the task ended, where that is the problem.
+    task_status: str | UnsetType = UNSET

@@ -1,0 +1,40 @@
+"""`python -m tests.faults.claimer N`: a process that claims N tasks, lives, and never starts one."""
+
+import asyncio
+import os
+import sys
+from uuid import uuid4
+
+from services.worker.clock import DatabaseClock
+from services.worker.holdings import Holdings
+from services.worker.presence import Presence
+from shared.ledger import engine, statements
+from shared.ledger.engine import RECORDER
+from shared.transport.queues import Queues, connect
+
+
+async def claim(count: int) -> None:
+    url = os.environ["DATABASE_URL"]
+    database = engine.build(url, application="claimer", nodes=[RECORDER])
+    engine.bind(database)
+    await engine.open_pool(database.extra_nodes[RECORDER], size=2)
+    queues = Queues(connect(os.environ["REDIS_URL"]))
+    worker = uuid4()
+    presence = Presence(
+        worker,
+        url,
+        ["default"],
+        Holdings(8),
+        queues,
+        DatabaseClock(),
+        declared_dead=lambda: sys.exit(1),
+        revoke=lambda holding: None,
+    )
+    await presence.register()
+    fetched = await queues.fetch(worker, ["default"], wanted=count, served=0, idle=True)
+    await engine.run(statements.CLAIM, worker, sorted(fetched.ids), node=RECORDER)
+    await presence.keep_beating()
+
+
+if __name__ == "__main__":
+    asyncio.run(claim(int(sys.argv[1])))

@@ -1,0 +1,113 @@
+"""Workers that die, stall or are stopped; the ledger is counted afterwards."""
+
+import asyncio
+import signal
+
+from tests.eventually import eventually
+from tests.platform import Platform
+from tests.sample_tasks import CRASH, EFFECT, INSTANT, WAIT, WAIT_ASYNC, Nothing, Seconds
+
+#: Three times what the design promises for a rescue.
+RESCUE_LIMIT_S = 45
+
+
+async def test_a_task_whose_worker_was_killed_runs_again(platform: Platform) -> None:
+    worker = await platform.start_worker()
+    await platform.start_scheduler()
+    (task_id,) = await platform.submit(WAIT, Seconds(seconds=2))
+    await platform.until(task_id, "started")
+    worker.kill()
+    await platform.start_worker()
+
+    row = await platform.until(task_id, "success", timeout_s=RESCUE_LIMIT_S)
+
+    assert (row["attempt"], row["interruptions"], row["crashes"]) == (2, 1, 0)
+    (first,) = await platform.attempts(task_id)
+    assert (first["outcome"], first["attempt"], first["error_kind"]) == ("crashed", 1, "worker_died")
+    assert first["started_at"] < first["ended_at"] < row["started_at"]
+
+
+async def test_claimed_but_unstarted_tasks_of_a_killed_worker_run_and_none_is_blamed(platform: Platform) -> None:
+    await platform.start_scheduler()
+    ids = await platform.submit(INSTANT, Nothing(), count=100)
+    claimer = platform.start("tests.faults.claimer", "100")
+
+    async def all_claimed() -> bool:
+        return all(row["holder"] and row["status"] == "pending" for row in await platform.tasks(ids))
+
+    await eventually(all_claimed)
+    claimer.kill()
+    await platform.start_worker()
+
+    rows = await platform.all_final(ids, RESCUE_LIMIT_S)
+
+    assert {(r["status"], r["attempt"], r["crashes"], r["interruptions"]) for r in rows} == {("success", 1, 0, 0)}
+    assert not await platform.rows("SELECT 1 FROM task_attempt")
+
+
+async def test_a_task_that_kills_its_process_is_given_up_and_its_neighbours_are_not_blamed(
+    platform: Platform,
+) -> None:
+    await platform.start_scheduler()
+    neighbours = await platform.submit(WAIT, Seconds(seconds=0.2), count=30)
+    (poison,) = await platform.submit(CRASH, Nothing())
+
+    # As a process manager would: another worker for each that died.
+    async def given_up() -> bool:
+        if all(process.poll() is not None for process in platform.processes[1:]):
+            await platform.start_worker()
+        return (await platform.task(poison))["status"] == "failure"
+
+    await eventually(given_up, 4 * RESCUE_LIMIT_S)
+
+    row = await platform.task(poison)
+    assert (row["error_kind"], row["crashes"]) == ("crash_loop", 3)
+    rows = await platform.all_final(neighbours, RESCUE_LIMIT_S)
+    assert {(r["status"], r["crashes"]) for r in rows} == {("success", 0)}
+
+
+async def test_a_worker_that_stalled_past_its_lease_can_change_nothing(platform: Platform) -> None:
+    await platform.rows("CREATE TABLE effect (task_id uuid)")
+    await platform.start_scheduler(OFTEN_STALL_AFTER="10")
+    stalled = await platform.start_worker()
+    before = await platform.worker_of(stalled)
+    (task_id,) = await platform.submit(EFFECT, Seconds(seconds=2))
+    await platform.until(task_id, "started")
+    stalled.send_signal(signal.SIGSTOP)
+    await platform.start_worker()
+
+    row = await platform.until(task_id, "success", timeout_s=RESCUE_LIMIT_S)
+    stalled.send_signal(signal.SIGCONT)
+
+    async def replaced() -> bool:
+        return await platform.worker_of(stalled) != before
+
+    await eventually(replaced)
+    after = await platform.task(task_id)
+    assert (after["status"], after["claim"], after["result"]) == ("success", row["claim"], row["result"])
+    effects = await platform.rows("SELECT count(*) AS n FROM effect WHERE task_id = {}", task_id)
+    assert effects[0]["n"] == 1
+
+
+async def test_a_stopping_worker_finishes_what_it_can_and_gives_the_rest_back(platform: Platform) -> None:
+    worker = await platform.start_worker()
+    short = await platform.submit(WAIT, Seconds(seconds=1), count=4)
+    long = [
+        *await platform.submit(WAIT, Seconds(seconds=60)),
+        *await platform.submit(WAIT_ASYNC, Seconds(seconds=60)),
+    ]
+    for task_id in (*short, *long):
+        await platform.until(task_id, "started")
+    waiting = await platform.submit(INSTANT, Nothing(), count=50)
+    worker.send_signal(signal.SIGTERM)
+    assert await asyncio.to_thread(worker.wait, 20) == 0
+
+    assert {row["status"] for row in await platform.tasks(short)} == {"success"}
+    for row in await platform.tasks(long):
+        assert (row["status"], row["holder"], row["interruptions"]) == ("pending", None, 1)
+        (attempt,) = await platform.attempts(row["id"])
+        assert attempt["outcome"] == "interrupted"
+    assert not await platform.rows("SELECT 1 FROM task WHERE holder IS NOT NULL")
+
+    await platform.start_worker()
+    assert {row["status"] for row in await platform.all_final(waiting)} == {"success"}

@@ -1,0 +1,141 @@
+"""Real worker and scheduler processes over a test's own database, and questions to its ledger."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID
+
+from piccolo.engine.postgres import PostgresEngine
+
+from shared.contracts.contract import Contract, Params
+from shared.domain import accounts
+from shared.ledger import engine
+from shared.ledger.lifecycle import FINAL
+from shared.ledger.tables import TABLES
+from shared.submission import NewTask, Submitter
+from shared.transport.queues import Queues, connect
+from tests.eventually import eventually
+
+ROOT = Path(__file__).parent.parent
+
+
+class Platform:
+    """Starts processes, submits tasks, looks into the ledger. Ends what it started."""
+
+    def __init__(self, database_url: str, redis_url: str, logs: Path) -> None:
+        self.database_url = database_url
+        self.redis_url = redis_url
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self._logs = logs
+        self._database: PostgresEngine = engine.build(database_url, application="test")
+        self.queues = Queues(connect(redis_url))
+        self.submitter = Submitter(self.queues)
+
+    async def __aenter__(self) -> Self:
+        engine.bind(self._database, [*TABLES, *accounts.TABLES])
+        await engine.open_pool(self._database, size=4)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in self.processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+                process.kill()
+            process.wait(timeout=30)
+        await self.queues.client.aclose()
+        await self._database.close_connection_pool()
+
+    def start(self, module: str, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+        """Start `python -m module`; its log lies beside the test's other files."""
+        known = {
+            "DATABASE_URL": self.database_url,
+            "REDIS_URL": self.redis_url,
+            "OFTEN_LOG_FORMAT": "text",
+            "OFTEN_WORKER_GRACE": "3",
+        }
+        number = len(self.processes)
+        with (self._logs / f"{number}-{module.rpartition('.')[2]}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments],
+                cwd=ROOT,
+                env={**os.environ, **known, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self.processes.append(process)
+        return process
+
+    async def start_worker(self, **environment: str) -> subprocess.Popen[bytes]:
+        """A worker that is registered."""
+        process = self.start("tests.sample_worker", **environment)
+        await eventually(lambda: self.worker_of(process))
+        return process
+
+    async def start_scheduler(self, **environment: str) -> subprocess.Popen[bytes]:
+        """A scheduler; one of those that run leads."""
+        process = self.start("services.scheduler", **environment)
+        await eventually(self.has_leader)
+        return process
+
+    def log_of(self, process: subprocess.Popen[bytes]) -> str:
+        number = self.processes.index(process)
+        return next(self._logs.glob(f"{number}-*.log")).read_text()
+
+    async def submit(
+        self, contract: Contract[Any, Any], params: Params, *, count: int = 1, **options: Any
+    ) -> list[UUID]:
+        new = NewTask(contract=contract, params=params, **options)
+        ids = await self.submitter.submit([new] * count)
+        await self.submitter.mark()
+        return ids
+
+    async def worker_of(self, process: subprocess.Popen[bytes]) -> UUID | None:
+        """The newest worker id of a process."""
+        rows = await self.rows(
+            "SELECT id FROM worker WHERE pid = {} ORDER BY started_at DESC LIMIT 1", process.pid
+        )
+        return rows[0]["id"] if rows else None
+
+    async def has_leader(self) -> bool:
+        return bool(await self.rows("SELECT 1 FROM leader_lease WHERE expires_at > clock_timestamp()"))
+
+    async def rows(self, sql: str, *values: Any) -> list[dict[str, Any]]:
+        return await engine.run(sql, *values)
+
+    async def tasks(self, ids: Sequence[UUID]) -> list[dict[str, Any]]:
+        """Rows in the order of their ids."""
+        return await self.rows("SELECT * FROM task WHERE id = ANY({}::uuid[]) ORDER BY id", list(ids))
+
+    async def task(self, task_id: UUID) -> dict[str, Any]:
+        (row,) = await self.tasks([task_id])
+        return row
+
+    async def attempts(self, task_id: UUID) -> list[dict[str, Any]]:
+        return await self.rows("SELECT * FROM task_attempt WHERE task_id = {} ORDER BY claim", task_id)
+
+    async def until(self, task_id: UUID, *statuses: str, timeout_s: float = 30) -> dict[str, Any]:
+        """The row once it has one of these statuses."""
+
+        async def reached() -> dict[str, Any] | None:
+            row = await self.task(task_id)
+            return row if row["status"] in statuses else None
+
+        return await eventually(reached, timeout_s)
+
+    async def all_final(self, ids: Sequence[UUID], timeout_s: float = 60) -> list[dict[str, Any]]:
+        """All rows once the last one is final."""
+
+        async def ended() -> list[dict[str, Any]] | None:
+            rows = await self.tasks(ids)
+            return rows if all(row["status"] in FINAL for row in rows) else None
+
+        return await eventually(ended, timeout_s)
+

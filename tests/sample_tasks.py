@@ -1,0 +1,144 @@
+"""Tasks that only tests have: every way in which a body can behave."""
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from datetime import timedelta
+from typing import Any
+
+from services.worker.registry import TaskFunction, task
+from shared.contracts.context import TaskContext
+from shared.contracts.contract import Contract, Params, Result, Retries
+from shared.errors import ExpectedError, PermanentError
+from shared.ledger import engine
+
+SOON = Retries(max_attempts=3, delay=timedelta(milliseconds=50), factor=1.0)
+
+
+class Nothing(Params):
+    pass
+
+
+class Seconds(Params):
+    seconds: float
+
+
+class Fails(Params):
+    kind: str
+    #: Attempts that fail before one succeeds.
+    times: int = 1_000
+
+
+class Spawns(Params):
+    children: int
+    at_once: bool = False
+    then_fail: bool = False
+
+
+class Done(Result):
+    attempt: int
+
+
+INSTANT = Contract(name="sample.instant", queue="default", params=Nothing, result=Done)
+WAIT = Contract(name="sample.wait", queue="default", params=Seconds, result=Done)
+WAIT_ASYNC = Contract(name="sample.wait_async", queue="default", params=Seconds, result=Done)
+SPIN = Contract(name="sample.spin", queue="default", params=Seconds, result=Done)
+FAIL = Contract(
+    name="sample.fail",
+    queue="default",
+    params=Fails,
+    result=Done,
+    retries=SOON,
+    expected=(ConnectionError,),
+    permanent=(ZeroDivisionError,),
+)
+CRASH = Contract(name="sample.crash", queue="default", params=Nothing, result=Done)
+SPAWN = Contract(name="sample.spawn", queue="default", params=Spawns, result=Done, retries=SOON)
+EFFECT = Contract(name="sample.effect", queue="default", params=Seconds, result=Done)
+TALK = Contract(name="sample.talk", queue="default", params=Nothing, result=Done)
+
+ERRORS: dict[str, Exception] = {
+    "bug": RuntimeError("nobody foresaw this"),
+    "expected": ExpectedError("come back later"),
+    "expected_by_contract": ConnectionError("refused"),
+    "permanent": PermanentError("never"),
+    "permanent_by_contract": ZeroDivisionError("never"),
+}
+
+
+@task(INSTANT)
+def instant(context: TaskContext, params: Nothing) -> Done:
+    return Done(attempt=context.attempt)
+
+
+@task(WAIT)
+def wait(context: TaskContext, params: Seconds) -> Done:
+    # In steps, so that an interrupt finds a bytecode to hit.
+    ends = time.monotonic() + params.seconds
+    while time.monotonic() < ends and not context.cancelled:
+        threading.Event().wait(0.02)
+    return Done(attempt=context.attempt)
+
+
+@task(WAIT_ASYNC)
+async def wait_async(context: TaskContext, params: Seconds) -> Done:
+    await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=params.seconds)
+    return Done(attempt=context.attempt)
+
+
+@task(SPIN)
+def spin(context: TaskContext, params: Seconds) -> Done:
+    """Hold the GIL in one C call after the other."""
+    ends = time.monotonic() + params.seconds
+    while time.monotonic() < ends:
+        sum(range(30_000_000))
+    return Done(attempt=context.attempt)
+
+
+@task(FAIL)
+def fail(context: TaskContext, params: Fails) -> Done:
+    if context.attempt <= params.times:
+        raise ERRORS[params.kind]
+    return Done(attempt=context.attempt)
+
+
+@task(CRASH)
+def crash(context: TaskContext, params: Nothing) -> Done:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("still alive")
+
+
+@task(SPAWN)
+def spawn(context: TaskContext, params: Spawns) -> Done:
+    for _ in range(params.children):
+        context.submit(INSTANT, Nothing(), at_once=params.at_once)
+    if params.then_fail and context.attempt == 1:
+        raise ERRORS["expected"]
+    return Done(attempt=context.attempt)
+
+
+@task(EFFECT)
+async def effect(context: TaskContext, params: Seconds) -> Done:
+    """Insert a row without any constraint, in one transaction with the success."""
+    done = Done(attempt=context.attempt)
+    async with context.transaction() as transaction:
+        await engine.run("INSERT INTO effect (task_id) VALUES ({})", context.id)
+        await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=params.seconds)
+        await context.complete_in(transaction, done)
+    return done
+
+
+@task(TALK)
+def talk(context: TaskContext, params: Nothing) -> Done:
+    context.progress(1, 4, "one of four")
+    context.log.info("half way")
+    context.log.warning("a NUL \x00 does no harm")
+    context.progress(2, message="two of four")
+    return Done(attempt=context.attempt)
+
+
+TASKS: dict[str, TaskFunction[Any, Any]] = {
+    value.contract.name: value for value in list(globals().values()) if isinstance(value, TaskFunction)
+}

@@ -1,0 +1,10 @@
+"""`python -m tests.sample_worker`: the real worker process with the sample tasks beside the real ones."""
+
+import sys
+
+from services.worker import registry
+from services.worker.__main__ import main
+from tests.sample_tasks import TASKS
+
+if __name__ == "__main__":
+    sys.exit(main(registry.load() | TASKS))
