@@ -138,4 +138,3 @@ class Platform:
             return rows if all(row["status"] in FINAL for row in rows) else None
 
         return await eventually(ended, timeout_s)
-

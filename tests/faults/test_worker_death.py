@@ -27,7 +27,9 @@ async def test_a_task_whose_worker_was_killed_runs_again(platform: Platform) -> 
     assert first["started_at"] < first["ended_at"] < row["started_at"]
 
 
-async def test_claimed_but_unstarted_tasks_of_a_killed_worker_run_and_none_is_blamed(platform: Platform) -> None:
+async def test_claimed_but_unstarted_tasks_of_a_killed_worker_run_and_none_is_blamed(
+    platform: Platform,
+) -> None:
     await platform.start_scheduler()
     ids = await platform.submit(INSTANT, Nothing(), count=100)
     claimer = platform.start("tests.faults.claimer", "100")
@@ -41,7 +43,9 @@ async def test_claimed_but_unstarted_tasks_of_a_killed_worker_run_and_none_is_bl
 
     rows = await platform.all_final(ids, RESCUE_LIMIT_S)
 
-    assert {(r["status"], r["attempt"], r["crashes"], r["interruptions"]) for r in rows} == {("success", 1, 0, 0)}
+    assert {(r["status"], r["attempt"], r["crashes"], r["interruptions"]) for r in rows} == {
+        ("success", 1, 0, 0)
+    }
     assert not await platform.rows("SELECT 1 FROM task_attempt")
 
 
@@ -56,7 +60,7 @@ async def test_a_task_that_kills_its_process_is_given_up_and_its_neighbours_are_
     async def given_up() -> bool:
         if all(process.poll() is not None for process in platform.processes[1:]):
             await platform.start_worker()
-        return (await platform.task(poison))["status"] == "failure"
+        return bool((await platform.task(poison))["status"] == "failure")
 
     await eventually(given_up, 4 * RESCUE_LIMIT_S)
 

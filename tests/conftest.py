@@ -1,0 +1,121 @@
+"""One PostgreSQL and one Valkey for the whole session; a database of its own for each test that wants one."""
+
+import asyncio
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+import pytest
+import redis
+
+from local import ports, postgres
+from local.account import Account
+from local.leash import leashed
+from local.postgres import Postgres
+from local.valkey import Valkey
+from tests.eventually import eventually
+from tests.platform import Platform
+
+ROOT = Path(__file__).parent.parent
+TEMPLATE = "often_template"
+#: Logical databases of the session's Valkey; a test gets the next one, and after the last the first again.
+REDIS_DATABASES = 256
+
+
+@pytest.fixture(scope="session")
+def folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="often-tests-") as name:
+        Path(name).chmod(0o755)  # PostgreSQL's account must get through when root runs the tests
+        yield Path(name)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(folder: Path) -> Iterator[Postgres]:
+    port = ports.pick("postgres")["postgres"]
+    server = postgres.settle(folder / "postgres", port=port)
+    server.initialise(durable=False)
+    log = folder / "postgres.log"
+    with _serving(server.command(durable=False), log, signal.SIGINT, server.answers, server.account):
+        server.create_database(TEMPLATE)
+        _migrate(server.url(TEMPLATE))
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey_server(folder: Path) -> Iterator[Valkey]:
+    port = ports.pick("valkey")["valkey"]
+    server = Valkey(home=folder / "valkey", port=port, password=secrets.token_hex())
+    server.configure(durable=False, databases=REDIS_DATABASES)
+    with _serving(server.command(), folder / "valkey.log", signal.SIGTERM, server.answers):
+        yield server
+
+
+@pytest.fixture
+def database_url(postgres_server: Postgres) -> Iterator[str]:
+    """A migrated, empty database; gone after the test, with whatever still hangs on it."""
+    name = f"test_{secrets.token_hex(8)}"
+    postgres_server.create_database(name, template=TEMPLATE)
+    yield postgres_server.url(name)
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def _redis_numbers() -> Iterator[int]:
+    return (number % REDIS_DATABASES for number in count())
+
+
+@pytest.fixture
+def redis_url(valkey_server: Valkey, _redis_numbers: Iterator[int]) -> str:
+    """An empty logical database. Channels of pub/sub are shared by all of them."""
+    url = valkey_server.url(next(_redis_numbers))
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
+    return url
+
+
+@pytest.fixture
+async def platform(database_url: str, redis_url: str, tmp_path: Path) -> AsyncIterator[Platform]:
+    """Real worker and scheduler processes, as many as the test starts."""
+    async with Platform(database_url, redis_url, tmp_path) as started:
+        yield started
+
+
+@contextmanager
+def _serving(
+    command: list[str],
+    log: Path,
+    stop_signal: signal.Signals,
+    answers: Callable[[], bool],
+    account: Account | None = None,
+) -> Iterator[None]:
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            **(account.for_subprocess if account else {}),
+        )
+    with leashed(process.pid, stop_signal.name.removeprefix("SIG")):
+        try:
+            asyncio.run(eventually(lambda: answers() or process.poll() is not None))
+            assert process.poll() is None, f"{command[0]} ended at once:\n{log.read_text()}"
+            yield
+        finally:
+            process.send_signal(stop_signal)
+            process.wait(timeout=30)
+
+
+def _migrate(url: str) -> None:
+    command = [sys.executable, "-m", "piccolo.main", "migrations", "forwards", "all"]
+    environment = {**os.environ, "DATABASE_URL": url}
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr

@@ -1,0 +1,126 @@
+"""The recorder against real Postgres and Valkey, with the claim of a worker that this test plays."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from uuid import UUID, uuid4
+
+import pytest
+
+from services.worker.clock import DatabaseClock
+from services.worker.holdings import Holding, Holdings
+from services.worker.intake import _holding
+from services.worker.outcome import Outcome
+from services.worker.recorder import Recorder
+from shared.ledger import engine, statements
+from shared.ledger.engine import RECORDER
+from shared.ledger.lifecycle import Status
+from tests.platform import Platform
+from tests.sample_tasks import INSTANT, Nothing
+
+
+class Worker:
+    """A worker without threads: claims, and hands outcomes to its recorder."""
+
+    def __init__(self, platform: Platform) -> None:
+        self.id = uuid4()
+        self.platform = platform
+        self.holdings = Holdings(8)
+        self.recorder = Recorder(self.id, self.holdings, platform.queues, DatabaseClock())
+
+    async def register(self) -> None:
+        sql = """
+            INSERT INTO worker (id, hostname, pid, queues, threads, lock_key)
+            VALUES ({}, 'test', 1, {}, 8, {})
+        """
+        await engine.run(sql, self.id, ["default"], self.id.int >> 66)
+
+    async def claim(self, count: int) -> list[Holding]:
+        await self.platform.queues.fetch(self.id, ["default"], wanted=count, served=0, idle=False)
+        ids = sorted(await self.platform.queues.unacked(self.id))
+        rows = await engine.run(statements.CLAIM, self.id, ids)
+        claimed = sorted((_holding(row) for row in rows), key=lambda holding: holding.id)
+        self.holdings.add(claimed)
+        return claimed
+
+
+@pytest.fixture
+async def worker(platform: Platform) -> AsyncIterator[Worker]:
+    database = engine.build(platform.database_url, application="test", nodes=[RECORDER])
+    engine.bind(database)
+    await engine.open_pool(database, size=2)
+    await engine.open_pool(database.extra_nodes[RECORDER], size=2)
+    played = Worker(platform)
+    await played.register()
+    writing = asyncio.create_task(played.recorder.run())
+    yield played
+    writing.cancel()
+    await database.extra_nodes[RECORDER].close_connection_pool()
+    await database.close_connection_pool()
+
+
+def success(result: str = '{"attempt": 1}') -> Outcome:
+    return Outcome(Status.SUCCESS, result=result)
+
+
+async def test_an_outcome_is_acknowledged_only_after_it_is_committed(worker: Worker) -> None:
+    (task_id,) = await worker.platform.submit(INSTANT, Nothing())
+    (holding,) = await worker.claim(1)
+    assert await worker.platform.queues.unacked(worker.id) == {task_id}
+    worker.recorder.note_end(holding, success())
+    assert await worker.recorder.flush(10)
+    assert (await worker.platform.task(task_id))["status"] == "success"
+    assert await worker.platform.queues.unacked(worker.id) == set()
+    assert len(worker.holdings) == 0
+
+
+async def test_a_record_that_postgres_refuses_hurts_only_its_own_task(worker: Worker) -> None:
+    ids = await worker.platform.submit(INSTANT, Nothing(), count=9)
+    claimed = await worker.claim(9)
+    for number, holding in enumerate(claimed):
+        worker.recorder.note_end(holding, success("{not json" if number == 4 else "{}"))
+    assert await worker.recorder.flush(10)
+    rows = await worker.platform.tasks(ids)
+    assert [row["status"] for row in rows] == ["success"] * 4 + ["failure"] + ["success"] * 4
+    assert rows[4]["error_kind"] == "unstorable"
+    assert "can't be stored" in rows[4]["error_message"]
+
+
+async def test_nothing_of_an_older_claim_is_written(worker: Worker) -> None:
+    (task_id,) = await worker.platform.submit(INSTANT, Nothing())
+    (stale,) = await worker.claim(1)
+    other = UUID(int=1)
+    await engine.run("UPDATE task SET claim = claim + 1, holder = {} WHERE id = {}", other, task_id)
+    worker.recorder.note_start(stale)
+    worker.recorder.note_progress(stale, 50, None, "stale")
+    worker.recorder.note_end(stale, success())
+    assert await worker.recorder.flush(10)
+    row = await worker.platform.task(task_id)
+    assert (row["status"], row["holder"], row["claim"]) == ("pending", other, 2)
+    assert (row["progress_current"], row["result"]) == (0, None)
+
+
+async def test_a_record_written_twice_changes_nothing_the_second_time(worker: Worker) -> None:
+    (task_id,) = await worker.platform.submit(INSTANT, Nothing())
+    (holding,) = await worker.claim(1)
+    worker.recorder.note_end(holding, Outcome(Status.RETRY, wait_s=60, failures=1))
+    assert await worker.recorder.flush(10)
+    before = await worker.platform.task(task_id)
+    # As after a commit whose answer was lost.
+    worker.recorder.note_end(holding, Outcome(Status.RETRY, wait_s=60, failures=1))
+    assert await worker.recorder.flush(10)
+    assert await worker.platform.task(task_id) == before
+
+
+async def test_what_piles_up_for_one_task_becomes_one_write(worker: Worker) -> None:
+    (task_id,) = await worker.platform.submit(INSTANT, Nothing())
+    (holding,) = await worker.claim(1)
+    holding.attempt = 1
+    holding.started_at = holding.created_at
+    worker.recorder.note_start(holding)
+    for step in range(50):
+        worker.recorder.note_progress(holding, step, 50, f"step {step}")
+    worker.recorder.note_end(holding, success())
+    assert await worker.recorder.flush(10)
+    row = await worker.platform.task(task_id)
+    assert (row["revision"], row["attempt"], row["progress_current"]) == (1, 1, 50)
+    assert row["progress_message"] == "step 49"

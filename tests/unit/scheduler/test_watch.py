@@ -1,0 +1,48 @@
+from typing import Any
+from uuid import uuid4
+
+from services.scheduler.rescuer import LOCK_LEASE_S, Watch
+
+WORKER = uuid4()
+STALL_S = 60.0
+
+
+def seen(beat: int, *, locked: bool) -> list[dict[str, Any]]:
+    return [{"id": WORKER, "beat": beat, "locked": locked}]
+
+
+def test_a_free_lock_and_a_still_heartbeat_are_a_death_after_a_whole_lease() -> None:
+    watch = Watch(STALL_S)
+    assert watch.observe(seen(7, locked=True), 0) == []
+    assert watch.observe(seen(7, locked=False), 1) == []
+    assert watch.observe(seen(7, locked=False), 1 + LOCK_LEASE_S - 0.1) == []
+    assert watch.observe(seen(7, locked=False), 1 + LOCK_LEASE_S) == [WORKER]
+
+
+def test_a_worker_that_holds_its_lock_is_only_busy_until_it_stalls() -> None:
+    watch = Watch(STALL_S)
+    for second in range(60):
+        assert watch.observe(seen(7, locked=True), second) == []
+    assert watch.observe(seen(7, locked=True), 60) == [WORKER]
+
+
+def test_a_worker_that_beats_lives_although_its_lock_is_gone() -> None:
+    watch = Watch(STALL_S)
+    for second in range(100):
+        assert watch.observe(seen(second, locked=False), second) == []
+
+
+def test_a_lock_that_comes_back_starts_the_lease_anew() -> None:
+    watch = Watch(STALL_S)
+    watch.observe(seen(7, locked=False), 0)
+    watch.observe(seen(7, locked=True), 4)
+    watch.observe(seen(7, locked=False), 6)
+    assert watch.observe(seen(7, locked=False), 10) == []
+
+
+def test_after_a_restart_of_the_watch_one_lease_is_watched_first() -> None:
+    watch = Watch(STALL_S)
+    watch.observe(seen(7, locked=False), 0)
+    watch.restart()
+    assert watch.observe(seen(7, locked=False), 100) == []
+    assert watch.observe(seen(7, locked=False), 100 + LOCK_LEASE_S) == [WORKER]

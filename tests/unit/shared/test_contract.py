@@ -1,0 +1,108 @@
+import dataclasses
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.contracts import catalogue
+from shared.contracts.contract import MAX_PARAMS_BYTES, Contract, Params, Result, encode_document
+from shared.contracts.email import SEND_WELCOME
+from shared.errors import FieldProblem, InvalidFields, UnknownTask
+
+#: What jsonb can hold.
+TEXTS = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]))
+
+
+class Inner(msgspec.Struct):
+    text: str = ""
+
+
+class Sample(Params):
+    number: int
+    inner: Inner = msgspec.field(default_factory=Inner)
+    values: tuple[float, ...] = ()
+
+
+class Done(Result):
+    pass
+
+
+CONTRACT = Contract(name="sample.task", queue="default", params=Sample, result=Done)
+
+
+@pytest.mark.parametrize(
+    ("raw", "field", "rule"),
+    [
+        ({}, "params.number", "is required"),
+        ({"number": "one"}, "params.number", "expected `int`, got `str`"),
+        ({"number": 1, "nubmer": 2}, "params.nubmer", "is not a known field"),
+        ({"number": 1, "inner": {"text": 3}}, "params.inner.text", "expected `str`, got `int`"),
+        ({"number": 1, "values": [1, "x"]}, "params.values[1]", "expected `float`, got `str`"),
+        ([], "params", "expected `object`, got `array`"),
+        (None, "params", "expected `object`, got `null`"),
+    ],
+)
+def test_wrong_parameters_name_the_field_and_the_rule(raw: Any, field: str, rule: str) -> None:
+    with pytest.raises(InvalidFields) as refused:
+        CONTRACT.check_params(raw)
+    assert refused.value.problems == [FieldProblem(field, rule)]
+
+
+@pytest.mark.parametrize(
+    ("value", "field"),
+    [
+        ({"a": ["x", "y\x00"]}, "params.a[1]"),
+        ({"a\x00": 1}, "params.'a\\x00'"),
+        ({"a": float("nan")}, "params.a"),
+        ({"a": {"b": float("inf")}}, "params.a.b"),
+        ({"a": "\ud800"}, "params.a"),
+    ],
+)
+def test_what_jsonb_refuses_is_refused_before_it(value: Any, field: str) -> None:
+    with pytest.raises(InvalidFields) as refused:
+        encode_document(value, "params", 1_000)
+    assert [problem.field for problem in refused.value.problems] == [field]
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**53), 2**53) | TEXTS,
+        lambda inner: st.lists(inner) | st.dictionaries(TEXTS, inner),
+    )
+)
+def test_every_other_document_passes_and_comes_back_the_same(value: Any) -> None:
+    assert msgspec.json.decode(encode_document(value, "params", 10**7)) == value
+
+
+def test_a_text_that_only_looks_like_an_escaped_nul_passes() -> None:
+    assert encode_document({"a": "\\u0000"}, "params", 100) == '{"a":"\\\\u0000"}'
+
+
+def test_parameters_larger_than_the_limit_are_refused_with_both_sizes() -> None:
+    with pytest.raises(InvalidFields, match=f"at most {MAX_PARAMS_BYTES} bytes"):
+        CONTRACT.encode_params(Sample(number=1, inner=Inner("x" * MAX_PARAMS_BYTES)))
+
+
+@pytest.mark.parametrize(
+    "options", [{"name": "Welcome"}, {"name": "a.b.c"}, {"queue": "Two words"}, {"priority": 10}]
+)
+def test_a_contract_that_breaks_a_rule_cannot_be_defined(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"must"):
+        dataclasses.replace(CONTRACT, **options)
+
+
+def test_the_catalogue_finds_every_contract_of_the_package() -> None:
+    found = catalogue.load()
+    assert found.get("email.send_welcome") is SEND_WELCOME
+    assert "email" in found.queues
+    with pytest.raises(UnknownTask, match=r"system\.health_check"):
+        found.get("email.send_welcom")
+
+
+def test_two_contracts_of_one_name_are_refused() -> None:
+    with pytest.raises(ValueError, match="two contracts"):
+        catalogue.Catalogue(
+            [CONTRACT, Contract(name="sample.task", queue="other", params=Sample, result=Done)]
+        )

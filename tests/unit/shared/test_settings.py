@@ -1,0 +1,39 @@
+import re
+from datetime import timedelta
+
+import pytest
+
+from shared import settings
+from shared.errors import SettingsError
+
+GOOD = {"DATABASE_URL": "postgresql://db/often", "REDIS_URL": "redis://cache"}
+
+
+def test_the_environment_becomes_typed_settings() -> None:
+    read = settings.read({**GOOD, "OFTEN_WORKER_GRACE": "2.5", "OFTEN_API_PORT": "8123", "HOME": "/"})
+    assert (read.worker_grace, read.api_port) == (timedelta(seconds=2.5), 8123)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"REDIS_URL": ""}, "REDIS_URL is missing; write redis://"),
+        ({"DATABASE_URL": "mysql://db"}, "DATABASE_URL must begin with postgres://"),
+        ({"OFTEN_API_PORT": "http"}, "OFTEN_API_PORT must be a whole number, not 'http'"),
+        ({"OFTEN_API_PORT": "70000"}, "OFTEN_API_PORT must be between 0 and 65535"),
+        ({"OFTEN_WORKER_GRACE": "-1"}, "OFTEN_WORKER_GRACE must not be negative"),
+        ({"OFTEN_WORKER_THREADS": "0"}, "OFTEN_WORKER_THREADS must be between 1 and 256"),
+        ({"OFTEN_LOG_FORMAT": "xml"}, "OFTEN_LOG_FORMAT must be one of json, text"),
+        ({"OFTEN_STALL_AFTER": "1"}, "OFTEN_STALL_AFTER must be at least 10 seconds"),
+        ({"SECRET_KEY": "short"}, "SECRET_KEY must have at least 32 characters"),
+        (
+            {"OFTEN_WORKER_THREAD": "4"},
+            "OFTEN_WORKER_THREAD is not a setting: did you mean OFTEN_WORKER_THREADS",
+        ),
+        ({"DATABASE_ULR": "x"}, "DATABASE_ULR is not a setting: did you mean DATABASE_URL"),
+        ({"OFTEN_NONSENSE": "x"}, "OFTEN_NONSENSE is not a setting; known: DATABASE_URL"),
+    ],
+)
+def test_a_wrong_setting_names_the_variable_and_the_rule(wrong: dict[str, str], message: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(message)):
+        settings.read(GOOD | wrong)

@@ -1,0 +1,18 @@
+import pytest
+
+from services.worker import registry
+from shared.contracts import catalogue
+from tests.sample_tasks import INSTANT, Done, Nothing, instant
+
+
+def test_every_contract_has_exactly_one_function() -> None:
+    assert set(registry.load()) == set(catalogue.load().by_name)
+
+
+def test_two_functions_for_one_contract_are_refused() -> None:
+    @registry.task(INSTANT)
+    def other(context: object, params: Nothing) -> Done:
+        return Done(attempt=0)
+
+    with pytest.raises(ValueError, match=r"two functions do the work of sample\.instant"):
+        registry.add({}, [instant, other])
