@@ -22,7 +22,7 @@ class RefreshToken(Table, tablename="refresh_token"):
     """A way to a new access token; only its SHA-256 is stored."""
 
     id = BigSerial(primary_key=True)
-    user = ForeignKey(User)
+    user = ForeignKey(User, null=False)
     token_hash = Bytea(unique=True)
     expires_at = Timestamptz()
     revoked_at = Timestamptz(null=True, default=None)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from email.message import EmailMessage
-from email.policy import SMTP as SMTP_POLICY
+from email.policy import SMTP
 from typing import Self
 
 import aiosmtplib
@@ -10,6 +10,8 @@ import aiosmtplib
 from shared.errors import ExpectedError, PermanentError
 from shared.settings import Settings
 
+#: Message-IDs must not be folded: some receivers read the fold as part of the id.
+WIRE = SMTP.clone(max_line_length=500)
 #: A mail server that takes longer for one reply is as good as away.
 REPLY_TIMEOUT_S = 20.0
 
@@ -68,7 +70,7 @@ class SmtpGateway:
         """
         try:
             refused, _ = await aiosmtplib.send(
-                message.as_bytes(policy=SMTP_POLICY),
+                message.as_bytes(policy=WIRE),
                 sender=self.sender,
                 recipients=recipients,
                 hostname=self.host,
@@ -86,9 +88,11 @@ class SmtpGateway:
             raise _sorted(min(code for code, _ in replies), text) from error
         except aiosmtplib.SMTPResponseException as error:
             raise _sorted(error.code, f"{error.code} {error.message}") from error
-        except (aiosmtplib.SMTPNotSupported, ValueError) as error:
-            raise MailRejected(f"the mail server and SMTP_SECURITY don't fit: {error}") from error
         except (aiosmtplib.SMTPException, OSError) as error:
+            # The bare base class is raised for STARTTLS or AUTH that the server does not offer.
+            if type(error) in (aiosmtplib.SMTPException, aiosmtplib.SMTPNotSupported):
+                text = f"the mail server and SMTP_SECURITY or SMTP_USER don't fit: {error}"
+                raise MailRejected(text) from error
             raise MailDeferred(f"{type(error).__name__}: {error}") from error
         answers = {name: f"{reply.code} {reply.message}" for name, reply in refused.items()}
         return Delivery(tuple(r for r in recipients if r not in answers), answers)

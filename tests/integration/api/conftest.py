@@ -1,0 +1,83 @@
+"""The API over real servers, and people who are signed in to it."""
+
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import pytest
+from litestar import Litestar
+from litestar.testing import AsyncTestClient
+
+from services.api import app
+from shared.settings import Settings
+
+Client = AsyncTestClient[Litestar]
+
+
+@dataclass
+class Person:
+    """A signed-in user of the API."""
+
+    id: int
+    email: str
+    password: str
+    refresh_token: str
+    headers: dict[str, str]
+    client: Client
+
+    async def get(self, path: str, **params: Any) -> Any:
+        return await self.client.get(f"/api/v1/{path}", params=params, headers=self.headers)
+
+    async def post(self, path: str, body: Any) -> Any:
+        return await self.client.post(f"/api/v1/{path}", json=body, headers=self.headers)
+
+    async def delete(self, path: str) -> Any:
+        return await self.client.delete(f"/api/v1/{path}", headers=self.headers)
+
+
+SignUp = Callable[[], Awaitable[Person]]
+
+
+@pytest.fixture
+def settings(database_url: str, redis_url: str) -> Settings:
+    return Settings(database_url=database_url, redis_url=redis_url, secret_key=secrets.token_hex(32))
+
+
+@pytest.fixture
+async def client(settings: Settings) -> AsyncIterator[Client]:
+    async with AsyncTestClient(app.build(settings)) as client:
+        yield client
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Any]:
+    """A connection of the test's own, to look past the API."""
+    connection = await asyncpg.connect(database_url)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+def sign_up(client: Client) -> SignUp:
+    async def sign_up() -> Person:
+        email, password = f"{secrets.token_hex(8)}@often.example", secrets.token_hex(8)
+        answer = await client.post("/api/v1/auth/register", json={"email": email, "password": password})
+        tokens = (await client.post("/api/v1/auth/login", json={"email": email, "password": password})).json()
+        headers = {"Authorization": f"Bearer {tokens['access_token']}"}
+        return Person(answer.json()["id"], email, password, tokens["refresh_token"], headers, client)
+
+    return sign_up
+
+
+@pytest.fixture
+async def guest(sign_up: SignUp) -> Person:
+    return await sign_up()
+
+
+@pytest.fixture
+async def administrator(sign_up: SignUp, database: Any) -> Person:
+    person = await sign_up()
+    await database.execute("UPDATE account SET is_admin = true WHERE id = $1", person.id)
+    return person

@@ -1,0 +1,142 @@
+"""Registration, signing in, and what a token is worth."""
+
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import jwt
+import pytest
+
+from shared.settings import Settings
+from tests.integration.api.conftest import Client, Person
+
+
+async def test_a_registered_user_signs_in_and_is_told_who_he_is(client: Client) -> None:
+    new = {"email": "Ann@Often.Example", "password": "correct horse", "full_name": "Ann"}
+    registered = await client.post("/api/v1/auth/register", json=new)
+    assert registered.status_code == 201
+
+    login = {"email": "ann@OFTEN.example", "password": "correct horse"}
+    answer = await client.post("/api/v1/auth/login", json=login)
+    tokens = answer.json()
+    assert (answer.status_code, tokens["token_type"], tokens["expires_in"]) == (200, "bearer", 900)
+
+    me = await client.get("/api/v1/auth/me", headers={"Authorization": f"Bearer {tokens['access_token']}"})
+    assert me.json() == registered.json()
+    assert me.json() | {"id": 0, "created_at": ""} == {
+        "id": 0,
+        "email": "ann@often.example",
+        "full_name": "Ann",
+        "is_active": True,
+        "is_admin": False,
+        "created_at": "",
+    }
+
+
+async def test_a_taken_address_is_refused_however_it_is_written(client: Client, guest: Person) -> None:
+    answer = await client.post(
+        "/api/v1/auth/register", json={"email": guest.email.upper(), "password": "x" * 8}
+    )
+    assert answer.status_code == 409
+    assert answer.json()["errors"] == [{"field": "email", "rule": "is taken"}]
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"email": "ann"}, "email"),
+        ({"email": "ann\x00@often.example"}, "email"),
+        ({"email": 5}, "email"),
+        ({"password": "x" * 7}, "password"),
+        ({"password": "x" * 1025}, "password"),
+        ({"full_name": "A\x00"}, "full_name"),
+        ({"is_admin": True}, "is_admin"),
+    ],
+)
+async def test_a_bad_registration_names_the_field(client: Client, change: Any, field: str) -> None:
+    body = {"email": "ann@often.example", "password": "x" * 8} | change
+    answer = await client.post("/api/v1/auth/register", json=body)
+    assert answer.status_code == 400
+    assert [error["field"] for error in answer.json()["errors"]] == [field]
+
+
+async def test_a_wrong_password_and_an_unknown_address_get_the_same_answer(
+    client: Client, guest: Person
+) -> None:
+    answers = [
+        await client.post("/api/v1/auth/login", json={"email": email, "password": "wrong horse"})
+        for email in (guest.email, "nobody@often.example", "no\x00body")
+    ]
+    assert [answer.status_code for answer in answers] == [401, 401, 401]
+    assert len({answer.text for answer in answers}) == 1
+
+
+async def test_a_refresh_token_works_once_and_its_reuse_ends_the_session(
+    client: Client, guest: Person
+) -> None:
+    async def refresh(token: str) -> Any:
+        return await client.post("/api/v1/auth/refresh", json={"refresh_token": token})
+
+    first = await refresh(guest.refresh_token)
+    assert first.status_code == 200
+    reused = await refresh(guest.refresh_token)
+    assert reused.status_code == 401
+    stolen = await refresh(first.json()["refresh_token"])
+    assert stolen.status_code == 401
+
+
+async def test_refresh_tokens_are_stored_as_hashes(guest: Person, database: Any) -> None:
+    stored = await database.fetchval("SELECT token_hash FROM refresh_token")
+    assert len(stored) == 32
+    assert guest.refresh_token.encode() not in stored
+
+
+async def test_a_deactivated_account_is_out_at_once(client: Client, guest: Person, database: Any) -> None:
+    await database.execute("UPDATE account SET is_active = false WHERE id = $1", guest.id)
+    assert (await guest.get("auth/me")).status_code == 401
+    refreshed = await client.post("/api/v1/auth/refresh", json={"refresh_token": guest.refresh_token})
+    assert refreshed.status_code == 401
+    login = {"email": guest.email, "password": guest.password}
+    assert (await client.post("/api/v1/auth/login", json=login)).status_code == 401
+
+
+async def test_an_expired_token_is_refused_and_the_answer_says_what_to_do(
+    client: Client, guest: Person, settings: Settings
+) -> None:
+    now = datetime.now(UTC)
+    claims = {"sub": str(guest.id), "iat": now - timedelta(hours=1), "exp": now - timedelta(seconds=1)}
+    token = jwt.encode(claims, settings.secret_key, "HS256")
+    answer = await client.get("/api/v1/auth/me", headers={"Authorization": f"Bearer {token}"})
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"] == "Bearer"
+    assert "auth/refresh" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("header", [{}, {"Authorization": "Bearer x.y.z"}, {"Authorization": "Basic eA=="}])
+async def test_without_a_valid_token_nothing_is_answered(client: Client, header: dict[str, str]) -> None:
+    for path in ("auth/me", "tasks", "tasks/00000000-0000-7000-8000-000000000000"):
+        answer = await client.get(f"/api/v1/{path}", headers=header)
+        assert answer.status_code == 401
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_a_token_of_another_key_is_refused(client: Client, guest: Person) -> None:
+    claims = {"sub": str(guest.id), "iat": 0, "exp": datetime.now(UTC) + timedelta(hours=1)}
+    token = jwt.encode(claims, "another key, long enough for HS256 to take it", "HS256")
+    answer = await client.get("/api/v1/auth/me", headers={"Authorization": f"Bearer {token}"})
+    assert answer.status_code == 401
+
+
+async def test_the_first_administrator_is_created_once(client: Client, database_url: str) -> None:
+    def create(password: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "services.api.administrator", "--email", "root@often.example"]
+        environment = {"DATABASE_URL": database_url, "ADMIN_PASSWORD": password}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    assert [create("first horse").returncode, create("other horse").returncode] == [0, 0]
+    assert create("short").returncode == 2
+    login = {"email": "root@often.example", "password": "first horse"}
+    tokens = (await client.post("/api/v1/auth/login", json=login)).json()
+    me = await client.get("/api/v1/auth/me", headers={"Authorization": f"Bearer {tokens['access_token']}"})
+    assert me.json()["is_admin"] is True

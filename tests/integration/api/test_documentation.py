@@ -1,0 +1,52 @@
+"""The page about the API, its schema, and the metrics."""
+
+import re
+from urllib.parse import urlsplit
+
+from tests.integration.api.conftest import Client, Person
+
+
+async def test_the_page_loads_nothing_from_elsewhere(client: Client) -> None:
+    page = await client.get("/docs")
+    assert page.headers["content-security-policy"].startswith("default-src 'self'")
+    loaded = re.findall(r'(?:href|src)="([^"]+)"', page.text)
+    assert len(loaded) == 4
+    assert all(not urlsplit(address).netloc for address in loaded)
+    for address in loaded:
+        assert (await client.get(address)).status_code == 200
+    start = (await client.get("/docs/start.js")).text
+    assert "//" not in start
+    assert "validatorUrl: null" in start
+
+
+async def test_the_schema_tells_how_to_authorise(client: Client) -> None:
+    schema = (await client.get("/api/v1/schema/openapi.json")).json()
+    (scheme,) = schema["components"]["securitySchemes"].items()
+    assert (scheme[1]["type"], scheme[1]["scheme"].lower()) == ("http", "bearer")
+    assert schema["paths"]["/api/v1/tasks"]["post"]["security"] == [{scheme[0]: []}]
+    assert "security" not in schema["paths"]["/api/v1/auth/login"]["post"]
+
+
+async def test_the_schema_documents_every_error_as_a_problem(client: Client) -> None:
+    schema = (await client.get("/api/v1/schema/openapi.json")).json()
+    errors = [
+        list(response["content"])
+        for path, operations in schema["paths"].items()
+        for operation in operations.values()
+        for status, response in operation["responses"].items()
+        if status >= "400" and path.startswith("/api/")
+    ]
+    assert len(errors) > 30
+    assert all(content == ["application/problem+json"] for content in errors)
+
+
+async def test_metrics_count_submissions(client: Client, guest: Person) -> None:
+    line = 'often_tasks_submitted_total{queue="default",task="system.health_check"} '
+
+    async def submitted() -> float:
+        text = (await client.get("/metrics")).text
+        return sum(float(found.removeprefix(line)) for found in text.splitlines() if found.startswith(line))
+
+    before = await submitted()
+    await guest.post("tasks", {"name": "system.health_check", "params": {}})
+    assert await submitted() == before + 1

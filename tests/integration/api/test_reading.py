@@ -1,0 +1,175 @@
+"""What readers see of tasks: fields, attempts, pages; and what they don't see."""
+
+import json
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from tests.integration.api.conftest import Person, SignUp
+
+HEALTH_CHECK = {"name": "system.health_check", "params": {}}
+
+
+async def _submit(person: Person) -> str:
+    answer = await person.post("tasks", HEALTH_CHECK)
+    return str(answer.json()["task_id"])
+
+
+async def test_the_tasks_of_others_look_like_unknown_ones(guest: Person, sign_up: SignUp) -> None:
+    task_id, unknown = await _submit(await sign_up()), str(uuid4())
+
+    async def answers(of: str) -> list[tuple[int, str]]:
+        got = [
+            await guest.get(f"tasks/{of}"),
+            await guest.get(f"tasks/{of}/attempts"),
+            await guest.delete(f"tasks/{of}"),
+        ]
+        return [(answer.status_code, answer.text.replace(of, "")) for answer in got]
+
+    assert await answers(task_id) == await answers(unknown)
+    assert {status for status, _ in await answers(task_id)} == {404}
+    assert (await guest.get("tasks")).json()["items"] == []
+
+
+async def test_an_administrator_sees_every_task(administrator: Person, guest: Person) -> None:
+    task_id = await _submit(guest)
+    assert (await administrator.get(f"tasks/{task_id}")).json()["owner"] == guest.id
+    assert [item["id"] for item in (await administrator.get("tasks")).json()["items"]] == [task_id]
+
+
+async def test_pages_hold_every_task_once_newest_first(guest: Person) -> None:
+    submitted = [await _submit(guest) for _ in range(5)]
+    seen: list[str] = []
+    cursor: dict[str, str] = {}
+    while True:
+        page = (await guest.get("tasks", limit=2, **cursor)).json()
+        seen += [item["id"] for item in page["items"]]
+        await _submit(guest)  # what comes after the first page must not shift the next ones
+        if page["next_cursor"] is None:
+            break
+        cursor = {"cursor": page["next_cursor"]}
+    assert seen == submitted[::-1]
+
+
+async def test_a_full_last_page_has_no_next_one(guest: Person) -> None:
+    for _ in range(2):
+        await _submit(guest)
+    assert (await guest.get("tasks", limit=2)).json()["next_cursor"] is None
+
+
+async def test_lists_are_filtered_by_status_and_name(guest: Person) -> None:
+    check = await _submit(guest)
+    mail = (await guest.post("tasks/email", {"user_id": guest.id, "email_type": "welcome"})).json()["task_id"]
+    await guest.delete(f"tasks/{check}")
+
+    async def ids(**filters: str) -> list[str]:
+        return [item["id"] for item in (await guest.get("tasks", **filters)).json()["items"]]
+
+    assert await ids(status="revoked") == [check]
+    assert await ids(status="pending") == [mail]
+    assert await ids(name="email.send_welcome") == [mail]
+    assert await ids(name="email.send_welcome", status="revoked") == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("limit", "0"),
+        ("limit", "101"),
+        ("limit", "many"),
+        ("cursor", "abc"),
+        ("cursor", "é"),
+        ("status", "done"),
+        ("name", "a\x00b"),
+        ("offset", "5"),
+    ],
+)
+async def test_a_bad_query_parameter_is_named(guest: Person, key: str, value: str) -> None:
+    answer = await guest.get("tasks", **{key: value})
+    assert answer.status_code == 400
+    assert [error["field"] for error in answer.json()["errors"]] == [key]
+
+
+async def _retried_then_done(database: Any, task_id: str) -> None:
+    """What a worker leaves behind: a first attempt that failed, a second that ended well."""
+    worker = uuid4()
+    await database.execute(
+        """
+        UPDATE task SET
+            status = 'success', send_at = NULL, sent_at = NULL, claim = 2, attempt = 2, failures = 1,
+            worker = $2, started_at = now() - interval '2 s', completed_at = now(),
+            execution_time_seconds = 2, result = $3, progress_current = 30, error_traceback = 'at line 5'
+        WHERE id = $1
+        """,
+        UUID(task_id),
+        worker,
+        json.dumps({"status": "fine", "task_id": task_id}),
+    )
+    await database.execute(
+        """
+        INSERT INTO task_attempt (task_id, claim, attempt, worker, started_at, ended_at, outcome, error_kind,
+                                  error_message, error_traceback)
+        VALUES ($1, 1, 1, $2, now() - interval '9 s', now() - interval '8 s', 'retry', 'bug', 'broken',
+                'at line 5')
+        """,
+        UUID(task_id),
+        worker,
+    )
+    for claim, ordinal, message in ((2, 0, "again"), (1, 1, "second"), (1, 0, "first")):
+        await database.execute(
+            "INSERT INTO task_log VALUES ($1, $2, $3, now(), 'info', $4)",
+            UUID(task_id),
+            claim,
+            ordinal,
+            message,
+        )
+
+
+async def test_a_finished_task_shows_its_result_as_json(guest: Person, database: Any) -> None:
+    task_id = await _submit(guest)
+    await _retried_then_done(database, task_id)
+    task = (await guest.get(f"tasks/{task_id}")).json()
+    assert task["id"] == task["task_id"] == task_id
+    assert (task["task_name"], task["task_type"]) == ("system.health_check", "system")
+    assert (task["status"], task["progress_percentage"], task["execution_time_seconds"]) == (
+        "success",
+        100,
+        2,
+    )
+    assert (task["params"], task["result"]) == ({}, {"status": "fine", "task_id": task_id})
+    assert task["scheduled_for"] is None
+
+
+async def test_attempts_are_listed_oldest_first_with_their_logs(guest: Person, database: Any) -> None:
+    task_id = await _submit(guest)
+    assert (await guest.get(f"tasks/{task_id}/attempts")).json() == []
+    await _retried_then_done(database, task_id)
+    first, second = (await guest.get(f"tasks/{task_id}/attempts")).json()
+    assert (first["attempt"], first["outcome"], first["error_message"]) == (1, "retry", "broken")
+    assert [line["message"] for line in first["logs"]] == ["first", "second"]
+    assert (second["attempt"], second["outcome"], second["claim"]) == (2, "success", 2)
+    assert [line["message"] for line in second["logs"]] == ["again"]
+    assert second["ended_at"] is not None
+
+
+async def test_an_attempt_that_waits_for_its_retry_is_listed_once(guest: Person, database: Any) -> None:
+    task_id = await _submit(guest)
+    await _retried_then_done(database, task_id)
+    await database.execute(
+        "UPDATE task SET status = 'retry', completed_at = NULL, send_at = now(), attempt = 1, result = NULL"
+    )
+    assert [a["attempt"] for a in (await guest.get(f"tasks/{task_id}/attempts")).json()] == [1]
+
+
+async def test_tracebacks_are_for_administrators(guest: Person, administrator: Person, database: Any) -> None:
+    task_id = await _submit(guest)
+    await _retried_then_done(database, task_id)
+
+    async def tracebacks(reader: Person) -> list[str | None]:
+        task = (await reader.get(f"tasks/{task_id}")).json()
+        attempts = (await reader.get(f"tasks/{task_id}/attempts")).json()
+        return [task["error_traceback"], *(attempt["error_traceback"] for attempt in attempts)]
+
+    assert await tracebacks(guest) == [None, None, None]
+    assert await tracebacks(administrator) == ["at line 5"] * 3

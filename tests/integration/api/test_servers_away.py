@@ -1,0 +1,85 @@
+"""What the API does without Redis and without Postgres."""
+
+import dataclasses
+import time
+from typing import Any
+from uuid import uuid4
+
+import jwt
+import pytest
+from litestar.testing import AsyncTestClient
+
+from services.api import app
+from shared.settings import Settings
+from tests.integration.api.conftest import Client, Person
+
+#: Nothing listens on this port.
+NOWHERE = "127.0.0.1:1"
+
+
+async def test_without_redis_a_task_is_accepted_and_waits_for_the_dispatcher(
+    client: Client, guest: Person, settings: Settings, database: Any
+) -> None:
+    away = dataclasses.replace(settings, redis_url=f"redis://{NOWHERE}/0")
+    async with AsyncTestClient(app.build(away)) as without:
+        body = {"name": "system.health_check", "params": {}}
+        answers = [await without.post("/api/v1/tasks", json=body, headers=guest.headers) for _ in range(2)]
+        ready = await without.get("/health/ready")
+    assert [answer.status_code for answer in answers] == [202, 202]
+    assert await database.fetchval("SELECT count(*) FROM task WHERE send_at IS NOT NULL") == 2
+    assert (ready.status_code, ready.json()) == (
+        200,
+        {"status": "degraded", "servers": {"postgres": "ok", "redis": "away"}},
+    )
+
+
+async def test_without_redis_a_held_task_is_still_asked_to_stop(
+    client: Client, guest: Person, settings: Settings, database: Any
+) -> None:
+    task_id = (await guest.post("tasks", {"name": "system.health_check", "params": {}})).json()["task_id"]
+    await database.execute("UPDATE task SET send_at = NULL, sent_at = NULL, holder = $1", uuid4())
+    away = dataclasses.replace(settings, redis_url=f"redis://{NOWHERE}/0")
+    async with AsyncTestClient(app.build(away)) as without:
+        answer = await without.delete(f"/api/v1/tasks/{task_id}", headers=guest.headers)
+    assert answer.status_code == 202
+    assert await database.fetchval("SELECT cancel_requested_at IS NOT NULL FROM task")
+
+
+@pytest.fixture
+async def without_postgres(settings: Settings) -> Any:
+    away = dataclasses.replace(settings, database_url=f"postgres://x:x@{NOWHERE}/x")
+    async with AsyncTestClient(app.build(away)) as client:
+        yield client
+
+
+async def test_without_postgres_the_process_lives_and_is_not_ready(without_postgres: Client) -> None:
+    assert (await without_postgres.get("/health/live")).status_code == 200
+    ready = await without_postgres.get("/health/ready")
+    assert (ready.status_code, ready.json()["servers"]) == (503, {"postgres": "away", "redis": "ok"})
+
+
+async def test_without_postgres_reads_and_writes_say_when_to_come_back(
+    without_postgres: Client, settings: Settings
+) -> None:
+    token = jwt.encode({"sub": "1", "iat": 0, "exp": time.time() + 60}, settings.secret_key, "HS256")
+    headers = {"Authorization": f"Bearer {token}"}
+    account = {"email": "ann@often.example", "password": "correct horse"}
+    answers = [
+        await without_postgres.get("/api/v1/tasks", headers=headers),
+        await without_postgres.post("/api/v1/tasks", json={"name": "x.y", "params": {}}, headers=headers),
+        await without_postgres.post("/api/v1/auth/register", json=account),
+        await without_postgres.post("/api/v1/auth/login", json=account),
+    ]
+    for answer in answers:
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["detail"].startswith("Postgres does not answer")
+
+
+async def test_a_cut_connection_costs_at_most_the_requests_under_way(guest: Person, database: Any) -> None:
+    await database.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'often-api'"
+        " AND datname = current_database()"
+    )
+    assert (await guest.get("auth/me")).status_code in (200, 503)
+    assert (await guest.get("auth/me")).status_code == 200

@@ -1,0 +1,150 @@
+"""Submitting: the row, the id, the rights, and what is refused."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+import redis
+
+from tests.integration.api.conftest import Person, SignUp
+
+HEALTH_CHECK = {"name": "system.health_check", "params": {}}
+
+
+async def test_a_submitted_task_has_a_row_and_its_id_lies_in_redis(
+    guest: Person, database: Any, redis_url: str
+) -> None:
+    answer = await guest.post("tasks", {**HEALTH_CHECK, "priority": 9})
+    assert answer.status_code == 202
+    assert answer.json()["status"] == "queued"
+    task_id = UUID(answer.json()["task_id"])
+
+    row = await database.fetchrow("SELECT * FROM task")
+    assert (row["id"], row["name"], row["owner"], row["status"], row["priority"]) == (
+        task_id,
+        "system.health_check",
+        guest.id,
+        "pending",
+        9,
+    )
+    with redis.Redis.from_url(redis_url) as lanes:
+        assert lanes.lrange("often:lane:default:9", 0, -1) == [task_id.bytes]
+
+
+async def test_a_delayed_task_waits_in_postgres_only(guest: Person, database: Any, redis_url: str) -> None:
+    await guest.post("tasks", {**HEALTH_CHECK, "delay_s": 60})
+    await guest.post(
+        "tasks", {**HEALTH_CHECK, "run_at": (datetime.now(UTC) + timedelta(days=90)).isoformat()}
+    )
+    delays = await database.fetch("SELECT send_at - created_at AS delay FROM task ORDER BY id")
+    assert [round(row["delay"].total_seconds() / 60) for row in delays] == [1, 90 * 24 * 60]
+    with redis.Redis.from_url(redis_url) as lanes:
+        assert lanes.keys("often:lane:*") == []
+
+
+async def test_a_moment_long_past_means_at_once(guest: Person, database: Any) -> None:
+    answer = await guest.post("tasks", {**HEALTH_CHECK, "run_at": "0001-01-01T00:00:00+14:00"})
+    assert answer.status_code == 202
+    assert await database.fetchval("SELECT send_at <= now() FROM task")
+
+
+async def test_a_guest_mails_himself(guest: Person, database: Any) -> None:
+    answer = await guest.post("tasks/email", {"user_id": guest.id, "email_type": "welcome"})
+    assert answer.status_code == 202
+    row = await database.fetchrow("SELECT name, params FROM task")
+    assert (row["name"], json.loads(row["params"])) == ("email.send_welcome", {"user_id": guest.id})
+
+
+async def test_a_guest_cannot_mail_somebody_else(guest: Person, sign_up: SignUp, database: Any) -> None:
+    other = await sign_up()
+    mail = await guest.post("tasks/email", {"user_id": other.id, "email_type": "welcome"})
+    task = await guest.post("tasks", {"name": "email.send_welcome", "params": {"user_id": other.id}})
+    assert [mail.status_code, task.status_code] == [403, 403]
+    assert mail.json()["errors"] == [{"field": "user_id", "rule": "must be your own id"}]
+    assert task.json()["errors"] == [{"field": "params.user_id", "rule": "must be your own id"}]
+    assert await database.fetchval("SELECT count(*) FROM task") == 0
+
+
+async def test_an_administrator_mails_anybody_who_exists(administrator: Person, guest: Person) -> None:
+    statuses = [
+        (await administrator.post("tasks/email", {"user_id": user_id, "email_type": "welcome"})).status_code
+        for user_id in (guest.id, guest.id + 1_000, 2**63 - 1)
+    ]
+    assert statuses == [202, 422, 422]
+    huge = await administrator.post("tasks", {"name": "email.send_welcome", "params": {"user_id": 2**63}})
+    assert (huge.status_code, huge.json()["errors"][0]["field"]) == (422, "params.user_id")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "field"),
+    [
+        ("tasks", {"params": {}}, 400, "name"),
+        ("tasks", {"name": "system.health_check"}, 400, "params"),
+        ("tasks", {"name": 5, "params": {}}, 400, "name"),
+        ("tasks", {"name": "no.such_task", "params": {}}, 422, "name"),
+        ("tasks", {**HEALTH_CHECK, "params": []}, 400, "params"),
+        ("tasks", {**HEALTH_CHECK, "params": {"x": "\x00"}}, 400, "params.x"),
+        ("tasks", {**HEALTH_CHECK, "prority": 5}, 400, "prority"),
+        ("tasks", {**HEALTH_CHECK, "priority": "5"}, 400, "priority"),
+        ("tasks", {**HEALTH_CHECK, "priority": 10}, 400, "priority"),
+        ("tasks", {**HEALTH_CHECK, "delay_s": -1}, 400, "delay_s"),
+        ("tasks", {**HEALTH_CHECK, "delay_s": 1e300}, 400, "delay_s"),
+        ("tasks", {**HEALTH_CHECK, "run_at": "2026-11-22T12:00:00"}, 400, "run_at"),
+        ("tasks", {**HEALTH_CHECK, "run_at": "9999-12-31T23:59:59-14:00"}, 400, "run_at"),
+        ("tasks", {**HEALTH_CHECK, "run_at": "2020-01-01T00:00:00Z", "delay_s": 1}, 400, "run_at"),
+        ("tasks", {**HEALTH_CHECK, "expires_at": "2020-01-01T00:00:00Z"}, 400, "expires_at"),
+        ("tasks", {"name": "email.send_welcome", "params": {}}, 400, "params.user_id"),
+        ("tasks", {"name": "email.send_welcome", "params": {"user_id": "1"}}, 400, "params.user_id"),
+        ("tasks/email", {"email_type": "welcome"}, 400, "user_id"),
+        ("tasks/email", {"user_id": 0, "email_type": "welcome"}, 400, "user_id"),
+        ("tasks/email", {"user_id": 1, "email_type": "price_alert"}, 400, "email_type"),
+        ("tasks/email", {"user_id": 1, "email_type": "welcome", "data": {"to": "x"}}, 400, "data.to"),
+        ("tasks", [], 400, ""),
+    ],
+)
+async def test_a_bad_submission_names_the_field_and_stores_nothing(
+    guest: Person, database: Any, path: str, body: Any, status: int, field: str
+) -> None:
+    answer = await guest.post(path, body)
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    problem = answer.json()
+    assert (problem["status"], problem["instance"]) == (status, f"/api/v1/{path}")
+    assert [error["field"] for error in problem["errors"]] == [field]
+    assert await database.fetchval("SELECT count(*) FROM task") == 0
+
+
+async def test_an_unknown_task_is_answered_with_the_known_ones(guest: Person) -> None:
+    answer = await guest.post("tasks", {"name": "no.such_task", "params": {}})
+    assert "email.send_welcome, system.health_check" in answer.json()["errors"][0]["rule"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 400),
+        (b"{", 400),
+        (b'{"name": "\xff"}', 400),
+        (b'{"name": "\\ud800", "params": {}}', 400),
+        (b'{"name": "system.health_check", "params": {"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}}", 400),
+        (b'{"name": "system.health_check", "params": {"x": "' + b"x" * 1_100_000 + b'"}}', 413),
+    ],
+    ids=["empty", "cut off", "no UTF-8", "half a surrogate pair", "nested too deeply", "too large"],
+)
+async def test_a_body_that_cannot_be_read_is_a_problem_document(
+    guest: Person, body: bytes, status: int
+) -> None:
+    answer = await guest.client.post("/api/v1/tasks", content=body, headers=guest.headers)
+    assert (answer.status_code, answer.json()["status"]) == (status, status)
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_unknown_addresses_and_methods_are_problem_documents(guest: Person) -> None:
+    answers = [
+        await guest.get("no/such/thing"),
+        await guest.get("tasks/no-uuid"),
+        await guest.client.put("/api/v1/tasks"),
+    ]
+    assert [answer.json()["status"] for answer in answers] == [404, 404, 405]
+    assert {answer.headers["content-type"] for answer in answers} == {"application/problem+json"}

@@ -1,0 +1,56 @@
+"""Two schedulers, one leader."""
+
+import asyncio
+import signal
+from datetime import timedelta
+
+from tests.eventually import eventually
+from tests.platform import Platform
+from tests.sample_tasks import INSTANT, Nothing
+
+#: Three times the five seconds of the design.
+TAKEOVER_LIMIT_S = 15
+
+
+async def lease(platform: Platform) -> tuple[int, str]:
+    (row,) = await platform.rows("SELECT term, holder FROM leader_lease")
+    return row["term"], str(row["holder"])
+
+
+async def test_a_standby_takes_over_when_the_leader_is_killed_and_goes_on_sending(platform: Platform) -> None:
+    leader = await platform.start_scheduler()
+    standby = platform.start("services.scheduler")
+    before, _ = await lease(platform)
+    await eventually(lambda: "stands by" in platform.log_of(standby))
+    leader.kill()
+    (task_id,) = await platform.submit(INSTANT, Nothing(), delay=timedelta(seconds=0.1))
+    await platform.start_worker()
+
+    await platform.until(task_id, "success", timeout_s=TAKEOVER_LIMIT_S)
+
+    assert (await lease(platform))[0] == before + 1
+    assert f"term {before + 1}" in platform.log_of(standby)
+
+
+async def test_a_leader_that_stops_lets_the_standby_lead_at_once(platform: Platform) -> None:
+    leader = await platform.start_scheduler()
+    before, holder = await lease(platform)
+    platform.start("services.scheduler")
+    leader.send_signal(signal.SIGTERM)
+    assert await asyncio.to_thread(leader.wait, 10) == 0
+
+    async def other_leads() -> bool:
+        term, now = await lease(platform)
+        return term == before + 1 and now != holder
+
+    await eventually(other_leads, TAKEOVER_LIMIT_S)
+
+
+async def test_a_leader_that_was_stopped_past_its_lease_leads_no_longer(platform: Platform) -> None:
+    leader = await platform.start_scheduler()
+    leader.send_signal(signal.SIGSTOP)
+    standby = platform.start("services.scheduler")
+    await eventually(lambda: "leads, term 2" in platform.log_of(standby), TAKEOVER_LIMIT_S)
+    leader.send_signal(signal.SIGCONT)
+    await eventually(lambda: "leads no longer" in platform.log_of(leader), TAKEOVER_LIMIT_S)
+    assert (await lease(platform))[0] == 2

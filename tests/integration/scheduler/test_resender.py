@@ -1,0 +1,102 @@
+"""What Redis lost, told by generation, run id and age in the lane."""
+
+import pytest
+
+from services.scheduler import resender
+from services.scheduler.dispatcher import Dispatcher
+from services.scheduler.partitioner import Partitioner
+from services.scheduler.resender import Resender
+from shared.ledger import partitions
+from shared.transport.queues import lane_key
+from tests.platform import Platform
+from tests.sample_tasks import INSTANT, Nothing
+
+LANE = lane_key("default", 5)
+
+
+@pytest.fixture
+async def settled(platform: Platform) -> Resender:
+    """A resender after its first rounds: Postgres and Redis agree on a generation."""
+    service = Resender(platform.queues)
+    while await service.run_once():
+        pass
+    assert await platform.queues.generation() == 1
+    return service
+
+
+async def test_a_wiped_redis_gets_everything_again_in_order(
+    platform: Platform, settled: Resender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resender, "BATCH", 7)
+    ids = await platform.submit(INSTANT, Nothing(), count=50)
+    await platform.queues.client.flushdb()
+    while await settled.run_once():
+        pass
+    assert await platform.queues.head("default", 5, 100) == ids
+    assert await platform.queues.generation() == 2
+
+
+async def test_a_redis_wiped_again_in_the_middle_of_a_resend_gets_everything(
+    platform: Platform, settled: Resender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resender, "BATCH", 10)
+    ids = await platform.submit(INSTANT, Nothing(), count=50)
+    await platform.queues.client.flushdb()
+    for _ in range(3):
+        assert await settled.run_once()
+    await platform.queues.client.flushdb()
+    while await settled.run_once():
+        pass
+    assert await platform.queues.head("default", 5, 100) == ids
+
+
+async def test_a_leader_that_died_in_a_resend_is_continued_by_the_next(
+    platform: Platform, settled: Resender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resender, "BATCH", 10)
+    ids = await platform.submit(INSTANT, Nothing(), count=50)
+    await platform.queues.client.flushdb()
+    for _ in range(3):
+        assert await settled.run_once()
+    successor = Resender(platform.queues)
+    while await successor.run_once():
+        pass
+    assert await platform.queues.head("default", 5, 100) == ids
+
+
+async def test_after_a_restart_of_redis_the_last_minute_is_sent_again(
+    platform: Platform, settled: Resender
+) -> None:
+    ids = await platform.submit(INSTANT, Nothing(), count=3)
+    await platform.queues.client.delete(LANE)
+    await platform.rows("UPDATE generation SET run_id = 'another'")
+    assert not await settled.run_once()
+    assert await platform.queues.head("default", 5, 10) == ids
+
+
+async def test_ids_older_than_the_head_of_their_lane_go_back_to_postgres(
+    platform: Platform, settled: Resender
+) -> None:
+    ids = await platform.submit(INSTANT, Nothing(), count=3)
+    await platform.rows(
+        "UPDATE task SET sent_at = sent_at - interval '1 minute' WHERE id = ANY({}::uuid[])", ids[:2]
+    )
+    await platform.queues.client.lrem(LANE, 1, ids[0].bytes)  # type: ignore[arg-type] # redis-py knows text only
+    await settled.check_lanes()
+    # The second one is at the head, and all that is younger than it is taken to be there.
+    assert [row["send_at"] is None for row in await platform.tasks(ids)] == [True, True, True]
+    await platform.queues.client.lrem(LANE, 1, ids[1].bytes)  # type: ignore[arg-type] # redis-py knows text only
+    await settled.check_lanes()
+    assert [row["send_at"] is None for row in await platform.tasks(ids)] == [False, False, True]
+    await Dispatcher(platform.queues).run_once()
+    assert set(await platform.queues.head("default", 5, 10)) == set(ids)
+
+
+async def test_missing_days_are_added_under_load(platform: Platform) -> None:
+    await platform.submit(INSTANT, Nothing())
+    names = [row["name"] for row in await platform.rows(partitions.EXISTING)]
+    for table in ("task", "task_log"):
+        await platform.rows(f"DROP TABLE {max(n for n in names if n.startswith(f'{table}_p'))}")
+    await Partitioner().run_once()
+    await Partitioner().run_once()
+    assert sorted(row["name"] for row in await platform.rows(partitions.EXISTING)) == sorted(names)

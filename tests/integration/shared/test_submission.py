@@ -1,0 +1,116 @@
+"""From a new task to a row and an id."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+
+from shared.errors import InvalidFields
+from shared.ledger import engine
+from shared.submission import NewTask, Submitter
+from shared.transport.queues import Queues, connect
+from tests.platform import Platform
+from tests.sample_tasks import INSTANT, WAIT, Nothing, Seconds
+
+NEW = NewTask(contract=INSTANT, params=Nothing())
+
+
+async def in_lane(platform: Platform) -> int:
+    return len(await platform.queues.head("default", 5, 100))
+
+
+async def test_a_submitted_task_is_one_row_in_one_place_and_one_id(platform: Platform) -> None:
+    (task_id,) = await platform.submitter.submit([NEW])
+    row = await platform.task(task_id)
+    assert (row["status"], row["sent_at"], row["holder"], row["claim"]) == ("pending", None, None, 0)
+    assert await platform.queues.head("default", 5, 2) == [task_id]
+    await platform.submitter.mark()
+    row = await platform.task(task_id)
+    assert (row["send_at"], row["sent_at"] is not None) == (None, True)
+
+
+async def test_ids_come_back_in_the_order_given(platform: Platform) -> None:
+    new = [NewTask(contract=WAIT, params=Seconds(seconds=n)) for n in range(500)]
+    rows = await platform.tasks(await platform.submitter.submit(new))
+    assert [row["params"] for row in rows] == [f'{{"seconds": {n}}}' for n in range(500)]
+
+
+async def test_ids_are_pushed_after_the_commit_of_a_transaction(platform: Platform) -> None:
+    async with platform.submitter.transaction():
+        await platform.submitter.submit([NEW])
+        assert await in_lane(platform) == 0
+    assert await in_lane(platform) == 1
+
+
+async def test_a_transaction_that_rolls_back_leaves_neither_row_nor_id(platform: Platform) -> None:
+    async def fails() -> None:
+        async with platform.submitter.transaction():
+            await platform.submitter.submit([NEW])
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        await fails()
+    assert await in_lane(platform) == 0
+    assert not await platform.rows("SELECT 1 FROM task")
+
+
+async def test_in_a_foreign_transaction_the_row_waits_for_the_dispatcher(platform: Platform) -> None:
+    async with engine.transaction():
+        (task_id,) = await platform.submitter.submit([NEW])
+    assert await in_lane(platform) == 0
+    await platform.start_scheduler()
+    await platform.start_worker()
+    await platform.until(task_id, "success")
+
+
+async def test_a_task_is_accepted_while_redis_is_away_and_sent_later(platform: Platform) -> None:
+    away = Queues(connect("redis://127.0.0.1:1", socket_timeout_s=0.2))
+    (task_id,) = await Submitter(away).submit([NEW])
+    assert (await platform.task(task_id))["send_at"] is not None
+    await platform.start_scheduler()
+    await platform.start_worker()
+    await platform.until(task_id, "success")
+    await away.client.aclose()
+
+
+async def test_a_late_mark_does_not_hide_a_retry(platform: Platform) -> None:
+    (task_id,) = await platform.submitter.submit([NEW])
+    later = datetime.now(UTC) + timedelta(hours=1)
+    await platform.rows(
+        "UPDATE task SET claim = 1, status = 'retry', send_at = {} WHERE id = {}", later, task_id
+    )
+    await platform.submitter.mark()
+    assert (await platform.task(task_id))["send_at"] == later
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["sent_at = now()", "send_at = NULL", "holder = uuidv7()", "status = 'success'", "status = 'started'"],
+)
+async def test_the_database_refuses_a_row_that_is_not_in_exactly_one_place(
+    platform: Platform, change: str
+) -> None:
+    (task_id,) = await platform.submitter.submit([NEW])
+    with pytest.raises(asyncpg.CheckViolationError):
+        await platform.rows(f"UPDATE task SET {change} WHERE id = {{}}", task_id)
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"priority": 10}, "priority"),
+        ({"delay": timedelta(seconds=-1)}, "delay_s"),
+        ({"delay": timedelta(days=1000)}, "delay_s"),
+        ({"delay": timedelta(1), "run_at": datetime.now(UTC)}, "run_at"),
+        ({"run_at": datetime(2030, 1, 1)}, "run_at"),  # noqa: DTZ001 - the missing zone is the point
+        ({"expires_at": datetime.now(UTC) - timedelta(1)}, "expires_at"),
+    ],
+)
+async def test_options_that_break_a_rule_are_refused_by_name(
+    platform: Platform, options: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(InvalidFields) as refused:
+        await platform.submitter.submit([NEW, NewTask(contract=INSTANT, params=Nothing(), **options)])
+    assert [problem.field for problem in refused.value.problems] == [field]
+    assert not await platform.rows("SELECT 1 FROM task")

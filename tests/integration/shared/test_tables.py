@@ -1,0 +1,39 @@
+"""Piccolo's tables and the migrated schema say the same."""
+
+import pytest
+from piccolo.table import Table
+
+from shared.domain import accounts
+from shared.ledger.tables import TABLES
+from tests.platform import Platform
+
+TYPES = {
+    "BIGSERIAL": "bigint",
+    "ARRAY": "ARRAY",
+    "TIMESTAMPTZ": "timestamp with time zone",
+    "TEXT[]": "ARRAY",
+}
+
+
+@pytest.mark.parametrize("table", [*TABLES, *accounts.TABLES], ids=lambda table: table._meta.tablename)
+async def test_a_table_has_the_columns_that_piccolo_expects(platform: Platform, table: type[Table]) -> None:
+    rows = await platform.rows(
+        "SELECT column_name, data_type, is_nullable FROM information_schema.columns WHERE table_name = {}",
+        table._meta.tablename,
+    )
+    migrated = {r["column_name"]: (r["data_type"], r["is_nullable"] == "YES") for r in rows}
+    expected = {
+        column._meta.db_column_name: (
+            TYPES.get(column.column_type, column.column_type.lower()),
+            column._meta.null,
+        )
+        for column in table._meta.columns
+    }
+    assert migrated == expected
+
+
+async def test_partitions_stand_two_weeks_ahead(platform: Platform) -> None:
+    rows = await platform.rows("SELECT inhparent::regclass::text AS parent FROM pg_inherits")
+    parents = [row["parent"] for row in rows]
+    for table in ("task", "task_attempt", "task_log"):
+        assert parents.count(table) == 16

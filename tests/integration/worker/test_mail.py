@@ -1,0 +1,166 @@
+"""Mail over real sockets: the catcher of the local system, and servers that misbehave."""
+
+import asyncio
+import email
+import email.policy
+import re
+from collections.abc import AsyncIterator, Callable
+from email.message import EmailMessage
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from local import mail as catcher
+from services.worker import mail
+from services.worker.gateways.smtp import Delivery, MailDeferred, MailRejected, SmtpGateway
+from services.worker.tasks.email import send_welcome
+from shared.contracts.email import SEND_WELCOME, SendWelcome
+from shared.domain.accounts import User
+from shared.errors import PermanentError
+from shared.testing import run_inline
+from tests.platform import Platform
+
+HOST = "127.0.0.1"
+
+
+@pytest.fixture
+async def smtp(tmp_path: Path) -> AsyncIterator[SmtpGateway]:
+    folder = tmp_path / "mail"
+    folder.mkdir()
+    async with await catcher.serve(0, folder) as server:
+        port = server.sockets[0].getsockname()[1]
+        yield SmtpGateway(
+            host=HOST, port=port, sender="hello@often-hotels.example", sender_name="Often Hotels"
+        )
+
+
+def caught(tmp_path: Path) -> list[EmailMessage]:
+    files = sorted((tmp_path / "mail").glob("*.eml"))
+    messages = [email.message_from_bytes(f.read_bytes(), policy=email.policy.default) for f in files]
+    assert all(isinstance(message, EmailMessage) for message in messages)
+    return messages
+
+
+async def register(platform: Platform, address: str, name: str | None = None) -> int:
+    (row,) = await platform.rows(
+        "INSERT INTO account (email, password_hash, full_name) VALUES ({}, '-', {}) RETURNING id",
+        address,
+        name,
+    )
+    return int(row["id"])
+
+
+def message(*, to: str = "guest@often-hotels.example") -> EmailMessage:
+    values = {"user_name": "Asha <Rao>", "welcome_bonus": 50}
+    return mail.build(
+        "welcome",
+        values,
+        task_id=uuid4(),
+        sender=("Often Hotels", "hello@often-hotels.example"),
+        to=("Asha\r\nBcc: everybody@example.com", to),
+        domain="often-hotels.example",
+    )
+
+
+async def test_a_welcome_mail_has_both_parts_and_an_id_from_its_task(
+    platform: Platform, smtp: SmtpGateway, tmp_path: Path
+) -> None:
+    process = await platform.start_worker(SMTP_HOST=HOST, SMTP_PORT=str(smtp.port))
+    user_id = await register(platform, "asha@often-hotels.example", "Asha Rao")
+    (task_id,) = await platform.submit(SEND_WELCOME, SendWelcome(user_id=user_id))
+
+    row = await platform.until(task_id, "success", "failure")
+
+    assert row["status"] == "success", platform.log_of(process)
+    (sent,) = caught(tmp_path)
+    assert sent["Subject"] == "Welcome to Often Hotels!"
+    assert sent["To"] == "Asha Rao <asha@often-hotels.example>"
+    assert sent["Message-ID"] == f"<{task_id}.welcome@often-hotels.example>"
+    assert sent["Auto-Submitted"] == "auto-generated"
+    text, html = sent.get_body(("plain",)), sent.get_body(("html",))
+    assert text is not None
+    assert html is not None
+    assert "Hello Asha Rao," in text.get_content()
+    assert "<strong>50 bonus points</strong>" in html.get_content()
+
+
+async def test_the_result_says_to_whom_the_mail_went(platform: Platform, smtp: SmtpGateway) -> None:
+    user_id = await register(platform, "li@often-hotels.example")
+    run = await run_inline(send_welcome, SendWelcome(user_id=user_id), gateways={SmtpGateway: smtp})
+    assert run.result is not None
+    assert (run.result.success, run.result.email) == (True, "li@often-hotels.example")
+    assert run.result.refused == {}
+    assert [step.current for step in run.progress] == [30]
+
+
+async def test_a_user_who_is_gone_is_not_tried_again(platform: Platform, smtp: SmtpGateway) -> None:
+    assert not await User.exists().where(User.id == 404)
+    with pytest.raises(PermanentError, match="user 404 does not exist"):
+        await run_inline(send_welcome, SendWelcome(user_id=404), gateways={SmtpGateway: smtp})
+
+
+@pytest.mark.parametrize(
+    ("address", "error"),
+    [
+        ("guest+451@often-hotels.example", MailDeferred),
+        ("guest+550@often-hotels.example", MailRejected),
+        ("guest+421@often-hotels.example", MailDeferred),
+    ],
+)
+async def test_a_refusal_is_passing_or_final_by_its_code(
+    smtp: SmtpGateway, address: str, error: type[Exception]
+) -> None:
+    with pytest.raises(error, match=re.escape(address.partition("+")[2][:3])):
+        await smtp.send(message(to=address), [address])
+
+
+async def test_a_partial_refusal_is_reported_and_the_others_get_their_mail(
+    smtp: SmtpGateway, tmp_path: Path
+) -> None:
+    good, bad = "a@often-hotels.example", "b+550@often-hotels.example"
+    delivery = await smtp.send(message(), [good, bad])
+    assert isinstance(delivery, Delivery)
+    assert delivery.accepted == (good,)
+    assert delivery.refused[bad].startswith("550 ")
+    (sent,) = caught(tmp_path)
+    assert sent["X-RcptTo"] == good
+
+
+async def test_user_text_can_neither_add_headers_nor_markup(smtp: SmtpGateway, tmp_path: Path) -> None:
+    await smtp.send(message(), ["guest@often-hotels.example"])
+    (sent,) = caught(tmp_path)
+    assert sent["Bcc"] is None
+    html = sent.get_body(("html",))
+    assert html is not None
+    assert "Asha &lt;Rao&gt;" in html.get_content()
+
+
+def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.close()
+
+
+def refuse_login(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"554 5.7.1 not you\r\n")
+    writer.close()
+
+
+@pytest.mark.parametrize(("server", "error"), [(hang_up, MailDeferred), (refuse_login, MailRejected)])
+async def test_a_server_that_does_not_serve_is_sorted_too(
+    server: Callable[[asyncio.StreamReader, asyncio.StreamWriter], None], error: type[Exception]
+) -> None:
+    async with await asyncio.start_server(server, HOST, 0) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        with pytest.raises(error):
+            await SmtpGateway(host=HOST, port=port).send(message(), ["guest@often-hotels.example"])
+
+
+async def test_a_server_that_is_not_there_is_tried_again_later() -> None:
+    with pytest.raises(MailDeferred):
+        await SmtpGateway(host=HOST, port=1).send(message(), ["guest@often-hotels.example"])
+
+
+async def test_encryption_that_the_server_does_not_offer_is_a_configuration_error(smtp: SmtpGateway) -> None:
+    strict = SmtpGateway(host=HOST, port=smtp.port, security="starttls")
+    with pytest.raises(MailRejected, match="SMTP_SECURITY"):
+        await strict.send(message(), ["guest@often-hotels.example"])
