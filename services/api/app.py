@@ -36,6 +36,15 @@ REDIS_TIMEOUT_S = 1.0
 #: What each step of closing may take; uvicorn gave the requests their time before.
 CLOSE_TIMEOUT_S = 0.5
 
+_TASKS = [
+    tasks.submit,
+    tasks.submit_mail,
+    tasks.list_tasks,
+    tasks.get_task,
+    tasks.list_attempts,
+    tasks.cancel,
+]
+
 
 def build(settings: Settings) -> Litestar:
     """The ASGI application. Connects to nothing until it starts, and starts without any server."""
@@ -94,16 +103,6 @@ def build(settings: Settings) -> Litestar:
         request_class=StrictRequest,
         request_max_body_size=settings.max_body_bytes,
     )
-
-
-_TASKS = [
-    tasks.submit,
-    tasks.submit_mail,
-    tasks.list_tasks,
-    tasks.get_task,
-    tasks.list_attempts,
-    tasks.cancel,
-]
 
 
 def _user(request: Request[Account, Token, State]) -> Account:

@@ -93,7 +93,7 @@ async def list_tasks(
     return await ledger_view.page(user, limit=limit, cursor=cursor, status=status, name=name)
 
 
-@get("/tasks/{task_id:uuid}", summary="Look up a task", responses=documented(401, 404))
+@get("/tasks/{task_id:uuid}", summary="Look up a task", responses=documented(400, 401, 404))
 async def get_task(task_id: FromPath[UUID], user: NamedDependency[Account]) -> TaskAnswer:
     return ledger_view.answer(await ledger_view.find(task_id, user), user)
 
@@ -101,7 +101,7 @@ async def get_task(task_id: FromPath[UUID], user: NamedDependency[Account]) -> T
 @get(
     "/tasks/{task_id:uuid}/attempts",
     summary="Attempts of a task, with their logs",
-    responses=documented(401, 404),
+    responses=documented(400, 401, 404),
 )
 async def list_attempts(task_id: FromPath[UUID], user: NamedDependency[Account]) -> list[AttemptAnswer]:
     return await ledger_view.attempts(await ledger_view.find(task_id, user), user)
@@ -112,7 +112,7 @@ async def list_attempts(task_id: FromPath[UUID], user: NamedDependency[Account])
     summary="Cancel a task",
     description="200: it will not run. 202: a worker has it and was told; look it up to see how it ended.",
     status_code=200,
-    responses=documented(401, 404, 409),
+    responses=documented(400, 401, 404, 409),
 )
 async def cancel(
     task_id: FromPath[UUID], user: NamedDependency[Account], queues: NamedDependency[Queues]

@@ -1,0 +1,51 @@
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+.PHONY: help run demo test check lint type imports migrate lock clean
+.DEFAULT_GOAL := help
+
+help: ## Say what can be made (the default)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+run: $(INSTALLED) ## Start the whole system on this machine; Ctrl-C stops it
+	@exec $(BIN)/python -m local
+
+demo: $(INSTALLED) ## Show the running system at work
+	@$(BIN)/python -m local.demo
+
+test: $(INSTALLED) ## Run the tests
+	@$(BIN)/python -m pytest -q
+
+check: lint type imports test ## Run what the CI runs: lint, type, imports, test
+
+lint: $(INSTALLED) ## Look for faults and for layout that differs from the formatter's
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet
+
+type: $(INSTALLED) ## Check the types
+	@$(BIN)/mypy --no-error-summary
+
+imports: $(INSTALLED) ## Check who may import whom
+	@$(BIN)/lint-imports --no-timing
+
+migrate: $(INSTALLED) ## Bring the database of DATABASE_URL up to date
+	@$(BIN)/python -m piccolo.main migrations forwards all
+
+lock: $(INSTALLED) ## Write requirements.lock anew from pyproject.toml
+	@test -x $(BIN)/pip-compile || $(BIN)/python -m pip install --quiet pip-tools
+	@$(BIN)/pip-compile --quiet --generate-hashes --all-extras --strip-extras --allow-unsafe --no-header \
+		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links -o requirements.lock pyproject.toml
+
+clean: ## Remove what was installed, and the local system with its data
+	@test ! -e var/run/system.json || { echo "The system runs: stop it first." >&2; exit 1; }
+	@rm -rf .venv var .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 …" >&2; exit 1; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv
+	@echo "Installing into .venv, once …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@

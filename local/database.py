@@ -1,0 +1,34 @@
+"""Brings the database up to date before a service sees it: created, migrated, with an administrator in it."""
+
+import subprocess
+import sys
+from collections.abc import Mapping
+
+from local import system
+from local.errors import LaunchError
+from local.programs import DATABASE, Plan
+from local.system import Administrator
+
+
+def bring_up_to_date(plan: Plan, administrator: Administrator) -> None:
+    """Change nothing that is there already. Raises LaunchError with the failed program's own words."""
+    if plan.postgres is not None and not plan.postgres.has_database(DATABASE):
+        plan.postgres.create_database(DATABASE)
+    _run(plan.environment, "piccolo.main", "migrations", "forwards", "all")
+    password = {"ADMIN_PASSWORD": administrator.password}
+    _run(plan.environment | password, "services.api.administrator", "--email", administrator.email)
+
+
+def _run(environment: Mapping[str, str], *module: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", *module],
+        cwd=system.ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        start_new_session=True,  # Ctrl-C is the launcher's to handle; a migration runs to its end
+    )
+    if ended.returncode:
+        raise LaunchError(f"`python -m {' '.join(module)}` failed:\n{ended.stdout}{ended.stderr}")

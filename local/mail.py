@@ -1,0 +1,77 @@
+"""The mail catcher: an SMTP server that keeps each message as a file and sends nothing on.
+
+`python -m local.mail --port 2525 --folder var/mail`. A recipient whose local part ends in `+<code>` is
+refused with that code (`guest+550@often-hotels.example`); `+421` is taken, and hung up on after the message.
+"""
+
+import argparse
+import asyncio
+import re
+import secrets
+from datetime import UTC, datetime
+from pathlib import Path
+
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+HOST = "127.0.0.1"
+CODE = re.compile(r"\+([45]\d\d)@")
+HANG_UP = 421
+
+
+class Catcher:
+    """The hooks that aiosmtpd calls."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    async def handle_RCPT(
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        code = _code(address)
+        if code is not None and code != HANG_UP:
+            return f"{code} this recipient asked to be refused with {code}"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+        if any(_code(address) == HANG_UP for address in envelope.rcpt_tos):
+            assert server.transport is not None  # it is None only before the connection
+            asyncio.get_running_loop().call_soon(server.transport.close)
+            return f"{HANG_UP} this recipient asked to be hung up on"
+        return f"250 kept as {self._keep(envelope)}"
+
+    def _keep(self, envelope: Envelope) -> str:
+        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{secrets.token_hex(4)}.eml"
+        unfinished = self.folder / f".{name}"
+        head = f"X-MailFrom: {envelope.mail_from}\r\nX-RcptTo: {', '.join(envelope.rcpt_tos)}\r\n"
+        assert isinstance(envelope.content, bytes)  # `decode_data` is off
+        unfinished.write_bytes(head.encode() + envelope.content)
+        unfinished.rename(self.folder / name)  # whoever watches the folder sees whole messages only
+        return name
+
+
+async def serve(port: int, folder: Path) -> asyncio.Server:
+    """Listen on the loopback and keep messages in an existing folder; port 0 takes a free port."""
+    loop = asyncio.get_running_loop()
+    catcher = Catcher(folder)
+    return await loop.create_server(
+        lambda: SMTP(catcher, enable_SMTPUTF8=True, hostname="localhost", loop=loop), HOST, port
+    )
+
+
+def _code(address: str) -> int | None:
+    found = CODE.search(address)
+    return int(found.group(1)) if found else None
+
+
+async def _main() -> None:
+    arguments = argparse.ArgumentParser(description="Keep mail as files; send nothing on.")
+    arguments.add_argument("--port", type=int, required=True)
+    arguments.add_argument("--folder", type=Path, required=True)
+    options = arguments.parse_args()
+    async with await serve(options.port, options.folder) as server:
+        await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(_main())

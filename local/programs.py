@@ -1,0 +1,173 @@
+"""What runs on this machine: the servers, unless the environment names others, and the services."""
+
+import os
+import secrets
+import smtplib
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import httpx
+
+from local import leftovers, ports, postgres, system
+from local.configuration import Program
+from local.mail import HOST
+from local.postgres import Postgres
+from local.system import Administrator, System
+from local.valkey import Valkey
+
+#: Beside the API.
+SERVICES = ("worker-1", "worker-2", "scheduler-1", "scheduler-2")
+DATABASE = "often"
+API_PORT = 8000
+#: A stopping worker lets tasks finish for this long; the whole system is to stop within ten seconds.
+GRACE_S = 4
+CHECK_TIMEOUT_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A process of the system, and how to see that it is ready."""
+
+    program: Program
+    answers: Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Everything that is decided before something starts."""
+
+    #: In the order of their start.
+    servers: list[Member]
+    services: list[Member]
+    #: None where DATABASE_URL names another server.
+    postgres: Postgres | None
+    environment: dict[str, str]
+    api: str
+    metrics: list[str]
+    smtp: str
+
+    def describe(self, administrator: Administrator) -> System:
+        return System(
+            api=self.api,
+            metrics=self.metrics,
+            postgres=self.environment["DATABASE_URL"],
+            redis=self.environment["REDIS_URL"],
+            smtp=self.smtp,
+            mail_dir=str(system.MAIL),
+            admin=administrator,
+        )
+
+    def lets_in(self, administrator: Administrator) -> bool:
+        """Whether the running API knows this password; the account may be older than this folder."""
+        credentials = {"email": administrator.email, "password": administrator.password}
+        answer = httpx.post(f"{self.api}/api/v1/auth/login", json=credentials, trust_env=False)
+        return answer.status_code == httpx.codes.OK
+
+
+def prepare(secret_key: str) -> Plan:
+    """Choose ports and make the servers' folders. Raises LaunchError when one cannot be had."""
+    names = ("postgres", "valkey", "mail", *SERVICES)
+    port = ports.pick_again(system.RUN / "ports.json", *names)
+    api_port = _api_port()
+    servers, database = [], None
+    environment = _environment(secret_key, port["mail"])
+    if not environment.get("DATABASE_URL"):
+        database = postgres.settle(system.VAR / "postgres", port=port["postgres"])
+        database.initialise()
+        environment["DATABASE_URL"] = database.url(DATABASE)
+        servers.append(_postgres(database))
+    if not environment.get("REDIS_URL"):
+        valkey = Valkey(home=system.VAR / "valkey", port=port["valkey"], password=secrets.token_urlsafe())
+        valkey.configure()
+        environment["REDIS_URL"] = valkey.url()
+        servers.append(_server("valkey", valkey.command(), valkey.answers))
+    mail = [sys.executable, "-m", "local.mail", "--port", str(port["mail"]), "--folder", str(system.MAIL)]
+    servers.append(_server("mail", mail, lambda: _greets(port["mail"])))
+    return Plan(
+        servers=servers,
+        services=[_api(api_port), *(_service(name, port[name]) for name in SERVICES)],
+        postgres=database,
+        environment=environment,
+        api=_url(api_port),
+        metrics=[f"{_url(number)}/metrics" for number in (api_port, *(port[name] for name in SERVICES))],
+        smtp=f"{HOST}:{port['mail']}",
+    )
+
+
+def _environment(secret_key: str, mail_port: int) -> dict[str, str]:
+    """What all processes get. Mail goes to the catcher, whatever server the shell's environment names."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SMTP_")}
+    return inherited | {
+        leftovers.MARK: str(system.VAR),
+        "SECRET_KEY": os.environ.get("SECRET_KEY") or secret_key,
+        "SMTP_HOST": HOST,
+        "SMTP_PORT": str(mail_port),
+        "OFTEN_WORKER_GRACE": str(GRACE_S),
+    }
+
+
+def _api_port() -> int:
+    asked = os.environ.get("OFTEN_API_PORT")
+    if asked:
+        return ports.demand(int(asked), "OFTEN_API_PORT")
+    chosen = ports.pick("api", preferred={"api": API_PORT})["api"]
+    if chosen != API_PORT:
+        print(f"Port {API_PORT} is taken by another program, so the API takes {chosen}.")
+    return chosen
+
+
+def _server(name: str, command: list[str], answers: Callable[[], bool]) -> Member:
+    return Member(Program(name=name, command=command, directory=system.ROOT, stop_within_s=1), answers)
+
+
+def _postgres(database: Postgres) -> Member:
+    program = Program(
+        name="postgres",
+        command=database.command(),
+        directory=database.home,
+        account=database.account.name if database.account else None,
+        stop_signal="INT",  # fast shutdown: ends sessions, loses nothing
+        stop_within_s=2,
+    )
+    return Member(program, database.answers)
+
+
+def _service(name: str, port: int) -> Member:
+    module = name.partition("-")[0]
+    return _python(name, module, {"OFTEN_METRICS_PORT": str(port)}, [f"{_url(port)}/metrics"])
+
+
+def _api(port: int) -> Member:
+    environment = {"OFTEN_API_HOST": HOST, "OFTEN_API_PORT": str(port)}
+    return _python("api", "api", environment, [f"{_url(port)}/health/ready", f"{_url(port)}/metrics"])
+
+
+def _python(name: str, module: str, environment: Mapping[str, str], urls: list[str]) -> Member:
+    program = Program(
+        name=name,
+        command=[sys.executable, "-m", f"services.{module}"],
+        directory=system.ROOT,
+        environment=environment,
+        stop_within_s=GRACE_S + 1,
+    )
+    return Member(program, lambda: all(map(_serves, urls)))
+
+
+def _serves(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=CHECK_TIMEOUT_S, trust_env=False).status_code == httpx.codes.OK
+    except httpx.TransportError:
+        return False
+
+
+def _greets(port: int) -> bool:
+    try:
+        with smtplib.SMTP(HOST, port, timeout=CHECK_TIMEOUT_S):
+            return True
+    except (OSError, smtplib.SMTPException):
+        return False
+
+
+def _url(port: int) -> str:
+    return f"http://{HOST}:{port}"

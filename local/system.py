@@ -1,0 +1,99 @@
+"""The running system as others see it (`var/run/system.json`), its folders, and secrets that outlast it."""
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from local.errors import LaunchError
+
+ROOT = Path(__file__).parent.parent
+VAR = ROOT / "var"
+RUN = VAR / "run"
+LOGS = VAR / "log"
+MAIL = VAR / "mail"
+DESCRIPTION = RUN / "system.json"
+
+
+class Administrator(msgspec.Struct, frozen=True):
+    email: str
+    password: str
+
+
+class System(msgspec.Struct, frozen=True):
+    """Addresses and credentials of the running system."""
+
+    api: str
+    metrics: list[str]
+    postgres: str
+    redis: str
+    smtp: str
+    mail_dir: str
+    admin: Administrator
+
+
+class Secrets(msgspec.Struct, frozen=True):
+    """What is made once and must survive a restart, because data depends on it."""
+
+    secret_key: str
+    admin_password: str
+
+
+def read() -> System:
+    """Raises LaunchError when no system runs."""
+    try:
+        return msgspec.json.decode(DESCRIPTION.read_bytes(), type=System)
+    except FileNotFoundError:
+        raise LaunchError("No system runs here. Start one with `make run`, then try again.") from None
+
+
+@contextmanager
+def announced(system: System) -> Iterator[None]:
+    """Let others find the system as long as it runs."""
+    _write_private(DESCRIPTION, system)
+    try:
+        yield
+    finally:
+        DESCRIPTION.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked() -> Iterator[None]:
+    """Make the folders and hold them. Raises LaunchError when another launcher holds them."""
+    for folder in (RUN, LOGS, MAIL):
+        folder.mkdir(parents=True, exist_ok=True)
+    with (RUN / "lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            pid = lock.read()
+            raise LaunchError(
+                f"The system runs already, as process {pid}. Stop it there with Ctrl-C, or: kill {pid}"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        DESCRIPTION.unlink(missing_ok=True)  # of a launcher that was killed
+        yield
+
+
+def recall_secrets() -> Secrets:
+    """The secrets of this clone, made on the first call."""
+    file = RUN / "secrets.json"
+    if not file.exists():
+        made = Secrets(secret_key=secrets.token_urlsafe(48), admin_password=secrets.token_urlsafe(12))
+        _write_private(file, made)
+    return msgspec.json.decode(file.read_bytes(), type=Secrets)
+
+
+def _write_private(file: Path, content: msgspec.Struct) -> None:
+    unfinished = file.with_suffix(".begun")
+    unfinished.unlink(missing_ok=True)
+    unfinished.touch(mode=0o600)
+    unfinished.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=2))
+    unfinished.rename(file)
