@@ -94,7 +94,7 @@ def _section(program: Program, logs: Path, *, priority: int, autostart: bool) ->
         autostart=str(autostart).lower(),
         stop_signal=program.stop_signal,
         stop_within_s=program.stop_within_s,
-        logs=_escape(logs),
+        logs=_escape(_escape(logs)),  # supervisor expands this one twice
     )
 
 

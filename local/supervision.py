@@ -66,9 +66,14 @@ class Supervisor:
 
     async def stop(self) -> None:
         """Stop the services, then the servers in reverse order of their start."""
-        with suppress(ProcessLookupError, TimeoutError):
+        with suppress(ProcessLookupError):
             self._process.terminate()
-            await asyncio.wait_for(self._process.wait(), STOP_S)
+        deadline = time.monotonic() + STOP_S
+        while self._process.returncode is None and time.monotonic() < deadline:
+            # supervisord may look only once a second whether a process has ended; a question wakes it.
+            with suppress(OSError, Fault):
+                self._ask("getState")
+            await asyncio.sleep(POLL_S)
 
 
 @asynccontextmanager

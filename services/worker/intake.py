@@ -131,7 +131,7 @@ class Intake:
         return fetched
 
     async def _claim(self, ids: list[UUID]) -> None:
-        rows = await engine.run(statements.CLAIM, self._worker, ids, node=RECORDER)
+        rows = await self._claimed_rows(ids)
         claimed = [_holding(row) for row in rows]
         metrics.CLAIMED.inc(len(claimed))
         known = [h for h in claimed if self._knows(h)]
@@ -144,6 +144,16 @@ class Intake:
             metrics.NOT_CLAIMED.inc(len(elsewhere))
             await engine.run(statements.UNCLAIMED_TO_POSTGRES, sorted(elsewhere), node=RECORDER)
             await self._queues.acknowledge(self._worker, elsewhere)
+
+    async def _claimed_rows(self, ids: list[UUID]) -> list[dict[str, Any]]:
+        """Claim until Postgres answers: a claim whose answer was lost gives the same rows again."""
+        while True:
+            try:
+                return await engine.run(statements.CLAIM, self._worker, ids, node=RECORDER)
+            except ServerAway:
+                if self._stopping:
+                    raise
+                await asyncio.sleep(AWAY_PAUSE_S)
 
     def _knows(self, holding: Holding) -> bool:
         task = self._tasks.get(holding.name)

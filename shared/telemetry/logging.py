@@ -3,6 +3,7 @@
 import logging
 import sys
 
+from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
 
 #: Libraries whose information is the platform's own business.
@@ -18,6 +19,8 @@ def configure(service: str, log_format: str) -> None:
                 "%(asctime)s %(levelname)s %(name)s %(message)s",
                 rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
                 static_fields={"service": service},
+                # uvicorn's copy of its message for terminals.
+                reserved_attrs=[*RESERVED_ATTRS, "color_message"],
                 datefmt="%Y-%m-%dT%H:%M:%S%z",
             )
         )

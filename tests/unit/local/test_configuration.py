@@ -15,7 +15,7 @@ def test_odd_characters_in_paths_and_values_arrive_unchanged(tmp_path: Path) -> 
     odd.mkdir()
     command = [str(odd / "program"), "--folder", str(odd)]
     program = Program(
-        name="worker-1", command=command, directory=odd, environment={"PLACE": str(odd)}, stop_within_s=5
+        name="worker-1", command=command, directory=odd, environment={"SHARE": "50%"}, stop_within_s=5
     )
 
     [server, services] = _parse(odd, servers=[_like(program, "postgres")], services=[program])
@@ -23,7 +23,7 @@ def test_odd_characters_in_paths_and_values_arrive_unchanged(tmp_path: Path) -> 
     [worker] = services.process_configs
     assert shlex.split(worker.command) == command
     assert worker.directory == str(odd)
-    assert worker.environment["PLACE"] == str(odd)
+    assert worker.environment["SHARE"] == "50%"
     assert not worker.autostart
     assert server.process_configs[0].autostart
 
