@@ -27,7 +27,7 @@ type: $(INSTALLED) ## Check the types
 	@$(BIN)/mypy --no-error-summary
 
 imports: $(INSTALLED) ## Check who may import whom
-	@$(BIN)/lint-imports --no-timing
+	@$(BIN)/lint-imports --no-logo
 
 migrate: $(INSTALLED) ## Bring the database of DATABASE_URL up to date
 	@$(BIN)/python -m piccolo.main migrations forwards all
@@ -47,5 +47,5 @@ $(INSTALLED): requirements.lock
 		echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 …" >&2; exit 1; }
 	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv
 	@echo "Installing into .venv, once …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
 	@touch $@

@@ -1,4 +1,4 @@
-"""Entry point of Piccolo's command line and of the migrations: `piccolo migrations forwards all`, or `make migrate`."""
+"""Entry point of Piccolo's command line and of the migrations; `make migrate` calls it."""
 
 import os
 

@@ -2,6 +2,7 @@
 
 `python -m local.mail --port 2525 --folder var/mail`. A recipient whose local part ends in `+<code>` is
 refused with that code (`guest+550@often-hotels.example`); `+421` is taken, and hung up on after the message.
+`+slow<seconds>` is answered that much later, as a busy server would.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 HOST = "127.0.0.1"
 CODE = re.compile(r"\+([45]\d\d)@")
+SLOW = re.compile(r"\+slow(\d{1,2})@")
 HANG_UP = 421
 
 
@@ -34,6 +36,7 @@ class Catcher:
         return "250 OK"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+        await asyncio.sleep(max(map(_slowness, envelope.rcpt_tos), default=0))
         if any(_code(address) == HANG_UP for address in envelope.rcpt_tos):
             assert server.transport is not None  # it is None only before the connection
             asyncio.get_running_loop().call_soon(server.transport.close)
@@ -62,6 +65,12 @@ async def serve(port: int, folder: Path) -> asyncio.Server:
 def _code(address: str) -> int | None:
     found = CODE.search(address)
     return int(found.group(1)) if found else None
+
+
+def _slowness(address: str) -> int:
+    """Seconds."""
+    found = SLOW.search(address)
+    return int(found.group(1)) if found else 0
 
 
 async def _main() -> None:

@@ -4,10 +4,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from uuid import UUID
 
 from piccolo.engine.postgres import PostgresEngine
@@ -20,6 +20,8 @@ from shared.ledger.tables import TABLES
 from shared.submission import NewTask, Submitter
 from shared.transport.queues import Queues, connect
 from tests.eventually import eventually
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).parent.parent
 
@@ -76,14 +78,19 @@ class Platform:
     async def start_worker(self, **environment: str) -> subprocess.Popen[bytes]:
         """A worker that is registered."""
         process = self.start("tests.sample_worker", **environment)
-        await eventually(lambda: self.worker_of(process))
+        await eventually(lambda: self._up(process, lambda: self.worker_of(process)))
         return process
 
     async def start_scheduler(self, **environment: str) -> subprocess.Popen[bytes]:
-        """A scheduler; one of those that run leads."""
+        """A scheduler; one of those that run leads, and has settled with Redis: nothing is sent again."""
         process = self.start("services.scheduler", **environment)
-        await eventually(self.has_leader)
+        await eventually(lambda: self._up(process, self.has_leader))
+        await eventually(lambda: self._up(process, self.has_settled))
         return process
+
+    async def _up(self, process: subprocess.Popen[bytes], check: Callable[[], Awaitable[T]]) -> T:
+        assert process.poll() is None, f"it ended at its start:\n{self.log_of(process)}"
+        return await check()
 
     def log_of(self, process: subprocess.Popen[bytes]) -> str:
         number = self.processes.index(process)
@@ -106,6 +113,12 @@ class Platform:
 
     async def has_leader(self) -> bool:
         return bool(await self.rows("SELECT 1 FROM leader_lease WHERE expires_at > clock_timestamp()"))
+
+    async def has_settled(self) -> bool:
+        """The resender has seen this Redis, with the lanes as they are."""
+        (known,) = await self.rows("SELECT number, run_id, resend_cursor FROM generation")
+        same = await self.queues.generation() == known["number"]
+        return bool(same and known["run_id"] and known["resend_cursor"] is None)
 
     async def rows(self, sql: str, *values: Any) -> list[dict[str, Any]]:
         return await engine.run(sql, *values)

@@ -20,6 +20,7 @@ async def test_everything_queued_runs_after_redis_was_wiped(platform: Platform) 
 
 
 async def test_an_id_that_vanished_from_its_lane_is_found_by_its_age(platform: Platform) -> None:
+    await platform.start_scheduler()
     ids = await platform.submit(INSTANT, Nothing(), count=3)
     await platform.queues.client.lpop(lane_key("default", 5))
     # As if all of this had happened two minutes ago, but for the last one.
@@ -27,7 +28,6 @@ async def test_an_id_that_vanished_from_its_lane_is_found_by_its_age(platform: P
         "UPDATE task SET sent_at = sent_at - interval '2 minutes' WHERE id = ANY({}::uuid[])", ids[:2]
     )
     await platform.queues.client.lpop(lane_key("default", 5))
-    await platform.start_scheduler()
     await platform.start_worker()
 
     rows = await platform.all_final(ids, RESEND_LIMIT_S)

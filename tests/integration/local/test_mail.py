@@ -1,5 +1,6 @@
 """The mail catcher, over a real socket."""
 
+import asyncio
 import email
 from collections.abc import AsyncIterator
 from email.message import EmailMessage
@@ -62,6 +63,19 @@ async def test_one_refused_recipient_does_not_keep_the_others_from_their_mail(
     [file] = tmp_path.iterdir()
     assert list(refused) == recipients[1:]
     assert b"X-RcptTo: guest@often-hotels.example\r\n" in file.read_bytes()
+
+
+async def test_a_slow_recipient_is_answered_late_and_keeps_nobody_else_waiting(
+    port: int, tmp_path: Path
+) -> None:
+    slow = asyncio.create_task(
+        aiosmtplib.send(message("guest+slow2@often-hotels.example"), hostname=mail.HOST, port=port)
+    )
+    await aiosmtplib.send(message(ASKED), hostname=mail.HOST, port=port)
+    assert not slow.done()
+    await slow
+
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 async def test_421_is_hung_up_on_after_its_message(port: int, tmp_path: Path) -> None:
