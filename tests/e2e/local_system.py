@@ -1,0 +1,147 @@
+"""`make run` in a copy of the tree, and its use over HTTP, as a client and an operator would."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+import psutil
+
+from local.leftovers import MARK
+from tests.eventually import eventually
+
+ROOT = Path(__file__).parents[2]
+#: A cold start with an empty cache of byte code, on a machine that is busy.
+START_LIMIT_S = 120
+PARTS = ("local", "services", "shared", "piccolo_conf.py", "pyproject.toml")
+#: What would tie the system to servers of the shell that runs the tests.
+OWN = ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "OFTEN_API_PORT")
+
+
+class LocalSystem:
+    """One folder in which the system is started and stopped."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.process: subprocess.Popen[str] | None = None
+        for part in PARTS:
+            copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
+            copy(ROOT / part, folder / part)
+
+    @property
+    def description_file(self) -> Path:
+        return self.folder / "var/run/system.json"
+
+    @property
+    def mail(self) -> list[Path]:
+        return list((self.folder / "var/mail").glob("*.eml"))
+
+    async def start(self) -> dict[str, Any]:
+        """Start, and wait for what it writes once all is ready."""
+        environment = {name: value for name, value in os.environ.items() if name not in OWN}
+        with (self.folder / "output.txt").open("w") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "local"],
+                cwd=self.folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+        await eventually(self._is_ready, START_LIMIT_S)
+        return self.description
+
+    @property
+    def description(self) -> dict[str, Any]:
+        described: dict[str, Any] = json.loads(self.description_file.read_text())
+        return described
+
+    def _is_ready(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, self.output
+        return self.description_file.exists()
+
+    @property
+    def output(self) -> str:
+        return (self.folder / "output.txt").read_text()
+
+    def interrupt(self, timeout_s: float) -> int:
+        """Ctrl-C; the exit code."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(timeout_s)
+
+    def processes(self) -> list[psutil.Process]:
+        """Everything that this folder's system started and that still runs."""
+        return [one for one in psutil.process_iter() if _marked(one, self.folder / "var")]
+
+    def close(self) -> None:
+        """End what a failed test left."""
+        if self.process is not None and self.process.poll() is None:
+            self.interrupt(60)
+
+
+class Guest:
+    """A signed-in client with the verbs of a test."""
+
+    def __init__(self, api: str) -> None:
+        self.http = httpx.Client(base_url=f"{api}/api/v1/", trust_env=False, timeout=30)
+        self.id = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *ended: object) -> None:
+        self.http.close()
+
+    def register(self, email: str, password: str, full_name: str) -> dict[str, Any]:
+        body = {"email": email, "password": password, "full_name": full_name}
+        account = self._answer(self.http.post("auth/register", json=body), 201)
+        self.id = account["id"]
+        return account
+
+    def log_in(self, email: str, password: str) -> None:
+        answer = self.http.post("auth/login", json={"email": email, "password": password})
+        token = self._answer(answer, 200)["access_token"]
+        self.http.headers["Authorization"] = f"Bearer {token}"
+
+    def ask_for_welcome_mail(self) -> str:
+        body = {"user_id": self.id, "email_type": "welcome"}
+        submitted = self._answer(self.http.post("tasks/email", json=body), 202)
+        assert submitted["status"] == "queued"
+        return str(submitted["task_id"])
+
+    def task(self, task_id: str) -> dict[str, Any]:
+        return self._answer(self.http.get(f"tasks/{task_id}"), 200)
+
+    def attempts(self, task_id: str) -> list[dict[str, Any]]:
+        answer = self.http.get(f"tasks/{task_id}/attempts")
+        assert answer.status_code == 200, answer.text
+        attempts: list[dict[str, Any]] = answer.json()
+        return attempts
+
+    async def until(self, task_id: str, status: str, timeout_s: float = 30) -> dict[str, Any]:
+        def reached() -> dict[str, Any] | None:
+            task = self.task(task_id)
+            return task if task["status"] == status else None
+
+        return await eventually(reached, timeout_s)
+
+    def _answer(self, response: httpx.Response, status: int) -> dict[str, Any]:
+        assert response.status_code == status, response.text
+        answer: dict[str, Any] = response.json()
+        return answer
+
+
+def _marked(process: psutil.Process, folder: Path) -> bool:
+    try:
+        return process.environ().get(MARK) == str(folder)
+    except psutil.Error:
+        return False

@@ -1,0 +1,76 @@
+"""The whole system as `make run` starts it."""
+
+import email
+import email.policy
+import tempfile
+import time
+from collections.abc import Iterator
+from email.message import EmailMessage
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.e2e.local_system import Guest, LocalSystem
+
+#: What is promised for a rescue is 15 s; the mail's own five seconds come on top.
+RESCUE_LIMIT_S = 60
+STOP_LIMIT_S = 10
+
+
+@pytest.fixture(scope="module")
+def system() -> Iterator[LocalSystem]:
+    with tempfile.TemporaryDirectory(prefix="often-e2e-") as name:
+        Path(name).chmod(0o755)  # PostgreSQL's own account must get through when root runs the tests
+        system = LocalSystem(Path(name))
+        yield system
+        system.close()
+
+
+async def test_from_http_to_a_mail_and_back_after_a_restart(system: LocalSystem) -> None:
+    described = await system.start()
+    assert system.description_file.stat().st_mode & 0o777 == 0o600
+    with Guest(described["api"]) as guest:
+        guest.register("asha@often-hotels.example", "correct horse", "Asha Rao")
+        guest.log_in("asha@often-hotels.example", "correct horse")
+        task_id = guest.ask_for_welcome_mail()
+        task = await guest.until(task_id, "success")
+
+    assert (task["progress_percentage"], task["attempt"]) == (100, 1)
+    assert task["created_at"] < task["started_at"] < task["completed_at"]
+    [file] = system.mail
+    mail = email.message_from_bytes(file.read_bytes(), policy=email.policy.default)
+    assert isinstance(mail, EmailMessage)
+    assert mail["To"] == "Asha Rao <asha@often-hotels.example>"
+    assert [part.get_content_type() for part in mail.iter_parts()] == ["text/plain", "text/html"]
+
+    started = time.monotonic()
+    assert system.interrupt(60) == 0
+    assert time.monotonic() - started < STOP_LIMIT_S
+    assert not system.processes()
+    assert not system.description_file.exists()
+
+    again = await system.start()
+    assert again["admin"] == described["admin"]
+    with Guest(again["api"]) as guest:
+        guest.log_in("asha@often-hotels.example", "correct horse")
+        assert guest.task(task_id) == task
+
+
+async def test_a_mail_whose_worker_is_killed_half_way_is_sent_by_another(system: LocalSystem) -> None:
+    described = system.description if system.description_file.exists() else await system.start()
+    with Guest(described["api"]) as guest:
+        guest.register("ravi+slow5@often-hotels.example", "correct horse", "Ravi")
+        guest.log_in("ravi+slow5@often-hotels.example", "correct horse")
+        task_id = guest.ask_for_welcome_mail()
+        await guest.until(task_id, "started")
+
+        killed = [one for one in system.processes() if "services.worker" in one.cmdline()]
+        assert len(killed) == 2  # whichever has it
+        for worker in killed:
+            worker.kill()
+        psutil.wait_procs(killed, timeout=10)
+        task = await guest.until(task_id, "success", RESCUE_LIMIT_S)
+
+        assert (task["attempt"], task["interruptions"], task["crashes"]) == (2, 1, 0)
+        assert [one["outcome"] for one in guest.attempts(task_id)] == ["crashed", "success"]
