@@ -32,6 +32,7 @@ imports: $(INSTALLED) ## Check who may import whom
 migrate: $(INSTALLED) ## Bring the database of DATABASE_URL up to date
 	@$(BIN)/python -m piccolo.main migrations forwards all
 
+# With the oldest Python that is supported: it needs what newer ones have built in, and the lock is for all.
 lock: $(INSTALLED) ## Write requirements.lock anew from pyproject.toml
 	@test -x $(BIN)/pip-compile || $(BIN)/python -m pip install --quiet pip-tools
 	@$(BIN)/pip-compile --quiet --generate-hashes --all-extras --strip-extras --allow-unsafe --no-header \

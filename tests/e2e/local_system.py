@@ -43,6 +43,11 @@ class LocalSystem:
 
     async def start(self) -> dict[str, Any]:
         """Start, and wait for what it writes once all is ready."""
+        self._spawn()
+        await eventually(self._is_ready, START_LIMIT_S)
+        return self.description
+
+    def _spawn(self) -> None:
         environment = {name: value for name, value in os.environ.items() if name not in OWN}
         with (self.folder / "output.txt").open("w") as output:
             self.process = subprocess.Popen(
@@ -55,8 +60,6 @@ class LocalSystem:
                 text=True,
                 start_new_session=True,
             )
-        await eventually(self._is_ready, START_LIMIT_S)
-        return self.description
 
     @property
     def description(self) -> dict[str, Any]:
