@@ -20,7 +20,8 @@ class Valkey:
     password: str
 
     def url(self, database: int = 0) -> str:
-        return f"redis://:{self.password}@{HOST}:{self.port}/{database}"
+        # With the user's name: redis-cli 7.0 sends an empty one otherwise, and is refused.
+        return f"redis://default:{self.password}@{HOST}:{self.port}/{database}"
 
     def configure(self, *, durable: bool = True, databases: int = 16) -> None:
         """Write the configuration; the password stands there because a command line is public."""

@@ -21,7 +21,7 @@ def main() -> None:
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)
-    logging.configure("services.api", read.log_format)
+    logging.configure("api", read.log_format)
     # uvicorn raises the signal again once it has stopped; an orderly stop is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(

@@ -87,7 +87,8 @@ class Resender:
             return await self._resend_batch(msgspec.json.decode(state["resend_cursor"]), number, run_id)
         if resending or generation != number:
             # Also when Redis was wiped in the middle of a re-send: the mark of its start is gone then.
-            log.warning("Redis has lost its lanes: everything that was sent is sent again")
+            if number:
+                log.warning("Redis has lost its lanes: everything that was sent is sent again")
             (new,) = await engine.run(NEW_GENERATION, run_id)
             await self._queues.set_generation(-new["number"])
             return True
@@ -116,7 +117,7 @@ class Resender:
         # Last of all, so that a death before this line repeats the re-send.
         await self._queues.set_generation(number)
         await engine.run(RESEND_DONE, run_id)
-        log.warning("the re-send is complete, generation %d", number)
+        log.info("Redis holds all that was sent, generation %d", number)
         return False
 
     async def _resend_tail(self, since: datetime) -> None:

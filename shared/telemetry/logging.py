@@ -29,3 +29,5 @@ def configure(service: str, log_format: str) -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    # Repeats every failed attempt as an error with its traceback; the lifecycle middleware says which one is.
+    logging.getLogger("dramatiq.worker.WorkerThread").setLevel(logging.CRITICAL)
