@@ -4,7 +4,7 @@ import email_validator
 
 from services.api.passwords import Passwords
 from services.api.query import answered
-from services.api.schemas import Account, Registration
+from services.api.schemas.accounts import Account, Registration
 from shared.domain.accounts import User
 from shared.errors import FieldProblem, InvalidFields
 from shared.ledger import engine

@@ -9,7 +9,7 @@ import msgspec
 
 from services.api import accounts
 from services.api.passwords import Passwords
-from services.api.schemas import Registration
+from services.api.schemas.accounts import Registration
 from shared import settings
 from shared.contracts.contract import read_problem
 from shared.domain.accounts import TABLES

@@ -18,7 +18,7 @@ from services.api.body import StrictRequest
 from services.api.errors import respond
 from services.api.passwords import Passwords
 from services.api.routes import accounts, documentation, health, tasks
-from services.api.schemas import Account
+from services.api.schemas.accounts import Account
 from shared.contracts import catalogue
 from shared.domain.accounts import TABLES
 from shared.errors import ServerAway

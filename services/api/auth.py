@@ -10,7 +10,7 @@ from litestar.security.jwt import JWTAuth, Token
 
 from services.api import accounts
 from services.api.errors import NotSignedIn
-from services.api.schemas import Account, Tokens
+from services.api.schemas.accounts import Account, Tokens
 from shared.ledger import engine
 
 #: values: user, token_hash, life in seconds.

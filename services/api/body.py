@@ -8,7 +8,7 @@ from litestar.datastructures import State
 from litestar.security.jwt import Token
 
 from services.api.errors import MalformedBody
-from services.api.schemas import Account
+from services.api.schemas.accounts import Account
 from shared.contracts.contract import read_problem
 from shared.errors import InvalidFields
 

@@ -14,7 +14,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, NotAuthorizedException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
 
-from services.api.schemas import FieldRule, Problem
+from services.api.schemas.problem import FieldRule, Problem
 from shared.errors import (
     FieldProblem,
     InvalidFields,

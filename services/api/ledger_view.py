@@ -9,7 +9,8 @@ import msgspec
 from piccolo.query.methods.select import Select
 
 from services.api.query import answered
-from services.api.schemas import Account, AttemptAnswer, LogLine, TaskAnswer, TaskPage
+from services.api.schemas.accounts import Account
+from services.api.schemas.tasks import AttemptAnswer, LogLine, TaskAnswer, TaskPage
 from shared.errors import FieldProblem, InvalidFields, TaskNotFound
 from shared.ledger.lifecycle import FINAL, Status
 from shared.ledger.tables import Task, TaskAttempt, TaskLog

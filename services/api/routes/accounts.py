@@ -8,7 +8,7 @@ from services.api import accounts
 from services.api.auth import Sessions
 from services.api.errors import AddressTaken, NotSignedIn, documented
 from services.api.passwords import Passwords
-from services.api.schemas import Account, Credentials, Refresh, Registration, Tokens
+from services.api.schemas.accounts import Account, Credentials, Refresh, Registration, Tokens
 
 
 @post("/auth/register", summary="Create an account", tags=["accounts"], responses=documented(400, 409))

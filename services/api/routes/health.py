@@ -9,7 +9,7 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 
-from services.api.schemas import Liveness, Readiness
+from services.api.schemas.health import Liveness, Readiness
 from shared.errors import ServerAway
 from shared.ledger import engine
 from shared.transport.queues import Queues

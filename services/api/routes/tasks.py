@@ -11,8 +11,8 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from services.api import accounts, ledger_view
 from services.api.errors import NotAllowed, UnknownAccount, documented
-from services.api.schemas import (
-    Account,
+from services.api.schemas.accounts import Account
+from services.api.schemas.tasks import (
     AttemptAnswer,
     MailBody,
     NewTaskBody,

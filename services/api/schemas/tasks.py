@@ -1,57 +1,14 @@
-"""What requests bring and what answers carry. msgspec checks them, Litestar documents them."""
+"""Tasks as they are submitted and as they are read."""
 
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import Meta
 
+from services.api.schemas.base import Answer, Body, Id
 from shared.contracts.contract import HIGHEST_PRIORITY, LOWEST_PRIORITY
 from shared.submission import LONGEST_DELAY
-
-Text = Annotated[str, Meta(max_length=320)]
-Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
-
-
-class Body(Struct, forbid_unknown_fields=True):
-    """Base of what requests bring: unknown fields are refused."""
-
-
-class Answer(Struct):
-    """Base of what answers carry."""
-
-
-class Registration(Body):
-    email: Text
-    #: The upper bound keeps Argon2 from hashing megabytes.
-    password: Annotated[str, Meta(min_length=8, max_length=1024)]
-    full_name: Annotated[str, Meta(max_length=100)] | None = None
-
-
-class Credentials(Body):
-    email: Text
-    password: Annotated[str, Meta(max_length=1024)]
-
-
-class Refresh(Body):
-    refresh_token: Annotated[str, Meta(max_length=200)]
-
-
-class Account(Answer):
-    id: int
-    email: str
-    full_name: str | None
-    is_active: bool
-    is_admin: bool
-    created_at: datetime
-
-
-class Tokens(Answer):
-    access_token: str
-    refresh_token: str
-    #: Seconds that the access token lives.
-    expires_in: int
-    token_type: str = "bearer"
 
 
 class NewTaskBody(Body):
@@ -155,35 +112,3 @@ class AttemptAnswer(Answer):
     error_traceback: str | None
     error_fingerprint: str | None
     logs: list[LogLine]
-
-
-class Liveness(Answer):
-    status: str
-
-
-class Readiness(Answer):
-    #: ready; degraded: submissions are stored and sent later; unavailable.
-    status: str
-    #: ok or away, by name.
-    servers: dict[str, str]
-
-
-class FieldRule(Answer):
-    field: str
-    rule: str
-
-
-class Problem(Answer, omit_defaults=True):
-    """RFC 9457."""
-
-    #: Stable, for programs to branch on.
-    type: str
-    title: str
-    status: int
-    #: What happened and what to do next.
-    detail: str
-    #: Path of the request.
-    instance: str
-    errors: list[FieldRule] | UnsetType = UNSET
-    #: How the task ended, where that is the problem.
-    task_status: str | UnsetType = UNSET
