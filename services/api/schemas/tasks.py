@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from services.api.schemas.base import Answer, Body, Id
 from shared.contracts.contract import HIGHEST_PRIORITY, LOWEST_PRIORITY
@@ -35,7 +35,7 @@ class NewTaskBody(Body):
 class MailBody(Body):
     user_id: Id
     email_type: Annotated[str, Meta(max_length=100, description="`welcome`")]
-    data: dict[str, Any] = {}
+    data: dict[str, Any] = field(default_factory=dict)
 
 
 class Submitted(Answer):
