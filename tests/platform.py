@@ -143,6 +143,14 @@ class Platform:
 
         return await eventually(reached, timeout_s)
 
+    async def all_acknowledged(self, worker: UUID, timeout_s: float = 30) -> None:
+        """Redis forgets an id a moment after its outcome is committed."""
+
+        async def empty() -> bool:
+            return not await self.queues.unacked(worker)
+
+        await eventually(empty, timeout_s)
+
     async def all_final(self, ids: Sequence[UUID], timeout_s: float = 60) -> list[dict[str, Any]]:
         """All rows once the last one is final."""
 

@@ -38,7 +38,7 @@ async def test_plain_and_async_bodies_work(working: Platform, contract: Contract
     assert (row["result"], row["attempt"], row["progress_current"]) == ('{"attempt": 1}', 1, 100)
     assert row["created_at"] <= row["started_at"] < row["completed_at"]
     assert 0.05 <= row["execution_time_seconds"] < 5
-    assert await working.queues.unacked(row["worker"]) == set()
+    await working.all_acknowledged(row["worker"])
 
 
 @pytest.mark.parametrize("kind", ["bug", "expected", "expected_by_contract"])
