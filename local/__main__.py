@@ -38,7 +38,7 @@ async def run() -> None:
         try:
             kept = system.recall_secrets()
             administrator = Administrator(ADMINISTRATOR, kept.admin_password)
-            plan = await _thoroughly(prepare, kept.secret_key)
+            plan = await _thoroughly(prepare, kept)
             async with supervising(
                 system.RUN,
                 system.LOGS,

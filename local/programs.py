@@ -13,7 +13,7 @@ from local import leftovers, ports, postgres, system
 from local.configuration import Program
 from local.mail import HOST
 from local.postgres import Postgres
-from local.system import Administrator, System
+from local.system import Administrator, Secrets, System
 from local.valkey import Valkey
 
 #: Beside the API.
@@ -65,13 +65,13 @@ class Plan:
         return answer.status_code == httpx.codes.OK
 
 
-def prepare(secret_key: str) -> Plan:
+def prepare(kept: Secrets) -> Plan:
     """Choose ports and make the servers' folders. Raises LaunchError when one cannot be had."""
     names = ("postgres", "valkey", "mail", *SERVICES)
     port = ports.pick_again(system.RUN / "ports.json", *names)
     api_port = _api_port()
     servers, database = [], None
-    environment = _environment(secret_key, port["mail"])
+    environment = _environment(kept, port["mail"])
     if not environment.get("DATABASE_URL"):
         database = postgres.settle(system.VAR / "postgres", port=port["postgres"])
         database.initialise()
@@ -95,12 +95,13 @@ def prepare(secret_key: str) -> Plan:
     )
 
 
-def _environment(secret_key: str, mail_port: int) -> dict[str, str]:
+def _environment(kept: Secrets, mail_port: int) -> dict[str, str]:
     """What all processes get. Mail goes to the catcher, whatever server the shell's environment names."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SMTP_")}
     return inherited | {
         leftovers.MARK: str(system.VAR),
-        "SECRET_KEY": os.environ.get("SECRET_KEY") or secret_key,
+        "SECRET_KEY": os.environ.get("SECRET_KEY") or kept.secret_key,
+        "OFTEN_VAULT_KEYS": os.environ.get("OFTEN_VAULT_KEYS") or kept.vault_keys,
         "SMTP_HOST": HOST,
         "SMTP_PORT": str(mail_port),
         "OFTEN_WORKER_GRACE": str(GRACE_S),

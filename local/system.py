@@ -1,5 +1,6 @@
 """The running system as others see it (`var/run/system.json`), its folders, and secrets that outlast it."""
 
+import base64
 import fcntl
 import os
 import secrets
@@ -41,6 +42,8 @@ class Secrets(msgspec.Struct, frozen=True):
 
     secret_key: str
     admin_password: str
+    #: Encrypts sensitive fields; a folder from before there were any gets one now.
+    vault_keys: str = msgspec.field(default_factory=lambda: f"local:{_random_key()}")
 
 
 def read() -> System:
@@ -85,10 +88,16 @@ def locked() -> Iterator[None]:
 def recall_secrets() -> Secrets:
     """The secrets of this clone, made on the first call."""
     file = RUN / "secrets.json"
-    if not file.exists():
-        made = Secrets(secret_key=secrets.token_urlsafe(48), admin_password=secrets.token_urlsafe(12))
-        _write_private(file, made)
-    return msgspec.json.decode(file.read_bytes(), type=Secrets)
+    if file.exists():
+        kept = msgspec.json.decode(file.read_bytes(), type=Secrets)
+    else:
+        kept = Secrets(secret_key=secrets.token_urlsafe(48), admin_password=secrets.token_urlsafe(12))
+    _write_private(file, kept)
+    return kept
+
+
+def _random_key() -> str:
+    return base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def _write_private(file: Path, content: msgspec.Struct) -> None:

@@ -8,6 +8,7 @@ OftenError
 ├── TaskNotFound               no such task, or not the caller's
 ├── TaskFinished               the task is final and cannot be changed
 ├── StaleClaim                 another claim owns the task now; what was written under this one is undone
+├── VaultError                a sealed field does not open: the key is missing or the row was changed
 ├── ServerAway                 Postgres or Redis does not answer
 ├── PermanentError             raised by a task: do not retry
 └── ExpectedError              raised by a task: foreseen and passing, retry without alarm
@@ -80,6 +81,10 @@ class StaleClaim(OftenError):
         super().__init__(f"claim {claim} on task {task_id} is over; another claim owns the task")
         self.task_id = task_id
         self.claim = claim
+
+
+class VaultError(OftenError):
+    """A sealed field does not open; the message says which key, never what is inside."""
 
 
 class ServerAway(OftenError):

@@ -21,6 +21,7 @@ class Settings:
     database_url: str = _setting("DATABASE_URL", "", "postgres://user:password@host:5432/name")
     redis_url: str = _setting("REDIS_URL", "", "redis://:password@host:6379/0")
     secret_key: str = _setting("SECRET_KEY", "", "at least 32 characters; signs access tokens")
+    vault_keys: str = _setting("OFTEN_VAULT_KEYS", "")
     access_token_life: timedelta = _setting("OFTEN_ACCESS_TOKEN_LIFE", timedelta(minutes=15))
     refresh_token_life: timedelta = _setting("OFTEN_REFRESH_TOKEN_LIFE", timedelta(days=14))
     api_host: str = _setting("OFTEN_API_HOST", "127.0.0.1")

@@ -20,6 +20,7 @@ from shared.errors import FieldProblem, InvalidFields, ServerAway
 from shared.ledger import engine, statements
 from shared.telemetry import metrics
 from shared.transport.queues import Address, Queues
+from shared.vault import Vault
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,9 @@ class NewTask:
     delay: timedelta | None = None
     run_at: datetime | None = None
     expires_at: datetime | None = None
+    #: The schedule that fires and its nominal time; see `shared.timetable`.
+    schedule: str | None = None
+    fire_time: datetime | None = None
 
     @property
     def direct(self) -> bool:
@@ -77,8 +81,9 @@ class NewTask:
 class Submitter:
     """Submits tasks and pushes their ids. One per event loop."""
 
-    def __init__(self, queues: Queues, *, node: str | None = None) -> None:
+    def __init__(self, queues: Queues, vault: Vault, *, node: str | None = None) -> None:
         self._queues = queues
+        self._vault = vault
         self._node = node
         self._unmarked: list[tuple[UUID, int]] = []
         self._redis_rests_until = 0.0
@@ -93,7 +98,7 @@ class Submitter:
         now = datetime.now(UTC)
         for task in tasks:
             task.check(now)
-        rows = await engine.run(statements.SUBMIT, *_columns(tasks), node=self._node)
+        rows = await engine.run(statements.SUBMIT, *_columns(tasks, self._vault), node=self._node)
         ids = sorted(UUID(int=row["id"].int) for row in rows)
         for task in tasks:
             metrics.SUBMITTED.labels(task.contract.queue, task.contract.name).inc()
@@ -152,7 +157,7 @@ def _priority(task: NewTask) -> int:
     return task.contract.priority if task.priority is None else task.priority
 
 
-def _columns(tasks: Sequence[NewTask]) -> list[list[Any]]:
+def _columns(tasks: Sequence[NewTask], vault: Vault) -> list[list[Any]]:
     """One list per placeholder of SUBMIT."""
     rows = [
         (
@@ -161,12 +166,14 @@ def _columns(tasks: Sequence[NewTask]) -> list[list[Any]]:
             t.contract.version,
             t.contract.queue,
             _priority(t),
-            t.contract.encode_params(t.params),
+            *vault.seal_params(t.contract, t.params),
             t.contract.retries.max_attempts,
             t.run_at,
             t.delay.total_seconds() if t.delay is not None else None,
             t.expires_at,
             t.owner,
+            t.schedule,
+            t.fire_time,
         )
         for t in tasks
     ]

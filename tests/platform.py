@@ -1,5 +1,6 @@
 """Real worker and scheduler processes over a test's own database, and questions to its ledger."""
 
+import base64
 import os
 import signal
 import subprocess
@@ -19,9 +20,13 @@ from shared.ledger.lifecycle import FINAL
 from shared.ledger.tables import TABLES
 from shared.submission import NewTask, Submitter
 from shared.transport.queues import Queues, connect
+from shared.vault import Vault
 from tests.eventually import eventually
 
 T = TypeVar("T")
+
+#: For tests only.
+VAULT_KEYS = f"test:{base64.b64encode(bytes(range(32))).decode()}"
 
 ROOT = Path(__file__).parent.parent
 
@@ -36,7 +41,8 @@ class Platform:
         self._logs = logs
         self._database: PostgresEngine = engine.build(database_url, application="test")
         self.queues = Queues(connect(redis_url))
-        self.submitter = Submitter(self.queues)
+        self.vault = Vault.from_setting(VAULT_KEYS)
+        self.submitter = Submitter(self.queues, self.vault)
 
     async def __aenter__(self) -> Self:
         engine.bind(self._database, [*TABLES, *accounts.TABLES])
@@ -60,6 +66,7 @@ class Platform:
             "DATABASE_URL": self.database_url,
             "REDIS_URL": self.redis_url,
             "OFTEN_LOG_FORMAT": "text",
+            "OFTEN_VAULT_KEYS": VAULT_KEYS,
             "OFTEN_WORKER_GRACE": "3",
         }
         number = len(self.processes)

@@ -8,6 +8,7 @@ import uvicorn
 
 from services.api import app
 from shared import settings
+from shared.contracts import catalogue
 from shared.errors import SettingsError
 from shared.telemetry import logging
 
@@ -18,6 +19,7 @@ GRACE_S = 3
 def main() -> None:
     try:
         read = settings.read(os.environ, needs=("database_url", "redis_url", "secret_key"))
+        application = app.build(read, catalogue.load())
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)
@@ -25,7 +27,7 @@ def main() -> None:
     # uvicorn raises the signal again once it has stopped; an orderly stop is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(
-        app.build(read),
+        application,
         host=read.api_host,
         port=read.api_port,
         loop="uvloop",

@@ -19,13 +19,14 @@ from services.api.errors import respond
 from services.api.passwords import Passwords
 from services.api.routes import accounts, documentation, health, tasks
 from services.api.schemas.accounts import Account
-from shared.contracts import catalogue
+from shared.contracts.catalogue import Catalogue
 from shared.domain.accounts import TABLES
 from shared.errors import ServerAway
 from shared.ledger import engine
 from shared.settings import Settings
 from shared.submission import Submitter
 from shared.transport.queues import Queues, connect
+from shared.vault import Vault
 
 log = logging.getLogger(__name__)
 
@@ -46,19 +47,25 @@ _TASKS = [
 ]
 
 
-def build(settings: Settings) -> Litestar:
-    """The ASGI application. Connects to nothing until it starts, and starts without any server."""
+def build(settings: Settings, contracts: Catalogue) -> Litestar:
+    """The ASGI application. Connects to nothing until it starts, and starts without any server.
+
+    Raises SettingsError when a contract has sensitive fields and there is no key to seal them.
+    """
+    vault = Vault.from_setting(settings.vault_keys)
+    vault.require(contracts.by_name.values())
     postgres = engine.build(settings.database_url, application="api")
     queues = Queues(connect(settings.redis_url, socket_timeout_s=REDIS_TIMEOUT_S))
-    submitter = Submitter(queues)
+    submitter = Submitter(queues, vault)
     passwords = Passwords()
     access = auth.access(settings.secret_key, settings.access_token_life)
     provided = {
-        "catalogue": catalogue.load(),
+        "catalogue": contracts,
         "passwords": passwords,
         "queues": queues,
         "sessions": auth.Sessions(access, settings.refresh_token_life),
         "submitter": submitter,
+        "vault": vault,
     }
 
     @contextlib.asynccontextmanager

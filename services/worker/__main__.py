@@ -26,6 +26,7 @@ from shared.ledger.engine import RECORDER
 from shared.ledger.tables import TABLES
 from shared.settings import Settings
 from shared.telemetry.logging import configure
+from shared.vault import Vault
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,8 @@ def main(tasks: Mapping[str, TaskFunction[Any, Any]]) -> int:
     try:
         settings = settings_module.read(os.environ)
         queues = queue_names(settings)
+        vault = Vault.from_setting(settings.vault_keys)
+        vault.require(task.contract for task in tasks.values())
     except SettingsError as error:
         sys.stderr.write(f"worker: {error}\n")
         return 2
@@ -53,7 +56,7 @@ def main(tasks: Mapping[str, TaskFunction[Any, Any]]) -> int:
     database = engine.build(settings.database_url, application="worker", nodes=[RECORDER])
     engine.bind(database, [*TABLES, *accounts.TABLES])
     gateways: dict[type, Any] = {SmtpGateway: SmtpGateway.from_settings(settings)}
-    process = WorkerProcess(settings, queues, tasks, gateways, database)
+    process = WorkerProcess(settings, queues, tasks, gateways, database, vault)
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         process.end(Ending.STOP)

@@ -19,6 +19,8 @@ from shared.contracts.contract import HIGHEST_PRIORITY, LOWEST_PRIORITY, Contrac
 from shared.errors import FieldProblem, InvalidFields, StaleClaim
 from shared.ledger import engine, statements
 from shared.ledger.ids import uuid7
+from shared.telemetry.redaction import redact
+from shared.vault import Vault
 
 #: Lines kept per attempt; a body that logs in a loop must not fill the ledger.
 MAX_LOG_LINES = 1_000
@@ -35,12 +37,14 @@ class Context:
         recorder: Recorder,
         gateways: Mapping[type, Any],
         clock: DatabaseClock,
+        vault: Vault,
     ) -> None:
         self._holding = holding
         self._contract = contract
         self._recorder = recorder
         self._gateways = gateways
         self._clock = clock
+        self._vault = vault
         self._log: logging.Logger | None = None
         self._spawned = 0
 
@@ -72,7 +76,7 @@ class Context:
     def progress(self, current: int, total: int | None = None, message: str | None = None) -> None:
         if total is not None and total < 1:
             raise ValueError(f"progress total must be at least 1, not {total}")
-        text = None if message is None else clean(message, MAX_PROGRESS_CHARS)
+        text = None if message is None else clean(redact(message, self._holding.secrets), MAX_PROGRESS_CHARS)
         self._recorder.note_progress(self._holding, max(0, current), total, text)
 
     def submit(
@@ -94,7 +98,7 @@ class Context:
         child = Child(
             uuid7(self._clock.now()),
             contract,
-            contract.encode_params(contract.check_params(msgspec.to_builtins(params))),
+            self._vault.seal_params(contract, contract.check_params(msgspec.to_builtins(params))),
             priority,
             delay,
             self._holding.owner,
@@ -121,10 +125,10 @@ class Context:
             raise ValueError("complete_in must be awaited inside the transaction that it is given")
         holding, now = self._holding, self._clock.now()
         seconds = (now - holding.started_at).total_seconds() if holding.started_at else None
-        text = self._contract.encode_result(result)
+        stored = self._vault.seal_result(self._contract, result)
         rows = await engine.run(
             statements.COMPLETE,
-            *(holding.attempt, holding.started_at, now, seconds, text),
+            *(holding.attempt, holding.started_at, now, seconds, *stored),
             *(holding.id, holding.claim, self._recorder.worker),
         )
         if not rows:
@@ -147,7 +151,7 @@ class _KeptWithAttempt(logging.Handler):
         self._ordinal += 1
         if self._ordinal > MAX_LOG_LINES:
             return
-        message = clean(self.format(record), MAX_MESSAGE_CHARS)
+        message = clean(redact(self.format(record), self._holding.secrets), MAX_MESSAGE_CHARS)
         if self._ordinal == MAX_LOG_LINES:
             message = f"more than {MAX_LOG_LINES} lines: the rest is in the worker's log only"
         holding = self._holding

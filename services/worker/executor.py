@@ -4,7 +4,7 @@ import asyncio
 import contextvars
 import ctypes
 import threading
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 from dramatiq.asyncio import get_event_loop_thread
@@ -15,6 +15,8 @@ from services.worker.context import Context
 from services.worker.holdings import Holding
 from services.worker.recorder import Recorder
 from services.worker.registry import TaskFunction
+from shared.telemetry.redaction import redacting
+from shared.vault import Vault
 
 
 class Executor:
@@ -26,11 +28,13 @@ class Executor:
         recorder: Recorder,
         gateways: Mapping[type, Any],
         clock: DatabaseClock,
+        vault: Vault,
     ) -> None:
         self._tasks = tasks
         self._recorder = recorder
         self._gateways = gateways
         self._clock = clock
+        self._vault = vault
 
     def __call__(self, holding: Holding) -> None:
         """Run the body and keep what it returns on the holding; Dramatiq would only warn about it."""
@@ -47,11 +51,16 @@ class Executor:
 
     def _run(self, holding: Holding) -> Any:
         task = self._tasks[holding.name]
-        params = task.contract.decode_params(holding.params)
-        context = Context(holding, task.contract, self._recorder, self._gateways, self._clock)
+        params, holding.secrets = self._vault.open_params(task.contract, holding.params)
+        context = Context(holding, task.contract, self._recorder, self._gateways, self._clock, self._vault)
+
+        def call() -> Any:
+            with redacting(holding.secrets):
+                return task(context, params)
+
         # A context of its own: what a body leaves in context variables must not reach the thread's next task.
-        called = contextvars.copy_context().run(task, context, params)
-        return _wait_on_loop(called) if asyncio.iscoroutine(called) else called
+        called = contextvars.copy_context().run(call)
+        return _wait_on_loop(called, holding.secrets) if asyncio.iscoroutine(called) else called
 
 
 def interrupt(holding: Holding) -> bool:
@@ -68,7 +77,7 @@ def _clear_interrupt(thread: int) -> None:
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), None)
 
 
-def _wait_on_loop(body: Coroutine[Any, Any, Any]) -> Any:
+def _wait_on_loop(body: Coroutine[Any, Any, Any], secrets: Sequence[str]) -> Any:
     """Run an async body on Dramatiq's event loop. Returns or raises only when the body really has ended."""
     loop = get_event_loop_thread()
     if loop is None:
@@ -77,7 +86,8 @@ def _wait_on_loop(body: Coroutine[Any, Any, Any]) -> Any:
 
     async def watched() -> Any:
         try:
-            return await body
+            with redacting(secrets):
+                return await body
         finally:
             ended.set()
 

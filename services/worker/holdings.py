@@ -8,7 +8,7 @@ import heapq
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -54,9 +54,11 @@ class Holding:
     stage: Stage = Stage.WAITING
     started_at: datetime | None = None
     started_monotonic: float = 0.0
-    returned: Any = None
+    returned: Any = field(default=None, repr=False)
     outcome: Outcome | None = None
     children: list[Any] = field(default_factory=list)
+    #: Values of the sensitive parameters, which nothing that is logged or recorded may say.
+    secrets: Sequence[str] = field(default=(), repr=False)
     #: Taken to interrupt the body and by the body's end, so that no exception hits the next task of the
     #: thread.
     slot: threading.Lock = field(default_factory=threading.Lock)

@@ -2,13 +2,16 @@
 
 import hashlib
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from shared.contracts.contract import Contract
-from shared.errors import InvalidFields
+from shared.errors import InvalidFields, VaultError
 from shared.ledger import lifecycle
 from shared.ledger.lifecycle import ErrorKind, Status
+from shared.telemetry.redaction import redact
+from shared.vault import Stored, Vault
 
 MAX_MESSAGE_CHARS = 2_000
 MAX_TRACEBACK_CHARS = 20_000
@@ -31,7 +34,7 @@ class Outcome:
 
     status: Status
     wait_s: float | None = None
-    result: str | None = None
+    result: Stored | None = None
     failure: Failure | None = None
     failures: int = 0
     interruptions: int = 0
@@ -51,11 +54,11 @@ def clean(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def succeeded(contract: Contract[Any, Any], returned: Any, *, failures: int) -> Outcome:
+def succeeded(contract: Contract[Any, Any], returned: Any, vault: Vault, *, failures: int) -> Outcome:
     """Success, or failure where the result can't be stored."""
     try:
-        return Outcome(Status.SUCCESS, result=contract.encode_result(returned), failures=failures)
-    except InvalidFields as error:
+        return Outcome(Status.SUCCESS, result=vault.seal_result(contract, returned), failures=failures)
+    except (InvalidFields, VaultError) as error:
         failure = Failure(
             ErrorKind.UNSTORABLE, clean(f"the result can't be stored: {error}", MAX_MESSAGE_CHARS)
         )
@@ -63,11 +66,20 @@ def succeeded(contract: Contract[Any, Any], returned: Any, *, failures: int) -> 
 
 
 def failed(
-    contract: Contract[Any, Any], error: BaseException, *, failures: int, max_attempts: int, spread: float
+    contract: Contract[Any, Any],
+    error: BaseException,
+    *,
+    failures: int,
+    max_attempts: int,
+    spread: float,
+    secrets: Sequence[str] = (),
 ) -> Outcome:
-    """Retry or failure after the body raised `error`; `failures` counts those before."""
+    """Retry or failure after the body raised `error`; `failures` counts those before.
+
+    Message and traceback say none of `secrets`.
+    """
     failures += 1
-    failure = describe(error, lifecycle.classify(error, contract))
+    failure = describe(error, lifecycle.classify(error, contract), secrets)
     plan = lifecycle.plan_retry(
         contract.retries, failures=failures, max_attempts=max_attempts, kind=failure.kind, spread=spread
     )
@@ -84,14 +96,14 @@ def broken(message: str, kind: ErrorKind, *, failures: int) -> Outcome:
     )
 
 
-def describe(error: BaseException, kind: ErrorKind) -> Failure:
+def describe(error: BaseException, kind: ErrorKind, secrets: Sequence[str] = ()) -> Failure:
     """Message, traceback and fingerprint of an error."""
     frames = traceback.extract_tb(error.__traceback__)
     places = "|".join(f"{frame.filename.rpartition('/')[2]}:{frame.name}" for frame in frames[-5:])
     name = type(error).__name__
     return Failure(
         kind,
-        clean(f"{name}: {error}" if str(error) else name, MAX_MESSAGE_CHARS),
-        clean("".join(traceback.format_exception(error)), MAX_TRACEBACK_CHARS),
+        clean(redact(f"{name}: {error}" if str(error) else name, secrets), MAX_MESSAGE_CHARS),
+        clean(redact("".join(traceback.format_exception(error)), secrets), MAX_TRACEBACK_CHARS),
         hashlib.sha256(f"{name}|{places}".encode()).hexdigest()[:16],
     )

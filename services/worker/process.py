@@ -34,6 +34,7 @@ from shared.ledger.engine import RECORDER
 from shared.ledger.lifecycle import Status
 from shared.settings import Settings
 from shared.transport import queues
+from shared.vault import Vault
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ def middleware_stack(
     recorder: Recorder,
     tasks: Mapping[str, TaskFunction[Any, Any]],
     clock: DatabaseClock,
+    vault: Vault,
 ) -> list[Middleware]:
     """Every middleware, in order. Dramatiq runs `before` hooks down and `after` hooks up this list.
 
@@ -68,7 +70,7 @@ def middleware_stack(
         EventLoop(database, pool_size=holdings.threads),
         # Last, so that its `before` sees what the others let pass and its `after` is the first to see the
         # end.
-        Lifecycle(holdings, recorder, tasks, clock),
+        Lifecycle(holdings, recorder, tasks, clock, vault),
     ]
 
 
@@ -82,6 +84,7 @@ class WorkerProcess:
         tasks: Mapping[str, TaskFunction[Any, Any]],
         gateways: Mapping[type, Any],
         database: PostgresEngine,
+        vault: Vault,
     ) -> None:
         self.id: UUID = uuid4()
         self._settings = settings
@@ -107,9 +110,9 @@ class WorkerProcess:
             declared_dead=lambda: self.end(Ending.DEAD),
             revoke=self._revoke,
         )
-        stack = middleware_stack(database, self._holdings, self._recorder, tasks, clock)
+        stack = middleware_stack(database, self._holdings, self._recorder, tasks, clock, vault)
         self._broker = LedgerBroker(self._holdings, self._recorder, stack)
-        self._broker.declare_tasks(tasks, Executor(tasks, self._recorder, gateways, clock))
+        self._broker.declare_tasks(tasks, Executor(tasks, self._recorder, gateways, clock, vault))
         self._dramatiq = dramatiq.Worker(self._broker, worker_threads=settings.worker_threads)
 
     def end(self, ending: Ending) -> None:

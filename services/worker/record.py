@@ -9,6 +9,7 @@ from services.worker.holdings import Holding
 from services.worker.outcome import Outcome
 from shared.contracts.contract import Contract
 from shared.ledger.lifecycle import Status
+from shared.vault import Stored
 
 
 @dataclass(slots=True)
@@ -30,6 +31,7 @@ class Row:
     progress_total: int | None = None
     progress_message: str | None = None
     result: str | None = None
+    key_id: str | None = None
     error_kind: str | None = None
     error_message: str | None = None
     error_traceback: str | None = None
@@ -57,11 +59,11 @@ LOG_FIELDS = tuple(f.name for f in fields(LogLine))
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A task that a task submits; its parameters are encoded and checked already."""
+    """A task that a task submits; its parameters are checked, encoded and sealed already."""
 
     id: UUID
     contract: Contract[Any, Any]
-    params: str
+    params: Stored
     priority: int
     delay: timedelta | None
     owner: int | None
@@ -80,10 +82,9 @@ def child_columns(children: list[Child]) -> list[list[Any]]:
             c.contract.version,
             c.contract.queue,
             c.priority,
-            c.params,
+            *c.params,
             c.contract.retries.max_attempts,
             c.delay.total_seconds() if c.delay is not None else None,
-            None,
             c.owner,
             c.parent,
         )
@@ -142,7 +143,8 @@ class Entry:
         row.execution_s = execution_s
         row.wait_s = outcome.wait_s
         row.wait_reason = outcome.wait_reason
-        row.result = outcome.result
+        if outcome.result is not None:
+            row.result, row.key_id = outcome.result
         if outcome.failure is not None:
             row.error_kind = outcome.failure.kind
             row.error_message = outcome.failure.message

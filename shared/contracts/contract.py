@@ -6,12 +6,13 @@ The work itself is a function in `services/worker/tasks`; API and scheduler know
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from shared.contracts.sensitivity import sensitive_fields
 from shared.errors import FieldProblem, InvalidFields
 
 P = TypeVar("P", bound=msgspec.Struct)
@@ -78,6 +79,9 @@ class Contract(Generic[P, R]):
     expected: tuple[type[Exception], ...] = ()
     #: Exceptions after which a retry makes no sense.
     permanent: tuple[type[Exception], ...] = ()
+    #: Fields that the vault seals; marked in `params` and `result` with `SENSITIVE`.
+    sensitive_params: frozenset[str] = field(init=False, repr=False)
+    sensitive_result: frozenset[str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -86,6 +90,8 @@ class Contract(Generic[P, R]):
             raise ValueError(f"queue {self.queue!r} must be lower case letters, digits and underscores")
         if not LOWEST_PRIORITY <= self.priority <= HIGHEST_PRIORITY:
             raise ValueError(f"priority of {self.name} must be between 0 and 9")
+        object.__setattr__(self, "sensitive_params", sensitive_fields(self.params))
+        object.__setattr__(self, "sensitive_result", sensitive_fields(self.result))
 
     @property
     def type(self) -> str:

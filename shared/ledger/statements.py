@@ -7,35 +7,35 @@ appearance. Ids come sorted so that two statements over the same rows lock them 
 #: Seconds after which the dispatcher sends a task whose submitter was to push the id itself.
 PUSH_NET_S = 3
 
-#: values: name[], type[], contract_version[], queue[], priority[], params[], max_attempts[], run_at[],
-#: delay_s[], expires_at[], owner[]. Returns id and created_at; ids of one statement rise in the order of the
-#: input.
+#: values: name[], type[], contract_version[], queue[], priority[], params[], key_id[], max_attempts[],
+#: run_at[], delay_s[], expires_at[], owner[], schedule[], fire_time[]. Returns id and created_at; ids of one
+#: statement rise in the order of the input.
 SUBMIT = f"""
-    INSERT INTO task (name, type, contract_version, queue, priority, params, max_attempts, send_at,
-                      expires_at, owner)
-    SELECT g.name, g.type, g.version, g.queue, g.priority, g.params::jsonb, g.max_attempts,
+    INSERT INTO task (name, type, contract_version, queue, priority, params, key_id, max_attempts, send_at,
+                      expires_at, owner, schedule, fire_time)
+    SELECT g.name, g.type, g.version, g.queue, g.priority, g.params::jsonb, g.key_id, g.max_attempts,
            coalesce(g.run_at, now() + make_interval(secs => coalesce(g.delay_s, {PUSH_NET_S}))),
-           g.expires_at, g.owner
+           g.expires_at, g.owner, g.schedule, g.fire_time
     FROM unnest({{}}::text[], {{}}::text[], {{}}::smallint[], {{}}::text[], {{}}::smallint[], {{}}::text[],
-                {{}}::smallint[], {{}}::timestamptz[], {{}}::float8[], {{}}::timestamptz[], {{}}::bigint[])
-         WITH ORDINALITY AS g(name, type, version, queue, priority, params, max_attempts, run_at, delay_s,
-                              expires_at, owner, ordinal)
+                {{}}::text[], {{}}::smallint[], {{}}::timestamptz[], {{}}::float8[], {{}}::timestamptz[],
+                {{}}::bigint[], {{}}::text[], {{}}::timestamptz[])
+         WITH ORDINALITY AS g(name, type, version, queue, priority, params, key_id, max_attempts, run_at,
+                              delay_s, expires_at, owner, schedule, fire_time, ordinal)
     ORDER BY g.ordinal
     RETURNING id, created_at
 """
 
 #: A child's id is made by its parent's worker; `ready` children commit with the parent's success.
-#: values: as SUBMIT without run_at, with id[] first and parent[] last.
+#: values: id[], name[], type[], contract_version[], queue[], priority[], params[], key_id[], max_attempts[],
+#: delay_s[], owner[], parent[].
 SUBMIT_CHILDREN = f"""
-    INSERT INTO task (id, name, type, contract_version, queue, priority, params, max_attempts, send_at,
-                      expires_at, owner, parent)
-    SELECT g.id, g.name, g.type, g.version, g.queue, g.priority, g.params::jsonb, g.max_attempts,
-           now() + make_interval(secs => coalesce(g.delay_s, {PUSH_NET_S})), g.expires_at, g.owner, g.parent
+    INSERT INTO task (id, name, type, contract_version, queue, priority, params, key_id, max_attempts,
+                      send_at, owner, parent)
+    SELECT g.id, g.name, g.type, g.version, g.queue, g.priority, g.params::jsonb, g.key_id, g.max_attempts,
+           now() + make_interval(secs => coalesce(g.delay_s, {PUSH_NET_S})), g.owner, g.parent
     FROM unnest({{}}::uuid[], {{}}::text[], {{}}::text[], {{}}::smallint[], {{}}::text[], {{}}::smallint[],
-                {{}}::text[], {{}}::smallint[], {{}}::float8[], {{}}::timestamptz[], {{}}::bigint[],
-                {{}}::uuid[])
-         AS g(id, name, type, version, queue, priority, params, max_attempts, delay_s, expires_at, owner,
-              parent)
+                {{}}::text[], {{}}::text[], {{}}::smallint[], {{}}::float8[], {{}}::bigint[], {{}}::uuid[])
+         AS g(id, name, type, version, queue, priority, params, key_id, max_attempts, delay_s, owner, parent)
     ON CONFLICT (id) DO NOTHING
 """
 
@@ -83,10 +83,10 @@ RECORD = """
         SELECT * FROM unnest(
             {}::uuid[], {}::integer[], {}::text[], {}::boolean[], {}::integer[], {}::integer[], {}::integer[],
             {}::timestamptz[], {}::timestamptz[], {}::float8[], {}::float8[], {}::integer[], {}::integer[],
-            {}::text[], {}::text[], {}::text[], {}::text[], {}::text[], {}::text[], {}::text[]
+            {}::text[], {}::text[], {}::text[], {}::text[], {}::text[], {}::text[], {}::text[], {}::text[]
         ) AS g(id, claim, status, released, attempt, failures, interruptions, started_at, ended_at,
-               execution_s, wait_s, progress_current, progress_total, progress_message, result, error_kind,
-               error_message, error_traceback, error_fingerprint, wait_reason)
+               execution_s, wait_s, progress_current, progress_total, progress_message, result, key_id,
+               error_kind, error_message, error_traceback, error_fingerprint, wait_reason)
     ), applied AS (
         UPDATE task AS t SET
             status = g.status,
@@ -102,6 +102,7 @@ RECORD = """
                 ELSE coalesce(g.progress_current, t.progress_current) END,
             progress_message = coalesce(g.progress_message, t.progress_message),
             result = g.result::jsonb,
+            key_id = coalesce(t.key_id, g.key_id),
             error_kind = CASE WHEN g.released THEN g.error_kind ELSE t.error_kind END,
             error_message = CASE WHEN g.released THEN g.error_message ELSE t.error_message END,
             error_traceback = CASE WHEN g.released THEN g.error_traceback ELSE t.error_traceback END,
@@ -145,10 +146,11 @@ OUTCOME_STANDS = """
 """
 
 #: The success of `context.complete_in`, inside the task's own transaction.
-#: values: attempt, started_at, ended_at, execution_s, result, id, claim, worker.
+#: values: attempt, started_at, ended_at, execution_s, result, key_id, id, claim, worker.
 COMPLETE = """
     UPDATE task SET status = 'success', attempt = {}, started_at = {}, completed_at = {},
-        execution_time_seconds = {}, result = {}::text::jsonb, progress_current = progress_total,
+        execution_time_seconds = {}, result = {}::text::jsonb, key_id = coalesce(key_id, {}),
+        progress_current = progress_total,
         holder = NULL, suspect = false,
         error_kind = NULL, error_message = NULL, error_traceback = NULL, error_fingerprint = NULL,
         revision = revision + 1

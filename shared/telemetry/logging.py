@@ -6,6 +6,8 @@ import sys
 from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
 
+from shared.telemetry.redaction import Redacting
+
 #: Libraries whose information is the platform's own business.
 QUIET = ("dramatiq", "apscheduler", "httpx", "httpcore", "asyncio")
 
@@ -26,6 +28,8 @@ def configure(service: str, log_format: str) -> None:
         )
     else:
         handler.setFormatter(logging.Formatter(f"%(asctime)s {service} %(levelname)s %(name)s: %(message)s"))
+    assert handler.formatter is not None
+    handler.setFormatter(Redacting(handler.formatter))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)

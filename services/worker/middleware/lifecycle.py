@@ -18,6 +18,7 @@ from services.worker.recorder import Recorder
 from services.worker.registry import TaskFunction
 from shared.ledger.lifecycle import ErrorKind, Status
 from shared.telemetry import metrics
+from shared.vault import Vault
 
 log = logging.getLogger(__name__)
 
@@ -34,11 +35,13 @@ class Lifecycle(Middleware):
         recorder: Recorder,
         tasks: Mapping[str, TaskFunction[Any, Any]],
         clock: DatabaseClock,
+        vault: Vault,
     ) -> None:
         self._holdings = holdings
         self._recorder = recorder
         self._tasks = tasks
         self._clock = clock
+        self._vault = vault
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         """Dramatiq swallows every exception here but SkipMessage, so whatever fails must end in a skip."""
@@ -95,7 +98,9 @@ class Lifecycle(Middleware):
         holding: Holding = message.args[0]
         contract = self._tasks[holding.name].contract
         if exception is None or (isinstance(exception, Interrupt) and holding.returned is not None):
-            holding.outcome = outcome.succeeded(contract, holding.returned, failures=holding.failures)
+            holding.outcome = outcome.succeeded(
+                contract, holding.returned, self._vault, failures=holding.failures
+            )
         elif isinstance(exception, Interrupt):
             holding.outcome = interrupted(holding)
         else:
@@ -105,18 +110,19 @@ class Lifecycle(Middleware):
                 failures=holding.failures,
                 max_attempts=holding.max_attempts,
                 spread=random.random(),
+                secrets=holding.secrets,
             )
-            self._log_failure(holding, exception)
+            self._log_failure(holding)
         metrics.RUNNING.labels(holding.queue, holding.name).dec()
 
-    def _log_failure(self, holding: Holding, exception: BaseException) -> None:
+    def _log_failure(self, holding: Holding) -> None:
         """Only what nobody foresaw is an error with a traceback; the ledger keeps all tracebacks."""
         ended = holding.outcome
         assert ended is not None
         assert ended.failure is not None
         follows = f"retry in {ended.wait_s:.1f} s" if ended.wait_s is not None else "no further attempt"
         if ended.failure.kind is ErrorKind.BUG:
-            log.error("%s failed, %s", holding, follows, exc_info=exception)
+            log.error("%s failed, %s\n%s", holding, follows, ended.failure.traceback)
         else:
             log.warning("%s failed, %s: %s", holding, follows, ended.failure.message)
 

@@ -11,6 +11,7 @@ from litestar import Litestar
 from litestar.testing import AsyncTestClient
 
 from services.api import app
+from shared.contracts import catalogue
 from shared.settings import Settings
 
 Client = AsyncTestClient[Litestar]
@@ -47,7 +48,7 @@ def settings(database_url: str, redis_url: str) -> Settings:
 
 @pytest.fixture
 async def client(settings: Settings) -> AsyncIterator[Client]:
-    async with AsyncTestClient(app.build(settings)) as client:
+    async with AsyncTestClient(app.build(settings, catalogue.load())) as client:
         yield client
 
 

@@ -66,7 +66,7 @@ async def test_in_a_foreign_transaction_the_row_waits_for_the_dispatcher(platfor
 
 async def test_a_task_is_accepted_while_redis_is_away_and_sent_later(platform: Platform) -> None:
     away = Queues(connect("redis://127.0.0.1:1", socket_timeout_s=0.2))
-    (task_id,) = await Submitter(away).submit([NEW])
+    (task_id,) = await Submitter(away, platform.vault).submit([NEW])
     assert (await platform.task(task_id))["send_at"] is not None
     await platform.start_scheduler()
     await platform.start_worker()

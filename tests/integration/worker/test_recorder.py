@@ -14,6 +14,7 @@ from services.worker.recorder import Recorder
 from shared.ledger import engine, statements
 from shared.ledger.engine import RECORDER
 from shared.ledger.lifecycle import Status
+from shared.vault import Stored
 from tests.platform import Platform
 from tests.sample_tasks import INSTANT, Nothing
 
@@ -59,7 +60,7 @@ async def worker(platform: Platform) -> AsyncIterator[Worker]:
 
 
 def success(result: str = '{"attempt": 1}') -> Outcome:
-    return Outcome(Status.SUCCESS, result=result)
+    return Outcome(Status.SUCCESS, result=Stored(result, None))
 
 
 async def test_an_outcome_is_acknowledged_only_after_it_is_committed(worker: Worker) -> None:
