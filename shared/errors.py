@@ -4,7 +4,8 @@ OftenError
 ├── SettingsError              a process refuses to start
 ├── Refused                    the caller's input breaks a rule; nothing was stored
 │   ├── InvalidFields          names each field and its rule
-│   └── UnknownTask            no contract of that name
+│   ├── UnknownTask            no contract of that name
+│   └── KeyReused              this key stands for another submission
 ├── TaskNotFound               no such task, or not the caller's
 ├── TaskFinished               the task is final and cannot be changed
 ├── StaleClaim                 another claim owns the task now; what was written under this one is undone
@@ -55,6 +56,14 @@ class UnknownTask(Refused):
         super().__init__(f"unknown task {name!r}; known tasks: {', '.join(known)}")
         self.name = name
         self.known = known
+
+
+class KeyReused(Refused):
+    """The idempotency key was used for another request within the last day."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"the key {key!r} stands for another request")
+        self.key = key
 
 
 class TaskNotFound(OftenError):

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ from typing import Any
 from uuid import UUID
 
 from shared.contracts.contract import HIGHEST_PRIORITY, LOWEST_PRIORITY, Contract, Params
-from shared.errors import FieldProblem, InvalidFields, ServerAway
+from shared.errors import FieldProblem, InvalidFields, KeyReused, ServerAway
 from shared.ledger import engine, statements
 from shared.telemetry import metrics
 from shared.transport.queues import Address, Queues
@@ -78,6 +78,17 @@ class NewTask:
             raise InvalidFields(problems)
 
 
+@dataclass(frozen=True, slots=True)
+class OnceKey:
+    """Under this key tasks are stored once; see `Submitter.submit_once`."""
+
+    #: Whose key it is, `owner:7`.
+    scope: str
+    key: str
+    #: Of route and canonical body: the same key with another one is a mistake.
+    body_hash: bytes
+
+
 class Submitter:
     """Submits tasks and pushes their ids. One per event loop."""
 
@@ -95,10 +106,31 @@ class Submitter:
         Inside a transaction of the caller nothing is pushed: the dispatcher sends the rows after the commit.
         Raises InvalidFields, or ServerAway when Postgres is away; then nothing is stored.
         """
-        now = datetime.now(UTC)
-        for task in tasks:
-            task.check(now)
+        _check(tasks)
         rows = await engine.run(statements.SUBMIT, *_columns(tasks, self._vault), node=self._node)
+        return await self._accepted(tasks, rows)
+
+    async def submit_once(self, tasks: Sequence[NewTask], once: OnceKey) -> tuple[list[UUID], bool]:
+        """As `submit`, unless the key was used within the last day.
+
+        Returns the ids of the first submission, and whether this was it. Raises KeyReused when the first
+        one was another request.
+        """
+        _check(tasks)
+        values = [*_columns(tasks, self._vault), once.scope, once.key, once.body_hash]
+        while True:
+            rows = await engine.run(statements.SUBMIT_ONCE, *values, node=self._node)
+            if rows:
+                return await self._accepted(tasks, rows), True
+            first = await engine.run(statements.SUBMITTED_UNDER, once.scope, once.key, node=self._node)
+            if first and first[0]["body_hash"] != once.body_hash:
+                raise KeyReused(once.key)
+            if first:
+                return [UUID(int=task_id.int) for task_id in first[0]["task_ids"]], False
+            # The key was pruned in between, so it is free now.
+
+    async def _accepted(self, tasks: Sequence[NewTask], rows: Sequence[Mapping[str, Any]]) -> list[UUID]:
+        """Count and push what was stored."""
         ids = sorted(UUID(int=row["id"].int) for row in rows)
         for task in tasks:
             metrics.SUBMITTED.labels(task.contract.queue, task.contract.name).inc()
@@ -151,6 +183,12 @@ class Submitter:
         if pushed:
             ids, claims = zip(*pushed, strict=True)
             await engine.run(statements.MARK_SENT, list(ids), list(claims), node=self._node)
+
+
+def _check(tasks: Sequence[NewTask]) -> None:
+    now = datetime.now(UTC)
+    for task in tasks:
+        task.check(now)
 
 
 def _priority(task: NewTask) -> int:

@@ -1,16 +1,18 @@
 """Tasks that only tests have: every way in which a body can behave."""
 
 import asyncio
+import logging
 import os
 import signal
 import threading
 import time
 from datetime import timedelta
-from typing import Any
+from typing import Annotated, Any
 
 from services.worker.registry import TaskFunction, task
 from shared.contracts.context import TaskContext
 from shared.contracts.contract import Contract, Params, Result, Retries
+from shared.contracts.sensitivity import SENSITIVE
 from shared.errors import ExpectedError, PermanentError
 from shared.ledger import engine
 
@@ -37,6 +39,14 @@ class Spawns(Params):
     then_fail: bool = False
 
 
+class Pay(Params):
+    card: Annotated[str, SENSITIVE]
+
+
+class Paid(Result):
+    receipt: Annotated[str, SENSITIVE]
+
+
 class Done(Result):
     attempt: int
 
@@ -57,6 +67,7 @@ FAIL = Contract(
 CRASH = Contract(name="sample.crash", queue="default", params=Nothing, result=Done)
 SPAWN = Contract(name="sample.spawn", queue="default", params=Spawns, result=Done, retries=SOON)
 EFFECT = Contract(name="sample.effect", queue="default", params=Seconds, result=Done)
+PAY = Contract(name="sample.pay", queue="default", params=Pay, result=Paid, retries=SOON)
 TALK = Contract(name="sample.talk", queue="default", params=Nothing, result=Done)
 
 ERRORS: dict[str, Exception] = {
@@ -137,6 +148,17 @@ def talk(context: TaskContext, params: Nothing) -> Done:
     context.log.warning("a NUL \x00 does no harm")
     context.progress(2, message="two of four")
     return Done(attempt=context.attempt)
+
+
+@task(PAY)
+async def pay(context: TaskContext, params: Pay) -> Paid:
+    """Say the secret wherever a careless body could."""
+    context.progress(1, 2, f"paying with {params.card}")
+    context.log.info("the card is %s", params.card)
+    logging.getLogger("some.library").warning("request with %r failed", {"card": params.card})
+    if context.attempt == 1:
+        raise ConnectionError(f"refused: {params.card!r}")
+    return Paid(receipt=f"paid with {params.card}")
 
 
 TASKS: dict[str, TaskFunction[Any, Any]] = {

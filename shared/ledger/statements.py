@@ -6,24 +6,51 @@ appearance. Ids come sorted so that two statements over the same rows lock them 
 
 #: Seconds after which the dispatcher sends a task whose submitter was to push the id itself.
 PUSH_NET_S = 3
+#: Hours for which a client's key stands for its first submission.
+KEY_LIFE_H = 24
+
+_NEW = """
+    name, type, contract_version, queue, priority, params, key_id, max_attempts, send_at, expires_at, owner,
+    schedule, fire_time
+"""
+_NEW_VALUES = f"""
+    g.name, g.type, g.version, g.queue, g.priority, g.params::jsonb, g.key_id, g.max_attempts,
+    coalesce(g.run_at, now() + make_interval(secs => coalesce(g.delay_s, {PUSH_NET_S}))),
+    g.expires_at, g.owner, g.schedule, g.fire_time
+"""
+_GIVEN = """
+    unnest({}::text[], {}::text[], {}::smallint[], {}::text[], {}::smallint[], {}::text[], {}::text[],
+           {}::smallint[], {}::timestamptz[], {}::float8[], {}::timestamptz[], {}::bigint[], {}::text[],
+           {}::timestamptz[])
+        WITH ORDINALITY AS g(name, type, version, queue, priority, params, key_id, max_attempts, run_at,
+                             delay_s, expires_at, owner, schedule, fire_time, ordinal)
+"""
 
 #: values: name[], type[], contract_version[], queue[], priority[], params[], key_id[], max_attempts[],
 #: run_at[], delay_s[], expires_at[], owner[], schedule[], fire_time[]. Returns id and created_at; ids of one
 #: statement rise in the order of the input.
 SUBMIT = f"""
-    INSERT INTO task (name, type, contract_version, queue, priority, params, key_id, max_attempts, send_at,
-                      expires_at, owner, schedule, fire_time)
-    SELECT g.name, g.type, g.version, g.queue, g.priority, g.params::jsonb, g.key_id, g.max_attempts,
-           coalesce(g.run_at, now() + make_interval(secs => coalesce(g.delay_s, {PUSH_NET_S}))),
-           g.expires_at, g.owner, g.schedule, g.fire_time
-    FROM unnest({{}}::text[], {{}}::text[], {{}}::smallint[], {{}}::text[], {{}}::smallint[], {{}}::text[],
-                {{}}::text[], {{}}::smallint[], {{}}::timestamptz[], {{}}::float8[], {{}}::timestamptz[],
-                {{}}::bigint[], {{}}::text[], {{}}::timestamptz[])
-         WITH ORDINALITY AS g(name, type, version, queue, priority, params, key_id, max_attempts, run_at,
-                              delay_s, expires_at, owner, schedule, fire_time, ordinal)
+    INSERT INTO task ({_NEW}) SELECT {_NEW_VALUES} FROM {_GIVEN} ORDER BY g.ordinal RETURNING id, created_at
+"""
+
+#: Stores the tasks unless their key is taken; then it returns nothing. Of concurrent ones the first wins, the
+#: others wait for its commit. A key is free again after a day. values: as SUBMIT, then scope, key, body hash.
+SUBMIT_ONCE = f"""
+    WITH given AS MATERIALIZED (SELECT uuidv7() AS id, g.* FROM {_GIVEN}), won AS (
+        INSERT INTO submission_key AS k (scope, key, body_hash, task_ids)
+        SELECT {{}}, {{}}, {{}}, array_agg(id ORDER BY ordinal) FROM given
+        ON CONFLICT (scope, key) DO UPDATE
+            SET body_hash = excluded.body_hash, task_ids = excluded.task_ids, created_at = now()
+            WHERE k.created_at < now() - interval '{KEY_LIFE_H} h'
+        RETURNING 1
+    )
+    INSERT INTO task (id, {_NEW}) SELECT g.id, {_NEW_VALUES} FROM given AS g WHERE EXISTS (SELECT 1 FROM won)
     ORDER BY g.ordinal
     RETURNING id, created_at
 """
+
+#: values: scope, key.
+SUBMITTED_UNDER = "SELECT task_ids, body_hash FROM submission_key WHERE scope = {} AND key = {}"
 
 #: A child's id is made by its parent's worker; `ready` children commit with the parent's success.
 #: values: id[], name[], type[], contract_version[], queue[], priority[], params[], key_id[], max_attempts[],
@@ -41,10 +68,11 @@ SUBMIT_CHILDREN = f"""
 
 #: values: scope[], key[], task_id[]. Returns the task ids whose key was free.
 RESERVE_KEYS = """
-    INSERT INTO submission_key (scope, key, task_id)
-    SELECT * FROM unnest({}::text[], {}::text[], {}::uuid[])
+    INSERT INTO submission_key (scope, key, task_ids)
+    SELECT g.scope, g.key, ARRAY[g.task_id]
+    FROM unnest({}::text[], {}::text[], {}::uuid[]) AS g(scope, key, task_id)
     ON CONFLICT (scope, key) DO NOTHING
-    RETURNING task_id
+    RETURNING task_ids[1] AS task_id
 """
 
 #: The id lies in Redis now. A late mark hits nothing: the claim has gone up, or another place was taken.

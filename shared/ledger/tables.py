@@ -182,8 +182,9 @@ class SubmissionKey(Table, tablename="submission_key"):
 
     scope = Text(primary_key=True)
     key = Text()
-    task_id = UUID()
-    #: SHA-256 of route and canonical body.
+    #: In the order of the submission.
+    task_ids = Array(base_column=UUID())
+    #: Keyed hash of route and canonical body; null for children.
     body_hash = Bytea(null=True)
     created_at = Timestamptz()
 

@@ -1,14 +1,16 @@
 """From a new task to a row and an id."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
 
-from shared.errors import InvalidFields
+from shared.errors import InvalidFields, KeyReused
 from shared.ledger import engine
-from shared.submission import NewTask, Submitter
+from shared.submission import NewTask, OnceKey, Submitter
 from shared.transport.queues import Queues, connect
 from tests.platform import Platform
 from tests.sample_tasks import INSTANT, WAIT, Nothing, Seconds
@@ -41,6 +43,33 @@ async def test_ids_are_pushed_after_the_commit_of_a_transaction(platform: Platfo
         await platform.submitter.submit([NEW])
         assert await in_lane(platform) == 0
     assert await in_lane(platform) == 1
+
+
+def once(body: str, key: str = "k") -> OnceKey:
+    return OnceKey("owner:1", key, body.encode())
+
+
+async def test_of_many_submissions_under_one_key_one_is_stored(platform: Platform) -> None:
+    answers = await asyncio.gather(
+        *(platform.submitter.submit_once([NEW, NEW], once("a")) for _ in range(100))
+    )
+    ids = {tuple(ids) for ids, _ in answers}
+    assert (len(ids), sum(first for _, first in answers)) == (1, 1)
+    stored = await platform.rows("SELECT id FROM task ORDER BY id")
+    assert tuple(UUID(int=row["id"].int) for row in stored) == ids.pop()
+    assert await in_lane(platform) == 2
+
+
+async def test_a_key_stands_for_one_body_and_for_a_day(platform: Platform) -> None:
+    (first,), _ = await platform.submitter.submit_once([NEW], once("a"))
+    with pytest.raises(KeyReused):
+        await platform.submitter.submit_once([NEW], once("b"))
+    (other,), is_first = await platform.submitter.submit_once([NEW], once("b", key="l"))
+    assert is_first
+    await platform.rows("UPDATE submission_key SET created_at = now() - interval '25 h' WHERE key = 'k'")
+    (later,), is_first = await platform.submitter.submit_once([NEW], once("b"))
+    assert is_first
+    assert len({first, other, later}) == 3
 
 
 async def test_a_transaction_that_rolls_back_leaves_neither_row_nor_id(platform: Platform) -> None:

@@ -1,0 +1,27 @@
+"""A submission key leads to all tasks of its submission: a batch has many."""
+
+from piccolo.apps.migrations.auto.migration_manager import MigrationManager
+
+from shared.ledger.tables import SubmissionKey
+
+ID = "2026-11-22T19:30:00:000000"
+VERSION = "1.38.0"
+DESCRIPTION = "Submission keys of batches; indexes of the lists"
+
+STATEMENTS = [
+    "ALTER TABLE submission_key ADD COLUMN task_ids uuid[]",
+    "UPDATE submission_key SET task_ids = ARRAY[task_id]",
+    "ALTER TABLE submission_key ALTER COLUMN task_ids SET NOT NULL, DROP COLUMN task_id",
+    "CREATE INDEX submission_key_created_at ON submission_key (created_at)",
+]
+
+
+async def forwards() -> MigrationManager:
+    manager = MigrationManager(migration_id=ID, app_name="ledger", description=DESCRIPTION)
+
+    async def run() -> None:
+        for statement in STATEMENTS:
+            await SubmissionKey.raw(statement)
+
+    manager.add_raw(run)
+    return manager

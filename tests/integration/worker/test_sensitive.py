@@ -1,0 +1,43 @@
+"""A sensitive value is nowhere but encrypted in its row: the dump, Redis, logs and metrics are searched."""
+
+import httpx
+
+from local.ports import pick
+from local.postgres import Postgres
+from tests.platform import Platform
+from tests.sample_tasks import PAY, Pay
+
+CARD = "4242-7777-0000-1234"
+
+
+async def everything_in_redis(platform: Platform) -> bytes:
+    client = platform.queues.client
+    return b"".join([key + (await client.dump(key) or b"") async for key in client.scan_iter()])
+
+
+async def test_a_sensitive_value_is_nowhere_but_encrypted_in_its_row(
+    platform: Platform, postgres_server: Postgres
+) -> None:
+    port = pick("metrics")["metrics"]
+    scheduler = await platform.start_scheduler()
+    (task_id,) = await platform.submit(PAY, Pay(card=CARD))
+    queued = await everything_in_redis(platform)
+    worker = await platform.start_worker(OFTEN_METRICS_PORT=str(port))
+    row = await platform.until(task_id, "success")
+    async with httpx.AsyncClient(trust_env=False) as http:
+        metrics = (await http.get(f"http://127.0.0.1:{port}/metrics")).text
+    dump = postgres_server.run("pg_dump", "--data-only", platform.database_url)
+
+    assert str(task_id) in dump
+    logs = platform.log_of(worker) + platform.log_of(scheduler)
+    assert "request with {'card': '[hidden]'} failed" in logs
+    assert "often_tasks_started_total" in metrics
+    for place in (dump, logs, metrics, str(queued), str(await everything_in_redis(platform))):
+        assert CARD not in place
+
+    # And yet it arrived: the body could read it, and what it returned about it can be read with the key.
+    assert platform.vault.open_params(PAY, row["params"])[0].card == CARD
+    assert platform.vault.read(PAY, "result", row["result"], unmask=True)["receipt"] == f"paid with {CARD}"
+    assert row["key_id"] == "test"
+    (first,) = await platform.attempts(task_id)
+    assert first["error_message"] == "ConnectionError: refused: '[hidden]'"

@@ -1,0 +1,125 @@
+import base64
+import json
+from typing import Annotated, Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.contracts.contract import Contract, Params, Result
+from shared.contracts.sensitivity import SENSITIVE
+from shared.errors import SettingsError, VaultError
+from shared.telemetry.redaction import redact
+from shared.vault import MASK, Vault
+
+OLD, NEW = bytes(32), bytes(range(32))
+
+
+class Card(msgspec.Struct):
+    number: Annotated[str, SENSITIVE]
+    label: str = ""
+
+
+class Pay(Params):
+    amount: int
+    token: Annotated[str | None, SENSITIVE] = None
+    cards: list[Card] = msgspec.field(default_factory=list)
+
+
+class Paid(Result):
+    receipt: Annotated[str, SENSITIVE]
+
+
+class Plain(Params):
+    amount: int
+
+
+PAY = Contract(name="sample.pay", queue="default", params=Pay, result=Paid)
+OTHER = Contract(name="sample.other", queue="default", params=Pay, result=Paid)
+PLAIN = Contract(name="sample.plain", queue="default", params=Plain, result=Result)
+
+
+def encoded(key: bytes) -> str:
+    return base64.b64encode(key).decode()
+
+
+def test_a_mark_is_found_wherever_it_stands() -> None:
+    assert (PAY.sensitive_params, PAY.sensitive_result) == ({"token", "cards"}, {"receipt"})
+    assert (PLAIN.sensitive_params, PLAIN.sensitive_result) == (frozenset(), frozenset())
+
+
+@given(st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"])))
+def test_what_was_sealed_opens_and_cannot_be_read_before(text: str) -> None:
+    vault = Vault({"new": NEW})
+    stored = vault.seal_params(PAY, Pay(amount=1, token=text, cards=[Card(number=text)]))
+    document = json.loads(stored.text)
+    assert stored.key_id == "new"
+    assert document["amount"] == 1
+    assert document["token"].keys() == document["cards"].keys() == {"$sealed"}
+    params, _ = vault.open_params(PAY, stored.text)
+    assert params == Pay(amount=1, token=text, cards=[Card(number=text)])
+
+
+def test_after_a_change_of_keys_old_rows_open_and_new_ones_use_the_new_key() -> None:
+    old = Vault({"old": OLD}).seal_params(PAY, Pay(amount=1, token="before"))
+    rotated = Vault.from_setting(f"new:{encoded(NEW)},old:{encoded(OLD)}")
+    assert rotated.open_params(PAY, old.text)[0].token == "before"
+    assert rotated.seal_params(PAY, Pay(amount=1, token="after")).key_id == "new"
+    with pytest.raises(VaultError, match="lacks the key 'old'"):
+        Vault({"new": NEW}).open_params(PAY, old.text)
+
+
+def test_a_ciphertext_of_another_field_or_task_or_a_changed_one_does_not_open() -> None:
+    vault = Vault({"new": NEW})
+    document = json.loads(vault.seal_params(PAY, Pay(amount=1, token="x", cards=[Card(number="y")])).text)
+    swapped = {**document, "token": document["cards"]}
+    changed = {**document, "token": {"$sealed": document["token"]["$sealed"][:-8] + "AAAAAAA="}}
+    for contract, broken in ((PAY, swapped), (PAY, changed), (OTHER, document)):
+        with pytest.raises(VaultError, match="was changed"):
+            vault.open_params(contract, json.dumps(broken))
+
+
+def test_readers_without_the_right_see_a_mask() -> None:
+    vault = Vault({"new": NEW})
+    text = vault.seal_params(PAY, Pay(amount=7, token="x")).text
+
+    def seen(contract: Contract[Any, Any] | None, *, unmask: bool) -> Any:
+        return vault.read(contract, "params", text, unmask=unmask)
+
+    assert seen(PAY, unmask=True) == {"amount": 7, "token": "x", "cards": []}
+    assert seen(PAY, unmask=False) == {"amount": 7, "token": MASK, "cards": MASK}
+    assert seen(None, unmask=True) == {"amount": 7, "token": MASK, "cards": MASK}
+    # Stored before the field became sensitive, or made to look sealed by its submitter.
+    assert vault.read(PAY, "params", '{"amount": 1, "token": "x"}', unmask=False)["token"] == MASK
+    assert vault.read(PLAIN, "params", '{"amount": {"$sealed": "x"}}', unmask=True) == {
+        "amount": {"$sealed": "x"}
+    }
+
+
+def test_without_sensitive_fields_nothing_is_sealed_and_no_key_is_needed() -> None:
+    assert Vault().seal_params(PLAIN, Plain(amount=1)) == ('{"amount":1}', None)
+    Vault().require([PLAIN])
+    with pytest.raises(SettingsError, match=r"OFTEN_VAULT_KEYS is missing, but sample\.pay"):
+        Vault().require([PLAIN, PAY])
+
+
+@pytest.mark.parametrize(
+    ("setting", "rule"),
+    [
+        ("noid", "must be 32 random bytes"),
+        ("a:short", "must be 32 random bytes"),
+        (f"A:{encoded(NEW)}", "ids of lower case"),
+        (f"a:{encoded(NEW)},a:{encoded(OLD)}", "twice"),
+    ],
+)
+def test_a_wrong_setting_is_refused(setting: str, rule: str) -> None:
+    with pytest.raises(SettingsError, match=rule):
+        Vault.from_setting(setting)
+
+
+@given(st.text(min_size=3), st.text(), st.text())
+def test_a_secret_is_said_neither_plainly_nor_quoted(secret: str, before: str, after: str) -> None:
+    for quoted in (secret, repr(secret), json.dumps(secret)):
+        said = redact(f"{before}{quoted}{after}", [secret])
+        assert secret not in said.replace("[hidden]", "") or secret in before + after or secret in "[hidden]"
