@@ -1,37 +1,44 @@
 """Accounts: stored once per address, read for each request."""
 
+from typing import Any
+
 import email_validator
+import msgspec
 
 from services.api.passwords import Passwords
 from services.api.query import answered
 from services.api.schemas.accounts import Account, Registration
-from shared.domain.accounts import User
+from shared.domain.accounts import Role, User
 from shared.errors import FieldProblem, InvalidFields
 from shared.ledger import engine
 
 #: Every request runs this; written out it takes half the time of a built query. values: id.
-_LOAD = "SELECT id, email, full_name, is_active, is_admin, created_at FROM account WHERE id = {}"
+_LOAD = "SELECT id, email, full_name, is_active, role, created_at FROM account WHERE id = {}"
 
-#: values: email, password_hash, full_name, is_admin. Returns nothing when the address is taken.
+#: values: email, password_hash, full_name, role. Returns nothing when the address is taken.
 _INSERT = """
-    INSERT INTO account (email, password_hash, full_name, is_admin) VALUES ({}, {}, {}, {})
+    INSERT INTO account (email, password_hash, full_name, role) VALUES ({}, {}, {}, {})
     ON CONFLICT (email) DO NOTHING
-    RETURNING id, email, full_name, is_active, is_admin, created_at
+    RETURNING id, email, full_name, is_active, role, created_at
 """
 
 
-async def register(passwords: Passwords, new: Registration, *, is_admin: bool = False) -> Account | None:
+async def register(passwords: Passwords, new: Registration, *, role: Role = Role.USER) -> Account | None:
     """Store an account; None when the address is taken. Raises InvalidFields or ServerAway."""
     address = normalised(new.email)
     if "\x00" in (new.full_name or ""):
         raise InvalidFields([FieldProblem("full_name", "must not contain the NUL character")])
-    rows = await engine.run(_INSERT, address, await passwords.hash(new.password), new.full_name, is_admin)
-    return Account(**rows[0]) if rows else None
+    rows = await engine.run(_INSERT, address, await passwords.hash(new.password), new.full_name, role)
+    return _account(rows)
 
 
 async def load(account_id: int) -> Account | None:
     rows = await engine.run(_LOAD, account_id)
-    return Account(**rows[0]) if rows else None
+    return _account(rows)
+
+
+def _account(rows: list[dict[str, Any]]) -> Account | None:
+    return msgspec.convert(rows[0], Account) if rows else None
 
 
 async def exists(account_id: int) -> bool:

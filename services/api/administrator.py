@@ -12,7 +12,7 @@ from services.api.passwords import Passwords
 from services.api.schemas.accounts import Registration
 from shared import settings
 from shared.contracts.contract import read_problem
-from shared.domain.accounts import TABLES
+from shared.domain.accounts import TABLES, Role
 from shared.errors import InvalidFields, ServerAway, SettingsError
 from shared.ledger import engine
 
@@ -28,7 +28,7 @@ async def ensure_administrator(email: str, password: str) -> bool:
         raise InvalidFields([read_problem(str(error), "")]) from None
     passwords = Passwords()
     try:
-        return await accounts.register(passwords, new, is_admin=True) is not None
+        return await accounts.register(passwords, new, role=Role.ADMINISTRATOR) is not None
     finally:
         passwords.close()
 

@@ -1,91 +1,92 @@
-"""Who calls: short access tokens (JWT), and opaque refresh tokens of which only the hash is stored."""
+"""Who calls: the access token (JWT) of a session, checked for each request."""
 
-import hashlib
-import secrets
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import jwt
 from litestar.connection import ASGIConnection
-from litestar.security.jwt import JWTAuth, Token
+from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
+from litestar.openapi.spec import Components, SecurityScheme
+from litestar.types import ASGIApp
 
 from services.api import accounts
 from services.api.errors import NotSignedIn
-from services.api.schemas.accounts import Account, Tokens
-from shared.ledger import engine
+from services.api.rights import Scope
+from services.api.schemas.accounts import Account
 
-#: values: user, token_hash, life in seconds.
-_OPEN = """
-    INSERT INTO refresh_token ("user", token_hash, expires_at)
-    VALUES ({}, {}, now() + make_interval(secs => {}))
-"""
+_ALGORITHM = "HS256"
+_SCHEME = "BearerToken"
 
-#: The old token is spent and the new one stored in one statement.
-#: values: old hash, new hash, life in seconds.
-_ROTATE = """
-    WITH spent AS (
-        UPDATE refresh_token AS t SET revoked_at = now() FROM account AS a
-        WHERE t.token_hash = {} AND t.revoked_at IS NULL AND t.expires_at > now()
-          AND a.id = t."user" AND a.is_active
-        RETURNING t."user"
-    )
-    INSERT INTO refresh_token ("user", token_hash, expires_at)
-    SELECT "user", {}, now() + make_interval(secs => {}) FROM spent
-    RETURNING "user" AS user_id
-"""
-
-#: A spent token that comes back was stolen, by whoever used it first or uses it now (RFC 9700, 4.14.2).
-#: values: hash.
-_REVOKE_ALL = """
-    UPDATE refresh_token SET revoked_at = now()
-    WHERE revoked_at IS NULL
-      AND "user" = (SELECT "user" FROM refresh_token WHERE token_hash = {} AND revoked_at IS NOT NULL)
-"""
-
-
-def access(secret_key: str, life: timedelta) -> JWTAuth[Account, Token]:
-    """Makes and checks access tokens."""
-    return JWTAuth[Account, Token](
-        retrieve_user_handler=_active_account,
-        token_secret=secret_key,
-        default_token_expiration=life,
-        description="The access_token that POST /api/v1/auth/login answers.",
-    )
-
-
-async def _active_account(token: Token, _connection: ASGIConnection[Any, Any, Any, Any]) -> Account | None:
-    # Read for each request, so that a deactivated account is out at once.
-    account = await accounts.load(int(token.sub))
-    return account if account and account.is_active else None
-
-
-class Sessions:
-    """Opens sessions and renews them."""
-
-    def __init__(self, jwt: JWTAuth[Account, Token], refresh_life: timedelta) -> None:
-        self._jwt = jwt
-        self._refresh_life_s = refresh_life.total_seconds()
-
-    async def open(self, account_id: int) -> Tokens:
-        refresh_token = secrets.token_urlsafe(32)
-        await engine.run(_OPEN, account_id, _hash(refresh_token), self._refresh_life_s)
-        return self._tokens(account_id, refresh_token)
-
-    async def rotate(self, refresh_token: str) -> Tokens:
-        """Spend a refresh token for new tokens. Raises NotSignedIn."""
-        following = secrets.token_urlsafe(32)
-        rows = await engine.run(_ROTATE, _hash(refresh_token), _hash(following), self._refresh_life_s)
-        if not rows:
-            await engine.run(_REVOKE_ALL, _hash(refresh_token))
-            raise NotSignedIn("The refresh token is unknown, spent or expired. Sign in again.")
-        return self._tokens(rows[0]["user_id"], following)
-
-    def _tokens(self, account_id: int, refresh_token: str) -> Tokens:
-        return Tokens(
-            access_token=self._jwt.create_token(str(account_id)),
-            refresh_token=refresh_token,
-            expires_in=int(self._jwt.default_token_expiration.total_seconds()),
+#: How the schema says what to send.
+SECURITY = [{_SCHEME: list[str]()}]
+COMPONENTS = Components(
+    security_schemes={
+        _SCHEME: SecurityScheme(
+            type="http",
+            scheme="Bearer",
+            bearer_format="JWT",
+            description="The access_token that POST /api/v1/auth/login answers.",
         )
+    }
+)
 
 
-def _hash(refresh_token: str) -> bytes:
-    return hashlib.sha256(refresh_token.encode()).digest()
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What was shown, beside whose it is."""
+
+    #: None: a session, which is not limited to any.
+    scopes: frozenset[Scope] | None = None
+
+
+class AccessTokens:
+    """Makes and checks access tokens."""
+
+    def __init__(self, secret_key: str, life: timedelta) -> None:
+        self._secret_key = secret_key
+        self.life = life
+
+    def make(self, account_id: int) -> str:
+        now = datetime.now(UTC)
+        claims = {"sub": str(account_id), "iat": now, "exp": now + self.life}
+        return jwt.encode(claims, self._secret_key, _ALGORITHM)
+
+    def read(self, token: str) -> int:
+        """The account's id. Raises NotSignedIn."""
+        required = {"require": ["sub", "exp"]}
+        try:
+            return int(jwt.decode(token, self._secret_key, [_ALGORITHM], options=required)["sub"])
+        except jwt.ExpiredSignatureError:
+            raise NotSignedIn(
+                "The access token has expired. Get a new one from POST /api/v1/auth/refresh."
+            ) from None
+        except (jwt.InvalidTokenError, ValueError):
+            raise NotSignedIn(
+                "The access token is not valid. Get one from POST /api/v1/auth/login."
+            ) from None
+
+
+class Authentication(AbstractAuthenticationMiddleware):
+    """Finds out who calls; without an answer the request ends here."""
+
+    def __init__(self, app: ASGIApp, tokens: AccessTokens) -> None:
+        super().__init__(app)
+        self._tokens = tokens
+
+    async def authenticate_request(
+        self, connection: ASGIConnection[Any, Any, Any, Any]
+    ) -> AuthenticationResult:
+        scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise NotSignedIn(
+                "Get an access token from POST /api/v1/auth/login and send it as `Authorization: Bearer …`."
+            )
+        return AuthenticationResult(await self._account(token.strip()), Credential())
+
+    async def _account(self, token: str) -> Account:
+        # Read for each request, so that a deactivated account is out at once.
+        account = await accounts.load(self._tokens.read(token))
+        if account is None or not account.is_active:
+            raise NotSignedIn("This account is not active. Ask an administrator.")
+        return account

@@ -55,6 +55,23 @@ class NotAllowed(OftenError):
         self.problem = FieldProblem(field, rule)
 
 
+class RoleForbids(OftenError):
+    """The caller's role may not use this route; those in `roles` may."""
+
+    def __init__(self, role: str, roles: list[str]) -> None:
+        super().__init__(f"role {role} may not do this, {', '.join(roles)} may")
+        self.role = role
+        self.roles = roles
+
+
+class ScopeMissing(OftenError):
+    """The API key was not made for this route; with `scope` it would be, and None: no key is."""
+
+    def __init__(self, scope: str | None) -> None:
+        super().__init__(f"the key lacks {scope}")
+        self.scope = scope
+
+
 class AddressTaken(OftenError):
     """An account with this address exists."""
 
@@ -117,6 +134,21 @@ def _(error: NotSignedIn) -> Problem:
 def _(error: NotAllowed) -> Problem:
     detail = "You may not do this for somebody else. Give your own id, or ask an administrator."
     return _problem(403, "not-allowed", detail, [error.problem])
+
+
+@describe.register
+def _(error: RoleForbids) -> Problem:
+    detail = f"Your role {error.role} may not do this. Ask an administrator for {' or '.join(error.roles)}."
+    return _problem(403, "role-forbids", detail)
+
+
+@describe.register
+def _(error: ScopeMissing) -> Problem:
+    if error.scope is None:
+        detail = "No API key may do this. Sign in with POST /api/v1/auth/login and send the access token."
+    else:
+        detail = f"This API key lacks the scope {error.scope}. Make one that has it with POST /api/v1/keys."
+    return _problem(403, "scope-missing", detail)
 
 
 @describe.register

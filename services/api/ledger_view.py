@@ -1,4 +1,4 @@
-"""Tasks as their readers see them: owners their own, administrators all."""
+"""Tasks as their readers see them: each as far as rights.py lets him."""
 
 import base64
 import binascii
@@ -9,7 +9,7 @@ import msgspec
 from piccolo.query.methods.select import Select
 
 from services.api.query import answered
-from services.api.schemas.accounts import Account
+from services.api.rights import Reach, Reader
 from services.api.schemas.tasks import AttemptAnswer, LogLine, TaskAnswer, TaskPage
 from shared.errors import FieldProblem, InvalidFields, TaskNotFound
 from shared.ledger.lifecycle import FINAL, Status
@@ -51,7 +51,7 @@ _COLUMNS = (
 )
 
 
-async def find(task_id: UUID, reader: Account) -> dict[str, Any]:
+async def find(task_id: UUID, reader: Reader) -> dict[str, Any]:
     """The task's row. Raises TaskNotFound, for a task of somebody else too."""
     row = await answered(_visible(reader).where(Task.id == task_id).first())
     if row is None:
@@ -60,7 +60,7 @@ async def find(task_id: UUID, reader: Account) -> dict[str, Any]:
 
 
 async def page(
-    reader: Account, *, limit: int, cursor: str | None, status: Status | None, name: str | None
+    reader: Reader, *, limit: int, cursor: str | None, status: Status | None, name: str | None
 ) -> TaskPage:
     """Newest first: ids are UUIDv7, so they rise with time."""
     query = _visible(reader)
@@ -75,7 +75,7 @@ async def page(
     return TaskPage(items, _cursor(items[-1].id) if len(rows) > limit else None)
 
 
-async def attempts(task: dict[str, Any], reader: Account) -> list[AttemptAnswer]:
+async def attempts(task: dict[str, Any], reader: Reader) -> list[AttemptAnswer]:
     """All attempts, oldest first. `task` was read before: what ended since is among the closed ones."""
     closed = await answered(
         TaskAttempt.select().where(TaskAttempt.task_id == task["id"]).order_by(TaskAttempt.claim)
@@ -93,7 +93,7 @@ async def attempts(task: dict[str, Any], reader: Account) -> list[AttemptAnswer]
     return [_attempt(row, reader, logs.get(row["claim"], [])) for row in rows]
 
 
-def answer(row: dict[str, Any], reader: Account) -> TaskAnswer:
+def answer(row: dict[str, Any], reader: Reader) -> TaskAnswer:
     return TaskAnswer(
         id=row["id"],
         task_id=row["id"],
@@ -102,15 +102,15 @@ def answer(row: dict[str, Any], reader: Account) -> TaskAnswer:
         params=msgspec.json.decode(row["params"]),
         result=None if row["result"] is None else msgspec.json.decode(row["result"]),
         progress_percentage=_percentage(row),
-        error_traceback=row["error_traceback"] if reader.is_admin else None,
+        error_traceback=row["error_traceback"] if reader.sees_tracebacks else None,
         scheduled_for=row["send_at"],
         **{field: row[field] for field in _SAME},
     )
 
 
-def _visible(reader: Account) -> Select[Any]:
+def _visible(reader: Reader) -> Select[Any]:
     query = Task.select(*_COLUMNS)
-    return query if reader.is_admin else query.where(Task.owner == reader.id)
+    return query if reader.reach is Reach.ALL else query.where(Task.owner == reader.id)
 
 
 #: Fields that the answer takes over from the row under the same name.
@@ -134,9 +134,9 @@ def _current(task: dict[str, Any]) -> dict[str, Any]:
     return {**task, "ended_at": task["completed_at"], "outcome": task["status"] if ended else None}
 
 
-def _attempt(row: dict[str, Any], reader: Account, logs: list[LogLine]) -> AttemptAnswer:
+def _attempt(row: dict[str, Any], reader: Reader, logs: list[LogLine]) -> AttemptAnswer:
     fields = {name: row[name] for name in AttemptAnswer.__struct_fields__ if name != "logs"}
-    if not reader.is_admin:
+    if not reader.sees_tracebacks:
         fields["error_traceback"] = None
     return AttemptAnswer(**fields, logs=logs)
 

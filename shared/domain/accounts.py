@@ -1,7 +1,21 @@
 """People of the hotel application and their sessions."""
 
+from enum import StrEnum
+
 from piccolo.columns import BigSerial, Boolean, Bytea, ForeignKey, Text, Timestamptz
 from piccolo.table import Table
+
+
+class Role(StrEnum):
+    """What somebody is for; services/api/rights.py says what that allows."""
+
+    #: Works on what is his own.
+    USER = "user"
+    #: Looks at everything, changes nothing.
+    VIEWER = "viewer"
+    #: Keeps everybody's tasks and schedules going.
+    OPERATOR = "operator"
+    ADMINISTRATOR = "administrator"
 
 
 class User(Table, tablename="account"):
@@ -14,7 +28,8 @@ class User(Table, tablename="account"):
     password_hash = Text(secret=True)
     full_name = Text(null=True, default=None)
     is_active = Boolean(default=True)
-    is_admin = Boolean(default=False)
+    #: A `Role`.
+    role = Text(default=Role.USER.value)
     created_at = Timestamptz()
 
 

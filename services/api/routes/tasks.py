@@ -11,6 +11,7 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from services.api import accounts, ledger_view
 from services.api.errors import NotAllowed, UnknownAccount, documented
+from services.api.rights import Reach, Reader
 from services.api.schemas.accounts import Account
 from services.api.schemas.tasks import (
     AttemptAnswer,
@@ -37,12 +38,13 @@ MAILS = {"welcome": email.SEND_WELCOME}
 async def submit(
     data: JSONBody[NewTaskBody],
     user: NamedDependency[Account],
+    reach: NamedDependency[Reach],
     catalogue: NamedDependency[Catalogue],
     submitter: NamedDependency[Submitter],
 ) -> Submitted:
     contract = catalogue.get(data.name)
     params = contract.check_params(data.params)
-    await _check_recipient(params, user, "params.user_id")
+    await _check_recipient(params, user, reach, "params.user_id")
     now = datetime.now(UTC)
     task = NewTask(
         contract=contract,
@@ -59,7 +61,10 @@ async def submit(
 
 @post("/tasks/email", summary="Send a mail", status_code=202, responses=documented(400, 401, 403, 413, 422))
 async def submit_mail(
-    data: JSONBody[MailBody], user: NamedDependency[Account], submitter: NamedDependency[Submitter]
+    data: JSONBody[MailBody],
+    user: NamedDependency[Account],
+    reach: NamedDependency[Reach],
+    submitter: NamedDependency[Submitter],
 ) -> Submitted:
     contract = MAILS.get(data.email_type)
     if contract is None:
@@ -69,14 +74,14 @@ async def submit_mail(
             [FieldProblem(f"data.{key}", f"is not a known field of {data.email_type}") for key in data.data]
         )
     params = contract.check_params({"user_id": data.user_id})
-    await _check_recipient(params, user, "user_id")
+    await _check_recipient(params, user, reach, "user_id")
     return await _submit(submitter, NewTask(contract=contract, params=params, owner=user.id))
 
 
-@get("/tasks", summary="List tasks, newest first", responses=documented(400, 401))
+@get("/tasks", summary="List tasks, newest first", responses=documented(400, 401, 403))
 async def list_tasks(
     request: Request[Any, Any, Any],
-    user: NamedDependency[Account],
+    reader: NamedDependency[Reader],
     limit: Annotated[int, QueryParameter(ge=1, le=100)] = 50,
     cursor: Annotated[str | None, QueryParameter(description="next_cursor of an earlier answer")] = None,
     status: FromQuery[Status | None] = None,
@@ -90,21 +95,21 @@ async def list_tasks(
     ]
     if unknown:
         raise InvalidFields(unknown)
-    return await ledger_view.page(user, limit=limit, cursor=cursor, status=status, name=name)
+    return await ledger_view.page(reader, limit=limit, cursor=cursor, status=status, name=name)
 
 
-@get("/tasks/{task_id:uuid}", summary="Look up a task", responses=documented(400, 401, 404))
-async def get_task(task_id: FromPath[UUID], user: NamedDependency[Account]) -> TaskAnswer:
-    return ledger_view.answer(await ledger_view.find(task_id, user), user)
+@get("/tasks/{task_id:uuid}", summary="Look up a task", responses=documented(400, 401, 403, 404))
+async def get_task(task_id: FromPath[UUID], reader: NamedDependency[Reader]) -> TaskAnswer:
+    return ledger_view.answer(await ledger_view.find(task_id, reader), reader)
 
 
 @get(
     "/tasks/{task_id:uuid}/attempts",
     summary="Attempts of a task, with their logs",
-    responses=documented(400, 401, 404),
+    responses=documented(400, 401, 403, 404),
 )
-async def list_attempts(task_id: FromPath[UUID], user: NamedDependency[Account]) -> list[AttemptAnswer]:
-    return await ledger_view.attempts(await ledger_view.find(task_id, user), user)
+async def list_attempts(task_id: FromPath[UUID], reader: NamedDependency[Reader]) -> list[AttemptAnswer]:
+    return await ledger_view.attempts(await ledger_view.find(task_id, reader), reader)
 
 
 @delete(
@@ -112,15 +117,15 @@ async def list_attempts(task_id: FromPath[UUID], user: NamedDependency[Account])
     summary="Cancel a task",
     description="200: it will not run. 202: a worker has it and was told; look it up to see how it ended.",
     status_code=200,
-    responses=documented(400, 401, 404, 409),
+    responses=documented(400, 401, 403, 404, 409),
 )
 async def cancel(
-    task_id: FromPath[UUID], user: NamedDependency[Account], queues: NamedDependency[Queues]
+    task_id: FromPath[UUID], reader: NamedDependency[Reader], queues: NamedDependency[Queues]
 ) -> Response[Submitted]:
-    task = await ledger_view.find(task_id, user)
+    task = await ledger_view.find(task_id, reader)
     rows = await engine.run(statements.CANCEL, task_id)
     if not rows:
-        ended = task if task["status"] in FINAL else await ledger_view.find(task_id, user)
+        ended = task if task["status"] in FINAL else await ledger_view.find(task_id, reader)
         raise TaskFinished(task_id, ended["status"])
     if rows[0]["holder"] is None:
         return Response(
@@ -132,12 +137,12 @@ async def cancel(
     return Response(Submitted(task_id, rows[0]["status"], message), status_code=202)
 
 
-async def _check_recipient(params: Params, user: Account, field: str) -> None:
-    """A task for a user: everybody may reach himself, administrators anybody who exists."""
+async def _check_recipient(params: Params, user: Account, reach: Reach, field: str) -> None:
+    """A task for a user: everybody may reach himself, who reaches all anybody who exists."""
     user_id = getattr(params, "user_id", None)
     if user_id is None or user_id == user.id:
         return
-    if not user.is_admin:
+    if reach is not Reach.ALL:
         raise NotAllowed(field, "must be your own id")
     if not await accounts.exists(user_id):
         raise UnknownAccount(field)

@@ -6,6 +6,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from services.api.schemas.base import Answer, Body, Text
+from shared.domain.accounts import Role
 
 
 class Registration(Body):
@@ -29,7 +30,7 @@ class Account(Answer):
     email: str
     full_name: str | None
     is_active: bool
-    is_admin: bool
+    role: Role
     created_at: datetime
 
 

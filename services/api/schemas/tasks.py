@@ -69,7 +69,7 @@ class TaskAnswer(Answer):
     interruptions: int
     error_kind: str | None
     error_message: str | None
-    #: For administrators only.
+    #: For administrators and operators only.
     error_traceback: str | None
     created_at: datetime
     started_at: datetime | None
@@ -108,7 +108,7 @@ class AttemptAnswer(Answer):
     execution_time_seconds: float | None
     error_kind: str | None
     error_message: str | None
-    #: For administrators only.
+    #: For administrators and operators only.
     error_traceback: str | None
     error_fingerprint: str | None
     logs: list[LogLine]

@@ -50,9 +50,8 @@ def once(body: str, key: str = "k") -> OnceKey:
 
 
 async def test_of_many_submissions_under_one_key_one_is_stored(platform: Platform) -> None:
-    answers = await asyncio.gather(
-        *(platform.submitter.submit_once([NEW, NEW], once("a")) for _ in range(100))
-    )
+    submissions = [platform.submitter.submit_once([NEW, NEW], once("a")) for _ in range(100)]
+    answers = await asyncio.gather(*submissions)
     ids = {tuple(ids) for ids, _ in answers}
     assert (len(ids), sum(first for _, first in answers)) == (1, 1)
     stored = await platform.rows("SELECT id FROM task ORDER BY id")
