@@ -8,17 +8,20 @@ from collections.abc import AsyncIterator
 from litestar import Litestar, Request, Router
 from litestar.datastructures import State
 from litestar.di import Provide
+from litestar.middleware import DefineMiddleware
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.security.jwt import Token
 from piccolo.engine.postgres import PostgresEngine
 
-from services.api import auth
+from services.api import auth, rights
+from services.api.auth import AccessTokens, Authentication, Credential
 from services.api.body import StrictRequest
 from services.api.errors import respond
 from services.api.passwords import Passwords
+from services.api.rights import Reach, Reader
 from services.api.routes import accounts, documentation, health, tasks
 from services.api.schemas.accounts import Account
+from services.api.sessions import Sessions
 from shared.contracts.catalogue import Catalogue
 from shared.domain.accounts import TABLES
 from shared.errors import ServerAway
@@ -36,6 +39,8 @@ POOL_SIZE = 10
 REDIS_TIMEOUT_S = 1.0
 #: What each step of closing may take; uvicorn gave the requests their time before.
 CLOSE_TIMEOUT_S = 0.5
+
+Asked = Request[Account, Credential, State]
 
 _TASKS = [
     tasks.submit,
@@ -58,12 +63,12 @@ def build(settings: Settings, contracts: Catalogue) -> Litestar:
     queues = Queues(connect(settings.redis_url, socket_timeout_s=REDIS_TIMEOUT_S))
     submitter = Submitter(queues, vault)
     passwords = Passwords()
-    access = auth.access(settings.secret_key, settings.access_token_life)
+    access = AccessTokens(settings.secret_key, settings.access_token_life)
     provided = {
         "catalogue": contracts,
         "passwords": passwords,
         "queues": queues,
-        "sessions": auth.Sessions(access, settings.refresh_token_life),
+        "sessions": Sessions(access, settings.refresh_token_life),
         "submitter": submitter,
         "vault": vault,
     }
@@ -84,11 +89,15 @@ def build(settings: Settings, contracts: Catalogue) -> Litestar:
     signed_in = Router(
         "",
         route_handlers=[accounts.me, Router("", route_handlers=_TASKS, tags=["tasks"])],
-        middleware=[access.middleware],
-        security=[access.security_requirement],
-        dependencies={"user": Provide(_user, sync_to_thread=False)},
+        middleware=[DefineMiddleware(Authentication, tokens=access)],
+        guards=[rights.enforce],
+        security=auth.SECURITY,
+        dependencies={
+            name: Provide(of, sync_to_thread=False)
+            for name, of in {"user": _user, "reach": _reach, "reader": _reader}.items()
+        },
     )
-    return Litestar(
+    app = Litestar(
         route_handlers=[
             Router(
                 "/api/v1", route_handlers=[accounts.register, accounts.login, accounts.refresh, signed_in]
@@ -105,15 +114,26 @@ def build(settings: Settings, contracts: Catalogue) -> Litestar:
             version="1",
             path=documentation.SCHEMA_PATH,
             render_plugins=[JsonRenderPlugin(path="/openapi.json")],
-            components=access.openapi_components,
+            components=auth.COMPONENTS,
         ),
         request_class=StrictRequest,
         request_max_body_size=settings.max_body_bytes,
     )
+    rights.check(app)
+    return app
 
 
-def _user(request: Request[Account, Token, State]) -> Account:
+def _user(request: Asked) -> Account:
     return request.user
+
+
+def _reach(request: Asked) -> Reach:
+    reach: Reach = request.state.reach
+    return reach
+
+
+def _reader(request: Asked) -> Reader:
+    return Reader(request.user.id, request.user.role, request.state.reach)
 
 
 def _always(value: object) -> Provide:

@@ -54,9 +54,10 @@ class AccessTokens:
 
     def read(self, token: str) -> int:
         """The account's id. Raises NotSignedIn."""
-        required = {"require": ["sub", "exp"]}
         try:
-            return int(jwt.decode(token, self._secret_key, [_ALGORITHM], options=required)["sub"])
+            return int(
+                jwt.decode(token, self._secret_key, [_ALGORITHM], options={"require": ["sub", "exp"]})["sub"]
+            )
         except jwt.ExpiredSignatureError:
             raise NotSignedIn(
                 "The access token has expired. Get a new one from POST /api/v1/auth/refresh."

@@ -5,15 +5,15 @@ from typing import Any
 import msgspec
 from litestar import Request
 from litestar.datastructures import State
-from litestar.security.jwt import Token
 
+from services.api.auth import Credential
 from services.api.errors import MalformedBody
 from services.api.schemas.accounts import Account
 from shared.contracts.contract import read_problem
 from shared.errors import InvalidFields
 
 
-class StrictRequest(Request[Account, Token, State]):
+class StrictRequest(Request[Account, Credential, State]):
     """Litestar's own way converts leniently and forgets the path of what is wrong."""
 
     async def json(self) -> Any:

@@ -8,10 +8,9 @@ from functools import singledispatch
 from http import HTTPStatus
 from typing import Any
 
-import jwt
 import msgspec
 from litestar import Request, Response
-from litestar.exceptions import HTTPException, NotAuthorizedException, ValidationException
+from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
 
 from services.api.schemas.problem import FieldRule, Problem
@@ -199,17 +198,6 @@ def _(error: ValidationException) -> Problem:
             field, rule = "", "a JSON object is required as the body"
         problems.append(FieldProblem(field, rule[:1].lower() + rule[1:]))
     return _invalid(problems)
-
-
-@describe.register
-def _(error: NotAuthorizedException) -> Problem:
-    if isinstance(error.__cause__, jwt.ExpiredSignatureError):
-        detail = "The access token has expired. Get a new one from POST /api/v1/auth/refresh."
-    elif error.__cause__ is not None:
-        detail = "The access token is not valid. Get one from POST /api/v1/auth/login."
-    else:
-        detail = "Get an access token from POST /api/v1/auth/login and send it as `Authorization: Bearer …`."
-    return _problem(401, "not-signed-in", detail)
 
 
 @describe.register

@@ -5,10 +5,10 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
 from services.api import accounts
-from services.api.auth import Sessions
 from services.api.errors import AddressTaken, NotSignedIn, documented
 from services.api.passwords import Passwords
 from services.api.schemas.accounts import Account, Credentials, Refresh, Registration, Tokens
+from services.api.sessions import Sessions
 
 
 @post("/auth/register", summary="Create an account", tags=["accounts"], responses=documented(400, 409))
@@ -40,6 +40,6 @@ async def refresh(data: JSONBody[Refresh], sessions: NamedDependency[Sessions]) 
     return await sessions.rotate(data.refresh_token)
 
 
-@get("/auth/me", summary="Who am I", tags=["accounts"], responses=documented(401))
+@get("/auth/me", summary="Who am I", tags=["accounts"], responses=documented(401, 403))
 async def me(user: NamedDependency[Account]) -> Account:
     return user

@@ -80,5 +80,5 @@ async def guest(sign_up: SignUp) -> Person:
 @pytest.fixture
 async def administrator(sign_up: SignUp, database: Any) -> Person:
     person = await sign_up()
-    await database.execute("UPDATE account SET is_admin = true WHERE id = $1", person.id)
+    await database.execute("UPDATE account SET role = 'administrator' WHERE id = $1", person.id)
     return person

@@ -29,7 +29,7 @@ async def test_a_registered_user_signs_in_and_is_told_who_he_is(client: Client) 
         "email": "ann@often.example",
         "full_name": "Ann",
         "is_active": True,
-        "is_admin": False,
+        "role": "user",
         "created_at": "",
     }
 
@@ -51,7 +51,7 @@ async def test_a_taken_address_is_refused_however_it_is_written(client: Client, 
         ({"password": "x" * 7}, "password"),
         ({"password": "x" * 1025}, "password"),
         ({"full_name": "A\x00"}, "full_name"),
-        ({"is_admin": True}, "is_admin"),
+        ({"role": "administrator"}, "role"),
     ],
 )
 async def test_a_bad_registration_names_the_field(client: Client, change: Any, field: str) -> None:
@@ -139,4 +139,4 @@ async def test_the_first_administrator_is_created_once(client: Client, database_
     login = {"email": "root@often.example", "password": "first horse"}
     tokens = (await client.post("/api/v1/auth/login", json=login)).json()
     me = await client.get("/api/v1/auth/me", headers={"Authorization": f"Bearer {tokens['access_token']}"})
-    assert me.json()["is_admin"] is True
+    assert me.json()["role"] == "administrator"

@@ -1,0 +1,153 @@
+"""Who may do what: one table of roles by routes, and the one place that enforces it.
+
+A new route needs one line in RIGHTS (or in PUBLIC); the application is not built without it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from typing import Any, cast
+
+from litestar import Litestar
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+from litestar.routes import HTTPRoute
+from litestar.types import HTTPScope
+
+from services.api.errors import RoleForbids, ScopeMissing
+from shared.domain.accounts import Role
+
+
+class Reach(IntEnum):
+    """Whose things a request may touch."""
+
+    NONE = 0
+    OWN = 1
+    ALL = 2
+
+
+class Scope(StrEnum):
+    """What an API key may be made for."""
+
+    TASKS_READ = "tasks:read"
+    TASKS_WRITE = "tasks:write"
+    SCHEDULES_READ = "schedules:read"
+    SCHEDULES_WRITE = "schedules:write"
+    ACCOUNTS_READ = "accounts:read"
+    ACCOUNTS_WRITE = "accounts:write"
+
+
+class Right:
+    """What one route asks of its caller."""
+
+    def __init__(
+        self, scope: Scope | None, user: Reach, viewer: Reach, operator: Reach, administrator: Reach
+    ) -> None:
+        #: What an API key needs; None: no key will do, people only.
+        self.scope = scope
+        self.reach = {
+            Role.USER: user,
+            Role.VIEWER: viewer,
+            Role.OPERATOR: operator,
+            Role.ADMINISTRATOR: administrator,
+        }
+
+
+NONE, OWN, ALL = Reach.NONE, Reach.OWN, Reach.ALL
+
+#: By method and path. For what is submitted, ALL means: for anybody.
+RIGHTS: dict[str, Right] = {
+    # route                                     scope               user  viewer oper. admin.
+    "GET /api/v1/auth/me": Right(Scope.ACCOUNTS_READ, OWN, OWN, OWN, OWN),
+    "GET /api/v1/tasks": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),
+    "POST /api/v1/tasks": Right(Scope.TASKS_WRITE, OWN, NONE, OWN, ALL),
+    "POST /api/v1/tasks/email": Right(Scope.TASKS_WRITE, OWN, NONE, OWN, ALL),
+    "GET /api/v1/tasks/{task_id}": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),
+    "GET /api/v1/tasks/{task_id}/attempts": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),
+    "DELETE /api/v1/tasks/{task_id}": Right(Scope.TASKS_WRITE, OWN, NONE, ALL, ALL),
+}
+
+#: Routes that everybody may call.
+PUBLIC = frozenset(
+    {
+        "POST /api/v1/auth/register",
+        "POST /api/v1/auth/login",
+        "POST /api/v1/auth/refresh",
+        "GET /api/v1/schema",
+        "GET /api/v1/schema/openapi.json",
+        "GET /api/v1/schema/{path}",
+        "GET /docs",
+        "GET /docs/start.js",
+        "GET /docs/assets/{file_path}",
+        "HEAD /docs/assets/{file_path}",
+        "GET /health/live",
+        "GET /health/ready",
+        "GET /metrics",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Who looks at what others own."""
+
+    id: int
+    role: Role
+    reach: Reach
+
+    def may_see(self, owner: int | None) -> bool:
+        return self.reach is Reach.ALL or owner == self.id
+
+    def may_unmask(self, owner: int | None) -> bool:
+        """Sensitive values are for the one who gave them, and for administrators."""
+        return self.role is Role.ADMINISTRATOR or owner == self.id
+
+    @property
+    def sees_tracebacks(self) -> bool:
+        return self.role in (Role.ADMINISTRATOR, Role.OPERATOR)
+
+
+def enforce(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """The guard of all protected routes. Raises RoleForbids or ScopeMissing."""
+    scope = cast("HTTPScope", connection.scope)
+    if scope["method"] == "OPTIONS":  # answers the methods of a path, to anybody
+        return
+    route = f"{scope['method']} {scope['path_template']}"
+    right, role, scopes = RIGHTS[route], connection.user.role, connection.auth.scopes
+    if right.reach[role] is Reach.NONE:
+        raise RoleForbids(role, [name for name, reach in right.reach.items() if reach is not Reach.NONE])
+    if scopes is not None and right.scope not in scopes:
+        raise ScopeMissing(right.scope)
+    connection.state["reach"] = right.reach[role]
+
+
+def scopes_of(role: Role) -> frozenset[Scope]:
+    """The scopes that have a use for this role."""
+    return frozenset(
+        right.scope for right in RIGHTS.values() if right.scope is not None and right.reach[role]
+    )
+
+
+def check(app: Litestar) -> None:
+    """Refuse an application whose routes and entries differ. Raises LookupError."""
+    guarded, free = set[str](), set[str]()
+    for route, handler in routes(app):
+        (guarded if enforce in _guards(handler) else free).add(route)
+    for found, entries, name in ((guarded, set(RIGHTS), "RIGHTS"), (free, PUBLIC, "PUBLIC")):
+        if found - entries:
+            raise LookupError(f"routes without an entry in {name}: {', '.join(sorted(found - entries))}")
+        if entries - found:
+            raise LookupError(f"entries of {name} without a route: {', '.join(sorted(entries - found))}")
+
+
+def routes(app: Litestar) -> Iterable[tuple[str, BaseRouteHandler]]:
+    """Each route as RIGHTS spells it, with its handler."""
+    for route in app.routes:
+        if isinstance(route, HTTPRoute):
+            for handler in route.route_handlers:
+                for method in handler.http_methods - {"OPTIONS"}:
+                    yield f"{method} {route.path_format}", handler
+
+
+def _guards(handler: BaseRouteHandler) -> list[Any]:
+    return [guard for layer in handler.ownership_layers for guard in layer.guards or []]
