@@ -2,11 +2,14 @@
 
 import importlib
 import pkgutil
+from collections import Counter
+from collections.abc import Iterable
 from types import MappingProxyType
 from typing import Any
 
 import shared.contracts
 from shared.contracts.contract import Contract
+from shared.contracts.schedule import Schedule
 from shared.errors import UnknownTask
 
 
@@ -20,6 +23,8 @@ class Catalogue:
                 raise ValueError(f"two contracts are called {contract.name}")
         self.by_name = MappingProxyType(by_name)
         self.queues = tuple(sorted({c.queue for c in contracts}))
+        self.schedules = [(c, schedule) for c in contracts for schedule in c.schedules]
+        self._refuse_doubles(schedule for _, schedule in self.schedules)
 
     def get(self, name: str) -> Contract[Any, Any]:
         """Raises UnknownTask, which lists the known names."""
@@ -27,6 +32,12 @@ class Catalogue:
             return self.by_name[name]
         except KeyError:
             raise UnknownTask(name, sorted(self.by_name)) from None
+
+    @staticmethod
+    def _refuse_doubles(schedules: Iterable[Schedule]) -> None:
+        names = Counter(schedule.name for schedule in schedules)
+        for name in (name for name, count in names.items() if count > 1):
+            raise ValueError(f"two schedules are called {name}")
 
 
 def load() -> Catalogue:

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from shared.contracts.schedule import Schedule
 from shared.contracts.sensitivity import sensitive_fields
 from shared.errors import FieldProblem, InvalidFields
 
@@ -79,6 +80,8 @@ class Contract(Generic[P, R]):
     expected: tuple[type[Exception], ...] = ()
     #: Exceptions after which a retry makes no sense.
     permanent: tuple[type[Exception], ...] = ()
+    #: When the clock submits it, on every platform.
+    schedules: tuple[Schedule, ...] = ()
     #: Fields that the vault seals; marked in `params` and `result` with `SENSITIVE`.
     sensitive_params: frozenset[str] = field(init=False, repr=False)
     sensitive_result: frozenset[str] = field(init=False, repr=False)
@@ -90,6 +93,9 @@ class Contract(Generic[P, R]):
             raise ValueError(f"queue {self.queue!r} must be lower case letters, digits and underscores")
         if not LOWEST_PRIORITY <= self.priority <= HIGHEST_PRIORITY:
             raise ValueError(f"priority of {self.name} must be between 0 and 9")
+        for schedule in self.schedules:
+            if not isinstance(schedule.params, self.params):
+                raise ValueError(f"params of schedule {schedule.name} must be {self.params.__name__}")
         object.__setattr__(self, "sensitive_params", sensitive_fields(self.params))
         object.__setattr__(self, "sensitive_result", sensitive_fields(self.result))
 

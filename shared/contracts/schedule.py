@@ -1,0 +1,39 @@
+"""A contract's own schedule: its task is submitted by the clock, whoever operates the platform.
+
+Plain values, so that a worker needs no scheduler's library; `shared.timetable` reads them.
+"""
+
+import re
+from dataclasses import dataclass
+
+import msgspec
+
+NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """Submits one task per nominal time. The scheduler brings the ledger in line with it when it leads."""
+
+    #: Unique among all schedules; begin it with the task's name.
+    name: str
+    #: cron, interval or once; `expression` reads accordingly (see `shared.timetable.Kind`).
+    kind: str
+    expression: str
+    params: msgspec.Struct
+    time_zone: str = "UTC"
+    #: Each firing is sent up to this much later than its nominal time.
+    jitter_s: float = 0
+    #: skip, once or all (see `shared.timetable.Misfire`).
+    misfire: str = "once"
+    misfire_grace_s: float = 60
+    #: What was missed for longer than this is given up.
+    catch_up_s: float = 3_600
+    #: allow; skip: a firing is left out while the task of an earlier one is not final.
+    overlap: str = "allow"
+    #: None: the contract's.
+    priority: int | None = None
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.name):
+            raise ValueError(f"schedule name {self.name!r} must be lower case words joined by dots")
