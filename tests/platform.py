@@ -11,7 +11,9 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
+import httpx
 from piccolo.engine.postgres import PostgresEngine
+from prometheus_client.parser import text_string_to_metric_families
 
 from shared.contracts.contract import Contract, Params
 from shared.domain import accounts
@@ -98,6 +100,16 @@ class Platform:
     async def _up(self, process: subprocess.Popen[bytes], check: Callable[[], Awaitable[T]]) -> T:
         assert process.poll() is None, f"it ended at its start:\n{self.log_of(process)}"
         return await check()
+
+    async def metrics(self, port: int) -> dict[str, float]:
+        """What a process tells Prometheus: values by name and sorted label values."""
+        async with httpx.AsyncClient(trust_env=False) as http:
+            text = (await http.get(f"http://127.0.0.1:{port}/metrics")).text
+        return {
+            f"{sample.name}{sorted(sample.labels.values())}": sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
 
     def log_of(self, process: subprocess.Popen[bytes]) -> str:
         number = self.processes.index(process)

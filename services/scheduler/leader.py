@@ -35,9 +35,10 @@ RELEASE = "UPDATE leader_lease SET expires_at = clock_timestamp() WHERE name = '
 class Leader:
     """This process' part in the election."""
 
-    def __init__(self, scheduler: UUID, *, gained: Callable[[], None]) -> None:
+    def __init__(self, scheduler: UUID, *, gained: Callable[[], None], lost: Callable[[], None]) -> None:
         self._scheduler = scheduler
         self._gained = gained
+        self._lost = lost
         self._valid_until = 0.0
         #: Goes up with each change of leader; None while this process does not lead.
         self.term: int | None = None
@@ -63,6 +64,7 @@ class Leader:
             self._gained()
         elif term is None and self.term is not None and not self.leads:
             log.warning("scheduler %s leads no longer", self._scheduler)
+            self._lost()
         if term is not None or not self.leads:
             self.term = term
         metrics.LEADER.set(self.leads)

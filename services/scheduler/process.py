@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
-from services.scheduler import dispatcher, leader, partitioner, rescuer, resender
+from services.scheduler import backlog, dispatcher, leader, partitioner, rescuer, resender
+from shared.contracts import catalogue
 from shared.errors import ServerAway
 from shared.settings import Settings
 from shared.transport.queues import Queues
@@ -35,12 +36,14 @@ class SchedulerProcess:
         self.id: UUID = uuid4()
         rescue = rescuer.Rescuer(queues, stall_after_s=settings.stall_after.total_seconds())
         resend = resender.Resender(queues)
-        self.leader = leader.Leader(self.id, gained=rescue.watch.restart)
+        waiting = backlog.Backlog(queues, catalogue.load().queues)
+        self.leader = leader.Leader(self.id, gained=rescue.watch.restart, lost=waiting.forget)
         self.services = [
             Service("dispatcher", dispatcher.EVERY_S, dispatcher.Dispatcher(queues).run_once),
             Service("rescuer", rescuer.EVERY_S, rescue.run_once),
             Service("resender", resender.EVERY_S, resend.run_once),
             Service("lanes", resender.LANES_EVERY_S, resend.check_lanes),
+            Service("backlog", backlog.EVERY_S, waiting.run_once),
             Service("partitioner", partitioner.EVERY_S, partitioner.Partitioner().run_once),
         ]
 

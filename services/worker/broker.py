@@ -18,7 +18,7 @@ from services.worker.executor import Executor
 from services.worker.holdings import Holding, Holdings
 from services.worker.recorder import Recorder
 from services.worker.registry import TaskFunction
-from shared.ledger.lifecycle import ErrorKind
+from shared.ledger.lifecycle import ErrorKind, Status
 from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -78,6 +78,8 @@ class HoldingsConsumer(Consumer):
             self._recorder.note_end(holding, ended)
             self._holdings.end(holding)
             metrics.FINISHED.labels(holding.queue, holding.name, ended.label).inc()
+            if ended.status is Status.RETRY and ended.failure is not None:
+                metrics.RETRIED.labels(holding.queue, holding.name, ended.failure.kind).inc()
         except Exception:
             log.exception("could not record the end of %s; the worker gives it back within seconds", holding)
 

@@ -47,7 +47,8 @@ class Holding:
     max_attempts: int
     suspect: bool
     owner: int | None
-    created_at: datetime
+    #: When it could have run first since its last attempt.
+    ready_at: datetime
     cancel_requested: bool
     expired: bool
     claimed_monotonic: float = field(default_factory=time.monotonic)

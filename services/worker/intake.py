@@ -209,7 +209,7 @@ def _holding(row: Mapping[str, Any]) -> Holding:
         max_attempts=row["max_attempts"],
         suspect=row["suspect"],
         owner=row["owner"],
-        created_at=row["created_at"],
+        ready_at=row["ready_at"],
         cancel_requested=row["cancel_requested_at"] is not None,
         expired=bool(row["expired"]),
     )

@@ -33,6 +33,7 @@ from shared.ledger import engine
 from shared.ledger.engine import RECORDER
 from shared.ledger.lifecycle import Status
 from shared.settings import Settings
+from shared.telemetry import metrics
 from shared.transport import queues
 from shared.vault import Vault
 
@@ -97,6 +98,7 @@ class WorkerProcess:
         self._self = psutil.Process()
         clock = DatabaseClock()
         self._holdings = Holdings(settings.worker_threads)
+        metrics.HELD.set_function(lambda: len(self._holdings))
         self._queues = queues.Queues(queues.connect(settings.redis_url))
         self._recorder = Recorder(self.id, self._holdings, self._queues, clock)
         self._intake = Intake(self.id, queue_names, tasks, self._holdings, self._recorder, self._queues)

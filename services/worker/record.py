@@ -1,5 +1,6 @@
 """One task's row of a recorder round: what its attempt has brought since the last round."""
 
+import time
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any
@@ -103,6 +104,7 @@ class Entry:
     logs: list[LogLine] = field(default_factory=list)
     #: Children stored at once, whatever becomes of the attempt.
     spawned: list[Child] = field(default_factory=list)
+    noted_monotonic: float = field(default_factory=time.monotonic)
 
     @property
     def released(self) -> bool:

@@ -141,6 +141,9 @@ class Recorder:
             return
         with metrics.RECORDER_ROUND_SECONDS.time():
             written = await self._write_until_done(batch)
+        metrics.RECORDER_BATCH_ROWS.observe(len(batch))
+        oldest = min(entry.noted_monotonic for entry in batch.values())
+        metrics.RECORDER_LAG_SECONDS.observe(time.monotonic() - oldest)
         await self._settle(batch, written)
         for task_id, waiter in waiters:
             waiter.set_result(task_id in written)
@@ -154,7 +157,7 @@ class Recorder:
             except (ServerAway, *CONFLICTS) as error:
                 if not self.blocked:
                     log.warning("the ledger does not take %d records, trying on: %r", len(batch), error)
-                self.blocked = True
+                self._block(True)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_RETRY_S)
             except asyncpg.PostgresError as error:
@@ -162,8 +165,12 @@ class Recorder:
             else:
                 if self.blocked:
                     log.warning("the ledger takes records again")
-                self.blocked = False
+                self._block(False)
                 return written
+
+    def _block(self, blocked: bool) -> None:
+        self.blocked = blocked
+        metrics.RECORDER_BLOCKED.set(blocked)
 
     async def _write_halves(self, batch: Batch, error: asyncpg.PostgresError) -> set[UUID]:
         """Find the record that Postgres refuses; it hurts only its own task, which fails with the reason."""

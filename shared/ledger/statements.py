@@ -75,10 +75,11 @@ RESERVE_KEYS = """
     RETURNING task_ids[1] AS task_id
 """
 
-#: The id lies in Redis now. A late mark hits nothing: the claim has gone up, or another place was taken.
-#: values: id[], seen claim[].
+#: The id lies in Redis now; one that its submitter pushed has lain there since it was made. A late mark hits
+#: nothing: the claim has gone up, or another place was taken. values: id[], seen claim[].
 MARK_SENT = """
-    UPDATE task AS t SET send_at = NULL, sent_at = now()
+    UPDATE task AS t SET send_at = NULL,
+        sent_at = CASE WHEN t.claim = 0 AND t.send_at > now() THEN t.created_at ELSE now() END
     FROM unnest({}::uuid[], {}::integer[]) AS g(id, claim)
     WHERE t.id = g.id AND t.claim = g.claim AND t.send_at IS NOT NULL
 """
@@ -95,8 +96,10 @@ CLAIM = f"""
       AND (t.sent_at IS NOT NULL OR t.send_at <= now() OR t.holder = w.id
            OR (t.claim = 0 AND t.send_at <= now() + interval '{PUSH_NET_S} s'))
     RETURNING t.id, t.claim, t.name, t.contract_version, t.queue, t.priority, t.status, t.params, t.attempt,
-              t.failures, t.max_attempts, t.suspect, t.owner, t.created_at, t.cancel_requested_at,
-              t.expires_at <= now() AS expired
+              t.failures, t.max_attempts, t.suspect, t.owner, t.cancel_requested_at,
+              t.expires_at <= now() AS expired,
+              CASE WHEN old.claim = 0 AND old.send_at > now() THEN t.created_at
+                   ELSE coalesce(old.sent_at, old.send_at, now()) END AS ready_at
 """
 
 #: values: id[]. An id that was fetched, could not be claimed and is in no other place goes back to Postgres.

@@ -3,8 +3,19 @@
 from prometheus_client import Counter, Gauge, Histogram
 
 SUBMITTED = Counter("often_tasks_submitted_total", "Tasks stored.", ["queue", "task"])
+WAIT_SECONDS = Histogram(
+    "often_task_wait_seconds",
+    "Time from the moment a task could run to the start of its attempt.",
+    ["queue", "task"],
+    buckets=(0.005, 0.02, 0.1, 0.5, 1, 5, 15, 60, 300, 1800, 7200),
+)
 STARTED = Counter("often_tasks_started_total", "Attempts started.", ["queue", "task"])
 FINISHED = Counter("often_tasks_finished_total", "Attempts ended, by outcome.", ["queue", "task", "outcome"])
+RETRIED = Counter(
+    "often_tasks_retried_total",
+    "Attempts that failed and are followed by another one.",
+    ["queue", "task", "kind"],
+)
 RUNNING = Gauge("often_tasks_running", "Attempts running in this process.", ["queue", "task"])
 RUN_SECONDS = Histogram(
     "often_task_run_seconds",
@@ -19,11 +30,27 @@ RECORDER_ROUND_SECONDS = Histogram(
     "Time of one recorder round, commit included.",
     buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 5),
 )
+RECORDER_BATCH_ROWS = Histogram(
+    "often_recorder_batch_rows",
+    "Tasks written in one recorder round.",
+    buckets=(1, 3, 10, 30, 100, 300, 1000, 3000),
+)
+RECORDER_LAG_SECONDS = Histogram(
+    "often_recorder_lag_seconds",
+    "Age of the oldest record of a round when the round is committed.",
+    buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 5, 30, 300),
+)
+RECORDER_BLOCKED = Gauge("often_recorder_blocked", "1 while the ledger does not take this process' records.")
+HELD = Gauge("often_worker_tasks_held", "Claims of this process whose outcome is not yet written.")
 CLAIMED = Counter("often_worker_claimed_total", "Tasks claimed.")
 NOT_CLAIMED = Counter("often_worker_not_claimed_total", "Fetched ids that were somewhere else already.")
 GIVEN_BACK = Counter("often_worker_given_back_total", "Claims given back, by reason.", ["reason"])
 
 LEADER = Gauge("often_scheduler_leader", "1 while this process leads.")
+DEPTH = Gauge("often_queue_depth", "Tasks that could run now, by queue; told by the leader.", ["queue"])
+OLDEST_AGE_SECONDS = Gauge(
+    "often_queue_oldest_age_seconds", "How long the task that could run first has waited.", ["queue"]
+)
 SENT = Counter("often_dispatcher_sent_total", "Ids that the dispatcher pushed.", ["reason"])
 RESCUED = Counter(
     "often_rescuer_rescued_total", "Tasks taken back from dead workers, by what follows.", ["verdict"]

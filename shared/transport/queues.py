@@ -143,6 +143,16 @@ class Queues:
         ids = await _answer(self.client.lrange(lane_key(queue, priority), 0, count - 1))
         return [UUID(bytes=i) for i in ids]
 
+    async def depths(self, queue: str) -> dict[int, int]:
+        """Ids in the lanes of a queue by priority; rescued ids count as priority 9."""
+        pipe = self.client.pipeline(transaction=False)
+        for key in (rescue_key(queue), *(lane_key(queue, p) for p in PRIORITIES)):
+            pipe.llen(key)
+        rescued, *lanes = await _answer(pipe.execute())
+        depths = dict(zip(PRIORITIES, lanes, strict=True))
+        depths[PRIORITIES[0]] += rescued
+        return depths
+
     async def generation(self) -> int | None:
         """The number that was written after the lanes were last complete; None when Redis lost it."""
         value = await _answer(self.client.get(GENERATION_KEY))

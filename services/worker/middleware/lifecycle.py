@@ -2,6 +2,7 @@
 
 import logging
 import random
+import time
 from collections.abc import Mapping
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any
@@ -76,6 +77,8 @@ class Lifecycle(Middleware):
             return True
         if not holding.suspect:
             self._recorder.note_start(holding)
+        waited_s = (holding.started_at - holding.ready_at).total_seconds()
+        metrics.WAIT_SECONDS.labels(holding.queue, holding.name).observe(max(0.0, waited_s))
         metrics.STARTED.labels(holding.queue, holding.name).inc()
         metrics.RUNNING.labels(holding.queue, holding.name).inc()
         return False
@@ -114,6 +117,8 @@ class Lifecycle(Middleware):
             )
             self._log_failure(holding)
         metrics.RUNNING.labels(holding.queue, holding.name).dec()
+        ran_s = time.monotonic() - holding.started_monotonic
+        metrics.RUN_SECONDS.labels(holding.queue, holding.name).observe(ran_s)
 
     def _log_failure(self, holding: Holding) -> None:
         """Only what nobody foresaw is an error with a traceback; the ledger keeps all tracebacks."""

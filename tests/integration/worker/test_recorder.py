@@ -116,7 +116,7 @@ async def test_what_piles_up_for_one_task_becomes_one_write(worker: Worker) -> N
     (task_id,) = await worker.platform.submit(INSTANT, Nothing())
     (holding,) = await worker.claim(1)
     holding.attempt = 1
-    holding.started_at = holding.created_at
+    holding.started_at = holding.ready_at
     worker.recorder.note_start(holding)
     for step in range(50):
         worker.recorder.note_progress(holding, step, 50, f"step {step}")

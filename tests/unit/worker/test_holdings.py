@@ -22,7 +22,7 @@ def held(priority: int = 5, suspect: bool = False) -> Holding:
         max_attempts=3,
         suspect=suspect,
         owner=None,
-        created_at=datetime.now(UTC),
+        ready_at=datetime.now(UTC),
         cancel_requested=False,
         expired=False,
     )
