@@ -10,14 +10,16 @@ from prometheus_client import start_http_server
 
 from services.scheduler.process import SchedulerProcess
 from shared import settings as settings_module
+from shared.contracts import catalogue
 from shared.errors import SettingsError
 from shared.ledger import engine
 from shared.settings import Settings
 from shared.telemetry.logging import configure
 from shared.transport.queues import Queues, connect
+from shared.vault import Vault
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, vault: Vault) -> None:
     """Run until a signal comes."""
     database = engine.build(settings.database_url, application="scheduler")
     engine.bind(database)
@@ -27,7 +29,7 @@ async def serve(settings: Settings) -> None:
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
     try:
-        await SchedulerProcess(settings, Queues(redis)).run(stop)
+        await SchedulerProcess(settings, Queues(redis), vault).run(stop)
     finally:
         await redis.aclose()
         await database.close_connection_pool()
@@ -37,12 +39,14 @@ def main() -> int:
     """Read settings and serve."""
     try:
         settings = settings_module.read(os.environ)
+        vault = Vault.from_setting(settings.vault_keys)
+        vault.require(catalogue.load().by_name.values())
     except SettingsError as error:
         sys.stderr.write(f"scheduler: {error}\n")
         return 2
     configure("scheduler", settings.log_format)
     start_http_server(settings.metrics_port, settings.metrics_host)
-    uvloop.run(serve(settings))
+    uvloop.run(serve(settings, vault))
     return 0
 
 

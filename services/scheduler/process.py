@@ -7,11 +7,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
-from services.scheduler import backlog, dispatcher, leader, partitioner, rescuer, resender
+from services.scheduler import backlog, dispatcher, leader, partitioner, rescuer, resender, timetable
 from shared.contracts import catalogue
 from shared.errors import ServerAway
 from shared.settings import Settings
+from shared.submission import Submitter
 from shared.transport.queues import Queues
+from shared.vault import Vault
 
 log = logging.getLogger(__name__)
 
@@ -32,18 +34,30 @@ class Service:
 class SchedulerProcess:
     """Leader or standby."""
 
-    def __init__(self, settings: Settings, queues: Queues) -> None:
+    def __init__(self, settings: Settings, queues: Queues, vault: Vault) -> None:
         self.id: UUID = uuid4()
         rescue = rescuer.Rescuer(queues, stall_after_s=settings.stall_after.total_seconds())
         resend = resender.Resender(queues)
-        waiting = backlog.Backlog(queues, catalogue.load().queues)
-        self.leader = leader.Leader(self.id, gained=rescue.watch.restart, lost=waiting.forget)
+        contracts = catalogue.load()
+        waiting = backlog.Backlog(queues, contracts.queues)
+        clock = timetable.Timetable(Submitter(queues, vault), vault, contracts)
+
+        def gained() -> None:
+            rescue.watch.restart()
+            clock.restart()
+
+        def lost() -> None:
+            waiting.forget()
+            clock.forget()
+
+        self.leader = leader.Leader(self.id, gained=gained, lost=lost)
         self.services = [
             Service("dispatcher", dispatcher.EVERY_S, dispatcher.Dispatcher(queues).run_once),
             Service("rescuer", rescuer.EVERY_S, rescue.run_once),
             Service("resender", resender.EVERY_S, resend.run_once),
             Service("lanes", resender.LANES_EVERY_S, resend.check_lanes),
             Service("backlog", backlog.EVERY_S, waiting.run_once),
+            Service("timetable", timetable.EVERY_S, clock.run_once),
             Service("partitioner", partitioner.EVERY_S, partitioner.Partitioner().run_once),
         ]
 

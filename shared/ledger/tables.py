@@ -145,22 +145,56 @@ class Schedule(Table, tablename="schedule"):
 
     name = Text(primary_key=True)
     task_name = Text()
+    #: Sensitive fields are sealed.
     params = JSONB()
+    #: cron, interval or once; `expression` reads accordingly (see `shared.timetable`).
     kind = Text()
     expression = Text()
     time_zone = Text(default="UTC")
+    jitter_s = DoublePrecision(default=0)
+    #: skip, once or all: what is done about missed times.
+    misfire = Text(default="once")
+    misfire_grace_s = DoublePrecision(default=60)
+    catch_up_s = DoublePrecision(default=3600)
+    #: allow, or skip while an earlier task of it is not final.
+    overlap = Text(default="allow")
+    #: Null: the contract's.
+    priority = SmallInt(null=True, default=None)
+    #: Who made it; owns its tasks. Null for a contract's.
+    owner = BigInt(null=True, default=None)
+    #: contract or api.
+    source = Text(default="api")
+    #: Of a contract's schedule: fingerprint of the declaration that this row follows.
+    declared = Text(null=True, default=None)
+    #: An operator changed a contract's schedule: from then on it follows the contract no longer.
+    overridden_at = Timestamptz(null=True, default=None)
+    overridden_by = BigInt(null=True, default=None)
     enabled = Boolean(default=True)
+    #: An operator switched it off; null when it is off because its contract is gone.
+    paused_at = Timestamptz(null=True, default=None)
+    paused_by = BigInt(null=True, default=None)
+    #: Intervals are counted from here.
+    starts_at = Timestamptz()
+    #: The next nominal time that is not done; null when it does not fire. All that the leader reads.
+    next_fire_time = Timestamptz(null=True, default=None)
+    last_fire_time = Timestamptz(null=True, default=None)
     created_at = Timestamptz()
     updated_at = Timestamptz()
+    #: Goes up with each change by an operator or a contract.
+    revision = Integer(default=0)
 
 
 class ScheduleFiring(Table, tablename="schedule_firing"):
-    """A nominal time of a schedule, inserted with its task; primary key (schedule, fire_time)."""
+    """What became of a nominal time, inserted with its task; primary key (schedule, fire_time)."""
 
     schedule = Text(primary_key=True)
     fire_time = Timestamptz()
     task_id = UUID(null=True, default=None)
+    #: submitted, skipped_overlap, skipped_misfire or failed.
     outcome = Text()
+    fired_at = Timestamptz()
+    #: Why nothing was submitted, or by whose hand it was.
+    detail = Text(null=True, default=None)
 
 
 class Workflow(Table, tablename="workflow"):

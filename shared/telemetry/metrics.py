@@ -56,3 +56,22 @@ RESCUED = Counter(
     "often_rescuer_rescued_total", "Tasks taken back from dead workers, by what follows.", ["verdict"]
 )
 WORKERS_DECLARED_DEAD = Counter("often_rescuer_workers_dead_total", "Workers declared dead.")
+
+SCHEDULE_FIRED = Counter(
+    "often_schedule_fired_total", "Nominal times, by what became of them.", ["schedule", "outcome"]
+)
+SCHEDULE_LAG_SECONDS = Histogram(
+    "often_schedule_lag_seconds",
+    "Time from a nominal time to the submission of its task.",
+    buckets=(0.1, 0.5, 1, 3, 10, 30, 60, 300, 1800, 7200),
+)
+SCHEDULE_NEXT_FIRE = Gauge(
+    "often_schedule_next_fire_timestamp_seconds",
+    "When a schedule fires next; told by the leader.",
+    ["schedule"],
+)
+
+PARTITIONS_KEPT = Gauge(
+    "often_pruner_partitions_kept", "Days past their time that still hold rows, by reason.", ["reason"]
+)
+PRUNED = Counter("often_pruner_rows_total", "Rows deleted because of their age, by table.", ["table"])

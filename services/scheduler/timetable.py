@@ -1,0 +1,176 @@
+"""Submits tasks by the clock: fires schedules that are due, and says what became of each nominal time.
+
+Which times are due is decided by `shared.timetable`. Everything about one schedule happens in one transaction
+under its row's lock, so two leaders fire once, and a leader that dies in between has done nothing.
+"""
+
+import logging
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from services.scheduler import declarations
+from shared.contracts.catalogue import Catalogue
+from shared.errors import OftenError, ServerAway
+from shared.ledger import engine, schedules
+from shared.scheduling import decode_params, fire, policy_of, timing_of, unfinished
+from shared.submission import Submitter
+from shared.telemetry import metrics
+from shared.timetable import Due, due
+from shared.vault import Vault
+
+log = logging.getLogger(__name__)
+
+EVERY_S = 0.5
+#: Schedules per round.
+BATCH = 500
+#: How often the gauges of the next times are read anew: operators change schedules elsewhere.
+GAUGES_EVERY_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of nominal times; counted once it is committed."""
+
+    outcome: str
+    times: Sequence[datetime]
+    #: Of the database.
+    now: datetime
+
+
+class Timetable:
+    """The leader's clock."""
+
+    def __init__(self, submitter: Submitter, vault: Vault, catalogue: Catalogue) -> None:
+        self._submitter = submitter
+        self._vault = vault
+        self._catalogue = catalogue
+        self._leads = False
+        self._aligned = False
+        self._gauges_due = 0.0
+
+    def restart(self) -> None:
+        """This process leads from now on: contracts may have changed since it last looked."""
+        self._leads = True
+        self._aligned = False
+        self._gauges_due = 0.0
+
+    def forget(self) -> None:
+        """Another process leads, and tells the next times."""
+        self._leads = False
+        metrics.SCHEDULE_NEXT_FIRE.clear()
+
+    async def run_once(self) -> bool:
+        """Fire what is due; True when there may be more."""
+        if not self._aligned:
+            await declarations.align(self._catalogue, self._vault)
+            self._aligned = True
+        rows = await engine.run(schedules.DUE, BATCH)
+        for row in rows:
+            await self._settle(row["name"])
+        if rows:
+            await self._submitter.mark()
+        await self._show_next_times()
+        return len(rows) == BATCH
+
+    async def _settle(self, name: str) -> None:
+        """Decide about one schedule; one that breaks must not stop the others."""
+        try:
+            async with engine.translated(), self._submitter.transaction():
+                verdicts = await self._decide(name)
+        except ServerAway:
+            raise
+        except Exception as error:
+            log.exception("schedule %s could not be fired", name)
+            async with engine.translated(), engine.transaction():
+                verdicts = await self._note_failure(name, error)
+        _count(name, verdicts)
+
+    async def _decide(self, name: str) -> list[Verdict]:
+        rows = await engine.run(schedules.LOCK_DUE, name)
+        if not rows:
+            return []
+        (row,) = rows
+        found = _due(row)
+        verdicts = await self._fire(row, found.times) if found.times else []
+        verdicts += await _give_up(row, found)
+        fired = [time for outcome, times in verdicts if outcome == "submitted" for time in times]
+        await engine.run(schedules.ADVANCE, found.following, max(fired, default=None), name)
+        return [Verdict(outcome, times, row["now"]) for outcome, times in verdicts]
+
+    async def _fire(
+        self, row: Mapping[str, Any], times: Sequence[datetime]
+    ) -> list[tuple[str, Sequence[datetime]]]:
+        """What became of the times; a contract that refuses the schedule does not stop it."""
+        try:
+            contract = self._catalogue.get(row["task_name"])
+            params = decode_params(self._vault, contract, row["params"])
+        except OftenError as error:
+            log.error("schedule %s can't be fired: %s", row["name"], error)
+            return [("failed", await schedules.record(row["name"], "failed", times, str(error)))]
+        skipped: Sequence[datetime] = []
+        if row["overlap"] == "skip":
+            earlier = await unfinished(row["name"])
+            times, skipped = ([], times) if earlier else (times[:1], times[1:])
+            detail = f"task {earlier} of an earlier time is not final" if earlier else "an earlier time fires"
+            skipped = await schedules.record(row["name"], "skipped_overlap", skipped, detail)
+        tasks = await fire(self._submitter, row, contract, params, times)
+        return [("submitted", list(tasks)), ("skipped_overlap", skipped)]
+
+    async def _note_failure(self, name: str, error: Exception) -> list[Verdict]:
+        """Record why, and go on with the next time; a timing that can't be read has none."""
+        rows = await engine.run(schedules.LOCK_DUE, name)
+        if not rows:
+            return []
+        (row,) = rows
+        detail = f"{type(error).__name__}: {error}"
+        try:
+            found = _due(row)
+        except OftenError:
+            await schedules.record(
+                name, "failed", [row["next_fire_time"]], f"{detail}; it is off until changed"
+            )
+            await engine.run(schedules.STOP, name)
+            return [Verdict("failed", [row["next_fire_time"]], row["now"])]
+        times = found.times or [row["next_fire_time"]]
+        await schedules.record(name, "failed", times, detail)
+        await engine.run(schedules.ADVANCE, found.following, None, name)
+        return [Verdict("failed", times, row["now"])]
+
+    async def _show_next_times(self) -> None:
+        if time.monotonic() < self._gauges_due:
+            return
+        self._gauges_due = time.monotonic() + GAUGES_EVERY_S
+        rows = await engine.run(schedules.NEXT_FIRE_TIMES)
+        if not self._leads:  # not any more: the round was under way
+            return
+        metrics.SCHEDULE_NEXT_FIRE.clear()
+        for row in rows:
+            metrics.SCHEDULE_NEXT_FIRE.labels(row["name"]).set(row["next_fire_time"].timestamp())
+
+
+def _due(row: Mapping[str, Any]) -> Due:
+    return due(
+        timing_of(row), row["next_fire_time"], row["now"], start=row["starts_at"], policy=policy_of(row)
+    )
+
+
+async def _give_up(row: Mapping[str, Any], found: Due) -> list[tuple[str, Sequence[datetime]]]:
+    if found.given_up is None:
+        return []
+    until = found.times[0] if found.times else found.following
+    end = f"to before {until.isoformat()}" if until else "on"
+    detail = f"missed from {found.given_up.isoformat()} {end}; misfire policy {row['misfire']}"
+    times = await schedules.record(row["name"], "skipped_misfire", [found.given_up], detail)
+    return [("skipped_misfire", times)]
+
+
+def _count(name: str, verdicts: Iterable[Verdict]) -> None:
+    for verdict in verdicts:
+        if verdict.times:
+            metrics.SCHEDULE_FIRED.labels(name, verdict.outcome).inc(len(verdict.times))
+        if verdict.outcome == "submitted":
+            for nominal in verdict.times:
+                metrics.SCHEDULE_LAG_SECONDS.observe((verdict.now - nominal).total_seconds())
