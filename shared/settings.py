@@ -1,6 +1,7 @@
 """The settings of every process, read once from the environment by a service's `__main__`."""
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
@@ -27,6 +28,11 @@ class Settings:
     api_host: str = _setting("OFTEN_API_HOST", "127.0.0.1")
     api_port: int = _setting("OFTEN_API_PORT", 8000)
     max_body_bytes: int = _setting("OFTEN_MAX_BODY_BYTES", 1_048_576)
+    #: Until an answer begins, the reading of the body included.
+    request_timeout: timedelta = _setting("OFTEN_REQUEST_TIMEOUT", timedelta(seconds=30))
+    #: For who is signed in; and for each address, of requests without credentials and of refused ones.
+    rate_limit_user: str = _setting("OFTEN_RATE_LIMIT_USER", "60000/minute")
+    rate_limit_address: str = _setting("OFTEN_RATE_LIMIT_ADDRESS", "600/minute")
     #: Where worker and scheduler answer Prometheus; 0 leaves the choice of the port to the system.
     metrics_host: str = _setting("OFTEN_METRICS_HOST", "127.0.0.1")
     metrics_port: int = _setting("OFTEN_METRICS_PORT", 0)
@@ -46,6 +52,8 @@ class Settings:
     smtp_user: str = _setting("SMTP_USER", "")
     smtp_password: str = _setting("SMTP_PASSWORD", "")
     smtp_security: str = _setting("SMTP_SECURITY", "none", "none, starttls or tls")
+    #: Where people reach the API from outside; mails link to it.
+    public_url: str = _setting("OFTEN_PUBLIC_URL", "http://127.0.0.1:8000")
     mail_from: str = _setting("EMAILS_FROM_EMAIL", "hello@often-hotels.example")
     mail_from_name: str = _setting("EMAILS_FROM_NAME", "Often Hotels")
 
@@ -58,6 +66,9 @@ _RANGES = {
     "metrics_port": (0, 65_535),
     "worker_threads": (1, 256),
 }
+
+
+_RATE = re.compile(r"[1-9][0-9]{0,8}/(second|minute|hour|day)")
 
 
 def read(environ: Mapping[str, str], *, needs: tuple[str, ...] = ("database_url", "redis_url")) -> Settings:
@@ -124,5 +135,16 @@ def _out_of_range(settings: Settings) -> Iterator[tuple[str, str]]:
             yield name, f"must be between {lowest} and {highest}, not {getattr(settings, name)}"
     if settings.secret_key and len(settings.secret_key) < 32:
         yield "secret_key", f"must have at least 32 characters, but has {len(settings.secret_key)}"
+    for name in ("rate_limit_user", "rate_limit_address"):
+        if not _RATE.fullmatch(getattr(settings, name)):
+            yield (
+                name,
+                f"must be like 600/minute (second, minute, hour, day), not {getattr(settings, name)!r}",
+            )
+    if settings.request_timeout < timedelta(seconds=1):
+        yield "request_timeout", "must be at least 1 second: slower requests would all fail"
+    public = urlsplit(settings.public_url)
+    if public.scheme != "https" and public.hostname not in ("127.0.0.1", "localhost"):
+        yield "public_url", "must begin with https://; plain http is for this machine only"
     if settings.stall_after < timedelta(seconds=10):
         yield "stall_after", "must be at least 10 seconds: shorter pauses are no deaths"

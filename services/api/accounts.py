@@ -1,14 +1,14 @@
-"""Accounts: stored once per address, read for each request."""
+"""Accounts: stored once per address, read for each request. Signing in is in logins.py."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import email_validator
 import msgspec
 
-from services.api.passwords import Passwords
-from services.api.query import answered
+from services.api.passwords import Passwords, check_new
 from services.api.schemas.accounts import Account, Registration
-from shared.domain.accounts import Role, User
+from shared.domain.accounts import Role
 from shared.errors import FieldProblem, InvalidFields
 from shared.ledger import engine
 
@@ -28,6 +28,7 @@ async def register(passwords: Passwords, new: Registration, *, role: Role = Role
     address = normalised(new.email)
     if "\x00" in (new.full_name or ""):
         raise InvalidFields([FieldProblem("full_name", "must not contain the NUL character")])
+    check_new("password", new.password, address)
     rows = await engine.run(_INSERT, address, await passwords.hash(new.password), new.full_name, role)
     return _account(rows)
 
@@ -41,22 +42,12 @@ def _account(rows: list[dict[str, Any]]) -> Account | None:
     return msgspec.convert(rows[0], Account) if rows else None
 
 
-async def exists(account_id: int) -> bool:
-    # bigint's range: outside it there is no account to ask for.
-    return 0 < account_id < 2**63 and await answered(User.exists().where(User.id == account_id))
-
-
-async def authenticate(passwords: Passwords, email: str, password: str) -> int | None:
-    """The id of the active account with these credentials; an unknown address takes the same time."""
-    try:
-        found = User.email == normalised(email)
-        row = await answered(
-            User.select(User.id, User.password_hash).where(found, User.is_active.eq(True)).first()
-        )
-    except InvalidFields:
-        row = None
-    fits = await passwords.fits(password, row["password_hash"] if row else None)
-    return row["id"] if row and fits else None
+async def existing(ids: Iterable[int]) -> set[int]:
+    """Those of the ids that belong to an account."""
+    # Outside bigint's range there is no account to ask for.
+    possible = [account_id for account_id in ids if 0 < account_id < 2**63]
+    rows = await engine.run("SELECT id FROM account WHERE id = ANY({}::bigint[])", possible)
+    return {row["id"] for row in rows}
 
 
 def normalised(email: str) -> str:
@@ -67,3 +58,7 @@ def normalised(email: str) -> str:
     except email_validator.EmailNotValidError as error:
         raise InvalidFields([FieldProblem("email", f"must be an email address: {error}")]) from None
     return (checked.ascii_email or checked.normalized).lower()
+
+
+async def exists(account_id: int) -> bool:
+    return account_id in await existing([account_id])

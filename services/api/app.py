@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
+from typing import Any
 
 from litestar import Litestar, Request, Router
 from litestar.datastructures import State
@@ -13,13 +14,15 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from piccolo.engine.postgres import PostgresEngine
 
-from services.api import auth, rights
+from services.api import auth, rights, security_headers
 from services.api.auth import AccessTokens, Authentication, Credential
 from services.api.body import StrictRequest
+from services.api.deadline import Deadline
 from services.api.errors import respond
 from services.api.passwords import Passwords
+from services.api.rate_limits import RateLimits
 from services.api.rights import Reach, Reader
-from services.api.routes import accounts, documentation, health, tasks
+from services.api.routes import accounts, api_keys, documentation, health, tasks
 from services.api.schemas.accounts import Account
 from services.api.sessions import Sessions
 from shared.contracts.catalogue import Catalogue
@@ -42,6 +45,17 @@ CLOSE_TIMEOUT_S = 0.5
 
 Asked = Request[Account, Credential, State]
 
+_PUBLIC = [accounts.register, accounts.login, accounts.refresh]
+_ACCOUNTS = [
+    accounts.me,
+    accounts.logout,
+    accounts.logout_all,
+    accounts.change_password,
+    accounts.list_accounts,
+    accounts.get_account,
+    accounts.change_account,
+]
+_KEYS = [api_keys.make, api_keys.list_keys, api_keys.revoke]
 _TASKS = [
     tasks.submit,
     tasks.submit_mail,
@@ -63,6 +77,7 @@ def build(settings: Settings, contracts: Catalogue) -> Litestar:
     queues = Queues(connect(settings.redis_url, socket_timeout_s=REDIS_TIMEOUT_S))
     submitter = Submitter(queues, vault)
     passwords = Passwords()
+    limits = RateLimits(settings.redis_url, settings.rate_limit_user, settings.rate_limit_address)
     access = AccessTokens(settings.secret_key, settings.access_token_life)
     provided = {
         "catalogue": contracts,
@@ -83,13 +98,17 @@ def build(settings: Settings, contracts: Catalogue) -> Litestar:
             yield
         finally:
             await _stop(marking, submitter)
-            await _close(postgres, queues)
+            await _close(postgres, queues, limits)
             passwords.close()
 
     signed_in = Router(
         "",
-        route_handlers=[accounts.me, Router("", route_handlers=_TASKS, tags=["tasks"])],
-        middleware=[DefineMiddleware(Authentication, tokens=access)],
+        route_handlers=[
+            Router("", route_handlers=_ACCOUNTS, tags=["accounts"]),
+            Router("", route_handlers=_KEYS, tags=["keys"]),
+            Router("", route_handlers=_TASKS, tags=["tasks"]),
+        ],
+        middleware=[DefineMiddleware(Authentication, tokens=access, limits=limits)],
         guards=[rights.enforce],
         security=auth.SECURITY,
         dependencies={
@@ -97,14 +116,16 @@ def build(settings: Settings, contracts: Catalogue) -> Litestar:
             for name, of in {"user": _user, "reach": _reach, "reader": _reader}.items()
         },
     )
+    public = Router("", route_handlers=_PUBLIC, tags=["accounts"], guards=[limits.by_address])
+    docs: list[Any] = [documentation.page, documentation.start, documentation.assets()]
     app = Litestar(
         route_handlers=[
-            Router(
-                "/api/v1", route_handlers=[accounts.register, accounts.login, accounts.refresh, signed_in]
-            ),
+            Router("/api/v1", route_handlers=[public, signed_in]),
+            Router("", route_handlers=docs, guards=[limits.by_address]),
             *(health.live, health.ready, health.metrics),
-            *(documentation.page, documentation.start, documentation.assets()),
         ],
+        middleware=[DefineMiddleware(Deadline, timeout_s=settings.request_timeout.total_seconds())],
+        before_send=[security_headers.add],
         dependencies={name: _always(value) for name, value in provided.items()},
         exception_handlers={Exception: respond},
         lifespan=[serving],
@@ -112,7 +133,12 @@ def build(settings: Settings, contracts: Catalogue) -> Litestar:
         openapi_config=OpenAPIConfig(
             title="Often Tasks",
             version="1",
-            path=documentation.SCHEMA_PATH,
+            openapi_router=Router(
+                documentation.SCHEMA_PATH,
+                route_handlers=[],
+                guards=[limits.by_address],
+                include_in_schema=False,
+            ),
             render_plugins=[JsonRenderPlugin(path="/openapi.json")],
             components=auth.COMPONENTS,
         ),
@@ -150,10 +176,11 @@ async def _stop(marking: "asyncio.Task[None]", submitter: Submitter) -> None:
             await submitter.mark()
 
 
-async def _close(postgres: PostgresEngine, queues: Queues) -> None:
+async def _close(postgres: PostgresEngine, queues: Queues, limits: RateLimits) -> None:
     with contextlib.suppress(TimeoutError):  # the pool cuts its connections when its closing is cancelled
         async with asyncio.timeout(CLOSE_TIMEOUT_S):
             await postgres.close_connection_pool()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(CLOSE_TIMEOUT_S):
             await queues.client.aclose()
+            await limits.close()

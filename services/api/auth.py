@@ -1,4 +1,4 @@
-"""Who calls: the access token (JWT) of a session, checked for each request."""
+"""Who calls: the access token (JWT) of a session, or an API key, checked for each request."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,8 +10,9 @@ from litestar.middleware import AbstractAuthenticationMiddleware, Authentication
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ASGIApp
 
-from services.api import accounts
+from services.api import accounts, api_keys
 from services.api.errors import NotSignedIn
+from services.api.rate_limits import RateLimits
 from services.api.rights import Scope
 from services.api.schemas.accounts import Account
 
@@ -25,8 +26,7 @@ COMPONENTS = Components(
         _SCHEME: SecurityScheme(
             type="http",
             scheme="Bearer",
-            bearer_format="JWT",
-            description="The access_token that POST /api/v1/auth/login answers.",
+            description="The access_token that POST /api/v1/auth/login answers, or an API key.",
         )
     }
 )
@@ -71,23 +71,37 @@ class AccessTokens:
 class Authentication(AbstractAuthenticationMiddleware):
     """Finds out who calls; without an answer the request ends here."""
 
-    def __init__(self, app: ASGIApp, tokens: AccessTokens) -> None:
+    def __init__(self, app: ASGIApp, tokens: AccessTokens, limits: RateLimits) -> None:
         super().__init__(app)
         self._tokens = tokens
+        self._limits = limits
 
     async def authenticate_request(
         self, connection: ASGIConnection[Any, Any, Any, Any]
     ) -> AuthenticationResult:
-        scheme, _, token = connection.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
+        """Raises NotSignedIn, TooManyRequests or ServerAway."""
+        try:
+            account, credential = await self._known(connection.headers.get("authorization", ""))
+        except NotSignedIn:
+            await self._limits.count_address(connection)
+            raise
+        await self._limits.count_user(account.id)
+        return AuthenticationResult(account, credential)
+
+    async def _known(self, header: str) -> tuple[Account, Credential]:
+        scheme, _, shown = header.partition(" ")
+        shown = shown.strip()
+        if scheme.lower() != "bearer" or not shown:
             raise NotSignedIn(
                 "Get an access token from POST /api/v1/auth/login and send it as `Authorization: Bearer …`."
             )
-        return AuthenticationResult(await self._account(token.strip()), Credential())
-
-    async def _account(self, token: str) -> Account:
-        # Read for each request, so that a deactivated account is out at once.
-        account = await accounts.load(self._tokens.read(token))
+        # The account is read for each request, so that a deactivated one is out at once.
+        account: Account | None
+        scopes: frozenset[Scope] | None = None
+        if shown.startswith(api_keys.PREFIX):
+            account, scopes = await api_keys.authenticate(shown)
+        else:
+            account = await accounts.load(self._tokens.read(shown))
         if account is None or not account.is_active:
             raise NotSignedIn("This account is not active. Ask an administrator.")
-        return account
+        return account, Credential(scopes)

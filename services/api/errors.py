@@ -13,10 +13,12 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
 
+from services.api.refusals import Refusal
 from services.api.schemas.problem import FieldRule, Problem
 from shared.errors import (
     FieldProblem,
     InvalidFields,
+    KeyReused,
     OftenError,
     ServerAway,
     TaskFinished,
@@ -54,23 +56,6 @@ class NotAllowed(OftenError):
         self.problem = FieldProblem(field, rule)
 
 
-class RoleForbids(OftenError):
-    """The caller's role may not use this route; those in `roles` may."""
-
-    def __init__(self, role: str, roles: list[str]) -> None:
-        super().__init__(f"role {role} may not do this, {', '.join(roles)} may")
-        self.role = role
-        self.roles = roles
-
-
-class ScopeMissing(OftenError):
-    """The API key was not made for this route; with `scope` it would be, and None: no key is."""
-
-    def __init__(self, scope: str | None) -> None:
-        super().__init__(f"the key lacks {scope}")
-        self.scope = scope
-
-
 class AddressTaken(OftenError):
     """An account with this address exists."""
 
@@ -89,7 +74,7 @@ def documented(*statuses: int) -> dict[int, ResponseSpec]:
         status: ResponseSpec(
             Problem, description=HTTPStatus(status).phrase, media_type=MEDIA_TYPE, generate_examples=False
         )
-        for status in (*statuses, 500, 503)
+        for status in (*statuses, 408, 429, 500, 503)
     }
 
 
@@ -102,7 +87,7 @@ def respond(request: Request[Any, Any, Any], error: Exception) -> Response[Probl
         msgspec.structs.replace(problem, instance=request.url.path),
         status_code=problem.status,
         media_type=MEDIA_TYPE,
-        headers=HEADERS.get(problem.status),
+        headers={**HEADERS.get(problem.status, {}), **(getattr(error, "headers", None) or {})},
     )
 
 
@@ -136,18 +121,8 @@ def _(error: NotAllowed) -> Problem:
 
 
 @describe.register
-def _(error: RoleForbids) -> Problem:
-    detail = f"Your role {error.role} may not do this. Ask an administrator for {' or '.join(error.roles)}."
-    return _problem(403, "role-forbids", detail)
-
-
-@describe.register
-def _(error: ScopeMissing) -> Problem:
-    if error.scope is None:
-        detail = "No API key may do this. Sign in with POST /api/v1/auth/login and send the access token."
-    else:
-        detail = f"This API key lacks the scope {error.scope}. Make one that has it with POST /api/v1/keys."
-    return _problem(403, "scope-missing", detail)
+def _(error: Refusal) -> Problem:
+    return _problem(error.status, error.kind, str(error), error.problems)
 
 
 @describe.register
@@ -173,6 +148,13 @@ def _(error: UnknownTask) -> Problem:
     rule = f"must be one of {', '.join(error.known)}"
     detail = "No task has this name. Use one of the names listed in errors."
     return _problem(422, "unknown-task", detail, [FieldProblem("name", rule)])
+
+
+@describe.register
+def _(_error: KeyReused) -> Problem:
+    detail = "Within the last day this key was sent with another request. Use a new key for a new request."
+    problem = FieldProblem("Idempotency-Key", "stands for another request")
+    return _problem(409, "key-reused", detail, [problem])
 
 
 @describe.register

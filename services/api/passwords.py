@@ -1,4 +1,4 @@
-"""Hashes passwords with Argon2id, in threads of its own."""
+"""Says which passwords are too weak, and hashes the others with Argon2id in threads of its own."""
 
 import asyncio
 import secrets
@@ -6,8 +6,23 @@ from concurrent.futures import ThreadPoolExecutor
 
 import argon2
 
+from services.api.common_passwords import COMMON
+from shared.errors import FieldProblem, InvalidFields
+
 #: A hash takes 64 MiB and up to four cores; more at once would only take memory.
 THREADS = 2
+
+
+def check_new(field: str, password: str, address: str) -> None:
+    """Refuse what others guess first; lengths are the body's affair. Raises InvalidFields.
+
+    Source: NIST SP 800-63B-4, 3.1.1.2: no rules of composition, but a list of refused ones.
+    """
+    guessed = password.casefold()
+    if guessed in (address, address.partition("@")[0]):
+        raise InvalidFields([FieldProblem(field, "must not be your email address or a part of it")])
+    if guessed in COMMON:
+        raise InvalidFields([FieldProblem(field, "is one of the most common passwords: choose another one")])
 
 
 class Passwords:

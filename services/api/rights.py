@@ -14,7 +14,7 @@ from litestar.handlers import BaseRouteHandler
 from litestar.routes import HTTPRoute
 from litestar.types import HTTPScope
 
-from services.api.errors import RoleForbids, ScopeMissing
+from services.api.refusals import RoleForbids, ScopeMissing
 from shared.domain.accounts import Role
 
 
@@ -31,8 +31,6 @@ class Scope(StrEnum):
 
     TASKS_READ = "tasks:read"
     TASKS_WRITE = "tasks:write"
-    SCHEDULES_READ = "schedules:read"
-    SCHEDULES_WRITE = "schedules:write"
     ACCOUNTS_READ = "accounts:read"
     ACCOUNTS_WRITE = "accounts:write"
 
@@ -59,6 +57,15 @@ NONE, OWN, ALL = Reach.NONE, Reach.OWN, Reach.ALL
 RIGHTS: dict[str, Right] = {
     # route                                     scope               user  viewer oper. admin.
     "GET /api/v1/auth/me": Right(Scope.ACCOUNTS_READ, OWN, OWN, OWN, OWN),
+    "POST /api/v1/auth/logout": Right(None, OWN, OWN, OWN, OWN),
+    "POST /api/v1/auth/logout-all": Right(None, OWN, OWN, OWN, OWN),
+    "POST /api/v1/auth/password": Right(None, OWN, OWN, OWN, OWN),
+    "GET /api/v1/accounts": Right(Scope.ACCOUNTS_READ, NONE, NONE, NONE, ALL),
+    "GET /api/v1/accounts/{account_id}": Right(Scope.ACCOUNTS_READ, NONE, NONE, NONE, ALL),
+    "PATCH /api/v1/accounts/{account_id}": Right(Scope.ACCOUNTS_WRITE, NONE, NONE, NONE, ALL),
+    "GET /api/v1/keys": Right(None, OWN, OWN, OWN, ALL),
+    "POST /api/v1/keys": Right(None, OWN, OWN, OWN, OWN),
+    "DELETE /api/v1/keys/{key_id}": Right(None, OWN, OWN, OWN, ALL),
     "GET /api/v1/tasks": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),
     "POST /api/v1/tasks": Right(Scope.TASKS_WRITE, OWN, NONE, OWN, ALL),
     "POST /api/v1/tasks/email": Right(Scope.TASKS_WRITE, OWN, NONE, OWN, ALL),

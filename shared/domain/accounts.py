@@ -1,8 +1,19 @@
-"""People of the hotel application and their sessions."""
+"""People of the hotel application, their sessions and API keys."""
 
 from enum import StrEnum
 
-from piccolo.columns import BigSerial, Boolean, Bytea, ForeignKey, Text, Timestamptz
+from piccolo.columns import (
+    UUID,
+    Array,
+    BigSerial,
+    Boolean,
+    Bytea,
+    ForeignKey,
+    Integer,
+    Text,
+    Timestamptz,
+)
+from piccolo.columns.defaults.uuid import UUID4
 from piccolo.table import Table
 
 
@@ -33,15 +44,54 @@ class User(Table, tablename="account"):
     created_at = Timestamptz()
 
 
+class Session(Table, tablename="session"):
+    """What one login opened: a family of refresh tokens, each spent for the next one."""
+
+    id = UUID(primary_key=True, default=UUID4())
+    user = ForeignKey(User, null=False)
+    created_at = Timestamptz()
+    revoked_at = Timestamptz(null=True, default=None)
+
+
 class RefreshToken(Table, tablename="refresh_token"):
     """A way to a new access token; only its SHA-256 is stored."""
 
     id = BigSerial(primary_key=True)
-    user = ForeignKey(User, null=False)
+    session = ForeignKey(Session, null=False)
     token_hash = Bytea(unique=True)
     expires_at = Timestamptz()
-    revoked_at = Timestamptz(null=True, default=None)
+    #: When it was exchanged for the next one.
+    spent_at = Timestamptz(null=True, default=None)
     created_at = Timestamptz()
 
 
-TABLES: tuple[type[Table], ...] = (User, RefreshToken)
+class ApiKey(Table, tablename="api_key"):
+    """Lets a program act as its user; only the SHA-256 of its secret is stored."""
+
+    id = UUID(primary_key=True, default=UUID4())
+    user = ForeignKey(User, null=False)
+    name = Text()
+    secret_hash = Bytea(secret=True)
+    scopes = Array(base_column=Text())
+    created_at = Timestamptz()
+    expires_at = Timestamptz()
+    #: Written once a minute at most.
+    last_used_at = Timestamptz(null=True, default=None)
+    revoked_at = Timestamptz(null=True, default=None)
+
+
+class LoginFailure(Table, tablename="login_failure"):
+    """Wrong passwords given for one address, whether somebody has it or not."""
+
+    #: SHA-256 of the normalised address.
+    address_hash = Bytea(primary_key=True)
+    #: The last ones, oldest first.
+    failed_at = Array(base_column=Timestamptz())
+    #: How often it was locked in a row.
+    locks = Integer()
+    locked_until = Timestamptz(null=True, default=None)
+    #: From then on the row means nothing.
+    forget_at = Timestamptz()
+
+
+TABLES: tuple[type[Table], ...] = (User, Session, RefreshToken, ApiKey, LoginFailure)

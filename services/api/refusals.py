@@ -1,0 +1,161 @@
+"""What the API refuses to people: each refusal knows the problem document that it is answered with."""
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+from shared.errors import FieldProblem, OftenError
+
+
+class Refusal(OftenError):
+    """Base of the refusals; the message says what to do next."""
+
+    status: ClassVar[int]
+    #: The end of the problem's type, for programs to branch on.
+    kind: ClassVar[str]
+
+    def __init__(self, detail: str, problems: Sequence[FieldProblem] = ()) -> None:
+        super().__init__(detail)
+        self.problems = list(problems)
+        #: Of the answer.
+        self.headers: dict[str, str] = {}
+
+
+class RoleForbids(Refusal):
+    """The caller's role may not use this route; those in `roles` may."""
+
+    status, kind = 403, "role-forbids"
+
+    def __init__(self, role: str, roles: Sequence[str]) -> None:
+        super().__init__(f"Your role {role} may not do this. Ask an administrator for {' or '.join(roles)}.")
+
+
+class ScopeMissing(Refusal):
+    """The API key was not made for this route; None: no key is."""
+
+    status, kind = 403, "scope-missing"
+
+    def __init__(self, scope: str | None) -> None:
+        if scope is None:
+            detail = "No API key may do this. Sign in with POST /api/v1/auth/login and send the access token."
+        else:
+            detail = f"This API key lacks the scope {scope}. Make one that has it with POST /api/v1/keys."
+        super().__init__(detail)
+
+
+class AccountNotFound(Refusal):
+    """No account has this id."""
+
+    status, kind = 404, "account-not-found"
+
+    def __init__(self, account_id: int) -> None:
+        super().__init__(f"There is no account {account_id}. List the accounts with GET /api/v1/accounts.")
+
+
+class KeyNotFound(Refusal):
+    """No API key has this id, or it is somebody else's."""
+
+    status, kind = 404, "key-not-found"
+
+    def __init__(self, key_id: object) -> None:
+        super().__init__(f"There is no API key {key_id} among yours. List your keys with GET /api/v1/keys.")
+
+
+class UnknownLink(Refusal):
+    """No mail carried this link."""
+
+    status, kind = 404, "unknown-link"
+
+    def __init__(self) -> None:
+        super().__init__("This link is not one of ours, or not whole. Open it from the mail again.")
+
+
+class TaskRestricted(Refusal):
+    """Only staff may submit this kind of task."""
+
+    status, kind = 403, "task-restricted"
+
+    def __init__(self, name: str) -> None:
+        problem = FieldProblem("name", f"{name} is for operators and administrators")
+        super().__init__("Your role may not submit this task. Ask an operator to do it.", [problem])
+
+
+class TaskNotFinished(Refusal):
+    """There is no result yet."""
+
+    status, kind = 409, "task-not-finished"
+
+    def __init__(self, task_id: object, status: str) -> None:
+        super().__init__(f"The task is {status}; its result comes with its end. Ask again later.")
+        self.headers = {"Retry-After": "1"}
+
+
+class LastAdministrator(Refusal):
+    """Nobody would be left to administer."""
+
+    status, kind = 409, "last-administrator"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This is the last active administrator. Make somebody else an administrator first.",
+        )
+
+
+class TooManyKeys(Refusal):
+    """One account has as many API keys as it may have."""
+
+    status, kind = 409, "too-many-keys"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(
+            f"You have {most} API keys, which is the limit. Revoke one with DELETE /api/v1/keys/{{id}}."
+        )
+
+
+class RequestTooSlow(Refusal):
+    """The request was not done in time on our side."""
+
+    status, kind = 503, "request-too-slow"
+
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__(f"This took longer than {timeout_s:g} s and was given up. Send it again later.")
+
+
+class BodyTooSlow(Refusal):
+    """The body did not arrive in time."""
+
+    status, kind = 408, "body-too-slow"
+
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__(f"The body did not arrive within {timeout_s:g} s. Send the request again, faster.")
+        # The rest of the body must not be taken for the next request.
+        self.headers = {"Connection": "close"}
+
+
+class _Wait(Refusal):
+    """Base of what passes by itself."""
+
+    status = 429
+
+    def __init__(self, reason: str, wait_s: float) -> None:
+        seconds = max(1, math.ceil(wait_s))
+        super().__init__(f"{reason} Wait {seconds} s, then send the request again.")
+        self.headers = {"Retry-After": str(seconds)}
+
+
+class LoginLocked(_Wait):
+    """Too many wrong passwords were given for one address."""
+
+    kind = "login-locked"
+
+    def __init__(self, wait_s: float) -> None:
+        super().__init__("Too many wrong passwords were given for this address.", wait_s)
+
+
+class TooManyRequests(_Wait):
+    """A rate limit is used up."""
+
+    kind = "too-many-requests"
+
+    def __init__(self, limit: str, wait_s: float) -> None:
+        super().__init__(f"More than {limit} were sent.", wait_s)
