@@ -71,7 +71,7 @@ def prepare(kept: Secrets) -> Plan:
     port = ports.pick_again(system.RUN / "ports.json", *names)
     api_port = _api_port()
     servers, database = [], None
-    environment = _environment(kept, port["mail"])
+    environment = _environment(kept, port["mail"], _url(api_port))
     if not environment.get("DATABASE_URL"):
         database = postgres.settle(system.VAR / "postgres", port=port["postgres"])
         database.initialise()
@@ -95,13 +95,14 @@ def prepare(kept: Secrets) -> Plan:
     )
 
 
-def _environment(kept: Secrets, mail_port: int) -> dict[str, str]:
+def _environment(kept: Secrets, mail_port: int, api: str) -> dict[str, str]:
     """What all processes get. Mail goes to the catcher, whatever server the shell's environment names."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SMTP_")}
     return inherited | {
         leftovers.MARK: str(system.VAR),
         "SECRET_KEY": os.environ.get("SECRET_KEY") or kept.secret_key,
         "OFTEN_VAULT_KEYS": os.environ.get("OFTEN_VAULT_KEYS") or kept.vault_keys,
+        "OFTEN_PUBLIC_URL": os.environ.get("OFTEN_PUBLIC_URL") or api,
         "SMTP_HOST": HOST,
         "SMTP_PORT": str(mail_port),
         "OFTEN_WORKER_GRACE": str(GRACE_S),

@@ -58,7 +58,3 @@ def normalised(email: str) -> str:
     except email_validator.EmailNotValidError as error:
         raise InvalidFields([FieldProblem("email", f"must be an email address: {error}")]) from None
     return (checked.ascii_email or checked.normalized).lower()
-
-
-async def exists(account_id: int) -> bool:
-    return account_id in await existing([account_id])

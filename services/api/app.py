@@ -19,14 +19,16 @@ from services.api.auth import AccessTokens, Authentication, Credential
 from services.api.body import StrictRequest
 from services.api.deadline import Deadline
 from services.api.errors import respond
+from services.api.ledger_view import LedgerView
 from services.api.passwords import Passwords
 from services.api.rate_limits import RateLimits
 from services.api.rights import Reach, Reader
-from services.api.routes import accounts, api_keys, documentation, health, tasks
+from services.api.routes import accounts, api_keys, documentation, health, mail, submissions, tasks
 from services.api.schemas.accounts import Account
 from services.api.sessions import Sessions
+from services.api.submissions import Submissions
 from shared.contracts.catalogue import Catalogue
-from shared.domain.accounts import TABLES
+from shared.domain.tables import TABLES
 from shared.errors import ServerAway
 from shared.ledger import engine
 from shared.settings import Settings
@@ -57,11 +59,15 @@ _ACCOUNTS = [
 ]
 _KEYS = [api_keys.make, api_keys.list_keys, api_keys.revoke]
 _TASKS = [
-    tasks.submit,
-    tasks.submit_mail,
+    submissions.submit,
+    submissions.submit_mail,
+    submissions.submit_batch,
     tasks.list_tasks,
+    tasks.summarise,
     tasks.get_task,
+    tasks.get_result,
     tasks.list_attempts,
+    tasks.list_logs,
     tasks.cancel,
 ]
 
@@ -79,13 +85,13 @@ def build(settings: Settings, contracts: Catalogue) -> Litestar:
     passwords = Passwords()
     limits = RateLimits(settings.redis_url, settings.rate_limit_user, settings.rate_limit_address)
     access = AccessTokens(settings.secret_key, settings.access_token_life)
-    provided = {
+    provided: dict[str, object] = {
         "catalogue": contracts,
         "passwords": passwords,
         "queues": queues,
         "sessions": Sessions(access, settings.refresh_token_life),
-        "submitter": submitter,
-        "vault": vault,
+        "ledger": LedgerView(contracts, vault),
+        "submissions": Submissions(contracts, submitter, settings.secret_key),
     }
 
     @contextlib.asynccontextmanager
@@ -106,6 +112,7 @@ def build(settings: Settings, contracts: Catalogue) -> Litestar:
         route_handlers=[
             Router("", route_handlers=_ACCOUNTS, tags=["accounts"]),
             Router("", route_handlers=_KEYS, tags=["keys"]),
+            Router("", route_handlers=[mail.my_mail, mail.choose_mail], tags=["mail"]),
             Router("", route_handlers=_TASKS, tags=["tasks"]),
         ],
         middleware=[DefineMiddleware(Authentication, tokens=access, limits=limits)],
@@ -122,6 +129,7 @@ def build(settings: Settings, contracts: Catalogue) -> Litestar:
         route_handlers=[
             Router("/api/v1", route_handlers=[public, signed_in]),
             Router("", route_handlers=docs, guards=[limits.by_address]),
+            Router("", route_handlers=[mail.ask, mail.unsubscribe], guards=[limits.by_address]),
             *(health.live, health.ready, health.metrics),
         ],
         middleware=[DefineMiddleware(Deadline, timeout_s=settings.request_timeout.total_seconds())],

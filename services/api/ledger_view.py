@@ -1,19 +1,27 @@
 """Tasks as their readers see them: each as far as rights.py lets him."""
 
-import base64
-import binascii
 from typing import Any
 from uuid import UUID
 
-import msgspec
-from piccolo.query.methods.select import Select
-
+from services.api import paging, task_list
 from services.api.query import answered
+from services.api.refusals import TaskNotFinished
 from services.api.rights import Reach, Reader
-from services.api.schemas.tasks import AttemptAnswer, LogLine, TaskAnswer, TaskPage
-from shared.errors import FieldProblem, InvalidFields, TaskNotFound
+from services.api.schemas.tasks import TaskAnswer, TaskPage, TaskResult, TaskSummary
+from services.api.task_list import TaskFilter
+from shared.contracts.catalogue import Catalogue
+from shared.errors import TaskNotFound
+from shared.ledger import engine
 from shared.ledger.lifecycle import FINAL, Status
-from shared.ledger.tables import Task, TaskAttempt, TaskLog
+from shared.ledger.tables import Task
+from shared.vault import Vault
+
+#: Tasks that the summary shows.
+RECENT = 5
+#: values: owner or null, the same again.
+COUNTS = """
+    SELECT status, count(*) AS n FROM task WHERE {}::bigint IS NULL OR owner = {}::bigint GROUP BY status
+"""
 
 _COLUMNS = (
     Task.id,
@@ -51,66 +59,73 @@ _COLUMNS = (
 )
 
 
-async def find(task_id: UUID, reader: Reader) -> dict[str, Any]:
-    """The task's row. Raises TaskNotFound, for a task of somebody else too."""
-    row = await answered(_visible(reader).where(Task.id == task_id).first())
-    if row is None:
-        raise TaskNotFound(task_id)
-    return dict(row)
+class LedgerView:
+    """Reads the ledger for the API."""
 
+    def __init__(self, catalogue: Catalogue, vault: Vault) -> None:
+        self._catalogue = catalogue
+        self._vault = vault
 
-async def page(
-    reader: Reader, *, limit: int, cursor: str | None, status: Status | None, name: str | None
-) -> TaskPage:
-    """Newest first: ids are UUIDv7, so they rise with time."""
-    query = _visible(reader)
-    if cursor is not None:
-        query = query.where(Task.id < _position(cursor))
-    if status is not None:
-        query = query.where(Task.status == status.value)
-    if name is not None:
-        query = query.where(Task.name == name)
-    rows = await answered(query.order_by(Task.id, ascending=False).limit(limit + 1))
-    items = [answer(row, reader) for row in rows[:limit]]
-    return TaskPage(items, _cursor(items[-1].id) if len(rows) > limit else None)
+    async def find(self, task_id: UUID, reader: Reader) -> dict[str, Any]:
+        """The task's row. Raises TaskNotFound, for a task of somebody else too."""
+        query = task_list.visible(Task.select(*_COLUMNS), reader)
+        row = await answered(query.where(Task.id == task_id).first())
+        if row is None:
+            raise TaskNotFound(task_id)
+        return dict(row)
 
+    async def page(self, reader: Reader, wanted: TaskFilter, *, limit: int, cursor: str | None) -> TaskPage:
+        """Newest first."""
+        query = wanted.apply(task_list.visible(Task.select(*_COLUMNS), reader))
+        if cursor is not None:
+            query = query.where(Task.id < UUID(bytes=paging.decode(cursor, 16)))
+        rows = await answered(query.order_by(Task.id, ascending=False).limit(limit + 1))
+        items = [self.answer(row, reader) for row in rows[:limit]]
+        return TaskPage(items, paging.encode(items[-1].id.bytes) if len(rows) > limit else None)
 
-async def attempts(task: dict[str, Any], reader: Reader) -> list[AttemptAnswer]:
-    """All attempts, oldest first. `task` was read before: what ended since is among the closed ones."""
-    closed = await answered(
-        TaskAttempt.select().where(TaskAttempt.task_id == task["id"]).order_by(TaskAttempt.claim)
-    )
-    lines = await answered(
-        TaskLog.select(TaskLog.claim, TaskLog.logged_at, TaskLog.level, TaskLog.message)
-        .where(TaskLog.task_id == task["id"])
-        .order_by(TaskLog.claim, TaskLog.ordinal)
-    )
-    logs: dict[int, list[LogLine]] = {}
-    for line in lines:
-        logs.setdefault(line.pop("claim"), []).append(LogLine(**line))
-    last = max((row["attempt"] for row in closed), default=0)
-    rows = [*closed, *([_current(task)] if task["attempt"] > last else [])]
-    return [_attempt(row, reader, logs.get(row["claim"], [])) for row in rows]
+    async def summary(self, reader: Reader) -> TaskSummary:
+        """Counts of all that the reader may see, and the newest of it."""
+        own = None if reader.reach is Reach.ALL else reader.id
+        counts = {row["status"]: row["n"] for row in await engine.run(COUNTS, own, own)}
+        recent = await self.page(reader, TaskFilter(), limit=RECENT, cursor=None)
+        done, failed = counts.get(Status.SUCCESS, 0), counts.get(Status.FAILURE, 0)
+        return TaskSummary(
+            total_tasks=sum(counts.values()),
+            pending_tasks=counts.get(Status.PENDING, 0) + counts.get(Status.RETRY, 0),
+            running_tasks=counts.get(Status.STARTED, 0),
+            completed_tasks=done,
+            failed_tasks=failed,
+            revoked_tasks=counts.get(Status.REVOKED, 0),
+            success_rate=round(100 * done / (done + failed), 2) if done + failed else 0.0,
+            recent_tasks=recent.items,
+        )
 
+    def answer(self, row: dict[str, Any], reader: Reader) -> TaskAnswer:
+        return TaskAnswer(
+            id=row["id"],
+            task_id=row["id"],
+            task_name=row["name"],
+            task_type=row["type"],
+            params=self._document(row, "params", reader),
+            result=self._document(row, "result", reader),
+            progress_percentage=_percentage(row),
+            error_traceback=row["error_traceback"] if reader.sees_tracebacks else None,
+            scheduled_for=row["send_at"],
+            **{field: row[field] for field in _SAME},
+        )
 
-def answer(row: dict[str, Any], reader: Reader) -> TaskAnswer:
-    return TaskAnswer(
-        id=row["id"],
-        task_id=row["id"],
-        task_name=row["name"],
-        task_type=row["type"],
-        params=msgspec.json.decode(row["params"]),
-        result=None if row["result"] is None else msgspec.json.decode(row["result"]),
-        progress_percentage=_percentage(row),
-        error_traceback=row["error_traceback"] if reader.sees_tracebacks else None,
-        scheduled_for=row["send_at"],
-        **{field: row[field] for field in _SAME},
-    )
+    def result(self, row: dict[str, Any], reader: Reader) -> TaskResult:
+        """Raises TaskNotFinished."""
+        if row["status"] not in FINAL:
+            raise TaskNotFinished(row["id"], row["status"])
+        result = self._document(row, "result", reader)
+        return TaskResult(row["id"], row["status"], result, row["error_kind"], row["error_message"])
 
-
-def _visible(reader: Reader) -> Select[Any]:
-    query = Task.select(*_COLUMNS)
-    return query if reader.reach is Reach.ALL else query.where(Task.owner == reader.id)
+    def _document(self, row: dict[str, Any], root: str, reader: Reader) -> Any:
+        if row[root] is None:
+            return None
+        contract = self._catalogue.by_name.get(row["name"])
+        return self._vault.read(contract, root, row[root], unmask=reader.may_unmask(row["owner"]))
 
 
 #: Fields that the answer takes over from the row under the same name.
@@ -126,28 +141,3 @@ def _percentage(row: dict[str, Any]) -> int:
     if row["status"] == Status.SUCCESS:
         return 100
     return int(min(100, 100 * row["progress_current"] // row["progress_total"]))
-
-
-def _current(task: dict[str, Any]) -> dict[str, Any]:
-    """The last attempt, which stands in the task's own row."""
-    ended = task["status"] in FINAL
-    return {**task, "ended_at": task["completed_at"], "outcome": task["status"] if ended else None}
-
-
-def _attempt(row: dict[str, Any], reader: Reader, logs: list[LogLine]) -> AttemptAnswer:
-    fields = {name: row[name] for name in AttemptAnswer.__struct_fields__ if name != "logs"}
-    if not reader.sees_tracebacks:
-        fields["error_traceback"] = None
-    return AttemptAnswer(**fields, logs=logs)
-
-
-def _cursor(last: UUID) -> str:
-    return base64.urlsafe_b64encode(last.bytes).rstrip(b"=").decode()
-
-
-def _position(cursor: str) -> UUID:
-    try:
-        return UUID(bytes=base64.b64decode(cursor + "==", altchars=b"-_", validate=True))
-    except (ValueError, binascii.Error):
-        rule = "must be the next_cursor of an earlier answer"
-        raise InvalidFields([FieldProblem("cursor", rule)]) from None

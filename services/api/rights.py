@@ -31,6 +31,8 @@ class Scope(StrEnum):
 
     TASKS_READ = "tasks:read"
     TASKS_WRITE = "tasks:write"
+    SCHEDULES_READ = "schedules:read"
+    SCHEDULES_WRITE = "schedules:write"
     ACCOUNTS_READ = "accounts:read"
     ACCOUNTS_WRITE = "accounts:write"
 
@@ -66,11 +68,17 @@ RIGHTS: dict[str, Right] = {
     "GET /api/v1/keys": Right(None, OWN, OWN, OWN, ALL),
     "POST /api/v1/keys": Right(None, OWN, OWN, OWN, OWN),
     "DELETE /api/v1/keys/{key_id}": Right(None, OWN, OWN, OWN, ALL),
+    "GET /api/v1/auth/me/mail": Right(Scope.ACCOUNTS_READ, OWN, OWN, OWN, OWN),
+    "PUT /api/v1/auth/me/mail": Right(Scope.ACCOUNTS_WRITE, OWN, OWN, OWN, OWN),
     "GET /api/v1/tasks": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),
     "POST /api/v1/tasks": Right(Scope.TASKS_WRITE, OWN, NONE, OWN, ALL),
     "POST /api/v1/tasks/email": Right(Scope.TASKS_WRITE, OWN, NONE, OWN, ALL),
+    "POST /api/v1/tasks/batch": Right(Scope.TASKS_WRITE, OWN, NONE, OWN, ALL),
+    "GET /api/v1/tasks/stats/summary": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),
     "GET /api/v1/tasks/{task_id}": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),
     "GET /api/v1/tasks/{task_id}/attempts": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),
+    "GET /api/v1/tasks/{task_id}/logs": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),
+    "GET /api/v1/tasks/{task_id}/result": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),
     "DELETE /api/v1/tasks/{task_id}": Right(Scope.TASKS_WRITE, OWN, NONE, ALL, ALL),
 }
 
@@ -87,6 +95,8 @@ PUBLIC = frozenset(
         "GET /docs/start.js",
         "GET /docs/assets/{file_path}",
         "HEAD /docs/assets/{file_path}",
+        "GET /unsubscribe/{token}",
+        "POST /unsubscribe/{token}",
         "GET /health/live",
         "GET /health/ready",
         "GET /metrics",

@@ -15,11 +15,12 @@ from prometheus_client import start_http_server
 
 from services.worker import registry
 from services.worker.gateways.smtp import SmtpGateway
+from services.worker.mail import PublicLinks
 from services.worker.process import Ending, WorkerProcess
 from services.worker.registry import TaskFunction
 from shared import settings as settings_module
 from shared.contracts import catalogue
-from shared.domain import accounts
+from shared.domain import tables as domain
 from shared.errors import SettingsError
 from shared.ledger import engine
 from shared.ledger.engine import RECORDER
@@ -54,8 +55,11 @@ def main(tasks: Mapping[str, TaskFunction[Any, Any]]) -> int:
     configure("worker", settings.log_format)
     start_http_server(settings.metrics_port, settings.metrics_host)
     database = engine.build(settings.database_url, application="worker", nodes=[RECORDER])
-    engine.bind(database, [*TABLES, *accounts.TABLES])
-    gateways: dict[type, Any] = {SmtpGateway: SmtpGateway.from_settings(settings)}
+    engine.bind(database, [*TABLES, *domain.TABLES])
+    gateways: dict[type, Any] = {
+        SmtpGateway: SmtpGateway.from_settings(settings),
+        PublicLinks: PublicLinks(settings.public_url.rstrip("/")),
+    }
     process = WorkerProcess(settings, queues, tasks, gateways, database, vault)
 
     def stop(_signal: int, _frame: FrameType | None) -> None:

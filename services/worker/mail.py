@@ -1,5 +1,6 @@
 """Builds mail from Jinja2 templates: `<name>.subject.j2`, `<name>.txt.j2` and `<name>.html.j2`."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.utils import format_datetime, formataddr
@@ -7,6 +8,21 @@ from typing import Any
 from uuid import UUID
 
 import jinja2
+import msgspec
+
+from shared.contracts.email import PriceAlert
+
+
+@dataclass(frozen=True, slots=True)
+class PublicLinks:
+    """Addresses that people open from a mail."""
+
+    #: Of the API as it is reached from outside, without a slash at the end.
+    public_url: str
+
+    def unsubscribe(self, token: object) -> str:
+        return f"{self.public_url}/unsubscribe/{token}"
+
 
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("services.worker"),
@@ -45,6 +61,24 @@ def build(
     message.set_content(_render(f"{template}.txt.j2", values))
     message.add_alternative(_render(f"{template}.html.j2", values), subtype="html")
     return message
+
+
+def let_unsubscribe(message: EmailMessage, url: str) -> None:
+    """One click in the mail program, RFC 2369 and RFC 8058; bulk mail needs it."""
+    message["List-Unsubscribe"] = f"<{url}>"
+    message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+
+
+def price_alert_values(alert: PriceAlert, user_name: str, unsubscribe_url: str) -> dict[str, Any]:
+    """What the templates of a price alert show."""
+    return {
+        **msgspec.structs.asdict(alert),
+        "user_name": user_name,
+        "old_price": f"{alert.old_price:,.2f}",
+        "new_price": f"{alert.new_price:,.2f}",
+        "saving_percent": round(100 * (1 - alert.new_price / alert.old_price)),
+        "unsubscribe_url": unsubscribe_url,
+    }
 
 
 def _render(name: str, values: dict[str, Any]) -> str:

@@ -82,6 +82,8 @@ class Contract(Generic[P, R]):
     permanent: tuple[type[Exception], ...] = ()
     #: When the clock submits it, on every platform.
     schedules: tuple[Schedule, ...] = ()
+    #: Submitted by operators, schedules and other tasks; not by guests.
+    staff_only: bool = False
     #: Fields that the vault seals; marked in `params` and `result` with `SENSITIVE`.
     sensitive_params: frozenset[str] = field(init=False, repr=False)
     sensitive_result: frozenset[str] = field(init=False, repr=False)

@@ -4,9 +4,7 @@ from pathlib import Path
 
 from piccolo.conf.apps import AppConfig
 
-from shared.domain import accounts
-
-TABLES = accounts.TABLES
+from shared.domain.tables import TABLES
 
 APP_CONFIG = AppConfig(
     app_name="domain",

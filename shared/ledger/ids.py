@@ -5,6 +5,11 @@ from datetime import datetime
 from uuid import UUID
 
 
+def first_uuid7(moment: datetime) -> UUID:
+    """The smallest UUIDv7 of this moment's millisecond: it parts what was made before from what came then."""
+    return UUID(int=max(0, int(moment.timestamp() * 1000)) << 80)
+
+
 def uuid7(now: datetime) -> UUID:
     """A UUIDv7 (RFC 9562, section 5.7) of this aware time, which should be the database's."""
     milliseconds = int(now.timestamp() * 1000)

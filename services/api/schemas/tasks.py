@@ -34,8 +34,26 @@ class NewTaskBody(Body):
 
 class MailBody(Body):
     user_id: Id
-    email_type: Annotated[str, Meta(max_length=100, description="`welcome`")]
+    email_type: Annotated[str, Meta(max_length=100, description="`welcome` or `price_alert`")]
     data: dict[str, Any] = field(default_factory=dict)
+
+
+class BatchBody(Body):
+    tasks: Annotated[
+        list[Any],
+        Meta(
+            min_length=1,
+            max_length=10_000,
+            description="Each as POST /api/v1/tasks takes it; every bad one is named by its index",
+        ),
+    ]
+
+
+class BatchSubmitted(Answer):
+    #: In the order of the request.
+    task_ids: list[UUID]
+    status: str
+    message: str
 
 
 class Submitted(Answer):
@@ -90,6 +108,27 @@ class TaskPage(Answer):
     next_cursor: str | None
 
 
+class TaskSummary(Answer):
+    total_tasks: int
+    #: Retries that wait are among them.
+    pending_tasks: int
+    running_tasks: int
+    completed_tasks: int
+    failed_tasks: int
+    revoked_tasks: int
+    #: Of those that succeeded or failed, in percent.
+    success_rate: float
+    recent_tasks: list[TaskAnswer]
+
+
+class TaskResult(Answer):
+    task_id: UUID
+    status: str
+    result: Any
+    error_kind: str | None
+    error_message: str | None
+
+
 class LogLine(Answer):
     logged_at: datetime
     level: str
@@ -112,3 +151,12 @@ class AttemptAnswer(Answer):
     error_traceback: str | None
     error_fingerprint: str | None
     logs: list[LogLine]
+
+
+class TaskLogs(Answer):
+    task_id: UUID
+    #: Lines of this level or above, shown or not.
+    total_logs: int
+    logs: list[LogLine]
+    task_status: str
+    task_finished: bool

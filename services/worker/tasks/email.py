@@ -4,11 +4,21 @@ from datetime import UTC, datetime
 
 from services.worker import mail
 from services.worker.gateways.smtp import SmtpGateway
+from services.worker.mail import PublicLinks
 from services.worker.registry import task
 from shared.contracts.context import TaskContext
-from shared.contracts.email import SEND_WELCOME, MailSent, SendWelcome
+from shared.contracts.email import (
+    SEND_PRICE_ALERT,
+    SEND_WELCOME,
+    MailSent,
+    PriceAlertSent,
+    SendPriceAlert,
+    SendWelcome,
+)
+from shared.domain import mailing
 from shared.domain.accounts import User
 from shared.errors import PermanentError
+from shared.ledger import engine
 
 #: Points that a new account starts with.
 WELCOME_BONUS = 50
@@ -17,9 +27,7 @@ WELCOME_BONUS = 50
 @task(SEND_WELCOME)
 async def send_welcome(context: TaskContext, params: SendWelcome) -> MailSent:
     """Welcome a new user."""
-    user = await User.objects().get(User.id == params.user_id)
-    if user is None:
-        raise PermanentError(f"user {params.user_id} does not exist")
+    user = await _recipient(params.user_id)
     smtp = context.gateway(SmtpGateway)
     context.progress(30, message="Writing the mail")
     name = user.full_name or user.email
@@ -42,3 +50,44 @@ async def send_welcome(context: TaskContext, params: SendWelcome) -> MailSent:
         message="Welcome mail sent",
         refused=delivery.refused,
     )
+
+
+@task(SEND_PRICE_ALERT)
+async def send_price_alert(context: TaskContext, params: SendPriceAlert) -> PriceAlertSent:
+    """Tell a user about a price that has fallen, unless he has unsubscribed by the time it is sent."""
+    user = await _recipient(params.user_id)
+    (preference,) = await engine.run(mailing.PREFERENCE, user.id, mailing.PRICE_ALERTS)
+    sent = PriceAlertSent(
+        success=True,
+        user_id=user.id,
+        template="price_alert",
+        alert_data=params.alert,
+        message="Not sent: the user has unsubscribed from price alerts",
+        email=None,
+        sent_at=None,
+    )
+    if preference["opted_out"]:
+        context.log.info(sent.message)
+        return sent
+    smtp, links = context.gateway(SmtpGateway), context.gateway(PublicLinks)
+    context.progress(40, message="Writing the mail")
+    unsubscribe_url = links.unsubscribe(preference["token"])
+    message = mail.build(
+        "price_alert",
+        mail.price_alert_values(params.alert, user.full_name or user.email, unsubscribe_url),
+        task_id=context.id,
+        sender=(smtp.sender_name, smtp.sender),
+        to=(user.full_name or "", user.email),
+        domain=smtp.domain,
+    )
+    mail.let_unsubscribe(message, unsubscribe_url)
+    await smtp.send(message, [user.email])
+    sent.email, sent.sent_at, sent.message = user.email, datetime.now(UTC), "Price alert sent"
+    return sent
+
+
+async def _recipient(user_id: int) -> User:
+    user = await User.objects().get(User.id == user_id)
+    if user is None or not user.is_active:
+        raise PermanentError(f"user {user_id} does not exist or is not active")
+    return user

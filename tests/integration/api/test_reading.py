@@ -1,6 +1,7 @@
 """What readers see of tasks: fields, attempts, pages; and what they don't see."""
 
 import json
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -72,9 +73,93 @@ async def test_lists_are_filtered_by_status_and_name(guest: Person) -> None:
     assert await ids(name="email.send_welcome", status="revoked") == []
 
 
+async def test_lists_are_filtered_by_everything_else(
+    administrator: Person, guest: Person, database: Any
+) -> None:
+    checks = [await _submit(guest), await _submit(administrator)]
+    mail = (await guest.post("tasks/email", {"user_id": guest.id, "email_type": "welcome"})).json()["task_id"]
+    await database.execute(
+        "UPDATE task SET error_message = 'Timeout: 100% of_it' WHERE id = $1", UUID(checks[1])
+    )
+    created = await database.fetchval("SELECT created_at FROM task WHERE id = $1", UUID(mail))
+    just_then = (created - timedelta(milliseconds=1)).isoformat()
+
+    async def found(**filters: Any) -> set[str]:
+        answer = await administrator.get("tasks", **filters)
+        return {item["id"] for item in answer.json()["items"]}
+
+    assert await found(task_type="email") == await found(queue="email") == {mail}
+    assert await found(owner=guest.id) == {checks[0], mail}
+    assert await found(error="timeout: 100%") == await found(error="of_i") == {checks[1]}
+    assert await found(error="of%it") == await found(error="100_") == set()
+    assert await found(created_after=just_then) == {mail}
+    assert await found(created_before=just_then) == set(checks)
+    assert await found(created_after="2020-01-01T00:00:00Z", created_before="2020-01-02T00:00:00Z") == set()
+
+
+async def test_a_guest_who_asks_for_the_tasks_of_another_sees_none(guest: Person, sign_up: SignUp) -> None:
+    other = await sign_up()
+    await _submit(other)
+    assert (await guest.get("tasks", owner=other.id)).json()["items"] == []
+
+
+async def test_the_summary_counts_what_the_reader_may_see(
+    guest: Person, administrator: Person, database: Any
+) -> None:
+    ids = [await _submit(guest) for _ in range(7)]
+    await _submit(administrator)
+    for task_id, status in zip(ids, ("success", "success", "failure", "revoked"), strict=False):
+        await database.execute(
+            "UPDATE task SET status = $2, completed_at = now(), send_at = NULL, sent_at = NULL WHERE id = $1",
+            UUID(task_id),
+            status,
+        )
+    mine = (await guest.get("tasks/stats/summary")).json()
+    recent = [task["id"] for task in mine.pop("recent_tasks")]
+    assert recent == ids[:1:-1]
+    assert mine == {
+        "total_tasks": 7,
+        "pending_tasks": 3,
+        "running_tasks": 0,
+        "completed_tasks": 2,
+        "failed_tasks": 1,
+        "revoked_tasks": 1,
+        "success_rate": 66.67,
+    }
+    assert (await administrator.get("tasks/stats/summary")).json()["total_tasks"] == 8
+
+
+async def test_a_result_is_there_once_the_task_has_ended(guest: Person, database: Any) -> None:
+    task_id = await _submit(guest)
+    early = await guest.get(f"tasks/{task_id}/result")
+    assert (early.status_code, early.headers["Retry-After"]) == (409, "1")
+    await _retried_then_done(database, task_id)
+    result = (await guest.get(f"tasks/{task_id}/result")).json()
+    assert (result["status"], result["result"]["status"]) == ("success", "fine")
+
+
+async def test_logs_are_the_last_lines_of_a_level_and_above(guest: Person, database: Any) -> None:
+    task_id = await _submit(guest)
+    await _retried_then_done(database, task_id)
+    await database.execute("UPDATE task_log SET level = 'error' WHERE message = 'second'")
+
+    async def lines(**asked: Any) -> tuple[int, list[str]]:
+        logs = (await guest.get(f"tasks/{task_id}/logs", **asked)).json()
+        return logs["total_logs"], [line["message"] for line in logs["logs"]]
+
+    assert await lines() == (3, ["first", "second", "again"])
+    assert await lines(limit=2) == (3, ["second", "again"])
+    assert await lines(level="warning") == (1, ["second"])
+    assert await lines(level="critical") == (0, [])
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [
+        ("created_after", "yesterday"),
+        ("created_before", "2026-11-22T12:00:00"),
+        ("owner", "0"),
+        ("error", "x" * 201),
         ("limit", "0"),
         ("limit", "101"),
         ("limit", "many"),

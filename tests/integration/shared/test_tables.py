@@ -4,7 +4,7 @@ import pytest
 from piccolo.columns import Column
 from piccolo.table import Table
 
-from shared.domain import accounts
+from shared.domain import tables as domain
 from shared.ledger.tables import TABLES
 from tests.platform import Platform
 
@@ -14,7 +14,7 @@ TYPES = {
 }
 
 
-@pytest.mark.parametrize("table", [*TABLES, *accounts.TABLES], ids=lambda table: table._meta.tablename)
+@pytest.mark.parametrize("table", [*TABLES, *domain.TABLES], ids=lambda table: table._meta.tablename)
 async def test_a_table_has_the_columns_that_piccolo_expects(platform: Platform, table: type[Table]) -> None:
     rows = await platform.rows(
         "SELECT column_name, data_type, is_nullable FROM information_schema.columns WHERE table_name = {}",
@@ -27,9 +27,8 @@ async def test_a_table_has_the_columns_that_piccolo_expects(platform: Platform, 
 
 def _type_of(column: Column) -> str:
     """As the information schema calls it."""
-    if column.column_type.endswith("[]"):
-        return "ARRAY"
-    return TYPES.get(column.column_type, column.column_type.lower())
+    kind: str = column.column_type
+    return "ARRAY" if kind.endswith("[]") else TYPES.get(kind, kind.lower())
 
 
 async def test_partitions_stand_two_weeks_ahead(platform: Platform) -> None:

@@ -3,11 +3,12 @@
 import asyncio
 import email
 import email.policy
+import json
 import re
 from collections.abc import AsyncIterator, Callable
 from email.message import EmailMessage
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -15,7 +16,8 @@ from local import mail as catcher
 from services.worker import mail
 from services.worker.gateways.smtp import Delivery, MailDeferred, MailRejected, SmtpGateway
 from services.worker.tasks.email import send_welcome
-from shared.contracts.email import SEND_WELCOME, SendWelcome
+from shared.contracts.email import SEND_PRICE_ALERT, SEND_WELCOME, PriceAlert, SendPriceAlert, SendWelcome
+from shared.domain import mailing
 from shared.domain.accounts import User
 from shared.errors import PermanentError
 from shared.testing import run_inline
@@ -61,6 +63,36 @@ def message(*, to: str = "guest@often-hotels.example") -> EmailMessage:
         to=("Asha\r\nBcc: everybody@example.com", to),
         domain="often-hotels.example",
     )
+
+
+ALERT = PriceAlert(hotel_name="Sea View", currency="INR", old_price=9000, new_price=7500.5, destination="Goa")
+
+
+async def test_a_price_alert_can_be_unsubscribed_and_the_opt_out_holds(
+    platform: Platform, smtp: SmtpGateway, tmp_path: Path
+) -> None:
+    public = "https://hotels.example"
+    await platform.start_worker(SMTP_HOST=HOST, SMTP_PORT=str(smtp.port), OFTEN_PUBLIC_URL=public)
+    user_id = await register(platform, "asha@often-hotels.example", "Asha Rao")
+    alert = SendPriceAlert(user_id=user_id, alert=ALERT)
+
+    (task_id,) = await platform.submit(SEND_PRICE_ALERT, alert)
+    await platform.until(task_id, "success")
+    (sent,) = caught(tmp_path)
+    assert sent["Subject"] == "Price Alert: Hotel Deal Found!"
+    assert sent["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    link = sent["List-Unsubscribe"].strip("<>")
+    assert link.startswith(f"{public}/unsubscribe/")
+    text, html = [part.get_content() for part in sent.iter_parts()]
+    for said in ("Sea View", "Goa", "9,000.00", "7,500.50 INR", "17", link):
+        assert said in text
+        assert said in html
+
+    await platform.rows(mailing.UNSUBSCRIBE, UUID(link.rpartition("/")[2]))
+    (task_id,) = await platform.submit(SEND_PRICE_ALERT, alert)
+    row = await platform.until(task_id, "success")
+    assert json.loads(row["result"])["email"] is None
+    assert len(caught(tmp_path)) == 1
 
 
 async def test_a_welcome_mail_has_both_parts_and_an_id_from_its_task(

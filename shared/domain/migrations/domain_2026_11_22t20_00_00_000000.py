@@ -1,0 +1,32 @@
+"""Which mails people want."""
+
+from piccolo.apps.migrations.auto.migration_manager import MigrationManager
+
+from shared.domain.mailing import MailPreference
+
+ID = "2026-11-22T20:00:00:000000"
+VERSION = "1.38.0"
+DESCRIPTION = "Mail preferences"
+
+STATEMENTS = [
+    """
+    CREATE TABLE mail_preference (
+        "user" bigint NOT NULL REFERENCES account (id) ON DELETE CASCADE,
+        kind text NOT NULL,
+        token uuid NOT NULL UNIQUE DEFAULT gen_random_uuid(),
+        opted_out_at timestamptz,
+        PRIMARY KEY ("user", kind)
+    )
+    """,
+]
+
+
+async def forwards() -> MigrationManager:
+    manager = MigrationManager(migration_id=ID, app_name="domain", description=DESCRIPTION)
+
+    async def run() -> None:
+        for statement in STATEMENTS:
+            await MailPreference.raw(statement)
+
+    manager.add_raw(run)
+    return manager

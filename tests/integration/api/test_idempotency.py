@@ -1,0 +1,58 @@
+"""The same request under the same key is one submission."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.integration.api.conftest import Person, SignUp
+
+HEALTH_CHECK = {"name": "system.health_check", "params": {}}
+
+
+async def send(person: Person, key: str, body: Any = HEALTH_CHECK, path: str = "tasks") -> Any:
+    headers = {**person.headers, "Idempotency-Key": key}
+    return await person.client.post(f"/api/v1/{path}", json=body, headers=headers)
+
+
+async def test_a_thousand_at_once_under_one_key_are_one_task(guest: Person, database: Any) -> None:
+    answers = await asyncio.gather(*(send(guest, "k") for _ in range(1_000)))
+
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.json()["task_id"] for answer in answers}) == 1
+    assert sum("Idempotent-Replayed" not in answer.headers for answer in answers) == 1
+    assert await database.fetchval("SELECT count(*) FROM task") == 1
+
+
+async def test_a_key_with_another_body_or_route_is_refused(guest: Person, database: Any) -> None:
+    assert (await send(guest, "k")).status_code == 202
+    for answer in (
+        await send(guest, "k", {**HEALTH_CHECK, "priority": 9}),
+        await send(guest, "k", {"tasks": [HEALTH_CHECK]}, "tasks/batch"),
+    ):
+        assert answer.status_code == 409
+        assert answer.json()["type"] == "urn:often:problem:key-reused"
+    assert await database.fetchval("SELECT count(*) FROM task") == 1
+
+
+async def test_members_may_come_in_any_order(guest: Person) -> None:
+    first = await send(guest, "k", {"name": "system.health_check", "params": {}})
+    again = await send(guest, "k", {"params": {}, "name": "system.health_check"})
+    assert first.json() == again.json()
+
+
+async def test_keys_belong_to_their_owner(guest: Person, sign_up: SignUp) -> None:
+    other = await sign_up()
+    assert (await send(guest, "k")).json()["task_id"] != (await send(other, "k")).json()["task_id"]
+
+
+async def test_a_refused_request_does_not_use_up_its_key(guest: Person) -> None:
+    assert (await send(guest, "k", {"name": "system.health_check", "params": {"x": 1}})).status_code == 400
+    assert (await send(guest, "k")).status_code == 202
+
+
+@pytest.mark.parametrize("key", ["", "k" * 256, "a\tb"])
+async def test_a_bad_key_is_named(guest: Person, key: str) -> None:
+    answer = await send(guest, key)
+    assert answer.status_code == 400
+    assert [error["field"] for error in answer.json()["errors"]] == ["Idempotency-Key"]

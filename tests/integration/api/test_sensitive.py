@@ -1,0 +1,67 @@
+"""Who reads sensitive fields of a task through the API."""
+
+import secrets
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from litestar.testing import AsyncTestClient
+
+from services.api import app
+from shared.contracts.catalogue import Catalogue
+from shared.settings import Settings
+from shared.vault import Vault
+from tests.integration.api.conftest import Client, Person, SignUp
+from tests.platform import VAULT_KEYS
+from tests.sample_tasks import INSTANT, PAY, Paid
+
+CARD = "4242-7777-0000-1234"
+
+
+@pytest.fixture
+async def client(database_url: str, redis_url: str) -> AsyncIterator[Client]:
+    settings = Settings(
+        database_url=database_url,
+        redis_url=redis_url,
+        secret_key=secrets.token_hex(32),
+        vault_keys=VAULT_KEYS,
+    )
+    async with AsyncTestClient(app.build(settings, Catalogue([PAY, INSTANT]))) as client:
+        yield client
+
+
+async def test_only_its_owner_and_administrators_read_a_sensitive_field(
+    guest: Person, sign_up: SignUp, database: Any
+) -> None:
+    task_id = (await guest.post("tasks", {"name": "sample.pay", "params": {"card": CARD}})).json()["task_id"]
+    sealed = Vault.from_setting(VAULT_KEYS).seal_result(PAY, Paid(receipt=CARD))
+    await database.execute(
+        "UPDATE task SET status = 'success', completed_at = now(), result = $1, send_at = NULL,"
+        " sent_at = NULL",
+        sealed.text,
+    )
+    assert CARD not in str(await database.fetchrow("SELECT * FROM task"))
+
+    async def seen(reader: Person) -> list[Any]:
+        task = (await reader.get(f"tasks/{task_id}")).json()
+        listed = (await reader.get("tasks")).json()["items"][0]
+        summary = (await reader.get("tasks/stats/summary")).json()["recent_tasks"][0]
+        result = (await reader.get(f"tasks/{task_id}/result")).json()
+        return [
+            *(found["params"]["card"] for found in (task, listed, summary)),
+            *(found["result"]["receipt"] for found in (task, listed, summary, result)),
+        ]
+
+    assert await seen(guest) == [CARD] * 7
+    for role, value in (("administrator", CARD), ("operator", "[hidden]"), ("viewer", "[hidden]")):
+        person = await sign_up()
+        await database.execute("UPDATE account SET role = $1 WHERE id = $2", role, person.id)
+        assert await seen(person) == [value] * 7
+
+
+async def test_a_refused_sensitive_parameter_is_not_repeated_to_anybody(
+    guest: Person, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = await guest.post("tasks", {"name": "sample.pay", "params": {"card": [CARD]}})
+    assert answer.status_code == 400
+    assert CARD not in answer.text + caplog.text
