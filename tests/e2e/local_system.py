@@ -7,9 +7,8 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-import httpx
 import psutil
 
 from local.leftovers import MARK
@@ -89,58 +88,6 @@ class LocalSystem:
         """End what a failed test left."""
         if self.process is not None and self.process.poll() is None:
             self.interrupt(60)
-
-
-class Guest:
-    """A signed-in client with the verbs of a test."""
-
-    def __init__(self, api: str) -> None:
-        self.http = httpx.Client(base_url=f"{api}/api/v1/", trust_env=False, timeout=30)
-        self.id = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *ended: object) -> None:
-        self.http.close()
-
-    def register(self, email: str, password: str, full_name: str) -> dict[str, Any]:
-        body = {"email": email, "password": password, "full_name": full_name}
-        account = self._answer(self.http.post("auth/register", json=body), 201)
-        self.id = account["id"]
-        return account
-
-    def log_in(self, email: str, password: str) -> None:
-        answer = self.http.post("auth/login", json={"email": email, "password": password})
-        token = self._answer(answer, 200)["access_token"]
-        self.http.headers["Authorization"] = f"Bearer {token}"
-
-    def ask_for_welcome_mail(self) -> str:
-        body = {"user_id": self.id, "email_type": "welcome"}
-        submitted = self._answer(self.http.post("tasks/email", json=body), 202)
-        assert submitted["status"] == "queued"
-        return str(submitted["task_id"])
-
-    def task(self, task_id: str) -> dict[str, Any]:
-        return self._answer(self.http.get(f"tasks/{task_id}"), 200)
-
-    def attempts(self, task_id: str) -> list[dict[str, Any]]:
-        answer = self.http.get(f"tasks/{task_id}/attempts")
-        assert answer.status_code == 200, answer.text
-        attempts: list[dict[str, Any]] = answer.json()
-        return attempts
-
-    async def until(self, task_id: str, status: str, timeout_s: float = 30) -> dict[str, Any]:
-        def reached() -> dict[str, Any] | None:
-            task = self.task(task_id)
-            return task if task["status"] == status else None
-
-        return await eventually(reached, timeout_s)
-
-    def _answer(self, response: httpx.Response, status: int) -> dict[str, Any]:
-        assert response.status_code == status, response.text
-        answer: dict[str, Any] = response.json()
-        return answer
 
 
 def _marked(process: psutil.Process, folder: Path) -> bool:
