@@ -68,6 +68,16 @@ async def run(sql: str, *values: Any, node: str | None = None) -> list[dict[str,
         return rows
 
 
+async def connect() -> asyncpg.Connection:
+    """A connection of the caller's own, for statements that no transaction takes; he closes it.
+
+    Raises ServerAway.
+    """
+    database: Any = Task._meta.db
+    async with translated():
+        return await asyncpg.connect(**database.config)
+
+
 def transaction(node: str | None = None) -> Any:
     """A transaction on a node; statements in it go to its connection by themselves."""
     database: Any = Task._meta.db

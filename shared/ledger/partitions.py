@@ -9,13 +9,47 @@ from uuid import UUID
 
 #: Partitioned table and the column that holds the task's id.
 PARTITIONED = {"task": "id", "task_attempt": "task_id", "task_log": "task_id"}
-#: One day back covers clocks that are behind, two weeks ahead cover a scheduler that is down over holidays.
-DAYS_BACK, DAYS_AHEAD = 1, 14
+#: One day back covers clocks that are behind, a week ahead covers a scheduler that is down. With 30 days that
+#: are kept these are 39 partitions a table at most (docs/decisions/0005).
+DAYS_BACK, DAYS_AHEAD = 1, 7
 
 EXISTING = """
     SELECT child.relname AS name FROM pg_inherits
     JOIN pg_class child ON child.oid = inhrelid JOIN pg_class parent ON parent.oid = inhparent
     WHERE parent.relname IN ('task', 'task_attempt', 'task_log')
+"""
+
+
+#: Every partition by name, and whether it belongs to its table. A pending one was left half detached: queries
+#: see it no more, and it stands in the way of others.
+STATES = """
+    SELECT child.relname AS name,
+           CASE WHEN inhrelid IS NULL THEN 'detached' WHEN inhdetachpending THEN 'pending' ELSE 'attached' END
+               AS state
+    FROM pg_class child LEFT JOIN pg_inherits ON inhrelid = child.oid
+    WHERE child.relkind = 'r' AND child.relnamespace = current_schema()::regnamespace
+      AND child.relname ~ '^(task|task_attempt|task_log)_p[0-9]+$'
+"""
+
+#: The same of one partition; nothing when there is none. $1: name.
+STATE = f"SELECT state FROM ({STATES}) WHERE name = $1"
+
+#: Final rows of a day with their attempts and logs; a row that comes back to life meanwhile stays.
+#: $1, $2: first id of the day and of the next; $3: limit. Returns how many tasks went.
+DELETE_FINAL = """
+    WITH doomed AS (
+        SELECT id FROM task WHERE id >= $1 AND id < $2 AND num_nonnulls(send_at, sent_at, holder) = 0
+        ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED
+    ), attempts AS (
+        DELETE FROM task_attempt AS a USING doomed
+        WHERE a.task_id = doomed.id AND a.task_id >= $1 AND a.task_id < $2
+    ), logs AS (
+        DELETE FROM task_log AS l USING doomed
+        WHERE l.task_id = doomed.id AND l.task_id >= $1 AND l.task_id < $2
+    ), gone AS (
+        DELETE FROM task AS t USING doomed WHERE t.id = doomed.id AND t.id >= $1 AND t.id < $2 RETURNING 1
+    )
+    SELECT count(*) FROM gone
 """
 
 
@@ -27,6 +61,11 @@ def floor_id(day: date) -> UUID:
 
 def partition_name(table: str, day: date) -> str:
     return f"{table}_p{day:%Y%m%d}"
+
+
+def day_of(name: str) -> date:
+    """The day of the partition with this name."""
+    return datetime.strptime(name[-8:], "%Y%m%d").replace(tzinfo=UTC).date()
 
 
 def days_needed(today: date) -> list[date]:
@@ -44,5 +83,31 @@ def create(table: str, day: date) -> Iterator[str]:
     bounds = f"{column} >= '{low}'::uuid AND {column} < '{high}'::uuid"
     check = f"CONSTRAINT {name}_day CHECK ({bounds})"
     yield f"CREATE TABLE IF NOT EXISTS {name} (LIKE {table} INCLUDING ALL, {check})"
-    yield f"ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ('{low}') TO ('{high}')"
+    yield attach(table, day)
     yield f"ALTER TABLE {name} DROP CONSTRAINT {name}_day"
+
+
+def attach(table: str, day: date) -> str:
+    low, high = floor_id(day), floor_id(day + timedelta(days=1))
+    name = partition_name(table, day)
+    return f"ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ('{low}') TO ('{high}')"
+
+
+def detach(table: str, day: date) -> str:
+    """Outside any transaction. Claims and submissions go on meanwhile."""
+    return f"ALTER TABLE {table} DETACH PARTITION {partition_name(table, day)} CONCURRENTLY"
+
+
+def finish_detaching(table: str, day: date) -> str:
+    """Takes up a `detach` that was interrupted."""
+    return f"ALTER TABLE {table} DETACH PARTITION {partition_name(table, day)} FINALIZE"
+
+
+def drop(table: str, day: date) -> str:
+    return f"DROP TABLE {partition_name(table, day)}"
+
+
+def count_rows(day: date) -> str:
+    """All tasks of a day and those that are not final, whether its partition is attached or not."""
+    alive = "count(*) FILTER (WHERE num_nonnulls(send_at, sent_at, holder) > 0) AS alive"
+    return f"SELECT count(*) AS found, {alive} FROM {partition_name('task', day)}"

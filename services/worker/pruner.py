@@ -1,0 +1,198 @@
+"""Removes whole days of tasks whose time is over: their partitions go, and only then what belongs to them.
+
+Every step may be the last one of a run: what is found half done is taken up by the next run.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
+
+import asyncpg
+
+from shared.ledger import engine, partitions
+from shared.telemetry import metrics
+
+log = logging.getLogger(__name__)
+
+#: A waiting DDL statement stops what comes behind it, so it gives up soon and is tried again.
+LOCK_TIMEOUT_S = 2
+TRIES = 5
+PAUSE_S = 1.0
+#: Rows per statement where they are deleted one by one.
+BATCH = 1_000
+
+#: Reasons for which a day stays, as the metric calls them.
+UNFINISHED, READ = "unfinished", "read"
+
+#: What goes by its age, in batches. A child's key outlives its parent, whose rerun would submit it twice.
+#: values: limit.
+AGED = {
+    "submission_key": """
+        DELETE FROM submission_key WHERE ctid IN (
+            SELECT k.ctid FROM submission_key AS k
+            WHERE k.created_at < now() - interval '24 hours' AND NOT EXISTS (
+                SELECT 1 FROM task AS t
+                WHERE t.id = CASE WHEN k.scope LIKE 'task:%' THEN substr(k.scope, 6)::uuid END
+                  AND num_nonnulls(t.send_at, t.sent_at, t.holder) > 0
+            ) LIMIT {}
+        ) RETURNING 1
+    """,
+    "schedule_firing": """
+        DELETE FROM schedule_firing WHERE ctid IN (
+            SELECT ctid FROM schedule_firing WHERE fired_at < now() - interval '30 days' LIMIT {}
+        ) RETURNING 1
+    """,
+    "worker": """
+        DELETE FROM worker WHERE id IN (
+            SELECT w.id FROM worker AS w
+            WHERE least(w.dead_at, w.stopped_at) < now() - interval '7 days'
+              AND NOT EXISTS (SELECT 1 FROM task AS t WHERE t.holder = w.id)
+            LIMIT {}
+        ) RETURNING 1
+    """,
+}
+
+
+@dataclass
+class Pruned:
+    """What a run did."""
+
+    found: int = 0
+    deleted: int = 0
+    dropped: list[str] = field(default_factory=list)
+    #: By name, why it stays.
+    kept: dict[str, str] = field(default_factory=dict)
+
+
+class Busy(Exception):
+    """Somebody has read this partition in a transaction that is still open."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} is being read")
+        self.name = name
+
+
+class Pruner:
+    """Over a connection of its own, outside any transaction."""
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self._connection = connection
+        self.pruned = Pruned()
+
+    async def days(self, cutoff: datetime) -> list[date]:
+        """The whole days before the cutoff of which something is left.
+
+        The oldest first; before them one that was left half detached, which stands in the others' way.
+        """
+        states = await self._connection.fetch(partitions.STATES)
+        found = {partitions.day_of(row["name"]) for row in states}
+        pending = {partitions.day_of(row["name"]) for row in states if row["state"] == "pending"}
+        return sorted(
+            (day for day in found if _end(day) <= cutoff), key=lambda day: (day not in pending, day)
+        )
+
+    async def prune(self, day: date) -> bool:
+        """Remove a day, or all of it that is final. False when it is read: later days would not go either."""
+        await self._connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT_S}s'")
+        try:
+            if await self._state("task", day) is None or await self._drop_tasks(day):
+                await self._drop("task_attempt", day)
+                await self._drop("task_log", day)
+        except Busy as busy:
+            self._keep(busy.name, READ, "an open transaction reads it; the next run goes on")
+            return False
+        return True
+
+    async def _drop_tasks(self, day: date) -> bool:
+        """False when the day stays because of a task that is not final."""
+        name = partitions.partition_name("task", day)
+        count = await self._connection.fetchrow(partitions.count_rows(day))
+        if not count["alive"]:
+            await self._detach("task", day)
+            # Until it was detached an operator may have brought a task back to life.
+            count = await self._connection.fetchrow(partitions.count_rows(day))
+        self.pruned.found += count["found"]
+        if count["alive"]:
+            await self._attach(day)
+            await self._delete_final(day)
+            self._keep(name, UNFINISHED, f"{count['alive']} of its tasks are not final")
+            return False
+        await self._drop("task", day)
+        self.pruned.deleted += count["found"]
+        self.pruned.dropped.append(name)
+        metrics.PRUNED.labels("task").inc(count["found"])
+        log.info("partition %s is dropped with %d tasks", name, count["found"])
+        return True
+
+    async def _state(self, table: str, day: date) -> str | None:
+        name = partitions.partition_name(table, day)
+        state: str | None = await self._connection.fetchval(partitions.STATE, name)
+        return state
+
+    async def _drop(self, table: str, day: date) -> None:
+        """Raises Busy."""
+        if await self._state(table, day) is not None:
+            await self._detach(table, day)
+            await self._patiently(table, day, partial(self._connection.execute, partitions.drop(table, day)))
+
+    async def _detach(self, table: str, day: date) -> None:
+        """Raises Busy; then it is attached still, or pending."""
+
+        async def step() -> None:
+            state = await self._state(table, day)
+            if state == "attached":
+                await self._connection.execute(partitions.detach(table, day))
+            elif state == "pending":
+                await self._connection.execute(partitions.finish_detaching(table, day))
+
+        await self._patiently(table, day, step)
+
+    async def _attach(self, day: date) -> None:
+        """Give a day with a living task its place in the table back. Raises Busy."""
+        if await self._state("task", day) == "pending":
+            await self._detach("task", day)
+        if await self._state("task", day) == "detached":
+            statement = partitions.attach("task", day)
+            await self._patiently("task", day, partial(self._connection.execute, statement))
+
+    async def _patiently(self, table: str, day: date, step: Callable[[], Awaitable[object]]) -> None:
+        """Try again while the lock that a step needs is taken. Raises Busy."""
+        for left in reversed(range(TRIES)):
+            try:
+                await step()
+            except asyncpg.LockNotAvailableError:
+                if not left:
+                    raise Busy(partitions.partition_name(table, day)) from None
+                await asyncio.sleep(PAUSE_S)
+            else:
+                return
+
+    async def _delete_final(self, day: date) -> None:
+        low, high = partitions.floor_id(day), partitions.floor_id(day + timedelta(days=1))
+        gone = BATCH
+        while gone == BATCH:
+            gone = await self._connection.fetchval(partitions.DELETE_FINAL, low, high, BATCH)
+            self.pruned.deleted += gone
+            metrics.PRUNED.labels("task").inc(gone)
+
+    def _keep(self, name: str, reason: str, words: str) -> None:
+        self.pruned.kept[name] = words
+        metrics.PARTITIONS_KEPT.labels(reason).inc()
+        log.warning("partition %s stays: %s", name, words)
+
+
+async def prune_aged() -> None:
+    """Delete old submission keys, firings and workers that hold nothing."""
+    for table, sql in AGED.items():
+        while True:
+            gone = len(await engine.run(sql, BATCH))
+            metrics.PRUNED.labels(table).inc(gone)
+            if gone < BATCH:
+                break
+
+
+def _end(day: date) -> datetime:
+    return datetime.combine(day + timedelta(days=1), time(), UTC)

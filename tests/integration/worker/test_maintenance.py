@@ -1,0 +1,409 @@
+"""The platform tidies up: days of tasks, tokens, keys, firings and workers."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from services.worker import pruner
+from services.worker.tasks.maintenance import (
+    BATCH,
+    CLEANUP_LOCK,
+    cleanup_expired_refresh_tokens,
+    cleanup_old_tasks,
+)
+from shared.contracts import catalogue
+from shared.contracts.maintenance import (
+    CLEANUP_OLD_TASKS,
+    CleanupExpiredRefreshTokens,
+    CleanupOldTasks,
+    OldTasksCleaned,
+    RefreshTokensCleaned,
+)
+from shared.errors import ExpectedError
+from shared.ledger import partitions
+from shared.ledger.ids import uuid7
+from shared.testing import run_inline
+from tests.eventually import eventually
+from tests.platform import Platform
+from tests.sample_tasks import INSTANT, Nothing
+
+TODAY = datetime.now(UTC).date()
+
+
+def day(back: int) -> date:
+    return TODAY - timedelta(days=back)
+
+
+def name(back: int, table: str = "task") -> str:
+    return partitions.partition_name(table, day(back))
+
+
+async def add_day(platform: Platform, back: int, *, final: int, alive: int = 0) -> list[UUID]:
+    """A day of the past with its tasks, each with an attempt and a line; returns the ids that are alive."""
+    for table in partitions.PARTITIONED:
+        for statement in partitions.create(table, day(back)):
+            await platform.rows(statement)
+    noon = datetime.combine(day(back), datetime.min.time(), UTC) + timedelta(hours=12)
+    ids = [uuid7(noon) for _ in range(final + alive)]
+    ended = [number < final for number in range(final + alive)]
+    await platform.rows(
+        """
+        INSERT INTO task (id, name, type, queue, params, status, send_at, completed_at)
+        SELECT g.id, 'sample.instant', 'sample', 'default', jsonb_build_object(),
+               CASE WHEN g.ended THEN 'success' ELSE 'pending' END,
+               CASE WHEN NOT g.ended THEN now() + interval '1 day' END, CASE WHEN g.ended THEN now() END
+        FROM unnest({}::uuid[], {}::boolean[]) AS g(id, ended)
+        """,
+        ids,
+        ended,
+    )
+    await platform.rows(
+        "INSERT INTO task_attempt (task_id, claim, attempt, ended_at, outcome) "
+        "SELECT unnest({}::uuid[]), 1, 1, now(), 'retry'",
+        ids,
+    )
+    await platform.rows(
+        "INSERT INTO task_log (task_id, claim, ordinal, logged_at, level, message) "
+        "SELECT unnest({}::uuid[]), 1, 1, now(), 'info', 'said'",
+        ids,
+    )
+    return ids[final:]
+
+
+async def states(platform: Platform, *backs: int) -> dict[str, str]:
+    """Of the partitions of these days, without the tables' own names."""
+    rows = await platform.rows(partitions.STATES)
+    wanted = {name(back, table) for back in backs for table in partitions.PARTITIONED}
+    return {row["name"]: row["state"] for row in rows if row["name"] in wanted}
+
+
+async def clean(days_old: int = 30) -> OldTasksCleaned:
+    run = await run_inline(cleanup_old_tasks, CleanupOldTasks(days_old=days_old))
+    assert run.result is not None
+    return run.result
+
+
+async def count(platform: Platform, table: str) -> int:
+    (row,) = await platform.rows(f"SELECT count(*) AS n FROM {table}")
+    return int(row["n"])
+
+
+@pytest.fixture
+async def reader(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A transaction that has read the tasks and stays open until the test ends it."""
+    connection = await asyncpg.connect(database_url)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give up on a lock soon."""
+    monkeypatch.setattr(pruner, "LOCK_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(pruner, "TRIES", 2)
+    monkeypatch.setattr(pruner, "PAUSE_S", 0.05)
+
+
+async def test_whole_days_before_the_cutoff_go_with_their_attempts_and_logs(platform: Platform) -> None:
+    for back, tasks in ((30, 3), (31, 4), (32, 5), (400, 6)):
+        await add_day(platform, back, final=tasks)
+    (young,) = await platform.submit(INSTANT, Nothing())
+    result = await clean()
+    assert result.success
+    assert (result.tasks_deleted, result.total_tasks_found) == (15, 15)
+    assert (result.partitions_dropped, result.partitions_kept) == ([name(400), name(32), name(31)], {})
+    assert timedelta(days=30) <= result.cleanup_completed_at - result.cutoff_date < timedelta(days=31)
+    assert set(await states(platform, 30, 31, 32, 400)) == {
+        name(30, table) for table in partitions.PARTITIONED
+    }
+    assert [await count(platform, table) for table in partitions.PARTITIONED] == [4, 3, 3]
+    assert (await platform.task(young))["status"] == "pending"
+
+
+async def test_with_the_default_retention_fewer_than_forty_partitions_of_a_table_remain(
+    platform: Platform,
+) -> None:
+    for back in range(2, 40):
+        for table in partitions.PARTITIONED:
+            for statement in partitions.create(table, day(back)):
+                await platform.rows(statement)
+    await clean()
+    rows = await platform.rows("SELECT inhparent::regclass::text AS parent FROM pg_inherits")
+    parents = [row["parent"] for row in rows]
+    for table in partitions.PARTITIONED:
+        assert 30 + partitions.DAYS_AHEAD < parents.count(table) < 40
+
+
+async def test_a_day_with_a_living_task_stays_and_loses_only_what_is_final(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pruner, "BATCH", 7)
+    alive = await add_day(platform, 50, final=20, alive=2)
+    await add_day(platform, 40, final=3)
+    result = await clean()
+    assert result.partitions_kept == {name(50): "2 of its tasks are not final"}
+    assert result.partitions_dropped == [name(40)]
+    assert (result.tasks_deleted, result.total_tasks_found) == (23, 25)
+    left = await platform.rows("SELECT id FROM task ORDER BY id")
+    assert [row["id"] for row in left] == sorted(alive)
+    assert await count(platform, "task_attempt") == await count(platform, "task_log") == 2
+
+    await platform.rows("UPDATE task SET status = 'success', send_at = NULL, completed_at = now()")
+    result = await clean()
+    assert (result.tasks_deleted, result.partitions_dropped) == (2, [name(50)])
+    assert await states(platform, 50) == {}
+
+
+async def test_an_open_reader_delays_the_removal_and_nothing_else(
+    platform: Platform, reader: asyncpg.Connection, hasty: None
+) -> None:
+    await add_day(platform, 40, final=3)
+    await add_day(platform, 39, final=2)
+    transaction = reader.transaction(isolation="repeatable_read")
+    await transaction.start()
+    assert await reader.fetchval("SELECT count(*) FROM task") == 5
+
+    cleaning = asyncio.create_task(clean())
+    submitted = 0
+    while not cleaning.done():
+        await asyncio.wait_for(platform.submit(INSTANT, Nothing()), 2)
+        submitted += 1
+    result = await cleaning
+
+    assert submitted > 1
+    assert result.partitions_kept == {name(40): "an open transaction reads it; the next run goes on"}
+    assert result.partitions_dropped == []
+    assert (await states(platform, 40))[name(40)] == "pending"
+    assert await reader.fetchval("SELECT count(*) FROM task") == 5
+    await transaction.rollback()
+
+    result = await clean()
+    assert (result.partitions_dropped, result.partitions_kept) == ([name(40), name(39)], {})
+    assert result.tasks_deleted == 5
+    assert await states(platform, 39, 40) == {}
+    assert await count(platform, "task") == submitted
+
+
+@pytest.mark.parametrize(
+    "done",
+    [
+        ["ALTER TABLE task DETACH PARTITION {task}"],
+        ["ALTER TABLE task DETACH PARTITION {task}", "DROP TABLE {task}"],
+        [
+            "DROP TABLE {task}",
+            "ALTER TABLE task_attempt DETACH PARTITION {task_attempt}",
+        ],
+    ],
+    ids=["detached", "tasks dropped", "attempts detached"],
+)
+async def test_a_run_that_was_interrupted_is_finished_by_the_next(
+    platform: Platform, done: Sequence[str]
+) -> None:
+    await add_day(platform, 40, final=3)
+    for statement in done:
+        await platform.rows(statement.format(**{table: name(40, table) for table in partitions.PARTITIONED}))
+    result = await clean()
+    assert await states(platform, 40) == {}
+    assert result.partitions_kept == {}
+    assert result.partitions_dropped == ([] if any("DROP" in s for s in done) else [name(40)])
+
+
+async def test_a_day_half_detached_goes_before_an_older_one_for_which_it_stands_in_the_way(
+    platform: Platform, reader: asyncpg.Connection, hasty: None
+) -> None:
+    await add_day(platform, 40, final=3)
+    transaction = reader.transaction(isolation="repeatable_read")
+    await transaction.start()
+    await reader.fetchval("SELECT count(*) FROM task")
+    await clean()
+    await transaction.rollback()
+    await add_day(platform, 60, final=2)
+    result = await clean()
+    assert result.partitions_dropped == [name(40), name(60)]
+
+
+REVIVE = """
+    UPDATE {} SET status = 'pending', send_at = now() + interval '1 day', completed_at = NULL
+    WHERE id = (SELECT id FROM {} ORDER BY id LIMIT 1)
+"""
+
+
+async def test_a_task_that_comes_back_to_life_while_its_day_is_detached_gets_its_place_back(
+    platform: Platform, reader: asyncpg.Connection
+) -> None:
+    await add_day(platform, 40, final=3)
+    async with reader.transaction():
+        await reader.execute(REVIVE.format("task", "task"))
+        cleaning = asyncio.create_task(clean())
+
+        async def half_detached() -> bool:
+            return (await states(platform, 40))[name(40)] == "pending"
+
+        await eventually(half_detached)
+    result = await cleaning
+    assert result.partitions_kept == {name(40): "1 of its tasks are not final"}
+    assert (await states(platform, 40))[name(40)] == "attached"
+    assert [row["status"] for row in await platform.rows("SELECT status FROM task")] == ["pending"]
+
+
+async def test_a_living_task_in_a_day_left_half_detached_gets_its_place_back(
+    platform: Platform, reader: asyncpg.Connection, hasty: None
+) -> None:
+    await add_day(platform, 40, final=3)
+    transaction = reader.transaction(isolation="repeatable_read")
+    await transaction.start()
+    await reader.fetchval("SELECT count(*) FROM task")
+    await clean()
+    await transaction.rollback()
+    await platform.rows(REVIVE.format(name(40), name(40)))
+    assert not await platform.rows("SELECT 1 FROM task")
+    result = await clean()
+    assert result.partitions_kept == {name(40): "1 of its tasks are not final"}
+    assert (await states(platform, 40))[name(40)] == "attached"
+    assert len(await platform.rows("SELECT 1 FROM task")) == 1
+
+
+async def test_a_second_cleanup_at_the_same_time_is_put_off(
+    platform: Platform, reader: asyncpg.Connection
+) -> None:
+    await reader.fetchval("SELECT pg_advisory_lock($1)", CLEANUP_LOCK)
+    with pytest.raises(ExpectedError, match="another cleanup"):
+        await clean()
+
+
+async def test_a_cancelled_cleanup_stops_between_two_days_and_says_so(platform: Platform) -> None:
+    await add_day(platform, 40, final=3)
+    run = await run_inline(cleanup_old_tasks, CleanupOldTasks(), cancelled=True)
+    assert run.result is not None
+    assert (run.result.success, run.result.partitions_dropped) == (False, [])
+    assert (await states(platform, 40))[name(40)] == "attached"
+
+
+async def test_old_keys_firings_and_workers_that_hold_nothing_go(platform: Platform) -> None:
+    (parent,) = await platform.submit(INSTANT, Nothing())
+    keys = [
+        ("owner:1", "old", 25),
+        ("owner:1", "new", 23),
+        (f"task:{parent}", "#1", 25),
+        (f"task:{uuid4()}", "#1", 25),
+    ]
+    for scope, key, hours in keys:
+        await platform.rows(
+            "INSERT INTO submission_key (scope, key, task_ids, created_at) "
+            "VALUES ({}, {}, ARRAY[uuidv7()], now() - make_interval(hours => {}))",
+            scope,
+            key,
+            hours,
+        )
+    for days in (29, 31):
+        await platform.rows(
+            "INSERT INTO schedule_firing (schedule, fire_time, outcome, fired_at) "
+            "SELECT 's', t, 'failed', t FROM (SELECT now() - make_interval(days => {})) AS g(t)",
+            days,
+        )
+    holding = await add_worker(platform, 1, dead_days=8)
+    await platform.rows("UPDATE task SET holder = {}, sent_at = NULL, send_at = NULL", holding)
+    for lock, ages in ((2, {"dead_days": 8}), (3, {"stopped_days": 8}), (4, {"stopped_days": 6}), (5, {})):
+        await add_worker(platform, lock, **ages)
+
+    await clean()
+
+    left = await platform.rows("SELECT scope, key FROM submission_key ORDER BY key")
+    assert [(row["scope"], row["key"]) for row in left] == [(f"task:{parent}", "#1"), ("owner:1", "new")]
+    assert await count(platform, "schedule_firing") == 1
+    workers = await platform.rows("SELECT lock_key FROM worker ORDER BY lock_key")
+    assert [row["lock_key"] for row in workers] == [1, 4, 5]
+
+
+async def add_worker(
+    platform: Platform, lock: int, *, dead_days: int | None = None, stopped_days: int | None = None
+) -> UUID:
+    (row,) = await platform.rows(
+        "INSERT INTO worker (id, hostname, pid, queues, threads, lock_key, dead_at, stopped_at) "
+        "VALUES (uuidv7(), 'here', 1, ARRAY['default'], 1, {}, now() - make_interval(days => {}), "
+        "now() - make_interval(days => {})) RETURNING id",
+        lock,
+        dead_days,
+        stopped_days,
+    )
+    worker: UUID = row["id"]
+    return worker
+
+
+async def clean_tokens(keep_days: int = 30) -> RefreshTokensCleaned:
+    run = await run_inline(cleanup_expired_refresh_tokens, CleanupExpiredRefreshTokens(keep_days=keep_days))
+    assert run.result is not None
+    assert [step.current for step in run.progress][-1] == 80
+    return run.result
+
+
+async def add_tokens(platform: Platform, *, times: int = 1, **ended_days: int) -> None:
+    """Tokens of a session of their own; `expires`, `spent` and `revoked` say how many days ago."""
+    ages = [ended_days.get(key) for key in ("revoked", "expires", "spent")]
+    await platform.rows(
+        """
+        WITH owner AS (
+            INSERT INTO account (email, password_hash) VALUES ({}, '-') RETURNING id
+        ), opened AS (
+            INSERT INTO session ("user", created_at, revoked_at)
+            SELECT id, now() - interval '90 days', now() - make_interval(days => {}) FROM owner RETURNING id
+        )
+        INSERT INTO refresh_token (session, token_hash, expires_at, spent_at)
+        SELECT id, uuid_send(gen_random_uuid()), now() - make_interval(days => coalesce({}, -7)),
+               now() - make_interval(days => {})
+        FROM opened, generate_series(1, {})
+        """,
+        f"{uuid4()}@often.example",
+        *ages,
+        times,
+    )
+
+
+async def test_tokens_that_ended_before_the_cutoff_go_in_batches_and_others_stay(platform: Platform) -> None:
+    await add_tokens(platform, times=BATCH + 5, expires=31)
+    await add_tokens(platform, spent=31)
+    await add_tokens(platform, revoked=31)
+    for stays in ({}, {"expires": 29}, {"spent": 29}, {"revoked": 29}):
+        await add_tokens(platform, **stays)
+    result = await clean_tokens()
+    assert (result.success, result.tokens_cleaned) == (True, BATCH + 7)
+    assert timedelta(days=30) <= result.cleanup_completed_at - result.cutoff_date < timedelta(days=31)
+    assert await count(platform, "refresh_token") == await count(platform, "session") == 4
+    assert (await clean_tokens(keep_days=0)).tokens_cleaned == 3
+
+
+async def test_both_tasks_are_declared_and_a_worker_runs_what_the_scheduler_fires(platform: Platform) -> None:
+    await add_day(platform, 40, final=3)
+    await platform.start_scheduler()
+    await platform.start_worker()
+    daily = "maintenance.cleanup_old_tasks.daily"
+    declared = {schedule.name for _, schedule in catalogue.load().schedules}
+    assert declared >= {daily, "maintenance.cleanup_expired_refresh_tokens.hourly"}
+
+    async def stored() -> bool:
+        return len(await platform.rows("SELECT 1 FROM schedule WHERE next_fire_time > now()")) == len(
+            declared
+        )
+
+    await eventually(stored)
+    await platform.rows(
+        "UPDATE schedule SET kind = 'interval', expression = '1 s', starts_at = date_trunc('second', now()), "
+        "next_fire_time = date_trunc('second', now()) + interval '1 s' WHERE name = {}",
+        daily,
+    )
+
+    async def ended() -> list[dict[str, Any]]:
+        return await platform.rows(
+            "SELECT * FROM task WHERE schedule = {} AND status = 'success' ORDER BY id LIMIT 1", daily
+        )
+
+    (row,) = await eventually(ended, 60)
+    assert row["name"] == CLEANUP_OLD_TASKS.name
+    result = CLEANUP_OLD_TASKS.result(**json.loads(row["result"]))
+    assert (result.partitions_dropped, result.tasks_deleted) == ([name(40)], 3)
