@@ -48,6 +48,7 @@ _HEADERS = {
     summary="Page that asks whether to unsubscribe",
     tags=["mail"],
     media_type=MediaType.HTML,
+    responses=documented(404),
 )
 async def ask(token: FromPath[UUID]) -> Response[str]:
     return Response(_PAGE.format(content=_ASK), headers=_HEADERS)

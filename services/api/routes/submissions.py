@@ -23,7 +23,7 @@ IdempotencyKey = Annotated[
     str | None,
     HeaderParameter(
         name="Idempotency-Key",
-        description="For 24 hours the same key and body lead to the first submission; another body is refused",
+        description="For 24 hours the same key and body lead to the first submission",
     ),
 ]
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
+import msgspec
 from litestar import Request, Response, delete, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
@@ -30,7 +31,11 @@ from shared.transport.queues import Queues
 
 Level = Literal["debug", "info", "warning", "error", "critical"]
 Name = Annotated[str | None, QueryParameter(pattern=r"^[a-z0-9_.]{1,100}$")]
-Moment = Annotated[datetime | None, QueryParameter(description="With a time zone, 2026-11-22T12:00:00Z")]
+AwareTime = Annotated[datetime, msgspec.Meta(tz=True)]
+#: Read by hand: Litestar would take a number for a time.
+Moment = Annotated[
+    str | None, QueryParameter(format="date-time", description="With a time zone, 2026-11-22T12:00:00Z")
+]
 
 
 @get("/tasks", summary="List tasks, newest first", responses=documented(400, 401, 403))
@@ -56,8 +61,8 @@ async def list_tasks(
         name=name,
         queue=queue,
         owner=owner,
-        created_after=_aware(created_after, "created_after"),
-        created_before=_aware(created_before, "created_before"),
+        created_after=_moment(created_after, "created_after"),
+        created_before=_moment(created_before, "created_before"),
         error=error,
     )
     return await ledger.page(reader, wanted, limit=limit, cursor=cursor)
@@ -140,8 +145,11 @@ async def cancel(
     return Response(Submitted(task_id, rows[0]["status"], message), status_code=202)
 
 
-def _aware(moment: datetime | None, field: str) -> datetime | None:
-    if moment is not None and moment.tzinfo is None:
-        rule = "must carry a time zone, for example 2026-11-22T12:00:00Z"
-        raise InvalidFields([FieldProblem(field, rule)])
-    return moment
+def _moment(text: str | None, field: str) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        return msgspec.convert(text, AwareTime)
+    except msgspec.ValidationError:
+        rule = "must be a time with a time zone, for example 2026-11-22T12:00:00Z"
+        raise InvalidFields([FieldProblem(field, rule)]) from None

@@ -2,45 +2,16 @@
 
 import asyncio
 import secrets
-import subprocess
 from uuid import uuid4
 
-import httpx
 import pytest
 
 from cli.client import ApiAway, ApiError, Client
-from local.ports import pick
+from tests.api_process import Api
 from tests.eventually import eventually
 from tests.platform import Platform
 
 PASSWORD = "a horse, a battery"
-
-
-class Api:
-    """The API's process; it can be stopped and started again at its address."""
-
-    def __init__(self, platform: Platform) -> None:
-        self.platform = platform
-        self.port = pick("api")["api"]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._secret = secrets.token_hex(32)
-        self.process: subprocess.Popen[bytes] | None = None
-
-    async def start(self, **environment: str) -> None:
-        settings = {"OFTEN_API_PORT": str(self.port), "SECRET_KEY": self._secret, **environment}
-        self.process = self.platform.start("services.api", **settings)
-        await eventually(self._answers)
-
-    async def stop(self) -> None:
-        assert self.process is not None
-        self.process.terminate()
-        await asyncio.to_thread(self.process.wait, 30)
-
-    def _answers(self) -> bool:
-        try:
-            return httpx.get(f"{self.url}/health/ready", trust_env=False).is_success
-        except httpx.TransportError:
-            return False
 
 
 @pytest.fixture
@@ -68,7 +39,12 @@ async def test_a_task_is_submitted_watched_listed_and_its_token_renewed(api: Api
         await asyncio.to_thread(client.wait, ids[-1])
         spent = client._refresh_token
         assert [task.id for task in client.tasks(limit=50)] == ids[::-1]
-        await eventually(lambda: client.me() and client._refresh_token != spent)
+
+        def renewed() -> bool:
+            client.me()
+            return client._refresh_token != spent
+
+        await eventually(renewed)
         assert [attempt.outcome for attempt in client.attempts(ids[0])] == ["success"]
         with pytest.raises(ApiError, match="already ended as success"):
             client.cancel(ids[0])

@@ -1,0 +1,36 @@
+"""The API in a process of its own."""
+
+import asyncio
+import secrets
+import subprocess
+
+import httpx
+
+from local.ports import pick
+from tests.eventually import eventually
+from tests.platform import Platform
+
+
+class Api:
+    """The API's process; it can be stopped and started again at its address."""
+
+    def __init__(self, platform: Platform) -> None:
+        self.platform = platform
+        self.port = pick("api")["api"]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._secret = secrets.token_hex(32)
+
+    async def start(self, **environment: str) -> None:
+        settings = {"OFTEN_API_PORT": str(self.port), "SECRET_KEY": self._secret, **environment}
+        self.process: subprocess.Popen[bytes] = self.platform.start("services.api", **settings)
+        await eventually(self._answers)
+
+    async def stop(self) -> None:
+        self.process.terminate()
+        await asyncio.to_thread(self.process.wait, 30)
+
+    def _answers(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/health/ready", trust_env=False).is_success
+        except httpx.TransportError:
+            return False
