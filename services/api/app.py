@@ -12,6 +12,7 @@ from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.plugins.prometheus import PrometheusConfig
 from piccolo.engine.postgres import PostgresEngine
 
 from services.api import auth, rights, security_headers
@@ -44,6 +45,11 @@ POOL_SIZE = 10
 REDIS_TIMEOUT_S = 1.0
 #: What each step of closing may take; uvicorn gave the requests their time before.
 CLOSE_TIMEOUT_S = 0.5
+
+#: `often_http_requests_total`, `often_http_request_duration_seconds` and more, by route template.
+REQUESTS = PrometheusConfig(
+    app_name="api", prefix="often_http", group_path=True, exclude=["^/metrics", "^/health"]
+)
 
 Asked = Request[Account, Credential, State]
 
@@ -132,7 +138,10 @@ def build(settings: Settings, contracts: Catalogue) -> Litestar:
             Router("", route_handlers=[mail.ask, mail.unsubscribe], guards=[limits.by_address]),
             *(health.live, health.ready, health.metrics),
         ],
-        middleware=[DefineMiddleware(Deadline, timeout_s=settings.request_timeout.total_seconds())],
+        middleware=[
+            REQUESTS.middleware,
+            DefineMiddleware(Deadline, timeout_s=settings.request_timeout.total_seconds()),
+        ],
         before_send=[security_headers.add],
         dependencies={name: _always(value) for name, value in provided.items()},
         exception_handlers={Exception: respond},

@@ -2,8 +2,11 @@
 
 import re
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 from tests.integration.api.conftest import Client, Person
+
+ROUTE = 'path="/api/v1/tasks/{task_id}"'
 
 
 async def test_the_page_loads_nothing_from_elsewhere(client: Client) -> None:
@@ -38,6 +41,16 @@ async def test_the_schema_documents_every_error_as_a_problem(client: Client) -> 
     ]
     assert len(errors) > 30
     assert all(content == ["application/problem+json"] for content in errors)
+
+
+async def test_metrics_count_requests_by_route(guest: Person, client: Client) -> None:
+    for _ in range(3):
+        await guest.get(f"tasks/{uuid4()}")
+    lines = (await client.get("/metrics")).text.splitlines()
+    counted = next(line for line in lines if line.startswith("often_http_requests_total{") and ROUTE in line)
+    assert 'status_code="404"' in counted
+    assert float(counted.rpartition(" ")[2]) >= 3
+    assert not [line for line in lines if 'path="/metrics"' in line]
 
 
 async def test_metrics_count_submissions(client: Client, guest: Person) -> None:
