@@ -44,8 +44,9 @@ class RateLimits:
             socket_connect_timeout=TIMEOUT_S,
             retry=Retry(NoBackoff(), 0),
         )
+        # Without an address: the library's own reading of addresses wants a port, the pool's does not.
         pool: dict[str, Any] = {"connection_pool": self._pool}
-        storage = RedisStorage(redis_url, implementation="redispy", key_prefix="often:rate", **pool)
+        storage = RedisStorage("redis://", implementation="redispy", key_prefix="often:rate", **pool)
         self._limiter = SlidingWindowCounterRateLimiter(storage)
         self._refused_until: dict[str, float] = {}
         self._rests_until = 0.0

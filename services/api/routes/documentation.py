@@ -37,7 +37,8 @@ START = f"""SwaggerUIBundle({{
 
 #: The browser refuses what would come from elsewhere. Swagger UI styles inline and draws with data URLs.
 POLICY = {
-    "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
+    "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:;"
+    " frame-ancestors 'none'"
 }
 
 

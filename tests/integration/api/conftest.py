@@ -34,6 +34,9 @@ class Person:
     async def post(self, path: str, body: Any) -> Any:
         return await self.client.post(f"/api/v1/{path}", json=body, headers=self.headers)
 
+    async def patch(self, path: str, body: Any) -> Any:
+        return await self.client.patch(f"/api/v1/{path}", json=body, headers=self.headers)
+
     async def delete(self, path: str) -> Any:
         return await self.client.delete(f"/api/v1/{path}", headers=self.headers)
 

@@ -25,6 +25,9 @@ def test_the_environment_becomes_typed_settings() -> None:
         ({"OFTEN_WORKER_THREADS": "0"}, "OFTEN_WORKER_THREADS must be between 1 and 256"),
         ({"OFTEN_LOG_FORMAT": "xml"}, "OFTEN_LOG_FORMAT must be one of json, text"),
         ({"OFTEN_STALL_AFTER": "1"}, "OFTEN_STALL_AFTER must be at least 10 seconds"),
+        ({"OFTEN_RATE_LIMIT_USER": "many"}, "OFTEN_RATE_LIMIT_USER must be like 600/minute"),
+        ({"OFTEN_RATE_LIMIT_ADDRESS": "0/minute"}, "OFTEN_RATE_LIMIT_ADDRESS must be like 600/minute"),
+        ({"OFTEN_REQUEST_TIMEOUT": "0.5"}, "OFTEN_REQUEST_TIMEOUT must be at least 1 second"),
         ({"SECRET_KEY": "short"}, "SECRET_KEY must have at least 32 characters"),
         (
             {"OFTEN_WORKER_THREAD": "4"},

@@ -1,0 +1,148 @@
+"""Every route for every role: who is let in, and that nobody reaches what is somebody else's.
+
+The routes come from the built application, so a new one is tested without a change here; examples.py says
+what to send.
+"""
+
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import argon2
+import pytest
+
+from services.api import app, rights
+from services.api.rights import PUBLIC, RIGHTS, Reach
+from shared.contracts import catalogue
+from shared.domain import mailing
+from shared.domain.accounts import Role
+from shared.settings import Settings
+from tests.integration.api.conftest import Client, Person
+from tests.integration.api.examples import EXAMPLES, Belongings, Example
+
+Settle = Callable[[Role], Awaitable[Belongings]]
+
+PASSWORD = secrets.token_hex()
+#: As cheap as it can be: here it is not about guessing.
+HASH = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "route" not in metafunc.fixturenames:
+        return
+    nowhere = Settings(database_url="postgres://x", redis_url="redis://x", secret_key="x" * 32)
+    built = app.build(nowhere, catalogue.load())
+    routes = sorted({route for route, _ in rights.routes(built)})
+    if "protected" in metafunc.function.__name__:
+        routes = [route for route in routes if route not in PUBLIC]
+    metafunc.parametrize("route", routes)
+
+
+@pytest.fixture
+async def settle(client: Client, database: Any) -> Settle:
+    """People with one of each thing. Their ids are long, so that they can be found in any text."""
+    await database.execute("SELECT setval('account_id_seq', $1)", 10**15 + secrets.randbelow(10**15))
+
+    async def settle(role: Role) -> Belongings:
+        email = f"{secrets.token_hex(8)}@often.example"
+        account_id = await database.fetchval(
+            "INSERT INTO account (email, password_hash) VALUES ($1, $2) RETURNING id", email, HASH
+        )
+        login = {"email": email, "password": PASSWORD}
+        tokens = (await client.post("/api/v1/auth/login", json=login)).json()
+        headers = {"Authorization": f"Bearer {tokens['access_token']}"}
+        person = Person(account_id, email, PASSWORD, tokens["refresh_token"], headers, client)
+        belongings = await _belongings(person, database)
+        # Last, because not every role may make what it is to have here.
+        await database.execute("UPDATE account SET role = $1 WHERE id = $2", role, account_id)
+        return belongings
+
+    return settle
+
+
+async def _belongings(person: Person, database: Any) -> Belongings:
+    # An hour ahead, so that nothing but the requests of the test touches the rows.
+    later = {"name": "system.health_check", "params": {}, "delay_s": 3600}
+    task_id, ended_id = [(await person.post("tasks", later)).json()["task_id"] for _ in range(2)]
+    await person.delete(f"tasks/{ended_id}")
+    key = await person.post("keys", {"name": "a robot", "scopes": ["tasks:read"]})
+    token = await database.fetchval(
+        'INSERT INTO mail_preference ("user", kind) VALUES ($1, $2) RETURNING token',
+        person.id,
+        mailing.PRICE_ALERTS,
+    )
+    schedule = await database.fetchval(
+        "INSERT INTO schedule (name, task_name, params, kind, expression, owner)"
+        " VALUES ($1, 'system.health_check', '{}', 'interval', '1 h', $2) RETURNING name",
+        f"of_{secrets.token_hex(8)}",
+        person.id,
+    )
+    return Belongings(person, task_id, ended_id, key.json()["id"], str(token), schedule)
+
+
+def _example(route: str, of: Belongings) -> Example:
+    needs_one = "{" in route or not route.startswith(("GET ", "HEAD "))
+    assert route in EXAMPLES or not needs_one, f"{route} needs an entry in examples.py"
+    return EXAMPLES[route](of) if route in EXAMPLES else Example()
+
+
+async def _send(client: Client, route: str, example: Example, headers: dict[str, str]) -> Any:
+    method, path = route.split(" ")
+    body = {} if example.body is None else {"json": example.body}
+    return await client.request(method, path.format(**example.ids), headers=headers, **body)
+
+
+def _meaning(status: int) -> str:
+    return {401: "who is it?", 403: "not allowed"}.get(status, "let in" if status < 400 else str(status))
+
+
+async def test_a_route_lets_in_whom_the_table_lets_in(route: str, client: Client, settle: Settle) -> None:
+    right = RIGHTS.get(route)
+    assert (right is None) == (route in PUBLIC), f"{route} needs one entry, in RIGHTS or in PUBLIC"
+    people = {role: await settle(role) for role in Role}
+    answers = {
+        role.value: await _send(client, route, _example(route, mine), mine.person.headers)
+        for role, mine in people.items()
+    }
+    answers["nobody"] = await _send(client, route, _example(route, await settle(Role.USER)), {})
+
+    expected = {
+        role.value: "not allowed" if right and right.reach[role] is Reach.NONE else "let in" for role in Role
+    }
+    expected["nobody"] = "who is it?" if right else "let in"
+    assert {name: _meaning(answer.status_code) for name, answer in answers.items()} == expected
+
+
+async def test_a_protected_route_reaches_nothing_of_anybody_else(
+    route: str, client: Client, settle: Settle, database: Any
+) -> None:
+    limited = [role for role in Role if RIGHTS[route].reach[role] is not Reach.ALL]
+    for role in limited:
+        mine, theirs = await settle(role), await settle(Role.USER)
+        before = await _rows(database)
+        example = _example(route, theirs)
+        answer = await _send(client, route, example, mine.person.headers)
+
+        if example.ids:
+            expected = 403 if RIGHTS[route].reach[role] is Reach.NONE else 404
+            assert (role, answer.status_code) == (role, expected)
+        told = answer.text
+        for sent in example.ids.values():
+            told = told.replace(sent, "")
+        for secret in (str(theirs.person.id), theirs.person.email, theirs.task_id, theirs.key_id):
+            assert secret not in told
+        lost = {row for row in before - await _rows(database) if str(mine.person.id) not in row}
+        assert (role, lost) == (role, set())
+
+
+async def _rows(database: Any) -> set[str]:
+    """All rows of all tables, as text."""
+    tables = await database.fetch(
+        "SELECT format('%I', relname) AS name FROM pg_class"
+        " WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition"
+    )
+    found = set()
+    for table in tables:
+        rows = await database.fetch(f"SELECT t::text AS row FROM {table['name']} AS t")
+        found |= {f"{table['name']}: {row['row']}" for row in rows}
+    return found

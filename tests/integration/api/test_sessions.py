@@ -1,0 +1,107 @@
+"""Sessions: renewed by tokens that work once, ended by their reuse, by logging out, by a new password."""
+
+import asyncio
+from typing import Any
+
+from tests.integration.api.conftest import Client, Person
+
+
+async def _login(person: Person) -> dict[str, Any]:
+    login = {"email": person.email, "password": person.password}
+    answer = await person.client.post("/api/v1/auth/login", json=login)
+    assert answer.status_code == 200
+    tokens: dict[str, Any] = answer.json()
+    return tokens
+
+
+async def _refresh(client: Client, token: str) -> Any:
+    return await client.post("/api/v1/auth/refresh", json={"refresh_token": token})
+
+
+async def test_a_session_lives_through_many_renewals(client: Client, guest: Person) -> None:
+    token, seen = guest.refresh_token, set()
+    for _ in range(5):
+        answer = await _refresh(client, token)
+        assert answer.status_code == 200
+        seen.add(token)
+        token = answer.json()["refresh_token"]
+        assert token not in seen
+
+
+async def test_a_spent_token_ends_its_session_and_no_other(client: Client, guest: Person) -> None:
+    other = await _login(guest)
+    following = (await _refresh(client, guest.refresh_token)).json()["refresh_token"]
+    assert (await _refresh(client, guest.refresh_token)).status_code == 401
+    assert (await _refresh(client, following)).status_code == 401
+    assert (await _refresh(client, other["refresh_token"])).status_code == 200
+
+
+async def test_of_several_uses_at_once_one_wins_and_none_breaks(client: Client, guest: Person) -> None:
+    for _ in range(5):
+        token = (await _login(guest))["refresh_token"]
+        answers = await asyncio.gather(*(_refresh(client, token) for _ in range(4)))
+        assert sorted(answer.status_code for answer in answers) == [200, 401, 401, 401]
+
+
+async def test_an_expired_or_unknown_token_is_refused_and_says_what_to_do(
+    client: Client, guest: Person, database: Any
+) -> None:
+    await database.execute("UPDATE refresh_token SET expires_at = now()")
+    for token in (guest.refresh_token, "unknown"):
+        answer = await _refresh(client, token)
+        assert answer.status_code == 401
+        assert "Sign in again" in answer.json()["detail"]
+
+
+async def test_logging_out_ends_the_session_of_the_token_and_may_be_repeated(
+    client: Client, guest: Person
+) -> None:
+    other = await _login(guest)
+    following = (await _refresh(client, guest.refresh_token)).json()["refresh_token"]
+    for token in (guest.refresh_token, guest.refresh_token, "unknown"):
+        assert (await guest.post("auth/logout", {"refresh_token": token})).status_code == 204
+    assert (await _refresh(client, following)).status_code == 401
+    assert (await _refresh(client, other["refresh_token"])).status_code == 200
+
+
+async def test_logging_out_everywhere_ends_all_sessions(client: Client, guest: Person) -> None:
+    other = await _login(guest)
+    assert (await guest.post("auth/logout-all", None)).status_code == 204
+    for token in (guest.refresh_token, other["refresh_token"]):
+        assert (await _refresh(client, token)).status_code == 401
+
+
+async def test_a_new_password_ends_all_sessions_and_replaces_the_old_one(
+    client: Client, guest: Person
+) -> None:
+    change = {"current_password": guest.password, "new_password": "battery staple"}
+    assert (await guest.post("auth/password", change)).status_code == 204
+    assert (await _refresh(client, guest.refresh_token)).status_code == 401
+    old = {"email": guest.email, "password": guest.password}
+    assert (await client.post("/api/v1/auth/login", json=old)).status_code == 401
+    guest.password = "battery staple"
+    await _login(guest)
+
+
+async def test_a_bad_change_of_password_names_the_field_and_changes_nothing(
+    client: Client, guest: Person
+) -> None:
+    good = {"current_password": guest.password, "new_password": "battery staple"}
+    for change, field in (
+        ({"current_password": "wrong horse"}, "current_password"),
+        ({"new_password": "short"}, "new_password"),
+        ({"new_password": "password123"}, "new_password"),
+        ({"new_password": guest.email}, "new_password"),
+    ):
+        answer = await guest.post("auth/password", good | change)
+        assert answer.status_code == 400
+        assert [error["field"] for error in answer.json()["errors"]] == [field]
+    await _login(guest)
+    assert (await _refresh(client, guest.refresh_token)).status_code == 200
+
+
+async def test_sessions_that_nobody_can_renew_go_with_the_next_login(guest: Person, database: Any) -> None:
+    await database.execute("UPDATE refresh_token SET expires_at = now()")
+    await _login(guest)
+    assert await database.fetchval("SELECT count(*) FROM session") == 1
+    assert await database.fetchval("SELECT count(*) FROM refresh_token") == 1

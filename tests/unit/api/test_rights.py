@@ -1,0 +1,84 @@
+"""The table of rights and the routes must fit."""
+
+import pytest
+from litestar import Litestar, Router, get
+
+from services.api import rights
+from services.api.rights import Reach, Reader, Right, Scope
+from shared.domain.accounts import Role
+
+
+@get("/known")
+async def _known() -> None: ...
+
+
+@get("/forgotten")
+async def _forgotten() -> None: ...
+
+
+@get("/open")
+async def _open() -> None: ...
+
+
+@pytest.fixture(autouse=True)
+def _table(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Right(Scope.TASKS_READ, Reach.OWN, Reach.NONE, Reach.ALL, Reach.ALL)
+    monkeypatch.setattr(rights, "RIGHTS", {"GET /known": own})
+    monkeypatch.setattr(rights, "PUBLIC", frozenset({"GET /open"}))
+
+
+def _app(protected: list[object], public: list[object]) -> Litestar:
+    router = Router("", route_handlers=protected, guards=[rights.enforce])  # type: ignore[arg-type]
+    return Litestar([router, *public], openapi_config=None)  # type: ignore[list-item]
+
+
+def test_an_application_that_fits_the_table_is_taken() -> None:
+    rights.check(_app([_known], [_open]))
+
+
+@pytest.mark.parametrize(
+    ("protected", "public", "missing"),
+    [
+        ([_known, _forgotten], [_open], "GET /forgotten"),
+        ([_known], [_open, _forgotten], "GET /forgotten"),
+        ([_known, _open], [], "GET /open"),
+        ([_open], [_known], "GET /open"),
+        ([], [_open], "GET /known"),
+        ([_known], [], "GET /open"),
+    ],
+    ids=["no right", "not public", "guarded", "swapped", "right without route", "public without route"],
+)
+def test_an_application_that_differs_from_the_table_is_refused(
+    protected: list[object], public: list[object], missing: str
+) -> None:
+    with pytest.raises(LookupError, match=missing):
+        rights.check(_app(protected, public))
+
+
+def test_scopes_are_those_of_routes_that_the_role_may_use() -> None:
+    assert rights.scopes_of(Role.USER) == {Scope.TASKS_READ}
+    assert rights.scopes_of(Role.VIEWER) == set()
+
+
+@pytest.mark.parametrize(
+    ("role", "sees", "unmasks", "sees_tracebacks"),
+    [
+        (Role.USER, False, False, False),
+        (Role.VIEWER, True, False, False),
+        (Role.OPERATOR, True, False, True),
+        (Role.ADMINISTRATOR, True, True, True),
+    ],
+)
+def test_what_a_reader_sees_of_somebody_else(
+    role: Role, sees: bool, unmasks: bool, sees_tracebacks: bool
+) -> None:
+    reader = Reader(id=7, role=role, reach=Reach.OWN if role is Role.USER else Reach.ALL)
+    assert (reader.may_see(8), reader.may_unmask(8), reader.sees_tracebacks) == (
+        sees,
+        unmasks,
+        sees_tracebacks,
+    )
+    assert reader.may_see(7)
+    assert reader.may_unmask(7)
+    assert reader.may_see(None) is sees
+    assert reader.may_unmask(None) is unmasks
