@@ -51,13 +51,15 @@ async def fire(
     params: Params,
     times: Sequence[datetime],
     *,
-    detail: str | None = None,
+    by: int | None = None,
 ) -> dict[datetime, UUID]:
     """Submit one task per nominal time that nobody has recorded; returns these times with their tasks.
 
+    `by` is the account that fires by hand; then there is no jitter.
     The caller holds the row's lock in a transaction of `submitter`, so that record and task commit together.
     """
     name, timing = row["name"], timing_of(row)
+    detail = None if by is None else f"fired by account {by}"
     new = await schedules.record(name, "submitted", times, detail)
     tasks = [
         NewTask(
@@ -66,7 +68,7 @@ async def fire(
             owner=row["owner"],
             priority=row["priority"],
             # Without jitter the id is pushed with the commit.
-            run_at=time + timing.jitter(name, time) if timing.jitter_s and detail is None else None,
+            run_at=time + timing.jitter(name, time) if timing.jitter_s and by is None else None,
             schedule=name,
             fire_time=time,
         )

@@ -24,7 +24,9 @@ from services.api.ledger_view import LedgerView
 from services.api.passwords import Passwords
 from services.api.rate_limits import RateLimits
 from services.api.rights import Reach, Reader
-from services.api.routes import accounts, api_keys, documentation, health, mail, submissions, tasks
+from services.api.routes import accounts, api_keys, documentation, health, mail, schedules, submissions, tasks
+from services.api.schedule_view import ScheduleView
+from services.api.schedules import Schedules
 from services.api.schemas.accounts import Account
 from services.api.sessions import Sessions
 from services.api.submissions import Submissions
@@ -64,6 +66,16 @@ _ACCOUNTS = [
     accounts.change_account,
 ]
 _KEYS = [api_keys.make, api_keys.list_keys, api_keys.revoke]
+_SCHEDULES = [
+    schedules.list_schedules,
+    schedules.make,
+    schedules.preview,
+    schedules.get_schedule,
+    schedules.change,
+    schedules.remove,
+    schedules.fire,
+    schedules.list_firings,
+]
 _TASKS = [
     submissions.submit,
     submissions.submit_mail,
@@ -97,6 +109,8 @@ def build(settings: Settings, contracts: Catalogue) -> Litestar:
         "queues": queues,
         "sessions": Sessions(access, settings.refresh_token_life),
         "ledger": LedgerView(contracts, vault),
+        "schedules": Schedules(contracts, submitter, vault),
+        "view": ScheduleView(contracts, vault),
         "submissions": Submissions(contracts, submitter, settings.secret_key),
     }
 
@@ -120,6 +134,7 @@ def build(settings: Settings, contracts: Catalogue) -> Litestar:
             Router("", route_handlers=_KEYS, tags=["keys"]),
             Router("", route_handlers=[mail.my_mail, mail.choose_mail], tags=["mail"]),
             Router("", route_handlers=_TASKS, tags=["tasks"]),
+            Router("", route_handlers=_SCHEDULES, tags=["schedules"]),
         ],
         middleware=[DefineMiddleware(Authentication, tokens=access, limits=limits)],
         guards=[rights.enforce],

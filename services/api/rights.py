@@ -80,6 +80,14 @@ RIGHTS: dict[str, Right] = {
     "GET /api/v1/tasks/{task_id}/logs": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),
     "GET /api/v1/tasks/{task_id}/result": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),
     "DELETE /api/v1/tasks/{task_id}": Right(Scope.TASKS_WRITE, OWN, NONE, ALL, ALL),
+    "GET /api/v1/schedules": Right(Scope.SCHEDULES_READ, NONE, ALL, ALL, ALL),
+    "POST /api/v1/schedules": Right(Scope.SCHEDULES_WRITE, NONE, NONE, ALL, ALL),
+    "POST /api/v1/schedules/preview": Right(Scope.SCHEDULES_READ, NONE, ALL, ALL, ALL),
+    "GET /api/v1/schedules/{name}": Right(Scope.SCHEDULES_READ, NONE, ALL, ALL, ALL),
+    "PATCH /api/v1/schedules/{name}": Right(Scope.SCHEDULES_WRITE, NONE, NONE, ALL, ALL),
+    "DELETE /api/v1/schedules/{name}": Right(Scope.SCHEDULES_WRITE, NONE, NONE, ALL, ALL),
+    "POST /api/v1/schedules/{name}/fire": Right(Scope.SCHEDULES_WRITE, NONE, NONE, ALL, ALL),
+    "GET /api/v1/schedules/{name}/firings": Right(Scope.SCHEDULES_READ, NONE, ALL, ALL, ALL),
 }
 
 #: Routes that everybody may call.
