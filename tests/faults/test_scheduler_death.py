@@ -1,0 +1,91 @@
+"""Schedulers that are killed; no nominal time is lost and none fires twice."""
+
+import subprocess
+from datetime import datetime, timedelta
+from typing import Any
+
+from shared.ledger import schedules
+from tests.eventually import eventually
+from tests.platform import Platform
+
+#: Three times the five seconds of the design.
+TAKEOVER_LIMIT_S = 15
+
+
+async def add(platform: Platform, **columns: Any) -> None:
+    known = {"name": "sample", "task_name": "system.health_check", "params": "{}"}
+    assert await schedules.insert(known | columns)
+
+
+async def second_from_now(platform: Platform, seconds: int = 1) -> datetime:
+    """A full second of the database's clock."""
+    (clock,) = await platform.rows("SELECT date_trunc('second', now()) AS now")
+    moment: datetime = clock["now"] + timedelta(seconds=seconds)
+    return moment
+
+
+async def fired(platform: Platform) -> list[dict[str, Any]]:
+    return await platform.rows("SELECT * FROM schedule_firing ORDER BY fire_time")
+
+
+async def start_two(platform: Platform) -> tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]]:
+    """The leader and its standby."""
+    leader = await platform.start_scheduler()
+    standby = platform.start("services.scheduler")
+    await eventually(lambda: "stands by" in platform.log_of(standby))
+    return leader, standby
+
+
+async def test_no_second_is_lost_or_doubled_when_leaders_are_killed_one_after_the_other(
+    platform: Platform,
+) -> None:
+    leader, standby = await start_two(platform)
+    start = await second_from_now(platform)
+    first = start + timedelta(seconds=1)
+    await add(
+        platform, kind="interval", expression="1 s", misfire="all", starts_at=start, next_fire_time=first
+    )
+    for _ in range(2):
+        before = len(await fired(platform))
+
+        async def goes_on(before: int = before) -> bool:
+            return len(await fired(platform)) >= before + 3
+
+        await eventually(goes_on, TAKEOVER_LIMIT_S)
+        leader.kill()
+        leader, standby = standby, platform.start("services.scheduler")
+        killed = await second_from_now(platform)
+
+        async def taken_over(killed: datetime = killed) -> bool:
+            return (await fired(platform))[-1]["fire_time"] > killed
+
+        await eventually(taken_over, TAKEOVER_LIMIT_S)
+
+    # The last round may be under way: what is asserted is what one statement sees.
+    rows = await platform.rows(
+        "SELECT f.fire_time, f.outcome, f.task_id, t.id, t.fire_time AS of_task "
+        "FROM schedule_firing f FULL JOIN task t ON t.schedule = f.schedule AND t.fire_time = f.fire_time "
+        "WHERE coalesce(f.schedule, t.schedule) = 'sample' ORDER BY f.fire_time"
+    )
+    assert [row["fire_time"] for row in rows] == [first + timedelta(seconds=n) for n in range(len(rows))]
+    assert {row["outcome"] for row in rows} == {"submitted"}
+    assert all(row["task_id"] == row["id"] is not None for row in rows)
+
+
+async def test_a_moment_that_comes_while_nobody_leads_fires_once_when_somebody_does(
+    platform: Platform,
+) -> None:
+    leader, standby = await start_two(platform)
+    moment = await second_from_now(platform, 2)
+    await add(platform, kind="once", expression=moment.isoformat(), next_fire_time=moment)
+    leader.kill()
+    await platform.start_worker()
+
+    async def ended() -> list[dict[str, Any]]:
+        return await platform.rows("SELECT * FROM task WHERE schedule = 'sample' AND status = 'success'")
+
+    (task,) = await eventually(ended, TAKEOVER_LIMIT_S)
+    assert task["fire_time"] == moment
+    assert task["created_at"] - moment < timedelta(seconds=TAKEOVER_LIMIT_S)
+    assert [(row["fire_time"], row["outcome"]) for row in await fired(platform)] == [(moment, "submitted")]
+    assert "leads, term 2" in platform.log_of(standby)
