@@ -1,6 +1,7 @@
 """The worker's side of `TaskContext`: what a body says goes to the recorder."""
 
 import logging
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -123,8 +124,10 @@ class Context:
     async def complete_in(self, transaction: Any, result: Result) -> None:
         if not engine.in_transaction():
             raise ValueError("complete_in must be awaited inside the transaction that it is given")
-        holding, now = self._holding, self._clock.now()
-        seconds = (now - holding.started_at).total_seconds() if holding.started_at else None
+        holding = self._holding
+        assert holding.started_at is not None  # the body runs
+        seconds = time.monotonic() - holding.started_monotonic
+        now = holding.started_at + timedelta(seconds=seconds)
         stored = self._vault.seal_result(self._contract, result)
         rows = await engine.run(
             statements.COMPLETE,

@@ -49,6 +49,7 @@ class Holding:
     owner: int | None
     #: When it could have run first since its last attempt.
     ready_at: datetime
+    claimed_at: datetime
     cancel_requested: bool
     expired: bool
     claimed_monotonic: float = field(default_factory=time.monotonic)

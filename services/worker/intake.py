@@ -210,6 +210,7 @@ def _holding(row: Mapping[str, Any]) -> Holding:
         suspect=row["suspect"],
         owner=row["owner"],
         ready_at=row["ready_at"],
+        claimed_at=row["claimed_at"],
         cancel_requested=row["cancel_requested_at"] is not None,
         expired=bool(row["expired"]),
     )

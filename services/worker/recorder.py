@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterable
 from concurrent.futures import Future
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -89,10 +90,12 @@ class Recorder:
 
     def note_end(self, holding: Holding, outcome: Outcome) -> None:
         """The attempt is over, or the claim is given back without one."""
-        started = holding.started_monotonic if holding.started_at else None
-        execution_s = None if started is None else time.monotonic() - started
+        execution_s, ended_at = None, self._clock.now()
+        if holding.started_at is not None:
+            execution_s = time.monotonic() - holding.started_monotonic
+            ended_at = holding.started_at + timedelta(seconds=execution_s)
         with self._lock:
-            self._entry(holding).note_end(outcome, self._clock.now(), execution_s)
+            self._entry(holding).note_end(outcome, ended_at, execution_s)
         self._signal()
 
     def _entry(self, holding: Holding) -> Entry:

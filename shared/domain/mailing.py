@@ -13,7 +13,7 @@ PRICE_ALERTS = "price_alerts"
 class MailPreference(Table, tablename="mail_preference"):
     """One kind of mail to one person, made with the first mail; primary key (user, kind)."""
 
-    user = ForeignKey(User, primary_key=True)
+    user = ForeignKey(User, primary_key=True, null=False)
     kind = Text()
     #: In the unsubscribe link; opaque, and good for nothing else.
     token = UUID(default=UUID4(), unique=True)

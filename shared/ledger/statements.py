@@ -99,7 +99,8 @@ CLAIM = f"""
               t.failures, t.max_attempts, t.suspect, t.owner, t.cancel_requested_at,
               t.expires_at <= now() AS expired,
               CASE WHEN old.claim = 0 AND old.send_at > now() THEN t.created_at
-                   ELSE coalesce(old.sent_at, old.send_at, now()) END AS ready_at
+                   ELSE coalesce(old.sent_at, old.send_at, now()) END AS ready_at,
+              t.claimed_at
 """
 
 #: values: id[]. An id that was fetched, could not be claimed and is in no other place goes back to Postgres.

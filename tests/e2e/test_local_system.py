@@ -39,7 +39,9 @@ async def test_from_http_to_a_mail_and_back_after_a_restart(system: LocalSystem)
         task = guest.wait(guest.send_mail(account.id, "welcome"))
 
     assert (task.status, task.progress_percentage, task.attempt) == ("success", 100, 1)
-    assert task.created_at < (task.started_at or task.created_at) < (task.completed_at or task.created_at)
+    assert task.started_at is not None
+    assert task.completed_at is not None
+    assert task.created_at < task.started_at < task.completed_at
     [file] = system.mail
     mail = email.message_from_bytes(file.read_bytes(), policy=email.policy.default)
     assert isinstance(mail, EmailMessage)

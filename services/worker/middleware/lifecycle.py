@@ -69,7 +69,8 @@ class Lifecycle(Middleware):
             holding.outcome = outcome.broken(text, ErrorKind.EXPIRED, failures=holding.failures)
             return True
         holding.attempt += 1
-        holding.started_at = self._clock.now()
+        # The clocks agree to a millisecond or so; a start never shows as earlier than its claim.
+        holding.started_at = max(self._clock.now(), holding.claimed_at)
         if holding.suspect and not self._start_is_committed(holding):
             holding.attempt -= 1
             holding.started_at = None

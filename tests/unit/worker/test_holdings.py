@@ -23,6 +23,7 @@ def held(priority: int = 5, suspect: bool = False) -> Holding:
         suspect=suspect,
         owner=None,
         ready_at=datetime.now(UTC),
+        claimed_at=datetime.now(UTC),
         cancel_requested=False,
         expired=False,
     )
