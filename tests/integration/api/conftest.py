@@ -2,10 +2,12 @@
 
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
+import httpx
 import pytest
 from litestar import Litestar
 from litestar.testing import AsyncTestClient
@@ -26,7 +28,7 @@ class Person:
     password: str
     refresh_token: str
     headers: dict[str, str]
-    client: Client
+    client: httpx.AsyncClient
 
     async def get(self, path: str, **params: Any) -> Any:
         return await self.client.get(f"/api/v1/{path}", params=params, headers=self.headers)
@@ -52,6 +54,18 @@ def settings(database_url: str, redis_url: str) -> Settings:
 @pytest.fixture
 async def client(settings: Settings) -> AsyncIterator[Client]:
     async with AsyncTestClient(app.build(settings, catalogue.load())) as client:
+        yield client
+
+
+@asynccontextmanager
+async def side_by_side(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """An API that serves requests side by side; with `client` they wait for each other.
+
+    It takes the tables over, so `client` must not be used any more.
+    """
+    served: Any = app.build(settings, catalogue.load())
+    transport = httpx.ASGITransport(served)
+    async with served.lifespan(), httpx.AsyncClient(transport=transport, base_url="http://often") as client:
         yield client
 
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.api.conftest import Client, Person, SignUp
+from shared.settings import Settings
+from tests.integration.api.conftest import Client, Person, side_by_side
 
 
 async def test_accounts_are_listed_in_pages_and_found_by_how_their_address_begins(
@@ -96,17 +97,18 @@ async def test_the_last_active_administrator_stays(
 
 
 async def test_of_two_administrators_who_demote_each_other_one_stays(
-    administrator: Person, sign_up: SignUp, database: Any
+    administrator: Person, guest: Person, settings: Settings, database: Any
 ) -> None:
-    other = await sign_up()
-    for _ in range(5):
-        await database.execute("UPDATE account SET role = 'administrator'")
-        await asyncio.gather(
-            administrator.patch(f"accounts/{other.id}", {"role": "user"}),
-            other.patch(f"accounts/{administrator.id}", {"role": "user"}),
-        )
-        left = await database.fetchval("SELECT count(*) FROM account WHERE role = 'administrator'")
-        assert left == 1
+    async with side_by_side(settings) as client:
+        administrator.client = guest.client = client
+        for _ in range(5):
+            await database.execute("UPDATE account SET role = 'administrator'")
+            await asyncio.gather(
+                administrator.patch(f"accounts/{guest.id}", {"role": "user"}),
+                guest.patch(f"accounts/{administrator.id}", {"role": "user"}),
+            )
+            left = await database.fetchval("SELECT count(*) FROM account WHERE role = 'administrator'")
+            assert left == 1
 
 
 @pytest.mark.parametrize(
