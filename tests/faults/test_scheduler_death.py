@@ -57,7 +57,7 @@ async def test_no_second_is_lost_or_doubled_when_leaders_are_killed_one_after_th
         killed = await second_from_now(platform)
 
         async def taken_over(killed: datetime = killed) -> bool:
-            return (await fired(platform))[-1]["fire_time"] > killed
+            return bool((await fired(platform))[-1]["fire_time"] > killed)
 
         await eventually(taken_over, TAKEOVER_LIMIT_S)
 

@@ -25,8 +25,8 @@ def test_an_id_lies_in_the_partition_of_its_day(now: datetime) -> None:
 
 
 @given(days)
-def test_partitions_reach_two_weeks_ahead_and_follow_each_other(today: date) -> None:
+def test_partitions_reach_a_week_ahead_and_follow_each_other(today: date) -> None:
     needed = partitions.days_needed(today)
     assert needed[0] == today - timedelta(days=1)
-    assert needed[-1] == today + timedelta(days=14)
+    assert needed[-1] == today + timedelta(days=7)
     assert {b - a for a, b in itertools.pairwise(needed)} == {timedelta(days=1)}
