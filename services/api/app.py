@@ -15,7 +15,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.plugins.prometheus import PrometheusConfig
 from piccolo.engine.postgres import PostgresEngine
 
-from services.api import auth, rights, security_headers
+from services.api import auth, options, rights, security_headers
 from services.api.auth import AccessTokens, Authentication, Credential
 from services.api.body import StrictRequest
 from services.api.deadline import Deadline
@@ -157,7 +157,7 @@ def build(settings: Settings, contracts: Catalogue) -> Litestar:
             REQUESTS.middleware,
             DefineMiddleware(Deadline, timeout_s=settings.request_timeout.total_seconds()),
         ],
-        before_send=[security_headers.add],
+        before_send=[security_headers.add, options.correct],
         dependencies={name: _always(value) for name, value in provided.items()},
         exception_handlers={Exception: respond},
         lifespan=[serving],

@@ -53,6 +53,7 @@ CLEANUP_EXPIRED_REFRESH_TOKENS = Contract(
     result=RefreshTokensCleaned,
     expected=(ServerAway,),
     retries=RETRIES,
+    staff_only=True,
     schedules=(
         Schedule(
             name="maintenance.cleanup_expired_refresh_tokens.hourly",
@@ -71,6 +72,7 @@ CLEANUP_OLD_TASKS = Contract(
     result=OldTasksCleaned,
     expected=(ServerAway,),
     retries=RETRIES,
+    staff_only=True,
     schedules=(
         Schedule(
             name="maintenance.cleanup_old_tasks.daily",

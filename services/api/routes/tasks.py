@@ -55,6 +55,8 @@ async def list_tasks(
     error: Annotated[str | None, QueryParameter(max_length=200, description="Part of the message")] = None,
 ) -> TaskPage:
     paging.refuse_unknown(request.query_params, ("limit", "cursor", *TaskFilter.__dataclass_fields__))
+    if "\x00" in (error or ""):
+        raise InvalidFields([FieldProblem("error", "must not contain the NUL character")])
     wanted = TaskFilter(
         status=status,
         task_type=task_type,

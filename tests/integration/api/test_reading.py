@@ -160,6 +160,7 @@ async def test_logs_are_the_last_lines_of_a_level_and_above(guest: Person, datab
         ("created_before", "2026-11-22T12:00:00"),
         ("owner", "0"),
         ("error", "x" * 201),
+        ("error", "a\x00b"),
         ("limit", "0"),
         ("limit", "101"),
         ("limit", "many"),
