@@ -119,8 +119,8 @@ async def test_without_redis_requests_pass_fast_and_the_log_says_so_once(
                 took.append(time.monotonic() - began)
                 assert answer.status_code == 200
     server.close()
-    assert max(took) < 1  # 0.2 s, and what a busy machine adds
-    assert sum(seconds > 0.2 for seconds in took) < 5
+    assert max(took) < 1.5  # 0.2 s, and what a busy machine adds
+    assert sum(seconds > 0.2 for seconds in took) < 10  # one a second waits, not each
     said = [r.message for r in caplog.records if r.name == "services.api.rate_limits"]
     assert said == ["Redis is away: requests pass uncounted"]
 
