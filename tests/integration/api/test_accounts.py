@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -70,6 +71,19 @@ async def test_a_wrong_password_and_an_unknown_address_get_the_same_answer(
     ]
     assert [answer.status_code for answer in answers] == [401, 401, 401]
     assert len({answer.text for answer in answers}) == 1
+
+
+async def test_an_unknown_address_takes_as_long_as_a_wrong_password(client: Client, guest: Person) -> None:
+    async def fastest(email: str) -> float:
+        took = []
+        for _ in range(4):
+            began = time.perf_counter()
+            await client.post("/api/v1/auth/login", json={"email": email, "password": "wrong horse"})
+            took.append(time.perf_counter() - began)
+        return min(took)
+
+    wrong, unknown = await fastest(guest.email), await fastest("nobody@often.example")
+    assert wrong / 2 < unknown < wrong * 2
 
 
 async def test_a_refresh_token_works_once_and_its_reuse_ends_the_session(
