@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 
 from shared.ledger import partitions
-from shared.ledger.tables import Task
+from shared.sql_migration import in_sql
 
 ID = "2026-11-22T12:00:00:000000"
 VERSION = "1.38.0"
@@ -184,15 +184,10 @@ STATEMENTS = [
 
 
 async def forwards() -> MigrationManager:
-    manager = MigrationManager(migration_id=ID, app_name="ledger", description=DESCRIPTION)
-
-    async def run() -> None:
-        for statement in STATEMENTS:
-            await Task.raw(statement)
-        for day in partitions.days_needed(datetime.now(UTC).date()):
-            for table in partitions.PARTITIONED:
-                for statement in partitions.create(table, day):
-                    await Task.raw(statement)
-
-    manager.add_raw(run)
-    return manager
+    first_days = [
+        statement
+        for day in partitions.days_needed(datetime.now(UTC).date())
+        for table in partitions.PARTITIONED
+        for statement in partitions.create(table, day)
+    ]
+    return in_sql(ID, "ledger", DESCRIPTION, [*STATEMENTS, *first_days])

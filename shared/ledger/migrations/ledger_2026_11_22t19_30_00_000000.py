@@ -2,7 +2,7 @@
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 
-from shared.ledger.tables import SubmissionKey
+from shared.sql_migration import in_sql
 
 ID = "2026-11-22T19:30:00:000000"
 VERSION = "1.38.0"
@@ -17,11 +17,4 @@ STATEMENTS = [
 
 
 async def forwards() -> MigrationManager:
-    manager = MigrationManager(migration_id=ID, app_name="ledger", description=DESCRIPTION)
-
-    async def run() -> None:
-        for statement in STATEMENTS:
-            await SubmissionKey.raw(statement)
-
-    manager.add_raw(run)
-    return manager
+    return in_sql(ID, "ledger", DESCRIPTION, STATEMENTS)
