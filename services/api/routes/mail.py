@@ -38,7 +38,8 @@ _ASK = """<p>You will get no more price alerts.</p>
 <form method="post"><button name="List-Unsubscribe" value="One-Click">Unsubscribe</button></form>"""
 _DONE = "<p>You are unsubscribed and get no more price alerts.</p>"
 _HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; "
+    "frame-ancestors 'none'",
     "Cache-Control": "no-store",
 }
 
