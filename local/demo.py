@@ -29,6 +29,15 @@ REQUEST_TIMEOUT_S = 10.0
 GUESTS = ("Ada", "Grace", "Barbara", "Frances", "Radia", "Margaret")
 #: What the mail catcher answers to these: come back later, and never.
 DEFERRED, REJECTED = "+451", "+550"
+ALERT = {
+    "hotel_name": "Sea View",
+    "destination": "Goa",
+    "currency": "INR",
+    "old_price": 9_000,
+    "new_price": 7_450,
+    "check_in": "2027-01-15",
+    "check_out": "2027-01-18",
+}
 
 
 @dataclass
@@ -76,7 +85,10 @@ async def submit_mix(api: httpx.AsyncClient) -> list[str]:
     health += [{"priority": priority} for priority in (1, 9) for _ in range(10)]
     health += [{"delay_s": seconds} for seconds in (2, 3, 4, 5)]
     tasks = [_post(api, "tasks", {"name": "system.health_check", "params": {}, **how}) for how in health]
-    tasks += [_welcome(api, address) for address in addresses]
+    for account in await asyncio.gather(*(_register(api, address) for address in addresses)):
+        to = {"user_id": account["id"]}
+        tasks.append(_post(api, "tasks/email", {**to, "email_type": "welcome"}))
+        tasks.append(_post(api, "tasks/email", {**to, "email_type": "price_alert", "data": ALERT}))
     return [submitted["task_id"] for submitted in await asyncio.gather(*tasks)]
 
 
@@ -119,11 +131,10 @@ def summarise(progress: Progress, mail_dir: str, console: Console) -> None:
     say(f"The mails lie in {mail_dir}")
 
 
-async def _welcome(api: httpx.AsyncClient, address: str) -> Any:
+async def _register(api: httpx.AsyncClient, address: str) -> Any:
     name = address.partition("-")[0].capitalize()
     registration = {"email": address, "password": secrets.token_urlsafe(), "full_name": name}
-    account = await _post(api, "auth/register", registration)
-    return await _post(api, "tasks/email", {"user_id": account["id"], "email_type": "welcome"})
+    return await _post(api, "auth/register", registration)
 
 
 async def _post(api: httpx.AsyncClient, path: str, body: dict[str, Any]) -> Any:

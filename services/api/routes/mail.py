@@ -34,7 +34,7 @@ _PAGE = """<!doctype html>
 <body><h1>Often Hotels</h1>{content}</body>
 </html>
 """
-_ASK = """<p>You will get no more price alerts.</p>
+_ASK = """<p>No more price alerts?</p>
 <form method="post"><button name="List-Unsubscribe" value="One-Click">Unsubscribe</button></form>"""
 _DONE = "<p>You are unsubscribed and get no more price alerts.</p>"
 _HEADERS = {
