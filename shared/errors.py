@@ -12,10 +12,13 @@ OftenError
 ├── VaultError                a sealed field does not open: the key is missing or the row was changed
 ├── ServerAway                 Postgres or Redis does not answer
 ├── PermanentError             raised by a task: do not retry
-└── ExpectedError              raised by a task: foreseen and passing, retry without alarm
+├── ExpectedError              raised by a task: foreseen and passing, retry without alarm
+│   └── Retry                  raised by a task: try again then
+└── TimeLimitExceeded          the attempt ran longer than its contract allows
 """
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from uuid import UUID
 
 
@@ -110,3 +113,30 @@ class PermanentError(OftenError):
 
 class ExpectedError(OftenError):
     """Raised by a task for a foreseen, passing trouble: retried, logged as a warning."""
+
+
+class Retry(ExpectedError):
+    """Raised by a task that knows when to try again; it counts as a failed attempt like any other."""
+
+    def __init__(self, reason: str, *, delay_s: float | None = None, at: datetime | None = None) -> None:
+        """Give either seconds from now or a moment with its time zone; one that has passed means at once."""
+        super().__init__(reason)
+        if (delay_s is None) == (at is None):
+            raise ValueError("give either delay_s or at")
+        if at is not None and at.tzinfo is None:
+            raise ValueError("at must carry a time zone")
+        self._delay_s = delay_s
+        self._at = at
+
+    def wait_s(self, now: datetime) -> float:
+        """Seconds from `now` (aware) to the next attempt, not negative."""
+        if self._at is not None:
+            return max(0.0, (self._at - now).total_seconds())
+        return max(0.0, self._delay_s or 0.0)
+
+
+class TimeLimitExceeded(OftenError):
+    """The attempt was interrupted because it ran too long."""
+
+    def __init__(self, limit: timedelta) -> None:
+        super().__init__(f"it ran longer than its limit of {limit.total_seconds():g} s")

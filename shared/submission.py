@@ -195,6 +195,14 @@ def _priority(task: NewTask) -> int:
     return task.contract.priority if task.priority is None else task.priority
 
 
+def _expires_at(task: NewTask) -> datetime | None:
+    """Its own, or so long after it may start as its contract says."""
+    if task.expires_at is not None or task.contract.max_wait is None:
+        return task.expires_at
+    start = task.run_at or datetime.now(UTC) + (task.delay or timedelta(0))
+    return start + task.contract.max_wait
+
+
 def _columns(tasks: Sequence[NewTask], vault: Vault) -> list[list[Any]]:
     """One list per placeholder of SUBMIT."""
     rows = [
@@ -208,7 +216,7 @@ def _columns(tasks: Sequence[NewTask], vault: Vault) -> list[list[Any]]:
             t.contract.retries.max_attempts,
             t.run_at,
             t.delay.total_seconds() if t.delay is not None else None,
-            t.expires_at,
+            _expires_at(t),
             t.owner,
             t.schedule,
             t.fire_time,

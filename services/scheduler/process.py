@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
-from services.scheduler import backlog, dispatcher, leader, partitioner, rescuer, resender, timetable
+from services.scheduler import backlog, dispatcher, expirer, leader, partitioner, rescuer, resender, timetable
 from shared.contracts import catalogue
 from shared.errors import ServerAway
 from shared.settings import Settings
@@ -58,6 +58,7 @@ class SchedulerProcess:
             Service("lanes", resender.LANES_EVERY_S, resend.check_lanes),
             Service("backlog", backlog.EVERY_S, waiting.run_once),
             Service("timetable", timetable.EVERY_S, clock.run_once),
+            Service("expirer", expirer.EVERY_S, expirer.Expirer().run_once),
             Service("partitioner", partitioner.EVERY_S, partitioner.Partitioner().run_once),
         ]
 

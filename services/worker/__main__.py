@@ -13,7 +13,7 @@ from typing import Any
 
 from prometheus_client import start_http_server
 
-from services.worker import registry
+from services.worker import bequest, registry
 from services.worker.gateways.smtp import SmtpGateway
 from services.worker.mail import PublicLinks
 from services.worker.process import Ending, WorkerProcess
@@ -69,8 +69,12 @@ def main(tasks: Mapping[str, TaskFunction[Any, Any]]) -> int:
     signal.signal(signal.SIGINT, stop)
     ending = process.run()
     logging.shutdown()
-    if ending in (Ending.RECYCLE, Ending.DEAD):
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    replaced = ending in (Ending.RECYCLE, Ending.DEAD, Ending.OVERTIME)
+    successor = [sys.executable, *sys.orig_argv[1:]] if replaced else None
+    if process.bequeathed:
+        bequest.leave(process.id, process.bequeathed, successor)
+    if successor is not None:
+        os.execv(successor[0], successor)
     # Threads of bodies that would not end must not keep the process; everything is written.
     os._exit(1 if ending is Ending.BROKEN else 0)
 

@@ -59,6 +59,11 @@ class Holding:
     returned: Any = field(default=None, repr=False)
     outcome: Outcome | None = None
     children: list[Any] = field(default_factory=list)
+    #: When somebody asked to cancel it, when it was interrupted; None: not.
+    cancelled_monotonic: float | None = None
+    interrupted_monotonic: float | None = None
+    #: It was interrupted because its time was up.
+    overran: bool = False
     #: Values of the sensitive parameters, which nothing that is logged or recorded may say.
     secrets: Sequence[str] = field(default=(), repr=False)
     #: Taken to interrupt the body and by the body's end, so that no exception hits the next task of the
@@ -142,6 +147,7 @@ class Holdings:
             if holding is None or holding.stage is Stage.ENDED:
                 return None
             holding.cancel_requested = True
+            holding.cancelled_monotonic = holding.cancelled_monotonic or time.monotonic()
             if holding.stage is not Stage.WAITING:
                 return None
             self._heap = [entry for entry in self._heap if entry[2] is not holding]

@@ -4,10 +4,11 @@ import hashlib
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from shared.contracts.contract import Contract
-from shared.errors import InvalidFields, VaultError
+from shared.errors import InvalidFields, Retry, VaultError
 from shared.ledger import lifecycle
 from shared.ledger.lifecycle import ErrorKind, Status
 from shared.telemetry.redaction import redact
@@ -72,16 +73,22 @@ def failed(
     failures: int,
     max_attempts: int,
     spread: float,
+    now: datetime,
     secrets: Sequence[str] = (),
 ) -> Outcome:
-    """Retry or failure after the body raised `error`; `failures` counts those before.
+    """Retry or failure after the body raised `error` at `now`; `failures` counts those before.
 
     Message and traceback say none of `secrets`.
     """
     failures += 1
     failure = describe(error, lifecycle.classify(error, contract), secrets)
     plan = lifecycle.plan_retry(
-        contract.retries, failures=failures, max_attempts=max_attempts, kind=failure.kind, spread=spread
+        contract.retries,
+        failures=failures,
+        max_attempts=max_attempts,
+        kind=failure.kind,
+        spread=spread,
+        asked_s=error.wait_s(now) if isinstance(error, Retry) else None,
     )
     if isinstance(plan, lifecycle.Retry):
         wait_s = plan.delay.total_seconds()

@@ -17,6 +17,7 @@ import uvloop
 from dramatiq.middleware import Middleware
 from piccolo.engine.postgres import PostgresEngine
 
+from services.worker import overtime
 from services.worker.broker import LedgerBroker
 from services.worker.clock import DatabaseClock
 from services.worker.executor import Executor, interrupt
@@ -25,7 +26,9 @@ from services.worker.intake import Intake
 from services.worker.middleware.event_loop import EventLoop
 from services.worker.middleware.lifecycle import Lifecycle, interrupted
 from services.worker.outcome import Outcome
+from services.worker.overtime import Rung
 from services.worker.presence import Presence
+from services.worker.record import Entry, Row
 from services.worker.recorder import Recorder
 from services.worker.registry import TaskFunction
 from shared.errors import ServerAway
@@ -52,6 +55,7 @@ class Ending(enum.Enum):
     RECYCLE = "has done its share"
     DEAD = "was declared dead"
     BROKEN = "a thread has died"
+    OVERTIME = "runs a body that does not end"
 
 
 def middleware_stack(
@@ -90,13 +94,16 @@ class WorkerProcess:
         self.id: UUID = uuid4()
         self._settings = settings
         self._database = database
+        self._tasks = tasks
         self._ending: Ending | None = None
+        #: How attempts ended whose bodies only the end of this process ends; see `bequest`.
+        self.bequeathed: list[Row] = []
         self._loop = uvloop.new_event_loop()
         self._loop_thread = threading.Thread(target=self._loop.run_forever, name="ledger", daemon=True)
         self._services: list[concurrent.futures.Future[None]] = []
         self._task_limit = int(settings.worker_max_tasks * random.uniform(0.8, 1.2))
         self._self = psutil.Process()
-        clock = DatabaseClock()
+        clock = self._clock = DatabaseClock()
         self._holdings = Holdings(settings.worker_threads)
         metrics.HELD.set_function(lambda: len(self._holdings))
         self._queues = queues.Queues(queues.connect(settings.redis_url))
@@ -141,6 +148,7 @@ class WorkerProcess:
         while self._ending is None:
             time.sleep(WATCH_S)
             self._watch()
+            self._keep_limits()
         log.info("worker %s ends: it %s", self.id, self._ending.value)
         if self._ending is not Ending.DEAD:
             self._drain(intake)
@@ -171,6 +179,20 @@ class WorkerProcess:
             log.critical("a thread or a service of this worker has died: it drains and ends")
             self.end(Ending.BROKEN)
 
+    def _keep_limits(self) -> None:
+        """Interrupt what runs too long or on after it was cancelled; replace the process where that fails."""
+        now = time.monotonic()
+        for holding in self._holdings.running():
+            match overtime.rung(holding, self._tasks[holding.name].contract.time_limit, now):
+                case Rung.INTERRUPT:
+                    log.warning("%s is interrupted: it %s", holding, _why(holding))
+                    holding.overran = not holding.cancel_requested
+                    holding.interrupted_monotonic = now
+                    interrupt(holding)
+                case Rung.REPLACE:
+                    log.warning("%s does not heed the interrupt: this process is replaced", holding)
+                    self.end(Ending.OVERTIME)
+
     def _drain(self, intake: "concurrent.futures.Future[None]") -> None:
         """Fetch no more, let running tasks finish, interrupt the rest, write all, give back what is left."""
         self._presence.state = "draining"
@@ -178,25 +200,41 @@ class WorkerProcess:
         self._on_loop(self._intake.stop())
         intake.cancel()
         self._intake.give_back(self._holdings.withdraw(), reason="drain")
-        deadline = time.monotonic() + self._settings.worker_grace.total_seconds()
-        while self._holdings.running() and time.monotonic() < deadline:
-            time.sleep(0.02)
+        self._wait_for_bodies(self._settings.worker_grace.total_seconds())
         for holding in self._holdings.running():
             interrupt(holding)
-        deadline = time.monotonic() + INTERRUPT_S
-        while self._holdings.running() and time.monotonic() < deadline:
-            time.sleep(0.02)
+        self._wait_for_bodies(INTERRUPT_S)
         flushed = self._on_loop(self._recorder.flush(FLUSH_S))
         stuck = self._holdings.running()
         if stuck:
-            # Their bodies still run; the process ends right after this write.
-            log.warning("%d tasks do not heed the interrupt: given back", len(stuck))
-            for holding in stuck:
-                self._recorder.note_end(holding, interrupted(holding))
-            flushed = self._on_loop(self._recorder.flush(FLUSH_S))
-        if not flushed or len(self._holdings):
+            log.warning("%d tasks do not heed the interrupt: they end with this process", len(stuck))
+            self.bequeathed = [self._last_will(holding) for holding in stuck]
+        elif not flushed or len(self._holdings):
             log.warning("not everything could be written: the rescuer takes %d tasks", len(self._holdings))
-            return
+        else:
+            self._deregister()
+
+    def _wait_for_bodies(self, seconds: float) -> None:
+        """Until all have ended but those that heed no interrupt."""
+        deadline = time.monotonic() + seconds
+        while any(self._may_end(holding) for holding in self._holdings.running()):
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.02)
+
+    def _may_end(self, holding: Holding) -> bool:
+        limit = self._tasks[holding.name].contract.time_limit
+        return overtime.rung(holding, limit, time.monotonic()) is not Rung.REPLACE
+
+    def _last_will(self, holding: Holding) -> Row:
+        now = self._clock.now()
+        entry = Entry(holding)
+        ended = interrupted(holding, self._tasks[holding.name].contract, now)
+        entry.note_end(ended, now, time.monotonic() - holding.started_monotonic)
+        assert entry.row is not None
+        return entry.row
+
+    def _deregister(self) -> None:
         try:
             self._on_loop(self._presence.deregister())
         except ServerAway as error:
@@ -214,3 +252,7 @@ class WorkerProcess:
         for service in services:
             self._services.append(asyncio.run_coroutine_threadsafe(service, self._loop))
         return self._services[-1]
+
+
+def _why(holding: Holding) -> str:
+    return "was cancelled and runs on" if holding.cancel_requested else "runs longer than its time limit"

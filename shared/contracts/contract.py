@@ -82,6 +82,11 @@ class Contract(Generic[P, R]):
     permanent: tuple[type[Exception], ...] = ()
     #: When the clock submits it, on every platform.
     schedules: tuple[Schedule, ...] = ()
+    #: An attempt that runs longer is interrupted and counts as failed; one that does not heed the interrupt
+    #: ends with its process.
+    time_limit: timedelta = timedelta(minutes=30)
+    #: A task that has not started so long after it could is not worth starting any more; None: always.
+    max_wait: timedelta | None = None
     #: Submitted by operators, schedules and other tasks; not by guests.
     staff_only: bool = False
     #: Fields that the vault seals; marked in `params` and `result` with `SENSITIVE`.
@@ -98,6 +103,8 @@ class Contract(Generic[P, R]):
         for schedule in self.schedules:
             if not isinstance(schedule.params, self.params):
                 raise ValueError(f"params of schedule {schedule.name} must be {self.params.__name__}")
+        if self.time_limit <= timedelta(0) or (self.max_wait or timedelta(1)) <= timedelta(0):
+            raise ValueError(f"time_limit and max_wait of {self.name} must be positive")
         object.__setattr__(self, "sensitive_params", sensitive_fields(self.params))
         object.__setattr__(self, "sensitive_result", sensitive_fields(self.result))
 

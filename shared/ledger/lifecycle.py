@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from shared.contracts.contract import Contract, Retries
-from shared.errors import ExpectedError, InvalidFields, PermanentError
+from shared.errors import ExpectedError, InvalidFields, PermanentError, TimeLimitExceeded
 
 
 class Status(StrEnum):
@@ -52,6 +52,8 @@ class ErrorKind(StrEnum):
     CRASH_LOOP = "crash_loop"
     #: The result can't be stored.
     UNSTORABLE = "unstorable"
+    #: It ran longer than its contract allows.
+    TIME_LIMIT = "time_limit"
     #: The process died with it.
     WORKER_DIED = "worker_died"
 
@@ -72,6 +74,8 @@ class GiveUp:
 
 def classify(error: BaseException, contract: Contract[Any, Any]) -> ErrorKind:
     """Sort an error that a task's body raised."""
+    if isinstance(error, TimeLimitExceeded):
+        return ErrorKind.TIME_LIMIT
     if isinstance(error, (PermanentError, InvalidFields, *contract.permanent)):
         return ErrorKind.PERMANENT
     if isinstance(error, (ExpectedError, *contract.expected)):
@@ -80,13 +84,24 @@ def classify(error: BaseException, contract: Contract[Any, Any]) -> ErrorKind:
 
 
 def plan_retry(
-    retries: Retries, *, failures: int, max_attempts: int, kind: ErrorKind, spread: float
+    retries: Retries,
+    *,
+    failures: int,
+    max_attempts: int,
+    kind: ErrorKind,
+    spread: float,
+    asked_s: float | None = None,
 ) -> Retry | GiveUp:
-    """Decide after the `failures`-th failed attempt; `spread` is a random number from 0 to 1."""
+    """Decide after the `failures`-th failed attempt.
+
+    `spread` is a random number from 0 to 1; `asked_s` is when the body itself wants to try again.
+    """
     if kind in (ErrorKind.PERMANENT, ErrorKind.UNSTORABLE, ErrorKind.EXPIRED, ErrorKind.CRASH_LOOP):
         return GiveUp(f"{kind}: a retry would end the same way")
     if failures >= max_attempts:
         return GiveUp(f"attempts used up: {failures} of {max_attempts}")
+    if asked_s is not None:
+        return Retry(timedelta(seconds=asked_s))
     return Retry(backoff(retries, failures=failures, spread=spread))
 
 

@@ -11,6 +11,9 @@ WAIT_SECONDS = Histogram(
 )
 STARTED = Counter("often_tasks_started_total", "Attempts started.", ["queue", "task"])
 FINISHED = Counter("often_tasks_finished_total", "Attempts ended, by outcome.", ["queue", "task", "outcome"])
+EXPIRED = Counter(
+    "often_tasks_expired_total", "Tasks whose expires_at passed while they waited.", ["queue", "task"]
+)
 RETRIED = Counter(
     "often_tasks_retried_total",
     "Attempts that failed and are followed by another one.",

@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Mapping
 from concurrent.futures import TimeoutError as FutureTimeout
+from datetime import datetime
 from typing import Any
 
 from dramatiq.broker import Broker, MessageProxy
@@ -17,6 +18,8 @@ from services.worker.holdings import Holding, Holdings
 from services.worker.outcome import Outcome
 from services.worker.recorder import Recorder
 from services.worker.registry import TaskFunction
+from shared.contracts.contract import Contract
+from shared.errors import TimeLimitExceeded
 from shared.ledger.lifecycle import ErrorKind, Status
 from shared.telemetry import metrics
 from shared.vault import Vault
@@ -106,16 +109,10 @@ class Lifecycle(Middleware):
                 contract, holding.returned, self._vault, failures=holding.failures
             )
         elif isinstance(exception, Interrupt):
-            holding.outcome = interrupted(holding)
+            holding.outcome = interrupted(holding, contract, self._clock.now())
         else:
-            holding.outcome = outcome.failed(
-                contract,
-                exception,
-                failures=holding.failures,
-                max_attempts=holding.max_attempts,
-                spread=random.random(),
-                secrets=holding.secrets,
-            )
+            holding.outcome = failed(holding, contract, exception, self._clock.now())
+        if holding.outcome.failure is not None:
             self._log_failure(holding)
         metrics.RUNNING.labels(holding.queue, holding.name).dec()
         ran_s = time.monotonic() - holding.started_monotonic
@@ -138,8 +135,23 @@ def given_back(holding: Holding, *, wait_s: float = 0.0, reason: str | None = No
     return Outcome(Status(holding.status), wait_s=wait_s, failures=holding.failures, wait_reason=reason)
 
 
-def interrupted(holding: Holding) -> Outcome:
-    """An attempt that a drain or a cancel cut short; it counts against nothing."""
+def failed(holding: Holding, contract: Contract[Any, Any], error: BaseException, now: datetime) -> Outcome:
+    """An attempt whose body raised `error`."""
+    return outcome.failed(
+        contract,
+        error,
+        failures=holding.failures,
+        max_attempts=holding.max_attempts,
+        spread=random.random(),
+        now=now,
+        secrets=holding.secrets,
+    )
+
+
+def interrupted(holding: Holding, contract: Contract[Any, Any], now: datetime) -> Outcome:
+    """An attempt that was cut short: by its time limit it failed, by a drain it counts against nothing."""
     if holding.cancel_requested:
         return Outcome(Status.REVOKED, failures=holding.failures)
+    if holding.overran:
+        return failed(holding, contract, TimeLimitExceeded(contract.time_limit), now)
     return Outcome(Status.PENDING, wait_s=0.0, failures=holding.failures, interruptions=1)
