@@ -1,19 +1,20 @@
 """Tasks that only tests have: every way in which a body can behave."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
 import threading
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 from services.worker.registry import TaskFunction, task
 from shared.contracts.context import TaskContext
 from shared.contracts.contract import Contract, Params, Result, Retries
 from shared.contracts.sensitivity import SENSITIVE
-from shared.errors import ExpectedError, PermanentError
+from shared.errors import ExpectedError, PermanentError, Retry
 from shared.ledger import engine
 
 SOON = Retries(max_attempts=3, delay=timedelta(milliseconds=50), factor=1.0)
@@ -67,6 +68,27 @@ FAIL = Contract(
 CRASH = Contract(name="sample.crash", queue="default", params=Nothing, result=Done)
 SPAWN = Contract(name="sample.spawn", queue="default", params=Spawns, result=Done, retries=SOON)
 EFFECT = Contract(name="sample.effect", queue="default", params=Seconds, result=Done)
+LATER = Contract(name="sample.later", queue="default", params=Seconds, result=Done)
+DEAF = Contract(name="sample.deaf", queue="default", params=Seconds, result=Done)
+LIMITED = Contract(
+    name="sample.limited",
+    queue="default",
+    params=Seconds,
+    result=Done,
+    retries=Retries(max_attempts=2, delay=timedelta(milliseconds=50)),
+    time_limit=timedelta(seconds=1),
+)
+STUBBORN = Contract(
+    name="sample.stubborn",
+    queue="default",
+    params=Seconds,
+    result=Done,
+    retries=Retries(max_attempts=1),
+    time_limit=timedelta(seconds=1),
+)
+HASTY = Contract(
+    name="sample.hasty", queue="default", params=Nothing, result=Done, max_wait=timedelta(seconds=2)
+)
 PAY = Contract(name="sample.pay", queue="default", params=Pay, result=Paid, retries=SOON)
 TALK = Contract(name="sample.talk", queue="default", params=Nothing, result=Done)
 
@@ -147,6 +169,46 @@ def talk(context: TaskContext, params: Nothing) -> Done:
     context.log.info("half way")
     context.log.warning("a NUL \x00 does no harm")
     context.progress(2, message="two of four")
+    return Done(attempt=context.attempt)
+
+
+@task(LATER)
+def later(context: TaskContext, params: Seconds) -> Done:
+    if context.attempt == 1:
+        raise Retry("not yet", delay_s=params.seconds)
+    if context.attempt == 2:
+        raise Retry("nor now", at=datetime.now(UTC) + timedelta(seconds=params.seconds))
+    return Done(attempt=context.attempt)
+
+
+@task(DEAF)
+async def deaf(context: TaskContext, params: Seconds) -> Done:
+    """Never looks whether it was cancelled."""
+    await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=params.seconds)
+    return Done(attempt=context.attempt)
+
+
+@task(LIMITED)
+def limited(context: TaskContext, params: Seconds) -> Done:
+    ends = time.monotonic() + (params.seconds if context.attempt == 1 else 0)
+    while time.monotonic() < ends:
+        threading.Event().wait(0.02)
+    return Done(attempt=context.attempt)
+
+
+@task(STUBBORN)
+def stubborn(context: TaskContext, params: Seconds) -> Done:
+    """Swallows whatever is raised in it."""
+    ends = time.monotonic() + params.seconds
+    while time.monotonic() < ends:
+        with contextlib.suppress(BaseException):
+            while time.monotonic() < ends:
+                threading.Event().wait(0.02)
+    return Done(attempt=context.attempt)
+
+
+@task(HASTY)
+def hasty(context: TaskContext, params: Nothing) -> Done:
     return Done(attempt=context.attempt)
 
 

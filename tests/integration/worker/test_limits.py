@@ -1,0 +1,99 @@
+"""Bodies that run too long, or on after they were cancelled; tasks that wait too long."""
+
+from uuid import UUID
+
+import pytest
+
+from shared.contracts.contract import Contract
+from shared.ledger import statements
+from tests.eventually import eventually
+from tests.platform import Platform
+from tests.sample_tasks import (
+    DEAF,
+    HASTY,
+    LATER,
+    LIMITED,
+    STUBBORN,
+    WAIT,
+    Done,
+    Nothing,
+    Seconds,
+)
+
+#: Limit, interrupt, drain and the start of another process, with room to spare.
+REPLACED_LIMIT_S = 60
+
+
+async def test_a_body_past_its_limit_is_interrupted_and_has_failed(platform: Platform) -> None:
+    await platform.start_worker()
+    await platform.start_scheduler()
+    (task_id,) = await platform.submit(LIMITED, Seconds(seconds=60))
+    row = await platform.until(task_id, "success")
+    assert (row["attempt"], row["failures"], row["interruptions"]) == (2, 1, 0)
+    (first,) = await platform.attempts(task_id)
+    assert (first["outcome"], first["error_kind"]) == ("retry", "time_limit")
+    assert first["error_message"] == "TimeLimitExceeded: it ran longer than its limit of 1 s"
+    assert 1 <= first["execution_time_seconds"] < 10
+
+
+async def test_a_body_that_heeds_no_interrupt_ends_with_its_process_and_its_neighbours_run_again(
+    platform: Platform,
+) -> None:
+    process = await platform.start_worker()
+    await platform.start_scheduler()
+    before = await platform.worker_of(process)
+    (neighbour,) = await platform.submit(WAIT, Seconds(seconds=25))
+    (task_id,) = await platform.submit(STUBBORN, Seconds(seconds=600))
+
+    row = await platform.until(task_id, "failure", timeout_s=REPLACED_LIMIT_S)
+
+    assert (row["error_kind"], row["attempt"], row["failures"], row["crashes"]) == ("time_limit", 1, 1, 0)
+    await eventually(lambda: _replaced(platform, process.pid, before))
+    assert process.poll() is None
+    row = await platform.until(neighbour, "success", timeout_s=REPLACED_LIMIT_S)
+    assert (row["failures"], row["crashes"], row["interruptions"]) == (0, 0, 1)
+    assert not row["suspect"]
+
+
+@pytest.mark.parametrize("contract", [DEAF, STUBBORN], ids=["deaf", "stubborn"])
+async def test_cancelling_ends_a_body_that_does_not_look(
+    platform: Platform, contract: Contract[Seconds, Done]
+) -> None:
+    await platform.start_worker()
+    (task_id,) = await platform.submit(contract, Seconds(seconds=600))
+    await platform.until(task_id, "started")
+    await platform.rows(statements.CANCEL, task_id)
+    await platform.queues.announce_cancel(task_id)
+    row = await platform.until(task_id, "revoked", "failure", timeout_s=REPLACED_LIMIT_S)
+    assert (row["status"], row["attempt"]) == ("revoked", 1)
+    assert row["execution_time_seconds"] < REPLACED_LIMIT_S
+
+
+async def test_a_body_says_when_to_try_again(platform: Platform) -> None:
+    await platform.start_worker()
+    await platform.start_scheduler()
+    (task_id,) = await platform.submit(LATER, Seconds(seconds=1.5))
+    row = await platform.until(task_id, "success")
+    first, second = await platform.attempts(task_id)
+    # The contract's own delays would be 5 s and 15 s.
+    assert 1.5 <= (second["started_at"] - first["ended_at"]).total_seconds() < 4.5
+    assert 1.5 <= (row["started_at"] - second["ended_at"]).total_seconds() < 4.5
+    assert (row["failures"], first["error_message"]) == (2, "Retry: not yet")
+
+
+async def test_a_task_that_waits_too_long_expires_although_no_worker_runs(platform: Platform) -> None:
+    await platform.start_scheduler()
+    (hasty,) = await platform.submit(HASTY, Nothing())
+    (patient,) = await platform.submit(WAIT, Seconds(seconds=0))
+    row = await platform.until(hasty, "failure")
+    assert (row["error_kind"], row["attempt"], row["sent_at"]) == ("expired", 0, None)
+    assert (row["completed_at"] - row["created_at"]).total_seconds() >= 2
+    assert (await platform.task(patient))["status"] == "pending"
+    await platform.start_worker()
+    await platform.until(patient, "success")
+    assert (await platform.task(hasty))["attempt"] == 0
+
+
+async def _replaced(platform: Platform, pid: int, before: UUID | None) -> bool:
+    rows = await platform.rows("SELECT id FROM worker WHERE pid = {} AND stopped_at IS NULL", pid)
+    return bool(rows) and rows[0]["id"] != before
