@@ -136,6 +136,10 @@ class Client:
     def cancel(self, task_id: UUID) -> Submitted:
         return self._ask("DELETE", f"tasks/{task_id}", Submitted)
 
+    def retry(self, task_id: UUID) -> Submitted:
+        """Let a task that failed or was cancelled begin anew; for operators."""
+        return self._ask("POST", f"tasks/{task_id}/retry", Submitted)
+
     def wait(self, task_id: UUID, timeout_s: float = 60.0) -> Task:
         """The task once it is final. Raises TimeoutError."""
         deadline = time.monotonic() + timeout_s

@@ -7,6 +7,7 @@ another field or another kind of task does not open.
 
 import base64
 import binascii
+import contextlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -69,14 +70,25 @@ class Vault:
         """Raises InvalidFields as `Contract.encode_result` does."""
         return self._seal(contract, "result", contract.encode_result(result), contract.sensitive_result)
 
-    def open_params(self, contract: Contract[P, Any], text: str) -> tuple[P, tuple[str, ...]]:
+    def open_params(
+        self, contract: Contract[P, Any], text: str, version: int | None = None
+    ) -> tuple[P, tuple[str, ...]]:
         """The parameters, and every text and number in their sensitive fields, for `redaction`.
 
-        Raises InvalidFields when the document does not fit the contract, VaultError when it does not open.
+        `version` is that of the contract under which they were stored; None: the present one. Raises
+        InvalidFields when the document does not fit the contract, VaultError when it does not open.
         """
-        if not contract.sensitive_params:
+        older = version is not None and version < contract.version
+        if not contract.sensitive_params and not older:
             return contract.decode_params(text), ()
-        document = self._opened(contract, "params", msgspec.json.decode(text), contract.sensitive_params)
+        document = msgspec.json.decode(text)
+        if older and version is not None:
+            # A field may have had another name, or have been sensitive only then.
+            sealed = {name for name, value in document.items() if _is_sealed(value)}
+            document = self._opened(contract, "params", document, contract.sensitive_params | sealed)
+            document = contract.upcast(document, version)
+        else:
+            document = self._opened(contract, "params", document, contract.sensitive_params)
         return contract.check_params(document), _secrets_in(document, contract.sensitive_params)
 
     def read(self, contract: Contract[Any, Any] | None, root: str, text: str, *, unmask: bool) -> Any:
@@ -103,7 +115,8 @@ class Vault:
         for name in sensitive & document.keys():
             nonce = os.urandom(NONCE_BYTES)
             plain = msgspec.json.encode(document[name])
-            sealed = nonce + self._keys[self.current].encrypt(nonce, plain, _bound_to(contract, root, name))
+            bound_to = _bound_to(contract.name, root, name)
+            sealed = nonce + self._keys[self.current].encrypt(nonce, plain, bound_to)
             document[name] = {SEALED: f"{self.current}:{base64.b64encode(sealed).decode()}"}
         return Stored(msgspec.json.encode(document).decode(), self.current)
 
@@ -112,23 +125,22 @@ class Vault:
     ) -> dict[str, Any]:
         # A value that is not sealed was stored before its field became sensitive.
         return {
-            name: self._open(value[SEALED], _bound_to(contract, root, name))
+            name: self._open(value[SEALED], _bindings(contract, root, name))
             if name in sensitive and _is_sealed(value)
             else value
             for name, value in document.items()
         }
 
-    def _open(self, sealed: str, bound_to: bytes) -> Any:
+    def _open(self, sealed: str, bindings: Iterable[bytes]) -> Any:
         key_id, _, encoded = sealed.partition(":")
         if key_id not in self._keys:
             raise VaultError(f"{VARIABLE} lacks the key {key_id!r}; add it behind the current one")
         data = base64.b64decode(encoded)
-        try:
-            plain = self._keys[key_id].decrypt(data[:NONCE_BYTES], data[NONCE_BYTES:], bound_to)
-        except InvalidTag:
-            reason = f"a field sealed with key {key_id!r} was changed, or the key is another one"
-            raise VaultError(reason) from None
-        return msgspec.json.decode(plain)
+        for bound_to in bindings:
+            with contextlib.suppress(InvalidTag):
+                plain = self._keys[key_id].decrypt(data[:NONCE_BYTES], data[NONCE_BYTES:], bound_to)
+                return msgspec.json.decode(plain)
+        raise VaultError(f"a field sealed with key {key_id!r} was changed, or the key is another one")
 
 
 def _secrets_in(document: dict[str, Any], sensitive: frozenset[str]) -> tuple[str, ...]:
@@ -162,8 +174,13 @@ def _missing_for(contract: Contract[Any, Any]) -> SettingsError:
     )
 
 
-def _bound_to(contract: Contract[Any, Any], root: str, field: str) -> bytes:
-    return f"{contract.name}|{root}.{field}".encode()
+def _bindings(contract: Contract[Any, Any], root: str, field: str) -> Iterator[bytes]:
+    for name in (contract.name, *contract.former_names):
+        yield _bound_to(name, root, field)
+
+
+def _bound_to(name: str, root: str, field: str) -> bytes:
+    return f"{name}|{root}.{field}".encode()
 
 
 def _checked_id(key_id: str, known: Mapping[str, bytes]) -> str:

@@ -10,6 +10,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
+from services.worker import registry
 from services.worker.registry import TaskFunction, task
 from shared.contracts.context import TaskContext
 from shared.contracts.contract import Contract, Params, Result, Retries
@@ -46,6 +47,10 @@ class Pay(Params):
 
 class Paid(Result):
     receipt: Annotated[str, SENSITIVE]
+
+
+class Slept(Result):
+    seconds: float
 
 
 class Done(Result):
@@ -88,6 +93,17 @@ STUBBORN = Contract(
 )
 HASTY = Contract(
     name="sample.hasty", queue="default", params=Nothing, result=Done, max_wait=timedelta(seconds=2)
+)
+#: It was `sample.nap` in the queue `naps`, took minutes in version 1 and `wait_s` in version 2.
+GROWN = Contract(
+    name="sample.grown",
+    queue="default",
+    params=Seconds,
+    result=Slept,
+    version=3,
+    upcasts={1: lambda raw: {"wait_s": raw["minutes"] * 60}, 2: lambda raw: {"seconds": raw["wait_s"]}},
+    former_names=("sample.nap",),
+    former_queues=("naps",),
 )
 PAY = Contract(name="sample.pay", queue="default", params=Pay, result=Paid, retries=SOON)
 TALK = Contract(name="sample.talk", queue="default", params=Nothing, result=Done)
@@ -212,6 +228,11 @@ def hasty(context: TaskContext, params: Nothing) -> Done:
     return Done(attempt=context.attempt)
 
 
+@task(GROWN)
+def grown(context: TaskContext, params: Seconds) -> Slept:
+    return Slept(seconds=params.seconds)
+
+
 @task(PAY)
 async def pay(context: TaskContext, params: Pay) -> Paid:
     """Say the secret wherever a careless body could."""
@@ -223,6 +244,5 @@ async def pay(context: TaskContext, params: Pay) -> Paid:
     return Paid(receipt=f"paid with {params.card}")
 
 
-TASKS: dict[str, TaskFunction[Any, Any]] = {
-    value.contract.name: value for value in list(globals().values()) if isinstance(value, TaskFunction)
-}
+TASKS: dict[str, TaskFunction[Any, Any]] = {}
+registry.add(TASKS, list(globals().values()))

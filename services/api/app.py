@@ -86,6 +86,7 @@ _TASKS = [
     tasks.get_result,
     tasks.list_attempts,
     tasks.list_logs,
+    tasks.retry,
     tasks.cancel,
 ]
 

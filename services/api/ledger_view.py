@@ -124,7 +124,7 @@ class LedgerView:
     def _document(self, row: dict[str, Any], root: str, reader: Reader) -> Any:
         if row[root] is None:
             return None
-        contract = self._catalogue.by_name.get(row["name"])
+        contract = self._catalogue.ever_by_name.get(row["name"])
         return self._vault.read(contract, root, row[root], unmask=reader.may_unmask(row["owner"]))
 
 

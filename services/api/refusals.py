@@ -90,6 +90,16 @@ class TaskNotFinished(Refusal):
         self.headers = {"Retry-After": "1"}
 
 
+class NotRetriable(Refusal):
+    """Only what failed or was cancelled can begin anew."""
+
+    status, kind = 409, "not-retriable"
+
+    def __init__(self, status: str) -> None:
+        detail = f"Only a task that failed or was cancelled can be retried; this one is {status}."
+        super().__init__(f"{detail} Submit a new one if it is to run again.")
+
+
 class LastAdministrator(Refusal):
     """Nobody would be left to administer."""
 

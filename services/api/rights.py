@@ -79,6 +79,7 @@ RIGHTS: dict[str, Right] = {
     "GET /api/v1/tasks/{task_id}/attempts": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),
     "GET /api/v1/tasks/{task_id}/logs": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),
     "GET /api/v1/tasks/{task_id}/result": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),
+    "POST /api/v1/tasks/{task_id}/retry": Right(Scope.TASKS_WRITE, NONE, NONE, ALL, ALL),
     "DELETE /api/v1/tasks/{task_id}": Right(Scope.TASKS_WRITE, OWN, NONE, ALL, ALL),
     "GET /api/v1/schedules": Right(Scope.SCHEDULES_READ, NONE, ALL, ALL, ALL),
     "POST /api/v1/schedules": Right(Scope.SCHEDULES_WRITE, NONE, NONE, ALL, ALL),

@@ -19,7 +19,7 @@ from services.worker.mail import PublicLinks
 from services.worker.process import Ending, WorkerProcess
 from services.worker.registry import TaskFunction
 from shared import settings as settings_module
-from shared.contracts import catalogue
+from shared.contracts.catalogue import Catalogue
 from shared.domain import tables as domain
 from shared.errors import SettingsError
 from shared.ledger import engine
@@ -32,9 +32,10 @@ from shared.vault import Vault
 log = logging.getLogger(__name__)
 
 
-def queue_names(settings: Settings) -> tuple[str, ...]:
+def queue_names(settings: Settings, tasks: Mapping[str, TaskFunction[Any, Any]]) -> tuple[str, ...]:
     """The queues to serve. Raises SettingsError for one that no contract names."""
-    known = catalogue.load().queues
+    contracts = {id(task.contract): task.contract for task in tasks.values()}
+    known = Catalogue(list(contracts.values())).queues
     chosen = tuple(name.strip() for name in settings.worker_queues.split(",") if name.strip())
     unknown = [name for name in chosen if name not in known]
     if unknown:
@@ -46,7 +47,7 @@ def main(tasks: Mapping[str, TaskFunction[Any, Any]]) -> int:
     """Build, run, and end as the process asks for."""
     try:
         settings = settings_module.read(os.environ)
-        queues = queue_names(settings)
+        queues = queue_names(settings, tasks)
         vault = Vault.from_setting(settings.vault_keys)
         vault.require(task.contract for task in tasks.values())
     except SettingsError as error:

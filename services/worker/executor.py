@@ -51,7 +51,9 @@ class Executor:
 
     def _run(self, holding: Holding) -> Any:
         task = self._tasks[holding.name]
-        params, holding.secrets = self._vault.open_params(task.contract, holding.params)
+        params, holding.secrets = self._vault.open_params(
+            task.contract, holding.params, holding.contract_version
+        )
         context = Context(holding, task.contract, self._recorder, self._gateways, self._clock, self._vault)
 
         def call() -> Any:

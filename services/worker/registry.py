@@ -49,5 +49,7 @@ def load() -> dict[str, TaskFunction[Any, Any]]:
 def add(found: dict[str, TaskFunction[Any, Any]], values: Iterable[Any]) -> None:
     """Add the tasks among `values`; raises ValueError when two functions claim one contract."""
     for value in values:
-        if isinstance(value, TaskFunction) and found.setdefault(value.contract.name, value) is not value:
-            raise ValueError(f"two functions do the work of {value.contract.name}")
+        if isinstance(value, TaskFunction):
+            for name in (value.contract.name, *value.contract.former_names):
+                if found.setdefault(name, value) is not value:
+                    raise ValueError(f"two functions do the work of {name}")

@@ -18,11 +18,15 @@ class Catalogue:
 
     def __init__(self, contracts: list[Contract[Any, Any]]) -> None:
         by_name: dict[str, Contract[Any, Any]] = {}
+        formerly: dict[str, Contract[Any, Any]] = {}
         for contract in contracts:
             if by_name.setdefault(contract.name, contract) is not contract:
                 raise ValueError(f"two contracts are called {contract.name}")
+            formerly |= dict.fromkeys(contract.former_names, contract)
         self.by_name = MappingProxyType(by_name)
-        self.queues = tuple(sorted({c.queue for c in contracts}))
+        #: Also by what they were called before; for reading tasks, not for new ones.
+        self.ever_by_name = MappingProxyType(formerly | by_name)
+        self.queues = tuple(sorted({name for c in contracts for name in (c.queue, *c.former_queues)}))
         self.schedules = [(c, schedule) for c in contracts for schedule in c.schedules]
         self._refuse_doubles(schedule for _, schedule in self.schedules)
 

@@ -5,7 +5,7 @@ The work itself is a function in `services/worker/tasks`; API and scheduler know
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
@@ -74,6 +74,13 @@ class Contract(Generic[P, R]):
     result: type[R]
     #: Goes up when parameters change so that older workers cannot read them.
     version: int = 1
+    #: How parameters of version n become those of n + 1, by n: tasks of before a deploy run after it.
+    upcasts: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = field(
+        default_factory=dict, compare=False
+    )
+    #: What it was called, and the queues it ran in, before: their tasks are still taken.
+    former_names: tuple[str, ...] = ()
+    former_queues: tuple[str, ...] = ()
     priority: int = DEFAULT_PRIORITY
     retries: Retries = Retries()
     #: Exceptions that are foreseen and passing: retried with a warning instead of an error.
@@ -122,6 +129,15 @@ class Contract(Generic[P, R]):
             return msgspec.convert(raw, self.params)
         except msgspec.ValidationError as error:
             raise InvalidFields([read_problem(str(error), "params")]) from None
+
+    def upcast(self, raw: dict[str, Any], version: int) -> dict[str, Any]:
+        """Parameters of an older version as this one has them. Raises InvalidFields where none leads here."""
+        for step in range(version, self.version):
+            if step not in self.upcasts:
+                rule = f"are of version {step}, which {self.name} can't read any more"
+                raise InvalidFields([FieldProblem("params", rule)])
+            raw = self.upcasts[step](raw)
+        return raw
 
     def encode_params(self, params: P) -> str:
         """JSON text for the ledger. Raises InvalidFields when jsonb could not hold it or it is too large."""

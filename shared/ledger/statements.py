@@ -200,3 +200,28 @@ CANCEL = """
     WHERE id = {} AND status IN ('pending', 'started', 'retry')
     RETURNING status, holder
 """
+
+#: An operator lets a task that failed or was cancelled begin anew; counters and blame are forgotten, its last
+#: attempt is kept among the others. The claim goes up, so that nothing of before can write.
+#: values: id, reason.
+RETRY = """
+    WITH ended AS (
+        SELECT * FROM task WHERE id = {} AND status IN ('failure', 'revoked') FOR UPDATE
+    ), closed AS (
+        INSERT INTO task_attempt (task_id, claim, attempt, worker, started_at, ended_at, outcome,
+            execution_time_seconds, error_kind, error_message, error_traceback, error_fingerprint)
+        SELECT e.id, e.claim, e.attempt, e.worker, e.started_at, e.completed_at, e.status,
+            e.execution_time_seconds, e.error_kind, e.error_message, e.error_traceback, e.error_fingerprint
+        FROM ended AS e
+        WHERE e.attempt > 0 AND NOT EXISTS (
+            SELECT 1 FROM task_attempt AS a WHERE a.task_id = e.id AND a.attempt = e.attempt
+        )
+    )
+    UPDATE task AS t SET status = 'pending', claim = t.claim + 1, send_at = now(), completed_at = NULL,
+        failures = 0, crashes = 0, suspect = false, started_at = NULL, execution_time_seconds = NULL,
+        progress_current = 0, progress_message = NULL, result = NULL, error_kind = NULL, error_message = NULL,
+        error_traceback = NULL, error_fingerprint = NULL, cancel_requested_at = NULL, expires_at = NULL,
+        wait_reason = {}, revision = t.revision + 1
+    FROM ended WHERE t.id = ended.id
+    RETURNING t.status
+"""

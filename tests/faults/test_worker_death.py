@@ -3,6 +3,7 @@
 import asyncio
 import signal
 
+from shared.ledger import statements
 from tests.eventually import eventually
 from tests.platform import Platform
 from tests.sample_tasks import CRASH, EFFECT, INSTANT, WAIT, WAIT_ASYNC, Nothing, Seconds
@@ -68,6 +69,12 @@ async def test_a_task_that_kills_its_process_is_given_up_and_its_neighbours_are_
     assert (row["error_kind"], row["crashes"]) == ("crash_loop", 3)
     rows = await platform.all_final(neighbours, RESCUE_LIMIT_S)
     assert {(r["status"], r["crashes"]) for r in rows} == {("success", 0)}
+
+    attempts = await platform.attempts(poison)
+    await platform.rows(statements.RETRY, poison, "released")
+    row = await platform.task(poison)
+    assert (row["status"], row["crashes"], row["failures"], row["suspect"]) == ("pending", 0, 0, False)
+    assert await platform.attempts(poison) == attempts
 
 
 async def test_a_worker_that_stalled_past_its_lease_can_change_nothing(platform: Platform) -> None:

@@ -1,4 +1,4 @@
-"""List, look up and cancel tasks."""
+"""List, look up, cancel and retry tasks."""
 
 import contextlib
 from datetime import datetime
@@ -6,13 +6,14 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
-from litestar import Request, Response, delete, get
+from litestar import Request, Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from services.api import attempt_view, paging
 from services.api.errors import documented
 from services.api.ledger_view import LedgerView
+from services.api.refusals import NotRetriable
 from services.api.rights import Reader
 from services.api.schemas.tasks import (
     AttemptAnswer,
@@ -145,6 +146,23 @@ async def cancel(
         await queues.announce_cancel(task_id)
     message = "Cancellation requested; the worker that has the task was told."
     return Response(Submitted(task_id, rows[0]["status"], message), status_code=202)
+
+
+@post(
+    "/tasks/{task_id:uuid}/retry",
+    summary="Let a task that failed or was cancelled begin anew",
+    description="Its attempts count from nothing; a crash loop is released.",
+    status_code=202,
+    responses=documented(400, 401, 403, 404, 409),
+)
+async def retry(
+    task_id: FromPath[UUID], reader: NamedDependency[Reader], ledger: NamedDependency[LedgerView]
+) -> Submitted:
+    await ledger.find(task_id, reader)
+    rows = await engine.run(statements.RETRY, task_id, f"retried by account {reader.id}")
+    if not rows:
+        raise NotRetriable((await ledger.find(task_id, reader))["status"])
+    return Submitted(task_id, rows[0]["status"], "The task begins anew within a second.")
 
 
 def _moment(text: str | None, field: str) -> datetime | None:

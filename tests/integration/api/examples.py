@@ -92,6 +92,7 @@ EXAMPLES: dict[str, Callable[[Belongings], Example]] = {
     "GET /api/v1/tasks/{task_id}/attempts": _task,
     "GET /api/v1/tasks/{task_id}/logs": _task,
     "GET /api/v1/tasks/{task_id}/result": lambda mine: Example({"task_id": mine.ended_task_id}),
+    "POST /api/v1/tasks/{task_id}/retry": lambda mine: Example({"task_id": mine.ended_task_id}),
     "DELETE /api/v1/tasks/{task_id}": _task,
     "POST /api/v1/schedules": lambda mine: Example(body=_new_schedule(mine)),
     "POST /api/v1/schedules/preview": lambda _: Example(body={"kind": "interval", "expression": "1 h"}),

@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from shared.contracts.contract import Contract
-from shared.submission import NewTask
 from tests.eventually import eventually
 from tests.platform import Platform
 from tests.sample_tasks import (
@@ -124,20 +123,6 @@ async def test_an_expired_task_fails_without_a_start(platform: Platform) -> None
     await platform.start_worker()
     row = await platform.until(task_id, "failure")
     assert (row["error_kind"], row["attempt"], row["started_at"]) == ("expired", 0, None)
-
-
-async def test_a_task_that_no_worker_knows_is_parked_with_the_reason(working: Platform) -> None:
-    unknown = Contract(name="sample.not_deployed", queue="default", params=Nothing, result=Done)
-    (task_id,) = await working.submitter.submit([NewTask(contract=unknown, params=Nothing())])
-
-    async def parked() -> bool:
-        return (await working.task(task_id))["wait_reason"] is not None
-
-    await eventually(parked)
-    row = await working.task(task_id)
-    assert (row["status"], row["attempt"], row["holder"]) == ("pending", 0, None)
-    assert row["wait_reason"] == "no worker knows sample.not_deployed version 1 yet"
-    assert row["send_at"] > datetime.now(UTC) + timedelta(seconds=10)
 
 
 async def test_a_worker_that_has_done_its_share_replaces_itself(platform: Platform) -> None:

@@ -81,6 +81,24 @@ def test_a_ciphertext_of_another_field_or_task_or_a_changed_one_does_not_open() 
             vault.open_params(contract, json.dumps(broken))
 
 
+def test_what_was_sealed_under_a_former_name_or_field_still_opens() -> None:
+    class Renamed(Params):
+        secret: Annotated[str, SENSITIVE]
+
+    renamed = Contract(
+        name="sample.charge",
+        queue="default",
+        params=Renamed,
+        result=Paid,
+        version=2,
+        former_names=("sample.pay",),
+        upcasts={1: lambda raw: {"secret": raw["token"]}},
+    )
+    vault = Vault({"new": NEW})
+    text = vault.seal_params(PAY, Pay(amount=1, token="abc")).text
+    assert vault.open_params(renamed, text, version=1) == (Renamed(secret="abc"), ("abc",))
+
+
 def test_readers_without_the_right_see_a_mask() -> None:
     vault = Vault({"new": NEW})
     text = vault.seal_params(PAY, Pay(amount=7, token="x")).text

@@ -1,0 +1,70 @@
+"""Tasks of one release that run under another."""
+
+import json
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from tests.eventually import eventually
+from tests.platform import Platform
+from tests.sample_tasks import GROWN, INSTANT, Nothing, Seconds
+
+
+@pytest.mark.parametrize(
+    ("version", "params", "seconds"),
+    [(1, {"minutes": 2}, 120), (2, {"wait_s": 3}, 3), (3, {"seconds": 4}, 4)],
+)
+async def test_parameters_of_an_older_version_are_read(
+    platform: Platform, version: int, params: dict[str, Any], seconds: float
+) -> None:
+    (task_id,) = await platform.submit(GROWN, Seconds(seconds=0))
+    await platform.rows(
+        "UPDATE task SET contract_version = {}, params = {}::text::jsonb WHERE id = {}",
+        version,
+        json.dumps(params),
+        task_id,
+    )
+    await platform.start_worker()
+    row = await platform.until(task_id, "success", "failure")
+    assert json.loads(row["result"] or "null") == {"seconds": seconds}
+
+
+async def test_a_version_from_which_no_way_leads_fails_and_says_so(platform: Platform) -> None:
+    (task_id,) = await platform.submit(GROWN, Seconds(seconds=0))
+    await platform.rows("UPDATE task SET contract_version = 0 WHERE id = {}", task_id)
+    await platform.start_worker()
+    row = await platform.until(task_id, "failure")
+    assert (row["error_kind"], row["attempt"]) == ("permanent", 1)
+    assert "params: are of version 0, which sample.grown can't read any more" in row["error_message"]
+
+
+async def test_a_task_under_its_former_name_in_its_former_queue_runs(platform: Platform) -> None:
+    (task_id,) = await platform.submit(GROWN, Seconds(seconds=5))
+    await platform.queues.client.flushdb()
+    await platform.rows(
+        "UPDATE task SET name = 'sample.nap', queue = 'naps', sent_at = NULL, send_at = now() WHERE id = {}",
+        task_id,
+    )
+    await platform.start_scheduler()
+    await platform.start_worker()
+    row = await platform.until(task_id, "success")
+    assert json.loads(row["result"]) == {"seconds": 5}
+
+
+async def test_a_task_of_a_later_release_waits_and_says_why(platform: Platform) -> None:
+    ids = await platform.submit(INSTANT, Nothing(), count=2)
+    await platform.rows("UPDATE task SET name = 'sample.tomorrow' WHERE id = {}", ids[0])
+    await platform.rows("UPDATE task SET contract_version = 2 WHERE id = {}", ids[1])
+    await platform.start_worker()
+    for task_id, what in zip(ids, ("sample.tomorrow version 1", "sample.instant version 2"), strict=True):
+        row = await eventually(partial(_waiting, platform, task_id))
+        assert row["wait_reason"] == f"no worker knows {what} yet"
+        assert (row["status"], row["attempt"], row["failures"]) == ("pending", 0, 0)
+        assert row["send_at"] is not None
+
+
+async def _waiting(platform: Platform, task_id: UUID) -> dict[str, Any] | None:
+    row = await platform.task(task_id)
+    return row if row["wait_reason"] else None
