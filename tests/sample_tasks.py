@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import signal
 import threading
 import time
@@ -74,6 +75,7 @@ CRASH = Contract(name="sample.crash", queue="default", params=Nothing, result=Do
 SPAWN = Contract(name="sample.spawn", queue="default", params=Spawns, result=Done, retries=SOON)
 EFFECT = Contract(name="sample.effect", queue="default", params=Seconds, result=Done)
 LATER = Contract(name="sample.later", queue="default", params=Seconds, result=Done)
+HOG = Contract(name="sample.hog", queue="default", params=Nothing, result=Done)
 DEAF = Contract(name="sample.deaf", queue="default", params=Seconds, result=Done)
 LIMITED = Contract(
     name="sample.limited",
@@ -194,6 +196,13 @@ def later(context: TaskContext, params: Seconds) -> Done:
         raise Retry("not yet", delay_s=params.seconds)
     if context.attempt == 2:
         raise Retry("nor now", at=datetime.now(UTC) + timedelta(seconds=params.seconds))
+    return Done(attempt=context.attempt)
+
+
+@task(HOG)
+def hog(context: TaskContext, params: Nothing) -> Done:
+    """One C call that keeps the interpreter for hours: a pattern that backtracks without end."""
+    re.match(r"(a+)+$", "a" * 60 + "b")
     return Done(attempt=context.attempt)
 
 

@@ -31,6 +31,7 @@ from services.worker.presence import Presence
 from services.worker.record import Entry, Row
 from services.worker.recorder import Recorder
 from services.worker.registry import TaskFunction
+from services.worker.watchdog import Watchdog
 from shared.errors import ServerAway
 from shared.ledger import engine
 from shared.ledger.engine import RECORDER
@@ -101,6 +102,7 @@ class WorkerProcess:
         self._loop = uvloop.new_event_loop()
         self._loop_thread = threading.Thread(target=self._loop.run_forever, name="ledger", daemon=True)
         self._services: list[concurrent.futures.Future[None]] = []
+        self._watchdog = Watchdog(settings.stall_after.total_seconds())
         self._task_limit = int(settings.worker_max_tasks * random.uniform(0.8, 1.2))
         self._self = psutil.Process()
         clock = self._clock = DatabaseClock()
@@ -134,6 +136,7 @@ class WorkerProcess:
         self._on_loop(engine.open_pool(self._database.extra_nodes[RECORDER], size=4))
         if not self._registered():
             return Ending.STOP
+        self._watchdog.feed()
         self._dramatiq.start()
         self._broker.emit_after("process_boot")
         self._keep(
@@ -147,8 +150,10 @@ class WorkerProcess:
         log.info("worker %s serves with %d threads", self.id, self._settings.worker_threads)
         while self._ending is None:
             time.sleep(WATCH_S)
+            self._watchdog.feed()
             self._watch()
             self._keep_limits()
+        self._watchdog.rest()
         log.info("worker %s ends: it %s", self.id, self._ending.value)
         if self._ending is not Ending.DEAD:
             self._drain(intake)

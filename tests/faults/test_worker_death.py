@@ -6,7 +6,7 @@ import signal
 from shared.ledger import statements
 from tests.eventually import eventually
 from tests.platform import Platform
-from tests.sample_tasks import CRASH, EFFECT, INSTANT, WAIT, WAIT_ASYNC, Nothing, Seconds
+from tests.sample_tasks import CRASH, EFFECT, HOG, INSTANT, WAIT, WAIT_ASYNC, Nothing, Seconds
 
 #: Three times what the design promises for a rescue.
 RESCUE_LIMIT_S = 45
@@ -75,6 +75,21 @@ async def test_a_task_that_kills_its_process_is_given_up_and_its_neighbours_are_
     row = await platform.task(poison)
     assert (row["status"], row["crashes"], row["failures"], row["suspect"]) == ("pending", 0, 0, False)
     assert await platform.attempts(poison) == attempts
+
+
+async def test_a_call_that_never_gives_the_interpreter_back_ends_its_process_only(platform: Platform) -> None:
+    await platform.start_scheduler()
+    hung = await platform.start_worker(OFTEN_STALL_AFTER="10")
+    (neighbour,) = await platform.submit(WAIT, Seconds(seconds=3))
+    await platform.until(neighbour, "started")
+    (task_id,) = await platform.submit(HOG, Nothing())
+    assert await asyncio.to_thread(hung.wait, RESCUE_LIMIT_S) == 1
+    assert "in hog" in platform.log_of(hung)
+    await platform.start_worker()
+
+    row = await platform.until(neighbour, "success", timeout_s=RESCUE_LIMIT_S)
+    assert (row["attempt"], row["crashes"]) == (2, 0)
+    assert (await platform.task(task_id))["status"] in ("pending", "started")
 
 
 async def test_a_worker_that_stalled_past_its_lease_can_change_nothing(platform: Platform) -> None:
