@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: help run demo test check lint type imports migrate lock clean
+.PHONY: help run demo test check lint type imports audit migrate lock clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made (the default)
@@ -28,6 +28,9 @@ type: $(INSTALLED) ## Check the types
 
 imports: $(INSTALLED) ## Check who may import whom
 	@$(BIN)/lint-imports --no-logo
+
+audit: $(INSTALLED) ## Look for known weaknesses in what is installed; asks the package index
+	@$(BIN)/pip-audit --disable-pip --no-deps -r requirements.lock
 
 migrate: $(INSTALLED) ## Bring the database of DATABASE_URL up to date
 	@$(BIN)/python -m piccolo.main migrations forwards all
