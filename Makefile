@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: help run demo test check lint type imports audit migrate lock clean
+.PHONY: help run demo drill test check lint type imports audit migrate lock clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made (the default)
@@ -13,6 +13,9 @@ run: $(INSTALLED) ## Start the whole system on this machine; Ctrl-C stops it
 
 demo: $(INSTALLED) ## Show the running system at work
 	@$(BIN)/python -m local.demo
+
+drill: $(INSTALLED) ## Break one thing after the other under load, and count the ledger
+	@$(BIN)/python -m tests.drill $(FAULTS)
 
 test: $(INSTALLED) ## Run the tests
 	@$(BIN)/python -m pytest -q

@@ -1,0 +1,116 @@
+"""Postgres and Valkey of the drill: durable, and there to be killed, frozen and robbed of their files."""
+
+import secrets
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from local import ports, postgres
+from local.valkey import Valkey
+from tests.eventually import eventually
+
+
+class Server:
+    """One server process and how it is started."""
+
+    def __init__(
+        self, command: list[str], log: Path, answers: Callable[[], bool], options: dict[str, Any]
+    ) -> None:
+        self._command, self._log, self._answers, self._options = command, log, answers, options
+        self.process: subprocess.Popen[bytes] | None = None
+
+    async def start(self) -> None:
+        """Returns when it answers."""
+        self._spawn()
+        await eventually(self._answers, 60)
+
+    def _spawn(self) -> None:
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                **self._options,
+            )
+
+    def family(self) -> list[psutil.Process]:
+        assert self.process is not None
+        parent = psutil.Process(self.process.pid)
+        return [parent, *parent.children(recursive=True)]
+
+    def kill(self) -> None:
+        """kill -9 of all its processes."""
+        family = self.family()
+        for process in family:
+            process.kill()
+        psutil.wait_procs(family, timeout=10)
+        assert self.process is not None
+        self.process.wait(10)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        family = self.family()
+        for process in family:
+            process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for process in family:
+                if process.is_running():
+                    process.send_signal(signal.SIGCONT)
+
+
+class Servers:
+    """Both, in a folder of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        port = ports.pick("postgres", "valkey")
+        self._postgres = postgres.settle(folder / "postgres", port=port["postgres"])
+        self._postgres.initialise()
+        self._valkey = Valkey(home=folder / "valkey", port=port["valkey"], password=secrets.token_hex())
+        self._valkey.configure()
+        account = self._postgres.account
+        self.postgres = Server(
+            self._postgres.command(),
+            folder / "postgres.log",
+            self._postgres.answers,
+            account.for_subprocess if account else {},
+        )
+        self.valkey = Server(self._valkey.command(), folder / "valkey.log", self._valkey.answers, {})
+
+    async def start(self) -> None:
+        await self.postgres.start()
+        await self.valkey.start()
+
+    def create(self, database: str) -> str:
+        """A database, and its address."""
+        self._postgres.create_database(database)
+        return self._postgres.url(database)
+
+    def stop(self) -> None:
+        for server in (self.valkey, self.postgres):
+            if server.process is not None and server.process.poll() is None:
+                server.kill()
+
+    @property
+    def redis_url(self) -> str:
+        return self._valkey.url()
+
+    def cut_log(self, count: int) -> None:
+        """Take the last bytes off Valkey's append-only file, as a crash of the machine may."""
+        newest = max(
+            (self._valkey.home / "appendonlydir").glob("*.incr.aof"), key=lambda f: f.stat().st_mtime
+        )
+        with newest.open("rb+") as file:
+            file.truncate(max(0, newest.stat().st_size - count))
+
+    def lose_files(self) -> None:
+        shutil.rmtree(self._valkey.home / "appendonlydir")
