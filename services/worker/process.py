@@ -5,8 +5,10 @@ import concurrent.futures
 import enum
 import logging
 import random
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Coroutine, Mapping
 from typing import Any
 from uuid import UUID, uuid4
@@ -195,7 +197,11 @@ class WorkerProcess:
                     holding.interrupted_monotonic = now
                     interrupt(holding)
                 case Rung.REPLACE:
-                    log.warning("%s does not heed the interrupt: this process is replaced", holding)
+                    if self._ending is None:
+                        reason = (
+                            "%s does not heed the interrupt: this process is replaced. Its thread is at\n%s"
+                        )
+                        log.warning(reason, holding, _stack_of(holding))
                     self.end(Ending.OVERTIME)
 
     def _drain(self, intake: "concurrent.futures.Future[None]") -> None:
@@ -257,6 +263,11 @@ class WorkerProcess:
         for service in services:
             self._services.append(asyncio.run_coroutine_threadsafe(service, self._loop))
         return self._services[-1]
+
+
+def _stack_of(holding: Holding) -> str:
+    frame = sys._current_frames().get(holding.thread or 0)
+    return "".join(traceback.format_stack(frame)) if frame is not None else "unknown"
 
 
 def _why(holding: Holding) -> str:

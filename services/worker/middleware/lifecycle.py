@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import TimeoutError as FutureTimeout
 from datetime import datetime
+from types import TracebackType
 from typing import Any
 
 from dramatiq.broker import Broker, MessageProxy
@@ -109,7 +110,7 @@ class Lifecycle(Middleware):
                 contract, holding.returned, self._vault, failures=holding.failures
             )
         elif isinstance(exception, Interrupt):
-            holding.outcome = interrupted(holding, contract, self._clock.now())
+            holding.outcome = interrupted(holding, contract, self._clock.now(), exception.__traceback__)
         else:
             holding.outcome = failed(holding, contract, exception, self._clock.now())
         if holding.outcome.failure is not None:
@@ -148,10 +149,16 @@ def failed(holding: Holding, contract: Contract[Any, Any], error: BaseException,
     )
 
 
-def interrupted(holding: Holding, contract: Contract[Any, Any], now: datetime) -> Outcome:
-    """An attempt that was cut short: by its time limit it failed, by a drain it counts against nothing."""
+def interrupted(
+    holding: Holding, contract: Contract[Any, Any], now: datetime, where: TracebackType | None = None
+) -> Outcome:
+    """An attempt that was cut short: by its time limit it failed, by a drain it counts against nothing.
+
+    `where` is what the body was doing.
+    """
     if holding.cancel_requested:
         return Outcome(Status.REVOKED, failures=holding.failures)
     if holding.overran:
-        return failed(holding, contract, TimeLimitExceeded(contract.time_limit), now)
+        error = TimeLimitExceeded(contract.time_limit).with_traceback(where)
+        return failed(holding, contract, error, now)
     return Outcome(Status.PENDING, wait_s=0.0, failures=holding.failures, interruptions=1)

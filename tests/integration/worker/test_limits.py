@@ -34,6 +34,7 @@ async def test_a_body_past_its_limit_is_interrupted_and_has_failed(platform: Pla
     assert (first["outcome"], first["error_kind"]) == ("retry", "time_limit")
     assert first["error_message"] == "TimeLimitExceeded: it ran longer than its limit of 1 s"
     assert 1 <= first["execution_time_seconds"] < 10
+    assert "in limited" in first["error_traceback"]
 
 
 async def test_a_body_that_heeds_no_interrupt_ends_with_its_process_and_its_neighbours_run_again(
@@ -50,6 +51,7 @@ async def test_a_body_that_heeds_no_interrupt_ends_with_its_process_and_its_neig
     assert (row["error_kind"], row["attempt"], row["failures"], row["crashes"]) == ("time_limit", 1, 1, 0)
     await eventually(lambda: _replaced(platform, process.pid, before))
     assert process.poll() is None
+    assert "in stubborn" in platform.log_of(process)
     row = await platform.until(neighbour, "success", timeout_s=REPLACED_LIMIT_S)
     assert (row["failures"], row["crashes"], row["interruptions"]) == (0, 0, 1)
     assert not row["suspect"]
