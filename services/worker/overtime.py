@@ -1,12 +1,22 @@
-"""Ends bodies that run too long, or on after a cancel: first by an interrupt, then with the process.
+"""Ends bodies that run too long, or on after a cancel: first by an interrupt, then with the process."""
 
-Decisions only; `process` carries them out.
-"""
-
+import logging
+import sys
+import time
+import traceback
+from collections.abc import Mapping
 from datetime import timedelta
 from enum import Enum
+from typing import Any
 
-from services.worker.holdings import Holding
+from services.worker.clock import DatabaseClock
+from services.worker.executor import interrupt
+from services.worker.holdings import Holding, Holdings
+from services.worker.middleware.lifecycle import interrupted
+from services.worker.record import Entry, Row
+from services.worker.registry import TaskFunction
+
+log = logging.getLogger(__name__)
 
 #: How long a body that was told of its cancelling may take to look and return.
 CANCEL_GRACE_S = 5.0
@@ -39,3 +49,55 @@ def due_monotonic(holding: Holding, limit: timedelta) -> float:
     if holding.cancelled_monotonic is not None:
         due = min(due, max(holding.cancelled_monotonic, holding.started_monotonic) + CANCEL_GRACE_S)
     return due
+
+
+class Overtime:
+    """Climbs the rungs for every body of this process."""
+
+    def __init__(
+        self, holdings: Holdings, tasks: Mapping[str, TaskFunction[Any, Any]], clock: DatabaseClock
+    ) -> None:
+        self._holdings = holdings
+        self._tasks = tasks
+        self._clock = clock
+
+    def keep_limits(self) -> bool:
+        """Interrupt what is due; True when only the end of the process ends a body."""
+        hopeless = False
+        for holding in self._holdings.running():
+            match self._rung(holding):
+                case Rung.INTERRUPT:
+                    self._interrupt(holding)
+                case Rung.REPLACE:
+                    text = "%s does not heed the interrupt: this process is replaced. Its thread is at\n%s"
+                    log.warning(text, holding, _stack_of(holding))
+                    hopeless = True
+        return hopeless
+
+    def _interrupt(self, holding: Holding) -> None:
+        holding.overran = not holding.cancel_requested
+        if interrupt(holding):  # else its body has not begun yet, or has just ended
+            holding.interrupted_monotonic = time.monotonic()
+            why = "was cancelled" if holding.cancel_requested else "has used up its time limit"
+            log.warning("%s is interrupted: it %s and runs on", holding, why)
+
+    def may_end(self, holding: Holding) -> bool:
+        """False for a body that heeds no interrupt."""
+        return self._rung(holding) is not Rung.REPLACE
+
+    def last_will(self, holding: Holding) -> Row:
+        """What is to be written of a body that ends with this process."""
+        now = self._clock.now()
+        ran_s = time.monotonic() - holding.started_monotonic if holding.started_at else None
+        entry = Entry(holding)
+        entry.note_end(interrupted(holding, self._tasks[holding.name].contract, now), now, ran_s)
+        assert entry.row is not None
+        return entry.row
+
+    def _rung(self, holding: Holding) -> Rung:
+        return rung(holding, self._tasks[holding.name].contract.time_limit, time.monotonic())
+
+
+def _stack_of(holding: Holding) -> str:
+    frame = sys._current_frames().get(holding.thread or 0)
+    return "".join(traceback.format_stack(frame)) if frame is not None else "unknown"

@@ -5,10 +5,8 @@ import concurrent.futures
 import enum
 import logging
 import random
-import sys
 import threading
 import time
-import traceback
 from collections.abc import Coroutine, Mapping
 from typing import Any
 from uuid import UUID, uuid4
@@ -19,18 +17,17 @@ import uvloop
 from dramatiq.middleware import Middleware
 from piccolo.engine.postgres import PostgresEngine
 
-from services.worker import overtime
 from services.worker.broker import LedgerBroker
 from services.worker.clock import DatabaseClock
 from services.worker.executor import Executor, interrupt
 from services.worker.holdings import Holding, Holdings
 from services.worker.intake import Intake
 from services.worker.middleware.event_loop import EventLoop
-from services.worker.middleware.lifecycle import Lifecycle, interrupted
+from services.worker.middleware.lifecycle import Lifecycle
 from services.worker.outcome import Outcome
-from services.worker.overtime import Rung
+from services.worker.overtime import Overtime
 from services.worker.presence import Presence
-from services.worker.record import Entry, Row
+from services.worker.record import Row
 from services.worker.recorder import Recorder
 from services.worker.registry import TaskFunction
 from services.worker.watchdog import Watchdog
@@ -97,7 +94,6 @@ class WorkerProcess:
         self.id: UUID = uuid4()
         self._settings = settings
         self._database = database
-        self._tasks = tasks
         self._ending: Ending | None = None
         #: How attempts ended whose bodies only the end of this process ends; see `bequest`.
         self.bequeathed: list[Row] = []
@@ -107,8 +103,9 @@ class WorkerProcess:
         self._watchdog = Watchdog(settings.stall_after.total_seconds())
         self._task_limit = int(settings.worker_max_tasks * random.uniform(0.8, 1.2))
         self._self = psutil.Process()
-        clock = self._clock = DatabaseClock()
+        clock = DatabaseClock()
         self._holdings = Holdings(settings.worker_threads)
+        self._overtime = Overtime(self._holdings, tasks, clock)
         metrics.HELD.set_function(lambda: len(self._holdings))
         self._queues = queues.Queues(queues.connect(settings.redis_url))
         self._recorder = Recorder(self.id, self._holdings, self._queues, clock)
@@ -154,7 +151,8 @@ class WorkerProcess:
             time.sleep(WATCH_S)
             self._watchdog.feed()
             self._watch()
-            self._keep_limits()
+            if self._overtime.keep_limits():
+                self.end(Ending.OVERTIME)
         self._watchdog.rest()
         log.info("worker %s ends: it %s", self.id, self._ending.value)
         if self._ending is not Ending.DEAD:
@@ -186,24 +184,6 @@ class WorkerProcess:
             log.critical("a thread or a service of this worker has died: it drains and ends")
             self.end(Ending.BROKEN)
 
-    def _keep_limits(self) -> None:
-        """Interrupt what runs too long or on after it was cancelled; replace the process where that fails."""
-        now = time.monotonic()
-        for holding in self._holdings.running():
-            match overtime.rung(holding, self._tasks[holding.name].contract.time_limit, now):
-                case Rung.INTERRUPT:
-                    log.warning("%s is interrupted: it %s", holding, _why(holding))
-                    holding.overran = not holding.cancel_requested
-                    holding.interrupted_monotonic = now
-                    interrupt(holding)
-                case Rung.REPLACE:
-                    if self._ending is None:
-                        reason = (
-                            "%s does not heed the interrupt: this process is replaced. Its thread is at\n%s"
-                        )
-                        log.warning(reason, holding, _stack_of(holding))
-                    self.end(Ending.OVERTIME)
-
     def _drain(self, intake: "concurrent.futures.Future[None]") -> None:
         """Fetch no more, let running tasks finish, interrupt the rest, write all, give back what is left."""
         self._presence.state = "draining"
@@ -219,7 +199,7 @@ class WorkerProcess:
         stuck = self._holdings.running()
         if stuck:
             log.warning("%d tasks do not heed the interrupt: they end with this process", len(stuck))
-            self.bequeathed = [self._last_will(holding) for holding in stuck]
+            self.bequeathed = [self._overtime.last_will(holding) for holding in stuck]
         elif not flushed or len(self._holdings):
             log.warning("not everything could be written: the rescuer takes %d tasks", len(self._holdings))
         else:
@@ -228,22 +208,10 @@ class WorkerProcess:
     def _wait_for_bodies(self, seconds: float) -> None:
         """Until all have ended but those that heed no interrupt."""
         deadline = time.monotonic() + seconds
-        while any(self._may_end(holding) for holding in self._holdings.running()):
+        while any(self._overtime.may_end(holding) for holding in self._holdings.running()):
             if time.monotonic() > deadline:
                 return
             time.sleep(0.02)
-
-    def _may_end(self, holding: Holding) -> bool:
-        limit = self._tasks[holding.name].contract.time_limit
-        return overtime.rung(holding, limit, time.monotonic()) is not Rung.REPLACE
-
-    def _last_will(self, holding: Holding) -> Row:
-        now = self._clock.now()
-        entry = Entry(holding)
-        ended = interrupted(holding, self._tasks[holding.name].contract, now)
-        entry.note_end(ended, now, time.monotonic() - holding.started_monotonic)
-        assert entry.row is not None
-        return entry.row
 
     def _deregister(self) -> None:
         try:
@@ -263,12 +231,3 @@ class WorkerProcess:
         for service in services:
             self._services.append(asyncio.run_coroutine_threadsafe(service, self._loop))
         return self._services[-1]
-
-
-def _stack_of(holding: Holding) -> str:
-    frame = sys._current_frames().get(holding.thread or 0)
-    return "".join(traceback.format_stack(frame)) if frame is not None else "unknown"
-
-
-def _why(holding: Holding) -> str:
-    return "was cancelled and runs on" if holding.cancel_requested else "runs longer than its time limit"
