@@ -76,7 +76,6 @@ SPAWN = Contract(name="sample.spawn", queue="default", params=Spawns, result=Don
 EFFECT = Contract(name="sample.effect", queue="default", params=Seconds, result=Done)
 LATER = Contract(name="sample.later", queue="default", params=Seconds, result=Done)
 HOG = Contract(name="sample.hog", queue="default", params=Nothing, result=Done)
-DEAF = Contract(name="sample.deaf", queue="default", params=Seconds, result=Done)
 LIMITED = Contract(
     name="sample.limited",
     queue="default",
@@ -135,6 +134,7 @@ def wait(context: TaskContext, params: Seconds) -> Done:
 
 @task(WAIT_ASYNC)
 async def wait_async(context: TaskContext, params: Seconds) -> Done:
+    """Never looks whether it was cancelled."""
     await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=params.seconds)
     return Done(attempt=context.attempt)
 
@@ -203,13 +203,6 @@ def later(context: TaskContext, params: Seconds) -> Done:
 def hog(context: TaskContext, params: Nothing) -> Done:
     """One C call that keeps the interpreter for hours: a pattern that backtracks without end."""
     re.match(r"(a+)+$", "a" * 60 + "b")
-    return Done(attempt=context.attempt)
-
-
-@task(DEAF)
-async def deaf(context: TaskContext, params: Seconds) -> Done:
-    """Never looks whether it was cancelled."""
-    await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=params.seconds)
     return Done(attempt=context.attempt)
 
 

@@ -9,12 +9,12 @@ from shared.ledger import statements
 from tests.eventually import eventually
 from tests.platform import Platform
 from tests.sample_tasks import (
-    DEAF,
     HASTY,
     LATER,
     LIMITED,
     STUBBORN,
     WAIT,
+    WAIT_ASYNC,
     Done,
     Nothing,
     Seconds,
@@ -57,7 +57,7 @@ async def test_a_body_that_heeds_no_interrupt_ends_with_its_process_and_its_neig
     assert not row["suspect"]
 
 
-@pytest.mark.parametrize("contract", [DEAF, STUBBORN], ids=["deaf", "stubborn"])
+@pytest.mark.parametrize("contract", [WAIT_ASYNC, STUBBORN], ids=["deaf", "stubborn"])
 async def test_cancelling_ends_a_body_that_does_not_look(
     platform: Platform, contract: Contract[Seconds, Done]
 ) -> None:
