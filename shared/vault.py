@@ -19,9 +19,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from shared.contracts.contract import Contract, P, R
 from shared.errors import SettingsError, VaultError
+from shared.telemetry.redaction import REDACTED
 
 #: What a reader without the right sees.
-MASK = "[hidden]"
+MASK = REDACTED
 SEALED = "$sealed"
 VARIABLE = "OFTEN_VAULT_KEYS"
 NONCE_BYTES, KEY_BYTES = 12, 32

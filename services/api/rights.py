@@ -121,9 +121,6 @@ class Reader:
     role: Role
     reach: Reach
 
-    def may_see(self, owner: int | None) -> bool:
-        return self.reach is Reach.ALL or owner == self.id
-
     def may_unmask(self, owner: int | None) -> bool:
         """Sensitive values are for the one who gave them, and for administrators."""
         return self.role is Role.ADMINISTRATOR or owner == self.id

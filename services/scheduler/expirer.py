@@ -2,7 +2,7 @@
 
 from services.scheduler.dispatcher import BATCH
 from shared.ledger import engine
-from shared.ledger.lifecycle import ErrorKind
+from shared.ledger.lifecycle import EXPIRED_MESSAGE, ErrorKind
 from shared.telemetry import metrics
 
 EVERY_S = 2.0
@@ -19,7 +19,6 @@ EXPIRE = """
     WHERE t.id = late.id AND t.holder IS NULL AND num_nonnulls(t.send_at, t.sent_at) > 0
     RETURNING t.queue, t.name
 """
-MESSAGE = "its expires_at passed before a worker was free; submit it again if it is still wanted"
 
 
 class Expirer:
@@ -27,7 +26,7 @@ class Expirer:
 
     async def run_once(self) -> bool:
         """True when there may be more."""
-        rows = await engine.run(EXPIRE, ErrorKind.EXPIRED, MESSAGE, BATCH)
+        rows = await engine.run(EXPIRE, ErrorKind.EXPIRED, EXPIRED_MESSAGE, BATCH)
         for row in rows:
             metrics.EXPIRED.labels(row["queue"], row["name"]).inc()
         return len(rows) == BATCH

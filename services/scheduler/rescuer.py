@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from shared.errors import ServerAway
-from shared.ledger import engine
+from shared.ledger import engine, statements
 from shared.ledger.lifecycle import CRASH_LIMIT, ErrorKind
 from shared.telemetry import metrics
 from shared.transport.queues import Queues
@@ -78,11 +78,6 @@ RESCUE = """
         ON CONFLICT DO NOTHING
     )
     SELECT id, claim, queue, priority, status FROM rescued
-"""
-
-#: Ids that a dead worker had fetched and not yet claimed. values: id[].
-FETCHED_ONLY = """
-    UPDATE task SET send_at = now(), sent_at = NULL WHERE id = ANY({}::uuid[]) AND sent_at IS NOT NULL
 """
 
 #: Workers that are gone and whose unacked set may still lie in Redis.
@@ -173,5 +168,5 @@ class Rescuer:
             worker = UUID(int=row["id"].int)
             fetched = await self._queues.unacked(worker)
             if fetched:
-                await engine.run(FETCHED_ONLY, sorted(fetched))
+                await engine.run(statements.UNCLAIMED_TO_POSTGRES, sorted(fetched))
                 await self._queues.forget(worker)

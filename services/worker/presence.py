@@ -21,7 +21,7 @@ from services.worker.clock import DatabaseClock
 from services.worker.holdings import Holding, Holdings
 from services.worker.intake import Intake
 from shared.errors import ServerAway
-from shared.ledger import engine
+from shared.ledger import engine, statements
 from shared.ledger.engine import RECORDER
 from shared.transport.queues import CANCEL_CHANNEL, Queues
 
@@ -55,11 +55,6 @@ GIVE_BACK_FORGOTTEN = """
         status = CASE WHEN t.status = 'started' THEN 'pending' ELSE t.status END, revision = t.revision + 1
     FROM unnest({}::uuid[], {}::integer[]) AS g(id, claim)
     WHERE t.id = g.id AND t.claim = g.claim AND t.holder = {}
-"""
-
-#: Ids that this worker fetched but never claimed: the answer to a fetch was lost.
-GIVE_BACK_STRANDED = """
-    UPDATE task SET send_at = now(), sent_at = NULL WHERE id = ANY({}::uuid[]) AND sent_at IS NOT NULL
 """
 
 
@@ -181,5 +176,5 @@ class Presence:
             await engine.run(GIVE_BACK_FORGOTTEN, *values, node=RECORDER)
         if stranded:
             log.warning("%d fetched ids were stranded: given back", len(stranded))
-            await engine.run(GIVE_BACK_STRANDED, sorted(stranded), node=RECORDER)
+            await engine.run(statements.UNCLAIMED_TO_POSTGRES, sorted(stranded), node=RECORDER)
             await self._queues.acknowledge(self._worker, stranded)

@@ -1,7 +1,6 @@
 """Binds functions to contracts and finds them, so that a new task needs no list to be edited."""
 
 import importlib
-import inspect
 import pkgutil
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -18,10 +17,6 @@ class TaskFunction(Generic[P, R]):
 
     contract: Contract[P, R]
     function: Callable[[TaskContext, P], R | Awaitable[R]]
-
-    @property
-    def is_async(self) -> bool:
-        return inspect.iscoroutinefunction(self.function)
 
     def __call__(self, context: TaskContext, params: P) -> R | Awaitable[R]:
         return self.function(context, params)

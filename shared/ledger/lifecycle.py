@@ -58,6 +58,10 @@ class ErrorKind(StrEnum):
     WORKER_DIED = "worker_died"
 
 
+#: Of a task that expired while it waited, whoever notices.
+EXPIRED_MESSAGE = "its expires_at passed before a worker was free; submit it again if it is still wanted"
+
+
 @dataclass(frozen=True, slots=True)
 class Retry:
     """Try again after `delay`."""

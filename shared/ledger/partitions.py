@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID
 
+from shared.ledger.ids import first_uuid7
+
 #: Partitioned table and the column that holds the task's id.
 PARTITIONED = {"task": "id", "task_attempt": "task_id", "task_log": "task_id"}
 #: One day back covers clocks that are behind, a week ahead covers a scheduler that is down. With 30 days that
@@ -55,8 +57,7 @@ DELETE_FINAL = """
 
 def floor_id(day: date) -> UUID:
     """The smallest id that any task of this UTC day can have."""
-    milliseconds = int(datetime.combine(day, time(), UTC).timestamp() * 1000)
-    return UUID(int=milliseconds << 80)
+    return first_uuid7(datetime.combine(day, time(), UTC))
 
 
 def partition_name(table: str, day: date) -> str:

@@ -52,6 +52,7 @@ class Report:
             count.effects_wrong,
             count.blamed,
             count.reruns,
+            count.spin_rescued,
             count.wrong_end,
             "sound" if count.sound else "BROKEN",
         )
@@ -60,7 +61,7 @@ class Report:
 
 HEAD = (
     "| fault | in flight | first end after s | last end after s | lost | stuck | effects not once | blamed |"
-    " reruns | wrong end | |\n|---|---|---|---|---|---|---|---|---|---|---|"
+    " reruns | busy task rescued | wrong end | |\n|---|---|---|---|---|---|---|---|---|---|---|---|"
 )
 
 

@@ -21,7 +21,7 @@ from services.worker.recorder import Recorder
 from services.worker.registry import TaskFunction
 from shared.contracts.contract import Contract
 from shared.errors import TimeLimitExceeded
-from shared.ledger.lifecycle import ErrorKind, Status
+from shared.ledger.lifecycle import EXPIRED_MESSAGE, ErrorKind, Status
 from shared.telemetry import metrics
 from shared.vault import Vault
 
@@ -69,8 +69,7 @@ class Lifecycle(Middleware):
             holding.outcome = Outcome(Status.REVOKED, failures=holding.failures)
             return True
         if holding.expired:
-            text = "its expires_at passed before a worker was free; submit it again if it is still wanted"
-            holding.outcome = outcome.broken(text, ErrorKind.EXPIRED, failures=holding.failures)
+            holding.outcome = outcome.broken(EXPIRED_MESSAGE, ErrorKind.EXPIRED, failures=holding.failures)
             return True
         holding.attempt += 1
         # The clocks agree to a millisecond or so; a start never shows as earlier than its claim.

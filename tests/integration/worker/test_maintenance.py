@@ -210,15 +210,21 @@ async def test_a_run_that_was_interrupted_is_finished_by_the_next(
     assert result.partitions_dropped == ([] if any("DROP" in s for s in done) else [name(40)])
 
 
-async def test_a_day_half_detached_goes_before_an_older_one_for_which_it_stands_in_the_way(
-    platform: Platform, reader: asyncpg.Connection, hasty: None
-) -> None:
-    await add_day(platform, 40, final=3)
+async def leave_half_detached(platform: Platform, reader: asyncpg.Connection, back: int) -> None:
+    """A day that an open reader kept from going."""
+    await add_day(platform, back, final=3)
     transaction = reader.transaction(isolation="repeatable_read")
     await transaction.start()
     await reader.fetchval("SELECT count(*) FROM task")
     await clean()
     await transaction.rollback()
+    assert (await states(platform, back))[name(back)] == "pending"
+
+
+async def test_a_day_half_detached_goes_before_an_older_one_for_which_it_stands_in_the_way(
+    platform: Platform, reader: asyncpg.Connection, hasty: None
+) -> None:
+    await leave_half_detached(platform, reader, 40)
     await add_day(platform, 60, final=2)
     result = await clean()
     assert result.partitions_dropped == [name(40), name(60)]
@@ -251,12 +257,7 @@ async def test_a_task_that_comes_back_to_life_while_its_day_is_detached_gets_its
 async def test_a_living_task_in_a_day_left_half_detached_gets_its_place_back(
     platform: Platform, reader: asyncpg.Connection, hasty: None
 ) -> None:
-    await add_day(platform, 40, final=3)
-    transaction = reader.transaction(isolation="repeatable_read")
-    await transaction.start()
-    await reader.fetchval("SELECT count(*) FROM task")
-    await clean()
-    await transaction.rollback()
+    await leave_half_detached(platform, reader, 40)
     await platform.rows(REVIVE.format(name(40), name(40)))
     assert not await platform.rows("SELECT 1 FROM task")
     result = await clean()
