@@ -62,7 +62,7 @@ class ScheduleView:
         return FiringPage(items, _cursor(items[-1].fire_time) if len(rows) > limit else None)
 
     def _answer(self, row: Mapping[str, Any], reader: Reader) -> ScheduleAnswer:
-        contract = self._catalogue.by_name.get(row["task_name"])
+        contract = self._catalogue.ever_by_name.get(row["task_name"])
         params = self._vault.read(contract, "params", row["params"], unmask=reader.may_unmask(row["owner"]))
         same = {f: row[f] for f in ScheduleAnswer.__struct_fields__ if f in row and f != "params"}
         return ScheduleAnswer(**same, params=params, next_fire_times=_upcoming(row))

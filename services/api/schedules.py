@@ -1,7 +1,7 @@
 """Schedules for operators: made, changed and fired by hand. Firing by the clock is the scheduler's work."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -47,7 +47,7 @@ class Schedules:
         """Raises InvalidFields, NotAllowed, UnknownAccount or ScheduleExists."""
         _check_name(body.name)
         _check_policies(body.misfire, body.overlap)
-        contract = self._contract(body.task_name)
+        contract = _known(self._catalogue.get, body.task_name)
         params = contract.check_params(body.params)
         await _check_recipient(params, caller)
         columns: dict[str, Any] = msgspec.structs.asdict(body)
@@ -71,7 +71,7 @@ class Schedules:
             merged = row | given
             _check_policies(merged["misfire"], merged["overlap"])
             if "params" in given:
-                contract = self._contract(row["task_name"])
+                contract = self._contract(row)
                 params = contract.check_params(given["params"])
                 await _check_recipient(params, caller)
                 given["params"] = scheduling.encode_params(self._vault, contract, params)
@@ -109,17 +109,21 @@ class Schedules:
             await engine.run(schedules.ADVANCE, row["next_fire_time"], second, name)
             return fired[second]
 
-    def _contract(self, task_name: str) -> Contract[Any, Any]:
-        try:
-            return self._catalogue.get(task_name)
-        except UnknownTask as error:
-            rule = f"must be one of {', '.join(error.known)}"
-            raise InvalidFields([FieldProblem("task_name", rule)]) from None
+    def _contract(self, row: Mapping[str, Any]) -> Contract[Any, Any]:
+        return _known(self._catalogue.get_stored, row["task_name"])
 
     def _readable(self, row: Mapping[str, Any]) -> tuple[Contract[Any, Any], Params]:
         """Contract and parameters as they fit together today. Raises InvalidFields."""
-        contract = self._contract(row["task_name"])
+        contract = self._contract(row)
         return contract, scheduling.decode_params(self._vault, contract, row["params"])
+
+
+def _known(find: Callable[[str], Contract[Any, Any]], task_name: str) -> Contract[Any, Any]:
+    try:
+        return find(task_name)
+    except UnknownTask as error:
+        rule = f"must be one of {', '.join(error.known)}"
+        raise InvalidFields([FieldProblem("task_name", rule)]) from None
 
 
 def _started(columns: Mapping[str, Any], now: datetime) -> dict[str, Any]:

@@ -105,7 +105,7 @@ class Timetable:
     ) -> list[tuple[str, Sequence[datetime]]]:
         """What became of the times; a contract that refuses the schedule does not stop it."""
         try:
-            contract = self._catalogue.get(row["task_name"])
+            contract = self._catalogue.get_stored(row["task_name"])
             params = decode_params(self._vault, contract, row["params"])
         except OftenError as error:
             log.error("schedule %s can't be fired: %s", row["name"], error)

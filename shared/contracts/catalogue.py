@@ -3,7 +3,7 @@
 import importlib
 import pkgutil
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -24,16 +24,23 @@ class Catalogue:
                 raise ValueError(f"two contracts are called {contract.name}")
             formerly |= dict.fromkeys(contract.former_names, contract)
         self.by_name = MappingProxyType(by_name)
-        #: Also by what they were called before; for reading tasks, not for new ones.
+        #: Also by what they were called before; for what is stored already.
         self.ever_by_name = MappingProxyType(formerly | by_name)
         self.queues = tuple(sorted({name for c in contracts for name in (c.queue, *c.former_queues)}))
         self.schedules = [(c, schedule) for c in contracts for schedule in c.schedules]
         self._refuse_doubles(schedule for _, schedule in self.schedules)
 
     def get(self, name: str) -> Contract[Any, Any]:
-        """Raises UnknownTask, which lists the known names."""
+        """The contract of something new. Raises UnknownTask, which lists the known names."""
+        return self._found(name, self.by_name)
+
+    def get_stored(self, name: str) -> Contract[Any, Any]:
+        """The contract of something stored, perhaps under a former name. Raises UnknownTask as `get`."""
+        return self._found(name, self.ever_by_name)
+
+    def _found(self, name: str, among: Mapping[str, Contract[Any, Any]]) -> Contract[Any, Any]:
         try:
-            return self.by_name[name]
+            return among[name]
         except KeyError:
             raise UnknownTask(name, sorted(self.by_name)) from None
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import dataclasses
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,16 +12,17 @@ from prometheus_client import REGISTRY
 
 from services.scheduler.timetable import Timetable
 from shared.contracts.catalogue import Catalogue
+from shared.contracts.contract import Contract
 from shared.ledger import schedules
 from tests.platform import Platform
-from tests.sample_tasks import PAY, TASKS, Pay
+from tests.sample_tasks import GROWN, PAY, TASKS, Paid, Pay, Seconds
 
 CATALOGUE = Catalogue([task.contract for task in TASKS.values()])
 
 
-def timetable(platform: Platform) -> Timetable:
+def timetable(platform: Platform, catalogue: Catalogue = CATALOGUE) -> Timetable:
     """As a leader has it; contracts of this platform declare no schedules."""
-    service = Timetable(platform.submitter, platform.vault, CATALOGUE)
+    service = Timetable(platform.submitter, platform.vault, catalogue)
     service.restart()
     return service
 
@@ -213,6 +215,18 @@ async def test_a_contract_that_refuses_is_recorded_and_the_schedule_goes_on(
     assert (row["enabled"], row["next_fire_time"]) == (True, first + timedelta(minutes=1))
 
 
+async def test_a_schedule_stored_under_a_former_name_submits_the_task_as_it_is_called_today(
+    platform: Platform,
+) -> None:
+    await add(platform, task_name="sample.nap", params='{"seconds": 5}')
+    await run(timetable(platform))
+    (firing,) = await firings(platform)
+    assert (firing["outcome"], firing["detail"]) == ("submitted", None)
+    (task,) = await tasks(platform)
+    assert (task["name"], task["queue"], task["contract_version"]) == ("sample.grown", "default", 3)
+    assert platform.vault.open_params(GROWN, task["params"])[0] == Seconds(seconds=5)
+
+
 async def test_a_schedule_whose_submission_breaks_does_not_stop_the_others(platform: Platform) -> None:
     await platform.rows(
         """
@@ -287,11 +301,19 @@ async def test_the_leader_tells_the_next_times_and_forgets_them_with_its_lead(pl
     assert told() is None
 
 
-async def test_sensitive_parameters_stay_sealed_from_the_schedule_to_the_task(platform: Platform) -> None:
+@pytest.mark.parametrize(
+    "stored_as", [PAY, dataclasses.replace(PAY, name="sample.charge")], ids=["now", "formerly"]
+)
+async def test_sensitive_parameters_stay_sealed_from_the_schedule_to_the_task(
+    platform: Platform, stored_as: Contract[Pay, Paid]
+) -> None:
     params = Pay(card="4111 1111 1111 1111")
-    await add(platform, task_name=PAY.name, params=platform.vault.seal_params(PAY, params).text)
-    await run(timetable(platform))
+    await add(platform, task_name=stored_as.name, params=platform.vault.seal_params(stored_as, params).text)
+    today = dataclasses.replace(PAY, former_names=("sample.charge",))
+    await run(timetable(platform, Catalogue([today])))
     (task,) = await tasks(platform)
     for row in (task, await schedule(platform)):
         assert "4111" not in row["params"]
-        assert platform.vault.open_params(PAY, row["params"])[0] == params
+        assert platform.vault.open_params(today, row["params"])[0] == params
+    # What is submitted is sealed anew, for the name of today.
+    assert platform.vault.open_params(PAY, task["params"])[0] == params
