@@ -23,13 +23,13 @@ class Api:
     async def start(self, **environment: str) -> None:
         settings = {"OFTEN_API_PORT": str(self.port), "SECRET_KEY": self._secret, **environment}
         self.process: subprocess.Popen[bytes] = self.platform.start("services.api", **settings)
-        await eventually(self._answers)
+        await eventually(self.is_ready)
 
     async def stop(self) -> None:
         self.process.terminate()
         await asyncio.to_thread(self.process.wait, 30)
 
-    def _answers(self) -> bool:
+    def is_ready(self) -> bool:
         try:
             return httpx.get(f"{self.url}/health/ready", trust_env=False).is_success
         except httpx.TransportError:

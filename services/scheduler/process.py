@@ -1,15 +1,16 @@
 """One scheduler process: takes part in the election and runs the leader's services."""
 
 import asyncio
-import contextvars
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID, uuid4
 
 from services.scheduler import backlog, dispatcher, expirer, leader, partitioner, rescuer, resender, timetable
 from shared.contracts import catalogue
 from shared.errors import ServerAway
+from shared.ledger import engine
 from shared.settings import Settings
 from shared.submission import Submitter
 from shared.transport.queues import Queues
@@ -28,7 +29,7 @@ class Service:
     name: str
     every_s: float
     #: One round; True asks for the next one at once.
-    run_once: Callable[[], Awaitable[bool]]
+    run_once: Callable[[], Coroutine[Any, Any, bool]]
 
 
 class SchedulerProcess:
@@ -78,7 +79,7 @@ class SchedulerProcess:
 
     async def _keep_leading(self) -> None:
         while True:
-            await _in_fresh_context(self.leader.run_once())
+            await engine.in_fresh_context(self.leader.run_once())
             await asyncio.sleep(leader.RENEW_S)
 
     async def _keep(self, service: Service) -> None:
@@ -89,7 +90,7 @@ class SchedulerProcess:
                 pause = min(pause, leader.RENEW_S)
             else:
                 try:
-                    if await _in_fresh_context(service.run_once()):
+                    if await engine.in_fresh_context(service.run_once()):
                         pause = 0.0
                 except ServerAway as error:
                     log.warning("%s: %s", service.name, error)
@@ -98,12 +99,3 @@ class SchedulerProcess:
                     log.exception("%s failed; the next round comes", service.name)
                     pause = max(pause, AWAY_PAUSE_S)
             await asyncio.sleep(pause)
-
-
-async def _in_fresh_context(round_: Awaitable[bool | None]) -> bool:
-    """A lost connection can leave Piccolo's transaction set in a context, so each round gets a new one."""
-
-    async def run() -> bool:
-        return bool(await round_)
-
-    return await asyncio.create_task(run(), context=contextvars.Context())

@@ -31,6 +31,9 @@ from shared.vault import Vault
 
 log = logging.getLogger(__name__)
 
+#: Of the statements in a task's body; the ledger's have their own.
+TASK_STATEMENT_TIMEOUT_S = 60.0
+
 
 def queue_names(settings: Settings, tasks: Mapping[str, TaskFunction[Any, Any]]) -> tuple[str, ...]:
     """The queues to serve. Raises SettingsError for one that no contract names."""
@@ -55,7 +58,12 @@ def main(tasks: Mapping[str, TaskFunction[Any, Any]]) -> int:
         return 2
     configure("worker", settings.log_format)
     start_http_server(settings.metrics_port, settings.metrics_host)
-    database = engine.build(settings.database_url, application="worker", nodes=[RECORDER])
+    database = engine.build(
+        settings.database_url,
+        application="worker",
+        nodes=[RECORDER],
+        command_timeout_s=TASK_STATEMENT_TIMEOUT_S,
+    )
     engine.bind(database, [*TABLES, *domain.TABLES])
     gateways: dict[type, Any] = {
         SmtpGateway: SmtpGateway.from_settings(settings),

@@ -1,9 +1,10 @@
 """Connects Piccolo's tables to Postgres and translates the driver's errors at this one boundary."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import contextvars
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import asyncpg
 from piccolo.engine.postgres import PostgresEngine
@@ -11,6 +12,8 @@ from piccolo.table import Table
 
 from shared.errors import ServerAway
 from shared.ledger.tables import TABLES, Task
+
+T = TypeVar("T")
 
 #: The node whose pool belongs to the worker's ledger loop; task code uses the default node.
 RECORDER: Final = "recorder"
@@ -38,15 +41,27 @@ class Engine(PostgresEngine):
         """Left to the migrations, which need `uuidv7()` and so PostgreSQL 18."""
 
 
-def build(database_url: str, *, application: str, nodes: Sequence[str] = ()) -> PostgresEngine:
-    """An engine, with a node for each further event loop that needs its own pool. Connects to nothing yet."""
+def build(
+    database_url: str,
+    *,
+    application: str,
+    nodes: Sequence[str] = (),
+    command_timeout_s: float = STATEMENT_TIMEOUT_S,
+) -> PostgresEngine:
+    """An engine, with a node for each further event loop that needs its own pool. Connects to nothing yet.
+
+    `command_timeout_s` is the default node's. It also bounds what the driver does by itself: without it the
+    cancelling of a statement waits for ever on a connection whose other end has vanished.
+    """
     config = {
         "dsn": database_url,
         "timeout": STATEMENT_TIMEOUT_S,
+        "command_timeout": STATEMENT_TIMEOUT_S,
         "server_settings": {"application_name": f"often-{application}"},
     }
     extra = {node: Engine(config=dict(config), extensions=()) for node in nodes}
-    return Engine(config=config, extensions=(), extra_nodes=extra)
+    default = config | {"command_timeout": command_timeout_s}
+    return Engine(config=default, extensions=(), extra_nodes=extra)
 
 
 def bind(engine: PostgresEngine, tables: Sequence[type[Table]] = TABLES) -> None:
@@ -75,13 +90,18 @@ async def connect() -> asyncpg.Connection:
     """
     database: Any = Task._meta.db
     async with translated():
-        return await asyncpg.connect(**database.config)
+        return await asyncpg.connect(**database.config | {"command_timeout": None})
 
 
 def transaction(node: str | None = None) -> Any:
     """A transaction on a node; statements in it go to its connection by themselves."""
     database: Any = Task._meta.db
     return (database.extra_nodes[node] if node else database).transaction()
+
+
+async def in_fresh_context(work: Coroutine[Any, Any, T]) -> T:
+    """Run what may be tried again: a connection lost in a transaction leaves it set in its context for ever."""
+    return await asyncio.create_task(work, context=contextvars.Context())
 
 
 def in_transaction() -> bool:

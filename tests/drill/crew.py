@@ -1,11 +1,14 @@
-"""The processes of a scenario, kept up as a process manager would."""
+"""The processes of a scenario, kept up as a process manager would, and the customers of its API."""
 
 import asyncio
 import contextlib
 import subprocess
+from collections.abc import Awaitable, Callable
 from typing import Self
 
 from shared.errors import ServerAway
+from tests.api_process import Api
+from tests.drill.customers import Customers
 from tests.drill.servers import Servers
 from tests.eventually import eventually
 from tests.platform import Platform
@@ -17,21 +20,25 @@ KEEP_S = 0.5
 
 
 class Crew:
-    """Two workers, two schedulers; whatever ends comes back."""
+    """Two workers, two schedulers, an API; whatever ends comes back."""
 
     def __init__(self, platform: Platform, servers: Servers) -> None:
         self.platform = platform
         self.servers = servers
+        self.api = Api(platform)
+        self.customers = Customers(self.api.url)
         self.workers: list[subprocess.Popen[bytes]] = []
+        #: What has to be closed when the scenario is over.
+        self.closing = contextlib.AsyncExitStack()
         self._schedulers: list[subprocess.Popen[bytes]] = []
         self._keeping: asyncio.Task[None] | None = None
+        self._addresses: dict[str, str] = {}
 
     async def __aenter__(self) -> Self:
         self._schedulers = [self._scheduler() for _ in range(SCHEDULERS)]
         await eventually(self.platform.has_settled, 60)
-        self.workers = [self._worker() for _ in range(WORKERS)]
-        for worker in self.workers:
-            await eventually(lambda worker=worker: self.platform.worker_of(worker), 60)  # type: ignore[misc]
+        await self._start_workers()
+        await self.api.start(OFTEN_RATE_LIMIT_ADDRESS="100000/minute")
         self._keeping = asyncio.create_task(self._keep())
         return self
 
@@ -39,10 +46,15 @@ class Crew:
         assert self._keeping is not None
         self._keeping.cancel()
         await asyncio.gather(self._keeping, return_exceptions=True)
-        for process in (*self.workers, *self._schedulers):
+        for process in (*self.workers, *self._schedulers, self.api.process):
             process.terminate()
-        for process in (*self.workers, *self._schedulers):
+        for process in (*self.workers, *self._schedulers, self.api.process):
             await asyncio.to_thread(process.wait, 30)
+        await self.closing.aclose()
+
+    def live(self) -> list[int]:
+        """The workers' process ids."""
+        return [worker.pid for worker in self.workers if worker.poll() is None]
 
     async def leader(self) -> subprocess.Popen[bytes]:
         """The scheduler whose log says last that it leads."""
@@ -53,18 +65,39 @@ class Crew:
                 newest[int(lines[-1].rpartition(" ")[2])] = process
         return newest[max(newest)]
 
+    async def lead_workers_through(self, *, database_url: str, redis_url: str) -> None:
+        """Drain the workers; their successors reach the servers under these addresses."""
+        self._addresses = {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
+        former, self.workers = self.workers, []
+        for worker in former:
+            worker.terminate()
+        for worker in former:
+            await asyncio.to_thread(worker.wait, 60)
+        await self._start_workers()
+
+    async def _start_workers(self) -> None:
+        self.workers = [self._worker() for _ in range(WORKERS)]
+        for worker in self.workers:
+            await eventually(lambda worker=worker: self.platform.worker_of(worker), 60)  # type: ignore[misc]
+
     async def _keep(self) -> None:
         while True:
             for kept, start in ((self.workers, self._worker), (self._schedulers, self._scheduler)):
                 for index, process in enumerate(kept):
                     if process.poll() is not None:
                         kept[index] = start()
-            with contextlib.suppress(ServerAway):
-                await self.platform.submitter.mark()
+            if self.api.process.poll() is not None:
+                await self._quietly(self.api.start)
+            await self._quietly(self.platform.submitter.mark)
             await asyncio.sleep(KEEP_S)
 
+    async def _quietly(self, step: Callable[[], Awaitable[None]]) -> None:
+        """A server may be away: the next round comes."""
+        with contextlib.suppress(ServerAway, AssertionError):
+            await step()
+
     def _worker(self) -> subprocess.Popen[bytes]:
-        return self.platform.start("tests.sample_worker")
+        return self.platform.start("tests.sample_worker", **self._addresses)
 
     def _scheduler(self) -> subprocess.Popen[bytes]:
         return self.platform.start("services.scheduler", OFTEN_STALL_AFTER=STALL_AFTER_S)

@@ -1,4 +1,4 @@
-"""`python -m tests.faults.claimer N`: a process that claims N tasks, lives, and never starts one."""
+"""`python -m tests.faults.claimer N`: a process that claims up to N tasks, lives, and never starts one."""
 
 import asyncio
 import os
@@ -31,7 +31,8 @@ async def claim(count: int) -> None:
         revoke=lambda holding: None,
     )
     await presence.register()
-    fetched = await queues.fetch(worker, ["default"], wanted=count, served=0, idle=True)
+    while not (fetched := await queues.fetch(worker, ["default"], wanted=count, served=0, idle=True)).ids:
+        await queues.wait(["default"], 1.0)
     await engine.run(statements.CLAIM, worker, sorted(fetched.ids), node=RECORDER)
     await presence.keep_beating()
 

@@ -1,0 +1,64 @@
+"""Cuts the drill's partitions anew: a day that ends in a moment, and one that is old enough to go."""
+
+from datetime import UTC, datetime, timedelta
+
+from shared.ledger import partitions
+from shared.ledger.ids import first_uuid7
+from tests.platform import Platform
+
+#: From here to the border: processes start and half of the load is submitted before.
+AHEAD = timedelta(seconds=35)
+OLD_DAYS, OLD_TASKS = 40, 20_000
+
+#: values: how old, how many.
+FILL = """
+    INSERT INTO task (id, name, type, contract_version, queue, priority, params, max_attempts, status,
+                      completed_at)
+    SELECT uuidv7({}::interval), 'sample.instant', 'sample', 1, 'default', 5, jsonb_build_object(), 1, 'success', now()
+    FROM generate_series(1, {})
+"""
+
+
+async def shift(platform: Platform) -> None:
+    """Today ends within seconds; forty days ago there were tasks."""
+    now = datetime.now(UTC)
+    border, tomorrow = first_uuid7(now + AHEAD), now.date() + timedelta(days=1)
+    bounds = {
+        now.date(): (partitions.floor_id(now.date()), border),
+        tomorrow: (border, partitions.floor_id(tomorrow + timedelta(days=1))),
+    }
+    for table in partitions.PARTITIONED:
+        for day in bounds:
+            await platform.rows(partitions.drop(table, day))
+        for day, (low, high) in bounds.items():
+            name = partitions.partition_name(table, day)
+            await platform.rows(
+                f"CREATE TABLE {name} PARTITION OF {table} FOR VALUES FROM ('{low}') TO ('{high}')"
+            )
+        for statement in partitions.create(table, now.date() - timedelta(days=OLD_DAYS)):
+            await platform.rows(statement)
+    await platform.rows(FILL, -timedelta(days=OLD_DAYS), OLD_TASKS)
+    await platform.rows(f"CREATE TABLE border AS SELECT '{border}'::uuid AS id")
+
+
+async def drop_last_day(platform: Platform) -> str:
+    """Take the furthest day away, so that it has to be made again; returns its name."""
+    last = max(await days(platform))
+    for table in partitions.PARTITIONED:
+        await platform.rows(partitions.drop(table, partitions.day_of(last)))
+    return last
+
+
+async def days(platform: Platform) -> set[str]:
+    """The partitions of `task`."""
+    names = {row["name"] for row in await platform.rows(partitions.EXISTING)}
+    return {name for name in names if name.startswith("task_p")}
+
+
+async def sides(platform: Platform) -> tuple[int, int]:
+    """Tasks before the border and after it."""
+    (row,) = await platform.rows(
+        "SELECT count(*) FILTER (WHERE t.id < b.id) AS before, count(*) FILTER (WHERE t.id >= b.id) AS after "
+        "FROM task AS t, border AS b"
+    )
+    return row["before"], row["after"]

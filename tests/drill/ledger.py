@@ -1,0 +1,80 @@
+"""What must be true of the ledger after a fault."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from shared.ledger.lifecycle import FINAL
+from tests.drill.load import EACH_SECOND, MIX
+from tests.platform import Platform
+from tests.sample_tasks import EFFECT, FAIL, SPIN, Spawns
+
+FIRED = "SELECT fire_time, outcome, task_id FROM schedule_firing WHERE schedule = {} ORDER BY fire_time"
+
+
+@dataclass(frozen=True)
+class Count:
+    """How often each invariant is broken; the last two say what a fault cost."""
+
+    #: Accepted, and not in the ledger; a child or a second of the schedule that is not there.
+    lost: int
+    #: More tasks, children or firings than were asked for.
+    doubled: int
+    #: Effects inside `complete_in` that are there another number of times than once.
+    effects_wrong: int
+    #: Innocent tasks with a crash to their name.
+    blamed: int
+    wrong_end: int
+    #: Starts beyond the first that no failure of the body explains.
+    reruns: int
+    #: Of the task that keeps the interpreter.
+    spin_reruns: int
+
+    @property
+    def broken(self) -> list[str]:
+        return [f.name for f in fields(self) if "reruns" not in f.name and getattr(self, f.name)]
+
+
+async def count(platform: Platform, ids: Sequence[UUID], customers: Sequence[UUID]) -> Count:
+    """`ids` were accepted from the drill, `customers` by the API."""
+    rows = await platform.rows("SELECT * FROM task WHERE created_at > now() - interval '1 day'")
+    known = {UUID(int=row["id"].int) for row in rows}
+    children = sum(number * task.params.children for number, task in MIX if isinstance(task.params, Spawns))
+    spawned = sum(row["parent"] is not None for row in rows)
+    mixed = sum(row["name"].startswith("sample.") and row["parent"] is None for row in rows)
+    ordered = sum(row["owner"] is not None for row in rows)
+    missed, twice = await _seconds(platform, rows)
+    return Count(
+        lost=len({*ids, *customers} - known) + max(0, children - spawned) + missed,
+        doubled=max(0, spawned - children) + (mixed - len(ids)) + (ordered - len(customers)) + twice,
+        effects_wrong=await _wrong_effects(platform, rows),
+        blamed=sum(row["crashes"] > 0 for row in rows),
+        wrong_end=sum(row["status"] != _expected(row) for row in rows if row["status"] in FINAL),
+        reruns=sum(max(0, row["attempt"] - 1 - row["failures"]) for row in rows if row["name"] != FAIL.name),
+        spin_reruns=sum(row["attempt"] - 1 for row in rows if row["name"] == SPIN.name),
+    )
+
+
+async def _wrong_effects(platform: Platform, rows: Sequence[dict[str, Any]]) -> int:
+    effects = Counter(
+        UUID(int=row["task_id"].int) for row in await platform.rows("SELECT task_id FROM effect")
+    )
+    acted = {UUID(int=r["id"].int) for r in rows if r["name"] == EFFECT.name and r["status"] == "success"}
+    return sum(effects[task_id] != 1 for task_id in acted | set(effects))
+
+
+async def _seconds(platform: Platform, rows: Sequence[dict[str, Any]]) -> tuple[int, int]:
+    """Seconds of the schedule that did not fire, and tasks beyond one for each."""
+    fired = await platform.rows(FIRED, EACH_SECOND)
+    first, last = fired[0]["fire_time"], fired[-1]["fire_time"]
+    wanted = (last - first) // timedelta(seconds=1) + 1
+    submitted = {row["fire_time"] for row in fired if row["outcome"] == "submitted"}
+    tasks = sum(row["schedule"] == EACH_SECOND for row in rows)
+    return wanted - len(submitted), tasks - len(submitted)
+
+
+def _expected(row: dict[str, Any]) -> str:
+    return "failure" if row["name"] == FAIL.name and '"permanent"' in row["params"] else "success"

@@ -1,0 +1,71 @@
+"""Whether all that is not final is on its way: the state that a fault disturbs and recovery restores."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from uuid import UUID
+
+from shared.errors import ServerAway
+from shared.transport.queues import PRIORITIES, lane_key, rescue_key
+from tests.platform import Platform
+
+POLL_S = 0.2
+LIMIT_S = 300.0
+#: All must be well for so long; a dead leader's lease looks well for 3 s.
+STABLE_S = 5.0
+
+#: Held by a process that is gone or was told that it is dead. $1: processes that live.
+ORPHANS = """
+    SELECT count(*) AS n FROM task AS t LEFT JOIN worker AS w ON w.id = t.holder
+    WHERE t.holder IS NOT NULL AND (
+        w.dead_at IS NOT NULL OR w.stopped_at IS NOT NULL OR NOT w.pid = ANY({}::integer[])
+        OR EXISTS (SELECT 1 FROM worker AS later WHERE later.pid = w.pid AND later.started_at > w.started_at)
+    )
+"""
+#: The dispatcher looks four times a second.
+OVERDUE = "SELECT count(*) AS n FROM task WHERE send_at < now() - interval '1 second'"
+ALIVE = "SELECT id FROM worker WHERE dead_at IS NULL AND stopped_at IS NULL AND pid = ANY({}::integer[])"
+SENT = "SELECT id, claim, queue FROM task WHERE sent_at IS NOT NULL"
+
+
+async def seconds_until_whole(platform: Platform, live: Callable[[], list[int]]) -> float:
+    """How long from now until somebody leads, nothing is overdue, orphaned or missing in Redis."""
+    began = since = time.monotonic()
+    while time.monotonic() < began + LIMIT_S:
+        try:
+            whole = await _is_whole(platform, live())
+        except ServerAway:
+            whole = False
+        if not whole:
+            since = time.monotonic()
+        elif time.monotonic() > since + STABLE_S:
+            return since - began
+        await asyncio.sleep(POLL_S)
+    return LIMIT_S
+
+
+async def _is_whole(platform: Platform, live: list[int]) -> bool:
+    if not (await platform.has_leader() and await platform.has_settled()):
+        return False
+    for sql, values in ((ORPHANS, [live]), (OVERDUE, [])):
+        if (await platform.rows(sql, *values))[0]["n"]:
+            return False
+    return not await _missing(platform, live)
+
+
+async def _missing(platform: Platform, live: list[int]) -> bool:
+    """Ids that were sent and lie nowhere in Redis; what moves while both are read is looked at again."""
+    missing = await _look(platform, live)
+    return bool(missing and missing & await _look(platform, live))
+
+
+async def _look(platform: Platform, live: list[int]) -> set[tuple[UUID, int]]:
+    sent = {(UUID(int=r["id"].int), r["claim"]): r["queue"] for r in await platform.rows(SENT)}
+    client = platform.queues.client
+    there: set[bytes | str] = set()
+    for queue in set(sent.values()):
+        for key in (rescue_key(queue), *(lane_key(queue, p) for p in PRIORITIES)):
+            there.update(await client.lrange(key, 0, -1))
+    for row in await platform.rows(ALIVE, live):
+        there.update(i.bytes for i in await platform.queues.unacked(UUID(int=row["id"].int)))
+    return {entry for entry in sent if entry[0].bytes not in there}
