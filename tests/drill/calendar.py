@@ -14,7 +14,8 @@ OLD_DAYS, OLD_TASKS = 40, 20_000
 FILL = """
     INSERT INTO task (id, name, type, contract_version, queue, priority, params, max_attempts, status,
                       completed_at)
-    SELECT uuidv7({}::interval), 'sample.instant', 'sample', 1, 'default', 5, jsonb_build_object(), 1, 'success', now()
+    SELECT uuidv7({}::interval), 'sample.instant', 'sample', 1, 'default', 5, jsonb_build_object(), 1,
+           'success', now()
     FROM generate_series(1, {})
 """
 

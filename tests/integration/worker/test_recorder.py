@@ -5,16 +5,19 @@ from collections.abc import AsyncIterator
 from uuid import UUID, uuid4
 
 import pytest
+from prometheus_client import REGISTRY
 
 from services.worker.clock import DatabaseClock
 from services.worker.holdings import Holding, Holdings
 from services.worker.intake import _holding
 from services.worker.outcome import Outcome
+from services.worker.record import LogLine
 from services.worker.recorder import Recorder
 from shared.ledger import engine, statements
 from shared.ledger.engine import RECORDER
 from shared.ledger.lifecycle import Status
 from shared.vault import Stored
+from tests.eventually import eventually
 from tests.platform import Platform
 from tests.sample_tasks import INSTANT, Nothing
 
@@ -125,3 +128,37 @@ async def test_what_piles_up_for_one_task_becomes_one_write(worker: Worker) -> N
     row = await worker.platform.task(task_id)
     assert (row["revision"], row["attempt"], row["progress_current"]) == (1, 1, 50)
     assert row["progress_message"] == "step 49"
+
+
+async def test_a_connection_lost_in_a_transaction_does_not_stop_the_recorder(worker: Worker) -> None:
+    (task_id,) = await worker.platform.submit(INSTANT, Nothing())
+    (holding,) = await worker.claim(1)
+    waiting = (
+        "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    blocker = await engine.connect()
+    async with blocker.transaction():
+        await blocker.execute("LOCK TABLE task IN ACCESS EXCLUSIVE MODE")
+        # A log line makes it a transaction of several statements.
+        worker.recorder.note_log(holding, LogLine(task_id, 1, 0, holding.claimed_at, "info", "half way"))
+        worker.recorder.note_end(holding, success())
+        ((stuck,),) = [row.values() for row in await eventually(lambda: worker.platform.rows(waiting))]
+        await worker.platform.rows("SELECT pg_terminate_backend({})", stuck)
+    await blocker.close()
+
+    assert await worker.recorder.flush(30)
+    assert (await worker.platform.task(task_id))["status"] == "success"
+    (line,) = await worker.platform.rows("SELECT message FROM task_log")
+    assert line["message"] == "half way"
+
+
+async def test_what_complete_in_has_ended_is_no_stale_write(worker: Worker) -> None:
+    (task_id,) = await worker.platform.submit(INSTANT, Nothing())
+    (holding,) = await worker.claim(1)
+    refused = REGISTRY.get_sample_value("often_recorder_rows_total", {"verdict": "refused"}) or 0
+    values = (1, holding.claimed_at, holding.claimed_at, 0.0, "{}", None, task_id, holding.claim, worker.id)
+    assert await engine.run(statements.COMPLETE, *values)
+    # Its start is written later than its end.
+    worker.recorder.note_start(holding)
+    assert await worker.recorder.flush(10)
+    assert (REGISTRY.get_sample_value("often_recorder_rows_total", {"verdict": "refused"}) or 0) == refused
