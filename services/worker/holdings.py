@@ -59,7 +59,9 @@ class Holding:
     returned: Any = field(default=None, repr=False)
     outcome: Outcome | None = None
     children: list[Any] = field(default_factory=list)
-    #: When somebody asked to cancel it, when it was interrupted; None: not.
+    #: When somebody asked to cancel it; None also until a claim or a heartbeat has said so.
+    cancel_requested_at: datetime | None = None
+    #: When this process learnt of that, when it interrupted the body; None: not.
     cancelled_monotonic: float | None = None
     interrupted_monotonic: float | None = None
     #: It was interrupted because its time was up.
@@ -140,13 +142,14 @@ class Holdings:
                 holding.stage = Stage.ENDED
             return taken
 
-    def cancel(self, task_id: UUID) -> Holding | None:
+    def cancel(self, task_id: UUID, requested_at: datetime | None = None) -> Holding | None:
         """Note that somebody asked to cancel; returns the holding when it had not been given to a thread."""
         with self._changed:
             holding = self._held.get(task_id)
             if holding is None or holding.stage is Stage.ENDED:
                 return None
             holding.cancel_requested = True
+            holding.cancel_requested_at = requested_at or holding.cancel_requested_at
             holding.cancelled_monotonic = holding.cancelled_monotonic or time.monotonic()
             if holding.stage is not Stage.WAITING:
                 return None

@@ -90,7 +90,7 @@ class Intake:
     def give_back(self, holdings: Sequence[Holding], *, reason: str) -> None:
         for holding in holdings:
             self._recorder.note_end(holding, given_back(holding))
-            metrics.GIVEN_BACK.labels(reason).inc()
+            metrics.GIVEN_BACK.labels(reason, holding.name).inc()
 
     async def _round(self) -> None:
         self._room.clear()
@@ -126,6 +126,7 @@ class Intake:
         self._served += len(fetched.ids)
         # An id that this process holds already was sent twice; its unacked entry is the running one's.
         fresh = sorted(i for i in set(fetched.ids) if i not in self._holdings)
+        metrics.NOT_CLAIMED.inc(len(fetched.ids) - len(fresh))
         if fresh:
             await self._claim(fresh)
         return fetched
@@ -164,7 +165,7 @@ class Intake:
         reason = f"no worker knows {holding.name} version {holding.contract_version} yet"
         log.warning("%s: parked for %d s", reason, PARKED_S)
         self._recorder.note_end(holding, given_back(holding, wait_s=PARKED_S, reason=reason))
-        metrics.GIVEN_BACK.labels("unknown").inc()
+        metrics.GIVEN_BACK.labels("parked", holding.name).inc()
 
     async def _run_out(self) -> None:
         """Fetch nothing until everything held has ended and is acknowledged."""
@@ -212,5 +213,6 @@ def _holding(row: Mapping[str, Any]) -> Holding:
         ready_at=row["ready_at"],
         claimed_at=row["claimed_at"],
         cancel_requested=row["cancel_requested_at"] is not None,
+        cancel_requested_at=row["cancel_requested_at"],
         expired=bool(row["expired"]),
     )

@@ -1,6 +1,7 @@
 """Ends bodies that run too long, or on after a cancel: first by an interrupt, then with the process."""
 
 import logging
+import os
 import sys
 import time
 import traceback
@@ -15,6 +16,7 @@ from services.worker.holdings import Holding, Holdings
 from services.worker.middleware.lifecycle import interrupted
 from services.worker.record import Entry, Row
 from services.worker.registry import TaskFunction
+from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +24,10 @@ log = logging.getLogger(__name__)
 CANCEL_GRACE_S = 5.0
 #: How long an interrupted body may take to end before its process is replaced.
 INTERRUPT_GRACE_S = 5.0
+
+#: Nobody reads the metrics of a process that is replaced in a moment: how long cancelling took until then
+#: goes over the exec in this environment variable.
+VARIABLE = "WORKER_CANCEL_SECONDS"
 
 
 class Rung(Enum):
@@ -60,6 +66,8 @@ class Overtime:
         self._holdings = holdings
         self._tasks = tasks
         self._clock = clock
+        for seconds in os.environ.pop(VARIABLE, "").split():
+            metrics.CANCEL_SECONDS.labels("process").observe(float(seconds))
 
     def keep_limits(self) -> bool:
         """Interrupt what is due; True when only the end of the process ends a body."""
@@ -88,6 +96,9 @@ class Overtime:
     def last_will(self, holding: Holding) -> Row:
         """What is to be written of a body that ends with this process."""
         now = self._clock.now()
+        if holding.cancel_requested_at is not None:
+            seconds = (now - holding.cancel_requested_at).total_seconds()
+            os.environ[VARIABLE] = f"{os.environ.get(VARIABLE, '')} {seconds}"
         ran_s = time.monotonic() - holding.started_monotonic if holding.started_at else None
         entry = Entry(holding)
         entry.note_end(interrupted(holding, self._tasks[holding.name].contract, now), now, ran_s)

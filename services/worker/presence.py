@@ -11,6 +11,7 @@ import os
 import platform
 import secrets
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -42,7 +43,9 @@ HEARTBEAT = """
         WHERE id = {} AND dead_at IS NULL RETURNING clock_timestamp() AS now
     )
     SELECT (SELECT now FROM beat) AS now,
-        ARRAY(SELECT id FROM task WHERE holder = {} AND cancel_requested_at IS NOT NULL) AS cancelled
+        ARRAY(
+            SELECT (id, cancel_requested_at) FROM task WHERE holder = {} AND cancel_requested_at IS NOT NULL
+        ) AS cancelled
 """
 
 STOPPED = "UPDATE worker SET stopped_at = now() WHERE id = {}"
@@ -118,8 +121,8 @@ class Presence:
             self._declared_dead()
             return
         self._clock.adjust(row["now"])
-        for task_id in row["cancelled"]:
-            self._cancel(UUID(int=task_id.int))
+        for task_id, requested_at in row["cancelled"]:
+            self._cancel(UUID(int=task_id.int), requested_at)
 
     async def _take_lock(self) -> None:
         if self._lock is not None and not self._lock.is_closed():
@@ -146,8 +149,8 @@ class Presence:
                 log.warning("not listening for cancel requests, heartbeats bring them: %s", error)
                 await asyncio.sleep(HEARTBEAT_S)
 
-    def _cancel(self, task_id: UUID) -> None:
-        unstarted = self._holdings.cancel(task_id)
+    def _cancel(self, task_id: UUID, requested_at: datetime | None = None) -> None:
+        unstarted = self._holdings.cancel(task_id, requested_at)
         if unstarted is not None:
             self._revoke(unstarted)
 

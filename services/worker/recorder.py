@@ -6,6 +6,7 @@ meanwhile.
 """
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 import threading
@@ -35,6 +36,12 @@ log = logging.getLogger(__name__)
 RETRY_S, LONGEST_RETRY_S = 0.1, 1.0
 #: Errors after which the same batch may succeed.
 CONFLICTS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+
+#: How long ago it was asked to cancel these. values: id[].
+CANCELLED_SINCE = """
+    SELECT id, extract(epoch FROM clock_timestamp() - cancel_requested_at)::float8 AS seconds
+    FROM task WHERE id = ANY({}::uuid[]) AND cancel_requested_at IS NOT NULL
+"""
 
 Batch = dict[UUID, Entry]
 
@@ -250,8 +257,9 @@ class Recorder:
         standing = await self._standing(unwritten)
         metrics.RECORDED.labels("written").inc(len(written))
         metrics.RECORDED.labels("already_mine").inc(len(standing))
-        if refused := len(unwritten) - len(standing):
-            metrics.RECORDED.labels("refused").inc(refused)
+        refused = len(unwritten) - len(standing)
+        metrics.RECORDED.labels("refused").inc(refused)
+        if refused:
             log.warning("%d records came too late: another claim owns those tasks", refused)
         ended = [entry for entry in batch.values() if entry.released]
         back = [e.holding for e in ended if e.holding.id in written and e.row and e.row.wait_s == 0]
@@ -263,6 +271,17 @@ class Recorder:
         except ServerAway as error:
             log.warning("%s; the dispatcher sends what is due", error)
         self._holdings.forget(entry.holding.id for entry in ended)
+        await self._time_cancels([e for e in ended if e.holding.id in written | standing])
+
+    async def _time_cancels(self, ended: list[Entry]) -> None:
+        """Observe how long the cancelling of these took, by the clock of Postgres."""
+        rungs = {e.holding.id: rung for e in ended if (rung := _cancel_rung(e)) is not None}
+        if not rungs:
+            return
+        with contextlib.suppress(ServerAway):
+            for row in await engine.run(CANCELLED_SINCE, sorted(rungs), node=RECORDER):
+                rung = rungs[UUID(int=row["id"].int)]
+                metrics.CANCEL_SECONDS.labels(rung).observe(row["seconds"])
 
     async def _standing(self, unwritten: Batch) -> set[UUID]:
         """Of the ended tasks that were not written: those whose outcome stands already under this claim."""
@@ -287,6 +306,16 @@ class Recorder:
         marks: list[tuple[UUID, int]] = sorted((address.id, claim) for address, claim in addresses)
         values: list[Any] = [list(column) for column in zip(*marks, strict=True)]
         await engine.run(statements.MARK_SENT, *values, node=RECORDER)
+
+
+def _cancel_rung(entry: Entry) -> str | None:
+    """What ended a task that was to be cancelled; None: nothing did, or nobody asked for it."""
+    outcome = entry.outcome
+    if not entry.holding.cancel_requested or outcome is None or outcome.wait_s is not None:
+        return None
+    if entry.holding.started_at is None:
+        return "held"
+    return "interrupt" if outcome.status is Status.REVOKED else "flag"
 
 
 def _ready_children(entry: Entry, written: set[UUID]) -> list[Child]:

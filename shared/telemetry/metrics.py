@@ -26,6 +26,13 @@ RUN_SECONDS = Histogram(
     ["queue", "task"],
     buckets=(0.005, 0.02, 0.1, 0.5, 1, 5, 15, 60, 300, 1800),
 )
+CANCEL_SECONDS = Histogram(
+    "often_cancel_seconds",
+    "Time from the request to cancel to the recorded end, by what it took to end the task.",
+    ["rung"],
+    # Close to the graces of `services.worker.overtime`, 5 s and 10 s.
+    buckets=(0.005, 0.02, 0.1, 0.5, 1, 3, 5.5, 8, 10.5, 13, 20, 60),
+)
 
 RECORDED = Counter("often_recorder_rows_total", "Rows that the recorder wrote, by verdict.", ["verdict"])
 RECORDER_ROUND_SECONDS = Histogram(
@@ -46,15 +53,24 @@ RECORDER_LAG_SECONDS = Histogram(
 RECORDER_BLOCKED = Gauge("often_recorder_blocked", "1 while the ledger does not take this process' records.")
 HELD = Gauge("often_worker_tasks_held", "Claims of this process whose outcome is not yet written.")
 CLAIMED = Counter("often_worker_claimed_total", "Tasks claimed.")
-NOT_CLAIMED = Counter("often_worker_not_claimed_total", "Fetched ids that were somewhere else already.")
-GIVEN_BACK = Counter("often_worker_given_back_total", "Claims given back, by reason.", ["reason"])
+NOT_CLAIMED = Counter(
+    "often_worker_not_claimed_total",
+    "Fetched ids that could not be claimed: sent twice, or somewhere else by then.",
+)
+GIVEN_BACK = Counter(
+    "often_worker_given_back_total", "Claims given back before their start, by reason.", ["reason", "task"]
+)
 
 LEADER = Gauge("often_scheduler_leader", "1 while this process leads.")
 DEPTH = Gauge("often_queue_depth", "Tasks that could run now, by queue; told by the leader.", ["queue"])
 OLDEST_AGE_SECONDS = Gauge(
     "often_queue_oldest_age_seconds", "How long the task that could run first has waited.", ["queue"]
 )
-SENT = Counter("often_dispatcher_sent_total", "Ids that the dispatcher pushed.", ["reason"])
+SENT = Counter(
+    "often_dispatcher_sent_total",
+    "Ids sent by the leader, by reason; one that was lost counts as due as well once it is pushed.",
+    ["reason"],
+)
 RESCUED = Counter(
     "often_rescuer_rescued_total", "Tasks taken back from dead workers, by what follows.", ["verdict"]
 )

@@ -1,6 +1,7 @@
 """List, look up, cancel and retry tasks."""
 
 import contextlib
+import time
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -28,6 +29,7 @@ from services.api.task_list import TaskFilter
 from shared.errors import FieldProblem, InvalidFields, ServerAway, TaskFinished
 from shared.ledger import engine, statements
 from shared.ledger.lifecycle import FINAL, Status
+from shared.telemetry import metrics
 from shared.transport.queues import Queues
 
 Level = Literal["debug", "info", "warning", "error", "critical"]
@@ -134,11 +136,14 @@ async def cancel(
     queues: NamedDependency[Queues],
 ) -> Response[Submitted]:
     task = await ledger.find(task_id, reader)
+    asked = time.monotonic()
     rows = await engine.run(statements.CANCEL, task_id)
     if not rows:
         ended = task if task["status"] in FINAL else await ledger.find(task_id, reader)
         raise TaskFinished(task_id, ended["status"])
     if rows[0]["holder"] is None:
+        # Request and end are one statement.
+        metrics.CANCEL_SECONDS.labels("waiting").observe(time.monotonic() - asked)
         return Response(
             Submitted(task_id, rows[0]["status"], "The task is cancelled and will not run."), status_code=200
         )

@@ -1,13 +1,17 @@
 """What Redis lost, told by generation, run id and age in the lane."""
 
+from datetime import timedelta
+
 import pytest
 
+from local.ports import pick
 from services.scheduler import resender
 from services.scheduler.dispatcher import Dispatcher
 from services.scheduler.partitioner import Partitioner
 from services.scheduler.resender import Resender
 from shared.ledger import partitions
 from shared.transport.queues import lane_key
+from tests.eventually import eventually
 from tests.platform import Platform
 from tests.sample_tasks import INSTANT, Nothing
 
@@ -92,6 +96,24 @@ async def test_ids_older_than_the_head_of_their_lane_go_back_to_postgres(
     assert set(await platform.queues.head("default", 5, 10)) == set(ids)
 
 
+async def test_the_leader_counts_what_it_sends_by_reason(platform: Platform) -> None:
+    port = pick("metrics")["metrics"]
+    await platform.start_scheduler(OFTEN_METRICS_PORT=str(port))
+    (later,) = await platform.submit(INSTANT, Nothing(), delay=timedelta(seconds=0.2))
+    await _sent(platform, port, due=1)
+    others = await platform.submit(INSTANT, Nothing(), count=2)
+
+    await platform.queues.client.flushdb()
+    await _sent(platform, port, due=1, generation=3)
+    await platform.rows("UPDATE generation SET run_id = 'another'")
+    await _sent(platform, port, due=1, generation=3, restart=3)
+
+    assert await platform.queues.head("default", 5, 6) == [later, *others] * 2
+    await platform.queues.client.lrem(LANE, 0, later.bytes)  # type: ignore[arg-type] # redis-py knows text only
+    await platform.rows("UPDATE task SET sent_at = sent_at - interval '2 minutes' WHERE id = {}", later)
+    await _sent(platform, port, due=2, generation=3, restart=3, lost=1)
+
+
 async def test_missing_days_are_added_under_load(platform: Platform) -> None:
     await platform.submit(INSTANT, Nothing())
     names = [row["name"] for row in await platform.rows(partitions.EXISTING)]
@@ -100,3 +122,15 @@ async def test_missing_days_are_added_under_load(platform: Platform) -> None:
     await Partitioner().run_once()
     await Partitioner().run_once()
     assert sorted(row["name"] for row in await platform.rows(partitions.EXISTING)) == sorted(names)
+
+
+async def _sent(platform: Platform, port: int, **wanted: int) -> None:
+    """Wait until the leader has counted exactly these."""
+
+    async def sent() -> bool:
+        told = await platform.metrics(port)
+        reasons = ("due", "generation", "restart", "lost")
+        counts = {reason: told.get(f"often_dispatcher_sent_total['{reason}']", 0) for reason in reasons}
+        return {reason: count for reason, count in counts.items() if count} == wanted
+
+    await eventually(sent)

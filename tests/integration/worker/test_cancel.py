@@ -1,12 +1,18 @@
-"""Cancelling what waits, what a worker has claimed and what runs."""
+"""Cancelling what waits, what a worker has claimed and what runs, also where the worker is dead or frozen."""
 
 import asyncio
 import signal
 
+import pytest
+
+from local.ports import pick
 from shared.ledger import statements
 from tests.eventually import eventually
 from tests.platform import Platform
 from tests.sample_tasks import INSTANT, WAIT, Nothing, Seconds
+
+#: Three times what the design promises for a rescue.
+RESCUE_LIMIT_S = 45
 
 
 async def test_a_waiting_task_is_revoked_at_once_and_its_id_in_redis_runs_nothing(platform: Platform) -> None:
@@ -53,6 +59,76 @@ async def test_a_claimed_task_is_revoked_before_it_starts_although_the_announcem
     row = await platform.until(task_id, "revoked", "success")
     assert row["status"] == "revoked"
     assert row["attempt"] == 0
+
+
+@pytest.mark.parametrize(
+    ("program", "status", "attempts"),
+    [(("tests.sample_worker",), "started", 1), (("tests.faults.claimer", "1"), "pending", 0)],
+    ids=["running", "claimed"],
+)
+async def test_what_a_killed_worker_held_is_revoked_once_the_worker_is_declared_dead(
+    platform: Platform, program: tuple[str, ...], status: str, attempts: int
+) -> None:
+    port = pick("metrics")["metrics"]
+    await platform.start_scheduler(OFTEN_METRICS_PORT=str(port))
+    worker = platform.start(*program)
+    (task_id,) = await platform.submit(WAIT, Seconds(seconds=60))
+
+    async def held() -> bool:
+        row = await platform.task(task_id)
+        return row["holder"] is not None and row["status"] == status
+
+    await eventually(held)
+    worker.kill()
+    await platform.rows(statements.CANCEL, task_id)
+    assert (await platform.task(task_id))["status"] == status
+
+    row = await platform.until(task_id, "revoked", timeout_s=RESCUE_LIMIT_S)
+
+    assert (row["attempt"], row["crashes"], row["claim"]) == (attempts, 0, 2)
+    assert row["completed_at"] > row["cancel_requested_at"]
+
+    async def counted() -> bool:
+        return (await platform.metrics(port)).get("often_rescuer_rescued_total['revoked']") == 1
+
+    await eventually(counted)
+    assert [attempt["outcome"] for attempt in await platform.attempts(task_id)] == ["crashed"] * attempts
+    await _another_runs(platform)
+    assert await platform.task(task_id) == row
+
+
+async def test_a_frozen_worker_that_comes_back_cannot_change_what_was_revoked_meanwhile(
+    platform: Platform,
+) -> None:
+    await platform.start_scheduler(OFTEN_STALL_AFTER="10")
+    frozen = await platform.start_worker()
+    before = await platform.worker_of(frozen)
+    (task_id,) = await platform.submit(WAIT, Seconds(seconds=5))
+    await platform.until(task_id, "started")
+    frozen.send_signal(signal.SIGSTOP)
+    await platform.rows(statements.CANCEL, task_id)
+    await platform.queues.announce_cancel(task_id)
+
+    row = await platform.until(task_id, "revoked", timeout_s=RESCUE_LIMIT_S)
+    assert (row["attempt"], row["claim"], row["holder"]) == (1, 2, None)
+
+    frozen.send_signal(signal.SIGCONT)
+    # Its body has ended by now, and says so.
+    await eventually(lambda: "1 records came too late" in platform.log_of(frozen))
+
+    async def replaced() -> bool:
+        return await platform.worker_of(frozen) != before
+
+    await eventually(replaced)
+    await _another_runs(platform)
+    assert await platform.task(task_id) == row
+
+
+async def _another_runs(platform: Platform) -> None:
+    """A worker that is alive takes what there is."""
+    await platform.start_worker()
+    (task_id,) = await platform.submit(INSTANT, Nothing())
+    await platform.until(task_id, "success")
 
 
 async def test_nothing_of_a_cancelled_task_is_left_in_a_place(platform: Platform) -> None:

@@ -1,12 +1,15 @@
 """Tasks of one release that run under another."""
 
 import json
+import secrets
 from functools import partial
 from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 
+from tests.api_process import Api
 from tests.eventually import eventually
 from tests.platform import Platform
 from tests.sample_tasks import GROWN, INSTANT, Nothing, Seconds
@@ -63,6 +66,30 @@ async def test_a_task_of_a_later_release_waits_and_says_why(platform: Platform) 
         assert row["wait_reason"] == f"no worker knows {what} yet"
         assert (row["status"], row["attempt"], row["failures"]) == ("pending", 0, 0)
         assert row["send_at"] is not None
+
+
+async def test_an_operator_sees_why_a_task_is_parked_and_cancels_it(platform: Platform) -> None:
+    api = Api(platform)
+    await api.start()
+    (task_id,) = await platform.submit(INSTANT, Nothing())
+    await platform.rows("UPDATE task SET name = 'sample.tomorrow' WHERE id = {}", task_id)
+    await platform.start_worker()
+    await eventually(partial(_waiting, platform, task_id))
+    async with httpx.AsyncClient(base_url=f"{api.url}/api/v1", trust_env=False) as http:
+        somebody = {"email": "olga@often.example", "password": secrets.token_hex(8)}
+        await http.post("/auth/register", json=somebody)
+        await platform.rows("UPDATE account SET role = 'operator'")
+        tokens = (await http.post("/auth/login", json=somebody)).json()
+        http.headers["Authorization"] = f"Bearer {tokens['access_token']}"
+        seen = (await http.get(f"/tasks/{task_id}")).json()
+        answer = await http.delete(f"/tasks/{task_id}")
+    assert (seen["status"], seen["attempt"]) == ("pending", 0)
+    assert seen["wait_reason"] == "no worker knows sample.tomorrow version 1 yet"
+    assert seen["scheduled_for"] is not None
+    assert (answer.status_code, answer.json()["status"]) == (200, "revoked")
+    told = await platform.metrics(api.port)
+    assert told["often_cancel_seconds_count['waiting']"] == 1
+    assert 0 < told["often_cancel_seconds_sum['waiting']"] < 5
 
 
 async def _waiting(platform: Platform, task_id: UUID) -> dict[str, Any] | None:

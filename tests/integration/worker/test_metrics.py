@@ -1,8 +1,32 @@
 """What a worker tells Prometheus about what it did."""
 
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+
 from local.ports import pick
+from shared.ledger import statements
+from shared.transport.queues import Address
+from tests.eventually import eventually
 from tests.platform import Platform
-from tests.sample_tasks import FAIL, INSTANT, Fails, Nothing
+from tests.sample_tasks import (
+    FAIL,
+    INSTANT,
+    STUBBORN,
+    WAIT,
+    WAIT_ASYNC,
+    Fails,
+    Nothing,
+    Seconds,
+)
+
+#: Grace, interrupt, drain and the start of another process, with room to spare.
+REPLACED_LIMIT_S = 60
 
 
 async def test_a_worker_counts_starts_ends_retries_and_times(platform: Platform) -> None:
@@ -31,3 +55,114 @@ async def test_a_worker_counts_starts_ends_retries_and_times(platform: Platform)
     assert told["often_recorder_batch_rows_sum[]"] >= 5
     assert told["often_recorder_lag_seconds_count[]"] >= 1
     assert told["often_recorder_blocked[]"] == 0
+
+
+async def test_the_time_to_cancel_is_told_by_what_it_took(platform: Platform) -> None:
+    port = pick("metrics")["metrics"]
+    # As when it was given back by a worker that had been asked to cancel it.
+    (held,) = await platform.submit(INSTANT, Nothing())
+    await platform.rows(
+        "UPDATE task SET cancel_requested_at = now() - interval '1 minute' WHERE id = {}", held
+    )
+    await platform.start_worker(OFTEN_METRICS_PORT=str(port))
+    (looks,) = await platform.submit(WAIT, Seconds(seconds=60))
+    (deaf,) = await platform.submit(WAIT_ASYNC, Seconds(seconds=60))
+    await platform.until(held, "revoked")
+    for task_id in (looks, deaf):
+        await _cancel_running(platform, task_id)
+    await platform.until(looks, "success")
+    await platform.until(deaf, "revoked")
+    told = await eventually(partial(_told, platform, port, lambda t: _cancels(t, "interrupt")[0] == 1))
+    assert _cancels(told, "held") == (1, pytest.approx(60, abs=10))
+    assert _cancels(told, "flag") == (1, pytest.approx(await _cancelled_after_s(platform, looks), abs=2))
+    assert _cancels(told, "interrupt") == (
+        1,
+        pytest.approx(await _cancelled_after_s(platform, deaf), abs=2),
+    )
+
+    (stubborn,) = await platform.submit(STUBBORN, Seconds(seconds=600))
+    await _cancel_running(platform, stubborn)
+    await platform.until(stubborn, "revoked", timeout_s=REPLACED_LIMIT_S)
+    # Told by the worker that took the place of the one that had to end.
+    told = await eventually(
+        partial(_told, platform, port, lambda t: _cancels(t, "process")[0] == 1), REPLACED_LIMIT_S
+    )
+    assert _cancels(told, "process")[1] == pytest.approx(
+        await _cancelled_after_s(platform, stubborn), abs=0.01
+    )
+
+
+async def test_records_of_a_claim_that_is_over_are_counted_as_refused(platform: Platform) -> None:
+    port = pick("metrics")["metrics"]
+    await platform.start_worker(OFTEN_METRICS_PORT=str(port))
+    (lost,) = await platform.submit(WAIT, Seconds(seconds=1))
+    await platform.until(lost, "started")
+    assert (await platform.metrics(port))["often_recorder_rows_total['refused']"] == 0
+    # As if this worker had been declared dead and another one had claimed the task.
+    await platform.rows("UPDATE task SET claim = claim + 1, holder = {} WHERE id = {}", uuid4(), lost)
+    told = await eventually(
+        partial(_told, platform, port, lambda t: t["often_recorder_rows_total['refused']"] > 0)
+    )
+    assert told["often_recorder_rows_total['refused']"] == 1
+    assert (await platform.task(lost))["status"] == "started"
+
+
+async def test_ids_that_were_fetched_again_are_counted_and_run_nothing(platform: Platform) -> None:
+    port = pick("metrics")["metrics"]
+    worker = await platform.worker_of(await platform.start_worker(OFTEN_METRICS_PORT=str(port)))
+    assert worker is not None
+    (ended,) = await platform.submit(INSTANT, Nothing())
+    await platform.until(ended, "success")
+    (running,) = await platform.submit(WAIT, Seconds(seconds=60))
+    await platform.until(running, "started")
+    await platform.queues.push(Address(i, "default", 5) for i in (ended, running))
+    told = await eventually(
+        partial(_told, platform, port, lambda t: t["often_worker_not_claimed_total[]"] == 2)
+    )
+    assert told["often_worker_claimed_total[]"] == 2
+    assert told["often_tasks_started_total['default', 'sample.instant']"] == 1
+    assert told["often_tasks_started_total['default', 'sample.wait']"] == 1
+    # The running one's id stays, for the case that its worker dies.
+    assert await platform.queues.unacked(worker) == {running}
+
+
+async def test_a_parked_task_is_counted_under_its_name(platform: Platform) -> None:
+    port = pick("metrics")["metrics"]
+    unknown, newer = await platform.submit(INSTANT, Nothing(), count=2)
+    await platform.rows("UPDATE task SET name = 'sample.tomorrow' WHERE id = {}", unknown)
+    await platform.rows("UPDATE task SET contract_version = 2 WHERE id = {}", newer)
+    await platform.start_worker(OFTEN_METRICS_PORT=str(port))
+    parked = [
+        f"often_worker_given_back_total['parked', '{n}']" for n in ("sample.tomorrow", "sample.instant")
+    ]
+    told = await eventually(partial(_told, platform, port, lambda t: t.keys() >= set(parked)))
+    assert [told[name] for name in parked] == [1, 1]
+
+
+async def _cancel_running(platform: Platform, task_id: UUID) -> None:
+    await platform.until(task_id, "started")
+    await platform.rows(statements.CANCEL, task_id)
+    await platform.queues.announce_cancel(task_id)
+
+
+async def _cancelled_after_s(platform: Platform, task_id: UUID) -> float:
+    row = await platform.task(task_id)
+    after: timedelta = row["completed_at"] - row["cancel_requested_at"]
+    return after.total_seconds()
+
+
+async def _told(
+    platform: Platform, port: int, enough: Callable[[dict[str, float]], bool]
+) -> dict[str, float] | None:
+    """What a process tells, once that is enough; not while it is replaced."""
+    try:
+        told = await platform.metrics(port)
+    except httpx.TransportError:
+        return None
+    return told if enough(told) else None
+
+
+def _cancels(told: dict[str, float], rung: str) -> tuple[float, Any]:
+    """How many, and their seconds."""
+    name = "often_cancel_seconds"
+    return told.get(f"{name}_count['{rung}']", 0), told.get(f"{name}_sum['{rung}']", 0)
