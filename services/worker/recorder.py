@@ -7,7 +7,6 @@ meanwhile.
 
 import asyncio
 import contextlib
-import contextvars
 import logging
 import threading
 import time
@@ -128,9 +127,7 @@ class Recorder:
             self._quiet.clear()
             self._wake.clear()
             self._woken = False
-            # A lost connection can leave Piccolo's transaction set in a context, so each round gets a fresh
-            # one.
-            await asyncio.create_task(self._round(), context=contextvars.Context())
+            await self._round()
 
     async def flush(self, timeout_s: float) -> bool:
         """Wait until everything noted so far is written; False when that took longer."""
@@ -163,7 +160,7 @@ class Recorder:
         pause = RETRY_S
         while True:
             try:
-                written = await self._write(batch)
+                written = await engine.in_fresh_context(self._write(batch))
             except (ServerAway, *CONFLICTS) as error:
                 if not self.blocked:
                     log.warning("the ledger does not take %d records, trying on: %r", len(batch), error)
@@ -202,7 +199,7 @@ class Recorder:
             bare.note_start()
         batch[task_id] = bare
         try:
-            return await self._write(batch)
+            return await engine.in_fresh_context(self._write(batch))
         except asyncpg.PostgresError:
             log.exception(
                 "even the bare record of %s is refused; the claim is left to the rescuer", entry.holding
@@ -284,13 +281,16 @@ class Recorder:
                 metrics.CANCEL_SECONDS.labels(rung).observe(row["seconds"])
 
     async def _standing(self, unwritten: Batch) -> set[UUID]:
-        """Of the ended tasks that were not written: those whose outcome stands already under this claim."""
-        ended = {i: e.holding.claim for i, e in unwritten.items() if e.released}
-        if not ended:
+        """Of those that were not written: those whose outcome stands already under this claim.
+
+        `complete_in` may have written it before a start or a progress that was noted earlier.
+        """
+        claims = {i: e.holding.claim for i, e in unwritten.items()}
+        if not claims:
             return set()
         try:
             rows = await engine.run(
-                statements.OUTCOME_STANDS, list(ended), list(ended.values()), node=RECORDER
+                statements.OUTCOME_STANDS, list(claims), list(claims.values()), node=RECORDER
             )
         except ServerAway:
             return set()

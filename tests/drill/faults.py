@@ -20,7 +20,7 @@ from tests.platform import Platform
 
 #: Longer than every lease, every time-out of a statement and the drill's `stall_after`.
 FREEZE_S = 30.0
-WORKER_FREEZE_S = 15.0
+WORKER_FREEZE_S = 30.0
 DROPPING_S = 20.0
 RANDOM_S = 180.0
 CLAIMS = 128
@@ -156,7 +156,7 @@ async def kill_postgres(crew: Crew) -> None:
     await crew.servers.postgres.start()
 
 
-@fault(f"SIGSTOP of a worker for {WORKER_FREEZE_S:g} s, declared dead after 10", promised_s=15)
+@fault(f"SIGSTOP of a worker for {WORKER_FREEZE_S:g} s, declared dead after 20", promised_s=15)
 async def freeze_worker(crew: Crew) -> None:
     await _freeze(crew.workers[0])
 
