@@ -100,7 +100,7 @@ def transaction(node: str | None = None) -> Any:
 
 
 async def in_fresh_context(work: Coroutine[Any, Any, T]) -> T:
-    """Run what may be tried again: a connection lost in a transaction leaves it set in its context for ever."""
+    """Run what may be tried again: a connection lost in a transaction stays set in its context for ever."""
     return await asyncio.create_task(work, context=contextvars.Context())
 
 

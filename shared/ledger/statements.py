@@ -109,7 +109,8 @@ UNCLAIMED_TO_POSTGRES = """
 """
 
 #: One row per task and round: start, progress, outcome or giving back, whatever has piled up. Absolute values
-#: only, so that a repeated write changes nothing. values: see `Recorder`. Returns the ids that were written.
+#: only, so that a repeated write changes nothing. What was to be cancelled is revoked instead of waiting again.
+#: values: see `Recorder`. Returns the ids that were written.
 RECORD = """
     WITH given AS (
         SELECT * FROM unnest(
@@ -121,12 +122,14 @@ RECORD = """
                error_kind, error_message, error_traceback, error_fingerprint, wait_reason)
     ), applied AS (
         UPDATE task AS t SET
-            status = g.status,
+            status = CASE WHEN g.wait_s IS NOT NULL AND t.cancel_requested_at IS NOT NULL THEN 'revoked'
+                          ELSE g.status END,
             attempt = g.attempt,
             failures = g.failures,
             interruptions = t.interruptions + g.interruptions,
             started_at = coalesce(g.started_at, t.started_at),
-            completed_at = CASE WHEN g.released AND g.wait_s IS NULL THEN g.ended_at END,
+            completed_at = CASE WHEN g.released AND (g.wait_s IS NULL OR t.cancel_requested_at IS NOT NULL)
+                                THEN g.ended_at END,
             execution_time_seconds = g.execution_s,
             progress_total = coalesce(g.progress_total, t.progress_total),
             progress_current = CASE
@@ -141,12 +144,13 @@ RECORD = """
             error_fingerprint = CASE WHEN g.released THEN g.error_fingerprint ELSE t.error_fingerprint END,
             suspect = t.suspect AND NOT (g.released AND g.started_at IS NOT NULL),
             holder = CASE WHEN NOT g.released THEN t.holder END,
-            send_at = CASE WHEN g.released THEN now() + make_interval(secs => g.wait_s) END,
+            send_at = CASE WHEN g.released AND t.cancel_requested_at IS NULL
+                           THEN now() + make_interval(secs => g.wait_s) END,
             wait_reason = g.wait_reason,
             revision = t.revision + 1
         FROM given AS g
         WHERE t.id = g.id AND t.claim = g.claim AND t.holder = {}
-        RETURNING t.id
+        RETURNING t.id, t.status
     ), closed AS (
         INSERT INTO task_attempt (task_id, claim, attempt, worker, started_at, ended_at, outcome,
             execution_time_seconds, error_kind, error_message, error_traceback, error_fingerprint)
@@ -154,7 +158,7 @@ RECORD = """
             CASE WHEN g.interruptions > 0 THEN 'interrupted' ELSE 'retry' END,
             g.execution_s, g.error_kind, g.error_message, g.error_traceback, g.error_fingerprint
         FROM given AS g JOIN applied USING (id)
-        WHERE g.released AND g.wait_s IS NOT NULL AND g.started_at IS NOT NULL
+        WHERE g.released AND g.wait_s IS NOT NULL AND g.started_at IS NOT NULL AND applied.status <> 'revoked'
         ON CONFLICT DO NOTHING
     )
     SELECT id FROM applied

@@ -10,12 +10,12 @@ from prometheus_client import REGISTRY
 from services.worker.clock import DatabaseClock
 from services.worker.holdings import Holding, Holdings
 from services.worker.intake import _holding
-from services.worker.outcome import Outcome
+from services.worker.outcome import Failure, Outcome
 from services.worker.record import LogLine
 from services.worker.recorder import Recorder
 from shared.ledger import engine, statements
 from shared.ledger.engine import RECORDER
-from shared.ledger.lifecycle import Status
+from shared.ledger.lifecycle import ErrorKind, Status
 from shared.vault import Stored
 from tests.eventually import eventually
 from tests.platform import Platform
@@ -162,3 +162,17 @@ async def test_what_complete_in_has_ended_is_no_stale_write(worker: Worker) -> N
     worker.recorder.note_start(holding)
     assert await worker.recorder.flush(10)
     assert (REGISTRY.get_sample_value("often_recorder_rows_total", {"verdict": "refused"}) or 0) == refused
+
+
+async def test_what_was_to_be_cancelled_and_failed_does_not_wait_for_another_attempt(worker: Worker) -> None:
+    (task_id,) = await worker.platform.submit(INSTANT, Nothing())
+    (holding,) = await worker.claim(1)
+    holding.attempt, holding.started_at = 1, holding.claimed_at
+    await engine.run(statements.CANCEL, task_id)
+    failure = Failure(ErrorKind.EXPECTED, "refused")
+    worker.recorder.note_end(holding, Outcome(Status.RETRY, wait_s=60, failures=1, failure=failure))
+    assert await worker.recorder.flush(10)
+    row = await worker.platform.task(task_id)
+    assert (row["status"], row["send_at"], row["error_message"]) == ("revoked", None, "refused")
+    assert row["completed_at"] is not None
+    assert not await worker.platform.attempts(task_id)
