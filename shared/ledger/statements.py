@@ -109,7 +109,7 @@ UNCLAIMED_TO_POSTGRES = """
 """
 
 #: One row per task and round: start, progress, outcome or giving back, whatever has piled up. Absolute values
-#: only, so that a repeated write changes nothing. What was to be cancelled is revoked instead of waiting again.
+#: only, so that a repeated write changes nothing. What was to be cancelled is revoked where it would wait.
 #: values: see `Recorder`. Returns the ids that were written.
 RECORD = """
     WITH given AS (

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import asyncpg
+import psutil
 
 from services.scheduler.partitioner import Partitioner
 from shared.contracts.maintenance import CLEANUP_OLD_TASKS, CleanupOldTasks
@@ -22,6 +23,9 @@ from tests.platform import Platform
 FREEZE_S = 30.0
 WORKER_FREEZE_S = 30.0
 DROPPING_S = 20.0
+AWAY_S = 60.0
+#: Of a worker while Postgres is away; without a bound it would grow by hundreds.
+GROWTH_LIMIT_MB = 64
 RANDOM_S = 180.0
 CLAIMS = 128
 
@@ -154,6 +158,21 @@ async def freeze_postgres(crew: Crew) -> None:
 async def kill_postgres(crew: Crew) -> None:
     crew.servers.postgres.kill()
     await crew.servers.postgres.start()
+
+
+@fault(f"Postgres away, {AWAY_S:g} s", promised_s=5)
+async def leave_without_postgres(crew: Crew) -> str:
+    workers = [psutil.Process(pid) for pid in crew.live()]
+    before = [worker.memory_info().rss for worker in workers]
+    refused = crew.customers.refused
+    crew.servers.postgres.kill()
+    await asyncio.sleep(AWAY_S)
+    grown = max(worker.memory_info().rss - rss for worker, rss in zip(workers, before, strict=True)) / 2**20
+    refused = crew.customers.refused - refused
+    await crew.servers.postgres.start()
+    assert refused, "the API did not answer 503"
+    assert grown < GROWTH_LIMIT_MB, f"a worker grew by {grown:.0f} MB"
+    return f"{refused} answers 503, a worker grew by {max(grown, 0):.1f} MB"
 
 
 @fault(f"SIGSTOP of a worker for {WORKER_FREEZE_S:g} s, declared dead after 20", promised_s=15)
