@@ -1,0 +1,50 @@
+"""API processes that are measured, and somebody who is signed in there."""
+
+import secrets
+
+import httpx
+
+from local.ports import pick
+from tests.eventually import eventually
+from tests.platform import Platform
+
+#: Limits that nobody reaches, and a token that outlives the run. The counting goes on.
+ROOMY = {
+    "OFTEN_RATE_LIMIT_USER": "100000000/minute",
+    "OFTEN_RATE_LIMIT_ADDRESS": "100000000/minute",
+    "OFTEN_ACCESS_TOKEN_LIFE": "86400",
+}
+
+_PASSWORD = "a horse, a battery"
+
+
+class Api:
+    """`python -m module`, an API, ready to answer."""
+
+    def __init__(self, platform: Platform, module: str = "services.api") -> None:
+        self._platform, self._module = platform, module
+        self.port = pick("api")["api"]
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    async def start(self) -> None:
+        process = self._platform.start(
+            self._module, OFTEN_API_PORT=str(self.port), SECRET_KEY=secrets.token_hex(32), **ROOMY
+        )
+
+        def is_ready() -> bool:
+            assert process.poll() is None, f"it ended at its start:\n{self._platform.log_of(process)}"
+            try:
+                return httpx.get(f"{self.url}/health/ready", trust_env=False).is_success
+            except httpx.TransportError:
+                return False
+
+        await eventually(is_ready)
+
+    async def sign_up(self) -> str:
+        """The access token of a new user."""
+        email = f"{secrets.token_hex(8)}@often.example"
+        person = {"email": email, "password": _PASSWORD}
+        async with httpx.AsyncClient(base_url=f"{self.url}/api/v1/auth", trust_env=False) as http:
+            (await http.post("/register", json=person)).raise_for_status()
+            answer = (await http.post("/login", json=person)).raise_for_status()
+        return str(answer.json()["access_token"])

@@ -1,0 +1,39 @@
+"""`python -m bench.constant_api`: the API with one route more, which does all but submit.
+
+The route stands among those of tasks, so it has the same middleware, guards and dependencies; it decodes the
+same body, checks the same parameters and answers a constant.
+"""
+
+from uuid import UUID
+
+from litestar import Response, post
+from litestar.di import NamedDependency
+from litestar.params import JSONBody
+
+from services.api import app, rights
+from services.api.__main__ import main
+from services.api.rights import Reader
+from services.api.routes.submissions import IdempotencyKey
+from services.api.schemas.tasks import NewTaskBody, Submitted
+from services.api.submissions import Submissions
+
+PATH = "/api/v1/tasks/constant"
+
+_ANSWER = Submitted(UUID(int=0), "queued", "system.health_check is accepted; it goes nowhere.")
+
+
+@post("/tasks/constant", status_code=202)
+async def constant(
+    data: JSONBody[NewTaskBody],
+    reader: NamedDependency[Reader],
+    submissions: NamedDependency[Submissions],
+    idempotency_key: IdempotencyKey = None,
+) -> Response[Submitted]:
+    submissions.new_task(data, reader)
+    return Response(_ANSWER, status_code=202)
+
+
+if __name__ == "__main__":
+    rights.RIGHTS[f"POST {PATH}"] = rights.RIGHTS["POST /api/v1/tasks"]
+    app._TASKS.append(constant)
+    main()
