@@ -10,6 +10,7 @@ import msgspec
 
 from services.api import accounts
 from services.api.errors import NotAllowed, UnknownAccount
+from services.api.group_commit import GroupCommit
 from services.api.refusals import TaskRestricted
 from services.api.rights import Reach, Reader
 from services.api.schemas.tasks import NewTaskBody
@@ -31,6 +32,7 @@ class Submissions:
     def __init__(self, catalogue: Catalogue, submitter: Submitter, secret_key: str) -> None:
         self._catalogue = catalogue
         self._submitter = submitter
+        self._group = GroupCommit(submitter)
         self._secret = secret_key.encode()
 
     def new_task(self, body: NewTaskBody, caller: Reader) -> NewTask:
@@ -98,6 +100,8 @@ class Submissions:
         return OnceKey(f"owner:{caller.id}", header, hmac.digest(self._secret, canonical, "sha256"))
 
     async def _store(self, tasks: Sequence[NewTask], once: OnceKey | None) -> tuple[list[UUID], bool]:
+        if once is None and len(tasks) == 1:
+            return [await self._group.submit(tasks[0])], True
         if once is None:
             return await self._submitter.submit(tasks), True
         return await self._submitter.submit_once(tasks, once)

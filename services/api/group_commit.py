@@ -1,0 +1,62 @@
+"""Stores what concurrent requests submit in one statement and one commit.
+
+Who finds nothing under way is stored at once and alone; who comes meanwhile goes into the next one together.
+"""
+
+import asyncio
+from uuid import UUID
+
+from shared.errors import ServerAway
+from shared.submission import NewTask, Submitter
+
+#: Tasks per statement; bounds what waits for one commit.
+MOST = 500
+
+Waiting = tuple[NewTask, "asyncio.Future[UUID]"]
+
+
+class GroupCommit:
+    """In front of one submitter."""
+
+    def __init__(self, submitter: Submitter) -> None:
+        self._submitter = submitter
+        self._waiting: list[Waiting] = []
+        self._storing: asyncio.Task[None] | None = None
+
+    async def submit(self, task: NewTask) -> UUID:
+        """Its id once it is committed. Raises what `Submitter.submit` raises for this task."""
+        stored: asyncio.Future[UUID] = asyncio.get_running_loop().create_future()
+        self._waiting.append((task, stored))
+        if self._storing is None:
+            self._storing = asyncio.create_task(self._store_all())
+        return await stored
+
+    async def _store_all(self) -> None:
+        try:
+            while self._waiting:
+                group, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
+                await self._store(group)
+        finally:
+            self._storing = None
+
+    async def _store(self, group: list[Waiting]) -> None:
+        """One bad task must not hurt its neighbours, and a server that is away is away for all."""
+        try:
+            ids = await self._submitter.submit([task for task, _ in group])
+        except ServerAway as error:
+            _refuse(group, error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the requests must hear of it
+            if len(group) == 1:
+                _refuse(group, error)
+            for alone in group if len(group) > 1 else ():
+                await self._store([alone])
+        else:
+            for task_id, (_, stored) in zip(ids, group, strict=True):
+                if not stored.done():  # its request may have been given up
+                    stored.set_result(task_id)
+
+
+def _refuse(group: list[Waiting], error: Exception) -> None:
+    for _, stored in group:
+        if not stored.done():
+            stored.set_exception(error)
