@@ -1,0 +1,125 @@
+"""A platform at work: one scheduler, two workers, no-op tasks that never run out; and how fast that goes."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import datetime
+from uuid import UUID
+
+from bench.stage import Stage
+from shared.contracts.system import HEALTH_CHECK
+from shared.ledger import engine
+from shared.transport.queues import Address
+from tests.eventually import eventually
+from tests.platform import Platform
+
+WORKERS = 2
+#: Tasks per statement and push.
+BATCH = 5_000
+#: Pause between two looks at the lane; at 5,000 tasks/s it is refilled by some 250 then.
+FEED_EVERY_S = 0.05
+
+#: As rows are that were pushed and marked. values: name, type, queue, priority, how many.
+_SENT = """
+    INSERT INTO task (name, type, queue, priority, params, sent_at)
+    SELECT {}, {}, {}, {}, jsonb_build_object(), now() FROM generate_series(1, {}) RETURNING id
+"""
+
+#: $1, $2: begin and end; $3: name.
+_ENDED = "SELECT count(*) FROM task WHERE completed_at >= $1 AND completed_at < $2 AND name = $3"
+
+
+async def settled(stage: Stage, *, redis: int) -> Platform:
+    """A platform with a logical Redis of its own, so that two can be entered in turn.
+
+    A scheduler has seen both empty: nothing that is queued later is sent again.
+    """
+    made = stage.platform()
+    address = made.redis_url.rpartition("/")[0]
+    platform = Platform(made.database_url, f"{address}/{redis}", made._logs)
+    async with platform:
+        await platform.queues.client.flushdb()
+        scheduler = await platform.start_scheduler()
+        scheduler.terminate()
+        await asyncio.to_thread(scheduler.wait, 30)
+    return platform
+
+
+async def queue(platform: Platform, count: int) -> None:
+    """Store no-op tasks and push their ids."""
+    task = HEALTH_CHECK
+    for start in range(0, count, BATCH):
+        size = min(BATCH, count - start)
+        rows = await platform.rows(_SENT, task.name, task.type, task.queue, task.priority, size)
+        ids = [UUID(int=row["id"].int) for row in rows]
+        await platform.queues.push(Address(i, task.queue, task.priority) for i in ids)
+
+
+async def depth(platform: Platform) -> int:
+    """Ids that wait."""
+    return sum((await platform.queues.depths(HEALTH_CHECK.queue)).values())
+
+
+@contextlib.asynccontextmanager
+async def working(platform: Platform) -> AsyncIterator[None]:
+    """Scheduler and workers, until they have given back what they hold."""
+    await platform.start_scheduler()
+    workers = [platform.start("services.worker") for _ in range(WORKERS)]
+    for worker in workers:
+        await eventually(lambda worker=worker: platform.worker_of(worker))  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        running = [process for process in platform.processes if process.poll() is None]
+        for process in running:
+            process.terminate()
+        for process in running:
+            await asyncio.to_thread(process.wait, 30)
+
+
+@contextlib.asynccontextmanager
+async def fed(platform: Platform, level: int) -> AsyncIterator["Feed"]:
+    """Keep the lane filled up to `level`."""
+    feed = Feed(platform, level)
+    feeding = asyncio.create_task(feed.run())
+    try:
+        yield feed
+    finally:
+        feeding.cancel()
+        (ended,) = await asyncio.gather(feeding, return_exceptions=True)
+        if isinstance(ended, Exception):
+            raise ended
+
+
+class Feed:
+    """What the workers take from the lane comes back to it."""
+
+    def __init__(self, platform: Platform, level: int) -> None:
+        self._platform, self._level = platform, level
+        #: Tasks that were taken and replaced.
+        self.taken = 0
+
+    async def run(self) -> None:
+        while True:
+            missing = self._level - await depth(self._platform)
+            if missing > 0:
+                await queue(self._platform, missing)
+                self.taken += missing
+            await asyncio.sleep(FEED_EVERY_S)
+
+
+async def now(platform: Platform) -> datetime:
+    """The database's time, by which the workers record."""
+    (row,) = await platform.rows("SELECT clock_timestamp() AS now")
+    moment: datetime = row["now"]
+    return moment
+
+
+async def rate(begin: datetime, end: datetime) -> float:
+    """No-op tasks that ended per second between two moments."""
+    connection = await engine.connect()  # has all the time that counting takes
+    try:
+        ended: int = await connection.fetchval(_ENDED, begin, end, HEALTH_CHECK.name)
+    finally:
+        await connection.close()
+    return ended / (end - begin).total_seconds()

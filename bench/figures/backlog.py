@@ -1,0 +1,51 @@
+"""The rate of tasks while a million waits behind them, against the rate while a few thousand do."""
+
+from collections.abc import Sequence
+
+from bench import crew, filler
+from bench.figure import Benchmark, Figure, Measured, Round
+from bench.stage import Stage
+from tests.eventually import eventually
+from tests.platform import Platform
+
+MANY, FEW = 1_000_000, 10_000
+#: What both sides run before and while they are measured: enough for a look at the lanes, every 10 s, and two
+#: at the backlog.
+WARM, TASKS = 3_000, 50_000
+TIMEOUT_S = 300.0
+
+FIGURE = Figure(
+    "backlog",
+    f"no-op tasks/s over {TASKS:,} tasks with {MANY:,} queued ÷ with {FEW:,}, two workers and a scheduler; "
+    "what is taken is replaced",
+    required=0.95,
+    target=1.0,
+)
+
+
+async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
+    """Each side has a ledger and a Redis of its own; one is at work at a time, with new processes."""
+    measured = Measured(FIGURE, "tasks/s")
+    many, few = await _queued(stage, 1, MANY), await _queued(stage, 2, FEW)
+    for _ in range(rounds):
+        measured.rounds.append(Round(await _rate(many, MANY), await _rate(few, FEW)))
+    return [measured]
+
+
+async def _queued(stage: Stage, redis: int, level: int) -> Platform:
+    platform = await crew.settled(stage, redis=redis)
+    async with platform:
+        await crew.queue(platform, level)
+        await filler.settle(platform.database_url)
+    return platform
+
+
+async def _rate(platform: Platform, level: int) -> float:
+    async with platform, crew.working(platform), crew.fed(platform, level) as feed:
+        await eventually(lambda: feed.taken >= WARM, TIMEOUT_S)
+        begin = await crew.now(platform)
+        await eventually(lambda: feed.taken >= WARM + TASKS, TIMEOUT_S)
+        return await crew.rate(begin, await crew.now(platform))
+
+
+BENCHMARK = Benchmark("backlog", measure)

@@ -1,0 +1,67 @@
+"""Old tasks go while others run: what the cleanup costs those, and how long it takes."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from bench import crew, filler
+from bench.figure import Benchmark, Figure, Measured, Round
+from bench.stage import Stage
+from shared.contracts.maintenance import CLEANUP_OLD_TASKS, CleanupOldTasks
+from tests.eventually import eventually
+from tests.platform import Platform
+
+OLD, DAYS = 1_000_000, 10
+KEPT_DAYS = CleanupOldTasks().days_old
+#: No-op tasks that wait, and the seconds in which nothing else happens.
+LEVEL = 10_000
+WARM, BEFORE_S = 3_000, 5.0
+
+RATE = Figure(
+    "dropping: rate",
+    f"no-op tasks/s while maintenance.cleanup_old_tasks drops {OLD:,} tasks with their attempts, {DAYS} "
+    f"days' partitions ÷ in the {BEFORE_S:g} s before",
+    required=0.9,
+    target=1.0,
+)
+SECONDS = Figure(
+    "dropping: seconds",
+    "from the start to the end of that cleanup",
+    required=2.0,
+    target=0.5,
+    lower_is_better=True,
+)
+
+
+async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
+    """Each round fills the old days anew and starts new processes."""
+    rate, seconds = Measured(RATE, "tasks/s"), Measured(SECONDS, "s")
+    platform = await crew.settled(stage, redis=0)
+    async with platform:
+        for _ in range(rounds):
+            days = filler.days_before(datetime.now(UTC).date(), first=KEPT_DAYS + 1, count=DAYS)
+            await filler.fill(platform.database_url, days, OLD, owners=10_000, attempts=True)
+            async with crew.working(platform), crew.fed(platform, LEVEL) as feed:
+                await eventually(lambda feed=feed: feed.taken >= WARM, 60)  # type: ignore[misc]
+                before = await crew.now(platform)
+                await asyncio.sleep(BEFORE_S)
+                cleanup = await _clean(platform)
+            begin, end = cleanup["started_at"], cleanup["completed_at"]
+            rate.rounds.append(Round(await crew.rate(begin, end), await crew.rate(before, begin)))
+            seconds.rounds.append(Round((end - begin).total_seconds(), 1.0))
+    return [rate, seconds]
+
+
+async def _clean(platform: Platform) -> dict[str, Any]:
+    """The cleanup's row, once it has ended."""
+    (task_id,) = await platform.submit(CLEANUP_OLD_TASKS, CleanupOldTasks())
+    row = await platform.until(task_id, "success", "failure", timeout_s=120)
+    result = msgspec.json.decode(row["result"] or "{}", type=dict[str, Any])
+    assert result.get("tasks_deleted") == OLD, row
+    return row
+
+
+BENCHMARK = Benchmark("dropping", measure)
