@@ -1,0 +1,174 @@
+"""What a thousand times the history costs a submission, a claim and who looks: the same days, more rows."""
+
+import gc
+import statistics
+import time
+from collections.abc import Awaitable, Sequence
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from piccolo.engine.postgres import PostgresEngine
+
+from bench import filler
+from bench.figure import Benchmark, Figure, Measured, Round
+from bench.stage import Stage
+from services.api.ledger_view import LedgerView
+from services.api.rights import Reach, Reader
+from services.api.task_list import TaskFilter
+from shared.contracts import catalogue
+from shared.contracts.system import HEALTH_CHECK, HealthCheck
+from shared.domain.accounts import Role
+from shared.ledger import engine, partitions, statements
+from shared.submission import NewTask, Submitter
+from shared.transport.queues import Queues, connect, lane_key, wake_key
+from shared.vault import Vault
+
+MANY, FEW = 10_000_000, 10_000
+DAYS = 30
+#: A user has as many tasks in both, so that pages are equally full: it is the platform that has grown.
+TASKS_PER_OWNER = 100
+#: Of each operation on each side in a round, and before all rounds.
+SAMPLES, WARM_SAMPLES = 1_000, 300
+#: Ids per claim, as a worker fetches them under a middling load.
+CLAIMED = 16
+PAGE = 50
+
+OPERATIONS = {
+    "submit": "Submitter.submit of one task",
+    "claim": f"CLAIM of {CLAIMED} tasks",
+    "status": "LedgerView.find and answer, one task of any day, for its owner",
+    "list": f"LedgerView.page, the first {PAGE} of an owner's tasks",
+    "list of all": f"LedgerView.page, the first {PAGE} of everybody's tasks, for an operator",
+}
+
+#: Rows from all over the table. $1: share of its blocks in percent; $2: how many.
+_SOME = "SELECT id, owner FROM task TABLESAMPLE SYSTEM ($1) ORDER BY random() LIMIT $2"
+#: values: id, lock key.
+_WORKER = """
+    INSERT INTO worker (id, hostname, pid, queues, threads, lock_key)
+    VALUES ({}, 'bench', 1, ARRAY['default'], 8, {})
+"""
+
+
+class Ledger:
+    """One side. Its operations are timed in milliseconds."""
+
+    def __init__(self, database_url: str, redis_url: str) -> None:
+        self.url = database_url
+        vault = Vault()
+        self._database: PostgresEngine = engine.build(database_url, application="bench")
+        self._queues = Queues(connect(redis_url))
+        self._submitter = Submitter(self._queues, vault)
+        self._view = LedgerView(catalogue.load(), vault)
+        self._task = NewTask(contract=HEALTH_CHECK, params=HealthCheck(), owner=1)
+        self._worker = uuid4()
+        self._known: list[tuple[UUID, int]] = []
+        self.times: dict[str, list[float]] = {}
+
+    async def open(self, count: int, lookups: int) -> None:
+        """Fill it, and remember which rows are looked up."""
+        today = datetime.now(UTC).date()
+        days = filler.days_before(today, first=0, count=DAYS)
+        await filler.fill(self.url, days, count, owners=count // TASKS_PER_OWNER, attempts=False)
+        await engine.open_pool(self._database, size=1)
+        self._bind()
+        await engine.run(_WORKER, self._worker, self._worker.int >> 65)
+        connection = await engine.connect()
+        try:
+            share = min(100.0, 100 * 20 * lookups / count)
+            rows = await connection.fetch(_SOME, share, lookups)
+        finally:
+            await connection.close()
+        self._known = [(UUID(int=row["id"].int), row["owner"]) for row in rows]
+
+    async def close(self) -> None:
+        queue = HEALTH_CHECK.queue
+        await self._queues.client.delete(lane_key(queue, HEALTH_CHECK.priority), wake_key(queue))
+        await self._queues.client.aclose()
+        await self._database.close_connection_pool()
+
+    def _bind(self) -> None:
+        engine.bind(self._database)
+
+    async def sample(self, number: int) -> None:
+        """Time each operation once; each on rows of its own."""
+        self._bind()
+        (first,) = await self._timed("submit", self._submitter.submit([self._task]))
+        ids = [first, *await self._submitter.submit([self._task] * (CLAIMED - 1))]
+        claimed = await self._timed("claim", engine.run(statements.CLAIM, self._worker, sorted(ids)))
+        assert len(claimed) == CLAIMED
+        task_id, owner = self._known[number % len(self._known)]
+        reader = Reader(owner, Role.USER, Reach.OWN)
+        await self._timed("status", self._status(task_id, reader))
+        page = await self._timed("list", self._page(reader))
+        assert len(page.items) > PAGE // 2
+        await self._timed("list of all", self._page(Reader(1, Role.OPERATOR, Reach.ALL)))
+
+    async def tidy(self) -> None:
+        """Remove what was submitted: the small side has to stay small."""
+        self._bind()
+        await self._submitter.mark()
+        connection = await engine.connect()
+        try:
+            await connection.execute("DELETE FROM task WHERE holder = $1", self._worker)
+            today = partitions.partition_name("task", datetime.now(UTC).date())
+            await connection.execute(f"VACUUM {today}")
+        finally:
+            await connection.close()
+
+    async def _status(self, task_id: UUID, reader: Reader) -> object:
+        return self._view.answer(await self._view.find(task_id, reader), reader)
+
+    async def _page(self, reader: Reader) -> Any:
+        return await self._view.page(reader, TaskFilter(), limit=PAGE, cursor=None)
+
+    async def _timed(self, operation: str, work: Awaitable[Any]) -> Any:
+        begun = time.perf_counter()
+        answer = await work
+        self.times.setdefault(operation, []).append(1_000 * (time.perf_counter() - begun))
+        return answer
+
+
+async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
+    """The sides alternate with each sample, so that whatever else the machine does hits both."""
+    many, few = (Ledger(stage.platform().database_url, stage.redis_url) for _ in range(2))
+    p50 = {operation: Measured(_figure(operation, 50, 1.1, 1.05), "ms") for operation in OPERATIONS}
+    p99 = {operation: Measured(_figure(operation, 99, 1.5, 1.2), "ms") for operation in OPERATIONS}
+    async with AsyncExitStack() as closing:
+        for ledger, count in ((many, MANY), (few, FEW)):
+            closing.push_async_callback(ledger.close)
+            await ledger.open(count, WARM_SAMPLES + rounds * SAMPLES)
+        await _play(many, few, range(WARM_SAMPLES))
+        for number in range(rounds):
+            start = WARM_SAMPLES + number * SAMPLES
+            await _play(many, few, range(start, start + SAMPLES))
+            for operation in OPERATIONS:
+                ours, theirs = (_percentiles(ledger.times[operation]) for ledger in (many, few))
+                p50[operation].rounds.append(Round(ours[49], theirs[49]))
+                p99[operation].rounds.append(Round(ours[98], theirs[98]))
+    return [*p50.values(), *p99.values()]
+
+
+async def _play(many: Ledger, few: Ledger, numbers: range) -> None:
+    """Fill `times` anew."""
+    many.times, few.times = {}, {}
+    gc.collect()
+    for number in numbers:
+        for ledger in (many, few) if number % 2 else (few, many):
+            await ledger.sample(number)
+    for ledger in (many, few):
+        await ledger.tidy()
+
+
+def _figure(operation: str, percent: int, required: float, target: float) -> Figure:
+    definition = f"p{percent} of {OPERATIONS[operation]}: {MANY:,} rows ÷ {FEW:,}, {DAYS} days in both"
+    return Figure(f"history: {operation}, p{percent}", definition, required, target, lower_is_better=True)
+
+
+def _percentiles(times: list[float]) -> list[float]:
+    return statistics.quantiles(times, n=100)
+
+
+BENCHMARK = Benchmark("history", measure)
