@@ -7,12 +7,15 @@ import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import asyncpg
 import psutil
 
 from services.scheduler.partitioner import Partitioner
 from shared.contracts.maintenance import CLEANUP_OLD_TASKS, CleanupOldTasks
+from shared.errors import ServerAway
+from shared.transport.queues import connect
 from tests.drill import calendar
 from tests.drill.crew import Crew
 from tests.drill.proxy import ASKS, Proxy
@@ -90,7 +93,7 @@ async def kill_claimer(crew: Crew) -> str:
     held = "SELECT count(*) AS n FROM task JOIN worker w ON w.id = holder WHERE w.pid = {}"
 
     async def claims() -> int:
-        return int((await crew.platform.rows(held, claimer.pid))[0]["n"])
+        return sum(row["n"] for row in await _rows(crew.platform, held, claimer.pid))
 
     held_claims = await eventually(claims, 60)
     claimer.kill()
@@ -111,7 +114,9 @@ async def kill_api(crew: Crew) -> None:
 
 @fault("FLUSHALL", promised_s=5)
 async def wipe_redis(crew: Crew) -> None:
-    await crew.platform.queues.client.flushall()
+    # A connection of its own: others may have been lost to an earlier fault.
+    async with connect(crew.platform.redis_url) as client:
+        await client.flushall()
 
 
 @fault("kill -9 of Valkey, the last KB of its log lost", promised_s=60)
@@ -244,7 +249,7 @@ async def _held_up(platform: Platform, lock: str, statement: str) -> AsyncIterat
         await transaction.start()
         await connection.execute(lock)
         # Not over this connection: inside a transaction the view stays as it was first seen.
-        await eventually(lambda: platform.rows(WAITING, f"%{statement}%"), 60)
+        await eventually(lambda: _rows(platform, WAITING, f"%{statement}%"), 60)
         yield
         await transaction.rollback()
     finally:
@@ -253,7 +258,16 @@ async def _held_up(platform: Platform, lock: str, statement: str) -> AsyncIterat
 
 async def _stored(crew: Crew, answered: int) -> bool:
     """The API has stored a batch of the customers that it did not answer yet."""
-    (row,) = await crew.platform.rows(
-        "SELECT count(*) AS n FROM task WHERE name = 'system.health_check' AND owner IS NOT NULL"
+    rows = await _rows(
+        crew.platform,
+        "SELECT count(*) AS n FROM task WHERE name = 'system.health_check' AND owner IS NOT NULL",
     )
-    return bool(row["n"] > max(answered, len(crew.customers.ids)))
+    return any(row["n"] > max(answered, len(crew.customers.ids)) for row in rows)
+
+
+async def _rows(platform: Platform, sql: str, *values: Any) -> list[dict[str, Any]]:
+    """None while Postgres is away: who asks will ask again."""
+    try:
+        return await platform.rows(sql, *values)
+    except ServerAway:
+        return []

@@ -3,7 +3,10 @@
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from uuid import UUID
+
+from redis.exceptions import RedisError
 
 from shared.errors import ServerAway
 from shared.transport.queues import PRIORITIES, lane_key, rescue_key
@@ -28,29 +31,44 @@ ALIVE = "SELECT id FROM worker WHERE dead_at IS NULL AND stopped_at IS NULL AND 
 SENT = "SELECT id, claim, queue FROM task WHERE sent_at IS NOT NULL"
 
 
-async def seconds_until_whole(platform: Platform, live: Callable[[], list[int]]) -> float:
-    """How long from now until somebody leads, nothing is overdue, orphaned or missing in Redis."""
+@dataclass(frozen=True)
+class Recovery:
+    """How long it took until somebody led and nothing was overdue, orphaned or missing in Redis."""
+
+    seconds: float
+    #: What was amiss last.
+    last: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.seconds:.1f}{f' ({self.last})' if self.last else ''}"
+
+
+async def recovered(platform: Platform, live: Callable[[], list[int]]) -> Recovery:
+    """From now on."""
     began = since = time.monotonic()
+    last = ""
     while time.monotonic() < began + LIMIT_S:
-        try:
-            whole = await _is_whole(platform, live())
-        except ServerAway:
-            whole = False
-        if not whole:
-            since = time.monotonic()
+        amiss = await _amiss(platform, live())
+        if amiss is not None:
+            since, last = time.monotonic(), amiss
         elif time.monotonic() > since + STABLE_S:
-            return since - began
+            break
         await asyncio.sleep(POLL_S)
-    return LIMIT_S
+    return Recovery(since - began, last)
 
 
-async def _is_whole(platform: Platform, live: list[int]) -> bool:
-    if not (await platform.has_leader() and await platform.has_settled()):
-        return False
-    for sql, values in ((ORPHANS, [live]), (OVERDUE, [])):
-        if (await platform.rows(sql, *values))[0]["n"]:
-            return False
-    return not await _missing(platform, live)
+async def _amiss(platform: Platform, live: list[int]) -> str | None:
+    try:
+        if not await platform.has_leader():
+            return "no leader"
+        if not await platform.has_settled():
+            return "Redis is filled anew"
+        for name, sql, values in (("orphans", ORPHANS, [live]), ("overdue", OVERDUE, [])):
+            if (await platform.rows(sql, *values))[0]["n"]:
+                return name
+        return "ids are missing" if await _missing(platform, live) else None
+    except (ServerAway, RedisError) as error:
+        return str(error)
 
 
 async def _missing(platform: Platform, live: list[int]) -> bool:

@@ -10,9 +10,10 @@ from pathlib import Path
 from uuid import UUID
 
 from shared.errors import ServerAway
-from tests.drill import ledger, load, recovery
+from tests.drill import ledger, load
 from tests.drill.crew import Crew
 from tests.drill.faults import Fault
+from tests.drill.recovery import Recovery, recovered
 from tests.drill.servers import Servers
 from tests.eventually import eventually
 from tests.platform import ROOT, Platform
@@ -34,7 +35,7 @@ class Report:
     fault: Fault
     in_flight: int
     #: From the end of the fault until nothing is orphaned, overdue or missing in Redis.
-    recovery_s: float
+    recovery: Recovery
     #: Not final `STUCK_S` later.
     stuck: int
     count: ledger.Count
@@ -42,7 +43,7 @@ class Report:
 
     @property
     def broken(self) -> list[str]:
-        late = self.recovery_s > PATIENCE * self.fault.promised_s
+        late = self.recovery.seconds > PATIENCE * self.fault.promised_s
         return [*self.count.broken, *(["stuck"] if self.stuck else []), *(["late"] if late else [])]
 
     def row(self) -> str:
@@ -50,7 +51,7 @@ class Report:
         cells = (
             f"{self.fault.title}{': ' if self.note else ''}{self.note}",
             self.in_flight,
-            f"{self.recovery_s:.1f} of {self.fault.promised_s:g}",
+            f"{self.recovery} of {self.fault.promised_s:g}",
             *(count.lost, count.doubled, self.stuck, count.effects_wrong, count.blamed, count.wrong_end),
             *(count.reruns, count.spin_reruns),
             f"BROKEN: {', '.join(self.broken)}" if self.broken else "sound",
@@ -82,17 +83,17 @@ async def play(fault: Fault, servers: Servers, folder: Path) -> Report:
                 await eventually(lambda: _ended(platform, BEGIN_AFTER), 120)
                 in_flight = await load.open_tasks(platform)
                 note = await fault.inflict(crew)
-                recovery_s = await recovery.seconds_until_whole(platform, crew.live)
+                mended = await recovered(platform, crew.live)
                 ids = await submitting
             await load.stop_ticking(platform)
-            return await _settle(fault, platform, in_flight, recovery_s, ids, crew.customers.ids, note or "")
+            return await _settle(fault, platform, in_flight, mended, ids, crew.customers.ids, note or "")
 
 
 async def _settle(
     fault: Fault,
     platform: Platform,
     in_flight: int,
-    recovery_s: float,
+    mended: Recovery,
     ids: list[UUID],
     customers: list[UUID],
     note: str,
@@ -101,7 +102,7 @@ async def _settle(
     if not stuck:
         stuck = await _left_after(platform, SPIN_STUCK_S)
     count = await ledger.count(platform, ids, customers)
-    return Report(fault, in_flight, recovery_s, stuck, count, note)
+    return Report(fault, in_flight, mended, stuck, count, note)
 
 
 async def _left_after(platform: Platform, limit_s: float, *, but: str = "") -> int:
