@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: help run demo drill test check lint type imports audit migrate lock clean
+.PHONY: help run demo drill bench test check lint type imports audit migrate lock clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made (the default)
@@ -16,6 +16,9 @@ demo: $(INSTALLED) ## Show the running system at work
 
 drill: $(INSTALLED) ## Break one thing after the other under load, and count the ledger
 	@$(BIN)/python -m tests.drill $(FAULTS)
+
+bench: $(INSTALLED) ## Measure this project beside its peers; asks the package index for them, once
+	@$(BIN)/python -m bench $(ONLY)
 
 test: $(INSTALLED) ## Run the tests
 	@$(BIN)/python -m pytest -q

@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from bench.stage import Stage
 
@@ -54,6 +55,9 @@ class Measured:
         ratios = [r.ratio for r in self.rounds]
         return min(ratios), max(ratios)
 
+    def median_of(self, side: Literal["ours", "theirs"]) -> float:
+        return statistics.median(r.ours if side == "ours" else r.theirs for r in self.rounds)
+
     @property
     def met(self) -> bool | None:
         return self.figure.met(self.ratio)
@@ -71,3 +75,8 @@ class Benchmark:
     measure: Measure
     #: Medians of at least five rounds are quoted; what takes minutes gets no more.
     rounds: int = 5
+
+
+def percentile(values: Sequence[float], percent: int) -> float:
+    """Of at least two values."""
+    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]

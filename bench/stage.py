@@ -1,10 +1,13 @@
-"""Where measuring takes place: Postgres and Valkey of its own, durable, and processes that are ended after."""
+"""Where measuring takes place: Postgres and Valkey of its own, durable, and processes that end with it."""
 
 import itertools
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+import asyncpg
+import redis
 
 from tests.drill.servers import Servers
 from tests.platform import ROOT, VAULT_KEYS, Platform
@@ -13,13 +16,16 @@ from tests.platform import ROOT, VAULT_KEYS, Platform
 class Stage:
     """Servers for a whole run; a database for each thing that is measured."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, scale: float = 1.0) -> None:
         self.folder = folder
+        self._scale = scale
         self._servers = Servers(folder)
         self._numbers = itertools.count()
+        self._any_database = ""
 
     async def open(self) -> None:
         await self._servers.start()
+        self._any_database = self.create_database()
 
     def close(self) -> None:
         self._servers.stop()
@@ -28,6 +34,28 @@ class Stage:
     def redis_url(self) -> str:
         return self._servers.redis_url
 
+    @property
+    def peers_redis_url(self) -> str:
+        """Another database of the same Redis."""
+        return f"{self.redis_url.rpartition('/')[0]}/1"
+
+    def count(self, number: int) -> int:
+        """How many tasks or samples where `number` is meant: fewer in a trial run."""
+        return max(1, int(number * self._scale))
+
+    async def settle(self) -> None:
+        """Empty Redis and write out what the last one to be measured left for later: nobody else pays it."""
+        self._empty_redis()
+        connection = await asyncpg.connect(self._any_database)
+        try:
+            await connection.execute("CHECKPOINT")
+        finally:
+            await connection.close()
+
+    def _empty_redis(self) -> None:
+        with redis.Redis.from_url(self.redis_url) as client:
+            client.flushall()
+
     def create_database(self) -> str:
         """The address of an empty database."""
         return self._servers.create(f"bench_{next(self._numbers)}")
@@ -35,13 +63,19 @@ class Stage:
     def platform(self) -> Platform:
         """A migrated database and an emptied Redis; use it as `async with`."""
         url = self.create_database()
-        subprocess.run(
-            [sys.executable, "-m", "piccolo.main", "migrations", "forwards", "all"],
-            cwd=ROOT,
-            env={**os.environ, "DATABASE_URL": url, "OFTEN_VAULT_KEYS": VAULT_KEYS},
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
+        migrate(url)
+        self._empty_redis()
         logs = self.folder / f"logs-{next(self._numbers)}"
         logs.mkdir()
         return Platform(url, self.redis_url, logs)
+
+
+def migrate(database_url: str) -> None:
+    """Bring an empty database up to date with this tree."""
+    subprocess.run(
+        [sys.executable, "-m", "piccolo.main", "migrations", "forwards", "all"],
+        cwd=ROOT,
+        env={**os.environ, "DATABASE_URL": database_url, "OFTEN_VAULT_KEYS": VAULT_KEYS},
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )

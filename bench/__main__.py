@@ -1,0 +1,108 @@
+"""`make bench`: measures this project beside its peers on servers of its own, and writes down the ratios.
+
+`python -m bench [name …]` runs only these. Ends with 1 when a figure could not be taken, or is not what is
+required.
+"""
+
+import argparse
+import logging
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import uvloop
+
+from bench import report
+from bench.figure import Benchmark, Measured
+from bench.figures import memory, pickup, post, regression, ten_ms, throughput, waiting
+from bench.stage import Stage
+
+ALL = (
+    throughput.BENCHMARK,
+    ten_ms.BENCHMARK,
+    pickup.BENCHMARK,
+    memory.BENCHMARK,
+    waiting.BENCHMARK,
+    post.BENCHMARK,
+    regression.BENCHMARK,
+)
+BENCHMARKS = {benchmark.name: benchmark for benchmark in ALL}
+
+log = logging.getLogger("bench")
+
+
+class Run:
+    """Measures one benchmark after the other; one that fails does not stop the others."""
+
+    def __init__(self, stage: Stage, rounds: int | None) -> None:
+        self._stage, self._rounds = stage, rounds
+        self.measured: list[Measured] = []
+        self.failed: list[str] = []
+
+    async def measure(self, chosen: Sequence[Benchmark]) -> None:
+        """Prints each line of the table as soon as it is known."""
+        await self._stage.open()
+        try:
+            print("\n".join(report.HEAD), flush=True)
+            for benchmark in chosen:
+                begun = time.monotonic()
+                await self._one(benchmark)
+                log.info("%s took %.0f s", benchmark.name, time.monotonic() - begun)
+        finally:
+            self._stage.close()
+
+    async def _one(self, benchmark: Benchmark) -> None:
+        try:
+            lines = await benchmark.measure(self._stage, self._rounds or benchmark.rounds)
+        except Exception:
+            log.exception("%s could not be measured", benchmark.name)
+            self.failed.append(benchmark.name)
+            return
+        self.measured += lines
+        for measured in lines:
+            print(report.line(measured), flush=True)
+
+    @property
+    def sound(self) -> bool:
+        return not self.failed and all(measured.met is not False for measured in self.measured)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description="Measure this project and its peers."
+    )
+    parser.add_argument("names", nargs="*", metavar="name", help=f"one of {', '.join(BENCHMARKS)}")
+    parser.add_argument("--rounds", type=int, help="a trial with so many rounds; nothing is written down")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="a trial with this share of tasks; nothing is written down"
+    )
+    arguments = parser.parse_args()
+    for name in arguments.names:
+        if name not in BENCHMARKS:
+            parser.error(f"{name} is no benchmark; known: {', '.join(BENCHMARKS)}")
+    return arguments
+
+
+def main() -> int:
+    arguments = _arguments()
+    logging.basicConfig(format="%(message)s")
+    log.setLevel(logging.INFO)
+    chosen = [BENCHMARKS[name] for name in arguments.names] or ALL
+    folder = Path(tempfile.mkdtemp(prefix="often-bench-"))
+    folder.chmod(0o755)  # PostgreSQL's own account must get through when root runs this
+    run = Run(Stage(folder, scale=arguments.scale), arguments.rounds)
+    uvloop.run(run.measure(chosen))
+    if run.failed:
+        log.error("%s could not be measured; logs lie in %s", ", ".join(run.failed), folder)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+    if run.measured and arguments.rounds is None and arguments.scale == 1:
+        report.write(run.measured)
+    return 0 if run.sound else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

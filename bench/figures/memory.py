@@ -1,0 +1,94 @@
+"""What a queued task takes in Redis, and what idle workers take of the machine."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+import psutil
+import redis.asyncio as redis
+
+from bench import ours, tally
+from bench.figure import Benchmark, Figure, Measured, Round
+from bench.peers import crowd, peer
+from bench.stage import Stage
+from bench.tasks import NOOP, Nothing
+
+log = logging.getLogger(__name__)
+
+QUEUED = 20_000
+#: Tasks that workers have done before they count as idle, and how long they rest then.
+WARM_UP, REST_S = 500, 3.0
+
+BYTES = Figure(
+    "Redis bytes per queued task",
+    f"MEMORY USAGE of all keys with {QUEUED:,} tasks queued ÷ the same of Dramatiq's Redis broker",
+    required=0.1,
+    target=0.05,
+    lower_is_better=True,
+)
+IDLE = Figure(
+    "idle worker memory",
+    f"PSS of two worker processes {REST_S:.0f} s after {WARM_UP} tasks ÷ of all processes of Celery's "
+    "prefork pool of two",
+    required=0.8,
+    target=0.6,
+    lower_is_better=True,
+)
+
+
+async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
+    queued, idle = Measured(BYTES, "bytes"), Measured(IDLE, "MB")
+    for number in range(rounds):
+        sides = [_our_bytes, _their_bytes, _our_memory, _their_memory]
+        values = {side: await side(stage) for side in (sides if number % 2 == 0 else reversed(sides))}
+        queued.rounds.append(Round(values[_our_bytes], values[_their_bytes]))
+        idle.rounds.append(Round(values[_our_memory], values[_their_memory]))
+        log.info("bytes: %.1f, Dramatiq: %.1f", values[_our_bytes], values[_their_bytes])
+        log.info("idle: %.1f MB, Celery: %.1f MB", values[_our_memory], values[_their_memory])
+    return [queued, idle]
+
+
+async def _our_bytes(stage: Stage) -> float:
+    count = stage.count(QUEUED)
+    async with ours.running(stage) as platform:
+        await ours.submit(platform, NOOP, Nothing(), count)
+        return await _bytes_held(stage.redis_url) / count
+
+
+async def _their_bytes(stage: Stage) -> float:
+    await stage.settle()
+    count = stage.count(QUEUED)
+    with peer.running(crowd.DRAMATIQ, stage) as place:
+        place.enqueue(count)
+        return await _bytes_held(stage.peers_redis_url) / count
+
+
+async def _bytes_held(redis_url: str) -> int:
+    async with redis.Redis.from_url(redis_url) as client:
+        sizes = [await client.memory_usage(key, samples=0) async for key in client.scan_iter(count=1_000)]
+        return sum(size or 0 for size in sizes)
+
+
+async def _our_memory(stage: Stage) -> float:
+    async with ours.running(stage) as platform:
+        await ours.drain(platform, NOOP, Nothing(), WARM_UP)
+        workers = platform.processes[-ours.WORKERS :]
+        return await _rested([psutil.Process(worker.pid) for worker in workers])
+
+
+async def _their_memory(stage: Stage) -> float:
+    await stage.settle()
+    with peer.running(crowd.CELERY_PREFORK, stage) as place:
+        place.enqueue(WARM_UP)
+        place.start_workers()
+        await tally.reaches(place.folder, WARM_UP, place.programs.check)
+        return await _rested(place.programs.family())
+
+
+async def _rested(processes: Sequence[psutil.Process]) -> float:
+    """Their memory in MB when they have rested."""
+    await asyncio.sleep(REST_S)
+    return float(sum(process.memory_full_info().pss for process in processes) / 2**20)
+
+
+BENCHMARK = Benchmark("memory", measure)

@@ -1,0 +1,74 @@
+"""The throughput of this tree beside that of the commit which the tag names."""
+
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench import throughput_of_tree
+from bench.figure import Benchmark, Figure, Measured, Round
+from bench.figures.throughput import COUNT
+from bench.stage import Stage
+from tests.platform import ROOT
+
+log = logging.getLogger(__name__)
+
+TAG = "speed-baseline"
+BASELINE = ROOT / "var" / "bench" / "baseline"
+
+FIGURE = Figure(
+    "regression",
+    f"no-op tasks/s of this tree, {COUNT:,} queued first, two processes ÷ of the commit tagged {TAG}",
+    required=0.95,
+)
+
+
+async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
+    if not _git("tag", "--list", TAG):
+        log.warning(
+            "No commit is tagged %s: there is nothing to compare with, so this figure is skipped", TAG
+        )
+        return []
+    _check_out()
+    measured = Measured(FIGURE, "tasks/s")
+    for number in range(rounds):
+        trees = [ROOT, BASELINE]
+        rates = {tree: await _rate(tree, stage) for tree in (trees if number % 2 == 0 else reversed(trees))}
+        measured.rounds.append(Round(rates[ROOT], rates[BASELINE]))
+        log.info("this tree: %.0f tasks/s, %s: %.0f tasks/s", rates[ROOT], TAG, rates[BASELINE])
+    return [measured]
+
+
+def _check_out() -> None:
+    """A work tree of the tagged commit."""
+    if not BASELINE.exists():
+        _git("worktree", "prune")
+        _git("worktree", "add", "--detach", str(BASELINE), TAG)
+    _git("-C", str(BASELINE), "checkout", "--quiet", "--detach", TAG)
+
+
+async def _rate(tree: Path, stage: Stage) -> float:
+    """All of it runs in that tree: its migrations, submitter, scheduler and workers."""
+    await stage.settle()
+    logs = tempfile.mkdtemp(prefix="regression-", dir=stage.folder)
+    program = [sys.executable, "-m", throughput_of_tree.__name__, str(stage.count(COUNT)), logs]
+    servers = {"DATABASE_URL": stage.create_database(), "REDIS_URL": stage.redis_url}
+    return float(_output(program, cwd=tree, env={**os.environ, **servers}))
+
+
+def _git(*arguments: str) -> str:
+    return _output(["git", *arguments], cwd=ROOT).strip()
+
+
+def _output(command: Sequence[str], **options: Any) -> str:
+    ended: subprocess.CompletedProcess[str] = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, text=True, **options
+    )
+    return ended.stdout
+
+
+BENCHMARK = Benchmark("regression", measure)

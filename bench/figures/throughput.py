@@ -1,0 +1,61 @@
+"""How fast a queue of no-op tasks is worked off, beside every peer in the same run."""
+
+import logging
+from collections.abc import Sequence
+
+from bench import ours
+from bench.figure import Benchmark, Figure, Measured, Round
+from bench.peers import crowd, peer
+from bench.peers.peer import Peer
+from bench.stage import Stage
+from bench.tasks import NOOP, Nothing
+
+log = logging.getLogger(__name__)
+
+COUNT = 20_000
+#: What is required of the ratio, and aimed at.
+PEERS: dict[Peer, tuple[float | None, float | None]] = {
+    crowd.DRAMATIQ: (1.6, 2.2),
+    crowd.DRAMATIQ_TUNED: (None, 2.0),
+    crowd.CELERY_SOLO: (None, 6.0),
+    crowd.CELERY_PREFORK: (None, None),
+    crowd.CELERY_DATABASE: (None, 40.0),
+    crowd.OLD_DESIGN: (None, 100.0),
+    crowd.TASKIQ: (None, None),
+    crowd.PROCRASTINATE: (None, None),
+}
+
+
+def _figure(other: Peer, required: float | None, target: float | None) -> Figure:
+    return Figure(
+        f"throughput ÷ {other.name}",
+        f"no-op tasks/s, two processes each, all queued first ({COUNT:,}; there {other.count:,}), "
+        "from the first start to the last row final",
+        required,
+        target,
+    )
+
+
+async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
+    """In every second round in reverse order; the one that is required stands next to ours in both."""
+    measured = {p: Measured(_figure(p, *aims), "tasks/s") for p, aims in PEERS.items()}
+    sides: list[Peer | None] = [None, *PEERS]
+    for number in range(rounds):
+        rates = {side: await _rate(side, stage) for side in (sides if number % 2 == 0 else reversed(sides))}
+        for other, lines in measured.items():
+            lines.rounds.append(Round(rates[None], rates[other]))
+    return list(measured.values())
+
+
+async def _rate(side: Peer | None, stage: Stage) -> float:
+    """Of a peer; None: of this project."""
+    if side is None:
+        async with ours.running(stage) as platform:
+            rate = await ours.drain(platform, NOOP, Nothing(), stage.count(COUNT))
+    else:
+        rate = await peer.drain(side, stage)
+    log.info("%s: %.0f tasks/s", side.name if side else "this project", rate)
+    return rate
+
+
+BENCHMARK = Benchmark("throughput", measure)

@@ -1,0 +1,93 @@
+"""This project as it is measured: one scheduler, two workers, every setting at its default."""
+
+import asyncio
+import functools
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from bench import tally
+from bench.stage import Stage
+from shared.contracts.contract import Contract, Params
+from tests.eventually import eventually
+from tests.platform import Platform
+
+WORKERS = 2
+#: Tasks in one statement of the submitter.
+BATCH = 5_000
+#: How often the ledger is asked whether all is done.
+ASK_EVERY_S = 0.005
+
+UNFINISHED = """
+    SELECT EXISTS (SELECT FROM task WHERE send_at IS NOT NULL AND name = {})
+        OR EXISTS (SELECT FROM task WHERE sent_at IS NOT NULL AND name = {})
+        OR EXISTS (SELECT FROM task WHERE holder IS NOT NULL AND name = {}) AS any
+"""
+
+SUCCEEDED = "SELECT count(*) FROM task WHERE name = {} AND status = 'success'"
+
+
+@asynccontextmanager
+async def running(stage: Stage) -> AsyncIterator[Platform]:
+    """A platform with a scheduler that leads; workers are started by the caller."""
+    await stage.settle()
+    async with stage.platform() as platform:
+        await platform.start_scheduler(OFTEN_LOG_FORMAT="json")
+        yield platform
+
+
+def start_workers(platform: Platform, **environment: str) -> list[subprocess.Popen[bytes]]:
+    return [platform.start("bench.worker", OFTEN_LOG_FORMAT="json", **environment) for _ in range(WORKERS)]
+
+
+async def workers_ready(platform: Platform, **environment: str) -> list[subprocess.Popen[bytes]]:
+    """Workers that are registered."""
+    processes = start_workers(platform, **environment)
+    for process in processes:
+        await eventually(functools.partial(platform.worker_of, process))
+    return processes
+
+
+async def submit(
+    platform: Platform, contract: Contract[Any, Any], params: Params, count: int, **options: Any
+) -> None:
+    for start in range(0, count, BATCH):
+        await platform.submit(contract, params, count=min(BATCH, count - start), **options)
+
+
+async def any_left(platform: Platform, contract: Contract[Any, Any]) -> bool:
+    """Whether a task of this kind is not final."""
+    (row,) = await platform.rows(UNFINISHED, *[contract.name] * 3)
+    return bool(row["any"])
+
+
+async def finished(platform: Platform, contract: Contract[Any, Any], timeout_s: float = 60) -> None:
+    """Wait until every task of this kind is final."""
+    async with asyncio.timeout(timeout_s):
+        while True:
+            if not await any_left(platform, contract):
+                return
+            await asyncio.sleep(ASK_EVERY_S)
+
+
+async def drain(platform: Platform, contract: Contract[Any, Any], params: Params, count: int) -> float:
+    """Tasks per second with all queued first, from the first start to the last row final."""
+    await submit(platform, contract, params, count)
+    with tempfile.TemporaryDirectory() as folder:
+        workers = start_workers(platform, **{tally.VARIABLE: folder})
+
+        def check() -> None:
+            for worker in workers:
+                assert worker.poll() is None, platform.log_of(worker)
+
+        # The ledger is asked only towards the end, and then often: neither burdens the workers.
+        await tally.reaches(Path(folder), count * 9 // 10, check)
+        await finished(platform, contract)
+        seconds = time.time() - tally.read(Path(folder)).first
+    (row,) = await platform.rows(SUCCEEDED, contract.name)
+    assert row["count"] == count, f"{row['count']} of {count} tasks succeeded"
+    return count / seconds

@@ -1,0 +1,64 @@
+"""The peers in the configurations that were found best; `docs/performance.md` says what was tried."""
+
+from dataclasses import replace
+
+from bench.peers.peer import Peer
+
+DRAMATIQ = Peer(
+    name="Dramatiq",
+    package="dramatiq",
+    workers=("dramatiq bench.peers.dramatiq.app --processes 2 --threads 8",),
+    count=20_000,
+)
+DRAMATIQ_TUNED = Peer(
+    name="Dramatiq, best tuned",
+    package="dramatiq",
+    workers=("dramatiq bench.peers.dramatiq.app_bare --processes 2 --threads 8",),
+    count=20_000,
+    settings={"dramatiq_queue_prefetch": "256"},
+)
+_CELERY = "celery --app bench.peers.celery.app worker --without-gossip --without-mingle --without-heartbeat"
+CELERY_PREFORK = Peer(
+    name="Celery, prefork",
+    package="celery",
+    workers=(f"{_CELERY} --pool prefork --concurrency 2",),
+    count=4_000,
+    settings={"BENCH_PREFETCH": "64"},
+)
+CELERY_SOLO = Peer(
+    name="Celery, two solo workers",
+    package="celery",
+    workers=(f"{_CELERY} --pool solo -n one@%h", f"{_CELERY} --pool solo -n two@%h"),
+    count=8_000,
+    settings={"BENCH_PREFETCH": "64"},
+)
+CELERY_DATABASE = Peer(
+    name="Celery + database results",
+    package="celery",
+    workers=CELERY_PREFORK.workers,
+    count=1_500,
+    settings={"BENCH_PREFETCH": "64", "BENCH_RESULTS": "yes"},
+    recorded="SELECT count(*) = {count} FROM celery_taskmeta WHERE status = 'SUCCESS'",
+)
+OLD_DESIGN = Peer(
+    name="the old design",
+    package="old_design",
+    workers=("celery --app bench.peers.old_design.app worker --loglevel=info --concurrency=2",),
+    count=300,
+    recorded="SELECT count(*) = {count} FROM tasks WHERE status = 'success'",
+)
+TASKIQ = Peer(
+    name="Taskiq",
+    package="taskiq",
+    workers=("taskiq worker bench.peers.taskiq.app:broker --workers 2",),
+    count=10_000,
+)
+PROCRASTINATE = Peer(
+    name="Procrastinate",
+    package="procrastinate",
+    workers=("python -m bench.peers.procrastinate.work 8",) * 2,
+    count=2_000,
+    recorded="SELECT count(*) = {count} FROM procrastinate_jobs WHERE status = 'succeeded'",
+)
+#: A child that waits is given a task at once, so nothing is prefetched behind another.
+CELERY_PICK_UP = replace(CELERY_PREFORK, settings={"BENCH_PREFETCH": "1"})

@@ -1,0 +1,16 @@
+"""Dramatiq over its own Redis broker, with its default middleware; it records nothing."""
+
+import os
+
+import dramatiq
+from dramatiq.brokers.redis import RedisBroker
+
+from bench import tally
+
+dramatiq.set_broker(RedisBroker(url=os.environ["BENCH_REDIS_URL"]))
+
+
+@dramatiq.actor
+def noop() -> None:
+    tally.began()
+    tally.ended()

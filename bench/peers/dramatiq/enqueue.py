@@ -1,0 +1,12 @@
+"""`python -m bench.peers.dramatiq.enqueue COUNT`: tasks one after the other; prints the seconds it took."""
+
+import sys
+import time
+
+from bench.peers.dramatiq.app import noop
+
+if __name__ == "__main__":
+    begun = time.perf_counter()
+    for _ in range(int(sys.argv[1])):
+        noop.send()
+    print(time.perf_counter() - begun)

@@ -1,0 +1,15 @@
+"""Procrastinate: the queue is a table in Postgres, which keeps what became of each job."""
+
+import os
+
+from procrastinate import App, PsycopgConnector
+
+from bench import tally
+
+app = App(connector=PsycopgConnector(conninfo=os.environ["BENCH_DATABASE_URL"]))
+
+
+@app.task(queue="bench")
+async def noop() -> None:
+    tally.began()
+    tally.ended()

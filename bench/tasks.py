@@ -1,0 +1,64 @@
+"""Tasks that are measured. Their bodies are those of the peers, in `bench/peers`."""
+
+import time
+from typing import Any
+
+from bench import doorbell, tally
+from services.worker import registry
+from services.worker.registry import TaskFunction, task
+from shared.contracts.context import TaskContext
+from shared.contracts.contract import Contract, Params, Result
+
+
+class Nothing(Params):
+    pass
+
+
+class Ring(Params):
+    #: Says which of the tasks it is.
+    token: int
+    #: How long it goes on after the ring.
+    seconds: float = 0.0
+
+
+class Done(Result):
+    pass
+
+
+#: What a short task takes.
+SHORT_S = 0.01
+
+NOOP = Contract(name="bench.do_nothing", queue="default", params=Nothing, result=Done)
+SHORT = Contract(name="bench.sleep_briefly", queue="default", params=Nothing, result=Done)
+RING = Contract(name="bench.ring_bell", queue="default", params=Ring, result=Done)
+
+
+@task(NOOP)
+def noop(context: TaskContext, params: Nothing) -> Done:
+    tally.began()
+    tally.ended()
+    return Done()
+
+
+def sleep_briefly() -> None:
+    """The body of 10 ms, which threads loop by themselves on the other side."""
+    tally.began()
+    time.sleep(SHORT_S)
+    tally.ended()
+
+
+@task(SHORT)
+def short(context: TaskContext, params: Nothing) -> Done:
+    sleep_briefly()
+    return Done()
+
+
+@task(RING)
+def ring(context: TaskContext, params: Ring) -> Done:
+    doorbell.ring(params.token)
+    time.sleep(params.seconds)
+    return Done()
+
+
+TASKS: dict[str, TaskFunction[Any, Any]] = {}
+registry.add(TASKS, list(globals().values()))

@@ -1,0 +1,10 @@
+"""`python -m bench.worker`: the real worker process with the measured tasks beside the real ones."""
+
+import sys
+
+from bench.tasks import TASKS
+from services.worker import registry
+from services.worker.__main__ import main
+
+if __name__ == "__main__":
+    sys.exit(main(registry.load() | TASKS))
