@@ -17,7 +17,7 @@ _FILL = """
     INSERT INTO task (id, name, type, queue, status, params, result, progress_current, claim, worker, attempt,
                       failures, max_attempts, created_at, claimed_at, started_at, completed_at,
                       execution_time_seconds, owner, revision)
-    SELECT uuidv7(at - now()), 'email.send_welcome', 'email', 'email', 'success',
+    SELECT uuidv7(at - clock_timestamp()), 'email.send_welcome', 'email', 'email', 'success',
            jsonb_build_object('user_id', owner),
            jsonb_build_object('success', true, 'user_id', owner, 'email', 'g' || owner || '@often.example',
                               'template', 'welcome', 'sent_at', at, 'message', 'handed to the mail server',
