@@ -3,7 +3,7 @@
 from uuid import UUID, uuid4
 
 from services.scheduler.rescuer import Rescuer
-from shared.transport.queues import Queues, connect, unacked_key
+from shared.transport.queues import Queues, connect
 from tests.platform import Platform
 from tests.sample_tasks import INSTANT, Nothing
 
@@ -34,7 +34,7 @@ async def test_an_id_that_a_dead_worker_fetches_while_its_set_is_emptied_is_not_
     awake = Awake(connect(platform.redis_url))
     await Rescuer(awake, stall_after_s=60).run_once()
     await awake.client.aclose()
-    assert await platform.queues.client.sismember(unacked_key(worker), second.bytes)
+    assert await platform.queues.unacked(worker) == {second}
     await Rescuer(platform.queues, stall_after_s=60).run_once()
 
     rows = await platform.tasks([first, second])
