@@ -14,7 +14,7 @@ from shared.contracts.maintenance import CLEANUP_OLD_TASKS, CleanupOldTasks
 from tests.eventually import eventually
 from tests.platform import Platform
 
-OLD, DAYS = 1_000_000, 10
+OLD, DAYS = 1_000_000, 4
 KEPT_DAYS = CleanupOldTasks().days_old
 #: No-op tasks that wait, and the seconds in which nothing else happens.
 LEVEL = 10_000
