@@ -17,6 +17,7 @@ COUNT = 20_000
 PEERS: dict[Peer, tuple[float | None, float | None]] = {
     crowd.DRAMATIQ: (1.6, 2.2),
     crowd.DRAMATIQ_TUNED: (None, 2.0),
+    crowd.DRAMATIQ_BARE: (None, None),
     crowd.CELERY_SOLO: (None, 6.0),
     crowd.CELERY_PREFORK: (None, None),
     crowd.CELERY_DATABASE: (None, 40.0),

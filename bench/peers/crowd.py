@@ -13,9 +13,16 @@ DRAMATIQ = Peer(
 DRAMATIQ_TUNED = Peer(
     name="Dramatiq, best tuned",
     package="dramatiq",
+    workers=DRAMATIQ.workers,
+    count=20_000,
+    settings={"dramatiq_queue_prefetch": "1024"},
+)
+DRAMATIQ_BARE = Peer(
+    name="Dramatiq, tuned and without middleware",
+    package="dramatiq",
     workers=("dramatiq bench.peers.dramatiq.app_bare --processes 2 --threads 8",),
     count=20_000,
-    settings={"dramatiq_queue_prefetch": "256"},
+    settings=DRAMATIQ_TUNED.settings,
 )
 _CELERY = "celery --app bench.peers.celery.app worker --without-gossip --without-mingle --without-heartbeat"
 CELERY_PREFORK = Peer(
@@ -30,7 +37,7 @@ CELERY_SOLO = Peer(
     package="celery",
     workers=(f"{_CELERY} --pool solo -n one@%h", f"{_CELERY} --pool solo -n two@%h"),
     count=8_000,
-    settings={"BENCH_PREFETCH": "64"},
+    settings={"BENCH_PREFETCH": "512"},
 )
 CELERY_DATABASE = Peer(
     name="Celery + database results",
@@ -50,7 +57,7 @@ OLD_DESIGN = Peer(
 TASKIQ = Peer(
     name="Taskiq",
     package="taskiq",
-    workers=("taskiq worker bench.peers.taskiq.app:broker --workers 2",),
+    workers=("taskiq worker bench.peers.taskiq.app:broker --workers 2 --log-level WARNING",),
     count=10_000,
 )
 PROCRASTINATE = Peer(
