@@ -169,4 +169,5 @@ class Rescuer:
             fetched = await self._queues.unacked(worker)
             if fetched:
                 await engine.run(statements.UNCLAIMED_TO_POSTGRES, sorted(fetched))
-                await self._queues.forget(worker)
+                # Not the whole set: a frozen worker that woke up may have fetched more meanwhile.
+                await self._queues.acknowledge(worker, fetched)

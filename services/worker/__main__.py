@@ -31,9 +31,6 @@ from shared.vault import Vault
 
 log = logging.getLogger(__name__)
 
-#: Of the statements in a task's body; the ledger's have their own.
-TASK_STATEMENT_TIMEOUT_S = 60.0
-
 
 def queue_names(settings: Settings, tasks: Mapping[str, TaskFunction[Any, Any]]) -> tuple[str, ...]:
     """The queues to serve. Raises SettingsError for one that no contract names."""
@@ -62,7 +59,7 @@ def main(tasks: Mapping[str, TaskFunction[Any, Any]]) -> int:
         settings.database_url,
         application="worker",
         nodes=[RECORDER],
-        command_timeout_s=TASK_STATEMENT_TIMEOUT_S,
+        for_task_code=True,
     )
     engine.bind(database, [*TABLES, *domain.TABLES])
     gateways: dict[type, Any] = {

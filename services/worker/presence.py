@@ -171,7 +171,7 @@ class Presence:
         stranded = await self._queues.unacked(self._worker) - known - self._holdings.ids()
         rows: list[dict[str, Any]] = await engine.run(HELD_IN_LEDGER, self._worker, node=RECORDER)
         held = {UUID(int=row["id"].int): row["claim"] for row in rows}
-        forgotten = {i: claim for i, claim in held.items() if i not in self._holdings}
+        forgotten = {i: claim for i, claim in held.items() if i not in known and i not in self._holdings}
         if forgotten:
             log.warning("%d tasks are held in the ledger only: given back", len(forgotten))
             ids = sorted(forgotten)

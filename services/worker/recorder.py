@@ -262,12 +262,15 @@ class Recorder:
         back = [e.holding for e in ended if e.holding.id in written and e.row and e.row.wait_s == 0]
         children = [c for e in batch.values() for c in e.spawned]
         children += [c for e in ended for c in _ready_children(e, written | standing)]
+        ids = [entry.holding.id for entry in ended]
         try:
-            await self._queues.acknowledge(self.worker, [entry.holding.id for entry in ended])
+            await self._queues.acknowledge(self.worker, ids)
+            # Before the push: an id that is fetched again at once must not look as if it were held already.
+            self._holdings.forget(ids)
             await self._push(back, [child for child in children if child.delay is None])
         except ServerAway as error:
             log.warning("%s; the dispatcher sends what is due", error)
-        self._holdings.forget(entry.holding.id for entry in ended)
+            self._holdings.forget(ids)
         await self._time_cancels([e for e in ended if e.holding.id in written | standing])
 
     async def _time_cancels(self, ended: list[Entry]) -> None:
