@@ -17,17 +17,34 @@ import uvloop
 
 from bench import report
 from bench.figure import Benchmark, Measured
-from bench.figures import memory, pickup, post, regression, ten_ms, throughput, waiting
+from bench.figures import (
+    backlog,
+    batch,
+    dropping,
+    history,
+    memory,
+    pickup,
+    post,
+    regression,
+    ten_ms,
+    throughput,
+    waiting,
+)
 from bench.stage import Stage
 
+#: In the order in which they run; those that fill a ledger last.
 ALL = (
     throughput.BENCHMARK,
+    regression.BENCHMARK,
     ten_ms.BENCHMARK,
     pickup.BENCHMARK,
     memory.BENCHMARK,
     waiting.BENCHMARK,
     post.BENCHMARK,
-    regression.BENCHMARK,
+    batch.BENCHMARK,
+    backlog.BENCHMARK,
+    dropping.BENCHMARK,
+    history.BENCHMARK,
 )
 BENCHMARKS = {benchmark.name: benchmark for benchmark in ALL}
 

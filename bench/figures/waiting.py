@@ -17,7 +17,9 @@ from tests.platform import Platform
 
 log = logging.getLogger(__name__)
 
-BACKLOG, SAMPLES = 10_000, 200
+BACKLOG = 10_000
+#: Waits that are taken: while the backlog lasts, and while the long tasks do.
+BEHIND_SAMPLES, BESIDE_SAMPLES = 200, 300
 #: Between two submissions whose wait is taken.
 EVERY_S = 0.02
 #: Half of all threads; they are at it until the last sample is taken.
@@ -56,7 +58,7 @@ async def _behind_backlog(stage: Stage) -> float:
             bells = {doorbell.VARIABLE: str(bell.path), tally.VARIABLE: folder}
             await ours.workers_ready(platform, **bells)
             await ours.submit(platform, SHORT, Nothing(), stage.count(BACKLOG), priority=1)
-            wait_ms = await _p95_ms(platform, bell, stage.count(SAMPLES), priority=9)
+            wait_ms = await _p95_ms(platform, bell, stage.count(BEHIND_SAMPLES), priority=9)
             assert await ours.any_left(platform, SHORT), (
                 "the backlog was gone before the last sample was taken"
             )
@@ -64,7 +66,7 @@ async def _behind_backlog(stage: Stage) -> float:
 
 
 async def _beside_long(stage: Stage, *, long_first: bool) -> Round:
-    samples = stage.count(SAMPLES)
+    samples = stage.count(BESIDE_SAMPLES)
     with Doorbell(stage.folder / "doorbell") as bell:
         async with ours.running(stage) as platform:
             await ours.workers_ready(platform, **{doorbell.VARIABLE: str(bell.path)})

@@ -10,30 +10,32 @@ from typing import Any
 import matplotlib
 
 matplotlib.use("Agg")  # there is no screen
-from matplotlib import pyplot
+from matplotlib import pyplot, ticker
 
 OURS, MISSED, DOT = "#2a6f97", "#c1443c", "#0b2e42"
 
 
-def better(fact: dict[str, Any], ratio: float, aim: float) -> float:
-    """Above 1 where the aim is surpassed."""
-    return aim / ratio if fact["lower_is_better"] else ratio / aim
+def goodness(fact: dict[str, Any], ratio: float, aim: str | None) -> float:
+    """A ratio as multiple of what is aimed at; above 1 where that is surpassed."""
+    base = fact[aim] if aim else 1.0
+    return base / ratio if fact["lower_is_better"] else ratio / base
 
 
 def panel(axes: Any, facts: list[dict[str, Any]], aim: str | None) -> None:
-    """Bars of ratios; with the name of an aim, as multiples of it."""
+    """Bars from the line at 1 to the median."""
     for place, fact in enumerate(facts):
-        base = fact[aim] if aim else 1.0
-        dots = [better(fact, round_["ratio"], base) if aim else round_["ratio"] for round_ in fact["rounds"]]
-        value = better(fact, fact["ratio"], base) if aim else fact["ratio"]
-        axes.barh(place, value, color=MISSED if fact["met"] is False else OURS, height=0.6)
+        dots = [goodness(fact, round_["ratio"], aim) for round_ in fact["rounds"]]
+        value = goodness(fact, fact["ratio"], aim)
+        axes.barh(place, value - 1, left=1, color=MISSED if fact["met"] is False else OURS, height=0.6)
         axes.plot(dots, [place] * len(dots), "o", color=DOT, markersize=3)
-        if aim and fact["target"]:
-            axes.plot(better(fact, fact["target"], base), place, marker="|", color="black", markersize=16)
-        axes.annotate(f" {fact['ratio']:.3g}", (max([value, *dots]), place), va="center", fontsize=8)
-    axes.set_yticks(range(len(facts)), [fact["figure"] for fact in facts], fontsize=8)
+        marks = [goodness(fact, fact["target"], aim)] if fact["target"] else []
+        axes.plot(marks, [place] * len(marks), "|", color="black", markersize=16)
+        end = max([1.0, *dots, *marks])
+        axes.annotate(f"{fact['ratio']:.3g}", (end, place), (6, 0), textcoords="offset points", va="center")
+    axes.set_yticks(range(len(facts)), [fact["figure"] for fact in facts])
     axes.invert_yaxis()
-    axes.set_xscale("log")
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
     axes.margins(x=0.15)
     axes.axvline(1.0, color="black", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
@@ -41,11 +43,12 @@ def panel(axes: Any, facts: list[dict[str, Any]], aim: str | None) -> None:
 
 def main(image: str) -> None:
     facts = json.load(sys.stdin)
+    pyplot.rcParams["font.size"] = 8
     aimed = [fact for fact in facts if fact["required"] is not None]
     told = [fact for fact in facts if fact["required"] is None]
     panels = [
-        (aimed, "required", "multiple of what is required (line); the stroke is the target"),
-        (told, None, "ratio to the other side"),
+        (aimed, "required", "how far beyond what is required (numbers are the ratios; strokes the targets)"),
+        (told, None, "ratio to the other side (strokes are targets)"),
     ]
     panels = [chosen for chosen in panels if chosen[0]]
     figure, all_axes = pyplot.subplots(
