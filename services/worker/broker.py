@@ -15,7 +15,7 @@ from dramatiq.middleware import Middleware
 
 from services.worker import outcome
 from services.worker.executor import Executor
-from services.worker.holdings import Holding, Holdings
+from services.worker.holdings import Holding, Holdings, Stage
 from services.worker.recorder import Recorder
 from services.worker.registry import TaskFunction
 from shared.ledger.lifecycle import ErrorKind, Status
@@ -70,6 +70,8 @@ class HoldingsConsumer(Consumer):
     def ack(self, message: MessageProxy) -> None:
         """The one point where an outcome leaves for the recorder. Never raises: nobody would repeat it."""
         holding: Holding = message.args[0]
+        if holding.stage is Stage.WITHDRAWN:
+            return  # another worker may have it by now
         try:
             if holding.outcome is None:
                 text = "the attempt ended without an outcome; a middleware failed, see the worker's log"
@@ -77,7 +79,7 @@ class HoldingsConsumer(Consumer):
             ended = holding.outcome
             self._recorder.note_end(holding, ended)
             self._holdings.end(holding)
-            metrics.FINISHED.labels(holding.queue, holding.name, ended.label).inc()
+            metrics.finished(holding.queue, holding.name, ended.label).inc()
             if ended.status is Status.RETRY and ended.failure is not None:
                 metrics.RETRIED.labels(holding.queue, holding.name, ended.failure.kind).inc()
         except Exception:

@@ -28,6 +28,8 @@ class Stage(Enum):
     RUNNING = 3
     #: The recorder has its outcome.
     ENDED = 4
+    #: Given back before a thread began it; one that Dramatiq has already does not run.
+    WITHDRAWN = 5
 
 
 @dataclass(slots=True, eq=False)
@@ -83,10 +85,13 @@ class Holdings:
     def __init__(self, threads: int) -> None:
         self.threads = threads
         self.finished = 0
+        #: Tasks given to Dramatiq beyond its threads, so that a thread finds the next short one at once.
+        self.spare = 0
         self._held: dict[UUID, Holding] = {}
         self._heap: list[tuple[int, int, Holding]] = []
+        #: Those that were given to a thread and have not ended.
+        self._handed: dict[UUID, Holding] = {}
         self._order = itertools.count()
-        self._busy = 0
         self._closed = False
         self._changed = threading.Condition()
         self._listeners: list[Callable[[], None]] = []
@@ -110,21 +115,24 @@ class Holdings:
                 return None
             holding = heapq.heappop(self._heap)[2]
             holding.stage = Stage.HANDED
-            self._busy += 1
+            self._handed[holding.id] = holding
             if self._can_hand():
                 self._changed.notify()
             return holding
 
-    def begin(self, holding: Holding) -> None:
-        """A thread begins with it."""
+    def begin(self, holding: Holding) -> bool:
+        """A thread begins with it; False when it was withdrawn meanwhile."""
         with self._changed:
+            if holding.stage is Stage.WITHDRAWN:
+                return False
             holding.stage = Stage.RUNNING
             holding.started_monotonic = time.monotonic()
+            return True
 
     def end(self, holding: Holding) -> None:
         """A thread is done with it, whether the body ran or not."""
         with self._changed:
-            self._busy -= 1
+            self._handed.pop(holding.id, None)
             self.finished += 1
             holding.stage = Stage.ENDED
             self._changed.notify()
@@ -138,15 +146,18 @@ class Holdings:
             if taken:
                 self._heap = [entry for entry in self._heap if entry[2].claimed_monotonic > limit]
                 heapq.heapify(self._heap)
+            handed = self._handed.values()
+            taken += [h for h in handed if h.stage is Stage.HANDED and h.claimed_monotonic <= limit]
             for holding in taken:
-                holding.stage = Stage.ENDED
+                holding.stage = Stage.WITHDRAWN
+                self._handed.pop(holding.id, None)
             return taken
 
     def cancel(self, task_id: UUID, requested_at: datetime | None = None) -> Holding | None:
         """Note that somebody asked to cancel; returns the holding when it had not been given to a thread."""
         with self._changed:
             holding = self._held.get(task_id)
-            if holding is None or holding.stage is Stage.ENDED:
+            if holding is None or holding.stage in (Stage.ENDED, Stage.WITHDRAWN):
                 return None
             holding.cancel_requested = True
             holding.cancel_requested_at = requested_at or holding.cancel_requested_at
@@ -183,7 +194,7 @@ class Holdings:
 
     def running(self) -> list[Holding]:
         with self._changed:
-            return [h for h in self._held.values() if h.stage in (Stage.RUNNING, Stage.HANDED)]
+            return list(self._handed.values())
 
     @property
     def waiting(self) -> int:
@@ -192,14 +203,14 @@ class Holdings:
     @property
     def busy(self) -> int:
         """Tasks given to threads."""
-        return self._busy
+        return len(self._handed)
 
     def longest_running_s(self) -> float:
         now = time.monotonic()
         return max((now - h.started_monotonic for h in self.running() if h.started_monotonic), default=0.0)
 
     def _can_hand(self) -> bool:
-        return bool(self._heap) and self._busy < self.threads and not self._closed
+        return bool(self._heap) and len(self._handed) < self.threads + self.spare and not self._closed
 
     def _tell(self) -> None:
         for listener in self._listeners:

@@ -52,6 +52,7 @@ class Intake:
         self._queues = queues
         self._served = 0
         self._rate = _Rate()
+        self._ahead = 0
         self._room = asyncio.Event()
         self._stopping = False
         #: Held from fetch to heap, so that whoever compares Redis with memory sees no id on its way.
@@ -62,7 +63,8 @@ class Intake:
         loop = asyncio.get_running_loop()
 
         def room() -> None:
-            if not self._room.is_set():
+            # Asked for each task that ends: waking the loop each time costs more than many a task.
+            if not self._room.is_set() and self._has_room():
                 loop.call_soon_threadsafe(self._room.set)
 
         self._holdings.listen(room)
@@ -108,13 +110,19 @@ class Intake:
             await self._queues.wait(self._queue_names, WAKE_TIMEOUT_S)
 
     def _wanted(self) -> int:
+        held = self._holdings
+        self._ahead = prefetch.ahead(
+            threads=held.threads, rate=self._rate.update(held.finished), longest_s=held.longest_running_s()
+        )
+        held.spare = min(held.threads, self._ahead)
         return prefetch.wanted(
-            threads=self._holdings.threads,
-            busy=self._holdings.busy,
-            waiting=self._holdings.waiting,
-            held=len(self._holdings),
-            rate=self._rate.update(self._holdings.finished),
-            longest_s=self._holdings.longest_running_s(),
+            threads=held.threads, busy=held.busy, waiting=held.waiting, held=len(held), ahead=self._ahead
+        )
+
+    def _has_room(self) -> bool:
+        held = self._holdings
+        return prefetch.has_room(
+            threads=held.threads, busy=held.busy, waiting=held.waiting, ahead=self._ahead
         )
 
     async def _fetch(self, wanted: int) -> Fetched:

@@ -8,12 +8,18 @@ LONG_TASK_S = 0.100
 MAX_HELD = 128
 
 
-def wanted(*, threads: int, busy: int, waiting: int, held: int, rate: float, longest_s: float) -> int:
-    """How many ids to fetch now; 0 while more than half of the ahead-claims are left.
+def ahead(*, threads: int, rate: float, longest_s: float) -> int:
+    """Claims beyond those that have a thread; `rate` is tasks ended per second."""
+    return 0 if longest_s >= LONG_TASK_S else min(MAX_HELD - threads, int(rate * AHEAD_S))
 
-    `rate` is tasks ended per second; `held` also counts those whose outcome is not acknowledged yet.
-    """
-    ahead = 0 if longest_s >= LONG_TASK_S else min(MAX_HELD - threads, int(rate * AHEAD_S))
-    if busy + waiting >= threads and waiting * 2 > ahead:
+
+def has_room(*, threads: int, busy: int, waiting: int, ahead: int) -> bool:
+    """Whether it is time to fetch: a thread is free, or half of the claims ahead are used up."""
+    return busy + waiting < threads or waiting * 2 <= ahead
+
+
+def wanted(*, threads: int, busy: int, waiting: int, held: int, ahead: int) -> int:
+    """How many ids to fetch now; `held` also counts those whose outcome is not acknowledged yet."""
+    if not has_room(threads=threads, busy=busy, waiting=waiting, ahead=ahead):
         return 0
     return max(0, min(threads + ahead - busy - waiting, MAX_HELD - held))

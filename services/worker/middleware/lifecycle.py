@@ -64,7 +64,8 @@ class Lifecycle(Middleware):
 
     def _may_start(self, holding: Holding) -> bool:
         """Begin the attempt; True when the body must not run."""
-        self._holdings.begin(holding)
+        if not self._holdings.begin(holding):
+            return True
         if holding.cancel_requested:
             holding.outcome = Outcome(Status.REVOKED, failures=holding.failures)
             return True
@@ -82,9 +83,10 @@ class Lifecycle(Middleware):
         if not holding.suspect:
             self._recorder.note_start(holding)
         waited_s = (holding.started_at - holding.ready_at).total_seconds()
-        metrics.WAIT_SECONDS.labels(holding.queue, holding.name).observe(max(0.0, waited_s))
-        metrics.STARTED.labels(holding.queue, holding.name).inc()
-        metrics.RUNNING.labels(holding.queue, holding.name).inc()
+        measured = metrics.of_task(holding.queue, holding.name)
+        measured.wait_seconds.observe(max(0.0, waited_s))
+        measured.started.inc()
+        measured.running.inc()
         return False
 
     def _start_is_committed(self, holding: Holding) -> bool:
@@ -114,9 +116,9 @@ class Lifecycle(Middleware):
             holding.outcome = failed(holding, contract, exception, self._clock.now())
         if holding.outcome.failure is not None:
             self._log_failure(holding)
-        metrics.RUNNING.labels(holding.queue, holding.name).dec()
-        ran_s = time.monotonic() - holding.started_monotonic
-        metrics.RUN_SECONDS.labels(holding.queue, holding.name).observe(ran_s)
+        measured = metrics.of_task(holding.queue, holding.name)
+        measured.running.dec()
+        measured.run_seconds.observe(time.monotonic() - holding.started_monotonic)
 
     def _log_failure(self, holding: Holding) -> None:
         """Only what nobody foresaw is an error with a traceback; the ledger keeps all tracebacks."""

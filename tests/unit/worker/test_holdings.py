@@ -56,7 +56,19 @@ def test_only_what_no_thread_has_begun_is_withdrawn() -> None:
     holdings.add([old, young])
     old.claimed_monotonic = time.monotonic() - 1
     assert holdings.withdraw(older_than_s=0.5) == [old]
-    assert (old.stage, holdings.waiting, len(holdings)) == (Stage.ENDED, 1, 3)
+    assert (old.stage, holdings.waiting, len(holdings)) == (Stage.WITHDRAWN, 1, 3)
+
+
+def test_what_was_handed_ahead_and_not_begun_is_withdrawn_and_does_not_run() -> None:
+    holdings = Holdings(threads=1)
+    holdings.spare = 1
+    running, ahead = held(), held()
+    holdings.add([running, ahead])
+    assert [holdings.take(0), holdings.take(0), holdings.take(0)] == [running, ahead, None]
+    assert holdings.begin(running)
+    assert holdings.withdraw() == [ahead]
+    assert not holdings.begin(ahead)
+    assert holdings.running() == [running]
 
 
 def test_cancelling_takes_a_waiting_task_and_flags_a_running_one() -> None:
