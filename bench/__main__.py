@@ -111,7 +111,11 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="often-bench-"))
     folder.chmod(0o755)  # PostgreSQL's own account must get through when root runs this
     run = Run(Stage(folder, scale=arguments.scale), arguments.rounds)
-    uvloop.run(run.measure(chosen))
+    try:
+        uvloop.run(run.measure(chosen))
+    except KeyboardInterrupt:
+        log.error("Interrupted: nothing is written down; logs lie in %s", folder)
+        return 130
     if run.failed:
         log.error("%s could not be measured; logs lie in %s", ", ".join(run.failed), folder)
     else:
