@@ -29,20 +29,13 @@ _SENT = """
 _ENDED = "SELECT count(*) FROM task WHERE completed_at >= $1 AND completed_at < $2 AND name = $3"
 
 
-async def settled(stage: Stage, *, redis: int) -> Platform:
-    """A platform with a logical Redis of its own, so that two can be entered in turn.
+def platform(stage: Stage, *, redis: int) -> Platform:
+    """One with a logical Redis of its own, so that two lie side by side and are entered in turn.
 
-    A scheduler has seen both empty: nothing that is queued later is sent again.
+    Make both before either is filled: a stage empties all of Redis for a new one.
     """
     made = stage.platform()
-    address = made.redis_url.rpartition("/")[0]
-    platform = Platform(made.database_url, f"{address}/{redis}", made._logs)
-    async with platform:
-        await platform.queues.client.flushdb()
-        scheduler = await platform.start_scheduler()
-        scheduler.terminate()
-        await asyncio.to_thread(scheduler.wait, 30)
-    return platform
+    return Platform(made.database_url, f"{stage.redis_url.rpartition('/')[0]}/{redis}", made._logs)
 
 
 async def queue(platform: Platform, count: int) -> None:
@@ -85,10 +78,8 @@ async def fed(platform: Platform, level: int) -> AsyncIterator["Feed"]:
     try:
         yield feed
     finally:
-        feeding.cancel()
-        (ended,) = await asyncio.gather(feeding, return_exceptions=True)
-        if isinstance(ended, Exception):
-            raise ended
+        feed.stopping = True  # redis-py may lose a cancellation under Python 3.11
+        await feeding
 
 
 class Feed:
@@ -96,11 +87,12 @@ class Feed:
 
     def __init__(self, platform: Platform, level: int) -> None:
         self._platform, self._level = platform, level
+        self.stopping = False
         #: Tasks that were taken and replaced.
         self.taken = 0
 
     async def run(self) -> None:
-        while True:
+        while not self.stopping:
             missing = self._level - await depth(self._platform)
             if missing > 0:
                 await queue(self._platform, missing)

@@ -26,25 +26,29 @@ FIGURE = Figure(
 async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
     """Each side has a ledger and a Redis of its own; one is at work at a time, with new processes."""
     measured = Measured(FIGURE, "tasks/s")
-    many, few = await _queued(stage, 1, MANY), await _queued(stage, 2, FEW)
+    many, few = crew.platform(stage, redis=1), crew.platform(stage, redis=2)
+    levels = {many: stage.count(MANY), few: stage.count(FEW)}
+    for platform, level in levels.items():
+        await _fill(platform, level)
     for _ in range(rounds):
-        measured.rounds.append(Round(await _rate(many, MANY), await _rate(few, FEW)))
+        ours, theirs = [await _rate(p, level, stage.count(TASKS)) for p, level in levels.items()]
+        measured.rounds.append(Round(ours, theirs))
     return [measured]
 
 
-async def _queued(stage: Stage, redis: int, level: int) -> Platform:
-    platform = await crew.settled(stage, redis=redis)
+async def _fill(platform: Platform, level: int) -> None:
     async with platform:
+        # It has seen Redis and the ledger empty: nothing that is queued from now on is sent again.
+        await platform.start_scheduler()
         await crew.queue(platform, level)
         await filler.settle(platform.database_url)
-    return platform
 
 
-async def _rate(platform: Platform, level: int) -> float:
+async def _rate(platform: Platform, level: int, tasks: int) -> float:
     async with platform, crew.working(platform), crew.fed(platform, level) as feed:
         await eventually(lambda: feed.taken >= WARM, TIMEOUT_S)
         begin = await crew.now(platform)
-        await eventually(lambda: feed.taken >= WARM + TASKS, TIMEOUT_S)
+        await eventually(lambda: feed.taken >= WARM + tasks, TIMEOUT_S)
         return await crew.rate(begin, await crew.now(platform))
 
 

@@ -33,7 +33,7 @@ async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
             await asyncio.to_thread(_submit, client)
             for _ in range(rounds):
                 ours_s = await asyncio.to_thread(_submit, client)
-                measured.rounds.append(Round(TASKS / ours_s, TASKS / await _enqueue(stage.redis_url)))
+                measured.rounds.append(Round(TASKS / ours_s, TASKS / await _enqueue(stage.peers_redis_url)))
     return [measured]
 
 

@@ -39,28 +39,28 @@ SECONDS = Figure(
 async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
     """Each round fills the old days anew and starts new processes."""
     rate, seconds = Measured(RATE, "tasks/s"), Measured(SECONDS, "s")
-    platform = await crew.settled(stage, redis=0)
-    async with platform:
+    old = stage.count(OLD // DAYS) * DAYS
+    async with stage.platform() as platform:
         for _ in range(rounds):
             days = filler.days_before(datetime.now(UTC).date(), first=KEPT_DAYS + 1, count=DAYS)
-            await filler.fill(platform.database_url, days, OLD, owners=10_000, attempts=True)
+            await filler.fill(platform.database_url, days, old, owners=10_000, attempts=True)
             async with crew.working(platform), crew.fed(platform, LEVEL) as feed:
                 await eventually(lambda feed=feed: feed.taken >= WARM, 60)  # type: ignore[misc]
                 before = await crew.now(platform)
                 await asyncio.sleep(BEFORE_S)
-                cleanup = await _clean(platform)
+                cleanup = await _clean(platform, old)
             begin, end = cleanup["started_at"], cleanup["completed_at"]
             rate.rounds.append(Round(await crew.rate(begin, end), await crew.rate(before, begin)))
             seconds.rounds.append(Round((end - begin).total_seconds(), 1.0))
     return [rate, seconds]
 
 
-async def _clean(platform: Platform) -> dict[str, Any]:
+async def _clean(platform: Platform, old: int) -> dict[str, Any]:
     """The cleanup's row, once it has ended."""
     (task_id,) = await platform.submit(CLEANUP_OLD_TASKS, CleanupOldTasks())
     row = await platform.until(task_id, "success", "failure", timeout_s=120)
     result = msgspec.json.decode(row["result"] or "{}", type=dict[str, Any])
-    assert result.get("tasks_deleted") == OLD, row
+    assert result.get("tasks_deleted") == old, row
     return row
 
 

@@ -136,14 +136,15 @@ async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
     many, few = (Ledger(stage.platform().database_url, stage.redis_url) for _ in range(2))
     p50 = {operation: Measured(_figure(operation, 50, 1.1, 1.05), "ms") for operation in OPERATIONS}
     p99 = {operation: Measured(_figure(operation, 99, 1.5, 1.2), "ms") for operation in OPERATIONS}
+    samples = stage.count(SAMPLES)
     async with AsyncExitStack() as closing:
-        for ledger, count in ((many, MANY), (few, FEW)):
+        for ledger, count in ((many, stage.count(MANY)), (few, FEW)):
             closing.push_async_callback(ledger.close)
-            await ledger.open(count, WARM_SAMPLES + rounds * SAMPLES)
+            await ledger.open(count, WARM_SAMPLES + rounds * samples)
         await _play(many, few, range(WARM_SAMPLES))
         for number in range(rounds):
-            start = WARM_SAMPLES + number * SAMPLES
-            await _play(many, few, range(start, start + SAMPLES))
+            start = WARM_SAMPLES + number * samples
+            await _play(many, few, range(start, start + samples))
             for operation in OPERATIONS:
                 ours, theirs = (_percentiles(ledger.times[operation]) for ledger in (many, few))
                 p50[operation].rounds.append(Round(ours[49], theirs[49]))
