@@ -47,7 +47,12 @@ SENT = """
       AND (queue, priority, sent_at, id) > ({}, {}, coalesce({}::timestamptz, '-infinity'), {})
     ORDER BY queue, priority, sent_at, id LIMIT {}
 """
-SENT_SINCE = "SELECT id, queue, priority, suspect FROM task WHERE sent_at > {} ORDER BY sent_at"
+#: Of one lane. values: queue, priority, sent_at, id, limit.
+SENT_SINCE = """
+    SELECT id, queue, priority, sent_at, suspect FROM task
+    WHERE queue = {} AND priority = {} AND sent_at IS NOT NULL AND (sent_at, id) > ({}, {})
+    ORDER BY sent_at, id LIMIT {}
+"""
 SENT_AT = "SELECT id, sent_at FROM task WHERE id = ANY({}::uuid[]) AND sent_at IS NOT NULL"
 #: The queues that hold sent rows, one index probe each: DISTINCT would read the whole backlog.
 LANES = """
@@ -121,10 +126,22 @@ class Resender:
         return False
 
     async def _resend_tail(self, since: datetime) -> None:
-        rows = await engine.run(SENT_SINCE, since)
-        if rows:
-            log.warning("Redis was restarted: %d ids that were sent lately are sent again", len(rows))
+        """All in one round: whoever dies on the way begins again."""
+        count = 0
+        for lane in await engine.run(LANES):
+            for priority in PRIORITIES:
+                count += await self._resend_lane(lane["queue"], priority, since)
+        if count:
+            log.warning("Redis was restarted: %d ids that were sent lately were sent again", count)
+
+    async def _resend_lane(self, queue: str, priority: int, since: datetime) -> int:
+        """In batches, for a lane may hold millions; returns how many there were."""
+        count, last = 0, (since, UUID(int=0))
+        while rows := await engine.run(SENT_SINCE, queue, priority, *last, BATCH):
             await self._push(rows, "restart")
+            count += len(rows)
+            last = (rows[-1]["sent_at"], UUID(int=rows[-1]["id"].int))
+        return count
 
     async def check_lanes(self) -> bool:
         """Whatever was sent well before the head of its lane is lost; it goes back to `send_at`."""
