@@ -77,7 +77,7 @@ async def finished(platform: Platform, contract: Contract[Any, Any], timeout_s: 
 async def drain(platform: Platform, contract: Contract[Any, Any], params: Params, count: int) -> float:
     """Tasks per second with all queued first, from the first start to the last row final."""
     await submit(platform, contract, params, count)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         workers = start_workers(platform, **{tally.VARIABLE: folder})
 
         def check() -> None:

@@ -53,7 +53,10 @@ async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
 
 
 async def _behind_backlog(stage: Stage) -> float:
-    with Doorbell(stage.folder / "doorbell") as bell, tempfile.TemporaryDirectory() as folder:
+    with (
+        Doorbell(stage.folder / "doorbell") as bell,
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+    ):
         async with ours.running(stage) as platform:
             bells = {doorbell.VARIABLE: str(bell.path), tally.VARIABLE: folder}
             await ours.workers_ready(platform, **bells)

@@ -1,7 +1,7 @@
 """How many tasks to claim ahead of the threads. Pure."""
 
 #: Claims ahead are worth at most this much work at the present rate …
-AHEAD_S = 0.020
+AHEAD_S = 0.040
 #: … and none while a running task has lasted this long: others would wait behind it in the wrong process.
 LONG_TASK_S = 0.100
 #: Most claims that one process holds; a death puts no more than this into doubt.

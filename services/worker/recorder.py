@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 #: A batch is tried again after this, doubling up to the second number.
 RETRY_S, LONGEST_RETRY_S = 0.1, 1.0
+#: How long a round that follows another one at once waits for company. Alone, a record is written at once.
+BATCH_WAIT_S = 0.004
 #: Errors after which the same batch may succeed.
 CONFLICTS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 
@@ -59,6 +61,8 @@ class Recorder:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake = asyncio.Event()
         self._woken = False
+        #: A record that comes until then waits for others.
+        self._busy_until = 0.0
         self._quiet = asyncio.Event()
         #: True while Postgres refuses a batch; the intake claims nothing then.
         self.blocked = False
@@ -125,9 +129,12 @@ class Recorder:
                 self._quiet.set()
                 await self._wake.wait()
             self._quiet.clear()
+            if self._loop.time() < self._busy_until:
+                await asyncio.sleep(BATCH_WAIT_S)
             self._wake.clear()
             self._woken = False
             await self._round()
+            self._busy_until = self._loop.time() + BATCH_WAIT_S
 
     async def flush(self, timeout_s: float) -> bool:
         """Wait until everything noted so far is written; False when that took longer."""

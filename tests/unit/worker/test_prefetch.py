@@ -27,7 +27,7 @@ def test_a_free_thread_is_served_at_once_also_beside_long_tasks() -> None:
 
 
 def test_short_tasks_are_claimed_ahead_and_refilled_below_half() -> None:
-    ahead = prefetch.ahead(threads=8, rate=2_000, longest_s=0.01)
+    ahead = prefetch.ahead(threads=8, rate=1_000, longest_s=0.01)
 
     def at(waiting: int) -> int:
         return prefetch.wanted(threads=8, busy=8, waiting=waiting, held=8 + waiting, ahead=ahead)
