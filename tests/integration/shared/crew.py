@@ -1,0 +1,256 @@
+"""The workers of `test_interleavings`: each step with what it may do to the ledger, and what it must."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from uuid import UUID
+
+from dramatiq.threading import Interrupt
+from hypothesis import note
+
+from services.scheduler.rescuer import DECLARE_DEAD
+from services.worker.holdings import Holding
+from services.worker.record import Row
+from shared.errors import StaleClaim
+from shared.ledger import engine
+from tests.integration.shared.interleavings import Ground, Witness, verdicts
+from tests.integration.shared.played_worker import ENDS, Body, PlayedWorker, record
+
+T = TypeVar("T")
+
+WORKERS, MOST_GHOSTS = 2, 2
+
+Step = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What hypothesis draws for a step. None of it hangs on the servers; it is read as what can be done."""
+
+    who: int
+    step: int
+    worker: int
+    item: int
+    how: str
+    fine: bool
+
+    def one(self, able: Sequence[T]) -> T:
+        return able[self.item % len(able)]
+
+    def do_one(self, steps: Sequence[tuple[Step, Any]], *arguments: Any) -> None:
+        """One of the steps whose condition holds."""
+        able = [step for step, condition in steps if condition]
+        if able:
+            step = able[self.step % len(able)]
+            note(f"# {step.__name__.strip('_')}")
+            step(*arguments, self)
+
+
+#: Of a step that is not drawn: all goes well.
+FINE = Drawn(0, 0, 0, 0, "success", True)
+
+
+class Crew:
+    """Workers that live, and some that were declared dead and do not know it yet."""
+
+    def __init__(self, ground: Ground, ledger: Witness) -> None:
+        self.ground = ground
+        self.ledger = ledger
+        self.workers = [self._new_worker() for _ in range(WORKERS)]
+        self.ghosts: list[PlayedWorker] = []
+        self.to_rescue = False
+        #: Copies of what recorders write themselves, the newest first.
+        self.delayed: list[tuple[UUID, Row]] = []
+        #: Attempts whose own worker has claimed the task anew while they ran: they are not kept.
+        self.overtaken: set[tuple[UUID, int]] = set()
+
+    def _new_worker(self) -> PlayedWorker:
+        worker = PlayedWorker(self.ground)
+        self.ground.run(worker.register())
+        return worker
+
+    @property
+    def has_something(self) -> bool:
+        return any(worker.has_something for worker in self.workers)
+
+    def a_worker_goes_on(self, drawn: Drawn) -> None:
+        able = [*self.workers, *self.ghosts]
+        worker = able[drawn.worker % len(able)]
+        cancelled = self.ledger.where(lambda row: row["holder"] == worker.id and row["cancel_requested_at"])
+        steps = (
+            (self._fetch, worker.free and self.ledger.in_lanes),
+            (self._claim, worker.fetched),
+            (self._claim_without_answer, worker.fetched or worker.claimed),
+            (self._begin, worker.waiting),
+            (self._give_back_unstarted, worker.waiting),
+            # Twice as often as the others, for it is the only one that writes by itself.
+            (self._complete_or_not, worker.transactional),
+            (self._complete_or_not, worker.transactional),
+            (self._end, worker.bodies),
+            (self._write, worker.noted),
+            (self._heartbeat, cancelled),
+            (self._reconcile, worker.unsure),
+            (self._look_for_forgotten, worker.unsure),
+            (self._give_back_forgotten, worker.forgotten),
+        )
+        drawn.do_one(steps, worker)
+
+    def a_worker_works(self, drawn: Drawn) -> None:
+        """Many steps with nothing between them: from fetch to end, or up to somewhere in between."""
+        worker, depth = self.workers[drawn.worker % len(self.workers)], drawn.step % 6
+        if worker.free and self.ledger.in_lanes:
+            self.ledger.step(worker.fetch(8))
+        if worker.fetched:
+            self._claim(worker)
+        while worker.waiting and depth > 0:
+            self._begin(worker)
+        for body in list(worker.bodies) if depth > 2 else ():
+            self._end_body(worker, body, ENDS[drawn.how])
+        if worker.noted and depth in (2, 4, 5):
+            self._write(worker)
+
+    def declare_dead(self, drawn: Drawn) -> None:
+        """It may be wrong: the worker goes on for a while, beside the one that is started in its place."""
+        having = [worker for worker in self.workers if worker.has_something]
+        worker = drawn.one([worker for worker in having if worker.fetched] or having)
+        self.ledger.step(engine.run(DECLARE_DEAD, [worker.id]))
+        self.ledger.dead.add(worker.id)
+        self.to_rescue = True
+        self.ghosts = [*self.ghosts, worker][-MOST_GHOSTS:]
+        self.workers[self.workers.index(worker)] = self._new_worker()
+
+    def write_delayed(self, drawn: Drawn) -> None:
+        """Before the recorder's own record: its answer got lost. After: this one lay in the network."""
+        worker, row = drawn.one(self.delayed[:6])
+        owns = self.ledger.owns(worker, row.id, row.claim)
+        if not owns and self.ledger.rows[row.id]["holder"] == worker:
+            self.ground.happened["an old record of the holder"] += 1
+        if (row.id, row.claim) in self.ledger.ended and self.ledger.rows[row.id]["claim"] == row.claim:
+            self.ground.happened["a record after the end"] += 1
+        assert self.ledger.step(record(worker, row), {row.id} if owns else ()) == owns
+        if owns:
+            self._check_written(row)
+        self.ledger.remember_ends(worker)
+
+    def _fetch(self, worker: PlayedWorker, drawn: Drawn) -> None:
+        self.ledger.step(worker.fetch(drawn.item % 4 + 1, answered=drawn.fine))
+
+    def _claim(self, worker: PlayedWorker, drawn: Drawn = FINE) -> None:
+        ids = set(worker.fetched)
+        if worker.id in self.ledger.dead:
+            free = self.ledger.where(lambda row: row["send_at"] or row["sent_at"])
+            self.ground.happened["a claim by a dead worker"] += len(ids & free)
+            ids &= self.ledger.where(lambda row: row["sent_at"])
+            self.ledger.step(worker.claim(redis=drawn.fine), ids)
+            assert all(self.ledger.rows[task_id]["send_at"] for task_id in ids)
+            return
+        sure = ids & self.ledger.where(lambda row: row["sent_at"] or row["holder"] == worker.id)
+        self.ledger.step(worker.claim(redis=drawn.fine), ids)
+        for task_id in sure:
+            assert self.ledger.rows[task_id]["claim"] == self.ledger.before[task_id]["claim"] + 1
+        assert worker.holdings.ids() >= sure
+
+    def _claim_without_answer(self, worker: PlayedWorker, drawn: Drawn) -> None:
+        """The first of several tries, or one that lay in the network while a later one was answered."""
+        ids = worker.fetched or worker.claimed
+        self.ledger.step(worker.claim_without_answer(ids), () if worker.id in self.ledger.dead else ids)
+        for task_id, old in self.ledger.before.items():
+            if old["status"] == "started" and self.ledger.rows[task_id]["claim"] > old["claim"]:
+                self.overtaken.add((task_id, old["attempt"]))
+
+    def _begin(self, worker: PlayedWorker, drawn: Drawn = FINE) -> None:
+        message = worker.take()
+        holding: Holding = message.args[0]
+        if holding.suspect and worker.noted:
+            self._write(worker)
+        owns = holding.suspect and self.ledger.owns(worker.id, holding.id, holding.claim)
+        self.ledger.step(worker.begin(message), {holding.id} if owns else ())
+        self.ledger.remember_ends(worker.id)
+
+    def _give_back_unstarted(self, worker: PlayedWorker, drawn: Drawn) -> None:
+        worker.give_back_unstarted()
+
+    def _complete_or_not(self, worker: PlayedWorker, drawn: Drawn) -> None:
+        """Also a second time, as a body does that got no answer to its commit."""
+        body = drawn.one(worker.transactional)
+        with suppress(StaleClaim):
+            self._complete(worker, body, commit=drawn.fine)
+            self._complete(worker, body)
+
+    def _complete(self, worker: PlayedWorker, body: Body, *, commit: bool = True) -> None:
+        holding = body.holding
+        owns = self.ledger.owns(worker.id, holding.id, holding.claim)
+        try:
+            committed = self.ledger.step(worker.complete(body, commit=commit), {holding.id} if owns else ())
+        except StaleClaim:
+            assert not owns
+            if (holding.id, holding.claim) in self.ledger.ended:
+                self.ground.happened["a completion after the end"] += 1
+            raise
+        assert owns
+        assert (self.ledger.rows[holding.id]["status"] == "success") == committed == commit
+        self.ledger.remember_ends(worker.id)
+
+    def _end(self, worker: PlayedWorker, drawn: Drawn) -> None:
+        self._end_body(worker, drawn.one(worker.bodies), ENDS[drawn.how])
+
+    def _end_body(self, worker: PlayedWorker, body: Body, error: BaseException | None) -> None:
+        if body.rolled_back and isinstance(error, Interrupt):
+            # Not played: it is recorded as a success although its effect was rolled back, a known defect.
+            return
+        if error is None and body.transactional and not body.completed:
+            try:
+                self._complete(worker, body)
+            except StaleClaim as stale:
+                error = stale
+        self.delayed.insert(0, (worker.id, worker.end(body, error)))
+
+    def _write(self, worker: PlayedWorker, drawn: Drawn = FINE) -> None:
+        """A round of the recorder writes what its worker owns; of the rest it knows what stands already."""
+        noted = {entry.holding.id: entry for entry in worker.noted if entry.row is not None}
+        claims = {task_id: entry.holding.claim for task_id, entry in noted.items()}
+        owned = {i for i, claim in claims.items() if self.ledger.owns(worker.id, i, claim)}
+        ended = {i for i, claim in claims.items() if (i, claim) in self.ledger.ended}
+        standing = {i for i in ended if self.ledger.rows[i]["claim"] == claims[i]}
+        old = verdicts()
+        self.ledger.step(worker.write(redis=drawn.fine), owned)
+        assert verdicts() - old == Counter(
+            written=len(owned), already_mine=len(standing), refused=len(noted) - len(owned) - len(standing)
+        )
+        for task_id in owned:
+            self._check_written(noted[task_id].row)
+        if drawn.fine:
+            released = {task_id for task_id, entry in noted.items() if entry.released}
+            assert not released & self.ground.run(self.ground.queues.unacked(worker.id))
+        self.ledger.remember_ends(worker.id)
+
+    def _check_written(self, record: Row | None) -> None:
+        """What was to be cancelled does not wait again."""
+        assert record is not None
+        old, row = self.ledger.before[record.id], self.ledger.rows[record.id]
+        revoked = old["cancel_requested_at"] is not None and record.wait_s is not None
+        assert row["status"] == ("revoked" if revoked else record.status)
+        assert row["holder"] == (None if record.released else old["holder"])
+
+    def _heartbeat(self, worker: PlayedWorker, drawn: Drawn) -> None:
+        """It tells of cancels."""
+        self.ledger.step(worker.heartbeat())
+
+    def _reconcile(self, worker: PlayedWorker, drawn: Drawn) -> None:
+        held = self.ledger.where(lambda row: row["holder"] == worker.id)
+        stranded = self.ledger.stranded([worker.id]) - worker.holdings.ids()
+        self.ledger.step(worker.reconcile(), held | stranded)
+        assert all(self.ledger.rows[task_id]["send_at"] for task_id in stranded)
+        assert all(self.ledger.rows[task_id]["holder"] is None for task_id in held - worker.holdings.ids())
+
+    def _look_for_forgotten(self, worker: PlayedWorker, drawn: Drawn) -> None:
+        """The first half of a reconcile."""
+        self.ledger.step(worker.look_for_forgotten())
+
+    def _give_back_forgotten(self, worker: PlayedWorker, drawn: Drawn) -> None:
+        """The second half, which lay in the network."""
+        owned = {i for i, claim in worker.forgotten.items() if self.ledger.owns(worker.id, i, claim)}
+        self.ledger.step(worker.give_back_forgotten(), owned)
+        assert all(self.ledger.rows[task_id]["send_at"] for task_id in owned)

@@ -1,0 +1,206 @@
+"""Pieces of `test_interleavings`: the servers it plays on, a witness of what each step does to the ledger."""
+
+import asyncio
+import contextvars
+from collections import Counter
+from collections.abc import Callable, Collection, Coroutine, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+from uuid import UUID
+
+from prometheus_client import REGISTRY
+
+from shared.ledger import engine
+from shared.ledger.engine import RECORDER
+from shared.ledger.lifecycle import FINAL
+from shared.transport.queues import PRIORITIES, Queues, connect, lane_key, rescue_key
+from shared.vault import Vault
+from tests.platform import VAULT_KEYS
+from tests.sample_tasks import EFFECT
+
+T = TypeVar("T")
+
+QUEUE = "default"
+LANES = [rescue_key(QUEUE), *(lane_key(QUEUE, priority) for priority in PRIORITIES)]
+VAULT = Vault.from_setting(VAULT_KEYS)
+#: Nobody listens on this port.
+NOWHERE = "redis://127.0.0.1:1"
+
+LOOK = """
+    SELECT t.*,
+        ARRAY(SELECT a.claim FROM task_attempt AS a WHERE a.task_id = t.id) AS closed_claims,
+        ARRAY(SELECT a.attempt FROM task_attempt AS a WHERE a.task_id = t.id) AS closed_attempts,
+        ARRAY(SELECT l.claim FROM task_log AS l WHERE l.task_id = t.id) AS logged_claims,
+        (SELECT count(*) FROM effect AS e WHERE e.task_id = t.id) AS effects
+    FROM task AS t
+"""
+
+#: How late it is, the ledger knows from these columns only: moving them back is as good as waiting.
+#: values: seconds, four times.
+AGE = """
+    UPDATE task SET created_at = created_at - make_interval(secs => {}),
+        send_at = send_at - make_interval(secs => {}), sent_at = sent_at - make_interval(secs => {}),
+        expires_at = expires_at - make_interval(secs => {})
+    WHERE num_nonnulls(send_at, sent_at, holder) > 0
+"""
+AGE_CHECK = "UPDATE generation SET checked_at = checked_at - make_interval(secs => {})"
+
+PLACES = ("send_at", "sent_at", "holder")
+
+Rows = dict[UUID, dict[str, Any]]
+
+
+class Ground:
+    """Postgres and Valkey of one test, and the loop on which every step runs to its end."""
+
+    def __init__(self, database_url: str, redis_url: str) -> None:
+        self._runner = asyncio.Runner()
+        self._database = engine.build(database_url, application="test", nodes=[RECORDER])
+        self.database_url = database_url
+        self.queues = Queues(connect(redis_url))
+        self.no_queues = Queues(connect(NOWHERE))
+        #: What the steps came across.
+        self.happened: Counter[str] = Counter()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """In a context of its own, as a service gives each of its rounds."""
+        loop = self._runner.get_loop()
+        return loop.run_until_complete(loop.create_task(work, context=contextvars.Context()))
+
+    async def open(self) -> None:
+        engine.bind(self._database)
+        await engine.open_pool(self._database, size=2)
+        await engine.open_pool(self._database.extra_nodes[RECORDER], size=2)
+        await engine.run("CREATE TABLE effect (task_id uuid)")
+
+    def close(self) -> None:
+        self.run(self._close())
+        self._runner.close()
+
+    async def _close(self) -> None:
+        await self.queues.client.aclose()
+        await self.no_queues.client.aclose()
+        await self._database.extra_nodes[RECORDER].close_connection_pool()
+        await self._database.close_connection_pool()
+
+    async def clean(self) -> None:
+        """As new, but for the generation, which only goes up. TRUNCATE of so many partitions takes longer."""
+        for table in ("task", "task_attempt", "task_log", "worker", "effect"):
+            await engine.run(f"DELETE FROM {table}")
+        await self.queues.client.flushdb()
+
+    async def look(self) -> tuple[Rows, bool]:
+        """The whole ledger; True when there are ids in lanes."""
+        rows = {UUID(int=row["id"].int): row for row in await engine.run(LOOK)}
+        return rows, bool(await self.queues.client.exists(*LANES))
+
+    async def lanes(self) -> set[UUID]:
+        """All ids in them."""
+        lanes: Any = [await self.queues.client.lrange(lane, 0, -1) for lane in LANES]
+        return {UUID(bytes=member) for lane in lanes for member in lane}
+
+    async def age(self, seconds: float) -> None:
+        await engine.run(AGE, *[float(seconds)] * 4)
+        await engine.run(AGE_CHECK, float(seconds))
+
+
+class Witness:
+    """The ledger before and after a step: nothing changes but what this step may change."""
+
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+        self.before: Rows = {}
+        self.rows: Rows = {}
+        self.in_lanes = False
+        #: Workers declared dead.
+        self.dead: set[UUID] = set()
+        #: Claims whose worker has written an end under them.
+        self.ended: set[tuple[UUID, int]] = set()
+        #: Whom each claim number was given to.
+        self._owners: dict[tuple[UUID, int], UUID] = {}
+        self._may_change: Collection[UUID] | None = None
+
+    @property
+    def content(self) -> bool:
+        """All steps so far went through."""
+        return self._may_change is None
+
+    def step(self, work: Coroutine[Any, Any, T], may_change: Collection[UUID] = ()) -> T:
+        """Let it run to its end, and look."""
+        self.check()
+        self.before, self._may_change = self.rows, may_change
+        try:
+            return self._ground.run(work)
+        finally:
+            self.rows, self.in_lanes = self._ground.run(self._ground.look())
+
+    def where(self, condition: Callable[[dict[str, Any]], Any]) -> set[UUID]:
+        return {task_id for task_id, row in self.rows.items() if condition(row)}
+
+    def late(self, column: str, *, by_s: float = 0) -> set[UUID]:
+        """Rows that nobody holds and whose time in this column has passed."""
+        limit = datetime.now(UTC) - timedelta(seconds=by_s)
+        waiting = self.where(lambda row: row["send_at"] or row["sent_at"])
+        return {i for i in waiting if self.rows[i][column] and self.rows[i][column] <= limit}
+
+    def owns(self, worker: UUID, task_id: UUID, claim: int) -> bool:
+        """Only who holds a row under this claim may write to it."""
+        row = self.rows[task_id]
+        return bool(row["holder"] == worker and row["claim"] == claim)
+
+    def stranded(self, workers: Iterable[UUID]) -> set[UUID]:
+        """Ids that lie in unacked sets, of tasks that nobody has claimed since."""
+
+        async def unacked() -> set[UUID]:
+            return {i for worker in workers for i in await self._ground.queues.unacked(worker)}
+
+        return self._ground.run(unacked()) & self.where(lambda row: row["sent_at"])
+
+    def remember_ends(self, worker: UUID) -> None:
+        """After a step in which this worker wrote."""
+        for task_id, old in self.before.items():
+            if old["holder"] == worker and self.rows[task_id]["holder"] is None:
+                self.ended.add((task_id, old["claim"]))
+
+    def check(self) -> None:
+        """Judge the last step."""
+        if self._may_change is None:
+            return
+        for task_id, row in self.rows.items():
+            self._check_row(row)
+            if task_id in self.before:
+                self._check_change(self.before[task_id], row, allowed=task_id in self._may_change)
+        self._may_change = None
+
+    def _check_row(self, row: dict[str, Any]) -> None:
+        places = sum(row[place] is not None for place in PLACES)
+        assert places == (0 if row["status"] in FINAL else 1)
+        if row["holder"] is not None:
+            assert self._owners.setdefault((row["id"], row["claim"]), row["holder"]) == row["holder"]
+        for numbers in (row["closed_claims"], row["closed_attempts"]):
+            assert len(set(numbers)) == len(numbers)
+        assert max(row["closed_claims"], default=0) <= row["claim"]
+        assert row["effects"] == (row["name"] == EFFECT.name and row["status"] == "success")
+
+    def _check_change(self, old: dict[str, Any], row: dict[str, Any], *, allowed: bool) -> None:
+        if not allowed:
+            assert not differences(old, row)
+        assert row["claim"] >= old["claim"]
+        if row["holder"] not in (None, old["holder"]):
+            assert row["claim"] > old["claim"]
+            assert row["holder"] not in self.dead
+        # No lines of a claim that was over before the step.
+        late = Counter(row["logged_claims"]) - Counter(old["logged_claims"])
+        assert min(late, default=old["claim"]) >= old["claim"]
+
+
+def differences(old: dict[str, Any], row: dict[str, Any]) -> set[str]:
+    """Columns that differ; logs are judged by themselves."""
+    return {name for name in row if row[name] != old[name]} - {"logged_claims"}
+
+
+def verdicts() -> Counter[str]:
+    """What the recorders of this process have written so far, and what not."""
+    names = ("written", "already_mine", "refused")
+    values = {n: REGISTRY.get_sample_value("often_recorder_rows_total", {"verdict": n}) for n in names}
+    return Counter({name: int(value or 0) for name, value in values.items()})

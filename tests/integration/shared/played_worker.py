@@ -1,0 +1,279 @@
+"""A worker of `test_interleavings` that does as it is told."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+from dramatiq.broker import MessageProxy
+from dramatiq.middleware import SkipMessage
+from dramatiq.threading import Interrupt
+
+from services.worker.broker import PSEUDO_QUEUE, LedgerBroker
+from services.worker.clock import DatabaseClock
+from services.worker.context import Context
+from services.worker.holdings import Holding, Holdings
+from services.worker.intake import Intake
+from services.worker.middleware.lifecycle import Lifecycle
+from services.worker.outcome import Outcome
+from services.worker.presence import GIVE_BACK_FORGOTTEN, HELD_IN_LEDGER, REGISTER, Presence
+from services.worker.record import ROW_FIELDS, Entry, Row
+from services.worker.recorder import Recorder
+from shared.errors import PermanentError, Retry, ServerAway, StaleClaim
+from shared.ledger import engine, statements
+from shared.ledger.engine import RECORDER
+from shared.ledger.lifecycle import Status
+from shared.transport.queues import Queues
+from tests.integration.shared.interleavings import QUEUE, VAULT, Ground
+from tests.sample_tasks import EFFECT, TASKS, Done
+
+
+class Undone(Exception):
+    """A transaction is rolled back."""
+
+
+@dataclass
+class Body:
+    """A task whose body runs."""
+
+    message: MessageProxy
+    context: Context
+    #: Its `complete_in` is committed.
+    completed: bool = False
+    #: One was rolled back.
+    rolled_back: bool = False
+
+    @property
+    def holding(self) -> Holding:
+        holding: Holding = self.message.args[0]
+        return holding
+
+    @property
+    def transactional(self) -> bool:
+        """It writes an effect in one transaction with its success."""
+        return self.holding.name == EFFECT.name
+
+
+#: How a body may end; None: it returns.
+ENDS: dict[str, BaseException | None] = {
+    "success": None,
+    "retry at once": Retry("not yet", delay_s=0),
+    "retry later": Retry("not now", delay_s=60),
+    "failure": PermanentError("never"),
+    "interrupted": Interrupt(),
+}
+
+
+class PlayedWorker:
+    """All parts of a worker process but its threads and loops."""
+
+    def __init__(self, ground: Ground) -> None:
+        self.id = uuid4()
+        #: Ids on their way from Redis to the claim.
+        self.fetched: list[UUID] = []
+        #: What it claimed last.
+        self.claimed: list[UUID] = []
+        #: Claims that it holds in the ledger only, as it has seen a while ago.
+        self.forgotten: dict[UUID, int] = {}
+        self.bodies: list[Body] = []
+        self.lost_answer = False
+        self._ground = ground
+        self._served = 0
+        self._clock = DatabaseClock()
+        self._queues = Queues(ground.queues.client)
+        self.holdings = Holdings(8)
+        self.recorder = Recorder(self.id, self.holdings, self._queues, self._clock)
+        self._intake = Intake(self.id, [QUEUE], TASKS, self.holdings, self.recorder, self._queues)
+        self._presence = Presence(
+            self.id,
+            ground.database_url,
+            [QUEUE],
+            self.holdings,
+            self._queues,
+            self._clock,
+            declared_dead=lambda: None,
+            revoke=self._revoke,
+        )
+        self._lifecycle = Lifecycle(self.holdings, self.recorder, TASKS, self._clock, VAULT)
+        self._broker = LedgerBroker(self.holdings, self.recorder, [])
+        self._consumer = self._broker.consume(PSEUDO_QUEUE, timeout=0)
+
+    async def register(self) -> None:
+        # Its lock is never taken: nobody here judges by locks and heartbeats.
+        await engine.run(REGISTER, self.id, "test", 1, [QUEUE], self.holdings.threads, self.id.int >> 66)
+
+    @property
+    def free(self) -> bool:
+        """Nothing is on its way from Redis to the claim."""
+        return not self.fetched
+
+    @property
+    def unsure(self) -> bool:
+        """It may have, in Redis or in the ledger, what it does not know of."""
+        return self.lost_answer and self.free
+
+    @property
+    def waiting(self) -> bool:
+        """Something in its heap waits for a thread."""
+        return self.holdings.waiting > 0
+
+    @property
+    def has_something(self) -> bool:
+        return bool(self.fetched or len(self.holdings))
+
+    @property
+    def transactional(self) -> list[Body]:
+        return [body for body in self.bodies if body.transactional]
+
+    @property
+    def noted(self) -> list[Entry]:
+        """What its recorder writes next."""
+        return list(self.recorder._pending.values())
+
+    async def fetch(self, wanted: int, *, answered: bool = True) -> None:
+        fetched = await self._queues.fetch(
+            self.id, [QUEUE], wanted=wanted, served=self._served, idle=not len(self.holdings)
+        )
+        self.lost_answer |= not answered
+        if answered:
+            self._served += len(fetched.ids)
+            self.fetched = sorted(i for i in set(fetched.ids) if i not in self.holdings)
+
+    async def claim(self, *, redis: bool = True) -> None:
+        """Without Redis nothing is acknowledged."""
+        self.claimed, self.fetched = self.fetched, []
+        self.lost_answer |= not redis
+        with self._redis_away(not redis):
+            try:
+                await self._intake._claim(self.claimed)
+            except ServerAway:
+                assert not redis
+
+    async def claim_without_answer(self, ids: list[UUID]) -> None:
+        """It stands in the ledger only."""
+        self.claimed, self.lost_answer = [], True
+        await engine.run(statements.CLAIM, self.id, ids, node=RECORDER)
+
+    def take(self) -> MessageProxy:
+        """A thread takes the first of the heap."""
+        message = next(self._consumer)
+        assert message is not None
+        return message
+
+    async def begin(self, message: MessageProxy) -> None:
+        """The start of a suspect is committed before its body runs."""
+        holding: Holding = message.args[0]
+        writing = asyncio.create_task(self.recorder.run()) if holding.suspect else None
+        try:
+            await asyncio.to_thread(self._lifecycle.before_process_message, self._broker, message)
+        except SkipMessage:
+            self._consumer.ack(message)
+        else:
+            contract = TASKS[holding.name].contract
+            context = Context(holding, contract, self.recorder, {}, self._clock, VAULT)
+            context.log.info("begun")
+            self.bodies.append(Body(message, context))
+        if writing is not None:
+            await self._flushed(writing)
+
+    async def complete(self, body: Body, *, commit: bool = True) -> bool:
+        """Effect and success in one transaction; False when it was rolled back. Raises StaleClaim."""
+        try:
+            async with body.context.transaction() as transaction:
+                await engine.run("INSERT INTO effect (task_id) VALUES ({})", body.holding.id)
+                await body.context.complete_in(transaction, Done(attempt=body.holding.attempt))
+                if not commit:
+                    raise Undone
+        except Undone:
+            body.rolled_back = True
+            return False
+        body.completed = True
+        return True
+
+    def end(self, body: Body, error: BaseException | None) -> Row:
+        """The body ends; returns what the recorder will write."""
+        holding = body.holding
+        if error is None:
+            holding.returned = Done(attempt=holding.attempt)
+        self.bodies.remove(body)
+        self._lifecycle.after_process_message(self._broker, body.message, exception=error)
+        self._consumer.ack(body.message)
+        (entry,) = [entry for entry in self.noted if entry.holding is holding]
+        assert entry.row is not None
+        return Row(*(getattr(entry.row, name) for name in ROW_FIELDS))
+
+    def give_back_unstarted(self) -> None:
+        self._intake.give_back(self.holdings.withdraw(), reason="late")
+
+    async def write(self, *, redis: bool = True) -> None:
+        """One round of the recorder; without Redis nothing is acknowledged or pushed."""
+        self.lost_answer |= not redis
+        with self._redis_away(not redis):
+            await self._flushed(asyncio.create_task(self.recorder.run()))
+
+    async def heartbeat(self) -> None:
+        await self._presence._beat()
+
+    async def reconcile(self) -> None:
+        await self._presence.reconcile()
+        self.lost_answer = False
+
+    async def look_for_forgotten(self) -> None:
+        held = await engine.run(HELD_IN_LEDGER, self.id, node=RECORDER)
+        claims = {UUID(int=row["id"].int): row["claim"] for row in held}
+        self.forgotten = {i: claim for i, claim in claims.items() if i not in self.holdings}
+
+    async def give_back_forgotten(self) -> None:
+        """What the last look has found."""
+        forgotten, self.forgotten = self.forgotten, {}
+        ids, claims = list(forgotten), list(forgotten.values())
+        await engine.run(GIVE_BACK_FORGOTTEN, ids, claims, self.id, node=RECORDER)
+
+    async def work_off(self) -> None:
+        """Do everything that it holds or can get, well."""
+        if self.fetched:
+            await self.claim()
+        await self.reconcile()
+        for _ in range(50):
+            while self.waiting:
+                await self.begin(self.take())
+            for body in list(self.bodies):
+                self.end(body, await self._run_out(body))
+            await self.write()
+            await self.fetch(8)
+            if not self.fetched:
+                return
+            await self.claim()
+        raise AssertionError("its lanes never become empty")
+
+    async def _run_out(self, body: Body) -> BaseException | None:
+        if body.transactional and not body.completed:
+            try:
+                await self.complete(body)
+            except StaleClaim as stale:
+                return stale
+        return None
+
+    async def _flushed(self, writing: asyncio.Task[None]) -> None:
+        assert await self.recorder.flush(10)
+        writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
+
+    def _revoke(self, holding: Holding) -> None:
+        self.recorder.note_end(holding, Outcome(Status.REVOKED, failures=holding.failures))
+
+    @contextmanager
+    def _redis_away(self, away: bool) -> Iterator[None]:
+        if away:
+            self._queues.client = self._ground.no_queues.client
+        try:
+            yield
+        finally:
+            self._queues.client = self._ground.queues.client
+
+
+async def record(worker: UUID, row: Row) -> bool:
+    """One record by itself, as it comes late or leaves its worker without an answer; True when it counted."""
+    columns = [[getattr(row, name)] for name in ROW_FIELDS]
+    return bool(await engine.run(statements.RECORD, *columns, worker, worker, node=RECORDER))

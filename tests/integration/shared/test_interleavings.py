@@ -1,0 +1,333 @@
+"""Whatever the order of claims, ends, rescues, cancels and losses: one place, one writer, nothing lost.
+
+A state machine plays random steps against real Postgres and Valkey. Each step runs a production statement or
+class to its end; what is dropped between two steps is what a crash or a lost answer would drop. After each
+step the whole ledger is compared with what it was before: nothing changes but what this step may change.
+
+Nobody sleeps: where time is to pass, the ledger's time columns are moved back by as much.
+"""
+
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+from uuid import UUID
+
+import asyncpg
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+
+from services.scheduler.dispatcher import BATCH, DUE, Dispatcher
+from services.scheduler.expirer import Expirer
+from services.scheduler.rescuer import Rescuer
+from services.scheduler.resender import Resender
+from shared.contracts.contract import Contract
+from shared.ledger import engine, statements
+from shared.ledger.lifecycle import FINAL
+from shared.submission import NewTask, Submitter
+from shared.transport.queues import Address, lane_key
+from tests.integration.shared.crew import Crew, Drawn
+from tests.integration.shared.interleavings import (
+    QUEUE,
+    VAULT,
+    Ground,
+    Witness,
+    differences,
+)
+from tests.integration.shared.played_worker import ENDS
+from tests.sample_tasks import EFFECT, INSTANT, Nothing, Seconds
+
+T = TypeVar("T")
+
+#: To hunt, raise both and draw anew each time: derandomize=False below.
+EXAMPLES, STEPS = 100, 60
+MOST_TASKS, MOST_CANCELLED = 5, 2
+#: Rounds within which all is final once nothing breaks any more.
+CALM_ROUNDS = 6
+
+#: Past the net of a direct submission; past the margin of the lane check; past every delay.
+WAITS = (4, 31, 61)
+PRIORITIES = (5, 9)
+
+
+@pytest.fixture
+def ground(database_url: str, redis_url: str) -> Iterator[Ground]:
+    opened = Ground(database_url, redis_url)
+    opened.run(opened.open())
+    yield opened
+    opened.close()
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Pushed ids that are not marked yet, with the claims that their pusher saw."""
+
+    seen: dict[UUID, int]
+    write: Callable[[], Coroutine[Any, Any, Any]]
+
+
+class Interleavings(RuleBasedStateMachine):
+    """Each step is one of those that can be done at the moment."""
+
+    drawn = st.builds(
+        Drawn,
+        who=st.integers(0, 4),
+        step=st.integers(0, 59),
+        worker=st.integers(0, 11),
+        item=st.integers(0, 59),
+        how=st.sampled_from(sorted(ENDS)),
+        fine=st.booleans(),
+    )
+
+    def __init__(self, ground: Ground) -> None:
+        super().__init__()
+        self.ground = ground
+        self.ledger = Witness(ground)
+        self.marks: list[Mark] = []
+        self.redis_lost = self.resending = False
+        ground.run(ground.clean())
+        self.resender = Resender(ground.queues)
+        while ground.run(self.resender.run_once()):
+            pass
+        self.crew = Crew(ground, self.ledger)
+
+    @initialize(
+        contracts=st.lists(st.sampled_from([EFFECT, EFFECT, INSTANT]), min_size=2, max_size=MOST_TASKS)
+    )
+    def tasks_are_submitted(self, contracts: list[Contract[Any, Any]]) -> None:
+        for contract in contracts:
+            self._submit_task(contract)
+
+    def _submit_task(self, contract: Contract[Any, Any], *, pushed: bool = True, **options: Any) -> None:
+        submitter = Submitter(self.ground.queues if pushed else self.ground.no_queues, VAULT)
+        params = Seconds(seconds=0) if contract is EFFECT else Nothing()
+        new = NewTask(contract=contract, params=params, **options)
+        (task_id,) = self.ledger.step(submitter.submit([new]))
+        assert self.ledger.rows.keys() - self.ledger.before.keys() == {task_id}
+        if pushed and new.direct:
+            self.marks.append(Mark({task_id: 0}, submitter.mark))
+
+    @rule(drawn=drawn)
+    def go_on(self, drawn: Drawn) -> None:
+        """One rule for all: hypothesis would leave some of several out of an example, and so make it dull."""
+        (
+            self.crew.a_worker_goes_on,
+            self.crew.a_worker_goes_on,
+            self.crew.a_worker_works,
+            self._the_leader_goes_on,
+            self._something_happens,
+        )[drawn.who](drawn)
+
+    # The leader.
+
+    def _the_leader_goes_on(self, drawn: Drawn) -> None:
+        steps = (
+            (self._dispatch, self.ledger.late("send_at")),
+            (self._dispatch_without_marking, self.ledger.late("send_at")),
+            (self._mark_late, self.marks),
+            (self._rescue, self.crew.to_rescue),
+            (self._expire, self.ledger.late("expires_at")),
+            (self._resend, self.redis_lost),
+            (self._check_lanes, self.ledger.late("sent_at", by_s=30)),
+        )
+        drawn.do_one(steps)
+
+    def _dispatch(self, drawn: Drawn) -> None:
+        due = self.ledger.where(lambda row: row["send_at"])
+        self.ledger.step(Dispatcher(self.ground.queues).run_once(), due)
+
+    def _dispatch_without_marking(self, drawn: Drawn) -> None:
+        async def push() -> dict[UUID, int]:
+            due = await engine.run(DUE, BATCH)
+            await self.ground.queues.push(
+                Address(UUID(int=r["id"].int), r["queue"], r["priority"], rescued=r["suspect"]) for r in due
+            )
+            return {UUID(int=row["id"].int): row["claim"] for row in due}
+
+        seen = self.ledger.step(push())
+        values = list(seen), list(seen.values())
+        self.marks.append(Mark(seen, lambda: engine.run(statements.MARK_SENT, *values)))
+
+    def _mark_late(self, drawn: Drawn) -> None:
+        mark = drawn.one(self.marks)
+        self.marks.remove(mark)
+        waiting = self.ledger.where(lambda row: row["send_at"]) & mark.seen.keys()
+        true = {i for i in waiting if self.ledger.rows[i]["claim"] == mark.seen[i]}
+        self.ground.happened["a late mark of an old claim"] += len(waiting - true)
+        self.ledger.step(mark.write(), true)
+        assert all(self.ledger.rows[task_id]["sent_at"] for task_id in true)
+
+    def _rescue(self, drawn: Drawn) -> None:
+        """By a leader that has watched nobody yet, so that it judges nobody itself."""
+        lost = self.ledger.where(lambda row: row["holder"] in self.ledger.dead)
+        stranded = self.ledger.stranded(self.ledger.dead)
+        self.ledger.step(Rescuer(self.ground.queues, stall_after_s=60).run_once(), lost | stranded)
+        self.crew.to_rescue = False
+        assert all(self.ledger.rows[task_id]["send_at"] for task_id in stranded)
+        for task_id in lost:
+            old, row = self.ledger.before[task_id], self.ledger.rows[task_id]
+            assert (row["holder"], row["claim"]) == (None, old["claim"] + 1)
+            self.ground.happened[f"a rescue of what was {old['status']}"] += 1
+
+    def _expire(self, drawn: Drawn) -> None:
+        late = self.ledger.late("expires_at")
+        self.ledger.step(Expirer().run_once(), late)
+        assert all(self.ledger.rows[task_id]["status"] == "failure" for task_id in late)
+
+    def _resend(self, drawn: Drawn) -> None:
+        resent = self.resending
+        self.redis_lost = self.resending = self.ledger.step(self.resender.run_once())
+        if resent and not self.resending:
+            in_lanes = self.ground.run(self.ground.lanes())
+            assert self.ledger.where(lambda row: row["sent_at"]) <= in_lanes
+
+    def _check_lanes(self, drawn: Drawn) -> None:
+        self.ledger.step(self.resender.check_lanes(), self.ledger.late("sent_at", by_s=30))
+
+    # Users, trouble, and time.
+
+    def _something_happens(self, drawn: Drawn) -> None:
+        cancelled = self.ledger.where(lambda row: row["cancel_requested_at"])
+        early = self.ledger.where(lambda row: row["send_at"]) - self.ledger.late("send_at")
+        steps = (
+            (self._submit, len(self.ledger.rows) < MOST_TASKS),
+            (self._cancel, len(cancelled) < MOST_CANCELLED),
+            (self._retry, self.ledger.where(lambda row: row["status"] in ("failure", "revoked"))),
+            (self._push_again, drawn.fine),
+            (self.crew.write_delayed, self.crew.delayed),
+            (self.crew.write_delayed, self.crew.delayed),
+            (self.crew.declare_dead, self.crew.has_something),
+            (self._redis_loses, self.ledger.in_lanes and not self.redis_lost),
+            (self._time_passes, early),
+        )
+        drawn.do_one(steps)
+
+    def _submit(self, drawn: Drawn) -> None:
+        options: dict[str, Any] = {"priority": drawn.one(PRIORITIES)}
+        if drawn.item % 3 == 0:
+            options["delay"] = timedelta(seconds=30)
+        if drawn.how == "failure":
+            options["expires_at"] = datetime.now(UTC) + timedelta(seconds=70)
+        self._submit_task(EFFECT if drawn.worker % 2 else INSTANT, pushed=drawn.fine, **options)
+
+    def _cancel(self, drawn: Drawn) -> None:
+        task_id, old = drawn.one(sorted(self.ledger.rows.items()))
+        final = old["status"] in FINAL
+        self.ledger.step(engine.run(statements.CANCEL, task_id), () if final else {task_id})
+        row = self.ledger.rows[task_id]
+        status = "revoked" if old["holder"] is None and not final else old["status"]
+        assert (row["status"], row["holder"]) == (status, old["holder"])
+
+    def _retry(self, drawn: Drawn) -> None:
+        task_id, old = drawn.one(sorted(self.ledger.rows.items()))
+        ended = old["status"] in ("failure", "revoked")
+        retry = engine.run(statements.RETRY, task_id, "by hand")
+        answer = self.ledger.step(retry, {task_id} if ended else ())
+        assert bool(answer) == ended
+        assert self.ledger.rows[task_id]["claim"] == old["claim"] + ended
+
+    def _redis_loses(self, drawn: Drawn) -> None:
+        """All that it has, or a lane, or the last id of a lane and its memory of who it was."""
+        client, lane = self.ground.queues.client, lane_key(QUEUE, drawn.one(PRIORITIES))
+
+        async def lose() -> None:
+            if drawn.how == "success":
+                await client.flushdb()
+            elif drawn.fine:
+                await client.delete(lane)
+            else:
+                await client.rpop(lane)
+                await engine.run("UPDATE generation SET run_id = 'before the restart'")
+
+        self.ledger.step(lose())
+        self.redis_lost = True
+
+    def _push_again(self, drawn: Drawn) -> None:
+        task_id, row = drawn.one(sorted(self.ledger.rows.items()))
+        address = Address(task_id, QUEUE, row["priority"], rescued=drawn.how == "failure")
+        self.ledger.step(self.ground.queues.push([address]))
+
+    def _time_passes(self, drawn: Drawn) -> None:
+        waiting = self.ledger.where(lambda row: row["status"] not in FINAL)
+        self.ledger.step(self.ground.age(drawn.one(WAITS)), waiting)
+        times = {"created_at", "send_at", "sent_at", "expires_at"}
+        for task_id, row in self.ledger.rows.items():
+            assert differences(self.ledger.before[task_id], row) <= times
+
+    @invariant()
+    def nothing_else_has_changed(self) -> None:
+        self.ledger.check()
+
+    # At the end of each example.
+
+    def teardown(self) -> None:
+        """Calm weather: all ends, nothing was lost, nothing is stuck."""
+        if not self.ledger.content:
+            return  # a step has failed
+        for _ in range(CALM_ROUNDS):
+            waiting = self.ledger.where(lambda row: row["status"] not in FINAL)
+            if not waiting:
+                break
+            self.ledger.step(self._calm_round(), waiting)
+            self.ledger.check()
+        for task_id, row in self.ledger.rows.items():
+            assert row["status"] in FINAL
+            known = {*row["closed_attempts"], row["attempt"]}
+            known |= {attempt for overtaken, attempt in self.crew.overtaken if overtaken == task_id}
+            assert known >= set(range(1, row["attempt"] + 1))
+
+    async def _calm_round(self) -> None:
+        queues = self.ground.queues
+        await self.ground.age(max(WAITS))
+        await Rescuer(queues, stall_after_s=60).run_once()
+        await Expirer().run_once()
+        while await self.resender.run_once():
+            pass
+        await self.resender.check_lanes()
+        await Dispatcher(queues).run_once()
+        for worker in self.crew.workers:
+            await worker.work_off()
+
+
+#: Without these the rules that they are about would not have been put to the test.
+TRIED = {
+    "a claim by a dead worker",
+    "a completion after the end",
+    "a late mark of an old claim",
+    "a record after the end",
+    "a rescue of what was pending",
+    "a rescue of what was started",
+    "an old record of the holder",
+}
+
+
+def test_whatever_the_order_every_task_has_one_place_and_one_writer_and_ends(ground: Ground) -> None:
+    class OnThisGround(Interleavings):
+        def __init__(self) -> None:
+            super().__init__(ground)
+
+    run_state_machine_as_test(
+        OnThisGround,
+        settings=settings(
+            max_examples=EXAMPLES, stateful_step_count=STEPS, derandomize=True, deadline=None, database=None
+        ),
+    )
+    assert set(+ground.happened) >= TRIED
+
+
+def test_postgres_itself_refuses_a_second_place_and_none_and_one_after_the_end(ground: Ground) -> None:
+    machine = Interleavings(ground)
+    machine.tasks_are_submitted([INSTANT])
+    (task_id,) = machine.ledger.rows
+    for wrong in ("sent_at = now()", "send_at = NULL", "status = 'success', completed_at = now()"):
+        with pytest.raises(asyncpg.CheckViolationError) as refusal:
+            ground.run(engine.run(f"UPDATE task SET {wrong} WHERE id = {{}}", task_id))
+        assert refusal.value.constraint_name == "task_is_in_one_place"
