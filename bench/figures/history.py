@@ -1,6 +1,7 @@
 """What a thousand times the history costs a submission, a claim and who looks: the same days, more rows."""
 
 import gc
+import random
 import statistics
 import time
 from collections.abc import Awaitable, Sequence
@@ -29,8 +30,12 @@ MANY, FEW = 10_000_000, 10_000
 DAYS = 30
 #: A user has as many tasks in both, so that pages are equally full: it is the platform that has grown.
 TASKS_PER_OWNER = 100
+#: Who looks, looks again: as many people on both sides, so that as much has to be in Postgres' memory.
+VIEWERS = 50
 #: Of each operation on each side in a round, and before all rounds.
 SAMPLES, WARM_SAMPLES = 1_000, 300
+#: Every so many samples somebody looks who has never looked before.
+STRANGER_EVERY = 5
 #: Ids per claim, as a worker fetches them under a middling load.
 CLAIMED = 16
 PAGE = 50
@@ -42,9 +47,19 @@ OPERATIONS = {
     "list": f"LedgerView.page, the first {PAGE} of an owner's tasks",
     "list of all": f"LedgerView.page, the first {PAGE} of everybody's tasks, for an operator",
 }
+#: Only reported: this many rows do not fit into Postgres' memory, and what is not there costs a read.
+STRANGERS = {
+    "status, stranger": "as status, by somebody who looks for the first time",
+    "list, stranger": "as list, by somebody who looks for the first time",
+}
 
-#: Rows from all over the table. $1: share of its blocks in percent; $2: how many.
-_SOME = "SELECT id, owner FROM task TABLESAMPLE SYSTEM ($1) ORDER BY random() LIMIT $2"
+#: All that these people own, in any order. $1: owners.
+_OWNED = "SELECT id, owner FROM task WHERE owner = ANY($1) ORDER BY random()"
+#: One row of each of other people, from all over the table. $1: share of its blocks in percent; $2: owners
+#: that are left out; $3: how many.
+_STRANGERS = """
+    SELECT DISTINCT ON (owner) id, owner FROM task TABLESAMPLE SYSTEM ($1) WHERE owner <> ALL ($2) LIMIT $3
+"""
 #: values: id, lock key.
 _WORKER = """
     INSERT INTO worker (id, hostname, pid, queues, threads, lock_key)
@@ -64,24 +79,30 @@ class Ledger:
         self._view = LedgerView(catalogue.load(), vault)
         self._task = NewTask(contract=HEALTH_CHECK, params=HealthCheck(), owner=1)
         self._worker = uuid4()
-        self._known: list[tuple[UUID, int]] = []
+        #: Task and owner, of those who look again and of strangers.
+        self._viewed: list[tuple[UUID, int]] = []
+        self._strange: list[tuple[UUID, int]] = []
         self.times: dict[str, list[float]] = {}
 
-    async def open(self, count: int, lookups: int) -> None:
+    async def open(self, count: int, strangers: int) -> None:
         """Fill it, and remember which rows are looked up."""
         today = datetime.now(UTC).date()
         days = filler.days_before(today, first=0, count=DAYS)
-        await filler.fill(self.url, days, count, owners=count // TASKS_PER_OWNER, attempts=False)
+        owners = count // TASKS_PER_OWNER
+        await filler.fill(self.url, days, count, owners=owners, attempts=False)
         await engine.open_pool(self._database, size=1)
         self._bind()
         await engine.run(_WORKER, self._worker, self._worker.int >> 65)
         connection = await engine.connect()
+        viewers = random.sample(range(1, owners + 1), VIEWERS)
+        share = min(100.0, 100 * 50 * strangers / count)
         try:
-            share = min(100.0, 100 * 20 * lookups / count)
-            rows = await connection.fetch(_SOME, share, lookups)
+            viewed = await connection.fetch(_OWNED, viewers)
+            strange = await connection.fetch(_STRANGERS, share, viewers, strangers)
         finally:
             await connection.close()
-        self._known = [(UUID(int=row["id"].int), row["owner"]) for row in rows]
+        self._viewed = [(UUID(int=row["id"].int), row["owner"]) for row in viewed]
+        self._strange = [(UUID(int=row["id"].int), row["owner"]) for row in strange]
 
     async def close(self) -> None:
         queue = HEALTH_CHECK.queue
@@ -99,12 +120,17 @@ class Ledger:
         ids = [first, *await self._submitter.submit([self._task] * (CLAIMED - 1))]
         claimed = await self._timed("claim", engine.run(statements.CLAIM, self._worker, sorted(ids)))
         assert len(claimed) == CLAIMED
-        task_id, owner = self._known[number % len(self._known)]
-        reader = Reader(owner, Role.USER, Reach.OWN)
-        await self._timed("status", self._status(task_id, reader))
-        page = await self._timed("list", self._page(reader))
-        assert len(page.items) > PAGE // 2
+        await self._look("", *self._viewed[number % len(self._viewed)])
         await self._timed("list of all", self._page(Reader(1, Role.OPERATOR, Reach.ALL)))
+        if number % STRANGER_EVERY == 0:
+            strangers = len(self._strange)
+            await self._look(", stranger", *self._strange[number // STRANGER_EVERY % strangers])
+
+    async def _look(self, who: str, task_id: UUID, owner: int) -> None:
+        reader = Reader(owner, Role.USER, Reach.OWN)
+        await self._timed(f"status{who}", self._status(task_id, reader))
+        page = await self._timed(f"list{who}", self._page(reader))
+        assert len(page.items) > PAGE // 2
 
     async def tidy(self) -> None:
         """Remove what was submitted: the small side has to stay small."""
@@ -136,19 +162,20 @@ async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
     many, few = (Ledger(stage.platform().database_url, stage.redis_url) for _ in range(2))
     p50 = {operation: Measured(_figure(operation, 50, 1.1, 1.05), "ms") for operation in OPERATIONS}
     p99 = {operation: Measured(_figure(operation, 99, 1.5, 1.2), "ms") for operation in OPERATIONS}
+    p50 |= {operation: Measured(_figure(operation, 50), "ms") for operation in STRANGERS}
     samples = stage.count(SAMPLES)
     async with AsyncExitStack() as closing:
         for ledger, count in ((many, stage.count(MANY)), (few, FEW)):
             closing.push_async_callback(ledger.close)
-            await ledger.open(count, WARM_SAMPLES + rounds * samples)
+            await ledger.open(count, (WARM_SAMPLES + rounds * samples) // STRANGER_EVERY)
         await _play(many, few, range(WARM_SAMPLES))
         for number in range(rounds):
             start = WARM_SAMPLES + number * samples
             await _play(many, few, range(start, start + samples))
-            for operation in OPERATIONS:
-                ours, theirs = (_percentiles(ledger.times[operation]) for ledger in (many, few))
-                p50[operation].rounds.append(Round(ours[49], theirs[49]))
-                p99[operation].rounds.append(Round(ours[98], theirs[98]))
+            for percent, figures in ((50, p50), (99, p99)):
+                for operation, measured in figures.items():
+                    ours, theirs = (_percentile(ledger.times[operation], percent) for ledger in (many, few))
+                    measured.rounds.append(Round(ours, theirs))
     return [*p50.values(), *p99.values()]
 
 
@@ -163,13 +190,16 @@ async def _play(many: Ledger, few: Ledger, numbers: range) -> None:
         await ledger.tidy()
 
 
-def _figure(operation: str, percent: int, required: float, target: float) -> Figure:
-    definition = f"p{percent} of {OPERATIONS[operation]}: {MANY:,} rows ÷ {FEW:,}, {DAYS} days in both"
+def _figure(
+    operation: str, percent: int, required: float | None = None, target: float | None = None
+) -> Figure:
+    what = (OPERATIONS | STRANGERS)[operation]
+    definition = f"p{percent} of {what}: {MANY:,} rows ÷ {FEW:,}, {DAYS} days in both"
     return Figure(f"history: {operation}, p{percent}", definition, required, target, lower_is_better=True)
 
 
-def _percentiles(times: list[float]) -> list[float]:
-    return statistics.quantiles(times, n=100)
+def _percentile(times: list[float], percent: int) -> float:
+    return statistics.quantiles(times, n=100)[percent - 1]
 
 
 BENCHMARK = Benchmark("history", measure)
