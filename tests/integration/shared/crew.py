@@ -92,7 +92,6 @@ class Crew:
             (self._write, worker.noted),
             (self._heartbeat, cancelled),
             (self._reconcile, worker.unsure),
-            (self._look_for_forgotten, worker.unsure),
             (self._give_back_forgotten, worker.forgotten),
         )
         drawn.do_one(steps, worker)
@@ -100,10 +99,10 @@ class Crew:
     def a_worker_works(self, drawn: Drawn) -> None:
         """Many steps with nothing between them: from fetch to end, or up to somewhere in between."""
         worker, depth = self.workers[drawn.worker % len(self.workers)], drawn.step % 6
-        if worker.free and self.ledger.in_lanes:
-            self.ledger.step(worker.fetch(8))
         if worker.fetched:
             self._claim(worker)
+        elif self.ledger.in_lanes:
+            self._take_in(worker)
         while worker.waiting and depth > 0:
             self._begin(worker)
         for body in list(worker.bodies) if depth > 2 else ():
@@ -123,11 +122,13 @@ class Crew:
 
     def write_delayed(self, drawn: Drawn) -> None:
         """Before the recorder's own record: its answer got lost. After: this one lay in the network."""
-        worker, row = drawn.one(self.delayed[:6])
+        rows = self.ledger.rows
+        held = [(w, row) for w, row in self.delayed if rows[row.id]["holder"] == w]
+        worker, row = drawn.one(held if held and drawn.fine else self.delayed[:6])
         owns = self.ledger.owns(worker, row.id, row.claim)
-        if not owns and self.ledger.rows[row.id]["holder"] == worker:
+        if not owns and rows[row.id]["holder"] == worker:
             self.ground.happened["an old record of the holder"] += 1
-        if (row.id, row.claim) in self.ledger.ended and self.ledger.rows[row.id]["claim"] == row.claim:
+        if (row.id, row.claim) in self.ledger.ended and rows[row.id]["claim"] == row.claim:
             self.ground.happened["a record after the end"] += 1
         assert self.ledger.step(record(worker, row), {row.id} if owns else ()) == owns
         if owns:
@@ -152,10 +153,17 @@ class Crew:
             assert self.ledger.rows[task_id]["claim"] == self.ledger.before[task_id]["claim"] + 1
         assert worker.holdings.ids() >= sure
 
+    def _take_in(self, worker: PlayedWorker) -> None:
+        """What it holds already and is sent once more stays as it is."""
+        held = self.ledger.where(lambda row: row["holder"] == worker.id) - worker.holdings.ids()
+        free = self.ledger.where(lambda row: row["send_at"] or row["sent_at"])
+        self.ledger.step(worker.take_in(8), free | held)
+
     def _claim_without_answer(self, worker: PlayedWorker, drawn: Drawn) -> None:
-        """The first of several tries, or one that lay in the network while a later one was answered."""
+        """The first of several tries, or the only one, or one that lay in the network meanwhile."""
         ids = worker.fetched or worker.claimed
-        self.ledger.step(worker.claim_without_answer(ids), () if worker.id in self.ledger.dead else ids)
+        claim = worker.claim_without_answer(ids, once=drawn.fine)
+        self.ledger.step(claim, () if worker.id in self.ledger.dead else ids)
         for task_id, old in self.ledger.before.items():
             if old["status"] == "started" and self.ledger.rows[task_id]["claim"] > old["claim"]:
                 self.overtaken.add((task_id, old["attempt"]))
@@ -245,12 +253,8 @@ class Crew:
         assert all(self.ledger.rows[task_id]["send_at"] for task_id in stranded)
         assert all(self.ledger.rows[task_id]["holder"] is None for task_id in held - worker.holdings.ids())
 
-    def _look_for_forgotten(self, worker: PlayedWorker, drawn: Drawn) -> None:
-        """The first half of a reconcile."""
-        self.ledger.step(worker.look_for_forgotten())
-
     def _give_back_forgotten(self, worker: PlayedWorker, drawn: Drawn) -> None:
-        """The second half, which lay in the network."""
+        """The last reconcile's statement, as a first try of it that lay in the network."""
         owned = {i for i, claim in worker.forgotten.items() if self.ledger.owns(worker.id, i, claim)}
         self.ledger.step(worker.give_back_forgotten(), owned)
         assert all(self.ledger.rows[task_id]["send_at"] for task_id in owned)

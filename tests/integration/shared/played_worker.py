@@ -74,7 +74,7 @@ class PlayedWorker:
         self.fetched: list[UUID] = []
         #: What it claimed last.
         self.claimed: list[UUID] = []
-        #: Claims that it holds in the ledger only, as it has seen a while ago.
+        #: Claims that it held in the ledger only when it compared last.
         self.forgotten: dict[UUID, int] = {}
         self.bodies: list[Body] = []
         self.lost_answer = False
@@ -150,9 +150,14 @@ class PlayedWorker:
             except ServerAway:
                 assert not redis
 
-    async def claim_without_answer(self, ids: list[UUID]) -> None:
+    async def take_in(self, wanted: int) -> None:
+        """Fetch and claim."""
+        await self._intake._fetch(wanted)
+
+    async def claim_without_answer(self, ids: list[UUID], *, once: bool) -> None:
         """It stands in the ledger only."""
         self.claimed, self.lost_answer = [], True
+        self.fetched = [] if once else self.fetched
         await engine.run(statements.CLAIM, self.id, ids, node=RECORDER)
 
     def take(self) -> MessageProxy:
@@ -216,18 +221,15 @@ class PlayedWorker:
         await self._presence._beat()
 
     async def reconcile(self) -> None:
-        await self._presence.reconcile()
-        self.lost_answer = False
-
-    async def look_for_forgotten(self) -> None:
         held = await engine.run(HELD_IN_LEDGER, self.id, node=RECORDER)
         claims = {UUID(int=row["id"].int): row["claim"] for row in held}
         self.forgotten = {i: claim for i, claim in claims.items() if i not in self.holdings}
+        await self._presence.reconcile()
+        self.lost_answer = False
 
     async def give_back_forgotten(self) -> None:
-        """What the last look has found."""
-        forgotten, self.forgotten = self.forgotten, {}
-        ids, claims = list(forgotten), list(forgotten.values())
+        """What the last reconcile gave back, once more."""
+        ids, claims = list(self.forgotten), list(self.forgotten.values())
         await engine.run(GIVE_BACK_FORGOTTEN, ids, claims, self.id, node=RECORDER)
 
     async def work_off(self) -> None:
@@ -256,7 +258,7 @@ class PlayedWorker:
         return None
 
     async def _flushed(self, writing: asyncio.Task[None]) -> None:
-        assert await self.recorder.flush(10)
+        assert await self.recorder.flush(30)
         writing.cancel()
         await asyncio.gather(writing, return_exceptions=True)
 

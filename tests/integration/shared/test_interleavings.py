@@ -48,7 +48,7 @@ from tests.sample_tasks import EFFECT, INSTANT, Nothing, Seconds
 T = TypeVar("T")
 
 #: To hunt, raise both and draw anew each time: derandomize=False below.
-EXAMPLES, STEPS = 100, 60
+EXAMPLES, STEPS = 120, 60
 MOST_TASKS, MOST_CANCELLED = 5, 2
 #: Rounds within which all is final once nothing breaks any more.
 CALM_ROUNDS = 6
@@ -92,9 +92,10 @@ class Interleavings(RuleBasedStateMachine):
         self.ground = ground
         self.ledger = Witness(ground)
         self.marks: list[Mark] = []
-        self.redis_lost = self.resending = False
+        self.redis_lost = self.redis_empty = self.resending = False
         ground.run(ground.clean())
         self.resender = Resender(ground.queues)
+        assert ground.run(self.resender.run_once())
         while ground.run(self.resender.run_once()):
             pass
         self.crew = Crew(ground, self.ledger)
@@ -185,6 +186,8 @@ class Interleavings(RuleBasedStateMachine):
     def _resend(self, drawn: Drawn) -> None:
         resent = self.resending
         self.redis_lost = self.resending = self.ledger.step(self.resender.run_once())
+        assert self.resending or not self.redis_empty
+        self.redis_empty = False
         if resent and not self.resending:
             in_lanes = self.ground.run(self.ground.lanes())
             assert self.ledger.where(lambda row: row["sent_at"]) <= in_lanes
@@ -237,9 +240,10 @@ class Interleavings(RuleBasedStateMachine):
     def _redis_loses(self, drawn: Drawn) -> None:
         """All that it has, or a lane, or the last id of a lane and its memory of who it was."""
         client, lane = self.ground.queues.client, lane_key(QUEUE, drawn.one(PRIORITIES))
+        empty = drawn.worker % 3 == 0
 
         async def lose() -> None:
-            if drawn.how == "success":
+            if empty:
                 await client.flushdb()
             elif drawn.fine:
                 await client.delete(lane)
@@ -248,7 +252,7 @@ class Interleavings(RuleBasedStateMachine):
                 await engine.run("UPDATE generation SET run_id = 'before the restart'")
 
         self.ledger.step(lose())
-        self.redis_lost = True
+        self.redis_lost, self.redis_empty = True, empty
 
     def _push_again(self, drawn: Drawn) -> None:
         task_id, row = drawn.one(sorted(self.ledger.rows.items()))
