@@ -93,9 +93,14 @@ class Platform:
     async def start_scheduler(self, **environment: str) -> subprocess.Popen[bytes]:
         """A scheduler; one of those that run leads, and has settled with Redis: nothing is sent again."""
         process = self.start("services.scheduler", **environment)
+        await eventually(lambda: self._up(process, lambda: self._stands_by(process)))
         await eventually(lambda: self._up(process, self.has_leader))
         await eventually(lambda: self._up(process, self.has_settled))
         return process
+
+    async def _stands_by(self, process: subprocess.Popen[bytes]) -> bool:
+        """It runs and answers Prometheus, whether it leads or not."""
+        return "stands by" in self.log_of(process)
 
     async def _up(self, process: subprocess.Popen[bytes], check: Callable[[], Awaitable[T]]) -> T:
         assert process.poll() is None, f"it ended at its start:\n{self.log_of(process)}"
