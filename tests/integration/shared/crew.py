@@ -82,7 +82,7 @@ class Crew:
         steps = (
             (self._fetch, worker.free and self.ledger.in_lanes),
             (self._claim, worker.fetched),
-            (self._claim_without_answer, worker.fetched or worker.claimed),
+            (self._claim_without_answer, worker.has_something),
             (self._begin, worker.waiting),
             (self._give_back_unstarted, worker.waiting),
             # Twice as often as the others, for it is the only one that writes by itself.
@@ -122,18 +122,22 @@ class Crew:
 
     def write_delayed(self, drawn: Drawn) -> None:
         """Before the recorder's own record: its answer got lost. After: this one lay in the network."""
-        rows = self.ledger.rows
-        held = [(w, row) for w, row in self.delayed if rows[row.id]["holder"] == w]
-        worker, row = drawn.one(held if held and drawn.fine else self.delayed[:6])
+        overtaken = [(w, row) for w, row in self.delayed if self._overtaken(w, row.id, row.claim)]
+        worker, row = drawn.one(overtaken if overtaken and drawn.fine else self.delayed[:6])
         owns = self.ledger.owns(worker, row.id, row.claim)
-        if not owns and rows[row.id]["holder"] == worker:
+        if self._overtaken(worker, row.id, row.claim):
             self.ground.happened["an old record of the holder"] += 1
-        if (row.id, row.claim) in self.ledger.ended and rows[row.id]["claim"] == row.claim:
+        if (row.id, row.claim) in self.ledger.ended and self.ledger.rows[row.id]["claim"] == row.claim:
             self.ground.happened["a record after the end"] += 1
         assert self.ledger.step(record(worker, row), {row.id} if owns else ()) == owns
         if owns:
             self._check_written(row)
         self.ledger.remember_ends(worker)
+
+    def _overtaken(self, worker: UUID, task_id: UUID, claim: int) -> bool:
+        """It holds the task, but under a newer claim: only the number tells."""
+        row = self.ledger.rows[task_id]
+        return bool(row["holder"] == worker and row["claim"] != claim)
 
     def _fetch(self, worker: PlayedWorker, drawn: Drawn) -> None:
         self.ledger.step(worker.fetch(drawn.item % 4 + 1, answered=drawn.fine))
@@ -161,7 +165,7 @@ class Crew:
 
     def _claim_without_answer(self, worker: PlayedWorker, drawn: Drawn) -> None:
         """The first of several tries, or the only one, or one that lay in the network meanwhile."""
-        ids = worker.fetched or worker.claimed
+        ids = worker.fetched or sorted(worker.holdings.ids())
         claim = worker.claim_without_answer(ids, once=drawn.fine)
         self.ledger.step(claim, () if worker.id in self.ledger.dead else ids)
         for task_id, old in self.ledger.before.items():
@@ -182,7 +186,9 @@ class Crew:
 
     def _complete_or_not(self, worker: PlayedWorker, drawn: Drawn) -> None:
         """Also a second time, as a body does that got no answer to its commit."""
-        body = drawn.one(worker.transactional)
+        bodies = worker.transactional
+        overtaken = [b for b in bodies if self._overtaken(worker.id, b.holding.id, b.holding.claim)]
+        body = drawn.one(overtaken or bodies)
         with suppress(StaleClaim):
             self._complete(worker, body, commit=drawn.fine)
             self._complete(worker, body)
@@ -194,6 +200,8 @@ class Crew:
             committed = self.ledger.step(worker.complete(body, commit=commit), {holding.id} if owns else ())
         except StaleClaim:
             assert not owns
+            if self._overtaken(worker.id, holding.id, holding.claim):
+                self.ground.happened["an old completion of the holder"] += 1
             if (holding.id, holding.claim) in self.ledger.ended:
                 self.ground.happened["a completion after the end"] += 1
             raise

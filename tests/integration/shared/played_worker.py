@@ -72,8 +72,6 @@ class PlayedWorker:
         self.id = uuid4()
         #: Ids on their way from Redis to the claim.
         self.fetched: list[UUID] = []
-        #: What it claimed last.
-        self.claimed: list[UUID] = []
         #: Claims that it held in the ledger only when it compared last.
         self.forgotten: dict[UUID, int] = {}
         self.bodies: list[Body] = []
@@ -142,11 +140,11 @@ class PlayedWorker:
 
     async def claim(self, *, redis: bool = True) -> None:
         """Without Redis nothing is acknowledged."""
-        self.claimed, self.fetched = self.fetched, []
+        ids, self.fetched = self.fetched, []
         self.lost_answer |= not redis
         with self._redis_away(not redis):
             try:
-                await self._intake._claim(self.claimed)
+                await self._intake._claim(ids)
             except ServerAway:
                 assert not redis
 
@@ -156,7 +154,7 @@ class PlayedWorker:
 
     async def claim_without_answer(self, ids: list[UUID], *, once: bool) -> None:
         """It stands in the ledger only."""
-        self.claimed, self.lost_answer = [], True
+        self.lost_answer = True
         self.fetched = [] if once else self.fetched
         await engine.run(statements.CLAIM, self.id, ids, node=RECORDER)
 

@@ -309,6 +309,7 @@ TRIED = {
     "a record after the end",
     "a rescue of what was pending",
     "a rescue of what was started",
+    "an old completion of the holder",
     "an old record of the holder",
 }
 
