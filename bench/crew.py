@@ -19,10 +19,11 @@ BATCH = 5_000
 #: Pause between two looks at the lane; at 5,000 tasks/s it is refilled by some 250 then.
 FEED_EVERY_S = 0.05
 
-#: As rows are that were pushed and marked. values: name, type, queue, priority, how many.
+#: As rows are that were pushed and marked, each at a moment of its own.
+#: values: name, type, queue, priority, how many.
 _SENT = """
     INSERT INTO task (name, type, queue, priority, params, sent_at)
-    SELECT {}, {}, {}, {}, jsonb_build_object(), now() FROM generate_series(1, {}) RETURNING id
+    SELECT {}, {}, {}, {}, jsonb_build_object(), clock_timestamp() FROM generate_series(1, {}) RETURNING id
 """
 
 #: $1, $2: begin and end; $3: name.

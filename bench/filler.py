@@ -68,11 +68,14 @@ async def fill(database_url: str, days: list[date], count: int, *, owners: int, 
     await settle(database_url)
 
 
-async def settle(database_url: str) -> None:
-    """Neither vacuum nor checkpoint is due after this."""
+async def settle(database_url: str, *, analyze: bool = True) -> None:
+    """Neither vacuum nor checkpoint is due after this.
+
+    Without `analyze` the planner goes on with what it knew before.
+    """
     connection = await asyncpg.connect(database_url)
     try:
-        await connection.execute("VACUUM (ANALYZE) task, task_attempt")
+        await connection.execute(f"VACUUM (ANALYZE {analyze}) task, task_attempt")
         await connection.execute("CHECKPOINT")
     finally:
         await connection.close()

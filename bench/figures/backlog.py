@@ -1,6 +1,7 @@
 """The rate of tasks while a million waits behind them, against the rate while a few thousand do."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from bench import crew, filler
 from bench.figure import Benchmark, Figure, Measured, Round
@@ -9,6 +10,8 @@ from tests.eventually import eventually
 from tests.platform import Platform
 
 MANY, FEW = 1_000_000, 10_000
+#: Tasks of the same day that have ended before.
+ENDED = 10_000
 #: What both sides run before and while they are measured: enough for a look at the lanes, every 10 s, and two
 #: at the backlog.
 WARM, TASKS = 3_000, 50_000
@@ -37,11 +40,14 @@ async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
 
 
 async def _fill(platform: Platform, level: int) -> None:
+    """A quiet day, by which the planner knows the ledger, and then so many tasks at once."""
     async with platform:
         # It has seen Redis and the ledger empty: nothing that is queued from now on is sent again.
         await platform.start_scheduler()
+        today = [datetime.now(UTC).date()]
+        await filler.fill(platform.database_url, today, ENDED, owners=100, attempts=False)
         await crew.queue(platform, level)
-        await filler.settle(platform.database_url)
+        await filler.settle(platform.database_url, analyze=False)
 
 
 async def _rate(platform: Platform, level: int, tasks: int) -> float:
