@@ -75,6 +75,10 @@ class Crew:
     def has_something(self) -> bool:
         return any(worker.has_something for worker in self.workers)
 
+    @property
+    def has_fetched(self) -> bool:
+        return any(worker.fetched for worker in self.workers)
+
     def a_worker_goes_on(self, drawn: Drawn) -> None:
         able = [*self.workers, *self.ghosts]
         worker = able[drawn.worker % len(able)]

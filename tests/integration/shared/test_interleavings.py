@@ -106,6 +106,8 @@ class Interleavings(RuleBasedStateMachine):
     def tasks_are_submitted(self, contracts: list[Contract[Any, Any]]) -> None:
         for contract in contracts:
             self._submit_task(contract)
+        for _ in contracts[::2]:
+            self._write_mark(self.marks.pop())
 
     def _submit_task(self, contract: Contract[Any, Any], *, pushed: bool = True, **options: Any) -> None:
         submitter = Submitter(self.ground.queues if pushed else self.ground.no_queues, VAULT)
@@ -160,6 +162,9 @@ class Interleavings(RuleBasedStateMachine):
     def _mark_late(self, drawn: Drawn) -> None:
         mark = drawn.one(self.marks)
         self.marks.remove(mark)
+        self._write_mark(mark)
+
+    def _write_mark(self, mark: Mark) -> None:
         waiting = self.ledger.where(lambda row: row["send_at"]) & mark.seen.keys()
         true = {i for i in waiting if self.ledger.rows[i]["claim"] == mark.seen[i]}
         self.ground.happened["a late mark of an old claim"] += len(waiting - true)
@@ -172,6 +177,7 @@ class Interleavings(RuleBasedStateMachine):
         stranded = self.ledger.stranded(self.ledger.dead)
         self.ledger.step(Rescuer(self.ground.queues, stall_after_s=60).run_once(), lost | stranded)
         self.crew.to_rescue = False
+        self.ground.happened["a rescue of what was only fetched"] += len(stranded)
         assert all(self.ledger.rows[task_id]["send_at"] for task_id in stranded)
         for task_id in lost:
             old, row = self.ledger.before[task_id], self.ledger.rows[task_id]
@@ -208,6 +214,8 @@ class Interleavings(RuleBasedStateMachine):
             (self.crew.write_delayed, self.crew.delayed),
             (self.crew.write_delayed, self.crew.delayed),
             (self.crew.declare_dead, self.crew.has_something),
+            (self.crew.declare_dead, self.crew.has_fetched),
+            (self.crew.declare_dead, self.crew.has_fetched),
             (self._redis_loses, self.ledger.in_lanes and not self.redis_lost),
             (self._time_passes, early),
         )
@@ -307,6 +315,7 @@ TRIED = {
     "a completion after the end",
     "a late mark of an old claim",
     "a record after the end",
+    "a rescue of what was only fetched",
     "a rescue of what was pending",
     "a rescue of what was started",
     "an old completion of the holder",
@@ -332,7 +341,7 @@ def test_postgres_itself_refuses_a_second_place_and_none_and_one_after_the_end(g
     machine = Interleavings(ground)
     machine.tasks_are_submitted([INSTANT])
     (task_id,) = machine.ledger.rows
-    for wrong in ("sent_at = now()", "send_at = NULL", "status = 'success', completed_at = now()"):
+    for wrong in ("send_at = now()", "sent_at = NULL", "status = 'success', completed_at = now()"):
         with pytest.raises(asyncpg.CheckViolationError) as refusal:
             ground.run(engine.run(f"UPDATE task SET {wrong} WHERE id = {{}}", task_id))
         assert refusal.value.constraint_name == "task_is_in_one_place"
