@@ -44,7 +44,7 @@ migrate: $(INSTALLED) ## Bring the database of DATABASE_URL up to date
 # With the oldest Python that is supported: it needs what newer ones have built in, and the lock is for all.
 lock: $(INSTALLED) ## Write requirements.lock anew from pyproject.toml
 	@test -x $(BIN)/pip-compile || $(BIN)/python -m pip install --quiet pip-tools
-	@$(BIN)/pip-compile --quiet --generate-hashes --all-extras --strip-extras --allow-unsafe --no-header \
+	@$(BIN)/pip-compile --quiet --generate-hashes --all-extras --no-strip-extras --allow-unsafe --no-header \
 		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links -o requirements.lock pyproject.toml
 
 clean: ## Remove what was installed, and the local system with its data
