@@ -91,6 +91,8 @@ class Holdings:
         self._heap: list[tuple[int, int, Holding]] = []
         #: Those that were given to a thread and have not ended.
         self._handed: dict[UUID, Holding] = {}
+        #: Held, and perhaps fetched once more meanwhile.
+        self.fetched_again: set[UUID] = set()
         self._order = itertools.count()
         self._closed = False
         self._changed = threading.Condition()
@@ -169,13 +171,24 @@ class Holdings:
             holding.stage = Stage.ENDED
             return holding
 
-    def forget(self, ids: Iterable[UUID]) -> None:
-        """Drop what the recorder has written and acknowledged."""
+    def note_fetched_again(self, ids: Iterable[UUID] | None = None) -> None:
+        """These came out of a lane while they are held; None: an answer was lost, any may have come."""
+        with self._changed:
+            self.fetched_again.update(self._held if ids is None else self._held.keys() & set(ids))
+
+    def forget(self, ids: Sequence[UUID]) -> list[UUID]:
+        """Drop what the recorder has written and acknowledged.
+
+        Returns those that were fetched again meanwhile: their id lies nowhere in Redis any more.
+        """
         with self._changed:
             for task_id in ids:
                 self._held.pop(task_id, None)
+            again = [task_id for task_id in ids if task_id in self.fetched_again]
+            self.fetched_again.difference_update(again)
             self._changed.notify_all()
         self._tell()
+        return again
 
     def close(self) -> None:
         """Give nothing more to threads."""

@@ -128,11 +128,16 @@ class Intake:
     async def _fetch(self, wanted: int) -> Fetched:
         """Ids into the unacked set, rows into the heap."""
         idle = len(self._holdings) == 0
-        fetched = await self._queues.fetch(
-            self._worker, self._queue_names, wanted=wanted, served=self._served, idle=idle
-        )
+        try:
+            fetched = await self._queues.fetch(
+                self._worker, self._queue_names, wanted=wanted, served=self._served, idle=idle
+            )
+        except ServerAway:
+            self._holdings.note_fetched_again()
+            raise
         self._served += len(fetched.ids)
-        # An id that this process holds already was sent twice; its unacked entry is the running one's.
+        # An id that this process holds already was sent twice, or its outcome is committed and not settled.
+        self._holdings.note_fetched_again(fetched.ids)
         fresh = sorted(i for i in set(fetched.ids) if i not in self._holdings)
         metrics.NOT_CLAIMED.inc(len(fetched.ids) - len(fresh))
         if fresh:

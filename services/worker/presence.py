@@ -102,6 +102,7 @@ class Presence:
 
     async def deregister(self) -> None:
         """After a drain: nothing of this worker is left to rescue."""
+        await self.reconcile()
         await engine.run(STOPPED, self._worker, node=RECORDER)
         await self._queues.forget(self._worker)
 

@@ -273,7 +273,7 @@ class Recorder:
         try:
             await self._queues.acknowledge(self.worker, ids)
             # Before the push: an id that is fetched again at once must not look as if it were held already.
-            self._holdings.forget(ids)
+            await self._send_again(self._holdings.forget(ids))
             await self._push(back, [child for child in children if child.delay is None])
         except ServerAway as error:
             log.warning("%s; the dispatcher sends what is due", error)
@@ -305,6 +305,11 @@ class Recorder:
         except ServerAway:
             return set()
         return {UUID(int=row["id"].int) for row in rows}
+
+    async def _send_again(self, ids: list[UUID]) -> None:
+        """Fetched while they were held: what waits for its next attempt goes back to Postgres."""
+        if ids:
+            await engine.run(statements.UNCLAIMED_TO_POSTGRES, sorted(ids), node=RECORDER)
 
     async def _push(self, back: Iterable[Holding], children: Iterable[Child]) -> None:
         """Push what was given back for another worker to take, and children; then mark both."""

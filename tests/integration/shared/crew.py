@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
 
-from dramatiq.threading import Interrupt
 from hypothesis import note
 
 from services.scheduler.rescuer import DECLARE_DEAD
@@ -217,9 +216,6 @@ class Crew:
         self._end_body(worker, drawn.one(worker.bodies), ENDS[drawn.how])
 
     def _end_body(self, worker: PlayedWorker, body: Body, error: BaseException | None) -> None:
-        if body.rolled_back and isinstance(error, Interrupt):
-            # Not played: it is recorded as a success although its effect was rolled back, a known defect.
-            return
         if error is None and body.transactional and not body.completed:
             try:
                 self._complete(worker, body)
@@ -234,8 +230,8 @@ class Crew:
         owned = {i for i, claim in claims.items() if self.ledger.owns(worker.id, i, claim)}
         ended = {i for i, claim in claims.items() if (i, claim) in self.ledger.ended}
         standing = {i for i in ended if self.ledger.rows[i]["claim"] == claims[i]}
-        old = verdicts()
-        self.ledger.step(worker.write(redis=drawn.fine), owned)
+        old, again = verdicts(), set(worker.holdings.fetched_again)
+        self.ledger.step(worker.write(redis=drawn.fine), owned | again)
         assert verdicts() - old == Counter(
             written=len(owned), already_mine=len(standing), refused=len(noted) - len(owned) - len(standing)
         )

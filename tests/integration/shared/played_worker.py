@@ -41,8 +41,6 @@ class Body:
     context: Context
     #: Its `complete_in` is committed.
     completed: bool = False
-    #: One was rolled back.
-    rolled_back: bool = False
 
     @property
     def holding(self) -> Holding:
@@ -134,6 +132,7 @@ class PlayedWorker:
             self.id, [QUEUE], wanted=wanted, served=self._served, idle=not len(self.holdings)
         )
         self.lost_answer |= not answered
+        self.holdings.note_fetched_again(fetched.ids if answered else None)
         if answered:
             self._served += len(fetched.ids)
             self.fetched = sorted(i for i in set(fetched.ids) if i not in self.holdings)
@@ -189,7 +188,6 @@ class PlayedWorker:
                 if not commit:
                     raise Undone
         except Undone:
-            body.rolled_back = True
             return False
         body.completed = True
         return True

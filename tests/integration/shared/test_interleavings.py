@@ -15,6 +15,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+from dramatiq.threading import Interrupt
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -345,3 +346,16 @@ def test_postgres_itself_refuses_a_second_place_and_none_and_one_after_the_end(g
         with pytest.raises(asyncpg.CheckViolationError) as refusal:
             ground.run(engine.run(f"UPDATE task SET {wrong} WHERE id = {{}}", task_id))
         assert refusal.value.constraint_name == "task_is_in_one_place"
+
+
+def test_a_body_interrupted_after_its_effect_was_rolled_back_has_not_succeeded(
+    ground: Ground,
+) -> None:
+    machine = Interleavings(ground)
+    machine.tasks_are_submitted([EFFECT])
+    worker = machine.crew.workers[0]
+    ground.run(worker.take_in(1))
+    ground.run(worker.begin(worker.take()))
+    (body,) = worker.bodies
+    assert not ground.run(worker.complete(body, commit=False))
+    assert worker.end(body, Interrupt()).status == "pending"

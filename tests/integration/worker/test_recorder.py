@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from uuid import UUID, uuid4
 
 import pytest
@@ -9,13 +10,15 @@ from prometheus_client import REGISTRY
 
 from services.worker.clock import DatabaseClock
 from services.worker.holdings import Holding, Holdings
-from services.worker.intake import _holding
+from services.worker.intake import Intake, _holding
 from services.worker.outcome import Failure, Outcome
 from services.worker.record import LogLine
 from services.worker.recorder import Recorder
+from shared.errors import ServerAway
 from shared.ledger import engine, statements
 from shared.ledger.engine import RECORDER
 from shared.ledger.lifecycle import ErrorKind, Status
+from shared.transport.queues import Address, Queues, connect
 from shared.vault import Stored
 from tests.eventually import eventually
 from tests.platform import Platform
@@ -150,6 +153,29 @@ async def test_a_connection_lost_in_a_transaction_does_not_stop_the_recorder(wor
     assert (await worker.platform.task(task_id))["status"] == "success"
     (line,) = await worker.platform.rows("SELECT message FROM task_log")
     assert line["message"] == "half way"
+
+
+@pytest.mark.parametrize("answered", [True, False])
+async def test_what_was_fetched_again_before_its_end_was_settled_is_sent_on(
+    worker: Worker, answered: bool
+) -> None:
+    (task_id,) = await worker.platform.submit(INSTANT, Nothing())
+    (holding,) = await worker.claim(1)
+    # Its record is committed and the answer lost; the dispatcher sends it before the recorder tries again.
+    await engine.run("UPDATE task SET holder = NULL, sent_at = now() WHERE id = {}", task_id)
+    await worker.platform.queues.push([Address(task_id, "default", 5)])
+    queues = worker.platform.queues if answered else Queues(connect("redis://127.0.0.1:1"))
+    if not answered:
+        await worker.platform.queues.fetch(worker.id, ["default"], wanted=8, served=0, idle=False)
+    intake = Intake(worker.id, ["default"], {}, worker.holdings, worker.recorder, queues)
+    with nullcontext() if answered else pytest.raises(ServerAway):
+        await intake._fetch(8)
+
+    worker.recorder.note_end(holding, Outcome(Status.PENDING, wait_s=0.0))
+    assert await worker.recorder.flush(10)
+
+    row = await worker.platform.task(task_id)
+    assert (row["sent_at"], row["send_at"] is not None) == (None, True)
 
 
 async def test_what_complete_in_has_ended_is_no_stale_write(worker: Worker) -> None:
