@@ -220,7 +220,7 @@ class Recorder:
             return await self._write_rows(entries)
         try:
             async with (
-                asyncio.timeout(2 * engine.STATEMENT_TIMEOUT_S),
+                engine.timeout(2 * engine.STATEMENT_TIMEOUT_S),
                 engine.translated(),
                 engine.transaction(RECORDER),
             ):

@@ -22,6 +22,8 @@ RECORDER: Final = "recorder"
 STATEMENT_TIMEOUT_S = 5.0
 #: The same in the bodies of tasks.
 TASK_STATEMENT_TIMEOUT_S = 60.0
+#: How often a time-out looks whether the loop still runs.
+TICK_S = 0.5
 
 AWAY = (
     OSError,
@@ -42,6 +44,17 @@ class Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg is not typ
     def get_reset_query(self) -> str:
         """Open transactions are rolled back all the same."""
         return ""
+
+
+class RecorderConnection(Connection):
+    """A statement that is given up takes its connection with it.
+
+    To have it cancelled would mean to wait for the same Postgres once more. The recorder's statements may be
+    carried out late: the claim's number guards them.
+    """
+
+    def _cancel_current_command(self, *_: object) -> None:
+        self.terminate()
 
 
 class Engine(PostgresEngine):
@@ -71,7 +84,10 @@ def build(
         "connection_class": Connection,
         "server_settings": {"application_name": f"often-{application}"},
     }
-    extra = {node: Engine(config=dict(config), extensions=()) for node in nodes}
+    # The driver's own time-outs go on while the loop can't run; see `timeout`.
+    longest = {"timeout": TASK_STATEMENT_TIMEOUT_S, "command_timeout": TASK_STATEMENT_TIMEOUT_S}
+    apart = config | longest | {"connection_class": RecorderConnection}
+    extra = {node: Engine(config=dict(apart), extensions=()) for node in nodes}
     if for_task_code:
         config |= {"command_timeout": TASK_STATEMENT_TIMEOUT_S, "connection_class": asyncpg.Connection}
     return Engine(config=config, extensions=(), extra_nodes=extra)
@@ -88,10 +104,36 @@ async def open_pool(engine: PostgresEngine, *, size: int) -> None:
     await engine.start_connection_pool(min_size=0, max_size=size)
 
 
+@asynccontextmanager
+async def timeout(seconds: float) -> AsyncIterator[None]:
+    """Raise TimeoutError after this much of the loop's own time.
+
+    A body that keeps the interpreter for a second at a time lets this loop run in rare moments only, and a
+    statement needs several of them: Postgres is not away because of that.
+    """
+    loop = asyncio.get_running_loop()
+    scope = asyncio.timeout(None)
+    handle: asyncio.TimerHandle
+
+    def tick(left: float) -> None:
+        nonlocal handle
+        if left > 0:
+            handle = loop.call_later(TICK_S, tick, left - TICK_S)
+        else:
+            scope.reschedule(loop.time())
+
+    tick(seconds)
+    try:
+        async with scope:
+            yield
+    finally:
+        handle.cancel()
+
+
 async def run(sql: str, *values: Any, node: str | None = None) -> list[dict[str, Any]]:
     """Run one statement; `{}` stands for a value. Raises ServerAway, or asyncpg's own error."""
     with_driver = Task.raw(sql, *values)
-    async with translated(), asyncio.timeout(STATEMENT_TIMEOUT_S):
+    async with translated(), timeout(STATEMENT_TIMEOUT_S):
         rows: list[dict[str, Any]] = await with_driver.run(node=node)
         return rows
 

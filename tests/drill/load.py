@@ -73,9 +73,20 @@ async def stop_ticking(platform: Platform) -> None:
     await platform.rows("UPDATE schedule SET enabled = false, next_fire_time = NULL")
 
 
-async def open_tasks(platform: Platform, *, but: str = "") -> int:
-    """Tasks that are not final, all but those of one name."""
-    (row,) = await platform.rows(
-        "SELECT count(*) AS n FROM task WHERE NOT status = ANY({}::text[]) AND name <> {}", list(FINAL), but
+OPEN = "SELECT id, name, holder FROM task WHERE NOT status = ANY({}::text[])"
+
+
+async def open_tasks(platform: Platform) -> int:
+    """Tasks that are not final."""
+    return len(await platform.rows(OPEN, list(FINAL)))
+
+
+async def open_apart(platform: Platform) -> int:
+    """The same without the busy task and what the process that runs it has: that waits for the interpreter."""
+    rows = await platform.rows(OPEN, list(FINAL))
+    busy = {row["holder"] for row in rows if row["name"] == SPIN.name and row["holder"]}
+    fetched = {i.int for worker in busy for i in await platform.queues.unacked(UUID(int=worker.int))}
+    return sum(
+        row["name"] != SPIN.name and row["holder"] not in busy and row["id"].int not in fetched
+        for row in rows
     )
-    return int(row["n"])

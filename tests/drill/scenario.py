@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -17,11 +18,11 @@ from tests.drill.recovery import Recovery, recovered
 from tests.drill.servers import Servers
 from tests.eventually import eventually
 from tests.platform import ROOT, Platform
-from tests.sample_tasks import SPIN
 
 #: A fault begins when so many tasks have ended.
 BEGIN_AFTER = 500
-#: What is not final so long after the fault and the last submission is stuck; the busy task gets more.
+#: What is not final so long after the fault and the last submission is stuck; the busy task and what lies in
+#: its process get more.
 STUCK_S, SPIN_STUCK_S = 30.0, 120.0
 #: Recovery may take so many times what the design promises: the machine is shared.
 PATIENCE = 3
@@ -98,18 +99,18 @@ async def _settle(
     customers: list[UUID],
     note: str,
 ) -> Report:
-    stuck = await _left_after(platform, STUCK_S, but=SPIN.name)
+    stuck = await _left_after(STUCK_S, lambda: load.open_apart(platform))
     if not stuck:
-        stuck = await _left_after(platform, SPIN_STUCK_S)
+        stuck = await _left_after(SPIN_STUCK_S, lambda: load.open_tasks(platform))
     count = await ledger.count(platform, ids, customers)
     return Report(fault, in_flight, mended, stuck, count, note)
 
 
-async def _left_after(platform: Platform, limit_s: float, *, but: str = "") -> int:
+async def _left_after(limit_s: float, count: Callable[[], Awaitable[int]]) -> int:
     """Tasks that are not final after this time; 0 as soon as all are."""
     ends = time.monotonic() + limit_s
     while True:
-        left = await load.open_tasks(platform, but=but)
+        left = await count()
         if not left or time.monotonic() > ends:
             return left
         await asyncio.sleep(POLL_S)
