@@ -82,11 +82,9 @@ async def open_tasks(platform: Platform) -> int:
 
 
 async def open_apart(platform: Platform) -> int:
-    """The same without the busy task and what the process that runs it has: that waits for the interpreter."""
+    """The same without the busy task and what its process has: that waits for the interpreter."""
     rows = await platform.rows(OPEN, list(FINAL))
     busy = {row["holder"] for row in rows if row["name"] == SPIN.name and row["holder"]}
     fetched = {i.int for worker in busy for i in await platform.queues.unacked(UUID(int=worker.int))}
-    return sum(
-        row["name"] != SPIN.name and row["holder"] not in busy and row["id"].int not in fetched
-        for row in rows
-    )
+    apart = [row for row in rows if row["name"] != SPIN.name and row["holder"] not in busy]
+    return sum(row["id"].int not in fetched for row in apart)
