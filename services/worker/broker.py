@@ -5,29 +5,28 @@ Nothing is enqueued here: tasks come in through `shared.submission`.
 """
 
 import logging
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 from dramatiq.actor import Actor
 from dramatiq.broker import Broker, Consumer, MessageProxy
-from dramatiq.message import Message
 from dramatiq.middleware import Middleware
 
 from services.worker import outcome
 from services.worker.executor import Executor
-from services.worker.holdings import Holding, Holdings, Stage
+from services.worker.holdings import Holding, Holdings
 from services.worker.recorder import Recorder
 from services.worker.registry import TaskFunction
+from services.worker.work_queue import PSEUDO_QUEUE
 from shared.ledger.lifecycle import ErrorKind, Status
 from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
-PSEUDO_QUEUE = "often"
-
 
 class LedgerBroker(Broker):
-    """Gives Dramatiq's Worker the tasks that this process has claimed."""
+    """Knows the tasks of this process, and takes their outcomes back."""
 
     def __init__(self, holdings: Holdings, recorder: Recorder, middleware: list[Middleware]) -> None:
         super().__init__(middleware=middleware)
@@ -45,7 +44,7 @@ class LedgerBroker(Broker):
             self.queues[queue_name] = None
             self.emit_after("declare_queue", queue_name)
 
-    def enqueue(self, message: Message[Any], *, delay: int | None = None) -> NoReturn:
+    def enqueue(self, message: Any, *, delay: int | None = None) -> NoReturn:
         raise RuntimeError("tasks are submitted through shared.submission, which stores their row first")
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 1_000) -> "HoldingsConsumer":
@@ -53,25 +52,20 @@ class LedgerBroker(Broker):
 
 
 class HoldingsConsumer(Consumer):
-    """Takes claims from the heap and hands their outcome to the recorder. Holds no state of its own."""
+    """Hands outcomes to the recorder; threads get tasks from the `WorkQueue`. Holds no state of its own."""
 
     def __init__(self, holdings: Holdings, recorder: Recorder, *, timeout_s: float) -> None:
         self._holdings = holdings
         self._recorder = recorder
         self._timeout_s = timeout_s
 
-    def __next__(self) -> MessageProxy | None:
-        holding = self._holdings.take(self._timeout_s)
-        if holding is None:
-            return None
-        message: Message[Any] = Message(PSEUDO_QUEUE, holding.name, (holding,), {}, {}, str(holding.id))
-        return MessageProxy(message)
+    def __next__(self) -> None:
+        """Dramatiq's consumer thread goes on asking."""
+        time.sleep(self._timeout_s)
 
     def ack(self, message: MessageProxy) -> None:
         """The one point where an outcome leaves for the recorder. Never raises: nobody would repeat it."""
         holding: Holding = message.args[0]
-        if holding.stage is Stage.WITHDRAWN:
-            return  # another worker may have it by now
         try:
             if holding.outcome is None:
                 text = "the attempt ended without an outcome; a middleware failed, see the worker's log"
@@ -88,4 +82,4 @@ class HoldingsConsumer(Consumer):
     nack = ack
 
     def requeue(self, messages: Iterable[MessageProxy]) -> None:
-        """Nothing to do: what no thread has begun is given back from the holdings."""
+        """Nothing to do: what no thread has taken is given back from the holdings."""

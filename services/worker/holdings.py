@@ -21,15 +21,11 @@ from services.worker.outcome import Outcome
 class Stage(Enum):
     """How far a claim has come in this process."""
 
-    #: In the heap, not given to a thread.
+    #: In the heap, no thread has it.
     WAITING = 1
-    #: Given to Dramatiq, in a moment a thread begins it.
-    HANDED = 2
-    RUNNING = 3
-    #: The recorder has its outcome.
-    ENDED = 4
-    #: Given back before a thread began it; one that Dramatiq has already does not run.
-    WITHDRAWN = 5
+    RUNNING = 2
+    #: The recorder has its outcome, or was told that the claim is given back.
+    ENDED = 3
 
 
 @dataclass(slots=True, eq=False)
@@ -85,12 +81,10 @@ class Holdings:
     def __init__(self, threads: int) -> None:
         self.threads = threads
         self.finished = 0
-        #: Tasks given to Dramatiq beyond its threads, so that a thread finds the next short one at once.
-        self.spare = 0
         self._held: dict[UUID, Holding] = {}
         self._heap: list[tuple[int, int, Holding]] = []
-        #: Those that were given to a thread and have not ended.
-        self._handed: dict[UUID, Holding] = {}
+        #: Those that a thread took and has not ended.
+        self._running: dict[UUID, Holding] = {}
         #: Held, and perhaps fetched once more meanwhile.
         self.fetched_again: set[UUID] = set()
         self._order = itertools.count()
@@ -108,58 +102,44 @@ class Holdings:
             for holding in holdings:
                 self._held[holding.id] = holding
                 heapq.heappush(self._heap, (-holding.priority, next(self._order), holding))
-            self._changed.notify()
+            self._changed.notify(len(self._heap))
 
     def take(self, timeout_s: float) -> Holding | None:
-        """The next task for a thread, once one is free; None after `timeout_s`."""
+        """The next task, for the thread that asks; None after `timeout_s`."""
         with self._changed:
-            if not self._changed.wait_for(self._can_hand, timeout_s):
+            if not self._changed.wait_for(self._has_next, timeout_s):
                 return None
             holding = heapq.heappop(self._heap)[2]
-            holding.stage = Stage.HANDED
-            self._handed[holding.id] = holding
-            if self._can_hand():
-                self._changed.notify()
-            return holding
-
-    def begin(self, holding: Holding) -> bool:
-        """A thread begins with it; False when it was withdrawn meanwhile."""
-        with self._changed:
-            if holding.stage is Stage.WITHDRAWN:
-                return False
             holding.stage = Stage.RUNNING
             holding.started_monotonic = time.monotonic()
-            return True
+            self._running[holding.id] = holding
+            return holding
 
     def end(self, holding: Holding) -> None:
         """A thread is done with it, whether the body ran or not."""
         with self._changed:
-            self._handed.pop(holding.id, None)
+            self._running.pop(holding.id, None)
             self.finished += 1
             holding.stage = Stage.ENDED
-            self._changed.notify()
         self._tell()
 
     def withdraw(self, *, older_than_s: float = 0.0) -> list[Holding]:
-        """Take back what no thread has begun after so long; the caller hands it to the recorder."""
+        """Take back what no thread has taken after so long; the caller hands it to the recorder."""
         limit = time.monotonic() - older_than_s
         with self._changed:
             taken = [h for _, _, h in self._heap if h.claimed_monotonic <= limit]
             if taken:
                 self._heap = [entry for entry in self._heap if entry[2].claimed_monotonic > limit]
                 heapq.heapify(self._heap)
-            handed = self._handed.values()
-            taken += [h for h in handed if h.stage is Stage.HANDED and h.claimed_monotonic <= limit]
             for holding in taken:
-                holding.stage = Stage.WITHDRAWN
-                self._handed.pop(holding.id, None)
+                holding.stage = Stage.ENDED
             return taken
 
     def cancel(self, task_id: UUID, requested_at: datetime | None = None) -> Holding | None:
         """Note that somebody asked to cancel; returns the holding when it had not been given to a thread."""
         with self._changed:
             holding = self._held.get(task_id)
-            if holding is None or holding.stage in (Stage.ENDED, Stage.WITHDRAWN):
+            if holding is None or holding.stage is Stage.ENDED:
                 return None
             holding.cancel_requested = True
             holding.cancel_requested_at = requested_at or holding.cancel_requested_at
@@ -186,7 +166,6 @@ class Holdings:
                 self._held.pop(task_id, None)
             again = [task_id for task_id in ids if task_id in self.fetched_again]
             self.fetched_again.difference_update(again)
-            self._changed.notify_all()
         self._tell()
         return again
 
@@ -207,7 +186,7 @@ class Holdings:
 
     def running(self) -> list[Holding]:
         with self._changed:
-            return list(self._handed.values())
+            return list(self._running.values())
 
     @property
     def waiting(self) -> int:
@@ -215,15 +194,15 @@ class Holdings:
 
     @property
     def busy(self) -> int:
-        """Tasks given to threads."""
-        return len(self._handed)
+        """Threads that have a task."""
+        return len(self._running)
 
     def longest_running_s(self) -> float:
         now = time.monotonic()
-        return max((now - h.started_monotonic for h in self.running() if h.started_monotonic), default=0.0)
+        return max((now - h.started_monotonic for h in self.running()), default=0.0)
 
-    def _can_hand(self) -> bool:
-        return bool(self._heap) and len(self._handed) < self.threads + self.spare and not self._closed
+    def _has_next(self) -> bool:
+        return bool(self._heap) and not self._closed
 
     def _tell(self) -> None:
         for listener in self._listeners:

@@ -114,7 +114,6 @@ class Intake:
         self._ahead = prefetch.ahead(
             threads=held.threads, rate=self._rate.update(held.finished), longest_s=held.longest_running_s()
         )
-        held.spare = min(held.threads, self._ahead)
         return prefetch.wanted(
             threads=held.threads, busy=held.busy, waiting=held.waiting, held=len(held), ahead=self._ahead
         )

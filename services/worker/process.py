@@ -11,7 +11,6 @@ from collections.abc import Coroutine, Mapping
 from typing import Any
 from uuid import UUID, uuid4
 
-import dramatiq
 import psutil
 import uvloop
 from dramatiq.middleware import Middleware
@@ -31,6 +30,7 @@ from services.worker.record import Row
 from services.worker.recorder import Recorder
 from services.worker.registry import TaskFunction
 from services.worker.watchdog import Watchdog
+from services.worker.work_queue import ThreadPool
 from shared.errors import ServerAway
 from shared.ledger import engine
 from shared.ledger.engine import RECORDER
@@ -75,7 +75,7 @@ def middleware_stack(
         EventLoop(database, pool_size=holdings.threads),
         # Last, so that its `before` sees what the others let pass and its `after` is the first to see the
         # end.
-        Lifecycle(holdings, recorder, tasks, clock, vault),
+        Lifecycle(recorder, tasks, clock, vault),
     ]
 
 
@@ -123,7 +123,7 @@ class WorkerProcess:
         stack = middleware_stack(database, self._holdings, self._recorder, tasks, clock, vault)
         self._broker = LedgerBroker(self._holdings, self._recorder, stack)
         self._broker.declare_tasks(tasks, Executor(tasks, self._recorder, gateways, clock, vault))
-        self._dramatiq = dramatiq.Worker(self._broker, worker_threads=settings.worker_threads)
+        self._dramatiq = ThreadPool(self._broker, self._holdings)
 
     def end(self, ending: Ending) -> None:
         """Ask the process to end; safe in signal handlers and from any thread. The first reason stands."""

@@ -15,7 +15,7 @@ from dramatiq.threading import Interrupt
 
 from services.worker import outcome
 from services.worker.clock import DatabaseClock
-from services.worker.holdings import Holding, Holdings
+from services.worker.holdings import Holding
 from services.worker.outcome import Outcome
 from services.worker.recorder import Recorder
 from services.worker.registry import TaskFunction
@@ -36,13 +36,11 @@ class Lifecycle(Middleware):
 
     def __init__(
         self,
-        holdings: Holdings,
         recorder: Recorder,
         tasks: Mapping[str, TaskFunction[Any, Any]],
         clock: DatabaseClock,
         vault: Vault,
     ) -> None:
-        self._holdings = holdings
         self._recorder = recorder
         self._tasks = tasks
         self._clock = clock
@@ -64,8 +62,6 @@ class Lifecycle(Middleware):
 
     def _may_start(self, holding: Holding) -> bool:
         """Begin the attempt; True when the body must not run."""
-        if not self._holdings.begin(holding):
-            return True
         if holding.cancel_requested:
             holding.outcome = Outcome(Status.REVOKED, failures=holding.failures)
             return True

@@ -10,7 +10,7 @@ from dramatiq.broker import MessageProxy
 from dramatiq.middleware import SkipMessage
 from dramatiq.threading import Interrupt
 
-from services.worker.broker import PSEUDO_QUEUE, LedgerBroker
+from services.worker.broker import LedgerBroker
 from services.worker.clock import DatabaseClock
 from services.worker.context import Context
 from services.worker.holdings import Holding, Holdings
@@ -20,6 +20,7 @@ from services.worker.outcome import Outcome
 from services.worker.presence import GIVE_BACK_FORGOTTEN, HELD_IN_LEDGER, REGISTER, Presence
 from services.worker.record import ROW_FIELDS, Entry, Row
 from services.worker.recorder import Recorder
+from services.worker.work_queue import PSEUDO_QUEUE, WorkQueue
 from shared.errors import PermanentError, Retry, ServerAway, StaleClaim
 from shared.ledger import engine, statements
 from shared.ledger.engine import RECORDER
@@ -91,9 +92,10 @@ class PlayedWorker:
             declared_dead=lambda: None,
             revoke=self._revoke,
         )
-        self._lifecycle = Lifecycle(self.holdings, self.recorder, TASKS, self._clock, VAULT)
+        self._lifecycle = Lifecycle(self.recorder, TASKS, self._clock, VAULT)
         self._broker = LedgerBroker(self.holdings, self.recorder, [])
         self._consumer = self._broker.consume(PSEUDO_QUEUE, timeout=0)
+        self._work_queue = WorkQueue(self.holdings)
 
     async def register(self) -> None:
         # Its lock is never taken: nobody here judges by locks and heartbeats.
@@ -159,9 +161,7 @@ class PlayedWorker:
 
     def take(self) -> MessageProxy:
         """A thread takes the first of the heap."""
-        message = next(self._consumer)
-        assert message is not None
-        return message
+        return self._work_queue.get(0).message
 
     async def begin(self, message: MessageProxy) -> None:
         """The start of a suspect is committed before its body runs."""

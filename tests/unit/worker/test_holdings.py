@@ -3,8 +3,6 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 from services.worker.holdings import Holding, Holdings, Stage
-from services.worker.outcome import Outcome
-from shared.ledger.lifecycle import Status
 
 
 def held(priority: int = 5, suspect: bool = False) -> Holding:
@@ -36,39 +34,15 @@ def test_the_highest_priority_is_taken_first_and_equals_in_order() -> None:
     assert [holdings.take(0) for _ in range(4)] == [high, first, second, low]
 
 
-def test_a_thread_gets_a_task_only_when_one_is_free() -> None:
-    holdings = Holdings(threads=1)
-    a, b = held(), held()
-    holdings.add([a, b])
-    assert holdings.take(0) is a
-    assert holdings.take(0) is None
-    a.outcome = Outcome(Status.SUCCESS)
-    holdings.end(a)
-    assert holdings.take(0) is b
-
-
-def test_only_what_no_thread_has_begun_is_withdrawn() -> None:
+def test_only_what_no_thread_has_taken_is_withdrawn() -> None:
     holdings = Holdings(threads=1)
     running, old, young = held(), held(), held()
     holdings.add([running])
     holdings.take(0)
-    holdings.begin(running)
     holdings.add([old, young])
     old.claimed_monotonic = time.monotonic() - 1
     assert holdings.withdraw(older_than_s=0.5) == [old]
-    assert (old.stage, holdings.waiting, len(holdings)) == (Stage.WITHDRAWN, 1, 3)
-
-
-def test_what_was_handed_ahead_and_not_begun_is_withdrawn_and_does_not_run() -> None:
-    holdings = Holdings(threads=1)
-    holdings.spare = 1
-    running, ahead = held(), held()
-    holdings.add([running, ahead])
-    assert [holdings.take(0), holdings.take(0), holdings.take(0)] == [running, ahead, None]
-    assert holdings.begin(running)
-    assert holdings.withdraw() == [ahead]
-    assert not holdings.begin(ahead)
-    assert holdings.running() == [running]
+    assert (old.stage, holdings.waiting, len(holdings)) == (Stage.ENDED, 1, 3)
 
 
 def test_cancelling_takes_a_waiting_task_and_flags_a_running_one() -> None:
@@ -76,7 +50,6 @@ def test_cancelling_takes_a_waiting_task_and_flags_a_running_one() -> None:
     running, waiting = held(9), held(1)
     holdings.add([running, waiting])
     holdings.take(0)
-    holdings.begin(running)
     assert holdings.cancel(waiting.id) is waiting
     assert holdings.cancel(running.id) is None
     assert running.cancel_requested
