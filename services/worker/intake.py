@@ -55,6 +55,9 @@ class Intake:
         self._ahead = 0
         self._room = asyncio.Event()
         self._stopping = False
+        #: The lanes were empty when they were looked at last.
+        self._nothing_waits = False
+        self._fetching: asyncio.Task[Fetched] | None = None
         #: Held from fetch to heap, so that whoever compares Redis with memory sees no id on its way.
         self.moving = asyncio.Lock()
 
@@ -79,6 +82,8 @@ class Intake:
         """Fetch no more; returns when no id is on its way."""
         self._stopping = True
         self._room.set()
+        if self._fetching is not None:
+            self._fetching.cancel()
         async with self.moving:
             pass
 
@@ -106,8 +111,7 @@ class Intake:
             await self._run_out()
         elif fetched.turn:
             await self._wait_for_room()
-        elif not fetched.ids:
-            await self._queues.wait(self._queue_names, WAKE_TIMEOUT_S)
+        self._nothing_waits = not (fetched.ids or fetched.turn)
 
     def _wanted(self) -> int:
         held = self._holdings
@@ -126,14 +130,7 @@ class Intake:
 
     async def _fetch(self, wanted: int) -> Fetched:
         """Ids into the unacked set, rows into the heap."""
-        idle = len(self._holdings) == 0
-        try:
-            fetched = await self._queues.fetch(
-                self._worker, self._queue_names, wanted=wanted, served=self._served, idle=idle
-            )
-        except ServerAway:
-            self._holdings.note_fetched_again()
-            raise
+        fetched = await self._fetched(wanted)
         self._served += len(fetched.ids)
         # An id that this process holds already was sent twice, or its outcome is committed and not settled.
         self._holdings.note_fetched_again(fetched.ids)
@@ -142,6 +139,27 @@ class Intake:
         if fresh:
             await self._claim(fresh)
         return fetched
+
+    async def _fetched(self, wanted: int) -> Fetched:
+        idle = len(self._holdings) == 0
+        wait_s = WAKE_TIMEOUT_S if self._nothing_waits else 0.0
+        fetch = self._queues.fetch(
+            self._worker,
+            self._queue_names,
+            wanted=wanted,
+            served=self._served,
+            idle=idle,
+            wait_s=wait_s,
+        )
+        try:
+            self._fetching = asyncio.create_task(fetch)
+            return await self._fetching
+        except (ServerAway, asyncio.CancelledError):
+            # Whether ids are on their way is not known; what this process holds may be among them.
+            self._holdings.note_fetched_again()
+            raise
+        finally:
+            self._fetching = None
 
     async def _claim(self, ids: list[UUID]) -> None:
         rows = await self._claimed_rows(ids)

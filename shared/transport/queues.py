@@ -4,6 +4,8 @@ A queue is eleven lists of 16-byte task ids: one per priority and one for rescue
 any moment; the ledger knows what was here.
 """
 
+import functools
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from uuid import UUID
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError
 
 from shared.errors import ServerAway
 
@@ -89,7 +91,8 @@ class Queues:
 
     def __init__(self, client: "redis.Redis") -> None:
         self.client = client
-        self._fetch = client.register_script(files(__package__).joinpath("fetch.lua").read_text())
+        self._script = files(__package__).joinpath("fetch.lua").read_text()
+        self._sha = hashlib.sha1(self._script.encode(), usedforsecurity=False).hexdigest()
 
     async def push(self, addresses: Iterable[Address]) -> None:
         """Append ids to their lanes in order and wake one idle worker for each, up to a bound."""
@@ -110,19 +113,31 @@ class Queues:
         await _answer(pipe.execute())
 
     async def fetch(
-        self, worker: UUID, queues: Sequence[str], *, wanted: int, served: int, idle: bool
+        self,
+        worker: UUID,
+        queues: Sequence[str],
+        *,
+        wanted: int,
+        served: int,
+        idle: bool,
+        wait_s: float = 0.0,
     ) -> Fetched:
-        """Move up to `wanted` ids from the lanes of `queues` into the worker's unacked set."""
-        keys = [unacked_key(worker), TURN_KEY]
-        for queue in queues:
-            keys += [rescue_key(queue), *(lane_key(queue, p) for p in PRIORITIES), wake_key(queue)]
-        args: list[int | str] = [wanted, served, int(idle), worker.hex]
-        ids, alone, turn = await _answer(self._fetch(keys=keys, args=args))
-        return Fetched([UUID(bytes=i) for i in ids], bool(alone), bool(turn))
+        """Move up to `wanted` ids from the lanes of `queues` into the worker's unacked set.
 
-    async def wait(self, queues: Sequence[str], timeout_s: float) -> bool:
-        """Block until a queue has a wake token, at most `timeout_s` (below the socket's own time-out)."""
-        return bool(await _answer(self.client.blpop([wake_key(q) for q in queues], timeout_s)))
+        With `wait_s` (below the socket's own time-out) block for so long until a queue has a wake token, and
+        then fetch: one round trip for both.
+        """
+        keys = [unacked_key(worker), TURN_KEY, *_lanes(tuple(queues))]
+        pipe = self.client.pipeline(transaction=False)
+        if wait_s:
+            pipe.blpop([wake_key(queue) for queue in queues], wait_s)
+        pipe.evalsha(self._sha, len(keys), *keys, wanted, served, int(idle), worker.hex)
+        try:
+            ids, alone, turn = (await _answer(pipe.execute()))[-1]
+        except NoScriptError:  # a new Redis; nothing was carried out
+            await _answer(self.client.script_load(self._script))
+            return await self.fetch(worker, queues, wanted=wanted, served=served, idle=idle)
+        return Fetched([UUID(bytes=i) for i in ids], bool(alone), bool(turn))
 
     async def acknowledge(self, worker: UUID, ids: Iterable[UUID]) -> None:
         """Forget ids whose outcome is committed."""
@@ -172,8 +187,20 @@ class Queues:
         await _answer(self.client.publish(CANCEL_CHANNEL, task_id.bytes))
 
 
+@functools.cache
+def _lanes(queues: tuple[str, ...]) -> list[str]:
+    """The keys of these queues, in the order of `fetch.lua`."""
+    return [
+        key
+        for queue in queues
+        for key in (rescue_key(queue), *(lane_key(queue, p) for p in PRIORITIES), wake_key(queue))
+    ]
+
+
 async def _answer(command: Any) -> Any:
     try:
         return await command
+    except NoScriptError:
+        raise
     except (RedisError, OSError, TimeoutError) as error:
         raise ServerAway("Redis") from error

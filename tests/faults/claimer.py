@@ -31,8 +31,9 @@ async def claim(count: int) -> None:
         revoke=lambda holding: None,
     )
     await presence.register()
-    while not (fetched := await queues.fetch(worker, ["default"], wanted=count, served=0, idle=True)).ids:
-        await queues.wait(["default"], 1.0)
+    fetched = None
+    while fetched is None or not fetched.ids:
+        fetched = await queues.fetch(worker, ["default"], wanted=count, served=0, idle=True, wait_s=1.0)
     await engine.run(statements.CLAIM, worker, sorted(fetched.ids), node=RECORDER)
     await presence.keep_beating()
 
