@@ -1,8 +1,8 @@
 """Runs one task's body in the thread that Dramatiq gives it."""
 
-import asyncio
 import contextvars
 import ctypes
+import inspect
 import threading
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
@@ -62,7 +62,7 @@ class Executor:
 
         # A context of its own: what a body leaves in context variables must not reach the thread's next task.
         called = contextvars.copy_context().run(call)
-        return _wait_on_loop(called, holding.secrets) if asyncio.iscoroutine(called) else called
+        return _wait_on_loop(called, holding.secrets) if inspect.iscoroutine(called) else called
 
 
 def interrupt(holding: Holding) -> bool:
