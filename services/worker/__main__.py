@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 #: After this long a thread that computes lets others have the interpreter. Python's own 5 ms would delay
 #: each step of the ledger loop, and a thread until it begins what was claimed for it.
-SWITCH_S = 0.0005
+SWITCH_S = 0.001
 
 
 def queue_names(settings: Settings, tasks: Mapping[str, TaskFunction[Any, Any]]) -> tuple[str, ...]:
