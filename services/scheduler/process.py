@@ -1,6 +1,7 @@
 """One scheduler process: takes part in the election and runs the leader's services."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -67,8 +68,8 @@ class SchedulerProcess:
         """Until `stop` is set; then another scheduler may lead at once."""
         log.info("scheduler %s stands by", self.id)
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._keep_leading())]
-            tasks += [group.create_task(self._keep(service)) for service in self.services]
+            tasks = [group.create_task(self._keep_leading(stop))]
+            tasks += [group.create_task(self._keep(service, stop)) for service in self.services]
             await stop.wait()
             for task in tasks:
                 task.cancel()
@@ -77,14 +78,16 @@ class SchedulerProcess:
         except ServerAway:
             log.warning("the lease could not be given up; it passes by itself")
 
-    async def _keep_leading(self) -> None:
-        while True:
-            await engine.in_fresh_context(self.leader.run_once())
-            await asyncio.sleep(leader.RENEW_S)
+    # A round that is cancelled while it waits for Redis may go on all the same, so each loop looks as well.
 
-    async def _keep(self, service: Service) -> None:
+    async def _keep_leading(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            await engine.in_fresh_context(self.leader.run_once())
+            await _sleep(leader.RENEW_S, stop)
+
+    async def _keep(self, service: Service, stop: asyncio.Event) -> None:
         """Run a service while this process leads. Whatever goes wrong is logged, and the next round comes."""
-        while True:
+        while not stop.is_set():
             pause = service.every_s
             if not self.leader.leads:
                 pause = min(pause, leader.RENEW_S)
@@ -98,4 +101,11 @@ class SchedulerProcess:
                 except Exception:
                     log.exception("%s failed; the next round comes", service.name)
                     pause = max(pause, AWAY_PAUSE_S)
-            await asyncio.sleep(pause)
+            await _sleep(pause, stop)
+
+
+async def _sleep(seconds: float, stop: asyncio.Event) -> None:
+    """Shorter when `stop` is set."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()

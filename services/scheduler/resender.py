@@ -53,7 +53,7 @@ SENT_SINCE = """
     WHERE queue = {} AND priority = {} AND sent_at IS NOT NULL AND (sent_at, id) > ({}, {})
     ORDER BY sent_at, id LIMIT {}
 """
-SENT_AT = "SELECT id, sent_at FROM task WHERE id = ANY({}::uuid[]) AND sent_at IS NOT NULL"
+SENT_AT = "SELECT id, sent_at FROM task WHERE id = ANY({}::uuid[]) AND (sent_at IS NOT NULL) IS TRUE"
 #: The queues that hold sent rows, one index probe each: DISTINCT would read the whole backlog.
 LANES = """
     WITH RECURSIVE lane AS (

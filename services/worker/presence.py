@@ -57,7 +57,7 @@ GIVE_BACK_FORGOTTEN = """
     UPDATE task AS t SET holder = NULL, send_at = now(),
         status = CASE WHEN t.status = 'started' THEN 'pending' ELSE t.status END, revision = t.revision + 1
     FROM unnest({}::uuid[], {}::integer[]) AS g(id, claim)
-    WHERE t.id = g.id AND t.claim = g.claim AND t.holder = {}
+    WHERE t.id = g.id AND t.claim = g.claim AND (t.holder = {}) IS TRUE
 """
 
 

@@ -2,6 +2,10 @@
 
 Each guards itself in its own WHERE: by place, by claim, by holder. `{}` stands for a value, in the order of
 appearance. Ids come sorted so that two statements over the same rows lock them in one order.
+
+Where the id is given, a guard by place stands as `(…) IS TRUE`: no index serves that. Else Postgres, whose
+knowledge of a busy day may be that of a quiet one, would look for the few rows that it expects in that
+place, and find a million.
 """
 
 #: Seconds after which the dispatcher sends a task whose submitter was to push the id itself.
@@ -81,7 +85,7 @@ MARK_SENT = """
     UPDATE task AS t SET send_at = NULL,
         sent_at = CASE WHEN t.claim = 0 AND t.send_at > now() THEN t.created_at ELSE now() END
     FROM unnest({}::uuid[], {}::integer[]) AS g(id, claim)
-    WHERE t.id = g.id AND t.claim = g.claim AND t.send_at IS NOT NULL
+    WHERE t.id = g.id AND t.claim = g.claim AND (t.send_at IS NOT NULL) IS TRUE
 """
 
 #: Takes what is in a lane, what is due, what its submitter pushed a moment ago and did not mark yet, and what
@@ -94,7 +98,7 @@ CLAIM = f"""
     FROM worker AS w
     WHERE w.id = {{}} AND w.dead_at IS NULL AND t.id = ANY({{}}::uuid[])
       AND (t.sent_at IS NOT NULL OR t.send_at <= now() OR t.holder = w.id
-           OR (t.claim = 0 AND t.send_at <= now() + interval '{PUSH_NET_S} s'))
+           OR (t.claim = 0 AND t.send_at <= now() + interval '{PUSH_NET_S} s')) IS TRUE
     RETURNING t.id, t.claim, t.name, t.contract_version, t.queue, t.priority, t.status, t.params, t.attempt,
               t.failures, t.max_attempts, t.suspect, t.owner, t.cancel_requested_at,
               t.expires_at <= now() AS expired,
@@ -105,7 +109,8 @@ CLAIM = f"""
 
 #: values: id[]. An id that was fetched, could not be claimed and is in no other place goes back to Postgres.
 UNCLAIMED_TO_POSTGRES = """
-    UPDATE task SET send_at = now(), sent_at = NULL WHERE id = ANY({}::uuid[]) AND sent_at IS NOT NULL
+    UPDATE task SET send_at = now(), sent_at = NULL
+    WHERE id = ANY({}::uuid[]) AND (sent_at IS NOT NULL) IS TRUE
 """
 
 #: One row per task and round: start, progress, outcome or giving back, whatever has piled up. Absolute values
@@ -149,7 +154,7 @@ RECORD = """
             wait_reason = g.wait_reason,
             revision = t.revision + 1
         FROM given AS g
-        WHERE t.id = g.id AND t.claim = g.claim AND t.holder = {}
+        WHERE t.id = g.id AND t.claim = g.claim AND (t.holder = {}) IS TRUE
         RETURNING t.id, t.status
     ), closed AS (
         INSERT INTO task_attempt (task_id, claim, attempt, worker, started_at, ended_at, outcome,
@@ -190,7 +195,7 @@ COMPLETE = """
         holder = NULL, suspect = false,
         error_kind = NULL, error_message = NULL, error_traceback = NULL, error_fingerprint = NULL,
         revision = revision + 1
-    WHERE id = {} AND claim = {} AND holder = {}
+    WHERE id = {} AND claim = {} AND (holder = {}) IS TRUE
     RETURNING id
 """
 
