@@ -1,5 +1,6 @@
 """Starts the API: `python -m services.api`."""
 
+import gc
 import os
 import signal
 import sys
@@ -26,6 +27,8 @@ def main() -> None:
     logging.configure("api", read.log_format)
     # uvicorn raises the signal again once it has stopped; an orderly stop is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # What is loaded by now stays. Full collections need not walk it: a fifth of the time of a large batch.
+    gc.freeze()
     uvicorn.run(
         application,
         host=read.api_host,

@@ -13,6 +13,7 @@ from importlib.resources import files
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -61,8 +62,7 @@ def connect(redis_url: str, *, socket_timeout_s: float = SOCKET_TIMEOUT_S) -> "r
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(msgspec.Struct, frozen=True, gc=False):
     """Where an id goes."""
 
     id: UUID
