@@ -4,6 +4,7 @@ The route stands among those of tasks, so it has the same middleware, guards and
 same body, checks the same parameters and answers a constant.
 """
 
+from datetime import UTC, datetime
 from uuid import UUID
 
 from litestar import Response, post
@@ -29,7 +30,7 @@ async def constant(
     submissions: NamedDependency[Submissions],
     idempotency_key: IdempotencyKey = None,
 ) -> Response[Submitted]:
-    submissions.new_task(data, reader)
+    submissions.new_task(data, reader, datetime.now(UTC))
     return Response(_ANSWER, status_code=202)
 
 

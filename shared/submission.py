@@ -191,17 +191,18 @@ class Submitter:
 def _checked_values(tasks: Sequence[NewTask], vault: Vault) -> list[Any]:
     """The values of SUBMIT. Most tasks of a batch are of few kinds, and few options are used at all."""
     now = datetime.now(UTC)
-    kinds: dict[tuple[Any, ...], int] = {}
-    own = []
     for task in tasks:
         task.check(now)
-        params, key_id = vault.seal_params(task.contract, task.params)
-        kind = kinds.setdefault(_kind(task, key_id), len(kinds) + 1)
-        delay_s = None if task.delay is None else task.delay.total_seconds()
-        own.append((params, kind, task.run_at, delay_s, _expires_at(task, now)))
-    documents, numbers, *times = zip(*own, strict=True)
-    shared = zip(*kinds, strict=True)
-    return [f"[{','.join(documents)}]", numbers, *map(_unless_unused, times), *shared]
+    sealed = [vault.seal_params(t.contract, t.params) for t in tasks]
+    kinds: dict[tuple[Any, ...], int] = {}
+    return [
+        f"[{','.join(s.text for s in sealed)}]",
+        [kinds.setdefault(_kind(t, s.key_id), len(kinds) + 1) for t, s in zip(tasks, sealed, strict=True)],
+        _unless_unused([t.run_at for t in tasks]),
+        _unless_unused([None if t.delay is None else t.delay.total_seconds() for t in tasks]),
+        _unless_unused([_expires_at(t, now) for t in tasks]),
+        *zip(*kinds, strict=True),
+    ]
 
 
 def _kind(task: NewTask, key_id: str | None) -> tuple[Any, ...]:
@@ -221,8 +222,8 @@ def _kind(task: NewTask, key_id: str | None) -> tuple[Any, ...]:
     )
 
 
-def _unless_unused(column: Sequence[Any]) -> Sequence[Any]:
-    return column if any(value is not None for value in column) else ()
+def _unless_unused(column: list[Any]) -> list[Any]:
+    return column if any(value is not None for value in column) else []
 
 
 def _priority(task: NewTask) -> int:

@@ -35,10 +35,9 @@ class Submissions:
         self._group = GroupCommit(submitter)
         self._secret = secret_key.encode()
 
-    def new_task(self, body: NewTaskBody, caller: Reader) -> NewTask:
+    def new_task(self, body: NewTaskBody, caller: Reader, now: datetime) -> NewTask:
         """Raises UnknownTask, TaskRestricted or InvalidFields."""
         contract = self._catalogue.get(body.name)
-        now = datetime.now(UTC)
         task = NewTask(
             contract=contract,
             params=contract.check_params(body.params),
@@ -72,9 +71,10 @@ class Submissions:
         """All or none. Raises InvalidFields, which names every bad item by its index."""
         problems: list[FieldProblem] = []
         tasks = []
+        now = datetime.now(UTC)
         for index, item in enumerate(items):
             try:
-                tasks.append(self.new_task(_parsed(item), caller))
+                tasks.append(self.new_task(_parsed(item), caller, now))
             except InvalidFields as error:
                 problems += _inside(index, error.problems)
             except UnknownTask as error:

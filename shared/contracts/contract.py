@@ -166,15 +166,16 @@ def encode_document(value: Any, root: str, max_bytes: int) -> str:
         encoded = b"\\u0000"
     except (TypeError, ValueError, OverflowError) as error:
         raise InvalidFields([FieldProblem(root, f"cannot be stored as JSON: {error}")]) from None
+    text = encoded.decode()
     # msgspec writes NaN as null, so a null is the only sign of it; both checks are rare.
-    if b"\\u0000" in encoded or b"null" in encoded:
+    if "\\u0000" in text or "null" in text:
         problems = list(_unstorable(msgspec.to_builtins(value), root))
         if problems:
             raise InvalidFields(problems)
     if len(encoded) > max_bytes:
         rule = f"must be at most {max_bytes} bytes as JSON, but is {len(encoded)}"
         raise InvalidFields([FieldProblem(root, rule)])
-    return encoded.decode()
+    return text
 
 
 def _unstorable(value: Any, path: str) -> Iterator[FieldProblem]:

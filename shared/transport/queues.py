@@ -35,7 +35,9 @@ PUSH_CHUNK = 5_000
 SOCKET_TIMEOUT_S = 2.0
 
 
+@functools.cache
 def lane_key(queue: str, priority: int) -> str:
+    """One of a few, asked for with each id."""
     return f"often:lane:{queue}:{priority}"
 
 

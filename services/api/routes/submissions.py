@@ -1,6 +1,7 @@
 """Submit tasks: any kind, mails under the names of the old application, many at once."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
@@ -49,7 +50,7 @@ async def submit(
     submissions: NamedDependency[Submissions],
     idempotency_key: IdempotencyKey = None,
 ) -> Response[Submitted]:
-    task = submissions.new_task(data, reader)
+    task = submissions.new_task(data, reader, datetime.now(UTC))
     once = submissions.once(idempotency_key, reader, "tasks", data)
     task_id, is_new = await submissions.submit_one(task, reader, once)
     return _submitted(task_id, data.name, is_new)
@@ -71,7 +72,7 @@ async def submit_mail(
 ) -> Response[Submitted]:
     body = _mail_task(data)
     try:
-        task = submissions.new_task(body, reader)
+        task = submissions.new_task(body, reader, datetime.now(UTC))
     except InvalidFields as error:
         raise InvalidFields(_as_sent(error.problems)) from None
     once = submissions.once(idempotency_key, reader, "tasks/email", data)

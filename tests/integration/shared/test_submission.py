@@ -13,7 +13,7 @@ from shared.ledger import engine
 from shared.submission import NewTask, OnceKey, Submitter
 from shared.transport.queues import Queues, connect
 from tests.platform import Platform
-from tests.sample_tasks import INSTANT, WAIT, Nothing, Seconds
+from tests.sample_tasks import INSTANT, PAY, WAIT, Nothing, Pay, Seconds
 
 NEW = NewTask(contract=INSTANT, params=Nothing())
 
@@ -36,6 +36,29 @@ async def test_ids_come_back_in_the_order_given(platform: Platform) -> None:
     new = [NewTask(contract=WAIT, params=Seconds(seconds=n)) for n in range(500)]
     rows = await platform.tasks(await platform.submitter.submit(new))
     assert [row["params"] for row in rows] == [f'{{"seconds": {n}}}' for n in range(500)]
+
+
+async def test_tasks_of_several_kinds_keep_what_is_their_own(platform: Platform) -> None:
+    noon = datetime(2026, 11, 22, 12, tzinfo=UTC)
+    some: list[dict[str, Any]] = [
+        {},
+        {"owner": 7, "delay": timedelta(hours=1)},
+        {"priority": 9, "schedule": "nightly", "fire_time": noon},
+    ]
+    new = [
+        NewTask(contract=PAY, params=Pay(card=f"{n}"), **some[n % 3])
+        if n % 2
+        else NewTask(contract=WAIT, params=Seconds(seconds=n), **some[n % 3])
+        for n in range(60)
+    ]
+    stored = await platform.tasks(await platform.submitter.submit(new))
+    for n, (task, row) in enumerate(zip(new, stored, strict=True)):
+        params, _ = platform.vault.open_params(task.contract, row["params"])
+        assert (row["name"], params) == (task.contract.name, task.params)
+        assert row["key_id"] == (platform.vault.current if n % 2 else None)
+        assert row["priority"] == (9 if n % 3 == 2 else 5)
+        assert all(row[column] == some[n % 3].get(column) for column in ("owner", "schedule", "fire_time"))
+        assert (row["send_at"] - row["created_at"] == timedelta(hours=1)) == (n % 3 == 1)
 
 
 async def test_ids_are_pushed_after_the_commit_of_a_transaction(platform: Platform) -> None:
