@@ -27,7 +27,7 @@ def main() -> None:
     logging.configure("api", read.log_format)
     # uvicorn raises the signal again once it has stopped; an orderly stop is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    # What is loaded by now stays. Full collections need not walk it: a fifth of the time of a large batch.
+    # What is loaded by now stays. Full collections need not walk it: a fifth of a large batch's CPU time.
     gc.freeze()
     uvicorn.run(
         application,
