@@ -3,6 +3,8 @@
 import asyncio
 import contextvars
 import functools
+import itertools
+import string
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
@@ -158,9 +160,10 @@ async def _fetch(database: Any, sql: str, values: Sequence[Any]) -> list[Any]:
 
 @functools.cache
 def _numbered(sql: str) -> str:
-    """As the driver wants it: `$1` for the first `{}`."""
-    first, *others = sql.split("{}")
-    return first + "".join(f"${number}{part}" for number, part in enumerate(others, 1))
+    """As the driver wants it: `$1` for the first `{}`, and `{` for `{{`."""
+    numbers = itertools.count(1)
+    parts = string.Formatter().parse(sql)
+    return "".join(text if field is None else f"{text}${next(numbers)}" for text, field, _, _ in parts)
 
 
 async def connect() -> asyncpg.Connection:
