@@ -116,7 +116,9 @@ class Intake:
     def _wanted(self) -> int:
         held = self._holdings
         self._ahead = prefetch.ahead(
-            threads=held.threads, rate=self._rate.update(held.finished), longest_s=held.longest_running_s()
+            threads=held.threads,
+            rate=self._rate.update(held.finished),
+            long=held.running_for(prefetch.LONG_TASK_S),
         )
         return prefetch.wanted(
             threads=held.threads, busy=held.busy, waiting=held.waiting, held=len(held), ahead=self._ahead

@@ -28,8 +28,8 @@ TASK_STATEMENT_TIMEOUT_S = 60.0
 #: How often a time-out looks whether the loop still runs.
 TICK_S = 0.5
 
-#: All our statements find their rows by an index. What Postgres knows of a new day is that it is empty: until
-#: it looks again it would read whole partitions.
+#: The recorder's statements find their rows by id or holder. What Postgres knows of a new day is that it is
+#: empty: until it looks again it would read whole partitions.
 BY_INDEX = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
 
 AWAY = (
@@ -89,17 +89,17 @@ def build(
         # on a connection whose other end has vanished.
         "command_timeout": STATEMENT_TIMEOUT_S,
         "connection_class": Connection,
-        "server_settings": {"application_name": f"often-{application}"} | BY_INDEX,
+        "server_settings": {"application_name": f"often-{application}"},
     }
     # The driver's own time-outs go on while the loop can't run; see `timeout`.
     longest = {"timeout": TASK_STATEMENT_TIMEOUT_S, "command_timeout": TASK_STATEMENT_TIMEOUT_S}
-    apart = config | longest | {"connection_class": RecorderConnection}
+    by_index = {"server_settings": {"application_name": f"often-{application}"} | BY_INDEX}
+    apart = config | longest | by_index | {"connection_class": RecorderConnection}
     extra = {node: Engine(config=dict(apart), extensions=()) for node in nodes}
     if for_task_code:
         config |= {
             "command_timeout": TASK_STATEMENT_TIMEOUT_S,
             "connection_class": asyncpg.Connection,
-            "server_settings": {"application_name": f"often-{application}"},
         }
     return Engine(config=config, extensions=(), extra_nodes=extra)
 
