@@ -109,22 +109,23 @@ class Pruner:
     async def _drop_tasks(self, day: date) -> bool:
         """False when the day stays because of a task that is not final."""
         name = partitions.partition_name("task", day)
-        count = await self._connection.fetchrow(partitions.count_rows(day))
-        if not count["alive"]:
+        alive = await self._connection.fetchval(partitions.count_alive(day))
+        if not alive:
             await self._detach("task", day)
             # Until it was detached an operator may have brought a task back to life.
-            count = await self._connection.fetchrow(partitions.count_rows(day))
-        self.pruned.found += count["found"]
-        if count["alive"]:
+            alive = await self._connection.fetchval(partitions.count_alive(day))
+        found = await self._connection.fetchval(partitions.count_tasks(day))
+        self.pruned.found += found
+        if alive:
             await self._attach(day)
             await self._delete_final(day)
-            self._keep(name, UNFINISHED, f"{count['alive']} of its tasks are not final")
+            self._keep(name, UNFINISHED, f"{alive} of its tasks are not final")
             return False
         await self._drop("task", day)
-        self.pruned.deleted += count["found"]
+        self.pruned.deleted += found
         self.pruned.dropped.append(name)
-        metrics.PRUNED.labels("task").inc(count["found"])
-        log.info("partition %s is dropped with %d tasks", name, count["found"])
+        metrics.PRUNED.labels("task").inc(found)
+        log.info("partition %s is dropped with %d tasks", name, found)
         return True
 
     async def _state(self, table: str, day: date) -> str | None:
