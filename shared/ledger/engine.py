@@ -154,6 +154,12 @@ async def _fetch(database: Any, sql: str, values: Sequence[Any]) -> list[Any]:
     transaction = database.current_transaction.get()
     if transaction is not None:
         return list(await transaction.connection.fetch(sql, *values))
+    if database.pool is None:  # a command that is done after a statement or two
+        connection = await database.get_new_connection()
+        try:
+            return list(await connection.fetch(sql, *values))
+        finally:
+            await connection.close()
     async with database.pool.acquire() as connection:
         return list(await connection.fetch(sql, *values))
 
