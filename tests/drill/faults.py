@@ -102,7 +102,7 @@ async def kill_claimer(crew: Crew) -> str:
 
 @fault("kill -9 of the API, in its INSERT and between commit and push", promised_s=5)
 async def kill_api(crew: Crew) -> None:
-    async with _held_up(crew.platform, "LOCK TABLE task IN SHARE MODE", "WITH given AS"):
+    async with _held_up(crew.platform, "LOCK TABLE task IN SHARE MODE", "given AS MATERIALIZED"):
         crew.api.process.kill()
     await eventually(crew.api.is_ready, 60)
     # Frozen, Redis takes the push and never answers; the row is committed by then.
