@@ -25,6 +25,9 @@ EVERY_S = 1.0
 #: How long a free lock and a still heartbeat are watched. Longer than a worker takes to renew both (1 s +
 #: connect).
 LOCK_LEASE_S = 5.0
+#: How often all that is held is looked at, which costs as much as there is work. What workers held that were
+#: declared dead is looked for in every round.
+STRAY_EVERY_S = 10.0
 #: Rows per statement.
 BATCH = 1_000
 
@@ -44,11 +47,11 @@ DECLARE_DEAD = "UPDATE worker SET dead_at = now() WHERE id = ANY({}::uuid[]) AND
 #: when its process died counts a crash; everything else that was held becomes a suspect and is blamed for
 #: nothing yet. values: limit, crash limit, crash limit, crash limit, error kind, crash limit, error message,
 #: error kind of attempts.
-RESCUE = """
+_RESCUE = """
     WITH lost AS (
         SELECT t.id, t.claim, t.status, t.suspect AND t.status = 'started' AS crashed
         FROM task AS t LEFT JOIN worker AS w ON w.id = t.holder AND w.dead_at IS NULL AND w.stopped_at IS NULL
-        WHERE t.holder IS NOT NULL AND w.id IS NULL
+        WHERE %s AND w.id IS NULL
         ORDER BY t.id LIMIT {} FOR UPDATE OF t SKIP LOCKED
     ), rescued AS (
         UPDATE task AS t SET
@@ -79,6 +82,9 @@ RESCUE = """
     )
     SELECT id, claim, queue, priority, status FROM rescued
 """
+RESCUE_STRAY = _RESCUE % "t.holder IS NOT NULL"
+#: values: holder[], then as before.
+RESCUE_FROM = _RESCUE % "t.holder = ANY({}::uuid[])"
 
 #: Workers that are gone and whose unacked set may still lie in Redis.
 RECENTLY_DEAD = "SELECT id FROM worker WHERE dead_at > now() - interval '1 hour'"
@@ -133,6 +139,7 @@ class Rescuer:
 
     def __init__(self, queues: Queues, *, stall_after_s: float) -> None:
         self._queues = queues
+        self._stray_at = -STRAY_EVERY_S
         self.watch = Watch(stall_after_s)
 
     async def run_once(self) -> bool:
@@ -150,22 +157,30 @@ class Rescuer:
             log.warning("workers declared dead: %s", ", ".join(map(str, dead)))
             await engine.run(DECLARE_DEAD, sorted(dead))
             metrics.WORKERS_DECLARED_DEAD.inc(len(dead))
-        limit, loop = CRASH_LIMIT, ErrorKind.CRASH_LOOP
-        message = f"its worker died {limit} times while it ran alone; retry it once the cause is mended"
-        rows = await engine.run(
-            RESCUE, BATCH, limit, limit, limit, limit, loop, limit, message, ErrorKind.WORKER_DIED
-        )
+        gone = [UUID(int=row["id"].int) for row in await engine.run(RECENTLY_DEAD)]
+        rows = await self._lost(gone)
         for row in rows:
             metrics.RESCUED.labels(
                 "sent_again" if row["status"] in ("pending", "retry") else row["status"]
             ).inc()
-        await self._empty_unacked_sets()
+        await self._empty_unacked_sets(gone)
         return len(rows) == BATCH
 
-    async def _empty_unacked_sets(self) -> None:
+    async def _lost(self, gone: Sequence[UUID]) -> Sequence[Mapping[str, Any]]:
+        """Send a batch of what nobody alive holds again."""
+        limit, loop = CRASH_LIMIT, ErrorKind.CRASH_LOOP
+        message = f"its worker died {limit} times while it ran alone; retry it once the cause is mended"
+        values = (BATCH, limit, limit, limit, limit, loop, limit, message, ErrorKind.WORKER_DIED)
+        if time.monotonic() < self._stray_at + STRAY_EVERY_S:
+            return await engine.run(RESCUE_FROM, gone, *values) if gone else []
+        rows = await engine.run(RESCUE_STRAY, *values)
+        if len(rows) < BATCH:
+            self._stray_at = time.monotonic()
+        return rows
+
+    async def _empty_unacked_sets(self, gone: Sequence[UUID]) -> None:
         """Last, so that a death of this process repeats the step. The dispatcher pushes what is due now."""
-        for row in await engine.run(RECENTLY_DEAD):
-            worker = UUID(int=row["id"].int)
+        for worker in gone:
             fetched = await self._queues.unacked(worker)
             if fetched:
                 await engine.run(statements.UNCLAIMED_TO_POSTGRES, sorted(fetched))
