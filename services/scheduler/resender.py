@@ -29,6 +29,11 @@ LOST_BATCH = 1_000
 MARGIN = timedelta(seconds=30)
 #: How far back a restart of Redis may have lost writes (appendfsync everysec loses 1 s, a failover more).
 TAIL = timedelta(seconds=60)
+#: In the place of a run id: what was pushed into the lost lanes and marked only after they were read is to be
+#: sent once more.
+SETTLING = "late marks"
+#: How long a mark may come after its push.
+LATE_MARKS = timedelta(seconds=5)
 #: Ids looked at from the head of a lane; those that are elsewhere by now say nothing.
 HEAD = 16
 
@@ -38,7 +43,9 @@ NEW_GENERATION = """
     UPDATE generation SET number = number + 1, resend_cursor = '["", 0, null, null]', run_id = {} WHERE id = 1
     RETURNING number
 """
-RESEND_DONE = "UPDATE generation SET resend_cursor = NULL, run_id = {}, checked_at = now() WHERE id = 1"
+RESEND_DONE = "UPDATE generation SET run_id = {}, checked_at = now() WHERE id = 1"
+#: Not all yet: see `LATE_MARKS`. When the last good check was stays known for it.
+LANES_FILLED = "UPDATE generation SET resend_cursor = NULL, run_id = {} WHERE id = 1"
 CHECKED = "UPDATE generation SET checked_at = now() WHERE id = 1"
 
 #: In the order of the lanes, so that a re-send keeps FIFO. values: queue, priority, sent_at, id, limit.
@@ -89,7 +96,7 @@ class Resender:
         generation, number = await self._queues.generation(), state["number"]
         resending = state["resend_cursor"] is not None
         if resending and generation == -number:
-            return await self._resend_batch(msgspec.json.decode(state["resend_cursor"]), number, run_id)
+            return await self._resend_batch(msgspec.json.decode(state["resend_cursor"]), number)
         if resending or generation != number:
             # Also when Redis was wiped in the middle of a re-send: the mark of its start is gone then.
             if number:
@@ -98,13 +105,14 @@ class Resender:
             await self._queues.set_generation(-new["number"])
             return True
         if state["run_id"] != run_id:
-            await self._resend_tail(state["checked_at"] - TAIL)
+            tail = LATE_MARKS if state["run_id"] == SETTLING else TAIL
+            await self._resend_tail(state["checked_at"] - tail)
             await engine.run(RESEND_DONE, run_id)
         else:
             await engine.run(CHECKED)
         return False
 
-    async def _resend_batch(self, cursor: list[Any], number: int, run_id: str) -> bool:
+    async def _resend_batch(self, cursor: list[Any], number: int) -> bool:
         queue, priority, sent_at, last = cursor
         after = (
             queue,
@@ -121,7 +129,7 @@ class Resender:
             return True
         # Last of all, so that a death before this line repeats the re-send.
         await self._queues.set_generation(number)
-        await engine.run(RESEND_DONE, run_id)
+        await engine.run(LANES_FILLED, SETTLING)
         log.info("Redis holds all that was sent, generation %d", number)
         return False
 
@@ -132,7 +140,7 @@ class Resender:
             for priority in PRIORITIES:
                 count += await self._resend_lane(lane["queue"], priority, since)
         if count:
-            log.warning("Redis was restarted: %d ids that were sent lately were sent again", count)
+            log.warning("Redis lost its latest writes: %d ids sent lately were sent again", count)
 
     async def _resend_lane(self, queue: str, priority: int, since: datetime) -> int:
         """In batches, for a lane may hold millions; returns how many there were."""

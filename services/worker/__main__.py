@@ -31,10 +31,6 @@ from shared.vault import Vault
 
 log = logging.getLogger(__name__)
 
-#: After this long a thread that computes lets others have the interpreter. Python's own 5 ms would delay
-#: each step of the ledger loop, and a thread until it begins what was claimed for it.
-SWITCH_S = 0.001
-
 
 def queue_names(settings: Settings, tasks: Mapping[str, TaskFunction[Any, Any]]) -> tuple[str, ...]:
     """The queues to serve. Raises SettingsError for one that no contract names."""
@@ -57,7 +53,6 @@ def main(tasks: Mapping[str, TaskFunction[Any, Any]]) -> int:
     except SettingsError as error:
         sys.stderr.write(f"worker: {error}\n")
         return 2
-    sys.setswitchinterval(SWITCH_S)
     configure("worker", settings.log_format)
     start_http_server(settings.metrics_port, settings.metrics_host)
     database = engine.build(

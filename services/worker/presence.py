@@ -110,8 +110,9 @@ class Presence:
         """Heartbeat and lock until cancelled; also learns for certain what is to be cancelled."""
         while True:
             try:
-                await self._take_lock()
+                # First: after a restart of Postgres this alone says that the process lives.
                 await self._beat()
+                await self._take_lock()
             except ServerAway as error:
                 log.warning("no heartbeat: %s", error)
             await asyncio.sleep(HEARTBEAT_S)
@@ -129,7 +130,7 @@ class Presence:
         if self._lock is not None and not self._lock.is_closed():
             return
         try:
-            async with asyncio.timeout(engine.STATEMENT_TIMEOUT_S):
+            async with engine.timeout(engine.STATEMENT_TIMEOUT_S):
                 settings = {"application_name": "often-worker-lock", "tcp_keepalives_idle": "10"}
                 self._lock = await asyncpg.connect(self._database_url, server_settings=settings)
                 await self._lock.execute("SELECT pg_advisory_lock($1)", self._lock_key)

@@ -10,6 +10,7 @@ from services.scheduler.dispatcher import Dispatcher
 from services.scheduler.partitioner import Partitioner
 from services.scheduler.resender import Resender
 from shared.ledger import partitions
+from shared.submission import NewTask
 from shared.transport.queues import lane_key
 from tests.eventually import eventually
 from tests.platform import Platform
@@ -38,6 +39,22 @@ async def test_a_wiped_redis_gets_everything_again_in_order(
         pass
     assert await platform.queues.head("default", 5, 100) == ids
     assert await platform.queues.generation() == 2
+
+
+async def test_what_was_pushed_before_the_loss_and_marked_after_the_resend_is_sent_again(
+    platform: Platform, settled: Resender
+) -> None:
+    await settled.run_once()
+    (task_id,) = await platform.submitter.submit([NewTask(contract=INSTANT, params=Nothing())])
+    await platform.queues.client.flushdb()
+    while await settled.run_once():
+        pass
+    await platform.submitter.mark()
+    assert await platform.queues.head("default", 5, 100) == []
+    assert not await settled.run_once()
+    assert await platform.queues.head("default", 5, 100) == [task_id]
+    assert not await settled.run_once()
+    assert await platform.queues.head("default", 5, 100) == [task_id]
 
 
 async def test_a_redis_wiped_again_in_the_middle_of_a_resend_gets_everything(
