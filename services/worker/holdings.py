@@ -197,10 +197,9 @@ class Holdings:
         """Threads that have a task."""
         return len(self._running)
 
-    def running_for(self, seconds: float) -> int:
-        """How many tasks have lasted at least so long."""
-        limit = time.monotonic() - seconds
-        return sum(h.started_monotonic <= limit for h in self.running())
+    def longest_running_s(self) -> float:
+        now = time.monotonic()
+        return max((now - h.started_monotonic for h in self.running()), default=0.0)
 
     def _has_next(self) -> bool:
         return bool(self._heap) and not self._closed

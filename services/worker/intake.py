@@ -118,7 +118,7 @@ class Intake:
         self._ahead = prefetch.ahead(
             threads=held.threads,
             rate=self._rate.update(held.finished),
-            long=held.running_for(prefetch.LONG_TASK_S),
+            longest_s=held.longest_running_s(),
         )
         return prefetch.wanted(
             threads=held.threads, busy=held.busy, waiting=held.waiting, held=len(held), ahead=self._ahead

@@ -2,18 +2,17 @@
 
 #: Claims ahead are worth at most this much work at the present rate …
 AHEAD_S = 0.040
-#: … and less for each thread whose task has lasted this long, down to none when half of them have: what is
-#: claimed would wait behind such tasks in the wrong process.
+#: … and none while a running task has lasted this long. Others would wait behind it in the wrong process; and
+#: should it keep the interpreter, threads that work off what was claimed ahead would keep the ledger loop from
+#: running at all.
 LONG_TASK_S = 0.100
 #: Most claims that one process holds; a death puts no more than this into doubt.
 MAX_HELD = 128
 
 
-def ahead(*, threads: int, rate: float, long: int) -> int:
-    """Claims beyond those that have a thread; `rate` is tasks ended per second, `long` tasks that last."""
-    if 2 * long >= threads:
-        return 0
-    return min(MAX_HELD - threads, int(rate * AHEAD_S * (threads - long) / threads))
+def ahead(*, threads: int, rate: float, longest_s: float) -> int:
+    """Claims beyond those that have a thread; `rate` is tasks ended per second."""
+    return 0 if longest_s >= LONG_TASK_S else min(MAX_HELD - threads, int(rate * AHEAD_S))
 
 
 def has_room(*, threads: int, busy: int, waiting: int, ahead: int) -> bool:

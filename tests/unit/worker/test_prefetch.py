@@ -8,32 +8,28 @@ threads = st.integers(1, 64)
 
 @given(threads=threads, busy=st.integers(0, 64), held=st.integers(0, 200), rate=st.floats(0, 1e5))
 def test_never_more_than_the_bound_is_held(threads: int, busy: int, held: int, rate: float) -> None:
-    ahead = prefetch.ahead(threads=threads, rate=rate, long=0)
+    ahead = prefetch.ahead(threads=threads, rate=rate, longest_s=0)
     n = prefetch.wanted(threads=threads, busy=busy, waiting=0, held=held, ahead=ahead)
     assert n >= 0
     assert held + n <= max(held, prefetch.MAX_HELD)
 
 
 @given(threads=threads, rate=st.floats(0, 1e5))
-def test_nothing_is_claimed_ahead_while_half_of_the_threads_run_long_tasks(threads: int, rate: float) -> None:
-    ahead = prefetch.ahead(threads=threads, rate=rate, long=(threads + 1) // 2)
+def test_nothing_is_claimed_ahead_while_a_long_task_runs(threads: int, rate: float) -> None:
+    ahead = prefetch.ahead(threads=threads, rate=rate, longest_s=1)
     assert prefetch.wanted(threads=threads, busy=threads, waiting=0, held=threads, ahead=ahead) == 0
 
 
 def test_a_free_thread_is_served_at_once_also_beside_long_tasks() -> None:
-    ahead = prefetch.ahead(threads=8, rate=0.1, long=7)
+    ahead = prefetch.ahead(threads=8, rate=0.1, longest_s=60)
     assert prefetch.has_room(threads=8, busy=7, waiting=0, ahead=ahead)
     assert prefetch.wanted(threads=8, busy=7, waiting=0, held=7, ahead=ahead) == 1
 
 
 def test_short_tasks_are_claimed_ahead_and_refilled_below_half() -> None:
-    ahead = prefetch.ahead(threads=8, rate=1_000, long=0)
+    ahead = prefetch.ahead(threads=8, rate=1_000, longest_s=0.01)
 
     def at(waiting: int) -> int:
         return prefetch.wanted(threads=8, busy=8, waiting=waiting, held=8 + waiting, ahead=ahead)
 
     assert (at(0), at(20), at(21), at(40)) == (40, 20, 0, 0)
-
-
-def test_a_long_task_costs_the_others_no_more_than_its_share() -> None:
-    assert prefetch.ahead(threads=8, rate=1_000, long=2) == 30
