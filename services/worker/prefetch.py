@@ -3,8 +3,8 @@
 #: Claims ahead are worth at most this much work at the present rate …
 AHEAD_S = 0.040
 #: … and none while a running task has lasted this long. Others would wait behind it in the wrong process; and
-#: should it keep the interpreter, threads that work off what was claimed ahead would keep the ledger loop from
-#: running at all.
+#: should it keep the interpreter, threads that work off what was claimed ahead would keep the ledger loop
+#: from running at all.
 LONG_TASK_S = 0.100
 #: Most claims that one process holds; a death puts no more than this into doubt.
 MAX_HELD = 128
