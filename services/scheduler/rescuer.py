@@ -25,6 +25,9 @@ EVERY_S = 1.0
 #: How long a free lock and a still heartbeat are watched. Longer than a worker takes to renew both (1 s +
 #: connect).
 LOCK_LEASE_S = 5.0
+#: The same of a lock that this process never saw taken: a restart of Postgres frees all of them, and a worker
+#: whose interpreter is busy needs this long to connect again.
+UNSEEN_LEASE_S = 20.0
 #: How often all that is held is looked at, which costs as much as there is work. What workers held that were
 #: declared dead is looked for in every round.
 STRAY_EVERY_S = 10.0
@@ -96,6 +99,8 @@ class Sight:
 
     beat: int
     locked: bool
+    #: Once at least since the watch began.
+    was_locked: bool
     beat_since: float
     lock_free_since: float
 
@@ -124,6 +129,7 @@ class Watch:
         return Sight(
             row["beat"],
             row["locked"],
+            row["locked"] or (before is not None and before.was_locked),
             before.beat_since if before is not None and still else now,
             before.lock_free_since if before is not None and free else now,
         )
@@ -131,7 +137,8 @@ class Watch:
     def _is_dead(self, sight: Sight, now: float) -> bool:
         silent = now - sight.beat_since
         unlocked = 0.0 if sight.locked else now - sight.lock_free_since
-        return silent >= self._stall_after_s or min(silent, unlocked) >= LOCK_LEASE_S
+        lease = LOCK_LEASE_S if sight.was_locked else UNSEEN_LEASE_S
+        return silent >= self._stall_after_s or min(silent, unlocked) >= lease
 
 
 class Rescuer:

@@ -14,6 +14,9 @@ from dramatiq.message import Message
 from services.worker.holdings import Holdings
 
 PSEUDO_QUEUE = "often"
+#: How often an idle thread looks up. Beside a body that keeps the interpreter each look takes one of the rare
+#: moments in which the ledger loop could run; nothing waits for these threads.
+IDLE_S = 10
 
 
 class Item(NamedTuple):
@@ -44,5 +47,5 @@ class ThreadPool(dramatiq.Worker):
     """Dramatiq's threads over the holdings of this process."""
 
     def __init__(self, broker: Broker, holdings: Holdings) -> None:
-        super().__init__(broker, worker_threads=holdings.threads)
+        super().__init__(broker, worker_threads=holdings.threads, worker_timeout=IDLE_S * 1_000)
         self.work_queue = WorkQueue(holdings)  # type: ignore[assignment] # all that its threads call
