@@ -1,7 +1,7 @@
 from typing import Any
 from uuid import uuid4
 
-from services.scheduler.rescuer import LOCK_LEASE_S, Watch
+from services.scheduler.rescuer import LOCK_LEASE_S, UNSEEN_LEASE_S, Watch
 
 WORKER = uuid4()
 STALL_S = 60.0
@@ -40,9 +40,10 @@ def test_a_lock_that_comes_back_starts_the_lease_anew() -> None:
     assert watch.observe(seen(7, locked=False), 10) == []
 
 
-def test_after_a_restart_of_the_watch_one_lease_is_watched_first() -> None:
+def test_a_lock_not_seen_since_a_restart_of_the_watch_proves_a_death_only_after_the_longer_lease() -> None:
     watch = Watch(STALL_S)
-    watch.observe(seen(7, locked=False), 0)
+    watch.observe(seen(7, locked=True), 0)
     watch.restart()
     assert watch.observe(seen(7, locked=False), 100) == []
-    assert watch.observe(seen(7, locked=False), 100 + LOCK_LEASE_S) == [WORKER]
+    assert watch.observe(seen(7, locked=False), 100 + UNSEEN_LEASE_S - 0.1) == []
+    assert watch.observe(seen(7, locked=False), 100 + UNSEEN_LEASE_S) == [WORKER]
