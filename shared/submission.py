@@ -198,9 +198,9 @@ def _checked_values(tasks: Sequence[NewTask], vault: Vault) -> list[Any]:
     return [
         f"[{','.join(s.text for s in sealed)}]",
         [kinds.setdefault(_kind(t, s.key_id), len(kinds) + 1) for t, s in zip(tasks, sealed, strict=True)],
-        _unless_unused([t.run_at for t in tasks]),
-        _unless_unused([None if t.delay is None else t.delay.total_seconds() for t in tasks]),
-        _unless_unused([_expires_at(t, now) for t in tasks]),
+        statements.sparse([t.run_at for t in tasks]),
+        statements.sparse([None if t.delay is None else t.delay.total_seconds() for t in tasks]),
+        statements.sparse([_expires_at(t, now) for t in tasks]),
         *zip(*kinds, strict=True),
     ]
 
@@ -220,10 +220,6 @@ def _kind(task: NewTask, key_id: str | None) -> tuple[Any, ...]:
         task.schedule,
         task.fire_time,
     )
-
-
-def _unless_unused(column: list[Any]) -> list[Any]:
-    return column if any(value is not None for value in column) else []
 
 
 def _priority(task: NewTask) -> int:

@@ -234,7 +234,7 @@ class Recorder:
         rows = [entry.row for entry in entries if entry.row is not None]
         if not rows:
             return set()
-        columns = [_sparse([getattr(row, name) for row in rows]) for name in ROW_FIELDS]
+        columns = [statements.sparse([getattr(row, name) for row in rows]) for name in ROW_FIELDS]
         answer = await engine.run(statements.RECORD, *columns, self.worker, self.worker, node=RECORDER)
         return {UUID(int=row["id"].int) for row in answer}
 
@@ -321,11 +321,6 @@ class Recorder:
         marks: list[tuple[UUID, int]] = sorted((address.id, claim) for address, claim in addresses)
         values: list[Any] = [list(column) for column in zip(*marks, strict=True)]
         await engine.run(statements.MARK_SENT, *values, node=RECORDER)
-
-
-def _sparse(column: list[Any]) -> list[Any]:
-    """Nothing where no row has a value: the driver works by the element, and `unnest` fills up with nulls."""
-    return column if any(value is not None for value in column) else []
 
 
 def _cancel_rung(entry: Entry) -> str | None:

@@ -8,6 +8,8 @@ knowledge of a busy day may be that of a quiet one, would look for the few rows 
 place, and find a million.
 """
 
+from typing import Any
+
 #: Seconds after which the dispatcher sends a task whose submitter was to push the id itself.
 PUSH_NET_S = 3
 #: Hours for which a client's key stands for its first submission.
@@ -245,3 +247,8 @@ RETRY = """
     FROM ended WHERE t.id = ended.id
     RETURNING t.status
 """
+
+
+def sparse(column: list[Any]) -> list[Any]:
+    """Nothing where no row has a value: the driver works by the element, and `unnest` fills up with nulls."""
+    return column if any(value is not None for value in column) else []
