@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 #: A batch is tried again after this, doubling up to the second number.
 RETRY_S, LONGEST_RETRY_S = 0.1, 1.0
 #: How long a round that follows another one at once waits for company. Alone, a record is written at once.
-BATCH_WAIT_S = 0.004
+BATCH_WAIT_S = 0.008
 #: Errors after which the same batch may succeed.
 CONFLICTS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 
