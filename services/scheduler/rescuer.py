@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -25,8 +26,8 @@ EVERY_S = 1.0
 #: How long a free lock and a still heartbeat are watched. Longer than a worker takes to renew both (1 s +
 #: connect).
 LOCK_LEASE_S = 5.0
-#: The same of a lock that this process never saw taken: a restart of Postgres frees all of them, and a worker
-#: whose interpreter is busy needs this long to connect again.
+#: The same of a lock that was not taken since this process watches: a restart of Postgres frees all of them,
+#: and a worker whose interpreter is busy needs this long to connect again.
 UNSEEN_LEASE_S = 20.0
 #: How often all that is held is looked at, which costs as much as there is work. What workers held that were
 #: declared dead is looked for in every round.
@@ -36,7 +37,7 @@ BATCH = 1_000
 
 #: An advisory lock of one bigint key shows its halves as classid and objid, objsubid 1.
 WORKERS = """
-    SELECT w.id, w.beat, EXISTS (
+    SELECT w.id, w.beat, w.started_at, now() AS now, EXISTS (
         SELECT 1 FROM pg_locks AS l
         WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
           AND (l.classid::bigint << 32 | l.objid::bigint) = w.lock_key
@@ -111,13 +112,18 @@ class Watch:
     def __init__(self, stall_after_s: float) -> None:
         self._stall_after_s = stall_after_s
         self._seen: dict[UUID, Sight] = {}
+        #: By the database's clock.
+        self._began_at: datetime | None = None
 
     def restart(self) -> None:
         """Forget all: after a start, a reconnect or a change of leader one whole lease is watched anew."""
         self._seen.clear()
+        self._began_at = None
 
     def observe(self, workers: Sequence[Mapping[str, Any]], now: float) -> list[UUID]:
         """Take a look; returns the workers that are dead by now."""
+        if self._began_at is None and workers:
+            self._began_at = workers[0]["now"]
         seen = {row["id"]: self._look(row, now) for row in workers}
         self._seen = seen
         return [worker for worker, sight in seen.items() if self._is_dead(sight, now)]
@@ -126,10 +132,12 @@ class Watch:
         before = self._seen.get(row["id"])
         still = before is not None and before.beat == row["beat"]
         free = before is not None and not before.locked and not row["locked"]
+        # A worker takes its lock before it writes its row.
+        locked_since = self._began_at is not None and row["started_at"] > self._began_at
         return Sight(
             row["beat"],
             row["locked"],
-            row["locked"] or (before is not None and before.was_locked),
+            row["locked"] or locked_since or (before is not None and before.was_locked),
             before.beat_since if before is not None and still else now,
             before.lock_free_since if before is not None and free else now,
         )

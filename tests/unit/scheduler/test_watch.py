@@ -1,3 +1,4 @@
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -5,10 +6,13 @@ from services.scheduler.rescuer import LOCK_LEASE_S, UNSEEN_LEASE_S, Watch
 
 WORKER = uuid4()
 STALL_S = 60.0
+NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
 
 
-def seen(beat: int, *, locked: bool) -> list[dict[str, Any]]:
-    return [{"id": WORKER, "beat": beat, "locked": locked}]
+def seen(beat: int, *, locked: bool, age_s: float = 3_600, at_s: float = 0) -> list[dict[str, Any]]:
+    now = NOON + timedelta(seconds=at_s)
+    started_at = NOON - timedelta(seconds=age_s)
+    return [{"id": WORKER, "beat": beat, "locked": locked, "started_at": started_at, "now": now}]
 
 
 def test_a_free_lock_and_a_still_heartbeat_are_a_death_after_a_whole_lease() -> None:
@@ -47,3 +51,12 @@ def test_a_lock_not_seen_since_a_restart_of_the_watch_proves_a_death_only_after_
     assert watch.observe(seen(7, locked=False), 100) == []
     assert watch.observe(seen(7, locked=False), 100 + UNSEEN_LEASE_S - 0.1) == []
     assert watch.observe(seen(7, locked=False), 100 + UNSEEN_LEASE_S) == [WORKER]
+
+
+def test_a_worker_that_came_and_died_between_two_looks_is_dead_after_the_short_lease() -> None:
+    watch = Watch(STALL_S)
+    watch.observe([{**seen(9, locked=True)[0], "id": uuid4()}], 0)
+    assert watch.observe(seen(0, locked=False, age_s=-0.5, at_s=1), 1) == []
+    assert watch.observe(seen(0, locked=False, age_s=-0.5, at_s=1 + LOCK_LEASE_S), 1 + LOCK_LEASE_S) == [
+        WORKER
+    ]
