@@ -56,6 +56,30 @@ class Settings:
     public_url: str = _setting("OFTEN_PUBLIC_URL", "http://127.0.0.1:8000")
     mail_from: str = _setting("EMAILS_FROM_EMAIL", "hello@often-hotels.example")
     mail_from_name: str = _setting("EMAILS_FROM_NAME", "Often Hotels")
+    #: Outside services. Without its key a service is not used, and its tasks say so.
+    serpapi_key: str = _setting("SERP_API_KEY", "")
+    serpapi_url: str = _setting("SERP_API_BASE_URL", "https://serpapi.com")
+    #: Searches that are left to people when scans have used up the rest of the plan.
+    serpapi_reserve: int = _setting("OFTEN_SERPAPI_RESERVE", 50)
+    travclan_api_key: str = _setting("TRAVCLAN_API_KEY", "")
+    travclan_merchant_id: str = _setting("TRAVCLAN_MERCHANT_ID", "")
+    travclan_user_id: str = _setting("TRAVCLAN_USER_ID", "")
+    travclan_auth_url: str = _setting("TRAVCLAN_AUTH_URL", "https://trav-auth-sandbox.travclan.com")
+    travclan_hotel_url: str = _setting("TRAVCLAN_HOTEL_URL", "https://hotel-api-sandbox.travclan.com")
+    travclan_volt_url: str = _setting("TRAVCLAN_VOLT_URL", "https://hotel-volt-api-sandbox.travclan.com")
+    stripe_key: str = _setting("STRIPE_SECRET_KEY", "")
+    stripe_url: str = _setting("STRIPE_BASE_URL", "https://api.stripe.com")
+    #: base64url of the 32 bytes of a P-256 private key; a new one ends every subscription.
+    vapid_private_key: str = _setting("VAPID_PRIVATE_KEY", "")
+    #: Whom a push service writes to when something is wrong.
+    vapid_subject: str = _setting("VAPID_SUBJECT", "mailto:hello@often-hotels.example")
+    #: The one address on which pushes may go to this machine; empty: none.
+    push_sandbox_url: str = _setting("OFTEN_PUSH_SANDBOX_URL", "")
+    #: Requests over all workers together.
+    serpapi_rate: str = _setting("OFTEN_SERPAPI_RATE", "2/second")
+    travclan_rate: str = _setting("OFTEN_TRAVCLAN_RATE", "5/second")
+    push_rate: str = _setting("OFTEN_PUSH_RATE", "100/second")
+    stripe_rate: str = _setting("OFTEN_STRIPE_RATE", "20/second")
 
 
 _SCHEMES = {"database_url": ("postgres", "postgresql"), "redis_url": ("redis", "rediss")}
@@ -68,6 +92,10 @@ _RANGES = {
 }
 
 
+_RATES = (
+    *("rate_limit_user", "rate_limit_address"),
+    *("serpapi_rate", "travclan_rate", "push_rate", "stripe_rate"),
+)
 _RATE = re.compile(r"[1-9][0-9]{0,8}/(second|minute|hour|day)")
 
 
@@ -135,7 +163,7 @@ def _out_of_range(settings: Settings) -> Iterator[tuple[str, str]]:
             yield name, f"must be between {lowest} and {highest}, not {getattr(settings, name)}"
     if settings.secret_key and len(settings.secret_key) < 32:
         yield "secret_key", f"must have at least 32 characters, but has {len(settings.secret_key)}"
-    for name in ("rate_limit_user", "rate_limit_address"):
+    for name in _RATES:
         if not _RATE.fullmatch(getattr(settings, name)):
             yield (
                 name,

@@ -79,6 +79,8 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             start = self.run_at or now + (self.delay or timedelta(0))
             if self.expires_at <= max(start, now):
                 problems.append(FieldProblem("expires_at", "must be later than the moment it may start"))
+        if self.contract.rules_for_new is not None:
+            problems += self.contract.rules_for_new(self.params, now)
         if problems:
             raise InvalidFields(problems)
 

@@ -1,0 +1,44 @@
+"""The sandbox: one server that behaves as the outside services do, as far as our gateways go.
+
+Every service has its folder in the path and its books, which `GET /sandbox/books` shows; `/sandbox/faults` lets
+things go wrong.
+"""
+
+from typing import Any
+
+from litestar import Controller, Litestar, delete, get, post
+from litestar.di import NamedDependency, Provide
+from litestar.params import JSONBody
+from litestar.types import ASGIApp
+
+from local.sandbox.faults import Fault, Faults
+
+
+class Control(Controller):
+    """For tests and for people who try things out."""
+
+    path = "/sandbox"
+
+    @get("/faults")
+    async def list_faults(self, faults: NamedDependency[Faults]) -> dict[str, Any]:
+        return {"armed": faults.armed, "happened": faults.happened}
+
+    @post("/faults", status_code=201)
+    async def arm(self, data: JSONBody[Fault], faults: NamedDependency[Faults]) -> None:
+        faults.armed.append(data)
+
+    @delete("/faults")
+    async def clear(self, faults: NamedDependency[Faults]) -> None:
+        faults.armed.clear()
+
+
+def build() -> ASGIApp:
+    """Fresh books, no faults."""
+    faults = Faults()
+    app = Litestar(
+        [Control],
+        dependencies={"faults": Provide(lambda: faults, sync_to_thread=False)},
+        openapi_config=None,
+        logging_config=None,
+    )
+    return faults.wrap(app)

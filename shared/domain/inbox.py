@@ -1,0 +1,76 @@
+"""What reaches people: where they take pushes, and what was sent to whom."""
+
+from piccolo.columns import UUID, BigSerial, ForeignKey, Text, Timestamptz
+from piccolo.table import Table
+
+from shared.domain.accounts import User
+
+
+class PushSubscription(Table, tablename="push_subscription"):
+    """One browser on one device (`PushSubscription.toJSON()`)."""
+
+    id = BigSerial(primary_key=True)
+    user = ForeignKey(User, null=False)
+    #: Secret: whoever knows it can bother the user.
+    endpoint = Text(unique=True, secret=True)
+    #: base64url, a point of P-256.
+    p256dh = Text(secret=True)
+    #: base64url, 16 bytes.
+    auth = Text(secret=True)
+    created_at = Timestamptz()
+    last_used_at = Timestamptz(null=True, default=None)
+
+
+class NotificationLog(Table, tablename="notification_log"):
+    """One message to one target; primary key (task, channel, target). What is `sent` is not sent again."""
+
+    task = UUID(primary_key=True)
+    #: email or push.
+    channel = Text()
+    #: The address, or the subscription's number.
+    target = Text()
+    user = ForeignKey(User, null=True, default=None)
+    #: Which mail, `welcome`; or the title of a push.
+    subject = Text()
+    #: sending, sent, failed, removed.
+    status = Text()
+    error = Text(null=True, default=None)
+    created_at = Timestamptz()
+    sent_at = Timestamptz(null=True, default=None)
+
+
+TABLES: tuple[type[Table], ...] = (PushSubscription, NotificationLog)
+
+#: A rerun finds what an earlier attempt did. `sending` means: it died in between, nobody knows.
+#: values: task, channel, target, user, subject. Returns status: `new`, or that of before.
+BEGIN_SENDING = """
+    INSERT INTO notification_log AS n (task, channel, target, "user", subject, status)
+    VALUES ({}, {}, {}, {}, {}, 'sending')
+    ON CONFLICT (task, channel, target) DO UPDATE SET status = n.status
+    RETURNING CASE WHEN xmax = 0 THEN 'new' ELSE status END AS status
+"""
+
+#: values: status, error, sent, task, channel, target.
+END_SENDING = """
+    UPDATE notification_log SET status = {}, error = {}, sent_at = CASE WHEN {} THEN now() END
+    WHERE task = {} AND channel = {} AND target = {}
+"""
+
+#: values: user.
+SUBSCRIPTIONS = """
+    SELECT id, endpoint, p256dh, auth FROM push_subscription WHERE "user" = {} ORDER BY id
+"""
+
+#: values: user, endpoint, p256dh, auth. A browser that somebody else used before is the new user's.
+SUBSCRIBE = """
+    INSERT INTO push_subscription AS s ("user", endpoint, p256dh, auth) VALUES ({}, {}, {}, {})
+    ON CONFLICT (endpoint) DO UPDATE SET "user" = excluded."user", p256dh = excluded.p256dh,
+        auth = excluded.auth
+    RETURNING id, created_at, last_used_at
+"""
+
+#: values: id.
+UNSUBSCRIBE_PUSH = "DELETE FROM push_subscription WHERE id = {} RETURNING id"
+
+#: values: user[]. Returns those who can be reached.
+REACHABLE = """SELECT DISTINCT "user" FROM push_subscription WHERE "user" = ANY({}::bigint[])"""
