@@ -1,7 +1,7 @@
 """The sandbox: one server that behaves as the outside services do, as far as our gateways go.
 
-Every service has its folder in the path and its books, which `GET /sandbox/books` shows; `/sandbox/faults` lets
-things go wrong.
+Every service has its folder in the path and its books, which `GET /sandbox/books` shows; `/sandbox/faults`
+lets things go wrong.
 """
 
 from typing import Any

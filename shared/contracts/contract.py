@@ -96,7 +96,7 @@ class Contract(Generic[P, R]):
     time_limit: timedelta = timedelta(minutes=30)
     #: A task that has not started so long after it could is not worth starting any more; None: always.
     max_wait: timedelta | None = None
-    #: Rules for new tasks only, which one that waits for its retry need not keep: that a day lies ahead. Given
+    #: Rules for new tasks only, that a day lies ahead: one that waits for its retry need not keep them. Given
     #: the parameters and the present, returns what is broken.
     rules_for_new: Callable[[P, datetime], Iterable[FieldProblem]] | None = field(default=None, compare=False)
     #: Submitted by operators, schedules and other tasks; not by guests.

@@ -1,7 +1,7 @@
 """Prices as they were seen, and who wants to hear when one falls.
 
-Two kinds of dates, never mixed: `check_in` and `check_out` are the stay, `observed_on` is the day on which its
-price was seen.
+Two kinds of dates, never mixed: `check_in` and `check_out` are the stay, `observed_on` is the day on which
+its price was seen.
 """
 
 from piccolo.columns import (
@@ -24,7 +24,7 @@ from shared.domain.hotels import Hotel
 
 
 class PriceObservation(Table, tablename="price_observation"):
-    """The price of one stay on one day; unique by hotel, stay, source, rate plan (null is a value) and day."""
+    """The price of one stay on one day; unique by hotel, stay, source, rate plan (also null) and day."""
 
     id = BigSerial(primary_key=True)
     hotel = ForeignKey(Hotel, null=False)
@@ -114,8 +114,8 @@ OBSERVE = """
     RETURNING id, hotel, price, previous_price, change_percent
 """
 
-#: Alerts that prices of one scan set off, and that nobody had within his hours; they are marked as sent in the
-#: same transaction that stores the mails' tasks. An alert has the deepest fall only.
+#: Alerts that prices of one scan set off, and that nobody had within his hours; they are marked as sent in
+#: the transaction that stores the mails' tasks. An alert has the deepest fall only.
 #: values: task. Returns user, hotel_name, currency, old_price, new_price, destination, check_in, check_out.
 RAISE_ALERTS = """
     WITH fallen AS (

@@ -89,8 +89,9 @@ class Provider:
     async def request(self, method: str, url: str, *, circuit: str = "", **options: Any) -> httpx.Response:
         """One request, options as httpx has them; any answer below 500 is returned.
 
-        `circuit` names a part of the service that fails by itself, a host of many. Raises ProviderAway for everything that passes, ProviderBusy while the provider rests. Neither says the
-        address, which may hold a key.
+        `circuit` names a part of the service that fails by itself, a host of many. Raises ProviderAway for
+        everything that passes, ProviderBusy while the provider rests. Neither says the address, which may
+        hold a key.
         """
         await self._pace.wait(self.name, self._rate)
         try:
