@@ -90,8 +90,10 @@ class FoundHotel(Result):
     name: str
     star_rating: int | None
     guest_rating: float | None
-    #: Per night; null where the provider knows the hotel and has no price.
+    #: Null where the provider knows the hotel and has no price.
     price: float | None
+    #: night or stay: what the price pays for, as the provider has it.
+    price_for: str
     currency: str
     image_url: str | None
 

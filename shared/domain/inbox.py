@@ -74,3 +74,11 @@ UNSUBSCRIBE_PUSH = "DELETE FROM push_subscription WHERE id = {} RETURNING id"
 
 #: values: user[]. Returns those who can be reached.
 REACHABLE = """SELECT DISTINCT "user" FROM push_subscription WHERE "user" = ANY({}::bigint[])"""
+
+#: values: user.
+LIST_SUBSCRIPTIONS = """
+    SELECT id, endpoint, created_at, last_used_at FROM push_subscription WHERE "user" = {} ORDER BY id
+"""
+
+#: values: id, user.
+UNSUBSCRIBE_OWN = """DELETE FROM push_subscription WHERE id = {} AND "user" = {} RETURNING id"""

@@ -176,3 +176,35 @@ SUMMARY = """
            (SELECT count(*) FROM price_observation WHERE observed_at > now() - interval '1 day')
                AS price_records_last_24h
 """
+
+#: values: task.
+COUNTS_OF_TASK = """
+    SELECT count(*) AS records, count(*) FILTER (WHERE change_amount < 0) AS drops
+    FROM price_observation WHERE task = {}
+"""
+
+#: values: user, check_in, check_out, drop_percent, every_hours, hotel. Returns nothing for an unknown hotel.
+WATCH = """
+    WITH made AS (
+        INSERT INTO price_alert AS a ("user", hotel, check_in, check_out, drop_percent, every_hours)
+        SELECT {}, h.id, {}::date, {}::date, {}::double precision::numeric, {}::smallint
+        FROM hotel AS h WHERE h.id = {}
+        ON CONFLICT ("user", hotel, check_in, check_out) DO UPDATE SET
+            drop_percent = excluded.drop_percent, every_hours = excluded.every_hours, is_active = true
+        RETURNING *
+    )
+    SELECT a.id, a.hotel AS hotel_id, h.name AS hotel_name, a.check_in, a.check_out, a.drop_percent,
+           a.every_hours, a.last_sent_at, a.created_at
+    FROM made AS a JOIN hotel AS h ON h.id = a.hotel
+"""
+
+#: values: user.
+WATCHED = """
+    SELECT a.id, a.hotel AS hotel_id, h.name AS hotel_name, a.check_in, a.check_out, a.drop_percent,
+           a.every_hours, a.last_sent_at, a.created_at
+    FROM price_alert AS a JOIN hotel AS h ON h.id = a.hotel
+    WHERE a."user" = {} AND a.is_active ORDER BY a.id
+"""
+
+#: values: id, user.
+UNWATCH = """DELETE FROM price_alert WHERE id = {} AND "user" = {} RETURNING id"""

@@ -22,7 +22,7 @@ from tests.drill.proxy import ASKS, Proxy
 from tests.eventually import eventually
 from tests.platform import Platform
 
-#: Longer than every lease and every time-out of a statement; for a worker also than the drill's `stall_after`.
+#: Longer than every lease and time-out of a statement; the worker's also than the drill's `stall_after`.
 FREEZE_S = 30.0
 WORKER_FREEZE_S = 50.0
 DROPPING_S = 20.0
