@@ -120,8 +120,8 @@ CLAIM = f"""
               t.claimed_at
 """
 
-#: An id that was fetched, could not be claimed and is with nobody goes back to Postgres. The claim goes up, so
-#: that who pushed the id and has not marked it yet marks nothing: the id is in Redis no more. values: id[].
+#: An id that was fetched, could not be claimed and is with nobody goes back to Postgres. The claim goes up:
+#: who pushed the id and has not marked it yet marks nothing, for it is in Redis no more. values: id[].
 UNCLAIMED_TO_POSTGRES = """
     UPDATE task SET send_at = coalesce(send_at, now()), sent_at = NULL, claim = claim + 1
     WHERE id = ANY({}::uuid[]) AND (sent_at IS NOT NULL OR send_at IS NOT NULL) IS TRUE
