@@ -1,17 +1,30 @@
 """The sandbox: one server that behaves as the outside services do, as far as our gateways go.
 
-Every service has its folder in the path and its books, which `GET /sandbox/books` shows; `/sandbox/faults` lets
-things go wrong.
+Every service has its folder in the path and its books, which `GET /sandbox/books` shows; `/sandbox/faults`
+lets things go wrong.
 """
 
-from typing import Any
+from typing import Any, Protocol
 
-from litestar import Controller, Litestar, delete, get, post
+from litestar import Controller, Litestar, Router, delete, get, post
 from litestar.di import NamedDependency, Provide
 from litestar.params import JSONBody
 from litestar.types import ASGIApp
 
 from local.sandbox.faults import Fault, Faults
+
+
+class Service(Protocol):
+    """One outside service; a fresh one for each app."""
+
+    #: Its folder in the path.
+    name: str
+
+    def router(self) -> Router: ...
+    def books(self) -> dict[str, Any]: ...
+
+
+SERVICES: tuple[type[Service], ...] = ()
 
 
 class Control(Controller):
@@ -31,13 +44,21 @@ class Control(Controller):
     async def clear(self, faults: NamedDependency[Faults]) -> None:
         faults.armed.clear()
 
+    @get("/books")
+    async def books(self, services: NamedDependency[list[Service]]) -> dict[str, dict[str, Any]]:
+        return {service.name: service.books() for service in services}
+
 
 def build() -> ASGIApp:
     """Fresh books, no faults."""
     faults = Faults()
+    services = [service() for service in SERVICES]
     app = Litestar(
-        [Control],
-        dependencies={"faults": Provide(lambda: faults, sync_to_thread=False)},
+        [Control, *(service.router() for service in services)],
+        dependencies={
+            "faults": Provide(lambda: faults, sync_to_thread=False),
+            "services": Provide(lambda: services, sync_to_thread=False),
+        },
         openapi_config=None,
         logging_config=None,
     )
