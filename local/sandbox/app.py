@@ -12,6 +12,8 @@ from litestar.params import JSONBody
 from litestar.types import ASGIApp
 
 from local.sandbox.faults import Fault, Faults
+from local.sandbox.serpapi import SerpApi
+from local.sandbox.travclan import TravClan
 
 
 class Service(Protocol):
@@ -24,7 +26,7 @@ class Service(Protocol):
     def books(self) -> dict[str, Any]: ...
 
 
-SERVICES: tuple[type[Service], ...] = ()
+SERVICES: tuple[type[Service], ...] = (SerpApi, TravClan)
 
 
 class Control(Controller):
@@ -45,8 +47,8 @@ class Control(Controller):
         faults.armed.clear()
 
     @get("/books")
-    async def books(self, services: NamedDependency[list[Service]]) -> dict[str, dict[str, Any]]:
-        return {service.name: service.books() for service in services}
+    async def show_books(self, books: NamedDependency[dict[str, Any]]) -> dict[str, Any]:
+        return books
 
 
 def build() -> ASGIApp:
@@ -57,7 +59,7 @@ def build() -> ASGIApp:
         [Control, *(service.router() for service in services)],
         dependencies={
             "faults": Provide(lambda: faults, sync_to_thread=False),
-            "services": Provide(lambda: services, sync_to_thread=False),
+            "books": Provide(lambda: {s.name: s.books() for s in services}, sync_to_thread=False),
         },
         openapi_config=None,
         logging_config=None,
