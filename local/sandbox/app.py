@@ -4,14 +4,29 @@ Every service has its folder in the path and its books, which `GET /sandbox/book
 lets things go wrong.
 """
 
-from typing import Any
+from typing import Any, Protocol
 
-from litestar import Controller, Litestar, delete, get, post
+from litestar import Controller, Litestar, Router, delete, get, post
 from litestar.di import NamedDependency, Provide
 from litestar.params import JSONBody
 from litestar.types import ASGIApp
 
 from local.sandbox.faults import Fault, Faults
+from local.sandbox.serpapi import SerpApi
+from local.sandbox.travclan import TravClan
+
+
+class Service(Protocol):
+    """One outside service; a fresh one for each app."""
+
+    #: Its folder in the path.
+    name: str
+
+    def router(self) -> Router: ...
+    def books(self) -> dict[str, Any]: ...
+
+
+SERVICES: tuple[type[Service], ...] = (SerpApi, TravClan)
 
 
 class Control(Controller):
@@ -31,13 +46,21 @@ class Control(Controller):
     async def clear(self, faults: NamedDependency[Faults]) -> None:
         faults.armed.clear()
 
+    @get("/books")
+    async def show_books(self, books: NamedDependency[dict[str, Any]]) -> dict[str, Any]:
+        return books
+
 
 def build() -> ASGIApp:
     """Fresh books, no faults."""
     faults = Faults()
+    services = [service() for service in SERVICES]
     app = Litestar(
-        [Control],
-        dependencies={"faults": Provide(lambda: faults, sync_to_thread=False)},
+        [Control, *(service.router() for service in services)],
+        dependencies={
+            "faults": Provide(lambda: faults, sync_to_thread=False),
+            "books": Provide(lambda: {s.name: s.books() for s in services}, sync_to_thread=False),
+        },
         openapi_config=None,
         logging_config=None,
     )

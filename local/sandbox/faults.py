@@ -1,7 +1,7 @@
 """Failures on demand: `POST /sandbox/faults` arms one, `DELETE /sandbox/faults` clears them all.
 
-They come before the service sees the request, or after it did its work (`drop: "after"`): then only the
-answer is lost, as when a connection breaks.
+They come before the service sees the request, or after it did its work (`drop: "after"`, `"within"`): then
+only the answer is lost, as when a connection breaks.
 """
 
 import asyncio
@@ -24,8 +24,8 @@ class Fault(Struct, kw_only=True, forbid_unknown_fields=True):
     body: str = ""
     headers: dict[str, str] = {}
     delay_s: Annotated[float, Meta(ge=0, le=300)] = 0.0
-    #: Cut the connection before the service sees the request, or instead of its answer.
-    drop: Literal["before", "after"] | None = None
+    #: Cut the connection before the service sees the request, instead of its answer, or in its middle.
+    drop: Literal["before", "after", "within"] | None = None
     #: So many requests; null: until it is cleared.
     times: Annotated[int, Meta(ge=1)] | None = 1
     #: Of the requests that it fits, this share.
@@ -50,6 +50,9 @@ class Faults:
                 await app(scope, receive, send)
                 return
             await asyncio.sleep(fault.delay_s)
+            if fault.drop == "within":
+                await app(scope, receive, _half(send))
+                return
             if fault.drop == "after":
                 await app(scope, receive, _swallow)
             if fault.drop is not None:
@@ -84,6 +87,18 @@ async def _swallow(_: Any) -> None:
 def _cut(send: Any) -> None:
     """Without an answer; `send` belongs to uvicorn's cycle of this request, which knows the connection."""
     send.__self__.transport.abort()
+
+
+def _half(send: Send) -> Send:
+    async def send_half(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            half = message["body"][: len(message["body"]) // 2]
+            await send({"type": "http.response.body", "body": half, "more_body": True})
+            _cut(send)
+        else:
+            await send(message)
+
+    return send_half
 
 
 async def _answer(fault: Fault, send: Send) -> None:

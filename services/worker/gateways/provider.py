@@ -46,7 +46,8 @@ class Pace:
     """Counts requests to every provider over all workers, in Redis."""
 
     def __init__(self, redis_url: str) -> None:
-        self._limiter = SlidingWindowCounterRateLimiter(_storage(redis_url))
+        self._pool = ConnectionPool.from_url(redis_url) if redis_url else None
+        self._limiter = SlidingWindowCounterRateLimiter(_storage(self._pool))
 
     async def wait(self, provider: str, rate: str) -> None:
         """Wait for a turn; `rate` is like 2/second. Raises ProviderBusy when it would take too long."""
@@ -66,12 +67,16 @@ class Pace:
                 raise ProviderBusy(f"more than {rate} for {provider}", delay_s=wait_s)
             await asyncio.sleep(min(wait_s, 1.0))
 
+    async def close(self) -> None:
+        if self._pool is not None:
+            await self._pool.aclose()
 
-def _storage(redis_url: str) -> Storage:
-    if not redis_url:
+
+def _storage(pool: ConnectionPool | None) -> Storage:
+    if pool is None:
         return MemoryStorage()
-    pool: dict[str, Any] = {"connection_pool": ConnectionPool.from_url(redis_url)}
-    return RedisStorage("redis://", implementation="redispy", key_prefix="often:pace", **pool)
+    options: dict[str, Any] = {"connection_pool": pool}
+    return RedisStorage("redis://", implementation="redispy", key_prefix="often:pace", **options)
 
 
 class Provider:
@@ -99,6 +104,9 @@ class Provider:
                 return await self._send(method, url, options)
         except OpenedState:
             raise ProviderBusy(f"{self.name} rests after {FAILURES} failures", delay_s=REST_S) from None
+
+    async def close(self) -> None:
+        await self._http.aclose()
 
     async def _send(self, method: str, url: str, options: dict[str, Any]) -> httpx.Response:
         try:

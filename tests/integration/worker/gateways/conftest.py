@@ -1,0 +1,36 @@
+"""A fresh sandbox for each test, on a port of the loopback."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import uvicorn
+
+from local import ports
+from local.sandbox import app
+from tests.eventually import eventually
+from tests.integration.worker.gateways.sandbox import Sandbox
+
+
+@pytest.fixture
+def dead_url() -> str:
+    """Where nobody listens."""
+    return f"http://{ports.HOST}:{ports.pick('nobody')['nobody']}"
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    port = ports.pick("sandbox")["sandbox"]
+    # Connections that gateways leave open would keep it for ever.
+    config = uvicorn.Config(
+        app.build(), host=ports.HOST, port=port, log_level="critical", ws="none", timeout_graceful_shutdown=1
+    )
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve())
+    await eventually(lambda: server.started or serving.done())
+    assert server.started
+    client = Sandbox(f"http://{ports.HOST}:{port}")
+    yield client
+    await client.close()
+    server.should_exit = True
+    await serving

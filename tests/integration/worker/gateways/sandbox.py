@@ -1,0 +1,41 @@
+"""Verbs for a sandbox that runs somewhere."""
+
+from typing import Any
+
+import httpx
+
+
+class Sandbox:
+    """Arms faults, turns what a service has, reads its books."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._http = httpx.AsyncClient(base_url=url, trust_env=False, timeout=30)
+
+    async def arm(self, **fault: Any) -> None:
+        """The fields of `local.sandbox.faults.Fault`."""
+        await self._ask("POST", "/sandbox/faults", fault)
+
+    async def clear(self) -> None:
+        await self._ask("DELETE", "/sandbox/faults")
+
+    async def happened(self) -> dict[str, int]:
+        """How often each kind of fault hit a request."""
+        answer: dict[str, int] = (await self._ask("GET", "/sandbox/faults"))["happened"]
+        return answer
+
+    async def books(self) -> dict[str, Any]:
+        """By service."""
+        answer: dict[str, Any] = await self._ask("GET", "/sandbox/books")
+        return answer
+
+    async def put(self, path: str, body: dict[str, Any]) -> None:
+        await self._ask("PUT", path, body)
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        response = await self._http.request(method, path, json=body)
+        assert response.is_success, response.text
+        return response.json() if response.content else None
