@@ -28,6 +28,8 @@ class Sight:
     check_out: date
     observed_on: date
     task: UUID
+    #: Who sleeps there; None: one adult.
+    occupancy: str | None = None
 
 
 async def keep_hotels(provider: str, rows: Sequence[HotelRow], place: Place = Place()) -> dict[str, int]:
@@ -56,7 +58,8 @@ async def keep_prices(provider: str, rows: Sequence[HotelRow], ids: dict[str, in
         some = [row for row in priced if row.currency == currency]
         await engine.run(
             pricing.OBSERVE,
-            *(sight.check_in, sight.check_out, provider, sight.observed_on, currency, sight.task),
+            *(sight.check_in, sight.check_out, provider, sight.occupancy, sight.observed_on),
+            *(currency, sight.task),
             [ids[row.external_id] for row in some],
             [row.price for row in some],
             [_text(row) for row in some],

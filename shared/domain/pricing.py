@@ -24,7 +24,10 @@ from shared.domain.hotels import Hotel
 
 
 class PriceObservation(Table, tablename="price_observation"):
-    """The price of one stay on one day; unique by hotel, stay, source, rate plan (also null) and day."""
+    """The price of one stay as it was on one day.
+
+    Unique by hotel, stay, source, occupancy (null is a value), currency and day.
+    """
 
     id = BigSerial(primary_key=True)
     hotel = ForeignKey(Hotel, null=False)
@@ -32,13 +35,14 @@ class PriceObservation(Table, tablename="price_observation"):
     check_out = Date()
     #: serpapi or travclan.
     source = Text()
-    rate_plan = Text(null=True, default=None)
+    #: Who sleeps there; null: one adult, as scans ask.
+    occupancy = Text(null=True, default=None)
     observed_on = Date()
     #: Per night, in `currency`.
     price = Numeric(digits=(12, 2))
     #: ISO 4217.
     currency = Text()
-    #: Of the same stay on the last day before `observed_on` that has one in this currency.
+    #: Of the same on the last day before `observed_on` that has one.
     previous_price = Numeric(digits=(12, 2), null=True, default=None)
     previous_on = Date(null=True, default=None)
     #: Computed by Postgres: `price - previous_price`, and that in percent.
@@ -90,26 +94,27 @@ class ProviderAnswer(Table, tablename="provider_answer"):
 TABLES: tuple[type[Table], ...] = (PriceObservation, PriceAlert, ProviderAccount, ProviderAnswer)
 
 #: Many prices of one stay seen on one day; a second look on that day corrects the first one.
-#: values: check_in, check_out, source, observed_on, currency, task, and arrays: hotel, price, raw.
+#: values: check_in, check_out, source, occupancy, observed_on, currency, task, and arrays: hotel, price, raw.
 #: Returns id, hotel, price, previous_price, change_percent.
 OBSERVE = """
-    INSERT INTO price_observation AS o (hotel, check_in, check_out, source, observed_on, currency, task,
-                                        price, raw, previous_price, previous_on)
-    SELECT g.hotel, s.check_in, s.check_out, s.source, s.observed_on, s.currency, s.task, g.price,
-           g.raw::jsonb, before.price, before.observed_on
-    FROM (SELECT {}::date AS check_in, {}::date AS check_out, {}::text AS source, {}::date AS observed_on,
-                 {}::text AS currency, {}::uuid AS task) AS s,
+    INSERT INTO price_observation AS o (hotel, check_in, check_out, source, occupancy, observed_on, currency,
+                                        task, price, raw, previous_price, previous_on)
+    SELECT g.hotel, s.check_in, s.check_out, s.source, s.occupancy, s.observed_on, s.currency, s.task,
+           g.price, g.raw::jsonb, before.price, before.observed_on
+    FROM (SELECT {}::date AS check_in, {}::date AS check_out, {}::text AS source, {}::text AS occupancy,
+                 {}::date AS observed_on, {}::text AS currency, {}::uuid AS task) AS s,
         unnest({}::bigint[], {}::numeric[], {}::text[]) AS g(hotel, price, raw)
     LEFT JOIN LATERAL (
         SELECT b.price, b.observed_on FROM price_observation AS b
         WHERE b.hotel = g.hotel AND b.check_in = s.check_in AND b.check_out = s.check_out
-          AND b.source = s.source AND b.rate_plan IS NULL AND b.currency = s.currency
+          AND b.source = s.source AND b.occupancy IS NOT DISTINCT FROM s.occupancy
+          AND b.currency = s.currency
           AND b.observed_on < s.observed_on
         ORDER BY b.observed_on DESC LIMIT 1
     ) AS before ON true
     ORDER BY g.hotel
-    ON CONFLICT (hotel, check_in, check_out, source, rate_plan, observed_on) DO UPDATE SET
-        price = excluded.price, currency = excluded.currency, raw = excluded.raw, task = excluded.task,
+    ON CONFLICT (hotel, check_in, check_out, source, occupancy, currency, observed_on) DO UPDATE SET
+        price = excluded.price, raw = excluded.raw, task = excluded.task,
         previous_price = excluded.previous_price, previous_on = excluded.previous_on, observed_at = now()
     RETURNING id, hotel, price, previous_price, change_percent
 """

@@ -69,7 +69,7 @@ async def search(context: TaskContext, params: SearchHotels) -> HotelsFound:
     if all(one.error is not None for one in found.values()):
         raise PermanentError("; ".join(f"{name}: {one.error}" for name, one in found.items()))
     now = datetime.now(UTC)
-    sight = Sight(params.check_in, params.check_out, now.date(), context.id)
+    sight = Sight(params.check_in, params.check_out, now.date(), context.id, _occupancy(params))
     async with context.transaction() as transaction:
         rows: list[FoundHotel] = []
         for name, one in found.items():
@@ -106,6 +106,12 @@ def _query(params: SearchHotels) -> HotelQuery:
         free_cancellation=filters.free_cancellation,
         sort_by=cast("Literal['relevance', 'price', 'rating']", filters.sort_by),
     )
+
+
+def _occupancy(params: SearchHotels) -> str | None:
+    ages = ", ".join(map(str, sorted(params.children_ages)))
+    said = f"{params.adults} adults{f', children of {ages}' if ages else ''}"
+    return None if said == f"{tracking.ADULTS} adults" else said
 
 
 async def _providers(context: TaskContext, query: HotelQuery) -> dict[str, Ask]:

@@ -70,7 +70,7 @@ STATEMENTS = [
         check_in date NOT NULL,
         check_out date NOT NULL CHECK (check_out > check_in),
         source text NOT NULL,
-        rate_plan text,
+        occupancy text,
         observed_on date NOT NULL,
         price numeric(12, 2) NOT NULL CHECK (price > 0),
         currency text NOT NULL CHECK (currency ~ '^[A-Z]{{3}}$'),
@@ -82,7 +82,7 @@ STATEMENTS = [
         raw jsonb,
         task uuid,
         observed_at timestamptz NOT NULL DEFAULT now(),
-        UNIQUE NULLS NOT DISTINCT (hotel, check_in, check_out, source, rate_plan, observed_on)
+        UNIQUE NULLS NOT DISTINCT (hotel, check_in, check_out, source, occupancy, currency, observed_on)
     )
     """,
     "CREATE INDEX price_observation_task ON price_observation (task)",
