@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.worker.gateways.travclan import parse_page, parse_rooms
-from services.worker.gateways.travclan_session import life_s
+from services.worker.gateways.travclan_session import token_life_s
 from tests.hotel_queries import query
 from tests.json_values import ANYTHING, objects
 
@@ -153,4 +153,4 @@ def test_offers_without_a_price_are_left_out() -> None:
     ],
 )
 def test_the_life_of_a_token_is_read_in_every_spelling(tokens: dict[str, Any], seconds: float) -> None:
-    assert life_s(tokens) == seconds
+    assert token_life_s(tokens) == seconds
