@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from litestar import Request, Response, Router, get, post, put
 from litestar.di import NamedDependency, Provide
-from litestar.params import JSONBody
+from litestar.params import FromPath, JSONBody
 from msgspec import Meta, Struct
 
 from local.sandbox.hotels import NOWHERE, MadeUpHotel, place_id, stable_number
@@ -223,7 +223,7 @@ async def locations(request: Asked, travclan: NamedDependency[TravClan]) -> Resp
 
 @get("/travclan/hotel/api/v1/hotels/{hotel_id:str}/static-content")
 async def static_content(
-    hotel_id: str, request: Asked, travclan: NamedDependency[TravClan]
+    hotel_id: FromPath[str], request: Asked, travclan: NamedDependency[TravClan]
 ) -> Response[Body]:
     return answered(lambda: travclan.static_content(hotel_id), travclan, request)
 

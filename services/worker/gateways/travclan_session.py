@@ -72,14 +72,15 @@ class Session:
         access = answer.text(tokens.get("AccessToken"))
         if access is None:
             raise ProviderAway(f"{NAME} answered without an access token")
-        life_s = _life_s(tokens)
+        life_s = token_life_s(tokens)
         self._access = access
         # A refresh may leave it out: the old one stays.
         self._refresh = answer.text(tokens.get("RefreshToken")) or self._refresh
         self._good_until = time.monotonic() + life_s - min(EARLY_S, life_s / 2)
 
 
-def _life_s(tokens: dict[str, Any]) -> float:
+def token_life_s(tokens: dict[str, Any]) -> float:
+    """Of an access token, as the answer that brought it says."""
     for spelling in LIFE_SPELLINGS:
         value = tokens.get(spelling)
         if isinstance(value, str) and value.isascii() and value.isdecimal():

@@ -8,6 +8,7 @@ import uvicorn
 
 from local import ports
 from local.sandbox import app
+from services.worker.gateways.provider import Pace
 from tests.eventually import eventually
 from tests.integration.worker.gateways.sandbox import Sandbox
 
@@ -16,6 +17,21 @@ from tests.integration.worker.gateways.sandbox import Sandbox
 def dead_url() -> str:
     """Where nobody listens."""
     return f"http://{ports.HOST}:{ports.pick('nobody')['nobody']}"
+
+
+@pytest.fixture
+def pace() -> Pace:
+    """Of this process only."""
+    return Pace("")
+
+
+@pytest.fixture
+async def shared_paces(redis_url: str) -> AsyncIterator[list[Pace]]:
+    """As two workers have them."""
+    paces = [Pace(redis_url), Pace(redis_url)]
+    yield paces
+    for pace in paces:
+        await pace.close()
 
 
 @pytest.fixture
