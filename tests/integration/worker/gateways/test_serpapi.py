@@ -20,7 +20,7 @@ from shared.settings import Settings
 from tests.conftest import ROOT
 from tests.hotel_queries import query
 from tests.integration.worker.gateways.failures import IMPATIENT, NO_ANSWER, everything_said
-from tests.integration.worker.gateways.sandbox import Sandbox
+from tests.sandbox import Sandbox
 
 #: What no error may say; "sandbox" is too common a word to look for.
 KEY = "key-that-nobody-may-see"

@@ -10,7 +10,7 @@ from local import ports
 from local.sandbox import app
 from services.worker.gateways.provider import Pace
 from tests.eventually import eventually
-from tests.integration.worker.gateways.sandbox import Sandbox
+from tests.sandbox import Sandbox
 
 
 @pytest.fixture
