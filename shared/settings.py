@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -82,6 +83,9 @@ class Settings:
     stripe_rate: str = _setting("OFTEN_STRIPE_RATE", "20/second")
 
 
+#: `<VARIABLE>_FILE` names a file that holds the setting, as the secrets of containers do.
+IN_FILE = "_FILE"
+
 _SCHEMES = {"database_url": ("postgres", "postgresql"), "redis_url": ("redis", "rediss")}
 _CHOICES = {"log_format": ("json", "text"), "smtp_security": ("none", "starttls", "tls")}
 _RANGES = {
@@ -106,20 +110,38 @@ def read(environ: Mapping[str, str], *, needs: tuple[str, ...] = ("database_url"
     """
     known = {f.metadata["variable"]: f for f in fields(Settings)}
     _refuse_misspelt(environ, known)
-    values = {f.name: _parse(v, environ[v], f.default) for v, f in known.items() if environ.get(v)}
+    given = {v: text for v in known if (text := _value(environ, v))}
+    values = {f.name: _parse(v, given[v], f.default) for v, f in known.items() if v in given}
     settings = Settings(**values)
     _check(settings, needs, {f.name: f for f in known.values()})
     return settings
 
 
 def _refuse_misspelt(environ: Mapping[str, str], known: Mapping[str, Any]) -> None:
+    names = [*known, *(f"{variable}{IN_FILE}" for variable in known)]
     for variable in environ:
-        close = difflib.get_close_matches(variable, known, n=1, cutoff=0.85)
-        if variable in known or not (close or variable.startswith("OFTEN_")):
+        close = difflib.get_close_matches(variable, names, n=1, cutoff=0.85)
+        if variable in names or not (close or variable.startswith("OFTEN_")):
             continue
         if variable.startswith("OFTEN_") or sorted(variable) == sorted(close[0]):
             hint = f": did you mean {close[0]}?" if close else f"; known: {', '.join(sorted(known))}"
             raise SettingsError(f"{variable} is not a setting{hint}")
+
+
+def _value(environ: Mapping[str, str], variable: str) -> str:
+    """What the variable, or the file that `<variable>_FILE` names, holds; empty when there is neither."""
+    text, path = environ.get(variable, ""), environ.get(f"{variable}{IN_FILE}")
+    if not path:
+        return text
+    if text:
+        raise SettingsError(f"{variable} and {variable}{IN_FILE} are both set: leave one of them out")
+    try:
+        return Path(path).read_text().rstrip("\r\n")  # editors and `echo` end a file with a line break
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"{variable}{IN_FILE} names {path}, which cannot be read ({error}); "
+            f"make it a text file that this account may read, or set {variable}"
+        ) from None
 
 
 def _parse(variable: str, text: str, default: Any) -> Any:
