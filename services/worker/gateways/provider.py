@@ -6,6 +6,7 @@ What an answer below 500 means is each gateway's own to say.
 import asyncio
 import logging
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -17,6 +18,7 @@ from purgatory.domain.model import OpenedState
 from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 
+from services.worker.gateways import retry_after
 from shared.errors import ExpectedError, PermanentError, Retry
 
 log = logging.getLogger(__name__)
@@ -36,6 +38,10 @@ class ProviderAway(ExpectedError):
 
 class ProviderBusy(Retry):
     """It, or our own share of it, is free again at a known time."""
+
+
+class ProviderOverloaded(ProviderBusy, ProviderAway):
+    """It can't at the moment, and said when it can again; counts as a failure like any other."""
 
 
 class ProviderRefused(PermanentError):
@@ -82,12 +88,22 @@ def _storage(pool: ConnectionPool | None) -> Storage:
 class Provider:
     """One service: its connections, its pace and its circuit breaker."""
 
-    def __init__(self, name: str, *, pace: Pace, rate: str, timeout: httpx.Timeout = TIMEOUT) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        pace: Pace,
+        rate: str,
+        timeout: httpx.Timeout = TIMEOUT,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
         self.name = name
         self._pace = pace
         self._rate = rate
         # The environment's proxies are for people; redirects would carry a key elsewhere.
-        self._http = httpx.AsyncClient(timeout=timeout, trust_env=False, follow_redirects=False)
+        self._http = httpx.AsyncClient(
+            timeout=timeout, trust_env=False, follow_redirects=False, transport=transport
+        )
         ours = (Exception, lambda error: not isinstance(error, ProviderAway))
         self._circuits = AsyncCircuitBreakerFactory(FAILURES, REST_S, exclude=[ours])
 
@@ -95,25 +111,28 @@ class Provider:
         """One request, options as httpx has them; any answer below 500 is returned.
 
         `circuit` names a part of the service that fails by itself, a host of many. Raises ProviderAway for
-        everything that passes, ProviderBusy while the provider rests. Neither says the address, which may
-        hold a key.
+        everything that passes, ProviderOverloaded where it said for how long, ProviderBusy while the
+        provider rests. None says the address, which may hold a key.
         """
+        part = circuit or self.name
         await self._pace.wait(self.name, self._rate)
         try:
-            async with await self._circuits.get_breaker(circuit or self.name):
-                return await self._send(method, url, options)
+            async with await self._circuits.get_breaker(part):
+                return await self._send(part, method, url, options)
         except OpenedState:
-            raise ProviderBusy(f"{self.name} rests after {FAILURES} failures", delay_s=REST_S) from None
+            raise ProviderBusy(f"{part} rests after {FAILURES} failures", delay_s=REST_S) from None
 
     async def close(self) -> None:
         await self._http.aclose()
 
-    async def _send(self, method: str, url: str, options: dict[str, Any]) -> httpx.Response:
+    async def _send(self, part: str, method: str, url: str, options: dict[str, Any]) -> httpx.Response:
         try:
             response = await self._http.request(method, url, **options)
         except httpx.HTTPError as error:
             # Without the cause: its text may hold the address.
-            raise ProviderAway(f"{self.name} did not answer: {type(error).__name__}") from None
-        if response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
-            raise ProviderAway(f"{self.name} answered {response.status_code}")
-        return response
+            raise ProviderAway(f"{part} did not answer: {type(error).__name__}") from None
+        if response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
+            return response
+        said = f"{part} answered {response.status_code}"
+        delay_s = retry_after.wait_s(response, datetime.now(UTC))
+        raise ProviderAway(said) if delay_s is None else ProviderOverloaded(said, delay_s=delay_s)
