@@ -4,6 +4,7 @@ Written from the standards with nothing but primitives, so that it knows none of
 """
 
 import os
+from typing import Self
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
@@ -26,10 +27,14 @@ class Unreadable(ValueError):
 class Browser:
     """One subscription's secrets."""
 
-    def __init__(self) -> None:
-        self._private = ec.generate_private_key(CURVE)
-        self.auth = os.urandom(16)
-        self.point = self._private.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    def __init__(self, private: ec.EllipticCurvePrivateKey, auth: bytes) -> None:
+        self._private = private
+        self.auth = auth
+        self.point = private.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+
+    @classmethod
+    def fresh(cls) -> Self:
+        return cls(ec.generate_private_key(CURVE), os.urandom(16))
 
     def decrypt(self, body: bytes) -> bytes:
         """Raises Unreadable."""

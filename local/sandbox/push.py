@@ -52,7 +52,7 @@ class Message(msgspec.Struct, frozen=True):
 class Subscribed:
     """One browser and what was sent to it."""
 
-    browser: Browser = field(default_factory=Browser)
+    browser: Browser = field(default_factory=Browser.fresh)
     #: The key that the first message was signed with.
     sender: str | None = None
     ended: bool = False
@@ -96,8 +96,8 @@ class Push:
     def subscribe(self, origin: str) -> Body:
         """What a browser's `PushSubscription.toJSON()` gives."""
         identity = secrets.token_urlsafe(16)
-        browser = Browser()
-        self._subscribed[identity] = Subscribed(browser)
+        self._subscribed[identity] = Subscribed()
+        browser = self._subscribed[identity].browser
         keys = {"p256dh": web_push.encode(browser.point), "auth": web_push.encode(browser.auth)}
         return {"endpoint": f"{origin}/push/{identity}", "expirationTime": None, "keys": keys}
 
