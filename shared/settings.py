@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from shared import web_push
 from shared.errors import SettingsError
 
 
@@ -101,6 +102,8 @@ _RATES = (
     *("serpapi_rate", "travclan_rate", "push_rate", "stripe_rate"),
 )
 _RATE = re.compile(r"[1-9][0-9]{0,8}/(second|minute|hour|day)")
+_SUBJECT = re.compile(r"mailto:[^@\s]+@[^@\s]+|https://\S+")
+_LOOPBACK = re.compile(r"http://(127\.0\.0\.1|localhost)(:[0-9]{1,5})?(/|$)")
 
 
 def read(environ: Mapping[str, str], *, needs: tuple[str, ...] = ("database_url", "redis_url")) -> Settings:
@@ -177,6 +180,22 @@ def _broken_rules(
         if getattr(settings, name) not in choices:
             yield name, f"must be one of {', '.join(choices)}, not {getattr(settings, name)!r}"
     yield from _out_of_range(settings)
+    yield from _bad_for_push(settings)
+
+
+def _bad_for_push(settings: Settings) -> Iterator[tuple[str, str]]:
+    if settings.vapid_private_key:
+        try:
+            web_push.private_key(settings.vapid_private_key)
+        except ValueError as error:
+            yield "vapid_private_key", str(error)
+    if not _SUBJECT.fullmatch(settings.vapid_subject):
+        yield "vapid_subject", f"must be like mailto:you@host or https://host, not {settings.vapid_subject!r}"
+    if settings.push_sandbox_url and not _LOOPBACK.match(settings.push_sandbox_url):
+        yield (
+            "push_sandbox_url",
+            "must begin with http://127.0.0.1: pushes to it are let inside",
+        )
 
 
 def _out_of_range(settings: Settings) -> Iterator[tuple[str, str]]:

@@ -32,6 +32,14 @@ class Sandbox:
     async def put(self, path: str, body: dict[str, Any]) -> None:
         await self._ask("PUT", path, body)
 
+    async def subscribe(self) -> dict[str, Any]:
+        """A new browser's `PushSubscription.toJSON()`."""
+        answer: dict[str, Any] = await self._ask("POST", "/sandbox/push/subscriptions")
+        return answer
+
+    async def unsubscribe(self, endpoint: str) -> None:
+        await self._ask("DELETE", f"/sandbox/push/subscriptions/{endpoint.rpartition('/')[2]}")
+
     async def close(self) -> None:
         await self._http.aclose()
 

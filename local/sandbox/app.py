@@ -12,6 +12,7 @@ from litestar.params import JSONBody
 from litestar.types import ASGIApp
 
 from local.sandbox.faults import Fault, Faults
+from local.sandbox.push import Push
 from local.sandbox.serpapi import SerpApi
 from local.sandbox.travclan import TravClan
 
@@ -26,7 +27,7 @@ class Service(Protocol):
     def books(self) -> dict[str, Any]: ...
 
 
-SERVICES: tuple[type[Service], ...] = (SerpApi, TravClan)
+SERVICES: tuple[type[Service], ...] = (SerpApi, TravClan, Push)
 
 
 class Control(Controller):

@@ -31,7 +31,8 @@ async def logged(
     """Send inside and set the status; what raises PermanentError is logged as failed."""
     key = (task, channel, target)
     (row,) = await engine.run(inbox.BEGIN_SENDING, *key, user, subject)
-    sending = Sending(done=row["status"] in ("sent", "removed"))
+    done = row["status"] in ("sent", "removed")
+    sending = Sending(done, row["status"] if done else "sending")
     try:
         yield sending
     except PermanentError as error:

@@ -56,10 +56,19 @@ END_SENDING = """
     WHERE task = {} AND channel = {} AND target = {}
 """
 
-#: values: user.
-SUBSCRIPTIONS = """
-    SELECT id, endpoint, p256dh, auth FROM push_subscription WHERE "user" = {} ORDER BY id
+#: What became of a task's messages. values: task, channel. Returns status and how many have it.
+SENDINGS = """
+    SELECT status, count(*) AS n FROM notification_log WHERE task = {} AND channel = {} GROUP BY status
 """
+
+#: values: user. None for an account that is switched off.
+SUBSCRIPTIONS = """
+    SELECT s.id, endpoint, p256dh, auth FROM push_subscription AS s JOIN account AS a ON a.id = s."user"
+    WHERE "user" = {} AND a.is_active ORDER BY s.id
+"""
+
+#: values: id.
+USED = "UPDATE push_subscription SET last_used_at = now() WHERE id = {}"
 
 #: values: user, endpoint, p256dh, auth. A browser that somebody else used before is the new user's.
 SUBSCRIBE = """
@@ -73,7 +82,10 @@ SUBSCRIBE = """
 UNSUBSCRIBE_PUSH = "DELETE FROM push_subscription WHERE id = {} RETURNING id"
 
 #: values: user[]. Returns those who can be reached.
-REACHABLE = """SELECT DISTINCT "user" FROM push_subscription WHERE "user" = ANY({}::bigint[])"""
+REACHABLE = """
+    SELECT DISTINCT "user" FROM push_subscription AS s JOIN account AS a ON a.id = s."user"
+    WHERE "user" = ANY({}::bigint[]) AND a.is_active
+"""
 
 #: values: user.
 LIST_SUBSCRIPTIONS = """

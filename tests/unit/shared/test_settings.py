@@ -47,6 +47,16 @@ def test_the_environment_becomes_typed_settings() -> None:
             {"SECRET_KEY_FILE": "/nowhere/secret_key"},
             "SECRET_KEY_FILE names /nowhere/secret_key, which cannot be read ([Errno 2]",
         ),
+        (
+            {"VAPID_PRIVATE_KEY": "c2hvcnQ"},
+            "VAPID_PRIVATE_KEY must be base64url of the 32 bytes of a P-256 private key",
+        ),
+        ({"VAPID_PRIVATE_KEY": "A" * 43}, "VAPID_PRIVATE_KEY must be base64url of the 32 bytes"),
+        ({"VAPID_SUBJECT": "ops@example.com"}, "VAPID_SUBJECT must be like mailto:you@host"),
+        *(
+            ({"OFTEN_PUSH_SANDBOX_URL": url}, "OFTEN_PUSH_SANDBOX_URL must begin with http://127.0.0.1")
+            for url in ("http://10.0.0.7/push", "https://127.0.0.1/push", "http://127.0.0.1.example.com/")
+        ),
         ({"OFTEN_NONSENSE": "x"}, "OFTEN_NONSENSE is not a setting; known: DATABASE_URL"),
     ],
 )
