@@ -26,6 +26,8 @@ class Fault(Struct, kw_only=True, forbid_unknown_fields=True):
     delay_s: Annotated[float, Meta(ge=0, le=300)] = 0.0
     #: Cut the connection before the service sees the request, instead of its answer, or in its middle.
     drop: Literal["before", "after", "within"] | None = None
+    #: So many requests pass first.
+    skip: Annotated[int, Meta(ge=0)] = 0
     #: So many requests; null: until it is cleared.
     times: Annotated[int, Meta(ge=1)] | None = 1
     #: Of the requests that it fits, this share.
@@ -68,6 +70,9 @@ class Faults:
         service = path.strip("/").partition("/")[0]
         for fault in self.armed:
             if fault.service != service or fault.path not in path or self._chance.random() >= fault.share:
+                continue
+            if fault.skip:
+                fault.skip -= 1
                 continue
             if fault.times is not None:
                 fault.times -= 1

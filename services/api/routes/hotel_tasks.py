@@ -119,7 +119,7 @@ async def submit_payment(
     "/tasks/sync-hotels",
     summary="Ask the providers about all active hotels",
     status_code=202,
-    responses=documented(401, 403, 409),
+    responses=documented(400, 401, 403, 409),
 )
 async def submit_sync(
     reader: NamedDependency[Reader],

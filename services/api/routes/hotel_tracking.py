@@ -41,7 +41,10 @@ WORK = """
 
 
 @post(
-    f"{PATH}/start", summary="Scan all tracked destinations", status_code=202, responses=documented(401, 403)
+    f"{PATH}/start",
+    summary="Scan all tracked destinations",
+    status_code=202,
+    responses=documented(400, 401, 403, 409),
 )
 async def start(
     reader: NamedDependency[Reader],
@@ -123,6 +126,7 @@ async def logs(
     f"{PATH}/logs/{{task_id:uuid}}/stream",
     summary="What a scan logs, as it logs it",
     description="Server-sent events: connected, log, status (each second), then completed; or error.",
+    media_type="text/event-stream",
     responses=documented(400, 401, 403, 404),
 )
 async def stream(

@@ -192,11 +192,13 @@ async def test_a_scan_that_was_interrupted_pays_for_no_page_twice(
     platform: Platform, sandbox: Sandbox
 ) -> None:
     await platform.start_worker(**settings(sandbox))
-    await sandbox.arm(service="serpapi", path="search", status=503, share=0.4, times=4)
+    await platform.start_scheduler()
+    await sandbox.arm(service="serpapi", path="search", status=503, skip=3)
     place = await destination(platform)
     result = await scan(platform, place, TODAY)
     (pages,) = await platform.rows("SELECT count(*) AS n FROM provider_answer")
-    assert (await sandbox.books())["serpapi"]["searches"] == pages["n"]
+    assert (await sandbox.happened()) == {"serpapi 503": 1}
+    assert (await sandbox.books())["serpapi"]["searches"] == pages["n"] > 3
     assert result["hotels_discovered"] > 5
 
 
