@@ -8,6 +8,7 @@ import asyncio
 import random
 from typing import Annotated, Any, Literal
 
+from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import Meta, Struct
 
@@ -47,7 +48,7 @@ class Faults:
         """Outermost, because cutting a connection goes past everything else."""
 
         async def faulty(scope: Scope, receive: Receive, send: Send) -> None:
-            fault = self._take(scope["path"]) if scope["type"] == "http" else None
+            fault = self._take(scope["path"]) if scope["type"] == ScopeType.HTTP else None
             if fault is None:
                 await app(scope, receive, send)
                 return

@@ -206,12 +206,14 @@ def _row(row: Any, query: HotelQuery) -> HotelRow | None:
 
 
 def _offer(option_id: str, option: Any) -> RoomOffer | None:
-    rate = option.get("rate") if isinstance(option, dict) else None
+    if not isinstance(option, dict):
+        return None
+    rate = option.get("rate")
     try:
         price, currency = _rate(rate)
     except Nonsense:
         return None
-    if price is None or currency is None:
+    if rate is None or price is None or currency is None:
         return None
     board = rate.get("boardBasis")
     board = board if isinstance(board, dict) else {}

@@ -40,7 +40,7 @@ answers = st.dictionaries(st.sampled_from(["results", "data", "traceId", "option
 
 
 @given(raw=answers)
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_a_page_is_read_whatever_it_holds(raw: dict[str, Any]) -> None:
     page = parse_page(raw, query(), None)
 
@@ -54,7 +54,7 @@ def test_a_page_is_read_whatever_it_holds(raw: dict[str, Any]) -> None:
 
 
 @given(raw=answers)
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_rooms_are_read_whatever_they_hold(raw: dict[str, Any]) -> None:
     for offer in parse_rooms(raw):
         assert 0 < offer.price < 10**10
