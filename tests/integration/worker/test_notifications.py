@@ -12,6 +12,9 @@ from tests.eventually import eventually
 from tests.platform import VAPID_PRIVATE_KEY, Platform
 from tests.sandbox import Sandbox
 
+#: Three times what the design promises for a rescue.
+RESCUE_LIMIT_S = 45
+
 
 def settings(sandbox: Sandbox, **more: str) -> dict[str, str]:
     """A worker's, that lead to the sandbox."""
@@ -173,7 +176,7 @@ async def test_a_rerun_after_a_kill_does_not_push_again_to_who_has_it(
     await eventually(hangs)
     worker.kill()
     await platform.start_worker(**settings(sandbox))
-    row = await platform.until(task_id, "success", "failure")
+    row = await platform.until(task_id, "success", "failure", timeout_s=RESCUE_LIMIT_S)
 
     assert row["status"] == "success", row["error_message"]
     assert row["claim"] > 1
