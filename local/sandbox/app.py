@@ -14,6 +14,7 @@ from litestar.types import ASGIApp
 from local.sandbox.faults import Fault, Faults
 from local.sandbox.push import Push
 from local.sandbox.serpapi import SerpApi
+from local.sandbox.stripe import Stripe
 from local.sandbox.travclan import TravClan
 
 
@@ -27,7 +28,7 @@ class Service(Protocol):
     def books(self) -> dict[str, Any]: ...
 
 
-SERVICES: tuple[type[Service], ...] = (SerpApi, TravClan, Push)
+SERVICES: tuple[type[Service], ...] = (SerpApi, TravClan, Push, Stripe)
 
 
 class Control(Controller):
