@@ -73,7 +73,7 @@ class Hotel(Table, tablename="hotel"):
     #: When `hotels.sync` last had an answer about it.
     synced_at = Timestamptz(null=True, default=None)
     #: The provider's row as it came.
-    raw = JSONB(null=True, default=None)
+    received = JSONB(null=True, default=None)
     is_sample = Boolean(default=False)
     created_at = Timestamptz()
     updated_at = Timestamptz()
@@ -83,16 +83,16 @@ TABLES: tuple[type[Table], ...] = (Country, Destination, Area, Hotel)
 
 #: Many hotels in one statement; what a provider leaves out does not erase what is known.
 #: values: provider, destination, area, and arrays: external_id, name, star_rating, guest_rating,
-#: guest_rating_count, latitude, longitude, image_url, raw. Returns id and external_id.
+#: guest_rating_count, latitude, longitude, image_url, received. Returns id and external_id.
 UPSERT_HOTELS = """
     INSERT INTO hotel AS h (provider, destination, area, external_id, name, star_rating, guest_rating,
-                            guest_rating_count, latitude, longitude, image_url, raw)
+                            guest_rating_count, latitude, longitude, image_url, received)
     SELECT {}, {}::bigint, {}::bigint, g.external_id, g.name, g.star_rating, g.guest_rating,
-           g.guest_rating_count, g.latitude, g.longitude, g.image_url, g.raw::jsonb
+           g.guest_rating_count, g.latitude, g.longitude, g.image_url, g.received::jsonb
     FROM unnest({}::text[], {}::text[], {}::smallint[], {}::double precision[], {}::integer[],
                 {}::double precision[], {}::double precision[], {}::text[], {}::text[])
         AS g(external_id, name, star_rating, guest_rating, guest_rating_count, latitude, longitude,
-             image_url, raw)
+             image_url, received)
     ORDER BY g.external_id
     ON CONFLICT (provider, external_id) DO UPDATE SET
         name = excluded.name,
@@ -104,7 +104,7 @@ UPSERT_HOTELS = """
         latitude = coalesce(excluded.latitude, h.latitude),
         longitude = coalesce(excluded.longitude, h.longitude),
         image_url = coalesce(excluded.image_url, h.image_url),
-        raw = coalesce(excluded.raw, h.raw),
+        received = coalesce(excluded.received, h.received),
         updated_at = now()
     RETURNING id, external_id
 """
@@ -129,15 +129,15 @@ ACTIVE_HOTELS = "SELECT id FROM hotel WHERE is_active ORDER BY id"
 #: values: id[].
 HOTELS = "SELECT id, provider, external_id, name FROM hotel WHERE id = ANY({}::bigint[]) ORDER BY id"
 
-#: values: id, name, star_rating, guest_rating, guest_rating_count, raw.
+#: values: id, name, star_rating, guest_rating, guest_rating_count, received.
 REFRESH_HOTEL = """
     UPDATE hotel SET name = coalesce(g.name, hotel.name),
         star_rating = coalesce(g.star_rating, hotel.star_rating),
         guest_rating = coalesce(g.guest_rating, hotel.guest_rating),
         guest_rating_count = coalesce(g.guest_rating_count, hotel.guest_rating_count),
-        raw = g.raw, synced_at = now(), updated_at = now()
+        received = g.received, synced_at = now(), updated_at = now()
     FROM (SELECT {}::bigint AS id, {}::text AS name, {}::smallint AS star_rating,
                  {}::double precision AS guest_rating, {}::integer AS guest_rating_count,
-                 {}::text::jsonb AS raw) AS g
+                 {}::text::jsonb AS received) AS g
     WHERE hotel.id = g.id
 """

@@ -48,7 +48,7 @@ class PriceObservation(Table, tablename="price_observation"):
     #: Computed by Postgres: `price - previous_price`, and that in percent.
     change_amount = Numeric(digits=(12, 2), null=True, default=None)
     change_percent = Numeric(digits=(8, 2), null=True, default=None)
-    raw = JSONB(null=True, default=None)
+    received = JSONB(null=True, default=None)
     #: Which task saw it.
     task = UUID(null=True, default=None)
     observed_at = Timestamptz()
@@ -94,16 +94,16 @@ class ProviderAnswer(Table, tablename="provider_answer"):
 TABLES: tuple[type[Table], ...] = (PriceObservation, PriceAlert, ProviderAccount, ProviderAnswer)
 
 #: Many prices of one stay seen on one day; a second look on that day corrects the first one.
-#: values: check_in, check_out, source, occupancy, observed_on, currency, task, and arrays: hotel, price, raw.
+#: values: check_in, check_out, source, occupancy, observed_on, currency, task, and arrays: hotel, price, received.
 #: Returns id, hotel, price, previous_price, change_percent.
 OBSERVE = """
     INSERT INTO price_observation AS o (hotel, check_in, check_out, source, occupancy, observed_on, currency,
-                                        task, price, raw, previous_price, previous_on)
+                                        task, price, received, previous_price, previous_on)
     SELECT g.hotel, s.check_in, s.check_out, s.source, s.occupancy, s.observed_on, s.currency, s.task,
-           g.price, g.raw::jsonb, before.price, before.observed_on
+           g.price, g.received::jsonb, before.price, before.observed_on
     FROM (SELECT {}::date AS check_in, {}::date AS check_out, {}::text AS source, {}::text AS occupancy,
                  {}::date AS observed_on, {}::text AS currency, {}::uuid AS task) AS s,
-        unnest({}::bigint[], {}::numeric[], {}::text[]) AS g(hotel, price, raw)
+        unnest({}::bigint[], {}::numeric[], {}::text[]) AS g(hotel, price, received)
     LEFT JOIN LATERAL (
         SELECT b.price, b.observed_on FROM price_observation AS b
         WHERE b.hotel = g.hotel AND b.check_in = s.check_in AND b.check_out = s.check_out
@@ -114,7 +114,7 @@ OBSERVE = """
     ) AS before ON true
     ORDER BY g.hotel
     ON CONFLICT (hotel, check_in, check_out, source, occupancy, currency, observed_on) DO UPDATE SET
-        price = excluded.price, raw = excluded.raw, task = excluded.task,
+        price = excluded.price, received = excluded.received, task = excluded.task,
         previous_price = excluded.previous_price, previous_on = excluded.previous_on, observed_at = now()
     RETURNING id, hotel, price, previous_price, change_percent
 """

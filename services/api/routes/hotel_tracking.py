@@ -104,7 +104,7 @@ async def health(queues: NamedDependency[Queues]) -> TrackingHealth:
     servers = await probes.servers(queues)
     queue = hotels.SCAN_DESTINATION.queue
     (work,) = await engine.run(WORK, queue, queue)
-    return TrackingHealth(**servers, **work)
+    return TrackingHealth(servers["postgres"], servers["redis"], work["workers"], work["open_tasks"])
 
 
 @get(

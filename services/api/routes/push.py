@@ -34,17 +34,7 @@ async def key(settings: NamedDependency[Settings]) -> PushKey:
 async def subscribe(
     data: JSONBody[SubscriptionBody], reader: NamedDependency[Reader], settings: NamedDependency[Settings]
 ) -> Subscription:
-    problems = []
-    for field, check in (
-        ("endpoint", lambda: web_push.check_endpoint(data.endpoint, settings.push_sandbox_url)),
-        ("keys", lambda: web_push.check_keys(data.keys.p256dh, data.keys.auth)),
-    ):
-        try:
-            check()
-        except ValueError as error:
-            problems.append(FieldProblem(field, str(error).removeprefix(f"{field} ")))
-    if problems:
-        raise InvalidFields(problems)
+    _check(data, settings.push_sandbox_url)
     values = (data.endpoint, data.keys.p256dh, data.keys.auth)
     (row,) = await engine.run(inbox.SUBSCRIBE, reader.id, *values)
     return Subscription(host=urlsplit(data.endpoint).hostname or "", **row)
@@ -65,3 +55,17 @@ async def unsubscribe(subscription_id: FromPath[int], reader: NamedDependency[Re
     possible = 0 < subscription_id < 2**63
     if not possible or not await engine.run(inbox.UNSUBSCRIBE_OWN, subscription_id, reader.id):
         raise SubscriptionNotFound(subscription_id)
+
+
+def _check(subscription: SubscriptionBody, sandbox_url: str) -> None:
+    problems = []
+    try:
+        web_push.check_endpoint(subscription.endpoint, sandbox_url)
+    except ValueError as error:
+        problems.append(FieldProblem("endpoint", str(error).removeprefix("endpoint ")))
+    try:
+        web_push.check_keys(subscription.keys.p256dh, subscription.keys.auth)
+    except ValueError as error:
+        problems.append(FieldProblem("keys", str(error).removeprefix("keys ")))
+    if problems:
+        raise InvalidFields(problems)

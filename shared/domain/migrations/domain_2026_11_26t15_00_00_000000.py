@@ -55,7 +55,7 @@ STATEMENTS = [
         image_url text,
         is_active boolean NOT NULL DEFAULT true,
         synced_at timestamptz,
-        raw jsonb,
+        received jsonb,
         is_sample boolean NOT NULL DEFAULT false,
         created_at timestamptz NOT NULL DEFAULT now(),
         updated_at timestamptz NOT NULL DEFAULT now(),
@@ -79,7 +79,7 @@ STATEMENTS = [
         change_amount numeric(12, 2) GENERATED ALWAYS AS (price - previous_price) STORED,
         change_percent numeric(8, 2) GENERATED ALWAYS AS (
             round(100 * (price - previous_price) / previous_price, 2)) STORED,
-        raw jsonb,
+        received jsonb,
         task uuid,
         observed_at timestamptz NOT NULL DEFAULT now(),
         UNIQUE NULLS NOT DISTINCT (hotel, check_in, check_out, source, occupancy, currency, observed_on)

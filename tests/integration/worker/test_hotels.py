@@ -169,7 +169,9 @@ async def test_a_price_that_fell_since_yesterday_sends_one_mail(
         email.message_from_bytes(f.read_bytes(), policy=email.policy.default) for f in folder.iterdir()
     ]
     assert caught["To"] == "Asha <asha@often-hotels.example>"
-    assert hotel["name"] in caught.get_body(("plain",)).get_content()
+    text = caught.get_body(("plain",))
+    assert text is not None
+    assert hotel["name"] in text.get_content()
     (logged,) = await platform.rows("SELECT * FROM notification_log")
     assert (logged["channel"], logged["status"], logged["target"]) == (
         "email",

@@ -59,7 +59,8 @@ async def subscribe(sandbox: Sandbox) -> Subscription:
 async def send(
     gateway: WebPushGateway, to: Subscription, payload: bytes = b'{"title": "Hello"}', **options: Any
 ) -> None:
-    await gateway.send(to, payload, **{"ttl_s": 60, "urgency": "normal", "topic": TASK} | options)
+    how: dict[str, Any] = {"ttl_s": 60, "urgency": "normal", "topic": TASK}
+    await gateway.send(to, payload, **how | options)
 
 
 def says_nothing_of(to: Subscription, error: BaseException) -> bool:
