@@ -112,15 +112,12 @@ async def test_the_busiest_push_service_says_when_the_others_are_not_pushed_to_a
     await platform.start_worker(**settings(sandbox))
     user = await account(platform)
     browsers = [browser for _, browser in [await subscribe(platform, sandbox, user) for _ in range(4)]]
-    for browser, fault in zip(
-        browsers,
-        (
-            {"status": 429, "headers": {"retry-after": "300"}},
-            {"status": 503, "headers": {"retry-after": "30"}},
-            {"status": 502},
-        ),
-        strict=False,
-    ):
+    faults: list[dict[str, Any]] = [
+        {"status": 429, "headers": {"retry-after": "300"}},
+        {"status": 503, "headers": {"retry-after": "30"}},
+        {"status": 502},
+    ]
+    for browser, fault in zip(browsers, faults, strict=False):
         await sandbox.arm(service="push", path=browser, **fault)
 
     (task_id,) = await platform.submit(SEND_PUSH, push(user))
