@@ -1,8 +1,16 @@
-"""Verbs for a sandbox that runs somewhere."""
+"""The sandbox in the test's own loop, and verbs for it."""
 
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
+import uvicorn
+
+from local import ports
+from local.sandbox import app
+from tests.eventually import eventually
 
 
 class Sandbox:
@@ -47,3 +55,22 @@ class Sandbox:
         response = await self._http.request(method, path, json=body)
         assert response.is_success, response.text
         return response.json() if response.content else None
+
+
+@contextlib.asynccontextmanager
+async def running() -> AsyncIterator[Sandbox]:
+    """A fresh one, on a port of the loopback."""
+    port = ports.pick("sandbox")["sandbox"]
+    # Connections that gateways leave open would keep it for ever.
+    config = uvicorn.Config(
+        app.build(), host=ports.HOST, port=port, log_level="critical", ws="none", timeout_graceful_shutdown=1
+    )
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve())
+    await eventually(lambda: server.started or serving.done())
+    assert server.started
+    client = Sandbox(f"http://{ports.HOST}:{port}")
+    yield client
+    await client.close()
+    server.should_exit = True
+    await serving

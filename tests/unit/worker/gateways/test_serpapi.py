@@ -101,10 +101,7 @@ def test_the_price_is_the_first_of_night_stay_and_offers(
         GOOD | {"name": " "},
         GOOD | {"property_token": 5},
         {"name": "no token"},
-        *(
-            GOOD | {"rate_per_night": {"extracted_lowest": price}}
-            for price in BAD_PRICES
-        ),
+        *(GOOD | {"rate_per_night": {"extracted_lowest": price}} for price in BAD_PRICES),
         GOOD | {"rate_per_night": "4200"},
         GOOD | {"total_rate": {"extracted_lowest": "?"}},
         GOOD | {"prices": [{"rate_per_night": 5}]},
