@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from shared.contracts.contract import Contract, Params, Result, Retries
 from shared.contracts.money import Amount, CurrencyCode, minor_units
+from shared.contracts.schedule import Schedule
 from shared.contracts.sensitivity import SENSITIVE
 from shared.errors import ServerAway
 
@@ -55,8 +56,18 @@ class PaymentSettled(Result):
     success: bool
     payment_id: UUID
     status: str
-    #: Null once it is final.
+    #: Null once it is final, or after two weeks.
     looks_again_in_s: float | None
+
+
+class SettleOpen(Params):
+    pass
+
+
+class OpenSubmitted(Result):
+    success: bool
+    #: Tasks of `payments.settle`.
+    submitted: int
 
 
 PROCESS = Contract(
@@ -78,5 +89,24 @@ SETTLE = Contract(
     result=PaymentSettled,
     retries=Retries(max_attempts=10, delay=timedelta(seconds=30), cap=timedelta(hours=1)),
     expected=(ServerAway,),
+    staff_only=True,
+)
+
+#: What tasks that were cancelled, or ran out of attempts, did not learn about their charges.
+SETTLE_OPEN = Contract(
+    name="payments.settle_open",
+    queue="payments",
+    params=SettleOpen,
+    result=OpenSubmitted,
+    expected=(ServerAway,),
+    schedules=(
+        Schedule(
+            name="payments.settle_open.hourly",
+            kind="interval",
+            expression="1 h",
+            params=SettleOpen(),
+            overlap="skip",
+        ),
+    ),
     staff_only=True,
 )

@@ -169,6 +169,10 @@ STATEMENTS = [
     )
     """,
     'CREATE INDEX payment_user ON payment ("user", created_at)',
+    """
+    CREATE INDEX payment_open ON payment (updated_at)
+    WHERE status IN ('unknown', 'processing', 'requires_action')
+    """,
 ]
 
 
