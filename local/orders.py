@@ -1,4 +1,4 @@
-"""What the demo asks for in the hotel application's name: searches, a scan, a push, payments of every kind."""
+"""What the demo asks for in the hotel application's name: searches, a scan, a push, every kind of payment."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

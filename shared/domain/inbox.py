@@ -41,6 +41,9 @@ class NotificationLog(Table, tablename="notification_log"):
 
 TABLES: tuple[type[Table], ...] = (PushSubscription, NotificationLog)
 
+#: Of one user: each of them costs a push up to 15 s, which all have to fit into one attempt.
+MOST_SUBSCRIPTIONS = 20
+
 #: A rerun finds what an earlier attempt did. `sending` means: it died in between, nobody knows.
 #: values: task, channel, target, user, subject. Returns status: `new`, or that of before.
 BEGIN_SENDING = """
@@ -70,9 +73,18 @@ SUBSCRIPTIONS = """
 #: values: id.
 USED = "UPDATE push_subscription SET last_used_at = now() WHERE id = {}"
 
-#: values: user, endpoint, p256dh, auth. A browser that somebody else used before is the new user's.
-SUBSCRIBE = """
-    INSERT INTO push_subscription AS s ("user", endpoint, p256dh, auth) VALUES ({}, {}, {}, {})
+#: values: user, endpoint, p256dh, auth. A browser that somebody else used before is the new user's; of too
+#: many the one that was not reached for the longest time has to go.
+SUBSCRIBE = f"""
+    WITH given("user", endpoint, p256dh, auth) AS (VALUES ({{}}::bigint, {{}}::text, {{}}::text, {{}}::text)),
+    surplus AS (
+        DELETE FROM push_subscription WHERE id IN (
+            SELECT s.id FROM push_subscription AS s JOIN given AS g USING ("user")
+            WHERE s.endpoint <> g.endpoint
+            ORDER BY coalesce(s.last_used_at, s.created_at) DESC, s.id DESC OFFSET {MOST_SUBSCRIPTIONS - 1}
+        )
+    )
+    INSERT INTO push_subscription AS s ("user", endpoint, p256dh, auth) SELECT * FROM given
     ON CONFLICT (endpoint) DO UPDATE SET "user" = excluded."user", p256dh = excluded.p256dh,
         auth = excluded.auth
     RETURNING id, created_at, last_used_at

@@ -94,7 +94,8 @@ class ProviderAnswer(Table, tablename="provider_answer"):
 TABLES: tuple[type[Table], ...] = (PriceObservation, PriceAlert, ProviderAccount, ProviderAnswer)
 
 #: Many prices of one stay seen on one day; a second look on that day corrects the first one.
-#: values: check_in, check_out, source, occupancy, observed_on, currency, task, and arrays: hotel, price, received.
+#: values: check_in, check_out, source, occupancy, observed_on, currency, task, and arrays: hotel, price,
+#: received.
 #: Returns id, hotel, price, previous_price, change_percent.
 OBSERVE = """
     INSERT INTO price_observation AS o (hotel, check_in, check_out, source, occupancy, observed_on, currency,

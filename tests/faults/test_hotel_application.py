@@ -58,19 +58,24 @@ async def users(platform: Platform, sandbox: Sandbox) -> list[int]:
     return ids
 
 
+def pay(user: int) -> ProcessPayment:
+    return ProcessPayment(user_id=user, amount="99.50", currency="INR", payment_method="pm_card_visa")
+
+
 def mix(people: list[int]) -> list[NewTask]:
     """Five hundred."""
     arrival = datetime.now(UTC).date() + timedelta(days=20)
-    stay = {"check_in": arrival, "check_out": arrival + timedelta(days=1)}
-    pay = {"amount": "99.50", "currency": "INR", "payment_method": "pm_card_visa"}
+    leaving = arrival + timedelta(days=1)
     tasks = []
     for number in range(125):
         user = people[number % len(people)]
-        search = SearchHotels(user_id=user, destination=f"Town {number}", max_pages=1, **stay)
+        search = SearchHotels(
+            user_id=user, destination=f"Town {number}", check_in=arrival, check_out=leaving, max_pages=1
+        )
         tasks += [
             NewTask(contract=SEARCH, params=search),
             NewTask(contract=SEND_PUSH, params=SendPush(user_id=user, title="Hello", message=str(number))),
-            NewTask(contract=PROCESS, params=ProcessPayment(user_id=user, **pay)),
+            NewTask(contract=PROCESS, params=pay(user)),
             NewTask(contract=SEND_WELCOME, params=SendWelcome(user_id=user)),
         ]
     random.shuffle(tasks)

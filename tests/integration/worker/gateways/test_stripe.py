@@ -265,7 +265,9 @@ async def test_a_refusal_says_why_and_names_no_card(gateway: StripeGateway, sand
         await gateway.charge(wanted(UNKNOWN_CARD), "key-1")
     assert UNKNOWN_CARD not in everything_said(caught.value)
 
-    with pytest.raises(ProviderRefused, match=r"404: No such payment_intent.*pi_nobody.expand=1.*resource_missing"):
+    with pytest.raises(
+        ProviderRefused, match=r"404: No such payment_intent.*pi_nobody.expand=1.*resource_missing"
+    ):
         await gateway.read("pi_nobody?expand=1")
     written = await books(sandbox)
     assert (written["refused"], written["intents"]) == ({"400": 1, "404": 1}, [])
