@@ -62,9 +62,9 @@ async def settle(context: TaskContext, params: SettlePayment) -> PaymentSettled:
     async with context.transaction() as transaction:
         if finding is not None:
             payment = await charging.settle(payment, finding)
-        pause = _pause(payment, params.looks, datetime.now(UTC))
+        looks = params.looks + 1
+        pause = _pause(payment, looks, datetime.now(UTC))
         if pause is not None:
-            looks = params.looks + 1
             context.submit(SETTLE, SettlePayment(payment_id=payment.id, looks=looks), delay=pause)
         elif not payment.final:
             context.log.warning("payment %s is still %s", payment.id, payment.status)
