@@ -8,18 +8,24 @@ WORKDIR /app
 # What each image installs, so that a change of the lock rebuilds only the images that it concerns.
 FROM python AS locks
 COPY pyproject.toml requirements.lock deploy/lock.py ./
-RUN python lock.py api > api.lock \
-    && python lock.py worker > worker.lock \
-    && python lock.py scheduler > scheduler.lock \
-    && python lock.py > migrate.lock
+RUN python lock.py build-system > build.lock \
+    && python lock.py dependencies api > api.lock \
+    && python lock.py dependencies worker > worker.lock \
+    && python lock.py dependencies scheduler > scheduler.lock \
+    && python lock.py dependencies > migrate.lock
 
+# Makes wheels of what has none, by a build tool that is locked as well, and without it in the result.
 FROM python AS build
-RUN python -m venv --without-pip /opt/venv
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore PIP_REQUIRE_HASHES=1
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore
+COPY --from=locks /app/build.lock /tmp/
+RUN --mount=type=cache,target=/root/.cache/pip pip install -q --require-hashes -r /tmp/build.lock \
+    && python -m venv --without-pip /opt/venv
 
 FROM build AS api-build
 COPY --from=locks /app/api.lock /tmp/
-RUN --mount=type=cache,target=/root/.cache/pip pip --python /opt/venv install -q -r /tmp/api.lock
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip wheel -q --require-hashes --no-build-isolation -w /wheels -r /tmp/api.lock \
+    && pip --python /opt/venv install -q --no-index --no-deps /wheels/*
 COPY shared shared
 COPY services/__init__.py services/
 COPY services/api services/api
@@ -27,7 +33,9 @@ RUN python -m compileall -q .
 
 FROM build AS worker-build
 COPY --from=locks /app/worker.lock /tmp/
-RUN --mount=type=cache,target=/root/.cache/pip pip --python /opt/venv install -q -r /tmp/worker.lock
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip wheel -q --require-hashes --no-build-isolation -w /wheels -r /tmp/worker.lock \
+    && pip --python /opt/venv install -q --no-index --no-deps /wheels/*
 COPY shared shared
 COPY services/__init__.py services/
 COPY services/worker services/worker
@@ -35,7 +43,9 @@ RUN python -m compileall -q .
 
 FROM build AS scheduler-build
 COPY --from=locks /app/scheduler.lock /tmp/
-RUN --mount=type=cache,target=/root/.cache/pip pip --python /opt/venv install -q -r /tmp/scheduler.lock
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip wheel -q --require-hashes --no-build-isolation -w /wheels -r /tmp/scheduler.lock \
+    && pip --python /opt/venv install -q --no-index --no-deps /wheels/*
 COPY shared shared
 COPY services/__init__.py services/
 COPY services/scheduler services/scheduler
@@ -43,7 +53,9 @@ RUN python -m compileall -q .
 
 FROM build AS migrate-build
 COPY --from=locks /app/migrate.lock /tmp/
-RUN --mount=type=cache,target=/root/.cache/pip pip --python /opt/venv install -q -r /tmp/migrate.lock
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip wheel -q --require-hashes --no-build-isolation -w /wheels -r /tmp/migrate.lock \
+    && pip --python /opt/venv install -q --no-index --no-deps /wheels/*
 COPY shared shared
 COPY piccolo_conf.py ./
 RUN python -m compileall -q .

@@ -1,6 +1,7 @@
-"""Picks out of requirements.lock what `dependencies` and some extras of pyproject.toml need, hashes included.
+"""Picks out of requirements.lock what some groups of pyproject.toml need, hashes included.
 
-`python deploy/lock.py worker`; the images install nothing else. It reads the `# via` comments of pip-compile.
+`python deploy/lock.py dependencies worker`; the images install nothing else. A group is `dependencies`,
+`build-system` or the name of an extra. What needs what stands in the `# via` comments of pip-compile.
 """
 
 import re
@@ -41,11 +42,16 @@ def select(entries: dict[str, Entry], roots: Iterable[str]) -> str:
     return "".join(entry.text for name, entry in entries.items() if name in kept)
 
 
-def roots(pyproject: str, extras: Iterable[str]) -> list[str]:
-    """What the project itself asks for, with these extras."""
-    project = tomllib.loads(pyproject)["project"]
-    optional = project["optional-dependencies"]
-    return [*project["dependencies"], *(needed for extra in extras for needed in optional[extra])]
+def roots(pyproject: str, groups: Iterable[str]) -> list[str]:
+    """What the project itself asks for in these groups."""
+    content = tomllib.loads(pyproject)
+    project = content["project"]
+    by_group = {
+        "dependencies": project["dependencies"],
+        "build-system": content["build-system"]["requires"],
+        **project["optional-dependencies"],
+    }
+    return [needed for group in groups for needed in by_group[group]]
 
 
 def _name(requirement: str) -> str:
@@ -55,8 +61,8 @@ def _name(requirement: str) -> str:
     return re.sub(r"[-_.]+", "-", match[0]).lower()
 
 
-def main(*extras: str) -> None:
-    wanted = roots(Path("pyproject.toml").read_text(), extras)
+def main(*groups: str) -> None:
+    wanted = roots(Path("pyproject.toml").read_text(), groups)
     sys.stdout.write(select(read(Path("requirements.lock").read_text()), wanted))
 
 

@@ -44,7 +44,7 @@ def test_a_root_that_is_not_locked_is_an_error() -> None:
 
 @pytest.mark.parametrize("service", ["api", "worker", "scheduler"])
 def test_a_service_imports_nothing_that_its_image_does_not_install(service: str) -> None:
-    roots = lock.roots((ROOT / "pyproject.toml").read_text(), [service])
+    roots = lock.roots((ROOT / "pyproject.toml").read_text(), ["dependencies", service])
     installed = lock.read(lock.select(lock.read((ROOT / "requirements.lock").read_text()), roots))
     providers = packages_distributions()
     missing = {
