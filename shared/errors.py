@@ -14,6 +14,7 @@ OftenError
 ├── PermanentError             raised by a task: do not retry
 ├── ExpectedError              raised by a task: foreseen and passing, retry without alarm
 │   └── Retry                  raised by a task: try again then
+│       └── NotBefore          … or later, as the contract has it
 └── TimeLimitExceeded          the attempt ran longer than its contract allows
 """
 
@@ -133,6 +134,10 @@ class Retry(ExpectedError):
         if self._at is not None:
             return max(0.0, (self._at - now).total_seconds())
         return max(0.0, self._delay_s or 0.0)
+
+
+class NotBefore(Retry):
+    """As Retry, but the contract's backoff may be longer: somebody is away, and nobody knows for how long."""
 
 
 class TimeLimitExceeded(OftenError):

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from shared.contracts.contract import Contract
-from shared.errors import InvalidFields, Retry, VaultError
+from shared.errors import InvalidFields, NotBefore, Retry, VaultError
 from shared.ledger import lifecycle
 from shared.ledger.lifecycle import ErrorKind, Status
 from shared.telemetry.redaction import redact
@@ -89,6 +89,7 @@ def failed(
         kind=failure.kind,
         spread=spread,
         asked_s=error.wait_s(now) if isinstance(error, Retry) else None,
+        or_later=isinstance(error, NotBefore),
     )
     if isinstance(plan, lifecycle.Retry):
         wait_s = plan.delay.total_seconds()

@@ -95,18 +95,20 @@ def plan_retry(
     kind: ErrorKind,
     spread: float,
     asked_s: float | None = None,
+    or_later: bool = False,
 ) -> Retry | GiveUp:
     """Decide after the `failures`-th failed attempt.
 
-    `spread` is a random number from 0 to 1; `asked_s` is when the body itself wants to try again.
+    `spread` is a random number from 0 to 1; `asked_s` is when the body itself wants to try again, or, with
+    `or_later`, not before.
     """
     if kind in (ErrorKind.PERMANENT, ErrorKind.UNSTORABLE, ErrorKind.EXPIRED, ErrorKind.CRASH_LOOP):
         return GiveUp(f"{kind}: a retry would end the same way")
     if failures >= max_attempts:
         return GiveUp(f"attempts used up: {failures} of {max_attempts}")
-    if asked_s is not None:
-        return Retry(timedelta(seconds=asked_s))
-    return Retry(backoff(retries, failures=failures, spread=spread))
+    grown = backoff(retries, failures=failures, spread=spread)
+    asked = grown if asked_s is None else timedelta(seconds=asked_s)
+    return Retry(max(asked, grown) if or_later else asked)
 
 
 def backoff(retries: Retries, *, failures: int, spread: float) -> timedelta:

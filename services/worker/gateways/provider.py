@@ -19,7 +19,7 @@ from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 
 from services.worker.gateways import retry_after
-from shared.errors import ExpectedError, PermanentError, Retry
+from shared.errors import ExpectedError, NotBefore, PermanentError
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class ProviderAway(ExpectedError):
     """It did not answer, or said that it can't at the moment."""
 
 
-class ProviderBusy(Retry):
+class ProviderBusy(NotBefore):
     """It, or our own share of it, is free again at a known time."""
 
 

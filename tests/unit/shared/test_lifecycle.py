@@ -75,6 +75,22 @@ def test_what_would_end_the_same_way_is_not_retried(kind: ErrorKind) -> None:
     assert isinstance(plan, GiveUp)
 
 
+@pytest.mark.parametrize(("failures", "or_later", "wait_s"), [(1, True, 30), (4, True, 135), (4, False, 30)])
+def test_whoever_is_away_is_asked_again_at_his_time_or_at_the_contracts_whichever_is_later(
+    failures: int, or_later: bool, wait_s: float
+) -> None:
+    plan = lifecycle.plan_retry(
+        Retries(),
+        failures=failures,
+        max_attempts=9,
+        kind=ErrorKind.EXPECTED,
+        spread=0.5,
+        asked_s=30,
+        or_later=or_later,
+    )
+    assert plan == lifecycle.Retry(timedelta(seconds=wait_s))
+
+
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
