@@ -122,6 +122,20 @@ async def charge(
         return using, _decided(found)
 
 
+async def call_off(stripe: StripeGateway, intent: Intent, finding: Finding) -> Finding:
+    """Nobody pays later what is given up here: the customer still has the secret of it.
+
+    `finding` stands unless the customer was faster.
+    """
+    try:
+        ended = await stripe.cancel(intent.id)
+    except ProviderRefused:
+        ended = await stripe.read(intent.id)
+    if ended.status == "canceled":
+        return finding
+    return judge(ended) or finding
+
+
 def judge(intent: Intent) -> Finding | None:
     """Nothing for an intent that is still being made."""
     if intent.status == "requires_confirmation":

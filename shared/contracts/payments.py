@@ -18,6 +18,10 @@ MethodId = Annotated[str, Meta(pattern="^pm_[A-Za-z0-9_]{1,100}$"), SENSITIVE]
 CustomerId = Annotated[str, Meta(pattern="^cus_[A-Za-z0-9_]{1,100}$"), SENSITIVE]
 
 
+#: The payment service has other decimals than ISO 4217 for these; a mistake would be a hundredfold.
+OTHER_UNITS = frozenset({"ISK", "MGA", "UGX"})
+
+
 class ProcessPayment(Params):
     user_id: Id
     #: In the currency's main unit, "1250.00".
@@ -28,6 +32,8 @@ class ProcessPayment(Params):
 
     def __post_init__(self) -> None:
         minor_units(self.amount, self.currency)
+        if self.currency in OTHER_UNITS:
+            raise ValueError(f"currency must not be {self.currency}: the payment service counts it otherwise")
 
 
 class PaymentProcessed(Result):

@@ -101,6 +101,12 @@ class StripeGateway:
         """Raises ProviderRefused, ProviderBusy and ProviderAway."""
         return _intent(await self._ask("GET", f"{INTENTS}/{quote(intent_id, safe='')}"), self._key)
 
+    async def cancel(self, intent_id: str) -> Intent:
+        """Nobody can pay it any more; raises ProviderRefused where it is over already, and as `read` does."""
+        path = f"{INTENTS}/{quote(intent_id, safe='')}/cancel"
+        reason = {"cancellation_reason": "abandoned"}
+        return _intent(await self._ask("POST", path, data=reason), self._key)
+
     async def find(self, payment_id: UUID, since: datetime) -> Intent | None:
         """The newest intent of this payment that was created since then (aware); raises as `read` does."""
         asked: dict[str, Any] = {"created[gte]": int(since.timestamp()), "limit": PAGE_SIZE}
@@ -172,7 +178,8 @@ def _rows(page: dict[str, Any]) -> list[dict[str, Any]]:
         isinstance(row, dict) and answer.text(row.get("id")) and isinstance(row.get("metadata"), dict)
         for row in rows
     )
-    if not isinstance(rows, list) or not good or (page.get("has_more") and not rows):
+    more = page.get("has_more")
+    if not isinstance(rows, list) or not good or not isinstance(more, bool) or (more and not rows):
         raise ProviderAway(f"{NAME} answered something else than a list of payment intents")
     return rows
 

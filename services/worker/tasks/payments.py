@@ -58,7 +58,7 @@ async def settle(context: TaskContext, params: SettlePayment) -> PaymentSettled:
     payment = await charging.load(params.payment_id)
     if payment is None:
         raise PermanentError(f"payment {params.payment_id} does not exist")
-    finding = None if payment.final else await _look(stripe, payment)
+    finding = None if payment.final else await _look(stripe, payment, datetime.now(UTC))
     async with context.transaction() as transaction:
         if finding is not None:
             payment = await charging.settle(payment, finding)
@@ -120,13 +120,20 @@ def _processed(params: ProcessPayment, payment: Payment, secret: str | None = No
     )
 
 
-async def _look(stripe: StripeGateway, payment: Payment) -> Finding:
-    """What is known now, also if that is nothing new."""
+async def _look(stripe: StripeGateway, payment: Payment, now: datetime) -> Finding:
+    """What is known now, also if that is nothing new; what is given up can't be paid any more."""
     intent = await charging.look_up(stripe, payment)
     if intent is None and payment.key_is_old:
         return Finding("failed", None, "not_charged", "no answer came, and Stripe has no such charge")
     found = None if intent is None else charging.judge(intent)
-    return found or Finding(payment.status, None, payment.error_code, payment.error_message)
+    if intent is None or found is None:
+        return Finding(payment.status, None, payment.error_code, payment.error_message)
+    if found.status == "declined":
+        return await charging.call_off(stripe, intent, found)
+    if found.status == "requires_action" and now - payment.created_at > LOOKS_FOR:
+        given_up = Finding("failed", intent.id, "not_confirmed", "the customer did not confirm it in time")
+        return await charging.call_off(stripe, intent, given_up)
+    return found
 
 
 def _pause(payment: Payment, looks: int, now: datetime) -> timedelta | None:

@@ -62,6 +62,7 @@ async def test_a_search_is_made_for_the_one_who_asks(guest: Person) -> None:
         ({"amount": "1.5", "currency": "JPY"}, "amount", "at most 0 decimals in JPY"),
         ({"currency": "USX"}, "currency", "ISO 4217"),
         ({"currency": "XAU"}, "currency", "no units"),
+        ({"currency": "MGA"}, "currency", "counts it otherwise"),
         ({"payment_method": "4242424242424242"}, "payment_method", "regex"),
     ],
 )

@@ -203,6 +203,23 @@ async def test_a_slow_payment_may_end_without_money(
     assert (settled["success"], settled["status"], settled["looks_again_in_s"]) == (False, status, None)
     recorded = await payment(platform, task_id)
     assert (recorded["status"], recorded["error_code"]) == (status, code)
+    (intent,) = (await books(sandbox))["intents"]
+    assert intent["status"] == "canceled"
+
+
+async def test_what_the_customer_did_not_confirm_in_two_weeks_can_not_be_paid_any_more(
+    platform: Platform, sandbox: Sandbox
+) -> None:
+    await platform.start_worker(**settings(sandbox))
+    task_id = await pay(platform, CONFIRMED_CARD)
+    await platform.until(task_id, "success")
+    await platform.rows("UPDATE payment SET created_at = now() - interval '15 days'")
+    recorded = await payment(platform, task_id)
+    (look,) = await platform.submit(SETTLE, SettlePayment(payment_id=recorded["id"], looks=50))
+    settled = json.loads((await platform.until(look, "success"))["result"])
+    assert (settled["status"], settled["looks_again_in_s"]) == ("failed", None)
+    (intent,) = (await books(sandbox))["intents"]
+    assert intent["status"] == "canceled"
 
 
 async def test_nobody_looks_at_a_payment_for_more_than_two_weeks(
@@ -405,7 +422,7 @@ async def test_of_two_attempts_at_one_row_only_one_takes_a_new_key(
     used, finding = await charging.charge(stripe, first, CARD, None)
     assert (used.key_number, finding.status) == (2, "succeeded")
     # The other one has looked before that, and found nothing.
-    await sandbox.arm(service="stripe", path="payment_intents", status=200, body='{"data": []}')
+    await sandbox.arm(service="stripe", path="payment_intents", status=200, body='{"data": [], "has_more": false}')
     with pytest.raises(Retry, match="another attempt"):
         await charging.charge(stripe, second, CARD, None)
     with pytest.raises(Retry, match="another attempt"):
