@@ -136,7 +136,7 @@ class StripeGateway:
             raise ProviderRefused("STRIPE_SECRET_KEY is not set, so Stripe is not asked")
         sent = {"Authorization": f"Bearer {self._key}", "Stripe-Version": VERSION, **(headers or {})}
         response = await self._provider.request(method, self._url + path, headers=sent, **options)
-        if response.status_code >= httpx.codes.BAD_REQUEST:
+        if not response.is_success:
             raise _failure(response, (self._key, *secrets))
         return answer.parse_object(response, NAME, [self._key])
 
@@ -184,11 +184,15 @@ def _rows(page: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def _failure(response: httpx.Response, secrets: Sequence[str]) -> PermanentError | ProviderBusy:
+def _failure(
+    response: httpx.Response, secrets: Sequence[str]
+) -> PermanentError | ProviderBusy | ProviderAway:
     error = _error(response, secrets)
     code = answer.text(error.get("code"))
     details = ", ".join(_details(error))
     said = answer.words(response, NAME, secrets) + (f" ({details})" if details else "")
+    if response.status_code == httpx.codes.PAYMENT_REQUIRED and not error:
+        return ProviderAway(f"{said}, without a reason")
     if response.status_code == httpx.codes.PAYMENT_REQUIRED:
         intent = error.get("payment_intent")
         intent_id = answer.text(intent.get("id")) if isinstance(intent, dict) else None
