@@ -75,11 +75,12 @@ async def test_a_wrong_password_and_an_unknown_address_get_the_same_answer(
 
 async def test_an_unknown_address_takes_as_long_as_a_wrong_password(client: Client, guest: Person) -> None:
     async def fastest(email: str) -> float:
+        """In seconds of this process, whatever else the machine does."""
         took = []
         for _ in range(4):
-            began = time.perf_counter()
+            began = time.process_time()
             await client.post("/api/v1/auth/login", json={"email": email, "password": "wrong horse"})
-            took.append(time.perf_counter() - began)
+            took.append(time.process_time() - began)
         return min(took)
 
     wrong, unknown = await fastest(guest.email), await fastest("nobody@often.example")
