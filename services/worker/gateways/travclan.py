@@ -124,7 +124,7 @@ class TravClanGateway:
         if not response.is_success:
             raise refusal(response, secrets)
         raw = answer.parse(response, NAME, secrets)
-        if isinstance(raw, dict) and raw.get("error") and _rows(raw) is None and "results" not in raw:
+        if isinstance(raw, dict) and raw.get("error") and not raw.keys() & {"results", "data"}:
             raise ProviderAway(answer.words(response, NAME, secrets))
         return raw
 
