@@ -4,6 +4,7 @@
 shape, as of places and static content, this one is made up.
 """
 
+import time
 from collections import Counter
 from datetime import date
 from itertools import count
@@ -17,6 +18,8 @@ from msgspec import Meta, Struct
 from local.sandbox.hotels import NOWHERE, MadeUpHotel, place_id, stable_number
 
 CREDENTIALS = {"merchant_id": "sandbox", "user_id": "sandbox", "api_key": "sandbox"}
+#: Where nothing says how long a token lives.
+DEFAULT_LIFE_S = 3_600
 HOTELS = 45
 #: Every so many rows one has no price.
 SOLD_OUT = 9
@@ -34,8 +37,8 @@ class Turn(Struct, kw_only=True, forbid_unknown_fields=True):
     expire_tokens: bool = False
     #: All refresh tokens, too.
     expire_refresh_tokens: bool = False
-    #: What says how long a token lives, in one spelling or another.
-    expiry: dict[str, Any] | None = None
+    #: How many seconds new tokens live, in one spelling or another: {"expires_in": "60"}; {} for silence.
+    expiry: Annotated[dict[str, float | str], Meta(max_length=1)] | None = None
     price_factor: Annotated[float, Meta(gt=0)] | None = None
     #: Rows at the end of each page that can't be read.
     nonsense_rows: Annotated[int, Meta(ge=0, le=100)] | None = None
@@ -56,10 +59,11 @@ class TravClan:
     name = "travclan"
 
     def __init__(self) -> None:
-        self._access: set[str] = set()
+        #: When each ends, by the monotonic clock.
+        self._access: dict[str, float] = {}
         self._refresh: set[str] = set()
         self._traces: set[str] = set()
-        self._expiry: dict[str, Any] = {"ExpiresIn": 3_600}
+        self._expiry: dict[str, float | str] = {"ExpiresIn": DEFAULT_LIFE_S}
         self._price_factor = 1.0
         self._nonsense_rows = 0
         self._numbers = count(1)
@@ -105,7 +109,8 @@ class TravClan:
             raise self.refuse(403, {"message": "Authorization-Type is not external-service"})
         if request.headers.get("source") != "website":
             raise self.refuse(403, {"message": "source is not website"})
-        if request.headers.get("authorization", "").removeprefix("Bearer ") not in self._access:
+        token = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if self._access.get(token, 0.0) <= time.monotonic():
             raise self.refuse(401, EXPIRED)
 
     def login(self, credentials: Body) -> Body:
@@ -176,7 +181,8 @@ class TravClan:
 
     def _tokens(self) -> Body:
         token = f"made-up-access-{next(self._numbers)}"
-        self._access.add(token)
+        life_s = float(next(iter(self._expiry.values()), DEFAULT_LIFE_S))
+        self._access[token] = time.monotonic() + life_s
         return {"AccessToken": token, **self._expiry}
 
     def _hotel(self, hotel_id: str) -> MadeUpHotel:

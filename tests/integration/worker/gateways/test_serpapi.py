@@ -329,7 +329,7 @@ async def test_who_comes_too_fast_waits_for_his_turn(sandbox: Sandbox, shared_pa
 
         await asyncio.gather(*(gateways[number % 2].account() for number in range(30)))
 
-        # 10 at once and 20 more at 10 a second; two limits would let them through in half of it.
+        # 10 at once and 20 more at 10 a second, as far as a sliding window is exact.
         assert time.monotonic() - began > 1.2
     assert (await sandbox.books())["serpapi"]["account_requests"] == 30
 

@@ -179,8 +179,11 @@ async def test_a_token_is_renewed_before_it_ends(gateway: TravClanGateway, sandb
     assert (await books(sandbox))["refused"] == 0
 
 
-async def test_a_token_of_unknown_life_is_kept(gateway: TravClanGateway, sandbox: Sandbox) -> None:
-    await sandbox.put("/sandbox/travclan", {"expiry": {}})
+@pytest.mark.parametrize("expiry", [{}, {"ExpiresIn": 30}])
+async def test_a_token_of_unknown_or_short_life_is_used_more_than_once(
+    gateway: TravClanGateway, sandbox: Sandbox, expiry: dict[str, float]
+) -> None:
+    await sandbox.put("/sandbox/travclan", {"expiry": expiry})
 
     for _ in range(3):
         await gateway.find_location("Goa")

@@ -70,7 +70,7 @@ def test_details_are_read_whatever_they_hold(raw: dict[str, Any]) -> None:
     [
         ({}, None, "night"),
         ({"rate_per_night": {"lowest": "on request"}}, None, "night"),
-        ({"rate_per_night": {"extracted_lowest": 4200.5}}, "4200.5", "night"),
+        ({"rate_per_night": {"extracted_lowest": 4200.1}}, "4200.1", "night"),
         (
             {"rate_per_night": {"extracted_lowest": 10}, "total_rate": {"extracted_lowest": 30}},
             "10",
@@ -128,6 +128,22 @@ def test_stars_are_a_number_or_digits_in_a_text(fields: dict[str, Any], stars: i
     (row,) = parse_page({"properties": [GOOD | fields]}, query()).rows
 
     assert row.star_rating == stars
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        *(({"overall_rating": rating}, "guest_rating") for rating in ("4", 5.1, -1, True)),
+        *(({"reviews": reviews}, "guest_rating_count") for reviews in ("4", 4.5, -1, 2**31)),
+        *(({"gps_coordinates": where}, "latitude") for where in ("here", {"latitude": 91}, [1, 2])),
+        *(({"images": images}, "image_url") for images in ("a", [5], [{"thumbnail": "javascript:x"}])),
+    ],
+)
+def test_optional_fields_of_a_wrong_kind_stay_empty(fields: dict[str, Any], name: str) -> None:
+    (row,) = parse_page({"properties": [GOOD | fields]}, query()).rows
+
+    assert getattr(row, name) is None
+    assert row.raw == GOOD | fields
 
 
 def test_details_without_a_token_are_of_the_hotel_that_was_asked_for() -> None:

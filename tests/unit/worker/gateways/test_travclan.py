@@ -128,15 +128,17 @@ def test_offers_without_a_price_are_left_out() -> None:
         "a": {"roomName": "Suite", "rate": rate},
         "b": {"roomName": "Suite"},
         "c": 5,
-        "d": {"rate": rate},
+        "d": {"rate": rate | {"refundability": True, "boardBasis": "RO"}},
+        "e": {"rate": {"currency": "INR"}},
     }
 
     offers = parse_rooms({"results": {"options": options}})
 
     assert [(o.option_id, o.room_name, o.price, o.refundability, o.board) for o in offers] == [
         ("a", "Suite", Decimal(5000), "Refundable", "RO"),
-        ("d", None, Decimal(5000), "Refundable", "RO"),
+        ("d", None, Decimal(5000), None, None),
     ]
+    assert offers[1].raw == options["d"]
 
 
 @pytest.mark.parametrize(
