@@ -65,7 +65,8 @@ async def search(context: TaskContext, params: SearchHotels) -> HotelsFound:
     found: dict[str, _Found] = {}
     steps = len(providers) * params.max_pages
     for number, (name, ask) in enumerate(providers.items()):
-        found[name] = await _ask(context, name, ask, number * params.max_pages, steps, params.max_pages)
+        before = number * params.max_pages
+        found[name] = await _ask(context, name, ask, query, before, steps, params.max_pages)
     if all(one.error is not None for one in found.values()):
         raise PermanentError("; ".join(f"{name}: {one.error}" for name, one in found.items()))
     now = datetime.now(UTC)
@@ -143,7 +144,9 @@ class _TravClan:
         return travclan.parse_page(raw, self.query, page)
 
 
-async def _ask(context: TaskContext, name: str, ask: Ask, done: int, steps: int, max_pages: int) -> _Found:
+async def _ask(
+    context: TaskContext, name: str, ask: Ask, query: HotelQuery, done: int, steps: int, max_pages: int
+) -> _Found:
     """Page after page of one provider, each of them a step of the progress."""
     found, page = _Found(), None
     try:
@@ -151,7 +154,8 @@ async def _ask(context: TaskContext, name: str, ask: Ask, done: int, steps: int,
             answer = await ask(page)
             found.pages += 1
             found.unreadable += answer.unreadable
-            found.rows = hotel_store.distinct([*found.rows, *answer.rows])
+            wanted = [row for row in answer.rows if _fits(row, query)]
+            found.rows = hotel_store.distinct([*found.rows, *wanted])
             said = f"{name}, page {found.pages}: {len(found.rows)} hotels"
             context.progress(done + found.pages, steps, said)
             page = answer.next_page
@@ -168,6 +172,19 @@ async def _ask(context: TaskContext, name: str, ask: Ask, done: int, steps: int,
     if found.unreadable:
         context.log.warning("%d rows of %s could not be read", found.unreadable, name)
     return found
+
+
+def _fits(row: HotelRow, query: HotelQuery) -> bool:
+    """Providers filter less exactly than they are asked to, or not at all. What is not known fits no filter."""
+    if query.stars and row.star_rating not in query.stars:
+        return False
+    if query.min_rating is not None and (row.guest_rating or 0) < query.min_rating:
+        return False
+    limits = query.min_price, query.max_price
+    if limits == (None, None) or row.price_for != "night" or row.currency != query.currency:
+        return True
+    lowest, highest = query.min_price or 0, query.max_price or float("inf")
+    return row.price is not None and lowest <= row.price <= highest
 
 
 def _answer(provider: str, hotel: int, row: HotelRow) -> FoundHotel:

@@ -21,6 +21,7 @@ from shared.contracts.hotels import (
     SEARCH,
     SUMMARISE_TRACKING,
     SYNC,
+    Filters,
     ScanDestination,
     ScanDestinations,
     SearchHotels,
@@ -88,6 +89,19 @@ async def test_a_search_asks_every_provider_page_by_page_and_keeps_what_it_finds
     assert {(o["check_in"], o["check_out"], o["observed_on"], o["source"]) for o in observed} == {
         (TODAY + timedelta(days=7), TODAY + timedelta(days=9), TODAY, "serpapi")
     }
+
+
+async def test_a_search_returns_what_was_asked_for_whatever_a_provider_filters(
+    platform: Platform, sandbox: Sandbox
+) -> None:
+    await platform.start_worker(**settings(sandbox))
+    wanted = search(await account(platform), filters=Filters(stars=[1, 5], min_rating=4.2, max_price=12_000))
+    (task_id,) = await platform.submit(SEARCH, wanted)
+    found = json.loads((await platform.until(task_id, "success"))["result"])["hotels"]
+    assert {hotel["provider"] for hotel in found} == {"serpapi"}  # TravClan tells no ratings
+    assert {hotel["star_rating"] for hotel in found} == {5}
+    assert min(hotel["guest_rating"] for hotel in found) >= 4.2
+    assert max(hotel["price"] for hotel in found if hotel["price_for"] == "night") <= 12_000
 
 
 async def test_the_same_search_within_the_hour_costs_nothing(platform: Platform, sandbox: Sandbox) -> None:

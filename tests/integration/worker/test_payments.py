@@ -422,7 +422,9 @@ async def test_of_two_attempts_at_one_row_only_one_takes_a_new_key(
     used, finding = await charging.charge(stripe, first, CARD, None)
     assert (used.key_number, finding.status) == (2, "succeeded")
     # The other one has looked before that, and found nothing.
-    await sandbox.arm(service="stripe", path="payment_intents", status=200, body='{"data": [], "has_more": false}')
+    await sandbox.arm(
+        service="stripe", path="payment_intents", status=200, body='{"data": [], "has_more": false}'
+    )
     with pytest.raises(Retry, match="another attempt"):
         await charging.charge(stripe, second, CARD, None)
     with pytest.raises(Retry, match="another attempt"):
