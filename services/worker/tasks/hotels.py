@@ -175,7 +175,7 @@ async def _ask(
 
 
 def _fits(row: HotelRow, query: HotelQuery) -> bool:
-    """Providers filter less exactly than they are asked to, or not at all. What is not known fits no filter."""
+    """Providers filter less exactly than asked, or not at all. What is not known fits no filter."""
     if query.stars and row.star_rating not in query.stars:
         return False
     if query.min_rating is not None and (row.guest_rating or 0) < query.min_rating:
