@@ -97,6 +97,8 @@ _RANGES = {
 }
 
 
+#: Keys travel there.
+_KEYED_URLS = ("serpapi_url", "travclan_auth_url", "travclan_hotel_url", "travclan_volt_url", "stripe_url")
 _RATES = (
     *("rate_limit_user", "rate_limit_address"),
     *("serpapi_rate", "travclan_rate", "push_rate", "stripe_rate"),
@@ -180,7 +182,15 @@ def _broken_rules(
         if getattr(settings, name) not in choices:
             yield name, f"must be one of {', '.join(choices)}, not {getattr(settings, name)!r}"
     yield from _out_of_range(settings)
+    yield from _open_to_all(settings)
     yield from _bad_for_push(settings)
+
+
+def _open_to_all(settings: Settings) -> Iterator[tuple[str, str]]:
+    for name in _KEYED_URLS:
+        url = getattr(settings, name)
+        if not re.match("https://[^/]", url) and not _LOOPBACK.match(url):
+            yield name, "must begin with https://; plain http is for http://127.0.0.1 only: a key goes there"
 
 
 def _bad_for_push(settings: Settings) -> Iterator[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 import json
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -10,6 +10,7 @@ from local import outside
 from services.worker import charging
 from services.worker.gateways.provider import Pace
 from services.worker.gateways.stripe import StripeGateway
+from services.worker.tasks.payments import settle_open
 from shared.contracts.payments import (
     PROCESS,
     SETTLE,
@@ -22,6 +23,7 @@ from shared.errors import Retry
 from shared.ledger import engine, statements
 from shared.ledger.ids import uuid7
 from shared.settings import Settings
+from shared.testing import run_inline
 from tests.eventually import eventually
 from tests.platform import VAPID_PRIVATE_KEY, Platform
 from tests.sandbox import Sandbox
@@ -267,13 +269,19 @@ async def test_a_worker_that_is_killed_between_charge_and_record_has_charged_onc
         return bool((await books(sandbox))["charges"])
 
     await eventually(charged)
-    async with engine.transaction():
-        # The answer comes, and can't be written down.
-        await platform.rows("SELECT 1 FROM payment WHERE task = {} FOR UPDATE", task_id)
-        await eventually(lambda: platform.rows("SELECT 1 FROM pg_locks WHERE NOT granted"))
+    connection = await engine.connect()
+    async with connection.transaction():
+        # The answer comes, its row is written, and the task's success has to wait.
+        await connection.fetch("SELECT 1 FROM task WHERE id = $1 FOR UPDATE", task_id)
+        waiting = (
+            "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            " AND query LIKE '%UPDATE task SET status = ''success''%'"
+        )
+        await eventually(lambda: platform.rows(waiting))
         worker.kill()
         worker.wait()
         assert (await payment(platform, task_id))["status"] == "unknown"
+    await connection.close()
     await platform.start_worker(**settings(sandbox))
 
     row = await platform.until(task_id, "success", "failure", timeout_s=RESCUE_LIMIT_S)
@@ -338,6 +346,36 @@ async def test_what_a_task_that_was_cancelled_did_not_learn_is_looked_up(
 
     assert (await payment(platform, task_id))["status"] == status
     assert len((await books(sandbox))["charges"]) == charges
+
+
+async def test_only_what_nobody_looks_after_is_left_open(platform: Platform) -> None:
+    user = await account(platform)
+    for number, (status, updated, key_used, created) in enumerate(
+        (
+            ("unknown", "13 h", "24 h", "24 h"),
+            ("requires_action", "13 h", "14 days", "14 days"),
+            # Its key is still good; another attempt comes; given up; final; never asked.
+            ("unknown", "13 h", "13 h", "14 h"),
+            ("processing", "11 h", "3 days", "3 days"),
+            ("unknown", "16 days", "16 days", "16 days"),
+            ("declined", "13 h", "24 h", "24 h"),
+            ("created", "13 h", "24 h", "24 h"),
+        )
+    ):
+        await platform.rows(
+            'INSERT INTO payment ("user", task, amount_minor, currency, status, updated_at, key_used_at,'
+            " created_at) VALUES ({}, {}, {}, 'INR', {}, now() - {}::text::interval,"
+            " now() - {}::text::interval, now() - {}::text::interval)",
+            *(user, uuid4(), number + 1, status, updated, key_used, created),
+        )
+
+    run = await run_inline(settle_open, SettleOpen())
+
+    expected = await platform.rows("SELECT id FROM payment WHERE amount_minor <= 2")
+    submitted = [child.params.payment_id for child in run.children if isinstance(child.params, SettlePayment)]
+    assert set(submitted) == {row["id"] for row in expected}
+    assert run.result is not None
+    assert run.result.submitted == 2
 
 
 async def test_a_refused_charge_can_be_made_when_the_reason_is_gone(

@@ -57,6 +57,16 @@ def test_the_environment_becomes_typed_settings() -> None:
             ({"OFTEN_PUSH_SANDBOX_URL": url}, "OFTEN_PUSH_SANDBOX_URL must begin with http://127.0.0.1")
             for url in ("http://10.0.0.7/push", "https://127.0.0.1/push", "http://127.0.0.1.example.com/")
         ),
+        *(
+            ({variable: url}, f"{variable} must begin with https://")
+            for variable in ("SERP_API_BASE_URL", "TRAVCLAN_AUTH_URL", "TRAVCLAN_VOLT_URL", "STRIPE_BASE_URL")
+            for url in (
+                "http://api.example.com",
+                "https://",
+                "http://127.0.0.1.example.com",
+                "api.example.com",
+            )
+        ),
         ({"OFTEN_NONSENSE": "x"}, "OFTEN_NONSENSE is not a setting; known: DATABASE_URL"),
     ],
 )

@@ -126,6 +126,18 @@ async def test_an_unknown_status_is_reported_as_it_is(gateway: StripeGateway, sa
     )
 
 
+@pytest.mark.parametrize(
+    "body", [{}, {"id": "pi_1"}, {"id": 7, "status": "succeeded"}, {"status": "succeeded"}]
+)
+async def test_an_answer_without_an_intent_is_no_answer(
+    gateway: StripeGateway, sandbox: Sandbox, body: Any
+) -> None:
+    await sandbox.arm(service="stripe", status=200, body=json.dumps(body))
+
+    with pytest.raises(ProviderAway, match="something else than a payment intent"):
+        await gateway.charge(wanted(), "key-1")
+
+
 async def test_an_intent_is_found_on_a_later_page(gateway: StripeGateway, sandbox: Sandbox) -> None:
     sought = wanted()
     made = await gateway.charge(sought, "sought")
