@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: help run demo drill bench test check lint type imports audit migrate lock clean
+.PHONY: help run demo drill bench dashboard test check lint type imports audit migrate lock clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made (the default)
@@ -19,6 +19,9 @@ drill: $(INSTALLED) ## Break one thing after the other under load, and count the
 
 bench: $(INSTALLED) ## Measure this project beside its peers; asks the package index for them, once
 	@$(BIN)/python -m bench $(ONLY)
+
+dashboard: $(INSTALLED) ## Write Grafana's dashboard anew from its code
+	@$(BIN)/python -m monitoring.grafana.dashboard
 
 test: $(INSTALLED) ## Run the tests
 	@$(BIN)/python -m pytest -q
