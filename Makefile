@@ -1,8 +1,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
+COMPOSE ?= docker compose
 INSTALLED := .venv/installed
 
-.PHONY: help run demo drill bench dashboard test check lint type imports audit migrate lock clean
+.PHONY: help run demo drill bench dashboard test check lint type imports audit migrate lock \
+	up down logs scale loopback clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made (the default)
@@ -49,6 +51,25 @@ lock: $(INSTALLED) ## Write requirements.lock anew from pyproject.toml
 	@test -x $(BIN)/pip-compile || $(BIN)/python -m pip install --quiet pip-tools
 	@$(BIN)/pip-compile --quiet --generate-hashes --all-extras --no-strip-extras --allow-unsafe --no-header \
 		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links -o requirements.lock pyproject.toml
+
+up: deploy/often.env ## Build the images and start the whole system in containers (docs/containers.md)
+	@deploy/make_secrets.sh
+	@REVISION=$$(git rev-parse --short HEAD) $(COMPOSE) up --detach --build --wait
+
+down: ## Stop the containers; what they stored stays
+	@$(COMPOSE) down
+
+logs: ## Follow the containers' logs; of one service only: make logs SERVICE=worker-email
+	@$(COMPOSE) logs --follow --tail=100 $(SERVICE)
+
+scale: ## Run N containers of a service: make scale SERVICE=worker-email N=3
+	@$(COMPOSE) scale --no-deps $(SERVICE)=$(N)
+
+loopback: $(INSTALLED) ## Try images and docker-compose.yml for real, on an engine without networks or registry
+	@COMPOSE="$(COMPOSE)" $(BIN)/python -m deploy.loopback
+
+deploy/often.env:
+	@cp deploy/example.env $@
 
 clean: ## Remove what was installed, and the local system with its data
 	@test ! -e var/run/system.json || { echo "The system runs: stop it first." >&2; exit 1; }

@@ -94,6 +94,7 @@ def _welcome(plan: Plan, administrator: Administrator, seconds: float) -> None:
         f"  documentation  {plan.api}/docs",
         f"  metrics        {' '.join(plan.metrics)}",
         f"  mail           {system.MAIL}",
+        f"  sandbox        {plan.sandbox} plays {', '.join(plan.played) or 'nothing: all keys are set'}",
         f"  logs           {system.LOGS}",
         *([f"  data           {plan.postgres.home}"] if plan.postgres else []),
         f"  administrator  {administrator.email}, password {password}",

@@ -17,6 +17,8 @@ def bring_up_to_date(plan: Plan, administrator: Administrator) -> None:
     _run(plan.environment, "piccolo.main", "migrations", "forwards", "all")
     password = {"ADMIN_PASSWORD": administrator.password}
     _run(plan.environment | password, "services.api.administrator", "--email", administrator.email)
+    if plan.postgres is not None:  # somebody else's database is not for samples
+        _run(plan.environment, "local.samples")
 
 
 def _run(environment: Mapping[str, str], *module: str) -> None:

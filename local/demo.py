@@ -17,7 +17,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from local import system
+from local import orders, system
 from local.errors import LaunchError
 from local.system import Administrator
 
@@ -76,8 +76,9 @@ async def sign_in(api: httpx.AsyncClient, administrator: Administrator) -> None:
     api.headers["Authorization"] = f"Bearer {tokens['access_token']}"
 
 
-async def submit_mix(api: httpx.AsyncClient) -> list[str]:
+async def submit_mix(api: httpx.AsyncClient, sandbox: str) -> list[str]:
     """Register guests and submit a mix of tasks; returns the tasks' ids."""
+    me = (await api.get("auth/me")).raise_for_status().json()
     run = secrets.token_hex(3)
     addresses = [f"{name.lower()}-{run}@often-hotels.example" for name in GUESTS]
     addresses += [f"guest-{run}{code}@often-hotels.example" for code in (DEFERRED, REJECTED)]
@@ -89,7 +90,8 @@ async def submit_mix(api: httpx.AsyncClient) -> list[str]:
         to = {"user_id": account["id"]}
         tasks.append(_post(api, "tasks/email", {**to, "email_type": "welcome"}))
         tasks.append(_post(api, "tasks/email", {**to, "email_type": "price_alert", "data": ALERT}))
-    return [submitted["task_id"] for submitted in await asyncio.gather(*tasks)]
+    ordered = await orders.submit(partial(_post, api), me["id"], sandbox)
+    return [*ordered, *(submitted["task_id"] for submitted in await asyncio.gather(*tasks))]
 
 
 async def watch(api: httpx.AsyncClient, task_ids: Sequence[str], console: Console) -> Progress:
@@ -151,7 +153,7 @@ async def demo() -> int:
         base_url=f"{running.api}/api/v1/", timeout=REQUEST_TIMEOUT_S, trust_env=False
     ) as api:
         await sign_in(api, running.admin)
-        progress = await watch(api, await submit_mix(api), console)
+        progress = await watch(api, await submit_mix(api, running.sandbox), console)
     summarise(progress, running.mail_dir, console)
     if not progress.settled:
         raise LaunchError(f"{len(progress.open)} tasks have not ended within {LIMIT_S:.0f} s; see var/log.")

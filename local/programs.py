@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from local import leftovers, ports, postgres, system
+from local import leftovers, outside, ports, postgres, system
 from local.configuration import Program
 from local.mail import HOST
 from local.postgres import Postgres
@@ -46,6 +46,9 @@ class Plan:
     api: str
     metrics: list[str]
     smtp: str
+    sandbox: str
+    #: Outside services that the sandbox plays.
+    played: list[str]
 
     def describe(self, administrator: Administrator) -> System:
         return System(
@@ -55,6 +58,7 @@ class Plan:
             redis=self.environment["REDIS_URL"],
             smtp=self.smtp,
             mail_dir=str(system.MAIL),
+            sandbox=self.sandbox,
             admin=administrator,
         )
 
@@ -67,11 +71,13 @@ class Plan:
 
 def prepare(kept: Secrets) -> Plan:
     """Choose ports and make the servers' folders. Raises LaunchError when one cannot be had."""
-    names = ("postgres", "valkey", "mail", *SERVICES)
+    names = ("postgres", "valkey", "mail", "sandbox", *SERVICES)
     port = ports.pick_again(system.RUN / "ports.json", *names)
     api_port = _api_port()
     servers, database = [], None
     environment = _environment(kept, port["mail"], _url(api_port))
+    played = outside.stand_ins(environment, _url(port["sandbox"]), kept.vapid_private_key)
+    environment |= played.environment
     if not environment.get("DATABASE_URL"):
         database = postgres.settle(system.VAR / "postgres", port=port["postgres"])
         database.initialise()
@@ -84,6 +90,8 @@ def prepare(kept: Secrets) -> Plan:
         servers.append(_server("valkey", valkey.command(), valkey.answers))
     mail = [sys.executable, "-m", "local.mail", "--port", str(port["mail"]), "--folder", str(system.MAIL)]
     servers.append(_server("mail", mail, lambda: _greets(port["mail"])))
+    sandbox = [sys.executable, "-m", "local.sandbox", "--port", str(port["sandbox"])]
+    servers.append(_server("sandbox", sandbox, lambda: _serves(f"{_url(port['sandbox'])}/sandbox/faults")))
     return Plan(
         servers=servers,
         services=[_api(api_port), *(_service(name, port[name]) for name in SERVICES)],
@@ -92,6 +100,8 @@ def prepare(kept: Secrets) -> Plan:
         api=_url(api_port),
         metrics=[f"{_url(number)}/metrics" for number in (api_port, *(port[name] for name in SERVICES))],
         smtp=f"{HOST}:{port['mail']}",
+        sandbox=_url(port["sandbox"]),
+        played=played.services,
     )
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from local.errors import LaunchError
 
@@ -34,6 +35,8 @@ class System(msgspec.Struct, frozen=True):
     redis: str
     smtp: str
     mail_dir: str
+    #: Stands in for the outside services; `/sandbox/books` shows what it saw.
+    sandbox: str
     admin: Administrator
 
 
@@ -44,6 +47,8 @@ class Secrets(msgspec.Struct, frozen=True):
     admin_password: str
     #: Encrypts sensitive fields; a folder from before there were any gets one now.
     vault_keys: str = msgspec.field(default_factory=lambda: f"local:{_random_key()}")
+    #: Signs pushes; a new one would end every subscription.
+    vapid_private_key: str = msgspec.field(default_factory=lambda: _random_vapid_key())
 
 
 def read() -> System:
@@ -98,6 +103,11 @@ def recall_secrets() -> Secrets:
 
 def _random_key() -> str:
     return base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def _random_vapid_key() -> str:
+    scalar = ec.generate_private_key(ec.SECP256R1()).private_numbers().private_value
+    return base64.urlsafe_b64encode(scalar.to_bytes(32, "big")).decode().rstrip("=")
 
 
 def _write_private(file: Path, content: msgspec.Struct) -> None:

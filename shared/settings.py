@@ -5,9 +5,11 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from shared import web_push
 from shared.errors import SettingsError
 
 
@@ -56,7 +58,34 @@ class Settings:
     public_url: str = _setting("OFTEN_PUBLIC_URL", "http://127.0.0.1:8000")
     mail_from: str = _setting("EMAILS_FROM_EMAIL", "hello@often-hotels.example")
     mail_from_name: str = _setting("EMAILS_FROM_NAME", "Often Hotels")
+    #: Outside services. Without its key a service is not used, and its tasks say so.
+    serpapi_key: str = _setting("SERP_API_KEY", "")
+    serpapi_url: str = _setting("SERP_API_BASE_URL", "https://serpapi.com")
+    #: Searches that are left to people when scans have used up the rest of the plan.
+    serpapi_reserve: int = _setting("OFTEN_SERPAPI_RESERVE", 50)
+    travclan_api_key: str = _setting("TRAVCLAN_API_KEY", "")
+    travclan_merchant_id: str = _setting("TRAVCLAN_MERCHANT_ID", "")
+    travclan_user_id: str = _setting("TRAVCLAN_USER_ID", "")
+    travclan_auth_url: str = _setting("TRAVCLAN_AUTH_URL", "https://trav-auth-sandbox.travclan.com")
+    travclan_hotel_url: str = _setting("TRAVCLAN_HOTEL_URL", "https://hotel-api-sandbox.travclan.com")
+    travclan_volt_url: str = _setting("TRAVCLAN_VOLT_URL", "https://hotel-volt-api-sandbox.travclan.com")
+    stripe_key: str = _setting("STRIPE_SECRET_KEY", "")
+    stripe_url: str = _setting("STRIPE_BASE_URL", "https://api.stripe.com")
+    #: base64url of the 32 bytes of a P-256 private key; a new one ends every subscription.
+    vapid_private_key: str = _setting("VAPID_PRIVATE_KEY", "")
+    #: Whom a push service writes to when something is wrong.
+    vapid_subject: str = _setting("VAPID_SUBJECT", "mailto:hello@often-hotels.example")
+    #: The one address on which pushes may go to this machine; empty: none.
+    push_sandbox_url: str = _setting("OFTEN_PUSH_SANDBOX_URL", "")
+    #: Requests over all workers together.
+    serpapi_rate: str = _setting("OFTEN_SERPAPI_RATE", "2/second")
+    travclan_rate: str = _setting("OFTEN_TRAVCLAN_RATE", "5/second")
+    push_rate: str = _setting("OFTEN_PUSH_RATE", "100/second")
+    stripe_rate: str = _setting("OFTEN_STRIPE_RATE", "20/second")
 
+
+#: `<VARIABLE>_FILE` names a file that holds the setting, as the secrets of containers do.
+IN_FILE = "_FILE"
 
 _SCHEMES = {"database_url": ("postgres", "postgresql"), "redis_url": ("redis", "rediss")}
 _CHOICES = {"log_format": ("json", "text"), "smtp_security": ("none", "starttls", "tls")}
@@ -68,7 +97,13 @@ _RANGES = {
 }
 
 
+_RATES = (
+    *("rate_limit_user", "rate_limit_address"),
+    *("serpapi_rate", "travclan_rate", "push_rate", "stripe_rate"),
+)
 _RATE = re.compile(r"[1-9][0-9]{0,8}/(second|minute|hour|day)")
+_SUBJECT = re.compile(r"mailto:[^@\s]+@[^@\s]+|https://\S+")
+_LOOPBACK = re.compile(r"http://(127\.0\.0\.1|localhost)(:[0-9]{1,5})?(/|$)")
 
 
 def read(environ: Mapping[str, str], *, needs: tuple[str, ...] = ("database_url", "redis_url")) -> Settings:
@@ -78,20 +113,38 @@ def read(environ: Mapping[str, str], *, needs: tuple[str, ...] = ("database_url"
     """
     known = {f.metadata["variable"]: f for f in fields(Settings)}
     _refuse_misspelt(environ, known)
-    values = {f.name: _parse(v, environ[v], f.default) for v, f in known.items() if environ.get(v)}
+    given = {v: text for v in known if (text := _value(environ, v))}
+    values = {f.name: _parse(v, given[v], f.default) for v, f in known.items() if v in given}
     settings = Settings(**values)
     _check(settings, needs, {f.name: f for f in known.values()})
     return settings
 
 
 def _refuse_misspelt(environ: Mapping[str, str], known: Mapping[str, Any]) -> None:
+    names = [*known, *(f"{variable}{IN_FILE}" for variable in known)]
     for variable in environ:
-        close = difflib.get_close_matches(variable, known, n=1, cutoff=0.85)
-        if variable in known or not (close or variable.startswith("OFTEN_")):
+        close = difflib.get_close_matches(variable, names, n=1, cutoff=0.85)
+        if variable in names or not (close or variable.startswith("OFTEN_")):
             continue
         if variable.startswith("OFTEN_") or sorted(variable) == sorted(close[0]):
             hint = f": did you mean {close[0]}?" if close else f"; known: {', '.join(sorted(known))}"
             raise SettingsError(f"{variable} is not a setting{hint}")
+
+
+def _value(environ: Mapping[str, str], variable: str) -> str:
+    """What the variable, or the file that `<variable>_FILE` names, holds; empty when there is neither."""
+    text, path = environ.get(variable, ""), environ.get(f"{variable}{IN_FILE}")
+    if not path:
+        return text
+    if text:
+        raise SettingsError(f"{variable} and {variable}{IN_FILE} are both set: leave one of them out")
+    try:
+        return Path(path).read_text().rstrip("\r\n")  # editors and `echo` end a file with a line break
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"{variable}{IN_FILE} names {path}, which cannot be read ({error}); "
+            f"make it a text file that this account may read, or set {variable}"
+        ) from None
 
 
 def _parse(variable: str, text: str, default: Any) -> Any:
@@ -127,6 +180,22 @@ def _broken_rules(
         if getattr(settings, name) not in choices:
             yield name, f"must be one of {', '.join(choices)}, not {getattr(settings, name)!r}"
     yield from _out_of_range(settings)
+    yield from _bad_for_push(settings)
+
+
+def _bad_for_push(settings: Settings) -> Iterator[tuple[str, str]]:
+    if settings.vapid_private_key:
+        try:
+            web_push.private_key(settings.vapid_private_key)
+        except ValueError as error:
+            yield "vapid_private_key", str(error)
+    if not _SUBJECT.fullmatch(settings.vapid_subject):
+        yield "vapid_subject", f"must be like mailto:you@host or https://host, not {settings.vapid_subject!r}"
+    if settings.push_sandbox_url and not _LOOPBACK.match(settings.push_sandbox_url):
+        yield (
+            "push_sandbox_url",
+            "must begin with http://127.0.0.1: pushes to it are let inside",
+        )
 
 
 def _out_of_range(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -135,7 +204,7 @@ def _out_of_range(settings: Settings) -> Iterator[tuple[str, str]]:
             yield name, f"must be between {lowest} and {highest}, not {getattr(settings, name)}"
     if settings.secret_key and len(settings.secret_key) < 32:
         yield "secret_key", f"must have at least 32 characters, but has {len(settings.secret_key)}"
-    for name in ("rate_limit_user", "rate_limit_address"):
+    for name in _RATES:
         if not _RATE.fullmatch(getattr(settings, name)):
             yield (
                 name,

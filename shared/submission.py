@@ -75,12 +75,16 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True, gc=False):
                 )
             elif value is not None and value > now + LONGEST_DELAY:
                 problems.append(FieldProblem(name, "must be at most 366 days ahead"))
-        if not problems and self.expires_at is not None:
-            start = self.run_at or now + (self.delay or timedelta(0))
-            if self.expires_at <= max(start, now):
-                problems.append(FieldProblem("expires_at", "must be later than the moment it may start"))
+        if not problems and self._expires_too_early(now):
+            problems.append(FieldProblem("expires_at", "must be later than the moment it may start"))
+        if self.contract.rules_for_new is not None:
+            problems += self.contract.rules_for_new(self.params, now)
         if problems:
             raise InvalidFields(problems)
+
+    def _expires_too_early(self, now: datetime) -> bool:
+        start = self.run_at or now + (self.delay or timedelta(0))
+        return self.expires_at is not None and self.expires_at <= max(start, now)
 
 
 @dataclass(frozen=True, slots=True)

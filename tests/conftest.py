@@ -20,8 +20,10 @@ from local.account import Account
 from local.leash import leashed
 from local.postgres import Postgres
 from local.valkey import Valkey
+from tests import sandbox as sandboxes
 from tests.eventually import eventually
 from tests.platform import Platform
+from tests.sandbox import Sandbox
 
 ROOT = Path(__file__).parent.parent
 TEMPLATE = "often_template"
@@ -119,3 +121,9 @@ def _migrate(url: str) -> None:
     environment = {**os.environ, "DATABASE_URL": url}
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    async with sandboxes.running() as sandbox:
+        yield sandbox

@@ -30,6 +30,8 @@ T = TypeVar("T")
 #: For tests only.
 VAULT_KEYS = f"test:{base64.b64encode(bytes(range(32))).decode()}"
 
+VAPID_PRIVATE_KEY = base64.urlsafe_b64encode(bytes(range(1, 33))).decode().rstrip("=")
+
 ROOT = Path(__file__).parent.parent
 
 

@@ -24,7 +24,20 @@ from services.api.ledger_view import LedgerView
 from services.api.passwords import Passwords
 from services.api.rate_limits import RateLimits
 from services.api.rights import Reach, Reader
-from services.api.routes import accounts, api_keys, documentation, health, mail, schedules, submissions, tasks
+from services.api.routes import (
+    accounts,
+    api_keys,
+    documentation,
+    health,
+    hotel_tasks,
+    hotel_tracking,
+    mail,
+    price_alerts,
+    push,
+    schedules,
+    submissions,
+    tasks,
+)
 from services.api.schedule_view import ScheduleView
 from services.api.schedules import Schedules
 from services.api.schemas.accounts import Account
@@ -77,9 +90,27 @@ _SCHEDULES = [
     schedules.fire,
     schedules.list_firings,
 ]
+_HOTEL_TASKS = [
+    hotel_tasks.submit_mail,
+    hotel_tasks.submit_search,
+    hotel_tasks.submit_notification,
+    hotel_tasks.submit_payment,
+    hotel_tasks.submit_sync,
+]
+_TRACKING = [
+    hotel_tracking.start,
+    hotel_tracking.scan,
+    hotel_tracking.status,
+    hotel_tracking.configuration,
+    hotel_tracking.summarise,
+    hotel_tracking.health,
+    hotel_tracking.logs,
+    hotel_tracking.stream,
+]
+_PUSH = [push.key, push.subscribe, push.list_subscriptions, push.unsubscribe]
+_ALERTS = [price_alerts.make, price_alerts.list_alerts, price_alerts.remove]
 _TASKS = [
     submissions.submit,
-    submissions.submit_mail,
     submissions.submit_batch,
     tasks.list_tasks,
     tasks.summarise,
@@ -115,6 +146,7 @@ def build(settings: Settings, contracts: Catalogue) -> Litestar:
         "ledger": LedgerView(contracts, vault),
         "schedules": Schedules(contracts, submitter, vault),
         "view": ScheduleView(contracts, vault),
+        "settings": settings,
         "submissions": Submissions(contracts, submitter, settings.secret_key),
     }
 
@@ -138,6 +170,10 @@ def build(settings: Settings, contracts: Catalogue) -> Litestar:
             Router("", route_handlers=_KEYS, tags=["keys"]),
             Router("", route_handlers=[mail.my_mail, mail.choose_mail], tags=["mail"]),
             Router("", route_handlers=_TASKS, tags=["tasks"]),
+            Router("", route_handlers=_HOTEL_TASKS, tags=["hotel application"]),
+            Router("", route_handlers=_PUSH, tags=["pushes"]),
+            Router("", route_handlers=_ALERTS, tags=["price alerts"]),
+            Router("", route_handlers=_TRACKING, tags=["hotel tracking"]),
             Router("", route_handlers=_SCHEDULES, tags=["schedules"]),
         ],
         middleware=[DefineMiddleware(Authentication, tokens=access, limits=limits)],

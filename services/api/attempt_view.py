@@ -1,6 +1,7 @@
 """What happened in each attempt of a task, and what its body logged."""
 
 from typing import Any
+from uuid import UUID
 
 from services.api.query import answered
 from services.api.rights import Reader
@@ -28,6 +29,12 @@ LOGS = """
         WHERE task_id = {} AND level = ANY({}::text[]) ORDER BY claim DESC, ordinal DESC LIMIT {}
     ) AS l ORDER BY claim, ordinal
 """
+#: Lines behind a known one. values: task, levels[], claim, ordinal, limit.
+LINES_AFTER = """
+    SELECT claim, ordinal, logged_at, level, message FROM task_log
+    WHERE task_id = {} AND level = ANY({}::text[]) AND (claim, ordinal) > ({}, {})
+    ORDER BY claim, ordinal LIMIT {}
+"""
 
 
 async def attempts(task: dict[str, Any], reader: Reader) -> list[AttemptAnswer]:
@@ -50,6 +57,19 @@ async def logs(task: dict[str, Any], *, level: str, limit: int) -> TaskLogs:
     lines = [LogLine(row["logged_at"], row["level"], row["message"]) for row in rows]
     total = rows[0]["total"] if rows else 0
     return TaskLogs(task["id"], total, lines, task["status"], task["status"] in FINAL)
+
+
+async def lines_after(
+    task_id: UUID, seen: tuple[int, int], *, level: str, limit: int
+) -> tuple[list[LogLine], tuple[int, int]]:
+    """Lines behind the one that `seen` names, (claim, ordinal), and what names the last of them.
+
+    The source of live streams: it is asked again and again, and looks at new lines only.
+    """
+    levels = list(LEVELS[LEVELS.index(level) :])
+    rows = await engine.run(LINES_AFTER, task_id, levels, *seen, limit)
+    lines = [LogLine(row["logged_at"], row["level"], row["message"]) for row in rows]
+    return lines, (rows[-1]["claim"], rows[-1]["ordinal"]) if rows else seen
 
 
 def _current(task: dict[str, Any]) -> dict[str, Any]:

@@ -13,9 +13,7 @@ from typing import Any
 
 from prometheus_client import start_http_server
 
-from services.worker import bequest, registry
-from services.worker.gateways.smtp import SmtpGateway
-from services.worker.mail import PublicLinks
+from services.worker import bequest, outside, registry
 from services.worker.process import Ending, WorkerProcess
 from services.worker.registry import TaskFunction
 from shared import settings as settings_module
@@ -62,11 +60,7 @@ def main(tasks: Mapping[str, TaskFunction[Any, Any]]) -> int:
         for_task_code=True,
     )
     engine.bind(database, [*TABLES, *domain.TABLES])
-    gateways: dict[type, Any] = {
-        SmtpGateway: SmtpGateway.from_settings(settings),
-        PublicLinks: PublicLinks(settings.public_url.rstrip("/")),
-    }
-    process = WorkerProcess(settings, queues, tasks, gateways, database, vault)
+    process = WorkerProcess(settings, queues, tasks, outside.build(settings), database, vault)
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         process.end(Ending.STOP)

@@ -5,9 +5,9 @@ The work itself is a function in `services/worker/tasks`; API and scheduler know
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -29,6 +29,8 @@ MAX_RESULT_BYTES = 1024 * 1024
 _NAME = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
 _QUEUE = re.compile(r"[a-z][a-z0-9_]*")
 _PATH = re.compile(r" - at `\$(?P<path>[^`]*)`$")
+#: As a struct's own check says it: "check_out must be later than check_in".
+_FIELD_FIRST = re.compile(r"([a-z][a-z0-9_]*) (must .*)", re.DOTALL)
 
 
 class Params(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -94,6 +96,9 @@ class Contract(Generic[P, R]):
     time_limit: timedelta = timedelta(minutes=30)
     #: A task that has not started so long after it could is not worth starting any more; None: always.
     max_wait: timedelta | None = None
+    #: Rules for new tasks only, that a day lies ahead: one that waits for its retry need not keep them. Given
+    #: the parameters and the present, returns what is broken.
+    rules_for_new: Callable[[P, datetime], Iterable[FieldProblem]] | None = field(default=None, compare=False)
     #: Submitted by operators, schedules and other tasks; not by guests.
     staff_only: bool = False
     #: Fields that the vault seals; marked in `params` and `result` with `SENSITIVE`.
@@ -204,4 +209,6 @@ def read_problem(message: str, root: str) -> FieldProblem:
     if named := re.search(r"(?:required|unknown) field `([^`]+)`", rule):
         kind = "is required" if "required" in named[0] else "is not a known field"
         return FieldProblem(f"{path}.{named[1]}".lstrip("."), kind)
+    if first := _FIELD_FIRST.fullmatch(rule):
+        return FieldProblem(f"{path}.{first[1]}".lstrip("."), first[2])
     return FieldProblem(path, rule[:1].lower() + rule[1:])

@@ -120,10 +120,11 @@ CLAIM = f"""
               t.claimed_at
 """
 
-#: values: id[]. An id that was fetched, could not be claimed and is in no other place goes back to Postgres.
+#: An id that was fetched, could not be claimed and is with nobody goes back to Postgres. The claim goes up:
+#: who pushed the id and has not marked it yet marks nothing, for it is in Redis no more. values: id[].
 UNCLAIMED_TO_POSTGRES = """
-    UPDATE task SET send_at = now(), sent_at = NULL
-    WHERE id = ANY({}::uuid[]) AND (sent_at IS NOT NULL) IS TRUE
+    UPDATE task SET send_at = coalesce(send_at, now()), sent_at = NULL, claim = claim + 1
+    WHERE id = ANY({}::uuid[]) AND (sent_at IS NOT NULL OR send_at IS NOT NULL) IS TRUE
 """
 
 #: One row per task and round: start, progress, outcome or giving back, whatever has piled up. Absolute values

@@ -15,7 +15,7 @@ from tests.platform import Platform
 
 WORKERS, SCHEDULERS = 2, 2
 #: What is frozen for longer is declared dead; shorter than the drill's freeze, longer than its busy task.
-STALL_AFTER_S = "20"
+STALL_AFTER_S = "40"
 KEEP_S = 0.5
 
 

@@ -22,9 +22,9 @@ from tests.drill.proxy import ASKS, Proxy
 from tests.eventually import eventually
 from tests.platform import Platform
 
-#: Longer than every lease, every time-out of a statement and the drill's `stall_after`.
+#: Longer than every lease and time-out of a statement; the worker's also than the drill's `stall_after`.
 FREEZE_S = 30.0
-WORKER_FREEZE_S = 30.0
+WORKER_FREEZE_S = 50.0
 DROPPING_S = 20.0
 AWAY_S = 60.0
 #: Of a worker while Postgres is away; without a bound it would grow by hundreds.
@@ -180,14 +180,14 @@ async def leave_without_postgres(crew: Crew) -> str:
     return f"{refused} answers 503, a worker grew by {max(grown, 0):.1f} MB"
 
 
-@fault(f"SIGSTOP of a worker for {WORKER_FREEZE_S:g} s, declared dead after 20", promised_s=15)
+@fault(f"SIGSTOP of a worker for {WORKER_FREEZE_S:g} s, declared dead after 40", promised_s=15)
 async def freeze_worker(crew: Crew) -> None:
-    await _freeze(crew.workers[0])
+    await _freeze(crew.workers[0], WORKER_FREEZE_S)
 
 
-@fault(f"SIGSTOP of the leader, {WORKER_FREEZE_S:g} s", promised_s=5)
+@fault(f"SIGSTOP of the leader, {FREEZE_S:g} s", promised_s=5)
 async def freeze_leader(crew: Crew) -> None:
-    await _freeze(await crew.leader())
+    await _freeze(await crew.leader(), FREEZE_S)
 
 
 @fault("kill -9 of the leader during a firing", promised_s=5)
@@ -234,9 +234,9 @@ async def anything(crew: Crew) -> str:
     return f"{times} faults"
 
 
-async def _freeze(process: subprocess.Popen[bytes]) -> None:
+async def _freeze(process: subprocess.Popen[bytes], seconds: float) -> None:
     process.send_signal(signal.SIGSTOP)
-    await asyncio.sleep(WORKER_FREEZE_S)
+    await asyncio.sleep(seconds)
     process.send_signal(signal.SIGCONT)
 
 

@@ -4,9 +4,9 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from msgspec import Meta, field
+from msgspec import Meta
 
-from services.api.schemas.base import Answer, Body, Id
+from services.api.schemas.base import Answer, Body
 from shared.contracts.contract import HIGHEST_PRIORITY, LOWEST_PRIORITY
 from shared.submission import LONGEST_DELAY
 
@@ -30,12 +30,6 @@ class NewTaskBody(Body):
     expires_at: Annotated[datetime, Meta(tz=True, description="Not worth starting from then on")] | None = (
         None
     )
-
-
-class MailBody(Body):
-    user_id: Id
-    email_type: Annotated[str, Meta(max_length=100, description="`welcome` or `price_alert`")]
-    data: dict[str, Any] = field(default_factory=dict)
 
 
 class BatchBody(Body):

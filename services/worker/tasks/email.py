@@ -1,11 +1,13 @@
 """Mail to users."""
 
 from datetime import UTC, datetime
+from email.message import EmailMessage
 
 from services.worker import mail
 from services.worker.gateways.smtp import SmtpGateway
 from services.worker.mail import PublicLinks
 from services.worker.registry import task
+from services.worker.sending import logged
 from shared.contracts.context import TaskContext
 from shared.contracts.email import (
     SEND_PRICE_ALERT,
@@ -39,8 +41,7 @@ async def send_welcome(context: TaskContext, params: SendWelcome) -> MailSent:
         to=(user.full_name or "", user.email),
         domain=smtp.domain,
     )
-    delivery = await smtp.send(message, [user.email])
-    context.log.info("mail server took the welcome mail for %d of 1 recipients", len(delivery.accepted))
+    refused = await _send_once(context, user, "welcome", message)
     return MailSent(
         success=True,
         user_id=user.id,
@@ -48,7 +49,7 @@ async def send_welcome(context: TaskContext, params: SendWelcome) -> MailSent:
         template="welcome",
         sent_at=datetime.now(UTC),
         message="Welcome mail sent",
-        refused=delivery.refused,
+        refused=refused,
     )
 
 
@@ -81,9 +82,23 @@ async def send_price_alert(context: TaskContext, params: SendPriceAlert) -> Pric
         domain=smtp.domain,
     )
     mail.let_unsubscribe(message, unsubscribe_url)
-    await smtp.send(message, [user.email])
+    await _send_once(context, user, "price_alert", message)
     sent.email, sent.sent_at, sent.message = user.email, datetime.now(UTC), "Price alert sent"
     return sent
+
+
+async def _send_once(
+    context: TaskContext, user: User, template: str, message: EmailMessage
+) -> dict[str, str]:
+    """Send, unless an earlier attempt has; returns recipients that were refused, with the server's reply."""
+    async with logged(context.id, "email", user.email, user=user.id, subject=template) as sending:
+        if sending.done:
+            context.log.info("an earlier attempt has sent this mail")
+            return {}
+        delivery = await context.gateway(SmtpGateway).send(message, [user.email])
+        sending.status = "sent"
+        context.log.info("the mail server took the %s mail", template)
+        return delivery.refused
 
 
 async def _recipient(user_id: int) -> User:

@@ -15,6 +15,7 @@ from litestar.testing import AsyncTestClient
 from services.api import app
 from shared.contracts import catalogue
 from shared.settings import Settings
+from tests.platform import VAPID_PRIVATE_KEY, VAULT_KEYS
 
 Client = AsyncTestClient[Litestar]
 
@@ -48,7 +49,13 @@ SignUp = Callable[[], Awaitable[Person]]
 
 @pytest.fixture
 def settings(database_url: str, redis_url: str) -> Settings:
-    return Settings(database_url=database_url, redis_url=redis_url, secret_key=secrets.token_hex(32))
+    return Settings(
+        database_url=database_url,
+        redis_url=redis_url,
+        secret_key=secrets.token_hex(32),
+        vault_keys=VAULT_KEYS,
+        vapid_private_key=VAPID_PRIVATE_KEY,
+    )
 
 
 @pytest.fixture

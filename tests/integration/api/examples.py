@@ -10,6 +10,9 @@ from typing import Any
 
 from tests.integration.api.conftest import Person
 
+#: Somebody's public key: the generator of the curve.
+P256DH = "BGsX0fLhLEJH-Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU"
+
 
 @dataclass(frozen=True)
 class Belongings:
@@ -22,6 +25,10 @@ class Belongings:
     key_id: str
     unsubscribe_token: str
     schedule: str
+    subscription_id: int
+    alert_id: int
+    hotel_id: int
+    destination_id: int
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,11 @@ def _welcome(mine: Belongings) -> dict[str, Any]:
     return {"name": "email.send_welcome", "params": {"user_id": mine.person.id}}
 
 
+def _payment(mine: Belongings) -> dict[str, Any]:
+    card = {"payment_method": "pm_card_visa"}
+    return {"user_id": mine.person.id, "amount": "12.50", "currency": "USD"} | card
+
+
 def _credentials(mine: Belongings) -> dict[str, str]:
     return {"email": mine.person.email, "password": mine.person.password}
 
@@ -94,6 +106,34 @@ EXAMPLES: dict[str, Callable[[Belongings], Example]] = {
     "GET /api/v1/tasks/{task_id}/result": lambda mine: Example({"task_id": mine.ended_task_id}),
     "POST /api/v1/tasks/{task_id}/retry": lambda mine: Example({"task_id": mine.ended_task_id}),
     "DELETE /api/v1/tasks/{task_id}": _task,
+    "POST /api/v1/tasks/hotel-search": lambda _: Example(
+        body={"destination": "Goa", "check_in": "2099-01-01", "check_out": "2099-01-02"}
+    ),
+    "POST /api/v1/tasks/notification": lambda mine: Example(
+        body={"user_id": mine.person.id, "title": "Hello", "message": "there"}
+    ),
+    "POST /api/v1/tasks/payment": lambda mine: Example(body=_payment(mine)),
+    "POST /api/v1/tasks/sync-hotels": lambda _: Example(),
+    "POST /api/v1/admin/hotel-tracking/start": lambda _: Example(),
+    "POST /api/v1/admin/hotel-tracking/destination/{destination_id}": lambda mine: Example(
+        {"destination_id": str(mine.destination_id)}, {"days": 1}
+    ),
+    "GET /api/v1/admin/hotel-tracking/status/{task_id}": _task,
+    "GET /api/v1/admin/hotel-tracking/logs/{task_id}": _task,
+    "GET /api/v1/admin/hotel-tracking/logs/{task_id}/stream": lambda mine: Example(
+        {"task_id": mine.ended_task_id}
+    ),
+    "POST /api/v1/push/subscriptions": lambda mine: Example(
+        body={
+            "endpoint": f"https://push.example.com/{mine.person.id}",
+            "keys": {"p256dh": P256DH, "auth": "AAECAwQFBgcICQoLDA0ODw"},
+        }
+    ),
+    "DELETE /api/v1/push/subscriptions/{subscription_id}": lambda mine: Example(
+        {"subscription_id": str(mine.subscription_id)}
+    ),
+    "POST /api/v1/price-alerts": lambda mine: Example(body={"hotel_id": mine.hotel_id}),
+    "DELETE /api/v1/price-alerts/{alert_id}": lambda mine: Example({"alert_id": str(mine.alert_id)}),
     "POST /api/v1/schedules": lambda mine: Example(body=_new_schedule(mine)),
     "POST /api/v1/schedules/preview": lambda _: Example(body={"kind": "interval", "expression": "1 h"}),
     "GET /api/v1/schedules/{name}": _schedule,

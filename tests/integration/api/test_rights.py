@@ -19,6 +19,7 @@ from shared.domain.accounts import Role
 from shared.settings import Settings
 from tests.integration.api.conftest import Client, Person
 from tests.integration.api.examples import EXAMPLES, Belongings, Example
+from tests.platform import VAULT_KEYS
 
 Settle = Callable[[Role], Awaitable[Belongings]]
 
@@ -30,7 +31,9 @@ HASH = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PAS
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "route" not in metafunc.fixturenames:
         return
-    nowhere = Settings(database_url="postgres://x", redis_url="redis://x", secret_key="x" * 32)
+    nowhere = Settings(
+        database_url="postgres://x", redis_url="redis://x", secret_key="x" * 32, vault_keys=VAULT_KEYS
+    )
     built = app.build(nowhere, catalogue.load())
     routes = sorted({route for route, _ in rights.routes(built)})
     if "protected" in metafunc.function.__name__:
@@ -77,7 +80,34 @@ async def _belongings(person: Person, database: Any) -> Belongings:
         f"of_{secrets.token_hex(8)}",
         person.id,
     )
-    return Belongings(person, task_id, ended_id, key.json()["id"], str(token), schedule)
+    hotel, destination = await _sights(database)
+    subscription = await database.fetchval(
+        'INSERT INTO push_subscription ("user", endpoint, p256dh, auth) VALUES ($1, $2, $3, $4) RETURNING id',
+        *(person.id, f"https://push.example.com/{secrets.token_hex(8)}", "-", "-"),
+    )
+    alert = await database.fetchval(
+        'INSERT INTO price_alert ("user", hotel) VALUES ($1, $2) RETURNING id', person.id, hotel
+    )
+    return Belongings(
+        *(person, task_id, ended_id, key.json()["id"], str(token), schedule),
+        *(subscription, alert, hotel, destination),
+    )
+
+
+async def _sights(database: Any) -> tuple[int, int]:
+    """A hotel and a destination; they are nobody's."""
+    name = secrets.token_hex(8)
+    country = await database.fetchval(
+        "INSERT INTO country (code, name) VALUES ('IN', 'India')"
+        " ON CONFLICT (code) DO UPDATE SET name = excluded.name RETURNING id"
+    )
+    destination = await database.fetchval(
+        "INSERT INTO destination (country, name, slug) VALUES ($1, $2, $2) RETURNING id", country, name
+    )
+    hotel = await database.fetchval(
+        "INSERT INTO hotel (provider, external_id, name) VALUES ('serpapi', $1, $1) RETURNING id", name
+    )
+    return hotel, destination
 
 
 def _example(route: str, of: Belongings) -> Example:

@@ -150,7 +150,7 @@ class Crew:
         if worker.id in self.ledger.dead:
             free = self.ledger.where(lambda row: row["send_at"] or row["sent_at"])
             self.ground.happened["a claim by a dead worker"] += len(ids & free)
-            ids &= self.ledger.where(lambda row: row["sent_at"])
+            ids &= free
             self.ledger.step(worker.claim(redis=drawn.fine), ids)
             assert all(self.ledger.rows[task_id]["send_at"] for task_id in ids)
             return

@@ -154,7 +154,7 @@ class Witness:
         async def unacked() -> set[UUID]:
             return {i for worker in workers for i in await self._ground.queues.unacked(worker)}
 
-        return self._ground.run(unacked()) & self.where(lambda row: row["sent_at"])
+        return self._ground.run(unacked()) & self.where(lambda row: row["sent_at"] or row["send_at"])
 
     def remember_ends(self, worker: UUID) -> None:
         """After a step in which this worker wrote."""

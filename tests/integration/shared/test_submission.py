@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from shared.errors import InvalidFields, KeyReused
-from shared.ledger import engine
+from shared.ledger import engine, statements
 from shared.submission import NewTask, OnceKey, Submitter
 from shared.transport.queues import Queues, connect
 from tests.platform import Platform
@@ -133,6 +133,15 @@ async def test_a_late_mark_does_not_hide_a_retry(platform: Platform) -> None:
     )
     await platform.submitter.mark()
     assert (await platform.task(task_id))["send_at"] == later
+
+
+async def test_a_late_mark_does_not_hide_an_id_that_was_fetched_and_given_up(platform: Platform) -> None:
+    (task_id,) = await platform.submitter.submit([NEW])
+    await platform.rows(statements.UNCLAIMED_TO_POSTGRES, [task_id])
+    await platform.submitter.mark()
+    row = await platform.task(task_id)
+    assert row["send_at"] is not None
+    assert row["sent_at"] is None
 
 
 @pytest.mark.parametrize(

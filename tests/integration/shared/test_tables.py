@@ -27,7 +27,7 @@ async def test_a_table_has_the_columns_that_piccolo_expects(platform: Platform, 
 
 def _type_of(column: Column) -> str:
     """As the information schema calls it."""
-    kind: str = column.column_type
+    kind = column.column_type.partition("(")[0]
     return "ARRAY" if kind.endswith("[]") else TYPES.get(kind, kind.lower())
 
 

@@ -24,6 +24,11 @@ from shared.testing import run_inline
 from tests.platform import Platform
 
 HOST = "127.0.0.1"
+#: As the rescuer leaves a task whose worker died at its last line. values: id.
+FORGET_THE_END = """
+    UPDATE task SET status = 'pending', send_at = now(), claim = claim + 1, completed_at = NULL, result = NULL
+    WHERE id = {}
+"""
 
 
 @pytest.fixture
@@ -115,6 +120,20 @@ async def test_a_welcome_mail_has_both_parts_and_an_id_from_its_task(
     assert html is not None
     assert "Hello Asha Rao," in text.get_content()
     assert "<strong>50 bonus points</strong>" in html.get_content()
+
+
+async def test_a_mail_whose_sender_died_before_its_record_is_not_sent_again(
+    platform: Platform, smtp: SmtpGateway, tmp_path: Path
+) -> None:
+    await platform.start_worker(SMTP_HOST=HOST, SMTP_PORT=str(smtp.port))
+    await platform.start_scheduler()
+    user_id = await register(platform, "asha@often-hotels.example")
+    (task_id,) = await platform.submit(SEND_WELCOME, SendWelcome(user_id=user_id))
+    await platform.until(task_id, "success")
+    await platform.rows(FORGET_THE_END, task_id)
+    row = await platform.until(task_id, "success")
+    assert row["attempt"] == 2
+    assert len(caught(tmp_path)) == 1
 
 
 async def test_the_result_says_to_whom_the_mail_went(platform: Platform, smtp: SmtpGateway) -> None:

@@ -1,5 +1,6 @@
 import re
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -34,9 +35,46 @@ def test_the_environment_becomes_typed_settings() -> None:
             "OFTEN_WORKER_THREAD is not a setting: did you mean OFTEN_WORKER_THREADS",
         ),
         ({"DATABASE_ULR": "x"}, "DATABASE_ULR is not a setting: did you mean DATABASE_URL"),
+        (
+            {"OFTEN_VAULT_KEY_FILE": "x"},
+            "OFTEN_VAULT_KEY_FILE is not a setting: did you mean OFTEN_VAULT_KEYS_FILE",
+        ),
+        (
+            {"REDIS_URL_FILE": "x"},
+            "REDIS_URL and REDIS_URL_FILE are both set: leave one of them out",
+        ),
+        (
+            {"SECRET_KEY_FILE": "/nowhere/secret_key"},
+            "SECRET_KEY_FILE names /nowhere/secret_key, which cannot be read ([Errno 2]",
+        ),
+        (
+            {"VAPID_PRIVATE_KEY": "c2hvcnQ"},
+            "VAPID_PRIVATE_KEY must be base64url of the 32 bytes of a P-256 private key",
+        ),
+        ({"VAPID_PRIVATE_KEY": "A" * 43}, "VAPID_PRIVATE_KEY must be base64url of the 32 bytes"),
+        ({"VAPID_SUBJECT": "ops@example.com"}, "VAPID_SUBJECT must be like mailto:you@host"),
+        *(
+            ({"OFTEN_PUSH_SANDBOX_URL": url}, "OFTEN_PUSH_SANDBOX_URL must begin with http://127.0.0.1")
+            for url in ("http://10.0.0.7/push", "https://127.0.0.1/push", "http://127.0.0.1.example.com/")
+        ),
         ({"OFTEN_NONSENSE": "x"}, "OFTEN_NONSENSE is not a setting; known: DATABASE_URL"),
     ],
 )
 def test_a_wrong_setting_names_the_variable_and_the_rule(wrong: dict[str, str], message: str) -> None:
     with pytest.raises(SettingsError, match=re.escape(message)):
         settings.read(GOOD | wrong)
+
+
+def test_a_setting_may_lie_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "database_url"
+    file.write_text("postgresql://db/often\n")
+    environ = {"DATABASE_URL_FILE": str(file), "REDIS_URL": "redis://cache", "OFTEN_API_PORT_FILE": ""}
+    read = settings.read(environ)
+    assert (read.database_url, read.api_port) == ("postgresql://db/often", 8000)
+
+
+def test_an_empty_file_is_a_missing_setting(tmp_path: Path) -> None:
+    file = tmp_path / "database_url"
+    file.touch()
+    with pytest.raises(SettingsError, match="DATABASE_URL is missing; write postgres://"):
+        settings.read({"DATABASE_URL_FILE": str(file), "REDIS_URL": "redis://cache"})

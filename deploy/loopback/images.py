@@ -1,0 +1,79 @@
+"""What is tried on the images: that they are built, and what is in them."""
+
+import json
+import time
+from typing import Any
+
+from deploy.loopback import stand
+from deploy.loopback.stand import compose, docker, expect, inspect
+
+#: The image, and the services of the project that it may know.
+IMAGES = {"api": ["api"], "worker": ["worker"], "scheduler": ["scheduler"], "migrate": []}
+#: Beyond it only what the cache of an earlier try spares.
+BUILD_LIMIT_S = 420
+
+#: Runs inside an image and tells what is possible there.
+PROBE = """
+import importlib, json, os, shutil
+
+def imports(name):
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError:
+        return False
+    return True
+
+def writes(folder):
+    try:
+        open(f"{folder}/probe", "w").close()
+    except OSError:
+        return False
+    return True
+
+print(json.dumps({
+    "uid": os.getuid(),
+    "services": [name for name in ("api", "worker", "scheduler") if imports(f"services.{name}")],
+    "installers": [name for name in ("pip", "ensurepip", "setuptools", "wheel") if imports(name)],
+    "programs": [name for name in ("cc", "gcc", "make", "git", "pip", "pip3") if shutil.which(name)],
+    "writable": [name for name in ("/", "/app", "/opt/venv", "/usr/local/lib", "/tmp") if writes(name)],
+}))
+"""
+
+
+def validate() -> str:
+    compose("config", "--quiet", files=("docker-compose.yml",))
+    compose("config", "--quiet")
+    return "alone and with the override"
+
+
+def build() -> str:
+    begun = time.monotonic()
+    compose("build", "--quiet", limit_s=BUILD_LIMIT_S)
+    return f"in {time.monotonic() - begun:.0f} s (what the cache holds is not built again)"
+
+
+def look_inside() -> str:
+    sizes = []
+    for name, services in IMAGES.items():
+        expect(f"{name} image", _probe(name), _wanted(services))
+        sizes.append(f"{name} {inspect(stand.image(name))['Size'] / 1e6:.0f} MB")
+    return f"no other service, no installer, not root, writable only /tmp; {', '.join(sizes)}"
+
+
+def _probe(name: str) -> dict[str, Any]:
+    options = ("--rm", "--interactive", "--read-only", "--tmpfs", "/tmp", "--network", "none")
+    told: dict[str, Any] = json.loads(
+        docker("run", *options, stand.image(name), "python", "-", given=PROBE),
+    )
+    return told
+
+
+def _wanted(services: list[str]) -> dict[str, Any]:
+    nothing: list[str] = []
+    return {
+        "uid": 10_001,
+        "services": services,
+        "installers": nothing,
+        "programs": nothing,
+        "writable": ["/tmp"],
+    }

@@ -1,0 +1,13 @@
+#!/bin/sh
+# What docker-compose.yml relies on of the official image's entry point: PGDATA, POSTGRES_USER, POSTGRES_DB and
+# POSTGRES_PASSWORD_FILE make the database on the first start.
+set -eu
+
+if [ ! -s "$PGDATA/PG_VERSION" ]; then
+    initdb --encoding=UTF8 --locale=C --locale-provider=builtin --builtin-locale=C.UTF-8 \
+        --auth-local=trust --auth-host=scram-sha-256 \
+        --username="$POSTGRES_USER" --pwfile="$POSTGRES_PASSWORD_FILE" > /dev/null
+    echo "host all all all scram-sha-256" >> "$PGDATA/pg_hba.conf"
+    echo "CREATE DATABASE \"$POSTGRES_DB\"" | postgres --single postgres > /dev/null
+fi
+exec "$@" -c listen_addresses=127.77.0.2 -c unix_socket_directories=/var/run/postgresql

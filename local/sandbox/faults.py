@@ -1,0 +1,115 @@
+"""Failures on demand: `POST /sandbox/faults` arms one, `DELETE /sandbox/faults` clears them all.
+
+They come before the service sees the request, or after it did its work (`drop: "after"`, `"within"`): then
+only the answer is lost, as when a connection breaks.
+"""
+
+import asyncio
+import random
+from typing import Annotated, Any, Literal
+
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Receive, Scope, Send
+from msgspec import Meta, Struct
+
+
+class Fault(Struct, kw_only=True, forbid_unknown_fields=True):
+    """What goes wrong with requests of one service."""
+
+    #: The first part of the path: serpapi, travclan, push or stripe.
+    service: str
+    #: Only where the path contains this.
+    path: str = ""
+    #: Answer this instead; null: answer as ever, but late or not at all.
+    status: Annotated[int, Meta(ge=200, le=599)] | None = None
+    body: str = ""
+    headers: dict[str, str] = {}
+    delay_s: Annotated[float, Meta(ge=0, le=300)] = 0.0
+    #: Cut the connection before the service sees the request, instead of its answer, or in its middle.
+    drop: Literal["before", "after", "within"] | None = None
+    #: So many requests pass first.
+    skip: Annotated[int, Meta(ge=0)] = 0
+    #: So many requests; null: until it is cleared.
+    times: Annotated[int, Meta(ge=1)] | None = 1
+    #: Of the requests that it fits, this share.
+    share: Annotated[float, Meta(gt=0, le=1)] = 1.0
+
+
+class Faults:
+    """The armed ones, the oldest first, and the middleware that lets them happen."""
+
+    def __init__(self) -> None:
+        self.armed: list[Fault] = []
+        #: How often each kind happened, for who counts: "stripe 503", "push dropped after".
+        self.happened: dict[str, int] = {}
+        self._chance = random.Random()
+
+    def wrap(self, app: ASGIApp) -> ASGIApp:
+        """Outermost, because cutting a connection goes past everything else."""
+
+        async def faulty(scope: Scope, receive: Receive, send: Send) -> None:
+            fault = self._take(scope["path"]) if scope["type"] == ScopeType.HTTP else None
+            if fault is None:
+                await app(scope, receive, send)
+                return
+            await asyncio.sleep(fault.delay_s)
+            if fault.drop == "within":
+                await app(scope, receive, _half(send))
+                return
+            if fault.drop == "after":
+                await app(scope, receive, _swallow)
+            if fault.drop is not None:
+                _cut(send)
+            elif fault.status is not None:
+                await _answer(fault, send)
+            else:
+                await app(scope, receive, send)
+
+        return faulty
+
+    def _take(self, path: str) -> Fault | None:
+        service = path.strip("/").partition("/")[0]
+        for fault in self.armed:
+            if fault.service != service or fault.path not in path or self._chance.random() >= fault.share:
+                continue
+            if fault.skip:
+                fault.skip -= 1
+                continue
+            if fault.times is not None:
+                fault.times -= 1
+                if not fault.times:
+                    self.armed.remove(fault)
+            kind = f"dropped {fault.drop}" if fault.drop else fault.status or "late"
+            name = f"{service} {kind}"
+            self.happened[name] = self.happened.get(name, 0) + 1
+            return fault
+        return None
+
+
+async def _swallow(_: Any) -> None:
+    pass
+
+
+def _cut(send: Any) -> None:
+    """Without an answer; `send` belongs to uvicorn's cycle of this request, which knows the connection."""
+    send.__self__.transport.abort()
+
+
+def _half(send: Send) -> Send:
+    async def send_half(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            half = message["body"][: len(message["body"]) // 2]
+            await send({"type": "http.response.body", "body": half, "more_body": True})
+            _cut(send)
+        else:
+            await send(message)
+
+    return send_half
+
+
+async def _answer(fault: Fault, send: Send) -> None:
+    headers = {"content-type": "application/json", **fault.headers}
+    encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    status: Any = fault.status
+    await send({"type": "http.response.start", "status": status, "headers": encoded})
+    await send({"type": "http.response.body", "body": fault.body.encode(), "more_body": False})

@@ -1,0 +1,180 @@
+"""The sandbox's push service, and the browsers behind it, which are all switched off.
+
+`POST /sandbox/push/subscriptions` subscribes a browser, `DELETE /sandbox/push/subscriptions/{id}` ends it.
+The first message of a subscription binds it to its sender's key. Unlike a real service this one can read what
+is sent, and refuses what the browser couldn't.
+"""
+
+import re
+import secrets
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, Router, delete, post
+from litestar.di import NamedDependency, Provide
+from litestar.params import FromPath
+
+from local.sandbox import vapid
+from local.sandbox.browser import Browser, Unreadable
+from shared import web_push
+
+LONGEST_BODY, LONGEST_TTL_S = 4_096, 2_419_200
+URGENCIES = ("very-low", "low", "normal", "high")
+TOPIC = re.compile(r"[A-Za-z0-9_-]{1,32}")
+
+Asked = Request[Any, Any, Any]
+Body = dict[str, Any]
+
+
+class Refusal(Exception):
+    """An answer that is no 201."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text
+
+
+class Message(msgspec.Struct, frozen=True):
+    """As the browser would show it."""
+
+    topic: str | None
+    urgency: str
+    ttl_s: int
+    #: Decrypted: the JSON that it is.
+    content: Any
+
+
+@dataclass
+class Subscribed:
+    """One browser and what was sent to it."""
+
+    browser: Browser = field(default_factory=Browser.fresh)
+    #: The key that the first message was signed with.
+    sender: str | None = None
+    ended: bool = False
+    #: All that was accepted.
+    receipts: list[Message] = field(default_factory=list)
+    #: What the browser shows once it is switched on.
+    waiting: list[Message] = field(default_factory=list)
+
+    def take(self, message: Message) -> None:
+        self.receipts.append(message)
+        if message.topic is not None:
+            self.waiting = [other for other in self.waiting if other.topic != message.topic]
+        if message.ttl_s:
+            self.waiting.append(message)
+
+
+class Push:
+    """One push service."""
+
+    name = "push"
+
+    def __init__(self) -> None:
+        self._subscribed: dict[str, Subscribed] = {}
+        self._refused: Counter[int] = Counter()
+
+    def router(self) -> Router:
+        itself = Provide(lambda: self, sync_to_thread=False)
+        return Router("/", route_handlers=[take, subscribe, end], dependencies={"push": itself})
+
+    def books(self) -> Body:
+        return {
+            "receipts": sum(len(one.receipts) for one in self._subscribed.values()),
+            "waiting": sum(len(one.waiting) for one in self._subscribed.values()),
+            "refused": {str(status): count for status, count in self._refused.items()},
+            "subscriptions": {
+                identity: {"ended": one.ended, "receipts": one.receipts, "waiting": one.waiting}
+                for identity, one in self._subscribed.items()
+            },
+        }
+
+    def subscribe(self, origin: str) -> Body:
+        """What a browser's `PushSubscription.toJSON()` gives."""
+        identity = secrets.token_urlsafe(16)
+        self._subscribed[identity] = Subscribed()
+        browser = self._subscribed[identity].browser
+        keys = {"p256dh": web_push.encode(browser.point), "auth": web_push.encode(browser.auth)}
+        return {"endpoint": f"{origin}/push/{identity}", "expirationTime": None, "keys": keys}
+
+    def end(self, identity: str) -> None:
+        """Raises Refusal."""
+        self._find(identity).ended = True
+
+    def take(self, identity: str, headers: Any, body: bytes, origin: str) -> None:
+        """Raises Refusal."""
+        subscribed = self._find(identity)
+        if subscribed.ended:
+            raise Refusal(410, "The subscription has ended.")
+        topic, urgency, ttl_s = check_headers(headers)
+        try:
+            sender = vapid.check(headers.get("authorization", ""), origin, time.time())
+        except vapid.Rejected as error:
+            raise Refusal(401, f"VAPID: {error}.") from None
+        if subscribed.sender not in (None, sender):
+            raise Refusal(403, "VAPID: the subscription belongs to another key.")
+        if len(body) > LONGEST_BODY:
+            raise Refusal(413, f"The body has more than {LONGEST_BODY} bytes.")
+        try:
+            content = msgspec.json.decode(subscribed.browser.decrypt(body))
+        except (Unreadable, msgspec.DecodeError) as error:
+            raise Refusal(400, f"The browser could not read this: {error}.") from None
+        subscribed.sender = sender
+        subscribed.take(Message(topic, urgency, ttl_s, content))
+
+    def count_refusal(self, status: int) -> None:
+        self._refused[status] += 1
+
+    def _find(self, identity: str) -> Subscribed:
+        if identity not in self._subscribed:
+            raise Refusal(404, "There is no such subscription.")
+        return self._subscribed[identity]
+
+
+@post("/push/{identity:str}")
+async def take(identity: FromPath[str], request: Asked, push: NamedDependency[Push]) -> Response[Body]:
+    body = await request.body()
+    try:
+        push.take(identity, request.headers, body, origin_of(request))
+    except Refusal as refusal:
+        push.count_refusal(refusal.status)
+        problem = {"code": refusal.status, "errno": 100, "message": refusal.text}
+        return Response(problem, status_code=refusal.status)
+    return Response({}, status_code=201, headers={"location": f"{origin_of(request)}/push/messages/sandbox"})
+
+
+@post("/sandbox/push/subscriptions")
+async def subscribe(request: Asked, push: NamedDependency[Push]) -> Body:
+    return push.subscribe(origin_of(request))
+
+
+@delete("/sandbox/push/subscriptions/{identity:str}", status_code=200)
+async def end(identity: FromPath[str], push: NamedDependency[Push]) -> Response[Body]:
+    try:
+        push.end(identity)
+    except Refusal as refusal:
+        return Response({"message": refusal.text}, status_code=refusal.status)
+    return Response({})
+
+
+def origin_of(request: Asked) -> str:
+    """As the client wrote it."""
+    return f"{request.url.scheme}://{request.headers.get('host', '')}"
+
+
+def check_headers(headers: Any) -> tuple[str | None, str, int]:
+    """Topic, urgency and TTL; raises Refusal."""
+    ttl, topic, urgency = headers.get("ttl", ""), headers.get("topic"), headers.get("urgency", "normal")
+    if not ttl.isdecimal() or int(ttl) > LONGEST_TTL_S:
+        raise Refusal(400, f"TTL must be there and a number of seconds up to {LONGEST_TTL_S}.")
+    if headers.get("content-encoding") != "aes128gcm":
+        raise Refusal(400, "Content-Encoding must be aes128gcm.")
+    if topic is not None and not TOPIC.fullmatch(topic):
+        raise Refusal(400, "Topic must be up to 32 characters of base64url.")
+    if urgency not in URGENCIES:
+        raise Refusal(400, f"Urgency must be one of {', '.join(URGENCIES)}.")
+    return topic, urgency, int(ttl)
