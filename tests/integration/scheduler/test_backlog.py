@@ -14,7 +14,7 @@ from tests.sample_tasks import INSTANT, Nothing
 async def settled(platform: Platform) -> bool:
     """What is pushed from now on is not sent a second time: a lane would be longer by that."""
     (known,) = await platform.rows("SELECT run_id FROM generation")
-    return known["run_id"] != SETTLING
+    return bool(known["run_id"] != SETTLING)
 
 
 async def test_the_leader_tells_depth_and_age_and_a_standby_does_not(platform: Platform) -> None:
