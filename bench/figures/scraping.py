@@ -17,6 +17,11 @@ log = logging.getLogger(__name__)
 
 COUNT = 40_000
 EVERY_S = 1.0
+#: As Prometheus asks.
+HEADERS = {
+    "Accept": "application/openmetrics-text;version=1.0.0;q=0.8,text/plain;version=0.0.4;q=0.5",
+    "Accept-Encoding": "gzip",
+}
 
 FIGURE = Figure(
     "scraping",
@@ -51,7 +56,7 @@ async def _rate(stage: Stage, *, asked: bool) -> float:
 async def _scraping(ports: Sequence[int]) -> AsyncIterator[dict[int, int]]:
     """Ask until the end; yields how often each has answered."""
     answered = dict.fromkeys(ports, 0)
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, headers=HEADERS) as http:
 
         async def keep_asking(port: int) -> None:
             while True:
