@@ -3,7 +3,7 @@ BIN := .venv/bin
 COMPOSE ?= docker compose
 INSTALLED := .venv/installed
 
-.PHONY: help run demo drill bench test check lint type imports audit migrate lock \
+.PHONY: help run demo drill bench dashboard test check lint type imports audit migrate lock \
 	up down logs scale loopback clean
 .DEFAULT_GOAL := help
 
@@ -21,6 +21,9 @@ drill: $(INSTALLED) ## Break one thing after the other under load, and count the
 
 bench: $(INSTALLED) ## Measure this project beside its peers; asks the package index for them, once
 	@$(BIN)/python -m bench $(ONLY)
+
+dashboard: $(INSTALLED) ## Write Grafana's dashboard anew from its code
+	@$(BIN)/python -m monitoring.grafana.dashboard
 
 test: $(INSTALLED) ## Run the tests
 	@$(BIN)/python -m pytest -q

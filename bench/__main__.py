@@ -26,6 +26,7 @@ from bench.figures import (
     pickup,
     post,
     regression,
+    scraping,
     ten_ms,
     throughput,
     waiting,
@@ -36,6 +37,7 @@ from bench.stage import Stage
 ALL = (
     throughput.BENCHMARK,
     regression.BENCHMARK,
+    scraping.BENCHMARK,
     ten_ms.BENCHMARK,
     pickup.BENCHMARK,
     memory.BENCHMARK,

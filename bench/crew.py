@@ -51,7 +51,8 @@ async def queue(platform: Platform, count: int) -> None:
 
 async def depth(platform: Platform) -> int:
     """Ids that wait."""
-    return sum((await platform.queues.depths(HEALTH_CHECK.queue)).values())
+    rescued, lanes = await platform.queues.depths(HEALTH_CHECK.queue)
+    return rescued + sum(lanes.values())
 
 
 @contextlib.asynccontextmanager

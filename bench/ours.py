@@ -5,7 +5,7 @@ import functools
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from tests.eventually import eventually
 from tests.platform import Platform
 
 WORKERS = 2
+#: The system chooses them.
+ANY_PORTS = (0,) * WORKERS
 #: Tasks in one statement of the submitter.
 BATCH = 5_000
 #: How often the ledger is asked whether all is done.
@@ -32,16 +34,22 @@ SUCCEEDED = "SELECT count(*) FROM task WHERE name = {} AND status = 'success'"
 
 
 @asynccontextmanager
-async def running(stage: Stage) -> AsyncIterator[Platform]:
-    """A platform with a scheduler that leads; workers are started by the caller."""
+async def running(stage: Stage, *, port: int = 0) -> AsyncIterator[Platform]:
+    """A platform with a scheduler that leads, its metrics at `port`; workers are started by the caller."""
     await stage.settle()
     async with stage.platform() as platform:
-        await platform.start_scheduler(OFTEN_LOG_FORMAT="json")
+        await platform.start_scheduler(OFTEN_LOG_FORMAT="json", OFTEN_METRICS_PORT=str(port))
         yield platform
 
 
-def start_workers(platform: Platform, **environment: str) -> list[subprocess.Popen[bytes]]:
-    return [platform.start("bench.worker", OFTEN_LOG_FORMAT="json", **environment) for _ in range(WORKERS)]
+def start_workers(
+    platform: Platform, ports: Sequence[int] = ANY_PORTS, /, **environment: str
+) -> list[subprocess.Popen[bytes]]:
+    """`ports` are those of their metrics."""
+    return [
+        platform.start("bench.worker", OFTEN_LOG_FORMAT="json", OFTEN_METRICS_PORT=str(port), **environment)
+        for port in ports
+    ]
 
 
 async def workers_ready(platform: Platform, **environment: str) -> list[subprocess.Popen[bytes]]:
@@ -74,11 +82,18 @@ async def finished(platform: Platform, contract: Contract[Any, Any], timeout_s: 
             await asyncio.sleep(ASK_EVERY_S)
 
 
-async def drain(platform: Platform, contract: Contract[Any, Any], params: Params, count: int) -> float:
+async def drain(
+    platform: Platform,
+    contract: Contract[Any, Any],
+    params: Params,
+    count: int,
+    *,
+    ports: Sequence[int] = ANY_PORTS,
+) -> float:
     """Tasks per second with all queued first, from the first start to the last row final."""
     await submit(platform, contract, params, count)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        workers = start_workers(platform, **{tally.VARIABLE: folder})
+        workers = start_workers(platform, ports, **{tally.VARIABLE: folder})
 
         def check() -> None:
             for worker in workers:

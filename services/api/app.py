@@ -49,6 +49,7 @@ from shared.errors import ServerAway
 from shared.ledger import engine
 from shared.settings import Settings
 from shared.submission import Submitter
+from shared.telemetry import metrics
 from shared.transport.queues import Queues, connect
 from shared.vault import Vault
 
@@ -129,6 +130,8 @@ def build(settings: Settings, contracts: Catalogue) -> Litestar:
     """
     vault = Vault.from_setting(settings.vault_keys)
     vault.require(contracts.by_name.values())
+    for contract in contracts.by_name.values():
+        metrics.expect_submissions(contract.queue, contract.name)
     postgres = engine.build(settings.database_url, application="api")
     queues = Queues(connect(settings.redis_url, socket_timeout_s=REDIS_TIMEOUT_S))
     submitter = Submitter(queues, vault)

@@ -1,10 +1,18 @@
-"""Tells Prometheus how much waits in each queue, and how long the first has waited."""
+"""Tells Prometheus how much waits in each queue, how long the first has waited, and how much is due later.
 
+Every statement reads one index and a bounded number of rows, however many there are: lengths come from Redis,
+ages from the head of each lane.
+"""
+
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
+from services.scheduler.gauges import LeaderGauges
 from shared.ledger import engine
-from shared.telemetry import metrics
-from shared.transport.queues import Queues
+from shared.ledger.statements import PUSH_NET_S
+from shared.telemetry.metrics import gauge
+from shared.transport.queues import PRIORITIES, Queues
 
 EVERY_S = 5.0
 
@@ -15,42 +23,78 @@ FIRST_SENT = """
 """
 #: What is due and not yet sent, which is little unless Redis is away. values: limit.
 DUE = """
-    SELECT queue, count(*) AS due, min(send_at) AS first
-    FROM (SELECT queue, send_at FROM task WHERE send_at <= now() ORDER BY send_at LIMIT {}) AS t
+    SELECT queue, priority, count(*) AS due, min(send_at) AS first
+    FROM (SELECT queue, priority, send_at FROM task WHERE send_at <= now() ORDER BY send_at LIMIT {}) AS t
+    GROUP BY queue, priority
+"""
+#: Without what was stored a moment ago and is being pushed. values: limit.
+LATER = f"""
+    SELECT queue, count(*) AS later
+    FROM (
+        SELECT queue FROM task WHERE send_at > now() + interval '{PUSH_NET_S} s' ORDER BY send_at LIMIT {{}}
+    ) AS t
     GROUP BY queue
 """
-#: More due rows than this are not counted.
-DUE_LIMIT = 10_000
+#: More rows than this are not counted, neither due ones nor later ones.
+LIMIT = 10_000
 NOW = "SELECT now() AS now"
+
+#: The lane that is popped first; its tasks have any priority.
+RESCUED = "rescued"
 
 
 class Backlog:
-    """Depth and oldest age by queue; only the leader tells, so that sums over processes are right."""
+    """One of the leader's services."""
 
-    def __init__(self, queues: Queues, queue_names: tuple[str, ...]) -> None:
+    def __init__(self, gauges: LeaderGauges, queues: Queues, queue_names: tuple[str, ...]) -> None:
+        self._gauges = gauges
         self._queues = queues
         self._names = queue_names
 
     async def run_once(self) -> bool:
         ((now,),) = [row.values() for row in await engine.run(NOW)]
-        due = {row["queue"]: row for row in await engine.run(DUE, DUE_LIMIT)}
-        for name in sorted({*self._names, *due}):
-            depths = await self._queues.depths(name)
-            first = [await self._first_sent(name, p) for p, depth in depths.items() if depth]
-            waiting = due.get(name)
-            if waiting:
-                first.append(waiting["first"])
-            oldest = min((at for at in first if at is not None), default=now)
-            depth = sum(depths.values()) + (waiting["due"] if waiting else 0)
-            metrics.DEPTH.labels(name).set(depth)
-            metrics.OLDEST_AGE_SECONDS.labels(name).set(max(0.0, (now - oldest).total_seconds()))
+        due = await engine.run(DUE, LIMIT)
+        later = {row["queue"]: row["later"] for row in await engine.run(LATER, LIMIT)}
+        depth: dict[tuple[str, str], int] = {}
+        age: dict[tuple[str], float] = {}
+        for name in sorted({*self._names, *later, *(row["queue"] for row in due)}):
+            unsent = [row for row in due if row["queue"] == name]
+            lanes = await self._lanes(name)
+            waiting = [*await self._first_sent(name, lanes), *(row["first"] for row in unsent)]
+            depth |= {(name, lane): count for lane, count in _with_unsent(lanes, unsent).items()}
+            age[name,] = max(0.0, (now - min(waiting, default=now)).total_seconds())
+        self._gauges.tell(
+            "backlog",
+            gauge("often_queue_depth", "Tasks that could run now.", ("queue", "priority"), depth),
+            gauge(
+                "often_queue_oldest_age_seconds",
+                "How long the task that could run first has waited.",
+                ("queue",),
+                age,
+            ),
+            gauge(
+                "often_queue_due_later",
+                f"Delayed tasks and retries: how many of the {LIMIT:,} that are due next.",
+                ("queue",),
+                {(name,): later.get(name, 0) for (name,) in age},
+            ),
+        )
         return False
 
-    def forget(self) -> None:
-        """Another process leads: it tells from now on."""
-        metrics.DEPTH.clear()
-        metrics.OLDEST_AGE_SECONDS.clear()
+    async def _lanes(self, queue: str) -> dict[str, int]:
+        rescued, lanes = await self._queues.depths(queue)
+        return {RESCUED: rescued} | {str(priority): count for priority, count in lanes.items()}
 
-    async def _first_sent(self, queue: str, priority: int) -> datetime | None:
-        rows = await engine.run(FIRST_SENT, queue, priority)
-        return rows[0]["sent_at"] if rows else None
+    async def _first_sent(self, queue: str, lanes: Mapping[str, int]) -> Sequence[datetime]:
+        """The oldest of each lane that is not empty; rescued ids may be of any priority."""
+        looked = [priority for priority in PRIORITIES if lanes[str(priority)] or lanes[RESCUED]]
+        rows = [row for priority in looked for row in await engine.run(FIRST_SENT, queue, priority)]
+        return [row["sent_at"] for row in rows]
+
+
+def _with_unsent(lanes: Mapping[str, int], unsent: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Lanes with what will be sent into them."""
+    counts = dict(lanes)
+    for row in unsent:
+        counts[str(row["priority"])] += row["due"]
+    return counts

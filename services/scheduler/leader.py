@@ -10,7 +10,6 @@ from uuid import UUID
 
 from shared.errors import ServerAway
 from shared.ledger import engine
-from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +34,9 @@ RELEASE = "UPDATE leader_lease SET expires_at = clock_timestamp() WHERE name = '
 class Leader:
     """This process' part in the election."""
 
-    def __init__(self, scheduler: UUID, *, gained: Callable[[], None], lost: Callable[[], None]) -> None:
+    def __init__(self, scheduler: UUID, *, gained: Callable[[], None]) -> None:
         self._scheduler = scheduler
         self._gained = gained
-        self._lost = lost
         self._valid_until = 0.0
         #: Goes up with each change of leader; None while this process does not lead.
         self.term: int | None = None
@@ -64,10 +62,8 @@ class Leader:
             self._gained()
         elif term is None and self.term is not None and not self.leads:
             log.warning("scheduler %s leads no longer", self._scheduler)
-            self._lost()
         if term is not None or not self.leads:
             self.term = term
-        metrics.LEADER.set(self.leads)
 
     async def release(self) -> None:
         """Let a standby take over at once."""

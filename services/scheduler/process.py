@@ -8,12 +8,29 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
-from services.scheduler import backlog, dispatcher, expirer, leader, partitioner, rescuer, resender, timetable
+from prometheus_client import REGISTRY
+
+from services.scheduler import (
+    backlog,
+    dispatcher,
+    expirer,
+    headcount,
+    leader,
+    partitioner,
+    punctuality,
+    rescuer,
+    resender,
+    servers,
+    timetable,
+)
+from services.scheduler.gauges import LeaderGauges
 from shared.contracts import catalogue
+from shared.contracts.catalogue import Catalogue
 from shared.errors import ServerAway
 from shared.ledger import engine
 from shared.settings import Settings
 from shared.submission import Submitter
+from shared.telemetry import metrics
 from shared.transport.queues import Queues
 from shared.vault import Vault
 
@@ -41,25 +58,27 @@ class SchedulerProcess:
         rescue = rescuer.Rescuer(queues, stall_after_s=settings.stall_after.total_seconds())
         resend = resender.Resender(queues)
         contracts = catalogue.load()
-        waiting = backlog.Backlog(queues, contracts.queues)
+        _expect(contracts)
         clock = timetable.Timetable(Submitter(queues, vault), vault, contracts)
+        gauges = LeaderGauges(lambda: self.leader.leads)
 
         def gained() -> None:
             rescue.watch.restart()
             clock.restart()
+            gauges.forget()
 
-        def lost() -> None:
-            waiting.forget()
-            clock.forget()
-
-        self.leader = leader.Leader(self.id, gained=gained, lost=lost)
+        self.leader = leader.Leader(self.id, gained=gained)
+        self.servers = servers.Servers(queues)
+        REGISTRY.register(gauges)
         self.services = [
             Service("dispatcher", dispatcher.EVERY_S, dispatcher.Dispatcher(queues).run_once),
             Service("rescuer", rescuer.EVERY_S, rescue.run_once),
             Service("resender", resender.EVERY_S, resend.run_once),
             Service("lanes", resender.LANES_EVERY_S, resend.check_lanes),
-            Service("backlog", backlog.EVERY_S, waiting.run_once),
+            Service("backlog", backlog.EVERY_S, backlog.Backlog(gauges, queues, contracts.queues).run_once),
+            Service("headcount", headcount.EVERY_S, headcount.Headcount(gauges).run_once),
             Service("timetable", timetable.EVERY_S, clock.run_once),
+            Service("punctuality", punctuality.EVERY_S, punctuality.Punctuality(gauges).run_once),
             Service("expirer", expirer.EVERY_S, expirer.Expirer().run_once),
             Service("partitioner", partitioner.EVERY_S, partitioner.Partitioner().run_once),
         ]
@@ -69,6 +88,7 @@ class SchedulerProcess:
         log.info("scheduler %s stands by", self.id)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._keep_leading(stop))]
+            tasks += [group.create_task(self._keep_looking(stop))]
             tasks += [group.create_task(self._keep(service, stop)) for service in self.services]
             await stop.wait()
             for task in tasks:
@@ -84,6 +104,11 @@ class SchedulerProcess:
         while not stop.is_set():
             await engine.in_fresh_context(self.leader.run_once())
             await _sleep(leader.RENEW_S, stop)
+
+    async def _keep_looking(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            await engine.in_fresh_context(self.servers.run_once())
+            await _sleep(servers.EVERY_S, stop)
 
     async def _keep(self, service: Service, stop: asyncio.Event) -> None:
         """Run a service while this process leads. Whatever goes wrong is logged, and the next round comes."""
@@ -102,6 +127,13 @@ class SchedulerProcess:
                     log.exception("%s failed; the next round comes", service.name)
                     pause = max(pause, AWAY_PAUSE_S)
             await _sleep(pause, stop)
+
+
+def _expect(contracts: Catalogue) -> None:
+    for contract in contracts.by_name.values():
+        metrics.expect_rescues(contract.queue, contract.name)
+        metrics.expect_submissions(contract.queue, contract.name)
+    metrics.expect_sending()
 
 
 async def _sleep(seconds: float, stop: asyncio.Event) -> None:

@@ -75,7 +75,7 @@ _RESCUE = """
             error_message = CASE WHEN t.crashes + lost.crashed::int >= {} THEN {} ELSE t.error_message END,
             revision = t.revision + 1
         FROM lost WHERE t.id = lost.id AND t.claim = lost.claim
-        RETURNING t.id, t.claim, t.queue, t.priority, t.status, t.attempt, t.worker, t.started_at
+        RETURNING t.id, t.claim, t.name, t.queue, t.priority, t.status, t.attempt, t.worker, t.started_at
     ), closed AS (
         INSERT INTO task_attempt (task_id, claim, attempt, worker, started_at, ended_at, outcome,
                                   execution_time_seconds, error_kind, error_message)
@@ -84,7 +84,8 @@ _RESCUE = """
         FROM rescued AS r JOIN lost USING (id) WHERE lost.status = 'started'
         ON CONFLICT DO NOTHING
     )
-    SELECT id, claim, queue, priority, status FROM rescued
+    SELECT r.id, r.name, r.queue, r.status, lost.status = 'started' AS ran
+    FROM rescued AS r JOIN lost USING (id)
 """
 RESCUE_STRAY = _RESCUE % "t.holder IS NOT NULL"
 #: values: holder[], then as before.
@@ -175,9 +176,10 @@ class Rescuer:
         gone = [UUID(int=row["id"].int) for row in await engine.run(RECENTLY_DEAD)]
         rows = await self._lost(gone)
         for row in rows:
-            metrics.RESCUED.labels(
-                "sent_again" if row["status"] in ("pending", "retry") else row["status"]
-            ).inc()
+            verdict = "sent_again" if row["status"] in ("pending", "retry") else row["status"]
+            metrics.RESCUED.labels(verdict).inc()
+            if row["ran"]:
+                metrics.CRASHED.labels(row["queue"], row["name"], verdict).inc()
         await self._empty_unacked_sets(gone)
         return len(rows) == BATCH
 

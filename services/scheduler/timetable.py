@@ -5,7 +5,6 @@ under its row's lock, so two leaders fire once, and a leader that dies in betwee
 """
 
 import logging
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,8 +25,6 @@ log = logging.getLogger(__name__)
 EVERY_S = 0.5
 #: Schedules per round.
 BATCH = 500
-#: How often the gauges of the next times are read anew: operators change schedules elsewhere.
-GAUGES_EVERY_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +44,11 @@ class Timetable:
         self._submitter = submitter
         self._vault = vault
         self._catalogue = catalogue
-        self._leads = False
         self._aligned = False
-        self._gauges_due = 0.0
 
     def restart(self) -> None:
         """This process leads from now on: contracts may have changed since it last looked."""
-        self._leads = True
         self._aligned = False
-        self._gauges_due = 0.0
-
-    def forget(self) -> None:
-        """Another process leads, and tells the next times."""
-        self._leads = False
-        metrics.SCHEDULE_NEXT_FIRE.clear()
 
     async def run_once(self) -> bool:
         """Fire what is due; True when there may be more."""
@@ -72,7 +60,6 @@ class Timetable:
             await self._settle(row["name"])
         if rows:
             await self._submitter.mark()
-        await self._show_next_times()
         return len(rows) == BATCH
 
     async def _settle(self, name: str) -> None:
@@ -138,17 +125,6 @@ class Timetable:
         await schedules.record(name, "failed", times, detail)
         await engine.run(schedules.ADVANCE, found.following, None, name)
         return [Verdict("failed", times, row["now"])]
-
-    async def _show_next_times(self) -> None:
-        if time.monotonic() < self._gauges_due:
-            return
-        self._gauges_due = time.monotonic() + GAUGES_EVERY_S
-        rows = await engine.run(schedules.NEXT_FIRE_TIMES)
-        if not self._leads:  # not any more: the round was under way
-            return
-        metrics.SCHEDULE_NEXT_FIRE.clear()
-        for row in rows:
-            metrics.SCHEDULE_NEXT_FIRE.labels(row["name"]).set(row["next_fire_time"].timestamp())
 
 
 def _due(row: Mapping[str, Any]) -> Due:

@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import enum
 import logging
+import os
 import random
 import threading
 import time
@@ -15,6 +16,7 @@ import psutil
 import uvloop
 from dramatiq.middleware import Middleware
 from piccolo.engine.postgres import PostgresEngine
+from prometheus_client import REGISTRY
 
 from services.worker.broker import LedgerBroker
 from services.worker.clock import DatabaseClock
@@ -29,6 +31,7 @@ from services.worker.presence import Presence
 from services.worker.record import Row
 from services.worker.recorder import Recorder
 from services.worker.registry import TaskFunction
+from services.worker.vitals import Vitals
 from services.worker.watchdog import Watchdog
 from services.worker.work_queue import ThreadPool
 from shared.errors import ServerAway
@@ -42,6 +45,9 @@ from shared.vault import Vault
 
 log = logging.getLogger(__name__)
 
+#: A process whose records are refused replaces itself before Prometheus asks again: how many there were goes
+#: over the exec in this environment variable.
+REFUSED_VARIABLE = "WORKER_REFUSED_RECORDS"
 #: Pause between two looks at signals, memory and threads.
 WATCH_S = 0.25
 #: How long interrupted bodies may take to end, and the recorder to write the last outcomes.
@@ -106,7 +112,6 @@ class WorkerProcess:
         clock = DatabaseClock()
         self._holdings = Holdings(settings.worker_threads)
         self._overtime = Overtime(self._holdings, tasks, clock)
-        metrics.HELD.set_function(lambda: len(self._holdings))
         self._queues = queues.Queues(queues.connect(settings.redis_url))
         self._recorder = Recorder(self.id, self._holdings, self._queues, clock)
         self._intake = Intake(self.id, queue_names, tasks, self._holdings, self._recorder, self._queues)
@@ -120,6 +125,9 @@ class WorkerProcess:
             declared_dead=lambda: self.end(Ending.DEAD),
             revoke=self._revoke,
         )
+        self._refused_before = int(os.environ.pop(REFUSED_VARIABLE, "0"))
+        metrics.RECORDED.labels("refused").inc(self._refused_before)
+        REGISTRY.register(Vitals(queue_names, tasks, self._holdings, self._recorder, self._presence))
         stack = middleware_stack(database, self._holdings, self._recorder, tasks, clock, vault)
         self._broker = LedgerBroker(self._holdings, self._recorder, stack)
         self._broker.declare_tasks(tasks, Executor(tasks, self._recorder, gateways, clock, vault))
@@ -157,6 +165,7 @@ class WorkerProcess:
         log.info("worker %s ends: it %s", self.id, self._ending.value)
         if self._ending is not Ending.DEAD:
             self._drain(intake)
+        os.environ[REFUSED_VARIABLE] = str(self._refused_before + self._recorder.refused)
         return self._ending
 
     def _registered(self) -> bool:

@@ -57,6 +57,8 @@ class Recorder:
         self._clock = clock
         self._lock = threading.Lock()
         self._pending: Batch = {}
+        #: The round that is under way.
+        self._writing: Batch = {}
         self._waiters: list[tuple[UUID, Future[bool]]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake = asyncio.Event()
@@ -66,6 +68,8 @@ class Recorder:
         self._quiet = asyncio.Event()
         #: True while Postgres refuses a batch; the intake claims nothing then.
         self.blocked = False
+        #: Records that came too late.
+        self.refused = 0
 
     # What happens to a task, from any thread.
 
@@ -107,6 +111,13 @@ class Recorder:
         with self._lock:
             self._entry(holding).note_end(outcome, ended_at, execution_s)
         self._signal()
+
+    def oldest_unwritten_s(self) -> float:
+        """How long the oldest record has waited that is not committed; also for any thread."""
+        with self._lock:
+            # In the order in which they were noted; what is under way came before what is pending.
+            oldest = next(iter((self._writing or self._pending).values()), None)
+        return time.monotonic() - oldest.noted_monotonic if oldest is not None else 0.0
 
     def _entry(self, holding: Holding) -> Entry:
         entry = self._pending.get(holding.id)
@@ -150,11 +161,13 @@ class Recorder:
     async def _round(self) -> None:
         with self._lock:
             batch, self._pending = self._pending, {}
+            self._writing = batch
             waiters, self._waiters = self._waiters, []
         if not batch:
             return
         with metrics.RECORDER_ROUND_SECONDS.time():
             written = await self._write_until_done(batch)
+        self._writing = {}
         metrics.RECORDER_BATCH_ROWS.observe(len(batch))
         oldest = min(entry.noted_monotonic for entry in batch.values())
         metrics.RECORDER_LAG_SECONDS.observe(time.monotonic() - oldest)
@@ -261,10 +274,7 @@ class Recorder:
         standing = await self._standing(unwritten)
         metrics.RECORDED.labels("written").inc(len(written))
         metrics.RECORDED.labels("already_mine").inc(len(standing))
-        refused = len(unwritten) - len(standing)
-        metrics.RECORDED.labels("refused").inc(refused)
-        if refused:
-            log.warning("%d records came too late: another claim owns those tasks", refused)
+        self._count_refused(len(unwritten) - len(standing))
         ended = [entry for entry in batch.values() if entry.released]
         back = [e.holding for e in ended if e.holding.id in written and e.row and e.row.wait_s == 0]
         children = [c for e in batch.values() for c in e.spawned]
@@ -279,6 +289,12 @@ class Recorder:
             log.warning("%s; the dispatcher sends what is due", error)
             self._holdings.forget(ids)
         await self._time_cancels([e for e in ended if e.holding.id in written | standing])
+
+    def _count_refused(self, count: int) -> None:
+        metrics.RECORDED.labels("refused").inc(count)
+        self.refused += count
+        if count:
+            log.warning("%d records came too late: another claim owns those tasks", count)
 
     async def _time_cancels(self, ended: list[Entry]) -> None:
         """Observe how long the cancelling of these took, by the clock of Postgres."""

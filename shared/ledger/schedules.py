@@ -16,8 +16,6 @@ LOCK_DUE = """
 #: values: name.
 LOCK = "SELECT *, now() AS now FROM schedule WHERE name = {} FOR UPDATE"
 
-NEXT_FIRE_TIMES = "SELECT name, next_fire_time FROM schedule WHERE next_fire_time IS NOT NULL"
-
 #: Reads the index of tasks that are in a place. values: schedule.
 UNFINISHED = """
     SELECT id FROM task WHERE schedule = {} AND num_nonnulls(send_at, sent_at, holder) > 0 ORDER BY id LIMIT 1

@@ -160,15 +160,13 @@ class Queues:
         ids = await _answer(self.client.lrange(lane_key(queue, priority), 0, count - 1))
         return [UUID(bytes=i) for i in ids]
 
-    async def depths(self, queue: str) -> dict[int, int]:
-        """Ids in the lanes of a queue by priority; rescued ids count as priority 9."""
+    async def depths(self, queue: str) -> tuple[int, dict[int, int]]:
+        """How many ids lie in the lane of rescued ones, and in the others by priority."""
         pipe = self.client.pipeline(transaction=False)
         for key in (rescue_key(queue), *(lane_key(queue, p) for p in PRIORITIES)):
             pipe.llen(key)
         rescued, *lanes = await _answer(pipe.execute())
-        depths = dict(zip(PRIORITIES, lanes, strict=True))
-        depths[PRIORITIES[0]] += rescued
-        return depths
+        return rescued, dict(zip(PRIORITIES, lanes, strict=True))
 
     async def generation(self) -> int | None:
         """The number that was written after the lanes were last complete; None when Redis lost it."""

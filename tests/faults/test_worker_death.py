@@ -3,6 +3,7 @@
 import asyncio
 import signal
 
+from local.ports import pick
 from shared.ledger import statements
 from tests.eventually import eventually
 from tests.platform import Platform
@@ -53,7 +54,8 @@ async def test_claimed_but_unstarted_tasks_of_a_killed_worker_run_and_none_is_bl
 async def test_a_task_that_kills_its_process_is_given_up_and_its_neighbours_are_not_blamed(
     platform: Platform,
 ) -> None:
-    await platform.start_scheduler()
+    port = pick("scheduler")["scheduler"]
+    await platform.start_scheduler(OFTEN_METRICS_PORT=str(port))
     neighbours = await platform.submit(WAIT, Seconds(seconds=0.2), count=30)
     (poison,) = await platform.submit(CRASH, Nothing())
 
@@ -67,6 +69,9 @@ async def test_a_task_that_kills_its_process_is_given_up_and_its_neighbours_are_
 
     row = await platform.task(poison)
     assert (row["error_kind"], row["crashes"]) == ("crash_loop", 3)
+    told = await platform.metrics(port)
+    assert told["often_tasks_crashed_total['default', 'failure', 'sample.crash']"] == 1
+    assert told["often_tasks_crashed_total['default', 'sample.crash', 'sent_again']"] >= 2
     rows = await platform.all_final(neighbours, RESCUE_LIMIT_S)
     assert {(r["status"], r["crashes"]) for r in rows} == {("success", 0)}
 

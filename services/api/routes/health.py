@@ -5,8 +5,8 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 
-from services.api import probes
 from services.api.schemas.health import Liveness, Readiness
+from shared import probes
 from shared.transport.queues import Queues
 
 

@@ -12,7 +12,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.response import ServerSentEvent
 
-from services.api import attempt_view, log_stream, probes
+from services.api import attempt_view, log_stream
 from services.api.errors import documented
 from services.api.ledger_view import LedgerView
 from services.api.refusals import DestinationNotFound
@@ -22,7 +22,7 @@ from services.api.routes.tasks import Level
 from services.api.schemas.hotel_tasks import ScanBody, TrackingHealth
 from services.api.schemas.tasks import NewTaskBody, Submitted, TaskAnswer, TaskLogs
 from services.api.submissions import Submissions
-from shared import tracking
+from shared import probes, tracking
 from shared.contracts import hotels
 from shared.contracts.hotels import TrackingConfiguration, TrackingSummary
 from shared.domain import hotels as tables

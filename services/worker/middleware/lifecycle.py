@@ -82,7 +82,6 @@ class Lifecycle(Middleware):
         measured = metrics.of_task(holding.queue, holding.name)
         measured.wait_seconds.observe(max(0.0, waited_s))
         measured.started.inc()
-        measured.running.inc()
         return False
 
     def _start_is_committed(self, holding: Holding) -> bool:
@@ -112,9 +111,8 @@ class Lifecycle(Middleware):
             holding.outcome = failed(holding, contract, exception, self._clock.now())
         if holding.outcome.failure is not None:
             self._log_failure(holding)
-        measured = metrics.of_task(holding.queue, holding.name)
-        measured.running.dec()
-        measured.run_seconds.observe(time.monotonic() - holding.started_monotonic)
+        ran_s = time.monotonic() - holding.started_monotonic
+        metrics.of_task(holding.queue, holding.name).run_seconds.observe(ran_s)
 
     def _log_failure(self, holding: Holding) -> None:
         """Only what nobody foresaw is an error with a traceback; the ledger keeps all tracebacks."""

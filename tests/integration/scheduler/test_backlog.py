@@ -1,39 +1,79 @@
-"""Depth and oldest age of the queues, as the leader tells Prometheus."""
+"""Depth, oldest age and what is due later, as the leader tells Prometheus."""
+
+from datetime import timedelta
+from functools import partial
 
 from local.ports import pick
+from services.scheduler.resender import SETTLING
+from shared.transport.queues import Address
 from tests.eventually import eventually
 from tests.platform import Platform
 from tests.sample_tasks import INSTANT, Nothing
+
+
+async def settled(platform: Platform) -> bool:
+    """What is pushed from now on is not sent a second time: a lane would be longer by that."""
+    (known,) = await platform.rows("SELECT run_id FROM generation")
+    return bool(known["run_id"] != SETTLING)
 
 
 async def test_the_leader_tells_depth_and_age_and_a_standby_does_not(platform: Platform) -> None:
     ports = pick("leader", "standby")
     await platform.start_scheduler(OFTEN_METRICS_PORT=str(ports["leader"]))
     await platform.start_scheduler(OFTEN_METRICS_PORT=str(ports["standby"]))
+    await eventually(partial(settled, platform))
     ids = await platform.submit(INSTANT, Nothing(), count=2)
     ids += await platform.submit(INSTANT, Nothing(), priority=9)
+    await platform.submit(INSTANT, Nothing(), count=2, delay=timedelta(hours=1))
     # Below the age at which it would be taken for lost.
     await platform.rows("UPDATE task SET sent_at = sent_at - interval '25 s' WHERE id = {}", ids[0])
 
     async def told() -> dict[str, float] | None:
         values = await platform.metrics(ports["leader"])
-        return values if values.get("often_queue_depth['default']") == 3 else None
+        return values if values.get("often_queue_depth['5', 'default']") == 2 else None
 
     values = await eventually(told)
+    assert values["often_queue_depth['9', 'default']"] == 1
+    assert values["often_queue_depth['0', 'default']"] == 0
+    assert values["often_queue_depth['default', 'rescued']"] == 0
     assert 25 <= values["often_queue_oldest_age_seconds['default']"] < 90
-    assert values["often_queue_depth['email']"] == values["often_queue_oldest_age_seconds['email']"] == 0
+    assert values["often_queue_depth['5', 'email']"] == 0
+    assert values["often_queue_oldest_age_seconds['email']"] == 0
+    assert values["often_queue_due_later['default']"] == 2
+    assert values["often_queue_due_later['email']"] == 0
     assert values["often_scheduler_leader[]"] == 1
     standby = await platform.metrics(ports["standby"])
     assert standby["often_scheduler_leader[]"] == 0
-    assert not [name for name in standby if name.startswith("often_queue_depth")]
+    counts = ("often_queue", "often_workers", "often_schedule_next")
+    assert not [name for name in standby if name.startswith(counts)]
 
     await platform.start_worker()
     await platform.all_final(ids)
 
     async def empty() -> bool:
         values = await platform.metrics(ports["leader"])
-        return (
-            values["often_queue_depth['default']"] == values["often_queue_oldest_age_seconds['default']"] == 0
-        )
+        depths = [value for name, value in values.items() if name.startswith("often_queue_depth")]
+        return sum(depths) == values["often_queue_oldest_age_seconds['default']"] == 0
 
     await eventually(empty)
+
+
+async def test_a_rescued_task_counts_in_its_lane_with_its_age(platform: Platform) -> None:
+    port = pick("leader")["leader"]
+    await platform.start_scheduler(OFTEN_METRICS_PORT=str(port))
+    await eventually(partial(settled, platform))
+    (task_id,) = await platform.submit(INSTANT, Nothing(), delay=timedelta(hours=1))
+    # As the dispatcher leaves it after its worker has died.
+    await platform.rows(
+        "UPDATE task SET send_at = NULL, sent_at = now() - interval '20 s', suspect = true WHERE id = {}",
+        task_id,
+    )
+    await platform.queues.push([Address(task_id, "default", 5, rescued=True)])
+
+    async def told() -> dict[str, float] | None:
+        values = await platform.metrics(port)
+        return values if values.get("often_queue_depth['default', 'rescued']") == 1 else None
+
+    values = await eventually(told)
+    assert values["often_queue_depth['5', 'default']"] == 0
+    assert 20 <= values["often_queue_oldest_age_seconds['default']"] < 60

@@ -286,21 +286,6 @@ async def test_times_while_a_schedule_waits_longer_than_its_window_are_given_up(
     assert (await firings(platform))[0]["fire_time"] == first
 
 
-async def test_the_leader_tells_the_next_times_and_forgets_them_with_its_lead(platform: Platform) -> None:
-    first = await add(platform, "told", late_s=-600)
-    service = timetable(platform)
-    await run(service)
-
-    def told() -> float | None:
-        return REGISTRY.get_sample_value("often_schedule_next_fire_timestamp_seconds", {"schedule": "told"})
-
-    assert told() == first.timestamp()
-    service.forget()
-    assert told() is None
-    await run(service)
-    assert told() is None
-
-
 @pytest.mark.parametrize(
     "stored_as", [PAY, dataclasses.replace(PAY, name="sample.charge")], ids=["now", "formerly"]
 )

@@ -1,5 +1,6 @@
 """What a worker tells Prometheus about what it did."""
 
+import signal
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
@@ -10,7 +11,7 @@ import httpx
 import pytest
 
 from local.ports import pick
-from shared.ledger import statements
+from shared.ledger import engine, statements
 from shared.transport.queues import Address
 from tests.eventually import eventually
 from tests.platform import Platform
@@ -55,6 +56,41 @@ async def test_a_worker_counts_starts_ends_retries_and_times(platform: Platform)
     assert told["often_recorder_batch_rows_sum[]"] >= 5
     assert told["often_recorder_lag_seconds_count[]"] >= 1
     assert told["often_recorder_blocked[]"] == 0
+
+
+async def test_a_worker_tells_what_it_is_at_and_that_it_drains(platform: Platform) -> None:
+    port = pick("metrics")["metrics"]
+    process = await platform.start_worker(OFTEN_METRICS_PORT=str(port), OFTEN_WORKER_THREADS="3")
+    first, second = await platform.submit(WAIT_ASYNC, Seconds(seconds=60), count=2)
+    for task_id in (first, second):
+        await platform.until(task_id, "started")
+    longest = "often_task_longest_running_seconds['default', 'sample.wait_async']"
+    told = await eventually(partial(_told, platform, port, lambda t: t[longest] > 1))
+    assert told["often_tasks_running['default', 'sample.wait_async']"] == 2
+    assert told["often_task_longest_running_seconds['default', 'sample.instant']"] == 0
+    assert (told["often_worker_threads[]"], told["often_worker_threads_busy[]"]) == (3, 2)
+    assert told["often_worker_tasks_held[]"] == 2
+    assert told["often_worker_serves['default']"] == told["often_worker_state['running']"] == 1
+    assert told["process_resident_memory_bytes[]"] > 2**20
+
+    process.send_signal(signal.SIGTERM)
+    draining = "often_worker_state['draining']"
+    told = await eventually(partial(_told, platform, port, lambda t: t[draining] == 1))
+    assert told["often_worker_serves['default']"] == told["often_worker_state['running']"] == 0
+
+
+async def test_a_record_that_cannot_be_written_grows_old(platform: Platform) -> None:
+    port = pick("metrics")["metrics"]
+    await platform.start_worker(OFTEN_METRICS_PORT=str(port))
+    (task_id,) = await platform.submit(WAIT, Seconds(seconds=0.5))
+    await platform.until(task_id, "started")
+    assert (await platform.metrics(port))["often_recorder_oldest_unwritten_seconds[]"] < 0.5
+    async with engine.transaction():
+        await platform.rows("SELECT 1 FROM task WHERE id = {} FOR UPDATE", task_id)
+        age = "often_recorder_oldest_unwritten_seconds[]"
+        await eventually(partial(_told, platform, port, lambda t: t[age] > 1))
+    await platform.until(task_id, "success")
+    assert (await platform.metrics(port))[age] == 0
 
 
 async def test_the_time_to_cancel_is_told_by_what_it_took(platform: Platform) -> None:
