@@ -26,7 +26,7 @@ dashboard: $(INSTALLED) ## Write Grafana's dashboard anew from its code
 	@$(BIN)/python -m monitoring.grafana.dashboard
 
 test: $(INSTALLED) ## Run the tests
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q --numprocesses 2 --dist loadgroup
 
 check: lint type imports test ## Run what the CI runs: lint, type, imports, test
 
