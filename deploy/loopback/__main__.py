@@ -22,14 +22,20 @@ STEPS: dict[str, Callable[[], str]] = {
     "Prometheus finds every replica": trials.scrape,
     "docker kill of a worker": trials.kill,
     "a worker crashes": trials.crash,
-    "workers are stopped": trials.stop_orderly,
+    "an orderly stop": trials.stop,
 }
 
 
 def main() -> int:
     begun = time.monotonic()
     stand.make_secrets()
-    stand.take_down()  # what an earlier try that was killed has left
+    try:
+        stand.take_down()  # what an earlier try that was killed has left
+    except Failed as failure:
+        sys.stderr.write(
+            f"A Docker engine and compose are needed; COMPOSE names another command.\n{failure}\n"
+        )
+        return 2
     try:
         for name, step in STEPS.items():
             sys.stdout.write(f"{name}: {step()}\n")

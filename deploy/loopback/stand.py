@@ -40,7 +40,8 @@ def compose(*arguments: str, files: tuple[str, ...] = FILES, limit_s: float = 18
     """Run compose on the files; as `docker compose`, or whatever COMPOSE names. Raises Failed."""
     named = [part for file in files for part in ("--file", file)]
     command = os.environ.get("COMPOSE", "docker compose").split()
-    return _run([*command, "--project-name", PROJECT, *named, *arguments], limit_s=limit_s)
+    quiet = ("--ansi", "never", "--progress", "quiet")
+    return _run([*command, *quiet, "--project-name", PROJECT, *named, *arguments], limit_s=limit_s)
 
 
 def make_secrets() -> None:
@@ -56,6 +57,11 @@ def containers(service: str) -> list[str]:
 def inspect(container_or_image: str) -> dict[str, Any]:
     found: list[dict[str, Any]] = json.loads(docker("inspect", container_or_image))
     return found[0]
+
+
+def logs(running: str) -> str:
+    """All that a container has said, on both of its outputs."""
+    return _run(["sh", "-c", 'docker logs "$0" 2>&1', running])
 
 
 def environment(running: str) -> dict[str, str]:
@@ -81,7 +87,7 @@ def take_down() -> None:
 
 def state() -> str:
     """Of all containers, with what they said last; for who looks for the cause of a failure."""
-    return compose("ps", "--all") + compose("logs", "--tail=20")
+    return compose("ps", "--all") + compose("logs", "--no-color", "--tail=20")
 
 
 def expect(what: str, seen: object, wanted: object) -> None:
