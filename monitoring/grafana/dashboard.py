@@ -8,10 +8,12 @@ from pathlib import Path
 
 from grafana_foundation_sdk.builders import dashboard as build
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models import table
 from grafana_foundation_sdk.models.dashboard import (
     Dashboard,
     DashboardCursorSync,
     DashboardLinkType,
+    Panel,
     VariableOption,
     VariableRefresh,
     VariableSort,
@@ -64,7 +66,7 @@ def dashboard() -> Dashboard:
         page.with_row(build.Row(title))
         for panel in panels:
             page.with_panel(panel)
-    return _numbered(page.build())
+    return _finished(page.build())
 
 
 def _rows() -> dict[str, list[PanelBuilder]]:
@@ -81,13 +83,20 @@ def _rows() -> dict[str, list[PanelBuilder]]:
     }
 
 
-def _numbered(page: Dashboard) -> Dashboard:
-    """The link at the top names the runbook's panel, which is the last one."""
+def _finished(page: Dashboard) -> Dashboard:
+    """Number the panels, link to the last one, which is the runbook, and drop what Grafana does not know.
+
+    The builders write the fields of one kind of variable for all, and footers that tables have no more.
+    """
     panels = page.panels or []
     for number, panel in enumerate(panels, start=1):
         panel.id_val = number
+        if isinstance(panel, Panel) and isinstance(panel.options, table.Options):
+            panel.options.footer = None
     for link in page.links or []:
         link.url = f"/d/{UID}?viewPanel={len(panels)}"
+    for variable in page.templating.list_val or []:
+        variable.auto = variable.auto_min = variable.auto_count = None
     return page
 
 
