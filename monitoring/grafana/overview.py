@@ -47,22 +47,22 @@ def panels() -> list[PanelBuilder]:
             "Leader",
             "Schedulers that lead. None: delays, retries, schedules and rescues stand still (runbook: no "
             "leader). Two for a moment do no harm.",
-            "often_scheduler_leader:sum",
+            "often_scheduler_leader:sum or vector(0)",
             steps=[(None, RED), (1, GREEN)],
-            words={0: ("none", RED), 1: ("leads", GREEN), 2: ("two", ORANGE)},
+            named={0: ("none", RED), 1: ("leads", GREEN), 2: ("two", ORANGE)},
         ),
         tile(
             "Postgres",
             "Whether it answers a scheduler. Away: nothing is accepted or done until it is back.",
             'server:often_server_up:max{server="postgres"}',
             steps=[(None, RED), (1, GREEN)],
-            words=UP_OR_AWAY,
+            named=UP_OR_AWAY,
         ),
         tile(
             "Redis",
             "Whether it answers a scheduler. Away: tasks are accepted and wait until it is back.",
             'server:often_server_up:max{server="redis"}',
             steps=[(None, RED), (1, GREEN)],
-            words=UP_OR_AWAY,
+            named=UP_OR_AWAY,
         ),
     ]

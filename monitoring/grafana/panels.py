@@ -1,6 +1,7 @@
 """The kinds of panels, as they look all over the dashboard."""
 
 from collections.abc import Mapping, Sequence
+from string import ascii_uppercase
 from typing import NamedTuple
 
 from grafana_foundation_sdk.builders import common, prometheus, stat, table, text, timeseries
@@ -62,9 +63,12 @@ def tile(
     *,
     steps: Sequence[tuple[float | None, str]],
     unit: str = "short",
-    words: Mapping[int, tuple[str, str]] | None = None,
+    named: Mapping[int, tuple[str, str]] | None = None,
 ) -> PanelBuilder:
-    """One value, coloured by the highest of `steps` that it reaches; or its word and colour of `words`."""
+    """A value as it is now, coloured by the highest of `steps` that it reaches; or `named`: word and colour.
+
+    Asked for this moment only: of a span of time Grafana would show the last value, however old.
+    """
     panel = (
         stat.Panel()
         .title(title)
@@ -74,20 +78,20 @@ def tile(
         .span(3)
         .unit(unit)
         .no_value("not told")
-        .with_target(prometheus.Dataquery().ref_id("A").expr(expr).range())
+        .with_target(prometheus.Dataquery().ref_id("A").expr(expr).instant())
         .thresholds(
             build.ThresholdsConfig()
             .mode(ThresholdsMode.ABSOLUTE)
             .steps([Threshold(value=value, color=color) for value, color in steps])
         )
         .color_mode(BigValueColorMode.BACKGROUND)
-        .graph_mode(BigValueGraphMode.AREA if words is None else BigValueGraphMode.NONE)
+        .graph_mode(BigValueGraphMode.NONE)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
     )
-    if words is not None:
+    if named is not None:
         results = {
             str(value): ValueMappingResult(text=word, color=color, index=index)
-            for index, (value, (word, color)) in enumerate(words.items())
+            for index, (value, (word, color)) in enumerate(named.items())
         }
         panel.mappings([ValueMap(options=results)])
     return panel
@@ -122,7 +126,7 @@ def lines(
             .sort_desc(True)
         )
     )
-    for letter, query in zip("ABCDEF", queries, strict=False):
+    for letter, query in zip(ascii_uppercase, queries, strict=False):
         target = prometheus.Dataquery().ref_id(letter).expr(query.expr).legend_format(query.legend).range()
         panel.with_target(target)
     return panel
@@ -142,7 +146,7 @@ def listing(
         .no_value("none")
     )
     names = {}
-    for letter, (name, column) in zip("ABCDEFGH", columns.items(), strict=False):
+    for letter, (name, column) in zip(ascii_uppercase, columns.items(), strict=False):
         names[f"Value #{letter}"] = name
         panel.with_target(
             prometheus.Dataquery().ref_id(letter).expr(column.expr).format(PromQueryFormat.TABLE).instant()
