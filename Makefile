@@ -33,6 +33,7 @@ check: lint type imports test ## Run what the CI runs: lint, type, imports, test
 lint: $(INSTALLED) ## Look for faults and for layout that differs from the formatter's
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/ruff format --check --quiet
+	@$(BIN)/hadolint Dockerfile deploy/loopback/Dockerfile
 
 type: $(INSTALLED) ## Check the types
 	@$(BIN)/mypy --no-error-summary

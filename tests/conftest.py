@@ -31,13 +31,6 @@ TEMPLATE = "often_template"
 REDIS_DATABASES = 256
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole systems one after the other: each wants the machine, and port 8000."""
-    for item in items:
-        if ROOT / "tests" / "e2e" in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("e2e"))
-
-
 @pytest.fixture(scope="session")
 def folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="often-tests-") as name:
