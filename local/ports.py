@@ -1,6 +1,7 @@
 """Picks loopback ports, and the same ones as last time where they are still free."""
 
 import json
+import random
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 from local.errors import LaunchError
 
 HOST = "127.0.0.1"
+#: Below those that systems give to outgoing connections: until its server starts nobody takes one of these.
+RANGE = range(20_000, 32_768)
 
 
 def is_free(port: int) -> bool:
@@ -24,16 +27,11 @@ def is_free(port: int) -> bool:
 def pick(*names: str, preferred: Mapping[str, int] | None = None) -> dict[str, int]:
     """A free port for each name; no two are the same."""
     ports = {name: port for name, port in (preferred or {}).items() if name in names and is_free(port)}
-    held = []
     for name in names:
         while name not in ports:
-            probe = socket.socket()
-            probe.bind((HOST, 0))
-            held.append(probe)  # keeps the system from offering the port twice
-            if probe.getsockname()[1] not in ports.values():
-                ports[name] = probe.getsockname()[1]
-    for probe in held:
-        probe.close()
+            port = random.choice(RANGE)
+            if port not in ports.values() and is_free(port):
+                ports[name] = port
     return ports
 
 

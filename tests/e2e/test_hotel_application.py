@@ -14,9 +14,6 @@ import pytest
 from tests.e2e.local_system import LocalSystem
 from tests.eventually import eventually
 
-#: One whole system after the other: each wants the machine.
-pytestmark = pytest.mark.xdist_group("e2e")
-
 FINAL = ("success", "failure", "revoked")
 TODAY = datetime.now(UTC).date()
 STAY = {"check_in": f"{TODAY + timedelta(days=30)}", "check_out": f"{TODAY + timedelta(days=31)}"}

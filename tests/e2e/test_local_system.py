@@ -15,9 +15,6 @@ from cli.client import Client
 from tests.e2e.local_system import LocalSystem
 from tests.eventually import eventually
 
-#: One whole system after the other: each wants the machine.
-pytestmark = pytest.mark.xdist_group("e2e")
-
 #: What is promised for a rescue is 15 s; the mail's own five seconds come on top.
 RESCUE_LIMIT_S = 60
 STOP_LIMIT_S = 10

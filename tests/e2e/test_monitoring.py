@@ -21,9 +21,6 @@ from tests.e2e.local_system import LocalSystem
 from tests.eventually import eventually
 from tests.prometheus import FILES, Prometheus
 
-#: One whole system after the other: each wants the machine.
-pytestmark = pytest.mark.xdist_group("e2e")
-
 DEMO_LIMIT_S = 90
 #: Scrapes, recording rules, and rules over these.
 TOLD_LIMIT_S = 30
