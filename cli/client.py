@@ -30,7 +30,7 @@ A = TypeVar("A")
 
 TIMEOUT_S = 30.0
 #: A request that the API could not take for now is sent this often, with these pauses unless it names one.
-PAUSES_S = (0.5, 1.0, 2.0)
+PAUSES_S = (0.5, 1.0, 2.0, 4.0, 4.0)
 #: For now: rate limited, or a server behind the API is away.
 PASSING = frozenset({429, 503})
 LONGEST_PAUSE_S = 30.0
