@@ -116,7 +116,7 @@ async def test_the_busiest_push_service_says_when_the_others_are_not_pushed_to_a
     faults: list[dict[str, Any]] = [
         {"status": 429, "headers": {"retry-after": "300"}},
         {"status": 503, "headers": {"retry-after": "30"}},
-        {"status": 502},
+        {"drop": "after"},
     ]
     for browser, fault in zip(browsers, faults, strict=False):
         await sandbox.arm(service="push", path=browser, **fault)
