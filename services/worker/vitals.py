@@ -31,7 +31,9 @@ class Vitals(Collector):
         presence: Presence,
     ) -> None:
         self._queue_names = queue_names
-        self._known = sorted({(task.contract.queue, task.contract.name) for task in tasks.values()})
+        contracts = [task.contract for task in tasks.values() if task.contract.queue in queue_names]
+        #: What is expected here; tasks of former queues are told of while they run.
+        self._known = sorted({(contract.queue, contract.name) for contract in contracts})
         self._holdings = holdings
         self._recorder = recorder
         self._presence = presence
