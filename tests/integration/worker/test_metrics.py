@@ -130,7 +130,7 @@ async def test_the_time_to_cancel_is_told_by_what_it_took(platform: Platform) ->
 
 async def test_records_of_a_claim_that_is_over_are_counted_as_refused(platform: Platform) -> None:
     port = pick("metrics")["metrics"]
-    await platform.start_worker(OFTEN_METRICS_PORT=str(port))
+    process = await platform.start_worker(OFTEN_METRICS_PORT=str(port))
     (lost,) = await platform.submit(WAIT, Seconds(seconds=1))
     await platform.until(lost, "started")
     assert (await platform.metrics(port))["often_recorder_rows_total['refused']"] == 0
@@ -141,6 +141,16 @@ async def test_records_of_a_claim_that_is_over_are_counted_as_refused(platform: 
     )
     assert told["often_recorder_rows_total['refused']"] == 1
     assert (await platform.task(lost))["status"] == "started"
+
+    # Whoever is declared dead replaces itself at once; the count must outlive that, or nobody reads it.
+    before = await platform.worker_of(process)
+    await platform.rows("UPDATE worker SET dead_at = now() WHERE id = {}", before)
+
+    async def replaced() -> bool:
+        return await platform.worker_of(process) != before
+
+    await eventually(replaced, REPLACED_LIMIT_S)
+    assert (await platform.metrics(port))["often_recorder_rows_total['refused']"] == 1
 
 
 async def test_ids_that_were_fetched_again_are_counted_and_run_nothing(platform: Platform) -> None:
