@@ -1,5 +1,6 @@
 """Postgres and Valkey of the drill: durable, and there to be killed, frozen and robbed of their files."""
 
+import contextlib
 import secrets
 import shutil
 import signal
@@ -50,7 +51,8 @@ class Server:
         """kill -9 of all its processes."""
         family = self.family()
         for process in family:
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # the first one may have taken its children along
+                process.kill()
         psutil.wait_procs(family, timeout=10)
         assert self.process is not None
         self.process.wait(10)
