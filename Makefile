@@ -25,7 +25,8 @@ bench: $(INSTALLED) ## Measure this project beside its peers; asks the package i
 dashboard: $(INSTALLED) ## Write Grafana's dashboard anew from its code
 	@$(BIN)/python -m monitoring.grafana.dashboard
 
-# Three at a time where each has its own database, for most of them wait; those that break or start whole systems want the machine alone.
+# Three at a time where each has its own database, for most of them wait; those that break things or start whole
+# systems want the machine alone.
 test: $(INSTALLED) ## Run the tests
 	@$(BIN)/python -m pytest -q --numprocesses 3 tests/unit tests/integration
 	@$(BIN)/python -m pytest -q tests/faults tests/e2e
