@@ -163,7 +163,7 @@ KEEP_ANSWER = """
 """
 
 #: Take one search out of a budget that was asked for within ten minutes. values: provider, reserve.
-#: Returns searches_left and is_fresh; searches_left is null when there is no budget.
+#: Returns nothing where only the reserve is left, or nobody has asked lately.
 SPEND = """
     UPDATE provider_account SET searches_left = searches_left - 1
     WHERE provider = {} AND searches_left > {} AND checked_at > now() - interval '10 minutes'

@@ -3,11 +3,12 @@
 import asyncio
 import logging
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 
-from services.worker.gateways import answer
+from services.worker.gateways import answer, retry_after
 from services.worker.gateways.provider import Provider, ProviderAway, ProviderBusy, ProviderRefused
 
 log = logging.getLogger(__name__)
@@ -20,6 +21,8 @@ LIFE_SPELLINGS, DEFAULT_LIFE_S = ("ExpiresIn", "expiresIn", "expires_in"), 3600.
 LONGEST_LIFE_S = 7 * 86_400
 #: Renewed so much before its end, or at half of a life that is shorter than two of these.
 EARLY_S = 60.0
+#: Nothing is written about its limits, unless it says itself how long.
+BUSY_DELAY_S = 60.0
 
 
 class Session:
@@ -94,11 +97,6 @@ def token_life_s(tokens: dict[str, Any]) -> float:
 def refusal(response: httpx.Response, secrets: tuple[str, ...]) -> ProviderRefused | ProviderBusy:
     words = answer.words(response, NAME, secrets)
     if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
-        return ProviderBusy(words, delay_s=_retry_after_s(response))
+        delay_s = retry_after.wait_s(response, datetime.now(UTC))
+        return ProviderBusy(words, delay_s=BUSY_DELAY_S if delay_s is None else delay_s)
     return ProviderRefused(words)
-
-
-def _retry_after_s(response: httpx.Response) -> float:
-    """Nothing is written about its limits: a minute, unless it names seconds."""
-    seconds = response.headers.get("retry-after", "")
-    return float(seconds) if seconds.isascii() and seconds.isdecimal() and len(seconds) < 5 else 60.0
