@@ -20,15 +20,23 @@ async def test_a_thousand_at_once_under_one_key_are_one_task(
     guest: Person, settings: Settings, database: Any
 ) -> None:
     headers = {**guest.headers, "Idempotency-Key": "k"}
-    async with side_by_side(settings) as client:
-        requests = [
-            client.post("/api/v1/tasks", json=HEALTH_CHECK, headers=headers, timeout=60) for _ in range(1_000)
-        ]
-        answers = await asyncio.gather(*requests)
+    async with side_by_side(settings) as client, asyncio.timeout(120):
+
+        async def persistent() -> Any:
+            """As a client does that follows the answers: a busy server asks for the same request again."""
+            while (
+                answer := await client.post("/api/v1/tasks", json=HEALTH_CHECK, headers=headers)
+            ).is_server_error:
+                assert answer.json()["type"] == "urn:often:problem:server-away"
+                await asyncio.sleep(int(answer.headers["Retry-After"]))
+            return answer
+
+        answers = await asyncio.gather(*(persistent() for _ in range(1_000)))
 
     assert {answer.status_code for answer in answers} == {202}
     assert len({answer.json()["task_id"] for answer in answers}) == 1
-    assert sum("Idempotent-Replayed" not in answer.headers for answer in answers) == 1
+    # None, if the first was given up just when it was stored.
+    assert sum("Idempotent-Replayed" not in answer.headers for answer in answers) <= 1
     assert await database.fetchval("SELECT count(*) FROM task") == 1
 
 
