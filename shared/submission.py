@@ -115,8 +115,11 @@ class Submitter:
         Inside a transaction of the caller nothing is pushed: the dispatcher sends the rows after the commit.
         Raises InvalidFields, or ServerAway when Postgres is away; then nothing is stored.
         """
-        values = _checked_values(tasks, self._vault)
-        (row,) = await engine.run(statements.SUBMIT, *values, node=self._node)
+        if len(tasks) == 1:
+            values = _checked_values_of_one(tasks[0], self._vault)
+            rows = await engine.run(statements.SUBMIT_ONE, *values, node=self._node)
+            return await self._accepted(tasks, [row["id"] for row in rows])
+        (row,) = await engine.run(statements.SUBMIT, *_checked_values(tasks, self._vault), node=self._node)
         return await self._accepted(tasks, row["ids"])
 
     async def submit_once(self, tasks: Sequence[NewTask], once: OnceKey) -> tuple[list[UUID], bool]:
@@ -207,6 +210,15 @@ def _checked_values(tasks: Sequence[NewTask], vault: Vault) -> list[Any]:
         statements.sparse([_expires_at(t, now) for t in tasks]),
         *zip(*kinds, strict=True),
     ]
+
+
+def _checked_values_of_one(task: NewTask, vault: Vault) -> list[Any]:
+    """The values of SUBMIT_ONE."""
+    now = datetime.now(UTC)
+    task.check(now)
+    sealed = vault.seal_params(task.contract, task.params)
+    delay_s = None if task.delay is None else task.delay.total_seconds()
+    return [*_kind(task, sealed.key_id), sealed.text, task.run_at, delay_s, _expires_at(task, now)]
 
 
 def _kind(task: NewTask, key_id: str | None) -> tuple[Any, ...]:

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 WAKE_TIMEOUT_S = 1.0
 #: A busy worker looks again after this unless a task ends before.
 BUSY_POLL_S = 0.05
+#: Pause after a fetch that emptied the lanes: the threads that it woke want the interpreter now.
+HANDOVER_S = 0.001
 #: A claim that no thread has begun after this long goes back for another worker.
 UNSTARTED_S = 0.2
 #: A task whose name or version this worker does not know waits this long for one that does.
@@ -112,6 +114,8 @@ class Intake:
         elif fetched.turn:
             await self._wait_for_room()
         self._nothing_waits = not (fetched.ids or fetched.turn)
+        if 0 < len(fetched.ids) < wanted:
+            await asyncio.sleep(HANDOVER_S)
 
     def _wanted(self) -> int:
         held = self._holdings

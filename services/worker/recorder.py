@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 RETRY_S, LONGEST_RETRY_S = 0.1, 1.0
 #: How long a round that follows another one at once waits for company. Alone, a record is written at once.
 BATCH_WAIT_S = 0.008
+#: How long a start waits for the end of its task: one round for both when the task is short.
+START_WAIT_S = 0.005
 #: Errors after which the same batch may succeed.
 CONFLICTS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 
@@ -62,7 +64,8 @@ class Recorder:
         self._waiters: list[tuple[UUID, Future[bool]]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake = asyncio.Event()
-        self._woken = False
+        #: A round was asked for: at once, or a little later.
+        self._woken = self._wake_later = False
         #: A record that comes until then waits for others.
         self._busy_until = 0.0
         self._quiet = asyncio.Event()
@@ -76,7 +79,7 @@ class Recorder:
     def note_start(self, holding: Holding) -> None:
         with self._lock:
             self._entry(holding).note_start()
-        self._signal()
+        self._signal(START_WAIT_S)
 
     def note_committed_start(self, holding: Holding) -> "Future[bool]":
         """As note_start; the future is True once the start is committed, False when the claim was over."""
@@ -125,8 +128,14 @@ class Recorder:
             entry = self._pending[holding.id] = Entry(holding)
         return entry
 
-    def _signal(self) -> None:
-        if not self._woken and self._loop is not None:
+    def _signal(self, wait_s: float = 0.0) -> None:
+        """Ask for a round, at once or after `wait_s` at the latest."""
+        if self._woken or self._loop is None or (wait_s and self._wake_later):
+            return
+        if wait_s:
+            self._wake_later = True
+            self._loop.call_soon_threadsafe(self._loop.call_later, wait_s, self._wake.set)
+        else:
             self._woken = True
             self._loop.call_soon_threadsafe(self._wake.set)
 
@@ -143,9 +152,10 @@ class Recorder:
             if self._loop.time() < self._busy_until:
                 await asyncio.sleep(BATCH_WAIT_S)
             self._wake.clear()
-            self._woken = False
-            await self._round()
-            self._busy_until = self._loop.time() + BATCH_WAIT_S
+            self._woken = self._wake_later = False
+            if self._pending:
+                await self._round()
+                self._busy_until = self._loop.time() + BATCH_WAIT_S
 
     async def flush(self, timeout_s: float) -> bool:
         """Wait until everything noted so far is written; False when that took longer."""
@@ -163,8 +173,6 @@ class Recorder:
             batch, self._pending = self._pending, {}
             self._writing = batch
             waiters, self._waiters = self._waiters, []
-        if not batch:
-            return
         with metrics.RECORDER_ROUND_SECONDS.time():
             written = await self._write_until_done(batch)
         self._writing = {}

@@ -29,8 +29,14 @@ TASK_STATEMENT_TIMEOUT_S = 60.0
 TICK_S = 0.5
 
 #: The recorder's statements find their rows by id or holder. What Postgres knows of a new day is that it is
-#: empty: until it looks again it would read whole partitions.
-BY_INDEX = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
+#: empty: until it looks again it would read whole partitions. With that settled there is one plan for each,
+#: which need not be made anew each time: for a claim over many partitions that takes longer than the claim.
+BY_INDEX = {
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "plan_cache_mode": "force_generic_plan",
+}
 
 AWAY = (
     OSError,

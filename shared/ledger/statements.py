@@ -50,6 +50,18 @@ SUBMIT = f"""
     SELECT array_agg(id ORDER BY id) AS ids FROM stored
 """
 
+#: As SUBMIT, for one task: without arrays it takes Postgres and the driver half as long. values: what a kind
+#: has in common, then the task's own, each in the order of SUBMIT. Returns its id.
+SUBMIT_ONE = f"""
+    INSERT INTO task ({_NEW}) SELECT {_NEW_VALUES} FROM (VALUES (
+        uuidv7(), {{}}::text, {{}}::text, {{}}::smallint, {{}}::text, {{}}::smallint, {{}}::smallint,
+        {{}}::text, {{}}::bigint, {{}}::text, {{}}::timestamptz, {{}}::text::jsonb, {{}}::timestamptz,
+        {{}}::float8, {{}}::timestamptz
+    )) AS g(id, name, type, version, queue, max_attempts, priority, key_id, owner, schedule, fire_time,
+            params, run_at, delay_s, expires_at)
+    RETURNING id
+"""
+
 #: Stores the tasks unless their key is taken; then ids is null. Of concurrent ones the first wins, the
 #: others wait for its commit. A key is free again after a day. values: as SUBMIT, then scope, key, body hash.
 SUBMIT_ONCE = f"""

@@ -22,12 +22,14 @@ local function key(queue, place)
   return KEYS[2 + (queue - 1) * PER_QUEUE + place]
 end
 
--- Lengths once; all choices below count in memory.
+-- Lengths once; all choices below count in memory. Most queues are empty, and one question finds that out.
 local length, waiting, rescued = {}, 0, 0
 for queue = 1, queues do
   length[queue] = {}
+  local lanes = {unpack(KEYS, 3 + (queue - 1) * PER_QUEUE, 1 + queue * PER_QUEUE)}
+  local any = redis.call('EXISTS', unpack(lanes)) > 0
   for place = 1, PER_QUEUE - 1 do
-    local n = redis.call('LLEN', key(queue, place))
+    local n = any and redis.call('LLEN', lanes[place]) or 0
     length[queue][place] = n
     if place == 1 then rescued = rescued + n else waiting = waiting + n end
   end
@@ -90,15 +92,17 @@ end
 if #ids > 0 then redis.call('SADD', KEYS[1], unpack(ids)) end
 
 -- A queue that still has ids wakes one more worker; an empty one takes its tokens back.
+local empty = {}
 for queue = 1, queues do
   local left = 0
   for place = 1, PER_QUEUE - 1 do left = left + length[queue][place] end
   local wake = key(queue, PER_QUEUE)
   if left == 0 then
-    redis.call('DEL', wake)
+    empty[#empty + 1] = wake
   elseif redis.call('LLEN', wake) == 0 then
     redis.call('RPUSH', wake, '1')
   end
 end
+if #empty > 0 then redis.call('DEL', unpack(empty)) end
 
 return {ids, 0, 0}

@@ -17,6 +17,7 @@ import msgspec
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.connection import HiredisRespSerializer
 from redis.exceptions import NoScriptError, RedisError
 
 from shared.errors import ServerAway
@@ -55,13 +56,23 @@ def unacked_key(worker: UUID) -> str:
 
 def connect(redis_url: str, *, socket_timeout_s: float = SOCKET_TIMEOUT_S) -> "redis.Redis":
     """A client without retries: a script that took ids must not run again because its answer was lost."""
-    return redis.Redis.from_url(
+    client = redis.Redis.from_url(
         redis_url,
         socket_timeout=socket_timeout_s,
         socket_connect_timeout=socket_timeout_s,
         retry=Retry(NoBackoff(), 0),
         health_check_interval=30,
     )
+    pool = client.connection_pool
+    pool.connection_class = type("Connection", (_PacksFast, pool.connection_class), {})
+    return client
+
+
+class _PacksFast:
+    """Commands are packed by hiredis, as redis-py's blocking client does it: a fetch names 86 keys."""
+
+    def pack_command(self, *arguments: Any) -> Any:
+        return HiredisRespSerializer().pack(*arguments)
 
 
 class Address(msgspec.Struct, frozen=True, gc=False):
@@ -88,31 +99,36 @@ class Fetched:
     turn: bool
 
 
+class _Script:
+    """A file of this package that Redis runs as one step."""
+
+    def __init__(self, file: str) -> None:
+        self.text = files(__package__).joinpath(file).read_text()
+        self._sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+    def call(self, keys: Sequence[str], *arguments: Any) -> tuple[Any, ...]:
+        return ("EVALSHA", self._sha, len(keys), *keys, *arguments)
+
+
 class Queues:
     """The lanes in one Redis. Every method raises ServerAway when Redis does not answer."""
 
     def __init__(self, client: "redis.Redis") -> None:
         self.client = client
-        self._script = files(__package__).joinpath("fetch.lua").read_text()
-        self._sha = hashlib.sha1(self._script.encode(), usedforsecurity=False).hexdigest()
+        self._push, self._fetch = _Script("push.lua"), _Script("fetch.lua")
 
     async def push(self, addresses: Iterable[Address]) -> None:
         """Append ids to their lanes in order and wake one idle worker for each, up to a bound."""
-        lanes: dict[str, list[bytes]] = defaultdict(list)
-        woken: dict[str, int] = defaultdict(int)
+        lanes: dict[tuple[str, str], list[bytes]] = defaultdict(list)
         for address in addresses:
-            lanes[address.lane].append(address.id.bytes)
-            woken[address.queue] += 1
-        if not lanes:
-            return
-        pipe = self.client.pipeline(transaction=False)
-        for lane, ids in lanes.items():
-            for start in range(0, len(ids), PUSH_CHUNK):
-                pipe.rpush(lane, *ids[start : start + PUSH_CHUNK])
-        for queue, count in woken.items():
-            pipe.rpush(wake_key(queue), *["1"] * min(count, MAX_WAKE_TOKENS))
-            pipe.ltrim(wake_key(queue), 0, MAX_WAKE_TOKENS - 1)
-        await _answer(pipe.execute())
+            lanes[address.lane, wake_key(address.queue)].append(address.id.bytes)
+        calls = [
+            self._push.call(keys, MAX_WAKE_TOKENS, *ids[start : start + PUSH_CHUNK])
+            for keys, ids in lanes.items()
+            for start in range(0, len(ids), PUSH_CHUNK)
+        ]
+        if calls:
+            await self._carry_out(calls)
 
     async def fetch(
         self,
@@ -130,16 +146,27 @@ class Queues:
         then fetch: one round trip for both.
         """
         keys = [unacked_key(worker), TURN_KEY, *_lanes(tuple(queues))]
-        pipe = self.client.pipeline(transaction=False)
+        calls = [self._fetch.call(keys, wanted, served, int(idle), worker.hex)]
         if wait_s:
-            pipe.blpop([wake_key(queue) for queue in queues], wait_s)
-        pipe.evalsha(self._sha, len(keys), *keys, wanted, served, int(idle), worker.hex)
-        try:
-            ids, alone, turn = (await _answer(pipe.execute()))[-1]
-        except NoScriptError:  # a new Redis; nothing was carried out
-            await _answer(self.client.script_load(self._script))
-            return await self.fetch(worker, queues, wanted=wanted, served=served, idle=idle)
+            calls.insert(0, ("BLPOP", *(wake_key(queue) for queue in queues), wait_s))
+        ids, alone, turn = await self._carry_out(calls)
         return Fetched([UUID(bytes=i) for i in ids], bool(alone), bool(turn))
+
+    async def _carry_out(self, calls: Sequence[tuple[Any, ...]]) -> Any:
+        """Send commands in one round trip. Returns the answer to the last."""
+        try:
+            pipe: Any = self.client
+            if len(calls) == 1:
+                return await _answer(pipe.execute_command(*calls[0]))
+            pipe = self.client.pipeline(transaction=False)
+            for call in calls:
+                pipe.execute_command(*call)
+            return (await _answer(pipe.execute()))[-1]
+        except NoScriptError:
+            # A new Redis, which has what BLPOP waited for. An id that is pushed twice is claimed once.
+            for script in (self._push, self._fetch):
+                await _answer(self.client.script_load(script.text))
+            return await self._carry_out([call for call in calls if call[0] == "EVALSHA"])
 
     async def acknowledge(self, worker: UUID, ids: Iterable[UUID]) -> None:
         """Forget ids whose outcome is committed."""

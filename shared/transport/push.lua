@@ -1,0 +1,10 @@
+-- Append ids to one lane and wake an idle worker for each, up to a bound.
+--
+-- KEYS[1]  the lane
+-- KEYS[2]  the wake list of its queue
+-- ARGV[1]  wake tokens that the list may hold
+-- ARGV[2…] the ids, in order
+
+redis.call('RPUSH', KEYS[1], unpack(ARGV, 2))
+local tokens = math.min(#ARGV - 1, tonumber(ARGV[1]) - redis.call('LLEN', KEYS[2]))
+for _ = 1, tokens do redis.call('RPUSH', KEYS[2], '1') end
