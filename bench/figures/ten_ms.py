@@ -14,7 +14,7 @@ from bench.tasks import SHORT, Nothing
 
 log = logging.getLogger(__name__)
 
-COUNT = 16_000
+COUNT = 32_000
 
 FIGURE = Figure(
     "10 ms tasks",

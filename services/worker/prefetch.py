@@ -2,9 +2,9 @@
 
 #: Claims ahead are worth at most this much work at the present rate …
 AHEAD_S = 0.040
-#: … and none while a running task has lasted this long. Others would wait behind it in the wrong process; and
-#: should it keep the interpreter, threads that work off what was claimed ahead would keep the ledger loop
-#: from running at all.
+#: … and a task for each thread less while one has run for this long. Should it keep the interpreter, few others
+#: end, so that none is left: they would wait in the wrong process, and threads that work them off would keep
+#: the ledger loop from running at all.
 LONG_TASK_S = 0.100
 #: Most claims that one process holds; a death puts no more than this into doubt.
 MAX_HELD = 128
@@ -12,7 +12,8 @@ MAX_HELD = 128
 
 def ahead(*, threads: int, rate: float, longest_s: float) -> int:
     """Claims beyond those that have a thread; `rate` is tasks ended per second."""
-    return 0 if longest_s >= LONG_TASK_S else min(MAX_HELD - threads, int(rate * AHEAD_S))
+    worth = int(rate * AHEAD_S) - (threads if longest_s >= LONG_TASK_S else 0)
+    return max(0, min(MAX_HELD - threads, worth))
 
 
 def has_room(*, threads: int, busy: int, waiting: int, ahead: int) -> bool:

@@ -96,7 +96,9 @@ class Pruner:
 
     async def prune(self, day: date) -> bool:
         """Remove a day, or all of it that is final. False when it is read: later days would not go either."""
-        await self._connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT_S}s'")
+        await self._connection.execute(
+            f"SET lock_timeout = '{LOCK_TIMEOUT_S}s'; SET max_parallel_workers_per_gather = 0"
+        )
         try:
             if await self._state("task", day) is None or await self._drop_tasks(day):
                 await self._drop("task_attempt", day)

@@ -1,6 +1,8 @@
 """The platform keeps itself tidy."""
 
+import asyncio
 import contextlib
+import time
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
@@ -25,6 +27,9 @@ BATCH = 1_000
 #: Of the advisory lock that lets one cleanup run at a time: two would wait for each other's partitions.
 CLEANUP_LOCK = 0x6F6674656E_01
 CLOSE_TIMEOUT_S = 2.0
+#: After a day the cleanup rests for as long as that took, and no longer than this: to drop files takes time that
+#: others want.
+LONGEST_REST_S = 1.0
 
 #: A token whose session was revoked is as good as revoked. values: cutoff, cutoff, cutoff, limit.
 DELETE_TOKENS = """
@@ -106,6 +111,9 @@ async def _prune_days(context: TaskContext, connection: asyncpg.Connection, cuto
         metrics.PARTITIONS_KEPT.labels(reason).set(0)
     for number, day in enumerate(days):
         context.progress(40 + 40 * number // len(days), message=f"Removing {day}")
+        begun = time.monotonic()
         if context.cancelled or not await pruner.prune(day):
             break
+        if day != days[-1]:
+            await asyncio.sleep(min(time.monotonic() - begun, LONGEST_REST_S))
     return pruner.pruned

@@ -14,10 +14,17 @@ def test_never_more_than_the_bound_is_held(threads: int, busy: int, held: int, r
     assert held + n <= max(held, prefetch.MAX_HELD)
 
 
-@given(threads=threads, rate=st.floats(0, 1e5))
-def test_nothing_is_claimed_ahead_while_a_long_task_runs(threads: int, rate: float) -> None:
-    ahead = prefetch.ahead(threads=threads, rate=rate, longest_s=1)
+@given(threads=st.integers(8, 64), longest_s=st.floats(prefetch.LONG_TASK_S, 60))
+def test_beside_a_body_that_keeps_the_interpreter_nothing_is_claimed_ahead(
+    threads: int, longest_s: float
+) -> None:
+    # Each task that ends beside it takes a switch of threads or more, which are 5 ms apart.
+    ahead = prefetch.ahead(threads=threads, rate=1 / 0.005, longest_s=longest_s)
     assert prefetch.wanted(threads=threads, busy=threads, waiting=0, held=threads, ahead=ahead) == 0
+
+
+def test_beside_a_long_task_that_leaves_the_others_alone_the_rest_is_claimed_ahead() -> None:
+    assert prefetch.ahead(threads=8, rate=1_000, longest_s=60) == 40 - 8
 
 
 def test_a_free_thread_is_served_at_once_also_beside_long_tasks() -> None:
