@@ -2,9 +2,9 @@
 
 #: Claims ahead are worth at most this much work at the present rate …
 AHEAD_S = 0.040
-#: … and a task for each thread less while one has run for this long. Should it keep the interpreter, few others
-#: end, so that none is left: they would wait in the wrong process, and threads that work them off would keep
-#: the ledger loop from running at all.
+#: … and a task for each thread less while one has run for this long. Should it keep the interpreter, few
+#: others end, so that none is left: they would wait in the wrong process, and threads that work them off
+#: would keep the ledger loop from running at all.
 LONG_TASK_S = 0.100
 #: Most claims that one process holds; a death puts no more than this into doubt.
 MAX_HELD = 128
