@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import httpcore
 import httpx
 
-from services.worker.gateways.provider import ProviderRefused
+from services.worker.gateways.provider import ProviderRefused, trusted
 
 #: A name that leads to more is tried no further.
 MOST_ADDRESSES = 4
@@ -28,9 +28,9 @@ class PublicHosts(httpx.AsyncHTTPTransport):
     """
 
     def __init__(self, besides: tuple[str, int] | None = None) -> None:
-        super().__init__(trust_env=False)
+        super().__init__(verify=trusted(), trust_env=False)
         self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=httpx.create_ssl_context(trust_env=False),
+            ssl_context=trusted(),
             max_connections=100,
             max_keepalive_connections=20,
             keepalive_expiry=30,

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from shared.errors import ServerAway
-from shared.transport.queues import Address, Queues, connect, lane_key
+from shared.transport.queues import MAX_WAKE_TOKENS, Address, Queues, connect, lane_key
 from tests.platform import Platform
 
 WORKER, OTHER = uuid4(), uuid4()
@@ -82,10 +82,18 @@ async def test_a_push_wakes_a_blocked_worker_and_what_is_left_wakes_the_next(pla
     assert not await platform.queues.client.exists("often:wake:email")
 
 
-async def test_a_redis_that_was_restarted_learns_the_script_anew(platform: Platform) -> None:
+async def test_more_than_a_bound_of_wake_tokens_is_not_kept(platform: Platform) -> None:
+    await platform.queues.push([*addresses(20), *addresses(20, priority=1)])
     await platform.queues.push(addresses(1))
+    assert await platform.queues.client.llen("often:wake:email") == MAX_WAKE_TOKENS
+
+
+@pytest.mark.parametrize("wait_s", [0.0, 1.5])
+async def test_a_redis_that_was_restarted_learns_the_scripts_anew(platform: Platform, wait_s: float) -> None:
     await platform.queues.client.script_flush()
-    assert len(await fetch(platform.queues, 3)) == 1
+    await platform.queues.push([*addresses(1, priority=1), *addresses(1, priority=2)])
+    await platform.queues.client.script_flush()
+    assert len(await fetch(platform.queues, 3, wait_s=wait_s)) == 2
 
 
 async def test_a_redis_that_does_not_answer_is_away() -> None:

@@ -69,6 +69,19 @@ def success(result: str = '{"attempt": 1}') -> Outcome:
     return Outcome(Status.SUCCESS, result=Stored(result, None))
 
 
+async def test_a_start_waits_a_moment_for_its_end_and_not_longer(worker: Worker) -> None:
+    short, long = await worker.platform.submit(INSTANT, Nothing(), count=2)
+    for holding in await worker.claim(2):
+        holding.started_at = holding.claimed_at
+        worker.recorder.note_start(holding)
+        await asyncio.sleep(0.001)
+        if holding.id == short:
+            worker.recorder.note_end(holding, success())
+            assert await worker.recorder.flush(10)
+    assert (await worker.platform.task(short))["revision"] == 1
+    assert (await worker.platform.until(long, "started"))["completed_at"] is None
+
+
 async def test_an_outcome_is_acknowledged_only_after_it_is_committed(worker: Worker) -> None:
     (task_id,) = await worker.platform.submit(INSTANT, Nothing())
     (holding,) = await worker.claim(1)
