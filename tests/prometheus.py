@@ -41,6 +41,7 @@ class Webhook:
     """Keeps what Alertmanager sends."""
 
     def __init__(self, port: int) -> None:
+        self._address = ("127.0.0.1", port)
         self.url = f"http://127.0.0.1:{port}/alerts"
         self.received: list[dict[str, Any]] = []
         keep = self.received.append
@@ -54,7 +55,7 @@ class Webhook:
             def log_message(self, *_: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._handler = Handler
 
     def alert(self, name: str, status: str) -> dict[str, Any] | None:
         """The newest with this name and status, firing or resolved."""
@@ -64,14 +65,14 @@ class Webhook:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            self._server.shutdown()
-            self._server.server_close()
-            thread.join(10)
+        with ThreadingHTTPServer(self._address, self._handler) as server:
+            thread = threading.Thread(target=server.serve_forever, daemon=True)
+            thread.start()
+            try:
+                yield
+            finally:
+                server.shutdown()
+                thread.join(10)
 
 
 class Prometheus:
