@@ -27,8 +27,8 @@ BATCH = 1_000
 #: Of the advisory lock that lets one cleanup run at a time: two would wait for each other's partitions.
 CLEANUP_LOCK = 0x6F6674656E_01
 CLOSE_TIMEOUT_S = 2.0
-#: After a day the cleanup rests for as long as that took, and no longer than this: to drop files takes time
-#: that others want.
+#: After a day the cleanup rests for half as long as that took, and no longer than this: to drop files takes
+#: time that others want.
 LONGEST_REST_S = 1.0
 
 #: A token whose session was revoked is as good as revoked. values: cutoff, cutoff, cutoff, limit.
@@ -115,5 +115,5 @@ async def _prune_days(context: TaskContext, connection: asyncpg.Connection, cuto
         if context.cancelled or not await pruner.prune(day):
             break
         if day != days[-1]:
-            await asyncio.sleep(min(time.monotonic() - begun, LONGEST_REST_S))
+            await asyncio.sleep(min((time.monotonic() - begun) / 2, LONGEST_REST_S))
     return pruner.pruned
