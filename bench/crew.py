@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from uuid import UUID
 
+from bench import ours
 from bench.stage import Stage
 from shared.contracts.system import HEALTH_CHECK
 from shared.ledger import engine
@@ -58,7 +59,7 @@ async def depth(platform: Platform) -> int:
 @contextlib.asynccontextmanager
 async def working(platform: Platform) -> AsyncIterator[None]:
     """Scheduler and workers, until they have given back what they hold."""
-    await platform.start_scheduler()
+    await ours.start_scheduler(platform)
     workers = [platform.start("services.worker") for _ in range(WORKERS)]
     for worker in workers:
         await eventually(lambda worker=worker: platform.worker_of(worker))  # type: ignore[misc]

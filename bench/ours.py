@@ -12,6 +12,7 @@ from typing import Any
 
 from bench import tally
 from bench.stage import Stage
+from services.scheduler.resender import SETTLING
 from shared.contracts.contract import Contract, Params
 from tests.eventually import eventually
 from tests.platform import Platform
@@ -38,8 +39,19 @@ async def running(stage: Stage, *, port: int = 0) -> AsyncIterator[Platform]:
     """A platform with a scheduler that leads, its metrics at `port`; workers are started by the caller."""
     await stage.settle()
     async with stage.platform() as platform:
-        await platform.start_scheduler(OFTEN_LOG_FORMAT="json", OFTEN_METRICS_PORT=str(port))
+        await start_scheduler(platform, OFTEN_METRICS_PORT=str(port))
         yield platform
+
+
+async def start_scheduler(platform: Platform, **environment: str) -> None:
+    """One that leads and is done with this Redis, a new one: else it might send what we queue a second time."""
+    await platform.start_scheduler(OFTEN_LOG_FORMAT="json", **environment)
+
+    async def no_marks_to_come() -> bool:
+        (known,) = await platform.rows("SELECT run_id FROM generation")
+        return bool(known["run_id"] != SETTLING)
+
+    await eventually(no_marks_to_come)
 
 
 def start_workers(

@@ -20,7 +20,7 @@ async def measure(count: int, logs: Path) -> float:
     database_url = os.environ["DATABASE_URL"]
     migrate(database_url)
     async with Platform(database_url, os.environ["REDIS_URL"], logs) as platform:
-        await platform.start_scheduler(OFTEN_LOG_FORMAT="json")
+        await ours.start_scheduler(platform)
         # As the tagged tree does it.
         return await ours.drain(platform, NOOP, Nothing(), count, ask_after=0.9)
 

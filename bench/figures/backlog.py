@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from bench import crew, filler
+from bench import crew, filler, ours
 from bench.figure import Benchmark, Figure, Measured, Round
 from bench.stage import Stage
 from tests.eventually import eventually
@@ -43,7 +43,7 @@ async def _fill(platform: Platform, level: int) -> None:
     """A quiet day, by which the planner knows the ledger, and then so many tasks at once."""
     async with platform:
         # It has seen Redis and the ledger empty: nothing that is queued from now on is sent again.
-        await platform.start_scheduler()
+        await ours.start_scheduler(platform)
         today = [datetime.now(UTC).date()]
         await filler.fill(platform.database_url, today, ENDED, owners=100, attempts=False)
         await crew.queue(platform, level)
