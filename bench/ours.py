@@ -44,7 +44,7 @@ async def running(stage: Stage, *, port: int = 0) -> AsyncIterator[Platform]:
 
 
 async def start_scheduler(platform: Platform, **environment: str) -> None:
-    """One that leads and is done with this Redis, a new one: else it might send what we queue a second time."""
+    """One that leads and is done with this Redis, a new one: else it sends what we queue a second time."""
     await platform.start_scheduler(OFTEN_LOG_FORMAT="json", **environment)
 
     async def no_marks_to_come() -> bool:
