@@ -93,7 +93,10 @@ class Platform:
         return process
 
     async def start_scheduler(self, **environment: str) -> subprocess.Popen[bytes]:
-        """A scheduler; one of those that run leads, and has settled with Redis: nothing is sent again."""
+        """A scheduler; one of those that run leads, and has filled Redis.
+
+        Within its next second it looks for late marks, and sends what was queued meanwhile once more.
+        """
         process = self.start("services.scheduler", **environment)
         await eventually(lambda: self._up(process, lambda: self._stands_by(process)))
         await eventually(lambda: self._up(process, self.has_leader))

@@ -20,14 +20,17 @@ async def test_a_thousand_at_once_under_one_key_are_one_task(
     guest: Person, settings: Settings, database: Any
 ) -> None:
     headers = {**guest.headers, "Idempotency-Key": "k"}
+    asked_again = 0
     async with side_by_side(settings) as client, asyncio.timeout(120):
 
         async def persistent() -> Any:
             """As a client does that follows the answers: a busy server asks for the same request again."""
+            nonlocal asked_again
             while (
                 answer := await client.post("/api/v1/tasks", json=HEALTH_CHECK, headers=headers)
             ).is_server_error:
                 assert answer.json()["type"] == "urn:often:problem:server-away"
+                asked_again += 1
                 await asyncio.sleep(int(answer.headers["Retry-After"]))
             return answer
 
@@ -35,8 +38,9 @@ async def test_a_thousand_at_once_under_one_key_are_one_task(
 
     assert {answer.status_code for answer in answers} == {202}
     assert len({answer.json()["task_id"] for answer in answers}) == 1
-    # None, if the first was given up just when it was stored.
-    assert sum("Idempotent-Replayed" not in answer.headers for answer in answers) <= 1
+    new = sum("Idempotent-Replayed" not in answer.headers for answer in answers)
+    # The first may be one of those that were given up, just when it was stored.
+    assert new == 1 or (new == 0 and asked_again)
     assert await database.fetchval("SELECT count(*) FROM task") == 1
 
 
