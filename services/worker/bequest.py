@@ -15,7 +15,7 @@ from uuid import UUID
 import msgspec
 
 from services.worker.presence import STOPPED
-from services.worker.record import ROW_FIELDS, Row
+from services.worker.record import Row, columns
 from shared import settings as settings_module
 from shared.errors import ServerAway
 from shared.ledger import engine, statements
@@ -51,8 +51,7 @@ async def write(settings: Settings, bequest: Bequest) -> None:
     queues = Queues(connect(settings.redis_url))
     try:
         rows = sorted(bequest.rows, key=lambda row: row.id)
-        columns = [[getattr(row, name) for row in rows] for name in ROW_FIELDS]
-        await engine.run(statements.RECORD, *columns, bequest.worker, bequest.worker)
+        await engine.run(statements.RECORD, *columns(rows), bequest.worker, bequest.worker)
         # From here on whatever else it held is the rescuer's.
         await engine.run(STOPPED, bequest.worker)
         await queues.acknowledge(bequest.worker, [row.id for row in rows])

@@ -47,7 +47,8 @@ class Executor:
         finally:
             with holding.slot:
                 holding.thread = None
-                _clear_interrupt(threading.get_ident())
+                if holding.struck:
+                    _clear_interrupt(threading.get_ident())
 
     def _run(self, holding: Holding) -> Any:
         task = self._tasks[holding.name]
@@ -70,6 +71,7 @@ def interrupt(holding: Holding) -> bool:
     with holding.slot:
         if holding.thread is None:
             return False
+        holding.struck = True
         raise_thread_exception(holding.thread, Interrupt)  # type: ignore[no-untyped-call] # Dramatiq's
         return True
 

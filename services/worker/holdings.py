@@ -9,11 +9,12 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from typing import Any
 from uuid import UUID
+
+import msgspec
 
 from services.worker.outcome import Outcome
 
@@ -28,8 +29,7 @@ class Stage(Enum):
     ENDED = 3
 
 
-@dataclass(slots=True, eq=False)
-class Holding:
+class Holding(msgspec.Struct, eq=False):
     """One claimed task. Read-only but for what stands below `stage`."""
 
     id: UUID
@@ -39,7 +39,7 @@ class Holding:
     queue: str
     priority: int
     status: str
-    params: str = field(repr=False)
+    params: str
     attempt: int
     failures: int
     max_attempts: int
@@ -50,13 +50,13 @@ class Holding:
     claimed_at: datetime
     cancel_requested: bool
     expired: bool
-    claimed_monotonic: float = field(default_factory=time.monotonic)
+    claimed_monotonic: float = msgspec.field(default_factory=time.monotonic)
     stage: Stage = Stage.WAITING
     started_at: datetime | None = None
     started_monotonic: float = 0.0
-    returned: Any = field(default=None, repr=False)
+    returned: Any = None
     outcome: Outcome | None = None
-    children: list[Any] = field(default_factory=list)
+    children: list[Any] = msgspec.field(default_factory=list)
     #: When somebody asked to cancel it; None also until a claim or a heartbeat has said so.
     cancel_requested_at: datetime | None = None
     #: When this process learnt of that, when it interrupted the body; None: not.
@@ -65,14 +65,19 @@ class Holding:
     #: It was interrupted because its time was up.
     overran: bool = False
     #: Values of the sensitive parameters, which nothing that is logged or recorded may say.
-    secrets: Sequence[str] = field(default=(), repr=False)
+    secrets: Sequence[str] = ()
     #: Taken to interrupt the body and by the body's end, so that no exception hits the next task of the
     #: thread.
-    slot: threading.Lock = field(default_factory=threading.Lock)
+    slot: threading.Lock = msgspec.field(default_factory=threading.Lock)
     thread: int | None = None
+    #: An exception was set in that thread; what it has not raised must not hit the next task.
+    struck: bool = False
 
     def __str__(self) -> str:
         return f"{self.name} {self.id} claim {self.claim}"
+
+    #: Says nothing of parameters, secrets and result.
+    __repr__ = __str__
 
 
 class Holdings:

@@ -3,9 +3,10 @@
 import hashlib
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+import msgspec
 
 from shared.contracts.contract import Contract
 from shared.errors import InvalidFields, NotBefore, Retry, VaultError
@@ -18,8 +19,7 @@ MAX_MESSAGE_CHARS = 2_000
 MAX_TRACEBACK_CHARS = 20_000
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(msgspec.Struct, frozen=True):
     """The error of one attempt."""
 
     kind: ErrorKind
@@ -29,8 +29,7 @@ class Failure:
     fingerprint: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """What follows for the task's row. With `wait_s` the task goes back to Postgres, without it is final."""
 
     status: Status

@@ -1,10 +1,12 @@
 """One task's row of a recorder round: what its attempt has brought since the last round."""
 
 import time
-from dataclasses import dataclass, field, fields
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
+
+import msgspec
 
 from services.worker.holdings import Holding
 from services.worker.outcome import Outcome
@@ -13,8 +15,7 @@ from shared.ledger.lifecycle import Status
 from shared.vault import Stored
 
 
-@dataclass(slots=True)
-class Row:
+class Row(msgspec.Struct):
     """The values of `statements.RECORD`, in the order of its placeholders."""
 
     id: UUID
@@ -40,11 +41,7 @@ class Row:
     wait_reason: str | None = None
 
 
-ROW_FIELDS = tuple(f.name for f in fields(Row))
-
-
-@dataclass(frozen=True, slots=True)
-class LogLine:
+class LogLine(msgspec.Struct, frozen=True):
     """The values of `statements.LOG`, in the order of its placeholders."""
 
     task_id: UUID
@@ -55,11 +52,7 @@ class LogLine:
     message: str
 
 
-LOG_FIELDS = tuple(f.name for f in fields(LogLine))
-
-
-@dataclass(frozen=True, slots=True)
-class Child:
+class Child(msgspec.Struct, frozen=True):
     """A task that a task submits; its parameters are checked, encoded and sealed already."""
 
     id: UUID
@@ -71,6 +64,11 @@ class Child:
     parent: UUID
     #: Unique under the parent; None when it is stored with the parent's success.
     key: str | None
+
+
+def columns(records: Sequence[msgspec.Struct]) -> list[list[Any]]:
+    """The values of each field, in the order of the fields; at least one record."""
+    return [list(column) for column in zip(*map(msgspec.structs.astuple, records), strict=True)]
 
 
 def child_columns(children: list[Child]) -> list[list[Any]]:
@@ -94,17 +92,16 @@ def child_columns(children: list[Child]) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-@dataclass(slots=True)
-class Entry:
+class Entry(msgspec.Struct):
     """What one task has to be written in one round."""
 
     holding: Holding
     row: Row | None = None
     outcome: Outcome | None = None
-    logs: list[LogLine] = field(default_factory=list)
+    logs: list[LogLine] = msgspec.field(default_factory=list)
     #: Children stored at once, whatever becomes of the attempt.
-    spawned: list[Child] = field(default_factory=list)
-    noted_monotonic: float = field(default_factory=time.monotonic)
+    spawned: list[Child] = msgspec.field(default_factory=list)
+    noted_monotonic: float = msgspec.field(default_factory=time.monotonic)
 
     @property
     def released(self) -> bool:

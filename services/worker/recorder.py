@@ -21,7 +21,7 @@ import asyncpg
 from services.worker.clock import DatabaseClock
 from services.worker.holdings import Holding, Holdings
 from services.worker.outcome import Outcome, broken
-from services.worker.record import LOG_FIELDS, ROW_FIELDS, Child, Entry, LogLine, child_columns
+from services.worker.record import Child, Entry, LogLine, child_columns, columns
 from shared.errors import ServerAway
 from shared.ledger import engine, statements
 from shared.ledger.engine import RECORDER
@@ -33,8 +33,12 @@ log = logging.getLogger(__name__)
 
 #: A batch is tried again after this, doubling up to the second number.
 RETRY_S, LONGEST_RETRY_S = 0.1, 1.0
-#: How long a round that follows another one at once waits for company. Alone, a record is written at once.
-BATCH_WAIT_S = 0.008
+#: A round that follows another one at once waits for company until it has so many rows. Alone, a record is
+#: written at once.
+BATCH_ROWS = 32
+#: It waits so long for each row of the last round, which tells how much company comes, but no longer than
+#: the second number.
+WAIT_PER_ROW_S, LONGEST_WAIT_S = 0.003, 0.025
 #: How long a start waits for the end of its task: one round for both when the task is short.
 START_WAIT_S = 0.005
 #: Errors after which the same batch may succeed.
@@ -66,8 +70,8 @@ class Recorder:
         self._wake = asyncio.Event()
         #: A round was asked for: at once, or a little later.
         self._woken = self._wake_later = False
-        #: A record that comes until then waits for others.
-        self._busy_until = 0.0
+        #: The pending round need not wait for company any more.
+        self._full = asyncio.Event()
         self._quiet = asyncio.Event()
         #: True while Postgres refuses a batch; the intake claims nothing then.
         self.blocked = False
@@ -88,6 +92,7 @@ class Recorder:
             self._entry(holding).note_start()
             self._waiters.append((holding.id, waiter))
         self._signal()
+        self._hurry()
         return waiter
 
     def note_progress(self, holding: Holding, current: int, total: int | None, message: str | None) -> None:
@@ -126,6 +131,8 @@ class Recorder:
         entry = self._pending.get(holding.id)
         if entry is None:
             entry = self._pending[holding.id] = Entry(holding)
+            if len(self._pending) == BATCH_ROWS:
+                self._hurry()
         return entry
 
     def _signal(self, wait_s: float = 0.0) -> None:
@@ -139,23 +146,39 @@ class Recorder:
             self._woken = True
             self._loop.call_soon_threadsafe(self._wake.set)
 
+    def _hurry(self) -> None:
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._full.set)
+
     # The ledger loop.
 
     async def run(self) -> None:
         """Write round after round until cancelled."""
         self._loop = asyncio.get_running_loop()
+        #: A record that comes until then waits that long for others.
+        busy_until = wait_s = 0.0
         while True:
             if not self._pending:
                 self._quiet.set()
                 await self._wake.wait()
             self._quiet.clear()
-            if self._loop.time() < self._busy_until:
-                await asyncio.sleep(BATCH_WAIT_S)
+            if self._loop.time() < busy_until:
+                await self._company(wait_s)
             self._wake.clear()
             self._woken = self._wake_later = False
             if self._pending:
-                await self._round()
-                self._busy_until = self._loop.time() + BATCH_WAIT_S
+                rows = await self._round()
+                wait_s = min(WAIT_PER_ROW_S * rows, LONGEST_WAIT_S)
+                busy_until = self._loop.time() + wait_s
+
+    async def _company(self, wait_s: float) -> None:
+        assert self._loop is not None
+        if len(self._pending) >= BATCH_ROWS or self._waiters:
+            return
+        self._full.clear()
+        timer = self._loop.call_later(wait_s, self._full.set)
+        await self._full.wait()
+        timer.cancel()
 
     async def flush(self, timeout_s: float) -> bool:
         """Wait until everything noted so far is written; False when that took longer."""
@@ -168,7 +191,8 @@ class Recorder:
             return False
         return True
 
-    async def _round(self) -> None:
+    async def _round(self) -> int:
+        """Returns how many tasks it wrote of."""
         with self._lock:
             batch, self._pending = self._pending, {}
             self._writing = batch
@@ -182,6 +206,7 @@ class Recorder:
         await self._settle(batch, written)
         for task_id, waiter in waiters:
             waiter.set_result(task_id in written)
+        return len(batch)
 
     async def _write_until_done(self, batch: Batch) -> set[UUID]:
         """Write the batch, whatever it takes. Returns the tasks whose row took the change."""
@@ -255,15 +280,14 @@ class Recorder:
         rows = [entry.row for entry in entries if entry.row is not None]
         if not rows:
             return set()
-        columns = [statements.sparse([getattr(row, name) for row in rows]) for name in ROW_FIELDS]
-        answer = await engine.run(statements.RECORD, *columns, self.worker, self.worker, node=RECORDER)
+        values = [statements.sparse(column) for column in columns(rows)]
+        answer = await engine.run(statements.RECORD, *values, self.worker, self.worker, node=RECORDER)
         return {UUID(int=row["id"].int) for row in answer}
 
     async def _write_extras(self, entries: list[Entry], written: set[UUID]) -> None:
         lines = [line for entry in entries for line in entry.logs]
         if lines:
-            columns = [[getattr(line, name) for line in lines] for name in LOG_FIELDS]
-            await engine.run(statements.LOG, *columns, node=RECORDER)
+            await engine.run(statements.LOG, *columns(lines), node=RECORDER)
         children = [child for e in entries for child in _ready_children(e, written)]
         if spawned := [child for entry in entries for child in entry.spawned]:
             children += await self._with_free_key(spawned)

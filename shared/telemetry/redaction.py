@@ -7,7 +7,7 @@ that quotes its argument for example.
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 
 REDACTED = "[hidden]"
@@ -24,9 +24,13 @@ def redact(text: str, secrets: Sequence[str]) -> str:
     return text
 
 
-@contextmanager
-def redacting(secrets: Sequence[str]) -> Iterator[None]:
+def redacting(secrets: Sequence[str]) -> AbstractContextManager[None]:
     """Whatever is logged in this context says none of `secrets`."""
+    return _redacting(secrets) if secrets else nullcontext()
+
+
+@contextmanager
+def _redacting(secrets: Sequence[str]) -> Iterator[None]:
     token = _current.set((*_current.get(), *secrets))
     try:
         yield

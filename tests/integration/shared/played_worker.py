@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
@@ -18,7 +19,7 @@ from services.worker.intake import Intake
 from services.worker.middleware.lifecycle import Lifecycle
 from services.worker.outcome import Outcome
 from services.worker.presence import GIVE_BACK_FORGOTTEN, HELD_IN_LEDGER, REGISTER, Presence
-from services.worker.record import ROW_FIELDS, Entry, Row
+from services.worker.record import Entry, Row, columns
 from services.worker.recorder import Recorder
 from services.worker.work_queue import PSEUDO_QUEUE, WorkQueue
 from shared.errors import PermanentError, Retry, ServerAway, StaleClaim
@@ -202,7 +203,7 @@ class PlayedWorker:
         self._consumer.ack(body.message)
         (entry,) = [entry for entry in self.noted if entry.holding is holding]
         assert entry.row is not None
-        return Row(*(getattr(entry.row, name) for name in ROW_FIELDS))
+        return copy(entry.row)
 
     def give_back_unstarted(self) -> None:
         self._intake.give_back(self.holdings.withdraw(), reason="late")
@@ -273,5 +274,4 @@ class PlayedWorker:
 
 async def record(worker: UUID, row: Row) -> bool:
     """One record by itself, as it comes late or leaves its worker without an answer; True when it counted."""
-    columns = [[getattr(row, name)] for name in ROW_FIELDS]
-    return bool(await engine.run(statements.RECORD, *columns, worker, worker, node=RECORDER))
+    return bool(await engine.run(statements.RECORD, *columns([row]), worker, worker, node=RECORDER))
