@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from bench import ours
 from bench.stage import Stage
+from shared.contracts.contract import Contract
 from shared.contracts.system import HEALTH_CHECK
 from shared.ledger import engine
 from shared.transport.queues import Address
@@ -110,11 +112,11 @@ async def now(platform: Platform) -> datetime:
     return moment
 
 
-async def rate(begin: datetime, end: datetime) -> float:
-    """No-op tasks that ended per second between two moments."""
+async def rate(begin: datetime, end: datetime, contract: Contract[Any, Any] = HEALTH_CHECK) -> float:
+    """Tasks of a kind that ended per second between two moments."""
     connection = await engine.connect()  # has all the time that counting takes
     try:
-        ended: int = await connection.fetchval(_ENDED, begin, end, HEALTH_CHECK.name)
+        ended: int = await connection.fetchval(_ENDED, begin, end, contract.name)
     finally:
         await connection.close()
     return ended / (end - begin).total_seconds()

@@ -1,32 +1,44 @@
-"""What it costs to be asked by Prometheus."""
+"""What it costs to be asked by Prometheus.
+
+The same processes are asked for a second and left alone for one, in turn: what one start or one moment of
+the machine has ahead of another would be more than what is looked for.
+"""
 
 import asyncio
-import contextlib
+import functools
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
+from datetime import datetime
 
-import httpx
-
-from bench import ours
+from bench import crew, ours, tally
 from bench.figure import Benchmark, Figure, Measured, Round
 from bench.stage import Stage
 from bench.tasks import NOOP, Nothing
 from local.ports import pick
+from tests.eventually import eventually
+from tests.platform import Platform
 
 log = logging.getLogger(__name__)
 
-COUNT = 40_000
+#: Workers replace themselves after 80,000 tasks at the earliest.
+COUNT = 150_000
 EVERY_S = 1.0
-#: As Prometheus asks.
-HEADERS = {
-    "Accept": "application/openmetrics-text;version=1.0.0;q=0.8,text/plain;version=0.0.4;q=0.5",
-    "Accept-Encoding": "gzip",
-}
+#: Both sides have the same of these.
+WINDOWS, WINDOW_S = 30, 1.0
+#: What is done before the first window begins, and what must be left after the last.
+WARM, LEFT = 5_000, 5_000
+#: As Prometheus 3 asks. By hand, since a client that costs more than the answer would be measured too.
+REQUEST = (
+    b"GET /metrics HTTP/1.1\r\nHost: worker\r\nAccept-Encoding: gzip\r\n"
+    b"Accept: application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,"
+    b"application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,"
+    b"text/plain;version=0.0.4;q=0.2,*/*;q=0.1\r\n\r\n"
+)
 
 FIGURE = Figure(
     "scraping",
     f"no-op tasks/s, two processes, {COUNT:,} queued first, while all metrics are scraped each second "
-    "÷ while nobody asks",
+    f"÷ while nobody asks, in turn every second",
     required=0.97,
 )
 
@@ -34,44 +46,58 @@ FIGURE = Figure(
 async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
     measured = Measured(FIGURE, "tasks/s")
     for number in range(rounds):
-        order = (True, False) if number % 2 == 0 else (False, True)
-        rates = {asked: await _rate(stage, asked=asked) for asked in order}
-        measured.rounds.append(Round(rates[True], rates[False]))
-        log.info("scraped: %.0f tasks/s, not: %.0f tasks/s", rates[True], rates[False])
+        asked, left_alone = await _rates(stage, asked_first=number % 2 == 0)
+        measured.rounds.append(Round(asked, left_alone))
+        log.info("scraped: %.0f tasks/s, not: %.0f tasks/s", asked, left_alone)
     return [measured]
 
 
-async def _rate(stage: Stage, *, asked: bool) -> float:
+async def _rates(stage: Stage, *, asked_first: bool) -> tuple[float, float]:
     scheduler, *workers = pick("scheduler", *map(str, range(ours.WORKERS))).values()
+    count = stage.count(COUNT)
     async with ours.running(stage, port=scheduler) as platform:
-        if not asked:
-            return await ours.drain(platform, NOOP, Nothing(), stage.count(COUNT), ports=workers)
-        async with _scraping([scheduler, *workers]) as answered:
-            rate = await ours.drain(platform, NOOP, Nothing(), stage.count(COUNT), ports=workers)
-        assert all(answered.values()), f"not all were scraped: {answered}"
-        return rate
+        await ours.submit(platform, NOOP, Nothing(), count)
+        ours.start_workers(platform, workers, **{tally.VARIABLE: str(stage.folder)})
+        await eventually(functools.partial(_fewer_wait, platform, count - WARM), 60)
+        windows: dict[bool, list[tuple[datetime, datetime]]] = {True: [], False: []}
+        for window in range(2 * WINDOWS):
+            if not await _fewer_wait(platform, LEFT):
+                asked = asked_first == (window % 4 in (0, 3))  # a trend takes as much from both
+                begin = await crew.now(platform)
+                await _pass([scheduler, *workers] if asked else [])
+                windows[asked].append((begin, await crew.now(platform)))
+        pairs = min(map(len, windows.values()))
+        assert pairs > 1, f"{count} tasks do not last"
+        asked_rate, left_alone = [await _mean_rate(windows[side][:pairs]) for side in (True, False)]
+        log.info("%d windows of both sides", pairs)
+        return asked_rate, left_alone
 
 
-@contextlib.asynccontextmanager
-async def _scraping(ports: Sequence[int]) -> AsyncIterator[dict[int, int]]:
-    """Ask until the end; yields how often each has answered."""
-    answered = dict.fromkeys(ports, 0)
-    async with httpx.AsyncClient(trust_env=False, headers=HEADERS) as http:
-
-        async def keep_asking(port: int) -> None:
-            while True:
-                with contextlib.suppress(httpx.TransportError):  # it is about to start
-                    answer = await http.get(f"http://127.0.0.1:{port}/metrics")
-                    answered[port] += answer.is_success
-                await asyncio.sleep(EVERY_S)
-
-        tasks = [asyncio.create_task(keep_asking(port)) for port in ports]
-        try:
-            yield answered
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+async def _fewer_wait(platform: Platform, count: int) -> bool:
+    _, lanes = await platform.queues.depths(NOOP.queue)
+    return sum(lanes.values()) < count
 
 
-BENCHMARK = Benchmark("scraping", measure)
+async def _pass(ports: Sequence[int]) -> None:
+    """Let a window go by; these are asked once a second meanwhile."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + WINDOW_S
+    while loop.time() < end:
+        next_time = loop.time() + EVERY_S
+        await asyncio.gather(*map(_ask, ports))
+        await asyncio.sleep(min(next_time, end) - loop.time())
+
+
+async def _ask(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(REQUEST)
+    answer = await reader.read()
+    writer.close()
+    assert answer.startswith(b"HTTP/1.0 200 "), answer[:200]
+
+
+async def _mean_rate(windows: Sequence[tuple[datetime, datetime]]) -> float:
+    return sum([await crew.rate(begin, end, NOOP) for begin, end in windows]) / len(windows)
+
+
+BENCHMARK = Benchmark("scraping", measure, rounds=9)

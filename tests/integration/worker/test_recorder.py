@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 from prometheus_client import REGISTRY
 
+from services.worker import recorder as recorder_module
 from services.worker.clock import DatabaseClock
 from services.worker.holdings import Holding, Holdings
 from services.worker.intake import Intake, _holding
@@ -80,6 +81,32 @@ async def test_a_start_waits_a_moment_for_its_end_and_not_longer(worker: Worker)
             assert await worker.recorder.flush(10)
     assert (await worker.platform.task(short))["revision"] == 1
     assert (await worker.platform.until(long, "started"))["completed_at"] is None
+
+
+@pytest.mark.parametrize("hurried_by", ["a full round", "a suspect's start"])
+async def test_company_is_waited_for_until_there_is_enough_or_somebody_waits(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, hurried_by: str
+) -> None:
+    full = recorder_module.BATCH_ROWS
+    await worker.platform.submit(INSTANT, Nothing(), count=2 * full)
+    claimed = await worker.claim(2 * full)
+    monkeypatch.setattr(recorder_module, "LONGEST_WAIT_S", 3_600.0)
+    monkeypatch.setattr(recorder_module, "WAIT_PER_ROW_S", 3_600.0)
+    for holding in claimed[:full]:
+        worker.recorder.note_end(holding, success())
+    await eventually(lambda: len(worker.holdings) == full)
+    for holding in claimed[full:-1]:
+        worker.recorder.note_end(holding, success())
+    await asyncio.sleep(0.1)
+    assert len(worker.holdings) == full, "the round did not wait for company"
+    last = claimed[-1]
+    if hurried_by == "a full round":
+        worker.recorder.note_end(last, success())
+        await eventually(lambda: len(worker.holdings) == 0)
+    else:
+        last.started_at = last.claimed_at
+        committed = asyncio.wrap_future(worker.recorder.note_committed_start(last))
+        assert await asyncio.wait_for(committed, 30)
 
 
 async def test_an_outcome_is_acknowledged_only_after_it_is_committed(worker: Worker) -> None:
