@@ -100,4 +100,4 @@ async def _mean_rate(windows: Sequence[tuple[datetime, datetime]]) -> float:
     return sum([await crew.rate(begin, end, NOOP) for begin, end in windows]) / len(windows)
 
 
-BENCHMARK = Benchmark("scraping", measure, rounds=9)
+BENCHMARK = Benchmark("scraping", measure, rounds=7)

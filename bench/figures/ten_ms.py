@@ -4,17 +4,20 @@ import logging
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bench import bare_loop, ours, tally
 from bench.figure import Benchmark, Figure, Measured, Round
+from bench.peers import crowd
+from bench.peers.peer import drain
 from bench.programs import Programs
 from bench.stage import Stage
-from bench.tasks import SHORT, Nothing
+from bench.tasks import SHORT, SHORT_S, Nothing
 
 log = logging.getLogger(__name__)
 
-COUNT = 32_000
+COUNT = 24_000
 
 FIGURE = Figure(
     "10 ms tasks",
@@ -23,21 +26,33 @@ FIGURE = Figure(
     required=0.95,
     target=0.98,
 )
+#: What Dramatiq's own threads make of it: nothing is recorded, tried again or limited.
+DRAMATIQ = replace(
+    crowd.DRAMATIQ_BARE,
+    count=COUNT,
+    settings={**crowd.DRAMATIQ_BARE.settings, "BENCH_SECONDS": str(SHORT_S)},
+)
+BESIDE = Figure(f"10 ms tasks ÷ {DRAMATIQ.name}", "the same tasks, two processes of 8 threads each")
 
 
 async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
-    measured = Measured(FIGURE, "tasks/s")
-    sides = [_tasks, _threads]
+    measured, beside = Measured(FIGURE, "tasks/s"), Measured(BESIDE, "tasks/s")
+    sides = [_tasks, _threads, _dramatiq]
     for number in range(rounds):
         rates = {side: await side(stage) for side in (sides if number % 2 == 0 else reversed(sides))}
         measured.rounds.append(Round(rates[_tasks], rates[_threads]))
-        log.info("10 ms tasks: %.0f/s, bare threads: %.0f/s", rates[_tasks], rates[_threads])
-    return [measured]
+        beside.rounds.append(Round(rates[_tasks], rates[_dramatiq]))
+        log.info("10 ms tasks, bare threads, Dramatiq: %s per second", [round(rates[side]) for side in sides])
+    return [measured, beside]
 
 
 async def _tasks(stage: Stage) -> float:
     async with ours.running(stage) as platform:
         return await ours.drain(platform, SHORT, Nothing(), stage.count(COUNT))
+
+
+async def _dramatiq(stage: Stage) -> float:
+    return await drain(DRAMATIQ, stage)
 
 
 async def _threads(stage: Stage) -> float:
