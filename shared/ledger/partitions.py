@@ -22,19 +22,24 @@ EXISTING = """
 """
 
 
-#: Every partition by name, and whether it belongs to its table. A pending one was left half detached: queries
-#: see it no more, and it stands in the way of others.
-STATES = """
+#: Whether a partition belongs to its table. A pending one was left half detached: queries see it no more, and it
+#: stands in the way of others.
+_STATE = """
     SELECT child.relname AS name,
            CASE WHEN inhrelid IS NULL THEN 'detached' WHEN inhdetachpending THEN 'pending' ELSE 'attached' END
                AS state
     FROM pg_class child LEFT JOIN pg_inherits ON inhrelid = child.oid
+"""
+
+#: Every partition by name, and its state.
+STATES = f"""
+    {_STATE}
     WHERE child.relkind = 'r' AND child.relnamespace = current_schema()::regnamespace
       AND child.relname ~ '^(task|task_attempt|task_log)_p[0-9]+$'
 """
 
-#: The same of one partition; nothing when there is none. $1: name.
-STATE = f"SELECT state FROM ({STATES}) WHERE name = $1"
+#: That of one partition; nothing when there is none. $1: name.
+STATE = f"SELECT state FROM ({_STATE} WHERE child.oid = to_regclass($1))"
 
 #: Final rows of a day with their attempts and logs; a row that comes back to life meanwhile stays.
 #: $1, $2: first id of the day and of the next; $3: limit. Returns how many tasks went.
