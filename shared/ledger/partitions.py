@@ -22,8 +22,8 @@ EXISTING = """
 """
 
 
-#: Whether a partition belongs to its table. A pending one was left half detached: queries see it no more, and it
-#: stands in the way of others.
+#: Whether a partition belongs to its table. A pending one was left half detached: queries see it no more, and
+#: it stands in the way of others.
 _STATE = """
     SELECT child.relname AS name,
            CASE WHEN inhrelid IS NULL THEN 'detached' WHEN inhdetachpending THEN 'pending' ELSE 'attached' END
