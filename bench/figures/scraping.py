@@ -26,7 +26,7 @@ COUNT = 150_000
 WINDOWS, WINDOW_S = 30, 1.0
 #: What is done before the first window begins, and what must be left after the last.
 WARM, LEFT = 5_000, 5_000
-#: As Prometheus 3 asks. By hand, since a client that costs more than the answer would be measured too.
+#: As Prometheus 3 asks. By hand, since what a client of ours costs would be measured too.
 REQUEST = (
     b"GET /metrics HTTP/1.1\r\nHost: worker\r\nAccept-Encoding: gzip\r\n"
     b"Accept: application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,"
