@@ -4,7 +4,7 @@ COMPOSE ?= docker compose
 INSTALLED := .venv/installed
 
 .PHONY: help run demo drill bench dashboard test check lint type imports audit migrate lock \
-	up down logs scale loopback clean
+	compose up down logs scale loopback clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made (the default)
@@ -56,20 +56,26 @@ lock: $(INSTALLED) ## Write requirements.lock anew from pyproject.toml
 	@$(BIN)/pip-compile --quiet --generate-hashes --all-extras --no-strip-extras --allow-unsafe --no-header \
 		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links -o requirements.lock pyproject.toml
 
-up: deploy/often.env ## Build the images and start the whole system in containers (docs/containers.md)
+# Without it docker prints its whole help, which does not say what is missing.
+compose:
+	@$(COMPOSE) version > /dev/null 2>&1 || { \
+		echo "\"$(COMPOSE)\" does not run here: install Docker Compose, or name it: make COMPOSE=docker-compose …" >&2; \
+		exit 1; }
+
+up: compose deploy/often.env ## Build the images and start the whole system in containers (docs/containers.md)
 	@deploy/make_secrets.sh
 	@REVISION=$$(git rev-parse --short HEAD) $(COMPOSE) up --detach --build --wait
 
-down: ## Stop the containers; what they stored stays
+down: compose ## Stop the containers; what they stored stays
 	@$(COMPOSE) down
 
-logs: ## Follow the containers' logs; of one service only: make logs SERVICE=worker-email
+logs: compose ## Follow the containers' logs; of one service only: make logs SERVICE=worker-email
 	@$(COMPOSE) logs --follow --tail=100 $(SERVICE)
 
-scale: ## Run N containers of a service: make scale SERVICE=worker-email N=3
+scale: compose ## Run N containers of a service: make scale SERVICE=worker-email N=3
 	@$(COMPOSE) scale --no-deps $(SERVICE)=$(N)
 
-loopback: $(INSTALLED) ## Try images and docker-compose.yml for real, on an engine without networks or registry
+loopback: compose $(INSTALLED) ## Try images and docker-compose.yml for real, on an engine without networks or registry
 	@COMPOSE="$(COMPOSE)" $(BIN)/python -m deploy.loopback
 
 deploy/often.env:
