@@ -21,7 +21,7 @@ from shared.vault import Vault
 
 async def serve(settings: Settings, vault: Vault) -> None:
     """Run until a signal comes."""
-    database = engine.build(settings.database_url, application="scheduler")
+    database = engine.build(settings.database_url, application="scheduler", by_index=True)
     engine.bind(database)
     await engine.open_pool(database, size=6)
     redis = connect(settings.redis_url)

@@ -16,7 +16,7 @@ EXPIRE = """
         SELECT id FROM task WHERE expires_at <= now() AND num_nonnulls(send_at, sent_at) > 0
         ORDER BY expires_at LIMIT {} FOR UPDATE SKIP LOCKED
     ) AS late
-    WHERE t.id = late.id AND t.holder IS NULL AND num_nonnulls(t.send_at, t.sent_at) > 0
+    WHERE t.id = late.id AND (t.holder IS NULL AND num_nonnulls(t.send_at, t.sent_at) > 0) IS TRUE
     RETURNING t.queue, t.name
 """
 

@@ -29,8 +29,8 @@ LOCK_LEASE_S = 5.0
 #: The same of a lock that was not taken since this process watches: a restart of Postgres frees all of them,
 #: and a worker whose interpreter is busy needs this long to connect again.
 UNSEEN_LEASE_S = 20.0
-#: How often all that is held is looked at, which costs as much as there is work. What workers held that were
-#: declared dead is looked for in every round.
+#: How often it is looked whether somebody holds tasks who is neither alive nor declared dead. What workers
+#: held that were declared dead is looked for in every round.
 STRAY_EVERY_S = 10.0
 #: Rows per statement.
 BATCH = 1_000
@@ -49,14 +49,10 @@ DECLARE_DEAD = "UPDATE worker SET dead_at = now() WHERE id = ANY({}::uuid[]) AND
 
 #: Level-triggered: every row whose holder is not a live worker, whenever it died. A suspect that was running
 #: when its process died counts a crash; everything else that was held becomes a suspect and is blamed for
-#: nothing yet. values: limit, crash limit, crash limit, crash limit, error kind, crash limit, error message,
-#: error kind of attempts.
+#: nothing yet. values: those of `lost`, then crash limit, crash limit, crash limit, error kind, crash limit,
+#: error message, error kind of attempts.
 _RESCUE = """
-    WITH lost AS (
-        SELECT t.id, t.claim, t.status, t.suspect AND t.status = 'started' AS crashed
-        FROM task AS t LEFT JOIN worker AS w ON w.id = t.holder AND w.dead_at IS NULL AND w.stopped_at IS NULL
-        WHERE %s AND w.id IS NULL
-        ORDER BY t.id LIMIT {} FOR UPDATE OF t SKIP LOCKED
+    WITH lost AS (%s
     ), rescued AS (
         UPDATE task AS t SET
             claim = t.claim + 1,
@@ -87,9 +83,34 @@ _RESCUE = """
     SELECT r.id, r.name, r.queue, r.status, lost.status = 'started' AS ran
     FROM rescued AS r JOIN lost USING (id)
 """
-RESCUE_STRAY = _RESCUE % "t.holder IS NOT NULL"
-#: values: holder[], then as before.
-RESCUE_FROM = _RESCUE % "t.holder = ANY({}::uuid[])"
+_LOST = "SELECT t.id, t.claim, t.status, t.suspect AND t.status = 'started' AS crashed"
+#: Held by an id between those of two living workers. What these hold is not looked at: until the next vacuum
+#: the index has an entry for each task that they ever claimed. values: limit of each gap, then as above.
+RESCUE_STRAY = (
+    _RESCUE
+    % f"""
+        SELECT lost.* FROM (
+            SELECT lag(id, 1, '00000000-0000-0000-0000-000000000000'::uuid) OVER (ORDER BY id) AS low,
+                   id AS high
+            FROM (
+                SELECT id FROM worker WHERE dead_at IS NULL AND stopped_at IS NULL
+                UNION ALL SELECT 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid
+            ) AS living
+        ) AS gap CROSS JOIN LATERAL (
+            {_LOST} FROM task AS t WHERE t.holder > gap.low AND t.holder < gap.high
+            LIMIT {{}} FOR UPDATE SKIP LOCKED
+        ) AS lost"""
+)
+#: In no order: in that of their ids, all tasks of all days would be read.
+#: values: holder[], limit, then as above.
+RESCUE_FROM = (
+    _RESCUE
+    % f"""
+        {_LOST}
+        FROM task AS t LEFT JOIN worker AS w ON w.id = t.holder AND w.dead_at IS NULL AND w.stopped_at IS NULL
+        WHERE t.holder = ANY({{}}::uuid[]) AND w.id IS NULL
+        LIMIT {{}} FOR UPDATE OF t SKIP LOCKED"""
+)
 
 #: Workers that are gone and whose unacked set may still lie in Redis.
 RECENTLY_DEAD = "SELECT id FROM worker WHERE dead_at > now() - interval '1 hour'"
@@ -181,7 +202,7 @@ class Rescuer:
             if row["ran"]:
                 metrics.CRASHED.labels(row["queue"], row["name"], verdict).inc()
         await self._empty_unacked_sets(gone)
-        return len(rows) == BATCH
+        return len(rows) >= BATCH
 
     async def _lost(self, gone: Sequence[UUID]) -> Sequence[Mapping[str, Any]]:
         """Send a batch of what nobody alive holds again."""

@@ -75,7 +75,7 @@ LANES = """
 #: values: queue, priority, limit of sent_at, limit of rows.
 LOST = """
     UPDATE task SET send_at = now(), sent_at = NULL
-    WHERE sent_at IS NOT NULL AND id IN (
+    WHERE (sent_at IS NOT NULL) IS TRUE AND id IN (
         SELECT id FROM task WHERE queue = {} AND priority = {} AND sent_at IS NOT NULL AND sent_at < {}
         ORDER BY sent_at LIMIT {}
     )

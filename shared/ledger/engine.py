@@ -28,9 +28,10 @@ TASK_STATEMENT_TIMEOUT_S = 60.0
 #: How often a time-out looks whether the loop still runs.
 TICK_S = 0.5
 
-#: The recorder's statements find their rows by id or holder. What Postgres knows of a new day is that it is
-#: empty: until it looks again it would read whole partitions. With that settled there is one plan for each,
-#: which need not be made anew each time: for a claim over many partitions that takes longer than the claim.
+#: Statements of the recorder and of the scheduler find their rows by id or by place. What Postgres knows of
+#: a new day is that it is empty: until it looks again it would read whole partitions. With that settled there
+#: is one plan for each, which need not be made anew each time: for a claim over many partitions that takes
+#: longer than the claim.
 BY_INDEX = {
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
@@ -83,10 +84,12 @@ def build(
     application: str,
     nodes: Sequence[str] = (),
     for_task_code: bool = False,
+    by_index: bool = False,
 ) -> PostgresEngine:
     """An engine, with a node for each further event loop that needs its own pool. Connects to nothing yet.
 
-    The default node is the process' own, or task code's, which may take longer and leave things behind.
+    The default node is the process' own, or task code's, which may take longer and leave things behind. With
+    `by_index` its statements are planned as those of the further nodes.
     """
     config = {
         "dsn": database_url,
@@ -99,9 +102,11 @@ def build(
     }
     # The driver's own time-outs go on while the loop can't run; see `timeout`.
     longest = {"timeout": TASK_STATEMENT_TIMEOUT_S, "command_timeout": TASK_STATEMENT_TIMEOUT_S}
-    by_index = {"server_settings": {"application_name": f"often-{application}"} | BY_INDEX}
-    apart = config | longest | by_index | {"connection_class": RecorderConnection}
+    planned = {"server_settings": {"application_name": f"often-{application}"} | BY_INDEX}
+    apart = config | longest | planned | {"connection_class": RecorderConnection}
     extra = {node: Engine(config=dict(apart), extensions=()) for node in nodes}
+    if by_index:
+        config |= planned
     if for_task_code:
         config |= {
             "command_timeout": TASK_STATEMENT_TIMEOUT_S,
