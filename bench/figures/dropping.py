@@ -61,7 +61,10 @@ async def _clean(platform: Platform, old: int) -> dict[str, Any]:
     """The cleanup's row, once it has ended; it says itself when that was."""
     (task_id,) = await platform.submit(CLEANUP_OLD_TASKS, CleanupOldTasks())
     async with asyncio.timeout(120):
-        while (row := await platform.task(task_id))["completed_at"] is None:
+        while True:
+            row = await platform.task(task_id)
+            if row["completed_at"] is not None:
+                break
             await asyncio.sleep(ASK_EVERY_S)
     result = msgspec.json.decode(row["result"] or "{}", type=dict[str, Any])
     assert result.get("tasks_deleted") == old, row
