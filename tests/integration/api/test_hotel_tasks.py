@@ -183,3 +183,4 @@ async def test_tracking_is_told_at_once_and_by_staff_only(
     assert await database.fetchval("SELECT count(*) FROM task") == before
     assert (await administrator.post(f"{path}/destination/999", {})).status_code == 404
     assert (await administrator.post(f"{path}/start", None)).status_code == 202
+    assert (await administrator.get(f"{path}/health")).json()["open_tasks"] == 1

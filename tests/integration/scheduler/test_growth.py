@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from services.scheduler import backlog, dispatcher, expirer, rescuer, resender
-from shared.ledger import engine
+from shared.ledger import engine, schedules
 from tests.platform import Platform
 
 #: values: how many, holder.
@@ -35,6 +35,7 @@ LOOKS = {
     "count what is due later": (backlog.LATER, (10_000,)),
     "find the oldest of a lane": (backlog.FIRST_SENT, ("default", 5)),
     "find the lanes": (resender.LANES, ()),
+    "find an earlier task of a schedule": (schedules.UNFINISHED, ("nightly",)),
     "find what a lane lost": (resender.LOST, ("default", 5, datetime(2026, 1, 1, tzinfo=UTC), 1_000)),
 }
 
