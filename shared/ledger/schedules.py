@@ -16,9 +16,13 @@ LOCK_DUE = """
 #: values: name.
 LOCK = "SELECT *, now() AS now FROM schedule WHERE name = {} FOR UPDATE"
 
-#: Reads the index of tasks that are in a place. values: schedule.
+#: Reads the index of tasks that are in a place. Put in order at once, all tasks of all days would be read by
+#: their ids. values: schedule.
 UNFINISHED = """
-    SELECT id FROM task WHERE schedule = {} AND num_nonnulls(send_at, sent_at, holder) > 0 ORDER BY id LIMIT 1
+    WITH unfinished AS MATERIALIZED (
+        SELECT id FROM task WHERE schedule = {} AND num_nonnulls(send_at, sent_at, holder) > 0
+    )
+    SELECT id FROM unfinished ORDER BY id LIMIT 1
 """
 
 #: A nominal time counts once, whoever comes first. values: schedule, outcome, detail, fire_time[]. Returns
