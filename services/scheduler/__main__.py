@@ -6,6 +6,7 @@ import signal
 import sys
 
 import uvloop
+from piccolo.engine.postgres import PostgresEngine
 from prometheus_client import start_http_server
 
 from services.scheduler.process import SchedulerProcess
@@ -19,9 +20,14 @@ from shared.transport.queues import Queues, connect
 from shared.vault import Vault
 
 
+def build_engine(settings: Settings) -> PostgresEngine:
+    """Planned by index: what the leader asks again and again must not read all that has been done."""
+    return engine.build(settings.database_url, application="scheduler", by_index=True)
+
+
 async def serve(settings: Settings, vault: Vault) -> None:
     """Run until a signal comes."""
-    database = engine.build(settings.database_url, application="scheduler", by_index=True)
+    database = build_engine(settings)
     engine.bind(database)
     await engine.open_pool(database, size=6)
     redis = connect(settings.redis_url)
