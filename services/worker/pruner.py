@@ -76,10 +76,15 @@ class Busy(Exception):
 
 
 class Pruner:
-    """Over a connection of its own, outside any transaction."""
+    """Over a connection of its own, outside any transaction. Nobody else removes days meanwhile.
+
+    Between two steps it waits for its turn on a busy machine, so there are few.
+    """
 
     def __init__(self, connection: asyncpg.Connection) -> None:
         self._connection = connection
+        #: Of every partition, by its name.
+        self._states: dict[str, str] = {}
         self.pruned = Pruned()
 
     async def days(self, cutoff: datetime) -> list[date]:
@@ -87,79 +92,86 @@ class Pruner:
 
         The oldest first; before them one that was left half detached, which stands in the others' way.
         """
-        states = await self._connection.fetch(partitions.STATES)
-        found = {partitions.day_of(row["name"]) for row in states}
-        pending = {partitions.day_of(row["name"]) for row in states if row["state"] == "pending"}
+        await self._connection.execute(
+            f"SET lock_timeout = '{LOCK_TIMEOUT_S}s'; SET max_parallel_workers_per_gather = 0"
+        )
+        await self._look()
+        found = {partitions.day_of(name) for name in self._states}
+        pending = {partitions.day_of(name) for name, state in self._states.items() if state == "pending"}
         return sorted(
             (day for day in found if _end(day) <= cutoff), key=lambda day: (day not in pending, day)
         )
 
     async def prune(self, day: date) -> bool:
-        """Remove a day, or all of it that is final. False when it is read: later days would not go either."""
-        await self._connection.execute(
-            f"SET lock_timeout = '{LOCK_TIMEOUT_S}s'; SET max_parallel_workers_per_gather = 0"
-        )
+        """Remove one of `days`, or all of it that is final.
+
+        False when it is read: later days would not go either.
+        """
+        name = partitions.partition_name("task", day)
+        had_tasks = name in self._states
         try:
-            if await self._state("task", day) is None or await self._drop_tasks(day):
-                await self._drop("task_attempt", day)
-                await self._drop("task_log", day)
+            alive, found = await self._take_out(day) if had_tasks else (0, 0)
+            self.pruned.found += found
+            if alive:
+                await self._attach(day)
+                await self._delete_final(day)
+                self._keep(name, UNFINISHED, f"{alive} of its tasks are not final")
+                return True
+            await self._drop(day)
         except Busy as busy:
             self._keep(busy.name, READ, "an open transaction reads it; the next run goes on")
             return False
+        if had_tasks:
+            self.pruned.deleted += found
+            self.pruned.dropped.append(name)
+            metrics.PRUNED.labels("task").inc(found)
+            log.info("partition %s is dropped with %d tasks", name, found)
         return True
 
-    async def _drop_tasks(self, day: date) -> bool:
-        """False when the day stays because of a task that is not final."""
-        name = partitions.partition_name("task", day)
-        alive = await self._connection.fetchval(partitions.count_alive(day))
-        if not alive:
+    async def _take_out(self, day: date) -> tuple[int, int]:
+        """Detach a day's tasks when all are final. Returns how many are not, and how many there are."""
+        if not await self._connection.fetchval(partitions.count_alive(day)):
             await self._detach("task", day)
-            # Until it was detached an operator may have brought a task back to life.
-            alive = await self._connection.fetchval(partitions.count_alive(day))
-        found = await self._connection.fetchval(partitions.count_tasks(day))
-        self.pruned.found += found
-        if alive:
-            await self._attach(day)
-            await self._delete_final(day)
-            self._keep(name, UNFINISHED, f"{alive} of its tasks are not final")
-            return False
-        await self._drop("task", day)
-        self.pruned.deleted += found
-        self.pruned.dropped.append(name)
-        metrics.PRUNED.labels("task").inc(found)
-        log.info("partition %s is dropped with %d tasks", name, found)
-        return True
+        # Until it was detached an operator may have brought a task back to life.
+        counts = await self._connection.fetchrow(partitions.count_alive_and_all(day))
+        return counts["alive"], counts["found"]
 
-    async def _state(self, table: str, day: date) -> str | None:
-        name = partitions.partition_name(table, day)
-        state: str | None = await self._connection.fetchval(partitions.STATE, name)
-        return state
-
-    async def _drop(self, table: str, day: date) -> None:
-        """Raises Busy."""
-        if await self._state(table, day) is not None:
+    async def _drop(self, day: date) -> None:
+        """What is left of a day. Raises Busy."""
+        for table in partitions.PARTITIONED:
             await self._detach(table, day)
-            await self._patiently(table, day, partial(self._connection.execute, partitions.drop(table, day)))
+        names = [partitions.partition_name(table, day) for table in partitions.PARTITIONED]
+        left = [name for name in names if self._states.pop(name, None)]
+        await self._patiently("task", day, partial(self._connection.execute, partitions.drop(left)))
+
+    async def _look(self) -> None:
+        rows = await self._connection.fetch(partitions.STATES)
+        self._states = {row["name"]: row["state"] for row in rows}
 
     async def _detach(self, table: str, day: date) -> None:
         """Raises Busy; then it is attached still, or pending."""
+        name = partitions.partition_name(table, day)
 
         async def step() -> None:
-            state = await self._state(table, day)
+            state = self._states.get(name)
             if state == "attached":
                 await self._connection.execute(partitions.detach(table, day))
             elif state == "pending":
                 await self._connection.execute(partitions.finish_detaching(table, day))
+            if state:
+                self._states[name] = "detached"
 
         await self._patiently(table, day, step)
 
     async def _attach(self, day: date) -> None:
         """Give a day with a living task its place in the table back. Raises Busy."""
-        if await self._state("task", day) == "pending":
+        name = partitions.partition_name("task", day)
+        if self._states[name] == "pending":
             await self._detach("task", day)
-        if await self._state("task", day) == "detached":
+        if self._states[name] == "detached":
             statement = partitions.attach("task", day)
             await self._patiently("task", day, partial(self._connection.execute, statement))
+            self._states[name] = "attached"
 
     async def _patiently(self, table: str, day: date, step: Callable[[], Awaitable[object]]) -> None:
         """Try again while the lock that a step needs is taken. Raises Busy."""
@@ -170,6 +182,7 @@ class Pruner:
                 if not left:
                     raise Busy(partitions.partition_name(table, day)) from None
                 await asyncio.sleep(PAUSE_S)
+                await self._look()  # what was being detached may be pending now
             else:
                 return
 

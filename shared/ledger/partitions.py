@@ -3,7 +3,7 @@
 There is no default partition (DETACH CONCURRENTLY refuses one), so days are made well ahead.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID
 
@@ -21,25 +21,16 @@ EXISTING = """
     WHERE parent.relname IN ('task', 'task_attempt', 'task_log')
 """
 
-
-#: Whether a partition belongs to its table. A pending one was left half detached: queries see it no more, and
-#: it stands in the way of others.
-_STATE = """
+#: Every partition by name, and whether it belongs to its table. A pending one was left half detached: queries
+#: see it no more, and it stands in the way of others.
+STATES = """
     SELECT child.relname AS name,
            CASE WHEN inhrelid IS NULL THEN 'detached' WHEN inhdetachpending THEN 'pending' ELSE 'attached' END
                AS state
     FROM pg_class child LEFT JOIN pg_inherits ON inhrelid = child.oid
-"""
-
-#: Every partition by name, and its state.
-STATES = f"""
-    {_STATE}
     WHERE child.relkind = 'r' AND child.relnamespace = current_schema()::regnamespace
       AND child.relname ~ '^(task|task_attempt|task_log)_p[0-9]+$'
 """
-
-#: That of one partition; nothing when there is none. $1: name.
-STATE = f"SELECT state FROM ({_STATE} WHERE child.oid = to_regclass($1))"
 
 #: Final rows of a day with their attempts and logs; a row that comes back to life meanwhile stays.
 #: $1, $2: first id of the day and of the next; $3: limit. Returns how many tasks went.
@@ -109,18 +100,22 @@ def finish_detaching(table: str, day: date) -> str:
     return f"ALTER TABLE {table} DETACH PARTITION {partition_name(table, day)} FINALIZE"
 
 
-def drop(table: str, day: date) -> str:
-    return f"DROP TABLE {partition_name(table, day)}"
-
-
-def count_tasks(day: date) -> str:
-    """All of a day, whether its partition is attached or not."""
-    return f"SELECT count(*) FROM {partition_name('task', day)}"
+def drop(names: Iterable[str]) -> str:
+    """Partitions that are detached, all or none."""
+    return f"DROP TABLE {', '.join(names)}"
 
 
 def count_alive(day: date) -> str:
-    """Those that are not final. Each is in one place, and each place has an index that holds nothing else."""
+    """Those that are not final, whether the day's partition is attached or not.
+
+    Each is in one place, and each place has an index that holds nothing else.
+    """
     name = partition_name("task", day)
     indexed = ("send_at", "sent_at", "holder")
     counts = [f"(SELECT count(*) FROM {name} WHERE {place} IS NOT NULL)" for place in indexed]
-    return f"SELECT {' + '.join(counts)}"
+    return f"SELECT {' + '.join(counts)} AS alive"
+
+
+def count_alive_and_all(day: date) -> str:
+    """As `count_alive`, and `found`: all of the day, which takes a look at every row."""
+    return f"{count_alive(day)}, (SELECT count(*) FROM {partition_name('task', day)}) AS found"

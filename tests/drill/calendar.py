@@ -29,8 +29,7 @@ async def shift(platform: Platform) -> None:
         tomorrow: (border, partitions.floor_id(tomorrow + timedelta(days=1))),
     }
     for table in partitions.PARTITIONED:
-        for day in bounds:
-            await platform.rows(partitions.drop(table, day))
+        await platform.rows(partitions.drop([partitions.partition_name(table, day) for day in bounds]))
         for day, (low, high) in bounds.items():
             name = partitions.partition_name(table, day)
             await platform.rows(
@@ -45,8 +44,8 @@ async def shift(platform: Platform) -> None:
 async def drop_last_day(platform: Platform) -> str:
     """Take the furthest day away, so that it has to be made again; returns its name."""
     last = max(await days(platform))
-    for table in partitions.PARTITIONED:
-        await platform.rows(partitions.drop(table, partitions.day_of(last)))
+    day = partitions.day_of(last)
+    await platform.rows(partitions.drop([partitions.partition_name(t, day) for t in partitions.PARTITIONED]))
     return last
 
 

@@ -195,8 +195,9 @@ async def test_an_open_reader_delays_the_removal_and_nothing_else(
             "DROP TABLE {task}",
             "ALTER TABLE task_attempt DETACH PARTITION {task_attempt}",
         ],
+        [f"ALTER TABLE {table} DETACH PARTITION {{{table}}}" for table in partitions.PARTITIONED],
     ],
-    ids=["detached", "tasks dropped", "attempts detached"],
+    ids=["detached", "tasks dropped", "attempts detached", "all detached"],
 )
 async def test_a_run_that_was_interrupted_is_finished_by_the_next(
     platform: Platform, done: Sequence[str]
