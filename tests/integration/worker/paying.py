@@ -1,0 +1,79 @@
+"""Payments, the books of the payment service and ours."""
+
+from typing import Any
+from uuid import UUID
+
+from local import outside
+from shared.contracts.payments import PROCESS, ProcessPayment
+from tests.platform import VAPID_PRIVATE_KEY, Platform
+from tests.sandbox import Sandbox
+
+CARD, CONFIRMED_CARD, SLOW_CARD = "pm_card_visa", "pm_card_authenticationRequired", "pm_sandbox_processing"
+DECLINED_CARD, CUSTOMER = "pm_card_chargeDeclined", "cus_asha"
+
+
+def settings(sandbox: Sandbox, **more: str) -> dict[str, str]:
+    """A worker's, that lead to the sandbox."""
+    return outside.stand_ins({}, sandbox.url, VAPID_PRIVATE_KEY).environment | more
+
+
+async def account(platform: Platform) -> int:
+    (row,) = await platform.rows(
+        "INSERT INTO account (email, password_hash) VALUES ('asha@often-hotels.example', '-')"
+        " ON CONFLICT (email) DO UPDATE SET email = excluded.email RETURNING id"
+    )
+    return int(row["id"])
+
+
+async def pay(platform: Platform, card: str = CARD) -> UUID:
+    """The task's id."""
+    params = ProcessPayment(
+        user_id=await account(platform),
+        amount="1250.00",
+        currency="INR",
+        payment_method=card,
+        customer=CUSTOMER,
+    )
+    (task_id,) = await platform.submit(PROCESS, params)
+    return task_id
+
+
+async def payment(platform: Platform, task_id: UUID) -> dict[str, Any]:
+    (row,) = await platform.rows("SELECT * FROM payment WHERE task = {}", task_id)
+    return row
+
+
+async def books(sandbox: Sandbox) -> dict[str, Any]:
+    of_stripe: dict[str, Any] = (await sandbox.books())["stripe"]
+    return of_stripe
+
+
+async def charged_once(platform: Platform, sandbox: Sandbox, task_id: UUID) -> None:
+    """By the books of the service, and by ours."""
+    row = await payment(platform, task_id)
+    assert row["status"] == "succeeded"
+    assert (await books(sandbox))["charges"] == [
+        {"intent": row["intent"], "amount": 125_000, "currency": "inr", "payment": str(row["id"])}
+    ]
+
+
+async def at_once(platform: Platform, task_id: UUID) -> None:
+    """What waits in Postgres for its time is due now; a scheduler sends it."""
+    await platform.rows("UPDATE task SET send_at = now() WHERE id = {} AND send_at IS NOT NULL", task_id)
+
+
+async def a_day_later(platform: Platform, sandbox: Sandbox, task_id: UUID) -> None:
+    await platform.rows(
+        "UPDATE payment SET key_used_at = key_used_at - interval '25 h', created_at = created_at -"
+        " interval '25 h', updated_at = updated_at - interval '25 h' WHERE task = {}",
+        task_id,
+    )
+    await sandbox.put("/sandbox/stripe", {"hours_later": 25})
+
+
+async def children(platform: Platform, task_id: UUID) -> list[dict[str, Any]]:
+    return await platform.rows(
+        "SELECT id, name, params, extract(epoch FROM send_at - created_at)::float8 AS wait_s FROM task"
+        " WHERE parent = {} ORDER BY id",
+        task_id,
+    )

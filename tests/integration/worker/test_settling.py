@@ -1,0 +1,173 @@
+"""Payments that are open when their task ends: looked at until they are settled, and no longer than that."""
+
+import json
+from uuid import uuid4
+
+import pytest
+
+from services.worker.tasks.payments import settle_open
+from shared.contracts.payments import PROCESS, SETTLE, SETTLE_OPEN, SettleOpen, SettlePayment
+from shared.ledger import statements
+from shared.testing import run_inline
+from tests.integration.worker.paying import (
+    CONFIRMED_CARD,
+    SLOW_CARD,
+    a_day_later,
+    account,
+    at_once,
+    books,
+    charged_once,
+    children,
+    pay,
+    payment,
+    settings,
+)
+from tests.platform import Platform
+from tests.sandbox import Sandbox
+
+
+async def test_a_payment_that_the_customer_confirms_is_looked_at_until_it_is_settled(
+    platform: Platform, sandbox: Sandbox
+) -> None:
+    await platform.start_scheduler()
+    await platform.start_worker(**settings(sandbox))
+    task_id = await pay(platform, CONFIRMED_CARD)
+    row = await platform.until(task_id, "success", "failure")
+    assert row["status"] == "success", row["error_message"]
+    result = platform.vault.read(PROCESS, "result", row["result"], unmask=True)
+    assert (result["success"], result["status"]) == (False, "requires_action")
+    assert result["client_secret"].startswith(result["transaction_id"])
+    assert result["client_secret"] not in row["result"]
+
+    (look,) = await children(platform, task_id)
+    assert look["wait_s"] == pytest.approx(60, abs=5)
+    await at_once(platform, look["id"])
+    settled = json.loads((await platform.until(look["id"], "success"))["result"])
+    assert (settled["success"], settled["status"], settled["looks_again_in_s"]) == (
+        False,
+        "requires_action",
+        120,
+    )
+    (next_look,) = await children(platform, look["id"])
+    assert next_look["wait_s"] == pytest.approx(120, abs=5)
+
+    await sandbox.put(f"/sandbox/stripe/intents/{result['transaction_id']}", {"status": "succeeded"})
+    await at_once(platform, next_look["id"])
+    settled = json.loads((await platform.until(next_look["id"], "success"))["result"])
+    assert (settled["success"], settled["looks_again_in_s"]) == (True, None)
+    assert await children(platform, next_look["id"]) == []
+    await charged_once(platform, sandbox, task_id)
+
+    # What is final is not asked for again.
+    asked = (await books(sandbox))["requests"]
+    recorded = await payment(platform, task_id)
+    (once_more,) = await platform.submit(SETTLE, SettlePayment(payment_id=recorded["id"]))
+    assert json.loads((await platform.until(once_more, "success"))["result"])["success"] is True
+    assert (await books(sandbox))["requests"] == asked
+
+
+@pytest.mark.parametrize(
+    ("decision", "status", "code"),
+    [("declined", "declined", "card_declined"), ("canceled", "failed", "canceled")],
+)
+async def test_a_slow_payment_may_end_without_money(
+    platform: Platform, sandbox: Sandbox, decision: str, status: str, code: str
+) -> None:
+    await platform.start_worker(**settings(sandbox))
+    task_id = await pay(platform, SLOW_CARD)
+    await platform.until(task_id, "success")
+    recorded = await payment(platform, task_id)
+    assert recorded["status"] == "processing"
+    await sandbox.put(f"/sandbox/stripe/intents/{recorded['intent']}", {"status": decision})
+
+    (look,) = await platform.submit(SETTLE, SettlePayment(payment_id=recorded["id"], looks=1_000))
+    settled = json.loads((await platform.until(look, "success"))["result"])
+
+    assert (settled["success"], settled["status"], settled["looks_again_in_s"]) == (False, status, None)
+    recorded = await payment(platform, task_id)
+    assert (recorded["status"], recorded["error_code"]) == (status, code)
+    (intent,) = (await books(sandbox))["intents"]
+    assert intent["status"] == "canceled"
+
+
+async def test_what_the_customer_did_not_confirm_in_two_weeks_can_not_be_paid_any_more(
+    platform: Platform, sandbox: Sandbox
+) -> None:
+    await platform.start_worker(**settings(sandbox))
+    task_id = await pay(platform, CONFIRMED_CARD)
+    await platform.until(task_id, "success")
+    await platform.rows("UPDATE payment SET created_at = now() - interval '15 days'")
+    recorded = await payment(platform, task_id)
+    (look,) = await platform.submit(SETTLE, SettlePayment(payment_id=recorded["id"], looks=50))
+    settled = json.loads((await platform.until(look, "success"))["result"])
+    assert (settled["status"], settled["looks_again_in_s"]) == ("failed", None)
+    (intent,) = (await books(sandbox))["intents"]
+    assert intent["status"] == "canceled"
+
+
+async def test_nobody_looks_at_a_payment_for_more_than_two_weeks(
+    platform: Platform, sandbox: Sandbox
+) -> None:
+    await platform.start_worker(**settings(sandbox))
+    task_id = await pay(platform, SLOW_CARD)
+    await platform.until(task_id, "success")
+    recorded = await payment(platform, task_id)
+
+    for age, pause_s in (("13 days", 6 * 3_600), ("15 days", None)):
+        await platform.rows(f"UPDATE payment SET created_at = now() - interval '{age}'")
+        (look,) = await platform.submit(SETTLE, SettlePayment(payment_id=recorded["id"], looks=50))
+        settled = json.loads((await platform.until(look, "success"))["result"])
+        assert (settled["status"], settled["looks_again_in_s"]) == ("processing", pause_s)
+
+
+@pytest.mark.parametrize(("drop", "status", "charges"), [("after", "succeeded", 1), ("before", "failed", 0)])
+async def test_what_a_task_that_was_cancelled_did_not_learn_is_looked_up(
+    platform: Platform, sandbox: Sandbox, drop: str, status: str, charges: int
+) -> None:
+    await platform.start_worker(**settings(sandbox))
+    await sandbox.arm(service="stripe", drop=drop)
+    task_id = await pay(platform)
+    await platform.until(task_id, "retry")
+    await platform.rows(statements.CANCEL, task_id)
+
+    (early,) = await platform.submit(SETTLE_OPEN, SettleOpen())
+    assert json.loads((await platform.until(early, "success"))["result"])["submitted"] == 0
+    await a_day_later(platform, sandbox, task_id)
+    (late,) = await platform.submit(SETTLE_OPEN, SettleOpen())
+    assert json.loads((await platform.until(late, "success"))["result"])["submitted"] == 1
+    (look,) = await children(platform, late)
+    await platform.start_scheduler()
+    await platform.until(look["id"], "success")
+
+    assert (await payment(platform, task_id))["status"] == status
+    assert len((await books(sandbox))["charges"]) == charges
+
+
+async def test_only_what_nobody_looks_after_is_left_open(platform: Platform) -> None:
+    user = await account(platform)
+    for number, (status, updated, key_used, created) in enumerate(
+        (
+            ("unknown", "13 h", "24 h", "24 h"),
+            ("requires_action", "13 h", "14 days", "14 days"),
+            # Its key is still good; another attempt comes; given up; final; never asked.
+            ("unknown", "13 h", "13 h", "14 h"),
+            ("processing", "11 h", "3 days", "3 days"),
+            ("unknown", "16 days", "16 days", "16 days"),
+            ("declined", "13 h", "24 h", "24 h"),
+            ("created", "13 h", "24 h", "24 h"),
+        )
+    ):
+        await platform.rows(
+            'INSERT INTO payment ("user", task, amount_minor, currency, status, updated_at, key_used_at,'
+            " created_at) VALUES ({}, {}, {}, 'INR', {}, now() - {}::text::interval,"
+            " now() - {}::text::interval, now() - {}::text::interval)",
+            *(user, uuid4(), number + 1, status, updated, key_used, created),
+        )
+
+    run = await run_inline(settle_open, SettleOpen())
+
+    expected = await platform.rows("SELECT id FROM payment WHERE amount_minor <= 2")
+    submitted = [child.params.payment_id for child in run.children if isinstance(child.params, SettlePayment)]
+    assert set(submitted) == {row["id"] for row in expected}
+    assert run.result is not None
+    assert run.result.submitted == 2
