@@ -17,7 +17,7 @@ from bench.tasks import SHORT, SHORT_S, Nothing
 
 log = logging.getLogger(__name__)
 
-COUNT = 24_000
+COUNT = 16_000
 
 FIGURE = Figure(
     "10 ms tasks",

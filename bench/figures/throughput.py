@@ -25,6 +25,7 @@ PEERS: dict[Peer, tuple[float | None, float | None]] = {
     crowd.TASKIQ: (None, None),
     crowd.PROCRASTINATE: (None, None),
 }
+REQUIRED = [other for other, (required, _) in PEERS.items() if required is not None]
 
 
 def _figure(other: Peer, required: float | None, target: float | None) -> Figure:
@@ -38,13 +39,17 @@ def _figure(other: Peer, required: float | None, target: float | None) -> Figure
 
 
 async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
-    """In every second round in reverse order; the one that is required stands next to ours in both."""
+    """Rounds of all, and between two of them one of what is required: a rate varies by half within a run.
+
+    Every other one of each kind in reverse order; what is required stands next to ours in both.
+    """
     measured = {p: Measured(_figure(p, *aims), "tasks/s") for p, aims in PEERS.items()}
-    sides: list[Peer | None] = [None, *PEERS]
-    for number in range(rounds):
-        rates = {side: await _rate(side, stage) for side in (sides if number % 2 == 0 else reversed(sides))}
-        for other, lines in measured.items():
-            lines.rounds.append(Round(rates[None], rates[other]))
+    for number in range(2 * rounds - 1):
+        peers = list(PEERS) if number % 2 == 0 else REQUIRED
+        sides: list[Peer | None] = [None, *peers]
+        rates = {side: await _rate(side, stage) for side in (sides if number % 4 < 2 else reversed(sides))}
+        for other in peers:
+            measured[other].rounds.append(Round(rates[None], rates[other]))
     return list(measured.values())
 
 
