@@ -114,11 +114,13 @@ MARK_SENT = """
 """
 
 #: Takes what is in a lane, what is due, what its submitter pushed a moment ago and did not mark yet, and what
-#: this worker holds already because the answer to its last claim was lost. A worker declared dead gets
-#: nothing. values: worker, id[].
+#: this worker holds already because the answer to its last claim was lost. Such a repeated claim keeps its
+#: number: of two that race, the one that comes late must not end the attempt that began under the other.
+#: A worker declared dead gets nothing. values: worker, id[].
 CLAIM = f"""
     UPDATE task AS t
-    SET claim = t.claim + 1, holder = w.id, worker = w.id, claimed_at = now(),
+    SET claim = t.claim + (t.holder IS DISTINCT FROM w.id)::int,
+        holder = w.id, worker = w.id, claimed_at = now(),
         send_at = NULL, sent_at = NULL, wait_reason = NULL
     FROM worker AS w
     WHERE w.id = {{}} AND w.dead_at IS NULL AND t.id = ANY({{}}::uuid[])
