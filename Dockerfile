@@ -70,7 +70,7 @@ ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 \
     OFTEN_METRICS_HOST=0.0.0.0 OFTEN_METRICS_PORT=9100
 LABEL org.opencontainers.image.vendor="Often Hotels"
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["python", "-c", "import http.client, os, sys; c = http.client.HTTPConnection(os.environ['OFTEN_METRICS_HOST'], int(os.environ['OFTEN_METRICS_PORT']), timeout=4); c.request('GET', '/metrics'); sys.exit(c.getresponse().status != 200)"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["python", "-c", "import http.client, os, sys; c = http.client.HTTPConnection(os.environ['OFTEN_METRICS_HOST'], int(os.environ['OFTEN_METRICS_PORT']), timeout=4); c.request('GET', '/health/live'); sys.exit(c.getresponse().status != 200)"]
 
 # In the following, the import proves that the image is complete. It also writes the byte code of what is used of the
 # standard library, which the official image comes without and nobody can write later: the file system is read-only.

@@ -10,7 +10,9 @@ OftenError
 ├── TaskFinished               the task is final and cannot be changed
 ├── StaleClaim                 another claim owns the task now; what was written under this one is undone
 ├── VaultError                a sealed field does not open: the key is missing or the row was changed
-├── ServerAway                 Postgres or Redis does not answer
+├── ServerUnavailable          Postgres or Redis cannot serve this now; the same request may succeed later
+│   ├── ServerAway             it does not answer
+│   └── ServerRefuses          it answers with an error that passes: read-only, disk full, canceled
 ├── PermanentError             raised by a task: do not retry
 ├── ExpectedError              raised by a task: foreseen and passing, retry without alarm
 │   └── Retry                  raised by a task: try again then
@@ -100,12 +102,28 @@ class VaultError(OftenError):
     """A sealed field does not open; the message says which key, never what is inside."""
 
 
-class ServerAway(OftenError):
-    """Postgres or Redis does not answer; `server` says which."""
+class ServerUnavailable(OftenError):
+    """A server cannot serve this now; `server` says which one, the message says why."""
 
-    def __init__(self, server: str) -> None:
-        super().__init__(f"{server} does not answer")
+    def __init__(self, server: str, message: str) -> None:
+        super().__init__(message)
         self.server = server
+
+
+class ServerAway(ServerUnavailable):
+    """Postgres or Redis does not answer."""
+
+    def __init__(self, server: str, *, reason: str = "") -> None:
+        super().__init__(server, f"{server} does not answer{f' ({reason})' if reason else ''}")
+
+
+class ServerRefuses(ServerUnavailable):
+    """Postgres or Redis answers with an error that passes; the same request may succeed later."""
+
+    def __init__(self, server: str, reason: str, *, sqlstate: str | None = None) -> None:
+        state = f" [SQLSTATE {sqlstate}]" if sqlstate else ""
+        super().__init__(server, f"{server} refuses for now: {reason}{state}")
+        self.sqlstate = sqlstate
 
 
 class PermanentError(OftenError):

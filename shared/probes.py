@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Any
 
-from shared.errors import ServerAway
+from shared.errors import ServerRefuses, ServerUnavailable
 from shared.ledger import engine
 from shared.transport.queues import Queues
 
@@ -13,14 +13,25 @@ TIMEOUT_S = 1.5
 
 
 async def servers(queues: Queues) -> dict[str, str]:
-    """ok or away, by server."""
-    postgres, redis = await asyncio.gather(_probe(engine.run("SELECT 1 AS one")), _probe(queues.generation()))
+    """`ok`, or in words what is wrong, by server."""
+    postgres, redis = await asyncio.gather(_probe(_writable()), _probe(queues.generation()))
+    if postgres == "ok" and (refusal := engine.recent_refusal()):
+        postgres = f"refuses writes: {refusal}"
     return {"postgres": postgres, "redis": redis}
+
+
+async def _writable() -> None:
+    """Raises ServerRefuses for a standby and for a database that was set read-only."""
+    (row,) = await engine.run("SELECT current_setting('transaction_read_only')::bool AS read_only")
+    if row["read_only"]:
+        raise ServerRefuses("Postgres", "it is read-only")
 
 
 async def _probe(answer: Awaitable[Any]) -> str:
     try:
         await asyncio.wait_for(answer, TIMEOUT_S)
-    except (ServerAway, TimeoutError):
+    except ServerRefuses as error:
+        return f"refuses: {error}"
+    except (ServerUnavailable, TimeoutError):
         return "away"
     return "ok"

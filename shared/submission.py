@@ -4,7 +4,6 @@ A task exists when its row is committed. The id is pushed after the commit; when
 dies in between, the dispatcher sends the row once its `send_at` has passed.
 """
 
-import asyncio
 import contextlib
 import logging
 import time
@@ -19,7 +18,7 @@ from uuid import UUID
 import msgspec
 
 from shared.contracts.contract import HIGHEST_PRIORITY, LOWEST_PRIORITY, Contract, Params
-from shared.errors import FieldProblem, InvalidFields, KeyReused, ServerAway
+from shared.errors import FieldProblem, InvalidFields, KeyReused, ServerUnavailable
 from shared.ledger import engine, statements
 from shared.telemetry import metrics
 from shared.transport.queues import Address, Queues
@@ -113,7 +112,7 @@ class Submitter:
         """Store the tasks in one statement and push what may start now. Returns the ids in the order given.
 
         Inside a transaction of the caller nothing is pushed: the dispatcher sends the rows after the commit.
-        Raises InvalidFields, or ServerAway when Postgres is away; then nothing is stored.
+        Raises InvalidFields, or ServerUnavailable when Postgres is away; then nothing is stored.
         """
         if len(tasks) == 1:
             values = _checked_values_of_one(tasks[0], self._vault)
@@ -172,23 +171,14 @@ class Submitter:
             return
         try:
             await self._queues.push(addresses)
-        except ServerAway:
+        except ServerUnavailable:
             self._redis_rests_until = time.monotonic() + REDIS_REST_S
             log.warning("Redis is away: %d tasks wait for the dispatcher", len(addresses))
             return
         self._unmarked += [(address.id, claim) for address in addresses]
 
-    async def keep_marking(self) -> None:
-        """Mark pushed ids as sent, until cancelled. Unmarked ids are sent twice and claimed once."""
-        while True:
-            await asyncio.sleep(MARK_EVERY_S)
-            try:
-                await self.mark()
-            except ServerAway:
-                log.warning("Postgres is away: pushed ids stay unmarked")
-
     async def mark(self) -> None:
-        """Mark what was pushed so far."""
+        """Mark what was pushed so far. Ids that stay unmarked are sent twice and claimed once."""
         pushed, self._unmarked = sorted(self._unmarked), []
         if pushed:
             ids, claims = zip(*pushed, strict=True)

@@ -31,7 +31,7 @@ CONFIGURATION = TrackingConfiguration(
 
 
 async def summary() -> TrackingSummary:
-    """Raises ServerAway."""
+    """Raises ServerUnavailable."""
     tracked = await engine.run(hotels.TRACKED_DESTINATIONS)
     (counts,) = await engine.run(pricing.SUMMARY)
     return TrackingSummary(

@@ -13,7 +13,8 @@ from bench.figure import Benchmark, Figure, Measured, Round, percentile
 from bench.peers import crowd, peer
 from bench.stage import Stage
 from bench.tasks import RING, Ring
-from shared.submission import NewTask
+from shared.keeper import Keeper
+from shared.submission import MARK_EVERY_S, NewTask
 from tests.platform import Platform
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,8 @@ async def _ours(stage: Stage) -> list[float]:
     with Doorbell(stage.folder / "doorbell") as bell:
         async with ours.running(stage) as platform:
             await ours.workers_ready(platform, **{doorbell.VARIABLE: str(bell.path)})
-            marking = asyncio.create_task(platform.submitter.keep_marking())
+            kept = Keeper().keep("marking", platform.submitter.mark, every_s=MARK_EVERY_S)
+            marking = asyncio.create_task(kept)
             numbers = range(WARM_UP + stage.count(SAMPLES))
             seconds = [await _sample(platform, bell, number) for number in numbers]
             marking.cancel()

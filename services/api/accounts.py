@@ -24,7 +24,7 @@ _INSERT = """
 
 
 async def register(passwords: Passwords, new: Registration, *, role: Role = Role.USER) -> Account | None:
-    """Store an account; None when the address is taken. Raises InvalidFields or ServerAway."""
+    """Store an account; None when the address is taken. Raises InvalidFields or ServerUnavailable."""
     address = normalised(new.email)
     if "\x00" in (new.full_name or ""):
         raise InvalidFields([FieldProblem("full_name", "must not contain the NUL character")])

@@ -13,14 +13,14 @@ from services.api.schemas.accounts import Registration
 from shared import settings
 from shared.contracts.contract import read_problem
 from shared.domain.accounts import TABLES, Role
-from shared.errors import InvalidFields, ServerAway, SettingsError
+from shared.errors import InvalidFields, ServerUnavailable, SettingsError
 from shared.ledger import engine
 
 
 async def ensure_administrator(email: str, password: str) -> bool:
     """Create the account, or leave the one with this address as it is. Says whether it was created.
 
-    Raises InvalidFields or ServerAway.
+    Raises InvalidFields or ServerUnavailable.
     """
     try:
         new = msgspec.convert({"email": email, "password": password}, Registration)
@@ -48,7 +48,7 @@ def main() -> None:
     except (SettingsError, InvalidFields) as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)
-    except ServerAway as error:
+    except ServerUnavailable as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(1)
     sys.stderr.write(f"{email} {'is an administrator now' if created else 'has an account already'}\n")

@@ -45,10 +45,11 @@ from services.api.sessions import Sessions
 from services.api.submissions import Submissions
 from shared.contracts.catalogue import Catalogue
 from shared.domain.tables import TABLES
-from shared.errors import ServerAway
+from shared.errors import ServerUnavailable
+from shared.keeper import Keeper
 from shared.ledger import engine
 from shared.settings import Settings
-from shared.submission import Submitter
+from shared.submission import MARK_EVERY_S, Submitter
 from shared.telemetry import metrics
 from shared.transport.queues import Queues, connect
 from shared.vault import Vault
@@ -135,6 +136,7 @@ def build(settings: Settings, contracts: Catalogue) -> Litestar:
     postgres = engine.build(settings.database_url, application="api")
     queues = Queues(connect(settings.redis_url, socket_timeout_s=REDIS_TIMEOUT_S))
     submitter = Submitter(queues, vault)
+    keeper = Keeper()
     passwords = Passwords()
     limits = RateLimits(settings.redis_url, settings.rate_limit_user, settings.rate_limit_address)
     access = AccessTokens(settings.secret_key, settings.access_token_life)
@@ -143,6 +145,7 @@ def build(settings: Settings, contracts: Catalogue) -> Litestar:
         "passwords": passwords,
         "queues": queues,
         "sessions": Sessions(access, settings.refresh_token_life),
+        "keeper": keeper,
         "ledger": LedgerView(contracts, vault),
         "schedules": Schedules(contracts, submitter, vault),
         "view": ScheduleView(contracts, vault),
@@ -155,7 +158,7 @@ def build(settings: Settings, contracts: Catalogue) -> Litestar:
         engine.bind(postgres)
         engine.bind(postgres, TABLES)
         await engine.open_pool(postgres, size=POOL_SIZE)
-        marking = asyncio.create_task(submitter.keep_marking(), name="keep marking")
+        marking = asyncio.create_task(keeper.keep("marking", submitter.mark, every_s=MARK_EVERY_S))
         try:
             yield
         finally:
@@ -240,10 +243,8 @@ def _always(value: object) -> Provide:
 
 async def _stop(marking: "asyncio.Task[None]", submitter: Submitter) -> None:
     marking.cancel()
-    (ended,) = await asyncio.gather(marking, return_exceptions=True)
-    if isinstance(ended, Exception):
-        log.error("marking ended early; pushed ids were sent twice", exc_info=ended)
-    with contextlib.suppress(ServerAway, TimeoutError):
+    await asyncio.gather(marking, return_exceptions=True)
+    with contextlib.suppress(ServerUnavailable, TimeoutError):
         async with asyncio.timeout(CLOSE_TIMEOUT_S):
             await submitter.mark()
 

@@ -79,7 +79,7 @@ class Authentication(AbstractAuthenticationMiddleware):
     async def authenticate_request(
         self, connection: ASGIConnection[Any, Any, Any, Any]
     ) -> AuthenticationResult:
-        """Raises NotSignedIn, TooManyRequests or ServerAway."""
+        """Raises NotSignedIn, TooManyRequests or ServerUnavailable."""
         try:
             account, credential = await self._known(connection.headers.get("authorization", ""))
         except NotSignedIn:

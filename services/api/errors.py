@@ -20,7 +20,7 @@ from shared.errors import (
     InvalidFields,
     KeyReused,
     OftenError,
-    ServerAway,
+    ServerUnavailable,
     TaskFinished,
     TaskNotFound,
     UnknownTask,
@@ -164,9 +164,8 @@ def _(error: UnknownAccount) -> Problem:
 
 
 @describe.register
-def _(error: ServerAway) -> Problem:
-    detail = f"{error.server} does not answer. Send the same request again shortly."
-    return _problem(503, "server-away", detail)
+def _(error: ServerUnavailable) -> Problem:
+    return _problem(503, "server-away", f"{error}. Send the same request again shortly.")
 
 
 @describe.register

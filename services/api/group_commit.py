@@ -6,7 +6,7 @@ Who finds nothing under way is stored at once and alone; who comes meanwhile goe
 import asyncio
 from uuid import UUID
 
-from shared.errors import ServerAway
+from shared.errors import ServerUnavailable
 from shared.submission import NewTask, Submitter
 
 #: Tasks per statement; bounds what waits for one commit.
@@ -43,7 +43,7 @@ class GroupCommit:
         """One bad task must not hurt its neighbours, and a server that is away is away for all."""
         try:
             ids = await self._submitter.submit([task for task, _ in group])
-        except ServerAway as error:
+        except ServerUnavailable as error:
             _refuse(group, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the requests must hear of it
             if len(group) == 1:

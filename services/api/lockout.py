@@ -85,14 +85,14 @@ def key(address: str) -> bytes:
 
 
 async def refuse_locked(address_hash: bytes) -> None:
-    """Raises LoginLocked or ServerAway."""
+    """Raises LoginLocked or ServerUnavailable."""
     rows = await engine.run(_LOCKED, address_hash)
     if rows:
         raise LoginLocked(rows[0]["wait_s"])
 
 
 async def count(address_hash: bytes) -> None:
-    """Store a failure. Raises ServerAway."""
+    """Store a failure. Raises ServerUnavailable."""
     async with transaction():
         (row,) = await engine.run(_HOLD, address_hash)
         known = Failures(tuple(row["failed_at"]), row["locks"], row["locked_until"])
@@ -109,7 +109,7 @@ async def count(address_hash: bytes) -> None:
 
 
 async def clear(address_hash: bytes) -> None:
-    """Forget the failures, for the right password came. Raises LoginLocked or ServerAway."""
+    """Forget the failures, for the right password came. Raises LoginLocked or ServerUnavailable."""
     await engine.run(_CLEAR, address_hash)
     # Whoever tries many passwords at once must not get in with one that was checked after the lock.
     await refuse_locked(address_hash)

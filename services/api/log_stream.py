@@ -10,7 +10,7 @@ from litestar.response.sse import ServerSentEventMessage
 from services.api import attempt_view
 from services.api.ledger_view import LedgerView
 from services.api.rights import Reader
-from shared.errors import ServerAway
+from shared.errors import ServerUnavailable
 from shared.ledger.lifecycle import FINAL
 
 EVERY_S = 1.0
@@ -29,7 +29,7 @@ async def events(
             # The row first: lines that came before the end are then all there.
             row = await ledger.find(task_id, reader)
             lines, seen = await attempt_view.lines_after(task_id, seen, level=level, limit=LINES)
-        except ServerAway as error:
+        except ServerUnavailable as error:
             yield _event("error", {"message": f"{error}; the stream goes on when it is back"})
             await asyncio.sleep(EVERY_S)
             continue

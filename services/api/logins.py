@@ -10,7 +10,8 @@ from shared.errors import InvalidFields
 async def authenticate(passwords: Passwords, email: str, password: str) -> int | None:
     """The id of the active account with these credentials.
 
-    An unknown address takes the same time and is counted the same way. Raises LoginLocked or ServerAway.
+    An unknown address takes the same time and is counted the same way. Raises LoginLocked or
+    ServerUnavailable.
     """
     address = _normalised(email)
     address_hash = lockout.key(email if address is None else address)

@@ -11,13 +11,13 @@ T = TypeVar("T")
 
 
 async def answered(query: Awaitable[T]) -> T:
-    """Raises ServerAway. Piccolo waits for a connection without end, so every query needs this."""
+    """Raises ServerUnavailable. Piccolo waits for a connection without end, so every query needs this."""
     async with engine.translated(), asyncio.timeout(engine.STATEMENT_TIMEOUT_S):
         return await query
 
 
 @asynccontextmanager
 async def transaction() -> AsyncIterator[None]:
-    """A transaction for a few short statements. Raises ServerAway when it takes longer than one may."""
+    """A transaction for a few short statements. Raises ServerUnavailable when it takes too long."""
     async with engine.translated(), asyncio.timeout(engine.STATEMENT_TIMEOUT_S), engine.transaction():
         yield

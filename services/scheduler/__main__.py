@@ -1,13 +1,13 @@
 """`python -m services.scheduler`: one scheduler process, leader or standby. SIGTERM and SIGINT stop it."""
 
 import asyncio
+import logging
 import os
 import signal
 import sys
 
 import uvloop
 from piccolo.engine.postgres import PostgresEngine
-from prometheus_client import start_http_server
 
 from services.scheduler.process import SchedulerProcess
 from shared import settings as settings_module
@@ -15,9 +15,13 @@ from shared.contracts import catalogue
 from shared.errors import SettingsError
 from shared.ledger import engine
 from shared.settings import Settings
+from shared.telemetry import exposition
+from shared.telemetry.exposition import Health
 from shared.telemetry.logging import configure
 from shared.transport.queues import Queues, connect
 from shared.vault import Vault
+
+log = logging.getLogger(__name__)
 
 
 def build_engine(settings: Settings) -> PostgresEngine:
@@ -34,8 +38,11 @@ async def serve(settings: Settings, vault: Vault) -> None:
     stop = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    process = SchedulerProcess(settings, Queues(redis), vault)
+    health = Health(process.live_problems, process.ready_problems)
+    exposition.serve(settings.metrics_host, settings.metrics_port, health)
     try:
-        await SchedulerProcess(settings, Queues(redis), vault).run(stop)
+        await process.run(stop)
     finally:
         await redis.aclose()
         await database.close_connection_pool()
@@ -51,8 +58,12 @@ def main() -> int:
         sys.stderr.write(f"scheduler: {error}\n")
         return 2
     configure("scheduler", settings.log_format)
-    start_http_server(settings.metrics_port, settings.metrics_host)
-    uvloop.run(serve(settings, vault))
+    try:
+        uvloop.run(serve(settings, vault))
+    except BaseException:
+        log.critical("the scheduler ends: it broke", exc_info=True)
+        logging.shutdown()
+        os._exit(1)
     return 0
 
 

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from uuid import UUID
 
-from shared.errors import ServerAway
 from shared.ledger import engine
 
 log = logging.getLogger(__name__)
@@ -51,16 +50,20 @@ class Leader:
         asked = time.monotonic()
         try:
             rows = await engine.run(ACQUIRE, self._scheduler, LEASE_S)
-        except ServerAway as error:
-            log.warning("%s: the lease is not renewed", error)
-            rows = []
+        except Exception:
+            self._lapse(None)
+            raise
         term = rows[0]["term"] if rows else None
         if rows:
             self._valid_until = asked + LEASE_S
         if term is not None and term != self.term:
             log.info("scheduler %s leads, term %d", self._scheduler, term)
             self._gained()
-        elif term is None and self.term is not None and not self.leads:
+        self._lapse(term)
+
+    def _lapse(self, term: int | None) -> None:
+        """Take over the term; without one this process leads until its lease has passed."""
+        if term is None and self.term is not None and not self.leads:
             log.warning("scheduler %s leads no longer", self._scheduler)
         if term is not None or not self.leads:
             self.term = term

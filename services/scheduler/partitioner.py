@@ -3,9 +3,8 @@
 import logging
 from datetime import UTC, date, datetime
 
-import asyncpg
-
-from shared.ledger import engine, partitions
+from shared.errors import ServerRefuses
+from shared.ledger import engine, partitions, sqlstate
 from shared.ledger.tables import Task
 
 log = logging.getLogger(__name__)
@@ -34,7 +33,9 @@ class Partitioner:
                 async with engine.translated(), engine.transaction():
                     await Task.raw(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s'")
                     await Task.raw(statement)
-            except asyncpg.LockNotAvailableError:
+            except ServerRefuses as error:
+                if error.sqlstate != sqlstate.LOCK_NOT_AVAILABLE:
+                    raise
                 log.warning("partition %s waits for a lock", partitions.partition_name(table, day))
                 return
         log.info("partition %s is ready", partitions.partition_name(table, day))

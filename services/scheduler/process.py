@@ -1,10 +1,11 @@
 """One scheduler process: takes part in the election and runs the leader's services."""
 
 import asyncio
-import contextlib
 import logging
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -26,7 +27,8 @@ from services.scheduler import (
 from services.scheduler.gauges import LeaderGauges
 from shared.contracts import catalogue
 from shared.contracts.catalogue import Catalogue
-from shared.errors import ServerAway
+from shared.errors import ServerUnavailable
+from shared.keeper import Keeper
 from shared.ledger import engine
 from shared.settings import Settings
 from shared.submission import Submitter
@@ -36,8 +38,8 @@ from shared.vault import Vault
 
 log = logging.getLogger(__name__)
 
-#: Pause after a server did not answer.
-AWAY_PAUSE_S = 1.0
+#: How long a stopping process waits for its rounds to end.
+STOP_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,9 @@ class SchedulerProcess:
 
     def __init__(self, settings: Settings, queues: Queues, vault: Vault) -> None:
         self.id: UUID = uuid4()
+        self.keeper = Keeper()
+        #: When each of the leader's services is due next, by the monotonic clock.
+        self._due: dict[str, float] = {}
         rescue = rescuer.Rescuer(queues, stall_after_s=settings.stall_after.total_seconds())
         resend = resender.Resender(queues)
         contracts = catalogue.load()
@@ -66,6 +71,7 @@ class SchedulerProcess:
             rescue.watch.restart()
             clock.restart()
             gauges.forget()
+            self._due.clear()
 
         self.leader = leader.Leader(self.id, gained=gained)
         self.servers = servers.Servers(queues)
@@ -86,47 +92,52 @@ class SchedulerProcess:
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set; then another scheduler may lead at once."""
         log.info("scheduler %s stands by", self.id)
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._keep_leading(stop))]
-            tasks += [group.create_task(self._keep_looking(stop))]
-            tasks += [group.create_task(self._keep(service, stop)) for service in self.services]
-            await stop.wait()
-            for task in tasks:
-                task.cancel()
+        loops = [
+            self._keep("lease", self.leader.run_once, leader.RENEW_S, stop),
+            self._keep("servers", self.servers.run_once, servers.EVERY_S, stop),
+        ]
+        for service in self.services:
+            every_s = min(service.every_s, leader.RENEW_S)
+            loops.append(self._keep(service.name, partial(self._turn, service), every_s, stop))
+        tasks = [asyncio.create_task(loop) for loop in loops]
+        await stop.wait()
+        # A round that is canceled while it waits for Redis may go on, so each loop looks at `stop` as well.
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=STOP_TIMEOUT_S)
         try:
             await self.leader.release()
-        except ServerAway:
-            log.warning("the lease could not be given up; it passes by itself")
+        except ServerUnavailable as error:
+            log.warning("could not give up the lease, which expires by itself: %s", error)
 
-    # A round that is cancelled while it waits for Redis may go on all the same, so each loop looks as well.
+    def live_problems(self) -> list[str]:
+        """Background loops that do not turn; asked by the health endpoint, from any thread."""
+        return [f"the loop '{name}' does not turn" for name in self.keeper.stalled()]
 
-    async def _keep_leading(self, stop: asyncio.Event) -> None:
-        while not stop.is_set():
-            await engine.in_fresh_context(self.leader.run_once())
-            await _sleep(leader.RENEW_S, stop)
+    def ready_problems(self) -> list[str]:
+        """Why this process can neither lead nor stand by right now; asked from any thread."""
+        away = [f"{name} {answer}" for name, answer in self.servers.answers.items() if answer != "ok"]
+        return self.live_problems() + away
 
-    async def _keep_looking(self, stop: asyncio.Event) -> None:
-        while not stop.is_set():
-            await engine.in_fresh_context(self.servers.run_once())
-            await _sleep(servers.EVERY_S, stop)
+    def _keep(
+        self,
+        name: str,
+        run_once: Callable[[], Coroutine[Any, Any, object]],
+        every_s: float,
+        stop: asyncio.Event,
+    ) -> Coroutine[Any, Any, None]:
+        async def in_fresh_context() -> object:
+            return await engine.in_fresh_context(run_once())
 
-    async def _keep(self, service: Service, stop: asyncio.Event) -> None:
-        """Run a service while this process leads. Whatever goes wrong is logged, and the next round comes."""
-        while not stop.is_set():
-            pause = service.every_s
-            if not self.leader.leads:
-                pause = min(pause, leader.RENEW_S)
-            else:
-                try:
-                    if await engine.in_fresh_context(service.run_once()):
-                        pause = 0.0
-                except ServerAway as error:
-                    log.warning("%s: %s", service.name, error)
-                    pause = AWAY_PAUSE_S
-                except Exception:
-                    log.exception("%s failed; the next round comes", service.name)
-                    pause = max(pause, AWAY_PAUSE_S)
-            await _sleep(pause, stop)
+        return self.keeper.keep(name, in_fresh_context, every_s=every_s, stop=stop)
+
+    async def _turn(self, service: Service) -> bool:
+        """One round of a service when it is due and this process leads."""
+        if not self.leader.leads or time.monotonic() < self._due.get(service.name, 0.0):
+            return False
+        again = await service.run_once()
+        self._due[service.name] = time.monotonic() + (0.0 if again else service.every_s)
+        return again
 
 
 def _expect(contracts: Catalogue) -> None:
@@ -134,10 +145,3 @@ def _expect(contracts: Catalogue) -> None:
         metrics.expect_rescues(contract.queue, contract.name)
         metrics.expect_submissions(contract.queue, contract.name)
     metrics.expect_sending()
-
-
-async def _sleep(seconds: float, stop: asyncio.Event) -> None:
-    """Shorter when `stop` is set."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await stop.wait()

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from shared.errors import ServerAway
+from shared.errors import ServerUnavailable
 from shared.ledger import engine, statements
 from shared.ledger.lifecycle import CRASH_LIMIT, ErrorKind
 from shared.telemetry import metrics
@@ -183,7 +183,7 @@ class Rescuer:
         """Judge, rescue a batch, clean up in Redis; True when there may be more."""
         try:
             return await self._rescue()
-        except ServerAway as error:
+        except ServerUnavailable as error:
             if error.server == "Postgres":
                 self.watch.restart()
             raise

@@ -1,12 +1,8 @@
 """Tells Prometheus whether Postgres and Redis answer. Every scheduler does, whether it leads or not."""
 
-import logging
-
 from shared import probes
 from shared.telemetry import metrics
 from shared.transport.queues import Queues
-
-log = logging.getLogger(__name__)
 
 EVERY_S = 2.0
 
@@ -16,12 +12,10 @@ class Servers:
 
     def __init__(self, queues: Queues) -> None:
         self._queues = queues
+        #: The last answers, by server.
+        self.answers: dict[str, str] = {}
 
     async def run_once(self) -> None:
-        try:
-            answers = await probes.servers(self._queues)
-        except Exception:
-            log.exception("the servers could not be asked")  # no reason to stop leading
-            return
-        for server, answer in answers.items():
+        self.answers = await probes.servers(self._queues)
+        for server, answer in self.answers.items():
             metrics.SERVER_UP.labels(server).set(answer == "ok")

@@ -12,7 +12,7 @@ from typing import Any
 
 from services.scheduler import declarations
 from shared.contracts.catalogue import Catalogue
-from shared.errors import OftenError, ServerAway
+from shared.errors import OftenError, ServerUnavailable
 from shared.ledger import engine, schedules
 from shared.scheduling import decode_params, fire, policy_of, timing_of, unfinished
 from shared.submission import Submitter
@@ -67,7 +67,7 @@ class Timetable:
         try:
             async with engine.translated(), self._submitter.transaction():
                 verdicts = await self._decide(name)
-        except ServerAway:
+        except ServerUnavailable:
             raise
         except Exception as error:
             log.exception("schedule %s could not be fired", name)

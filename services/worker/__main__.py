@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
-from prometheus_client import start_http_server
-
 from services.worker import bequest, outside, registry
 from services.worker.process import Ending, WorkerProcess
 from services.worker.registry import TaskFunction
@@ -25,6 +23,8 @@ from shared.ledger import engine
 from shared.ledger.engine import RECORDER
 from shared.ledger.tables import TABLES
 from shared.settings import Settings
+from shared.telemetry import exposition
+from shared.telemetry.exposition import Health
 from shared.telemetry.logging import configure
 from shared.vault import Vault
 
@@ -53,7 +53,6 @@ def main(tasks: Mapping[str, TaskFunction[Any, Any]]) -> int:
         sys.stderr.write(f"worker: {error}\n")
         return 2
     configure("worker", settings.log_format)
-    start_http_server(settings.metrics_port, settings.metrics_host)
     database = engine.build(
         settings.database_url,
         application="worker",
@@ -62,6 +61,8 @@ def main(tasks: Mapping[str, TaskFunction[Any, Any]]) -> int:
     )
     engine.bind(database, [*TABLES, *domain.TABLES])
     process = WorkerProcess(settings, queues, tasks, outside.build(settings), database, vault)
+    health = Health(process.live_problems, process.ready_problems)
+    exposition.serve(settings.metrics_host, settings.metrics_port, health)
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         process.end(Ending.STOP)
@@ -70,7 +71,13 @@ def main(tasks: Mapping[str, TaskFunction[Any, Any]]) -> int:
     signal.signal(signal.SIGINT, stop)
     # What is loaded by now stays: no collection need walk it, and none keeps a task waiting for that long.
     gc.freeze()
-    ending = process.run()
+    try:
+        ending = process.run()
+    except BaseException:
+        log.critical("worker %s ends: it broke", process.id, exc_info=True)
+        logging.shutdown()
+        # Threads that are no daemons, of Dramatiq for example, would keep a process that no longer works.
+        os._exit(1)
     logging.shutdown()
     replaced = ending in (Ending.RECYCLE, Ending.DEAD, Ending.OVERTIME)
     successor = [sys.executable, *sys.orig_argv[1:]] if replaced else None

@@ -17,7 +17,7 @@ import msgspec
 from services.worker.presence import STOPPED
 from services.worker.record import Row, columns
 from shared import settings as settings_module
-from shared.errors import ServerAway
+from shared.errors import ServerUnavailable
 from shared.ledger import engine, statements
 from shared.settings import Settings
 from shared.telemetry.logging import configure
@@ -44,7 +44,7 @@ def leave(worker: UUID, rows: Sequence[Row], successor: Sequence[str] | None) ->
 
 
 async def write(settings: Settings, bequest: Bequest) -> None:
-    """Raises ServerAway; then the rescuer takes the rows."""
+    """Raises ServerUnavailable; then the rescuer takes the rows."""
     database = engine.build(settings.database_url, application="bequest")
     engine.bind(database)
     await engine.open_pool(database, size=1)
@@ -66,7 +66,7 @@ def main() -> int:
     configure("worker", settings.log_format)
     try:
         asyncio.run(write(settings, bequest))
-    except ServerAway as error:
+    except ServerUnavailable as error:
         sys.stderr.write(f"worker: {error}; the rescuer takes {len(bequest.rows)} tasks\n")
     if bequest.successor is not None:
         os.execv(bequest.successor[0], bequest.successor)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +12,7 @@ from services.worker.holdings import Holding, Holdings
 from services.worker.middleware.lifecycle import given_back
 from services.worker.recorder import Recorder
 from services.worker.registry import TaskFunction
-from shared.errors import ServerAway
+from shared.errors import ServerUnavailable
 from shared.ledger import engine, statements
 from shared.ledger.engine import RECORDER
 from shared.telemetry import metrics
@@ -45,8 +45,12 @@ class Intake:
         holdings: Holdings,
         recorder: Recorder,
         queues: Queues,
+        *,
+        alive: Callable[[], None] = lambda: None,
     ) -> None:
+        """`alive` is called in each try of a claim that Postgres does not answer for a long time."""
         self._worker = worker
+        self._alive = alive
         self._queue_names = queue_names
         self._tasks = tasks
         self._holdings = holdings
@@ -63,8 +67,8 @@ class Intake:
         #: Held from fetch to heap, so that whoever compares Redis with memory sees no id on its way.
         self.moving = asyncio.Lock()
 
-    async def run(self) -> None:
-        """Fetch, claim and wait in turn, until `stop`."""
+    def start(self) -> None:
+        """Look for room whenever a task ends; called once, on the ledger loop."""
         loop = asyncio.get_running_loop()
 
         def room() -> None:
@@ -73,12 +77,6 @@ class Intake:
                 loop.call_soon_threadsafe(self._room.set)
 
         self._holdings.listen(room)
-        while not self._stopping:
-            try:
-                await self._round()
-            except ServerAway as error:
-                log.warning("%s: nothing is fetched", error)
-                await asyncio.sleep(AWAY_PAUSE_S)
 
     async def stop(self) -> None:
         """Fetch no more; returns when no id is on its way."""
@@ -90,18 +88,19 @@ class Intake:
             pass
 
     async def give_back_unstarted(self) -> None:
-        """Give claims back that wait too long for a thread, until cancelled."""
-        while True:
-            await asyncio.sleep(UNSTARTED_S / 2)
-            late = self._holdings.withdraw(older_than_s=UNSTARTED_S)
-            self.give_back(late, reason="late")
+        """Give back claims that have waited too long for a thread."""
+        self.give_back(self._holdings.withdraw(older_than_s=UNSTARTED_S), reason="late")
 
     def give_back(self, holdings: Sequence[Holding], *, reason: str) -> None:
         for holding in holdings:
             self._recorder.note_end(holding, given_back(holding))
             metrics.GIVEN_BACK.labels(reason, holding.name).inc()
 
-    async def _round(self) -> None:
+    async def run_once(self) -> None:
+        """Fetch and claim what there is room for, or wait for room."""
+        if self._stopping:
+            await asyncio.sleep(BUSY_POLL_S)
+            return
         self._room.clear()
         wanted = 0 if self._recorder.blocked else self._wanted()
         if not wanted:
@@ -160,7 +159,7 @@ class Intake:
         try:
             self._fetching = asyncio.create_task(fetch)
             return await self._fetching
-        except (ServerAway, asyncio.CancelledError):
+        except (ServerUnavailable, asyncio.CancelledError):
             # Whether ids are on their way is not known; what this process holds may be among them.
             self._holdings.note_fetched_again()
             raise
@@ -187,9 +186,10 @@ class Intake:
         while True:
             try:
                 return await engine.run(statements.CLAIM, self._worker, ids, node=RECORDER)
-            except ServerAway:
+            except ServerUnavailable:
                 if self._stopping:
                     raise
+                self._alive()
                 await asyncio.sleep(AWAY_PAUSE_S)
 
     def _knows(self, holding: Holding) -> bool:

@@ -5,7 +5,7 @@ that it works. Every few seconds it compares Redis and the ledger with its memor
 not hold.
 """
 
-import asyncio
+import contextlib
 import logging
 import os
 import platform
@@ -16,12 +16,11 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from services.worker.clock import DatabaseClock
 from services.worker.holdings import Holding, Holdings
-from services.worker.intake import Intake
-from shared.errors import ServerAway
 from shared.ledger import engine, statements
 from shared.ledger.engine import RECORDER
 from shared.transport.queues import CANCEL_CHANNEL, Queues
@@ -86,6 +85,7 @@ class Presence:
         self._revoke = revoke
         self._lock_key = secrets.randbits(62)
         self._lock: asyncpg.Connection | None = None
+        self._subscription: PubSub | None = None
         self.state = "running"
 
     async def register(self) -> None:
@@ -106,16 +106,11 @@ class Presence:
         await engine.run(STOPPED, self._worker, node=RECORDER)
         await self._queues.forget(self._worker)
 
-    async def keep_beating(self) -> None:
-        """Heartbeat and lock until cancelled; also learns for certain what is to be cancelled."""
-        while True:
-            try:
-                # First: after a restart of Postgres this alone says that the process lives.
-                await self._beat()
-                await self._take_lock()
-            except ServerAway as error:
-                log.warning("no heartbeat: %s", error)
-            await asyncio.sleep(HEARTBEAT_S)
+    async def beat(self) -> None:
+        """Renew heartbeat and lock; also learns for certain what is to be canceled."""
+        # First: after a restart of Postgres this alone says that the process lives.
+        await self._beat()
+        await self._take_lock()
 
     async def _beat(self) -> None:
         (row,) = await engine.run(HEARTBEAT, self.state, self._worker, self._worker, node=RECORDER)
@@ -129,42 +124,47 @@ class Presence:
     async def _take_lock(self) -> None:
         if self._lock is not None and not self._lock.is_closed():
             return
-        try:
-            async with engine.timeout(engine.STATEMENT_TIMEOUT_S):
-                settings = {"application_name": "often-worker-lock", "tcp_keepalives_idle": "10"}
-                self._lock = await asyncpg.connect(self._database_url, server_settings=settings)
-                await self._lock.execute("SELECT pg_advisory_lock($1)", self._lock_key)
-        except engine.AWAY as error:
-            raise ServerAway("Postgres") from error
-
-    async def listen_for_cancels(self) -> None:
-        """Cancel requests as they are made, until cancelled; one that is missed comes with a heartbeat."""
-        while True:
+        settings = engine.session_settings("worker-lock", 0) | {"tcp_keepalives_idle": "10"}
+        async with engine.translated(), engine.timeout(engine.STATEMENT_TIMEOUT_S):
+            connection = await asyncpg.connect(self._database_url, server_settings=settings)
             try:
-                async with self._queues.client.pubsub() as subscription:
-                    await subscription.subscribe(CANCEL_CHANNEL)
-                    while True:
-                        message = await subscription.get_message(ignore_subscribe_messages=True, timeout=1.0)
-                        if message is not None:
-                            self._cancel(UUID(bytes=message["data"]))
-            except (RedisError, OSError) as error:
-                log.warning("not listening for cancel requests, heartbeats bring them: %s", error)
-                await asyncio.sleep(HEARTBEAT_S)
+                await connection.execute("SELECT pg_advisory_lock($1)", self._lock_key)
+            except BaseException:
+                connection.terminate()
+                raise
+        # Only now: a connection without the lock would count as alive and prove nothing.
+        self._lock = connection
+
+    async def hear_cancel(self) -> None:
+        """Wait a second for a cancel request; one that is missed arrives with a heartbeat."""
+        try:
+            if self._subscription is None:
+                self._subscription = self._queues.client.pubsub()
+                await self._subscription.subscribe(CANCEL_CHANNEL)
+            message = await self._subscription.get_message(ignore_subscribe_messages=True, timeout=1.0)
+        except BaseException:
+            await self.stop_listening()
+            raise
+        if message is None:
+            return
+        try:
+            task_id = UUID(bytes=message["data"])
+        except (TypeError, ValueError):
+            log.warning("ignored a message on %s that is no task id: %.100r", CANCEL_CHANNEL, message["data"])
+            return
+        self._cancel(task_id)
+
+    async def stop_listening(self) -> None:
+        """Close the subscription; the next `hear_cancel` opens another one."""
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            with contextlib.suppress(RedisError, OSError):
+                await subscription.aclose()  # type: ignore[no-untyped-call] # redis leaves it untyped
 
     def _cancel(self, task_id: UUID, requested_at: datetime | None = None) -> None:
         unstarted = self._holdings.cancel(task_id, requested_at)
         if unstarted is not None:
             self._revoke(unstarted)
-
-    async def keep_reconciling(self, intake: Intake) -> None:
-        """Compare every few seconds, until cancelled."""
-        while True:
-            await asyncio.sleep(RECONCILE_S)
-            try:
-                async with intake.moving:
-                    await self.reconcile()
-            except ServerAway as error:
-                log.warning("could not compare with the ledger: %s", error)
 
     async def reconcile(self) -> None:
         """Give back what Redis or the ledger ascribes to this process and its memory does not know."""

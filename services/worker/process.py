@@ -2,13 +2,15 @@
 
 import asyncio
 import concurrent.futures
+import contextlib
 import enum
 import logging
 import os
 import random
 import threading
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -22,19 +24,20 @@ from services.worker.broker import LedgerBroker
 from services.worker.clock import DatabaseClock
 from services.worker.executor import Executor, interrupt
 from services.worker.holdings import Holding, Holdings
-from services.worker.intake import Intake
+from services.worker.intake import UNSTARTED_S, Intake
 from services.worker.middleware.event_loop import EventLoop
 from services.worker.middleware.lifecycle import Lifecycle
 from services.worker.outcome import Outcome
 from services.worker.overtime import Overtime
-from services.worker.presence import Presence
+from services.worker.presence import HEARTBEAT_S, RECONCILE_S, Presence
 from services.worker.record import Row
 from services.worker.recorder import Recorder
 from services.worker.registry import TaskFunction
 from services.worker.vitals import Vitals
 from services.worker.watchdog import Watchdog
 from services.worker.work_queue import ThreadPool
-from shared.errors import ServerAway
+from shared.errors import ServerUnavailable
+from shared.keeper import Keeper
 from shared.ledger import engine
 from shared.ledger.engine import RECORDER
 from shared.ledger.lifecycle import Status
@@ -52,6 +55,8 @@ REFUSED_VARIABLE = "WORKER_REFUSED_RECORDS"
 WATCH_S = 0.25
 #: How long interrupted bodies may take to end, and the recorder to write the last outcomes.
 INTERRUPT_S, FLUSH_S = 1.0, 3.0
+#: A process whose drain has not returned this long after its limits is ended where it stands.
+EXIT_MARGIN_S = 15.0
 
 
 class Ending(enum.Enum):
@@ -105,7 +110,7 @@ class WorkerProcess:
         self.bequeathed: list[Row] = []
         self._loop = uvloop.new_event_loop()
         self._loop_thread = threading.Thread(target=self._loop.run_forever, name="ledger", daemon=True)
-        self._services: list[concurrent.futures.Future[None]] = []
+        self._loops: list[concurrent.futures.Future[None]] = []
         self._watchdog = Watchdog(settings.stall_after.total_seconds())
         self._task_limit = int(settings.worker_max_tasks * random.uniform(0.8, 1.2))
         self._self = psutil.Process()
@@ -113,8 +118,19 @@ class WorkerProcess:
         self._holdings = Holdings(settings.worker_threads)
         self._overtime = Overtime(self._holdings, tasks, clock)
         self._queues = queues.Queues(queues.connect(settings.redis_url))
-        self._recorder = Recorder(self.id, self._holdings, self._queues, clock)
-        self._intake = Intake(self.id, queue_names, tasks, self._holdings, self._recorder, self._queues)
+        self.keeper = Keeper()
+        self._recorder = Recorder(
+            self.id, self._holdings, self._queues, clock, alive=partial(self.keeper.turned, "recorder")
+        )
+        self._intake = Intake(
+            self.id,
+            queue_names,
+            tasks,
+            self._holdings,
+            self._recorder,
+            self._queues,
+            alive=partial(self.keeper.turned, "fetch"),
+        )
         self._presence = Presence(
             self.id,
             settings.database_url,
@@ -146,14 +162,13 @@ class WorkerProcess:
         self._watchdog.feed()
         self._dramatiq.start()
         self._broker.emit_after("process_boot")
-        self._keep(
-            self._recorder.run(),
-            self._presence.keep_beating(),
-            self._presence.listen_for_cancels(),
-            self._presence.keep_reconciling(self._intake),
-            self._intake.give_back_unstarted(),
-        )
-        intake = self._keep(self._intake.run())
+        self._keep("recorder", self._recorder.run_once)
+        self._keep("heartbeat", self._presence.beat, every_s=HEARTBEAT_S)
+        self._keep("cancel requests", self._presence.hear_cancel)
+        self._keep("reconcile", self._reconcile, every_s=RECONCILE_S)
+        self._keep("unstarted claims", self._intake.give_back_unstarted, every_s=UNSTARTED_S / 2)
+        self._loop.call_soon_threadsafe(self._intake.start)
+        intake = self._keep("fetch", self._intake.run_once)
         log.info("worker %s serves with %d threads", self.id, self._settings.worker_threads)
         while self._ending is None:
             time.sleep(WATCH_S)
@@ -163,17 +178,41 @@ class WorkerProcess:
                 self.end(Ending.OVERTIME)
         self._watchdog.rest()
         log.info("worker %s ends: it %s", self.id, self._ending.value)
+        self._exit_for_certain()
         if self._ending is not Ending.DEAD:
-            self._drain(intake)
+            try:
+                self._drain(intake)
+            except Exception:
+                log.exception("worker %s could not drain; the rescuer takes what it holds", self.id)
         os.environ[REFUSED_VARIABLE] = str(self._refused_before + self._recorder.refused)
         return self._ending
+
+    def _exit_for_certain(self) -> None:
+        """End the process even when the drain, or something after it, never returns."""
+        limit_s = self._settings.worker_grace.total_seconds() + INTERRUPT_S + FLUSH_S + EXIT_MARGIN_S
+        timer = threading.Timer(limit_s, os._exit, (1,))
+        timer.daemon = True
+        timer.start()
+
+    def live_problems(self) -> list[str]:
+        """Background loops that do not turn; asked by the health endpoint, from any thread."""
+        return [f"the loop '{name}' does not turn" for name in self.keeper.stalled()]
+
+    def ready_problems(self) -> list[str]:
+        """Why no task is started right now; asked by the health endpoint, from any thread."""
+        problems = self.live_problems()
+        if self._ending is not None:
+            problems.append(f"the worker is stopping: it {self._ending.value}")
+        if self._recorder.blocked:
+            problems.append("the ledger does not take this worker's records")
+        return problems
 
     def _registered(self) -> bool:
         """Wait for Postgres; False when asked to stop meanwhile."""
         while self._ending is None:
             try:
                 self._on_loop(self._presence.register())
-            except ServerAway as error:
+            except ServerUnavailable as error:
                 log.warning("%s: waiting for it", error)
                 time.sleep(1.0)
             else:
@@ -188,9 +227,9 @@ class WorkerProcess:
         if limit_mb and self._self.memory_info().rss > limit_mb * 2**20:
             self.end(Ending.RECYCLE)
         threads = [*self._dramatiq.workers, *self._dramatiq.consumers.values(), self._loop_thread]
-        services_died = any(service.done() for service in self._services)
-        if services_died or not all(thread.is_alive() for thread in threads):
-            log.critical("a thread or a service of this worker has died: it drains and ends")
+        dead = [thread.name for thread in threads if not thread.is_alive()]
+        if dead or any(loop.done() for loop in self._loops):
+            log.critical("worker stopping: a background thread died: %s", ", ".join(dead) or "a loop")
             self.end(Ending.BROKEN)
 
     def _drain(self, intake: "concurrent.futures.Future[None]") -> None:
@@ -225,7 +264,7 @@ class WorkerProcess:
     def _deregister(self) -> None:
         try:
             self._on_loop(self._presence.deregister())
-        except ServerAway as error:
+        except ServerUnavailable as error:
             log.warning("%s: the rescuer cleans up after this worker", error)
 
     def _revoke(self, holding: Holding) -> None:
@@ -235,8 +274,21 @@ class WorkerProcess:
     def _on_loop(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
-    def _keep(self, *services: Coroutine[Any, Any, None]) -> "concurrent.futures.Future[None]":
-        """Run services on the ledger loop for as long as the process lives; returns the last one."""
-        for service in services:
-            self._services.append(asyncio.run_coroutine_threadsafe(service, self._loop))
-        return self._services[-1]
+    def _keep(
+        self, name: str, run_once: Callable[[], Awaitable[object]], *, every_s: float = 0.0
+    ) -> "concurrent.futures.Future[None]":
+        """Run a loop on the ledger loop for as long as the process lives."""
+        kept = self.keeper.keep(name, run_once, every_s=every_s)
+        loop = asyncio.run_coroutine_threadsafe(kept, self._loop)
+        self._loops.append(loop)
+        return loop
+
+    async def _reconcile(self) -> None:
+        """Compare while no id is on its way; while Postgres is away one always is, so skip that round."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(RECONCILE_S):
+                await self._intake.moving.acquire()
+            try:
+                await self._presence.reconcile()
+            finally:
+                self._intake.moving.release()

@@ -102,6 +102,8 @@ class Entry(msgspec.Struct):
     #: Children stored at once, whatever becomes of the attempt.
     spawned: list[Child] = msgspec.field(default_factory=list)
     noted_monotonic: float = msgspec.field(default_factory=time.monotonic)
+    #: Nothing in it comes from the task's body any more: Postgres refused what did.
+    bare: bool = False
 
     @property
     def released(self) -> bool:

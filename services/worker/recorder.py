@@ -10,7 +10,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from datetime import timedelta
 from typing import Any
@@ -22,10 +22,11 @@ from services.worker.clock import DatabaseClock
 from services.worker.holdings import Holding, Holdings
 from services.worker.outcome import Outcome, broken
 from services.worker.record import Child, Entry, LogLine, child_columns, columns
-from shared.errors import ServerAway
-from shared.ledger import engine, statements
+from shared.errors import ServerAway, ServerUnavailable
+from shared.ledger import engine, sqlstate, statements
 from shared.ledger.engine import RECORDER
 from shared.ledger.lifecycle import ErrorKind, Status
+from shared.ledger.sqlstate import Meaning
 from shared.telemetry import metrics
 from shared.transport.queues import Address, Queues
 
@@ -41,8 +42,8 @@ BATCH_ROWS = 32
 WAIT_PER_ROW_S, LONGEST_WAIT_S = 0.003, 0.025
 #: How long a start waits for the end of its task: one round for both when the task is short.
 START_WAIT_S = 0.005
-#: Errors after which the same batch may succeed.
-CONFLICTS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+#: How long one turn of the loop waits for records.
+IDLE_S = 10.0
 
 #: How long ago it was asked to cancel these. values: id[].
 CANCELLED_SINCE = """
@@ -56,8 +57,18 @@ Batch = dict[UUID, Entry]
 class Recorder:
     """The one writer of a worker process. `note_*` are for any thread, the rest is for the ledger loop."""
 
-    def __init__(self, worker: UUID, holdings: Holdings, queues: Queues, clock: DatabaseClock) -> None:
+    def __init__(
+        self,
+        worker: UUID,
+        holdings: Holdings,
+        queues: Queues,
+        clock: DatabaseClock,
+        *,
+        alive: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`alive` is called in each try of a round that Postgres does not take for a long time."""
         self.worker = worker
+        self._alive = alive
         self._holdings = holdings
         self._queues = queues
         self._clock = clock
@@ -67,6 +78,8 @@ class Recorder:
         self._writing: Batch = {}
         self._waiters: list[tuple[UUID, Future[bool]]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
+        #: A record that comes until then waits up to that many seconds for others.
+        self._busy_until = self._wait_s = 0.0
         self._wake = asyncio.Event()
         #: A round was asked for: at once, or a little later.
         self._woken = self._wake_later = False
@@ -152,24 +165,23 @@ class Recorder:
 
     # The ledger loop.
 
-    async def run(self) -> None:
-        """Write round after round until cancelled."""
+    async def run_once(self) -> None:
+        """Wait for records and write one round of them; without any, return after `IDLE_S`."""
         self._loop = asyncio.get_running_loop()
-        #: A record that comes until then waits that long for others.
-        busy_until = wait_s = 0.0
-        while True:
-            if not self._pending:
-                self._quiet.set()
-                await self._wake.wait()
-            self._quiet.clear()
-            if self._loop.time() < busy_until:
-                await self._company(wait_s)
-            self._wake.clear()
-            self._woken = self._wake_later = False
-            if self._pending:
-                rows = await self._round()
-                wait_s = min(WAIT_PER_ROW_S * rows, LONGEST_WAIT_S)
-                busy_until = self._loop.time() + wait_s
+        if not self._pending:
+            self._quiet.set()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(IDLE_S):
+                    await self._wake.wait()
+        self._quiet.clear()
+        if self._loop.time() < self._busy_until:
+            await self._company(self._wait_s)
+        self._wake.clear()
+        self._woken = self._wake_later = False
+        if self._pending:
+            rows = await self._round()
+            self._wait_s = min(WAIT_PER_ROW_S * rows, LONGEST_WAIT_S)
+            self._busy_until = self._loop.time() + self._wait_s
 
     async def _company(self, wait_s: float) -> None:
         assert self._loop is not None
@@ -214,19 +226,33 @@ class Recorder:
         while True:
             try:
                 written = await engine.in_fresh_context(self._write(batch))
-            except (ServerAway, *CONFLICTS) as error:
-                if not self.blocked:
-                    log.warning("the ledger does not take %d records, trying on: %r", len(batch), error)
-                self._block(True)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, LONGEST_RETRY_S)
             except asyncpg.PostgresError as error:
-                return await self._write_halves(batch, error)
+                if sqlstate.meaning(error) is Meaning.DATA:
+                    return await self._write_halves(batch, error)
+                self._refused(batch, error)
+            except Exception as error:  # noqa: BLE001 - whatever it is, no record may be lost to it
+                self._refused(batch, error)
             else:
                 if self.blocked:
                     log.warning("the ledger takes records again")
                 self._block(False)
                 return written
+            self._alive()
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_RETRY_S)
+
+    def _refused(self, batch: Batch, error: Exception) -> None:
+        """The ledger does not take the batch, and no record is to blame: it is kept and written later."""
+        if not self.blocked:
+            passing = isinstance(error, ServerUnavailable)
+            log.log(
+                logging.WARNING if passing else logging.ERROR,
+                "the ledger does not take %d records, which are kept and tried again: %s",
+                len(batch),
+                error,
+                exc_info=not passing,
+            )
+        self._block(True)
 
     def _block(self, blocked: bool) -> None:
         self.blocked = blocked
@@ -240,24 +266,22 @@ class Recorder:
             first = await self._write_until_done(dict(items[:middle]))
             return first | await self._write_until_done(dict(items[middle:]))
         ((task_id, entry),) = batch.items()
-        log.error("Postgres refuses the record of %s: %s", entry.holding, error)
         holding = entry.holding
+        if entry.bare:
+            # Nothing of the body is left in it, and it must not hold up its neighbors.
+            log.error("Postgres refuses even the bare record of %s, left to the rescuer: %s", holding, error)
+            return set()
+        log.error("Postgres refuses the record of %s, which fails with the reason: %s", holding, error)
         reason = broken(
             f"its record can't be stored: {error}", ErrorKind.UNSTORABLE, failures=holding.failures + 1
         )
-        bare = Entry(holding)
+        bare = Entry(holding, bare=True)
         if entry.released:
             bare.note_end(reason, self._clock.now(), None)
         else:
             bare.note_start()
         batch[task_id] = bare
-        try:
-            return await engine.in_fresh_context(self._write(batch))
-        except asyncpg.PostgresError:
-            log.exception(
-                "even the bare record of %s is refused; the claim is left to the rescuer", entry.holding
-            )
-            return set()
+        return await self._write_until_done(batch)
 
     async def _write(self, batch: Batch) -> set[UUID]:
         entries = [batch[task_id] for task_id in sorted(batch)]
@@ -274,7 +298,7 @@ class Recorder:
                 await self._write_extras(entries, written)
                 return written
         except TimeoutError:
-            raise ServerAway("Postgres") from None
+            raise ServerAway("Postgres", reason="the round took too long") from None
 
     async def _write_rows(self, entries: list[Entry]) -> set[UUID]:
         rows = [entry.row for entry in entries if entry.row is not None]
@@ -317,7 +341,7 @@ class Recorder:
             # Before the push: an id that is fetched again at once must not look as if it were held already.
             await self._send_again(self._holdings.forget(ids))
             await self._push(back, [child for child in children if child.delay is None])
-        except ServerAway as error:
+        except ServerUnavailable as error:
             log.warning("%s; the dispatcher sends what is due", error)
             self._holdings.forget(ids)
         await self._time_cancels([e for e in ended if e.holding.id in written | standing])
@@ -333,7 +357,7 @@ class Recorder:
         rungs = {e.holding.id: rung for e in ended if (rung := _cancel_rung(e)) is not None}
         if not rungs:
             return
-        with contextlib.suppress(ServerAway):
+        with contextlib.suppress(ServerUnavailable):
             for row in await engine.run(CANCELLED_SINCE, sorted(rungs), node=RECORDER):
                 rung = rungs[UUID(int=row["id"].int)]
                 metrics.CANCEL_SECONDS.labels(rung).observe(row["seconds"])
@@ -350,7 +374,7 @@ class Recorder:
             rows = await engine.run(
                 statements.OUTCOME_STANDS, list(claims), list(claims.values()), node=RECORDER
             )
-        except ServerAway:
+        except ServerUnavailable:
             return set()
         return {UUID(int=row["id"].int) for row in rows}
 

@@ -9,7 +9,7 @@ from msgspec import Meta
 from shared.contracts.contract import Contract, Params, Result, Retries
 from shared.contracts.money import CurrencyCode, check_currency
 from shared.contracts.schedule import Schedule
-from shared.errors import FieldProblem, ServerAway
+from shared.errors import FieldProblem
 
 #: Providers rest for half a minute after failures; this many attempts outlast a quarter of an hour.
 RETRIES = Retries(max_attempts=8, delay=timedelta(seconds=5), cap=timedelta(minutes=10))
@@ -225,7 +225,6 @@ SEARCH = Contract(
     result=HotelsFound,
     rules_for_new=stay_lies_ahead,
     retries=RETRIES,
-    expected=(ServerAway,),
     time_limit=timedelta(minutes=10),
     # Somebody waits for it.
     priority=7,
@@ -238,7 +237,6 @@ SCAN_DESTINATIONS = Contract(
     params=ScanDestinations,
     result=DestinationsScanned,
     retries=RETRIES,
-    expected=(ServerAway,),
     staff_only=True,
     schedules=(
         Schedule(
@@ -257,7 +255,6 @@ SCAN_DESTINATION = Contract(
     params=ScanDestination,
     result=DestinationScanned,
     retries=RETRIES,
-    expected=(ServerAway,),
     staff_only=True,
     # 30 days of 20 pages at two a second take five minutes.
     time_limit=timedelta(hours=2),
@@ -269,7 +266,6 @@ SYNC = Contract(
     params=SyncHotels,
     result=HotelsSynced,
     retries=RETRIES,
-    expected=(ServerAway,),
     staff_only=True,
     schedules=(
         Schedule(
@@ -288,7 +284,6 @@ SYNC_BATCH = Contract(
     params=SyncHotelBatch,
     result=HotelBatchSynced,
     retries=RETRIES,
-    expected=(ServerAway,),
     staff_only=True,
     priority=3,
 )
@@ -298,6 +293,5 @@ SUMMARISE_TRACKING = Contract(
     queue="hotel_tracking",
     params=SummariseTracking,
     result=TrackingSummarised,
-    expected=(ServerAway,),
     staff_only=True,
 )

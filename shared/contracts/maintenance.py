@@ -7,7 +7,6 @@ from msgspec import Meta
 
 from shared.contracts.contract import Contract, Params, Result, Retries
 from shared.contracts.schedule import Schedule
-from shared.errors import ServerAway
 
 #: A run that met another one, or a server that was away, is worth another try soon; the next firing comes
 #: anyway.
@@ -51,7 +50,6 @@ CLEANUP_EXPIRED_REFRESH_TOKENS = Contract(
     queue="maintenance",
     params=CleanupExpiredRefreshTokens,
     result=RefreshTokensCleaned,
-    expected=(ServerAway,),
     retries=RETRIES,
     staff_only=True,
     schedules=(
@@ -70,7 +68,6 @@ CLEANUP_OLD_TASKS = Contract(
     queue="maintenance",
     params=CleanupOldTasks,
     result=OldTasksCleaned,
-    expected=(ServerAway,),
     retries=RETRIES,
     staff_only=True,
     schedules=(

@@ -7,7 +7,6 @@ import msgspec
 from msgspec import Meta
 
 from shared.contracts.contract import Contract, Params, Result, Retries
-from shared.errors import ServerAway
 
 #: RFC 8030 lets a push service refuse bodies of more than 4,096 bytes; encryption takes 103 of them.
 MAX_PAYLOAD_BYTES = 3_993
@@ -87,7 +86,6 @@ SEND_PUSH = Contract(
     params=SendPush,
     result=PushSent,
     retries=Retries(max_attempts=8, delay=timedelta(seconds=5), cap=timedelta(minutes=10)),
-    expected=(ServerAway,),
     time_limit=timedelta(minutes=5),
 )
 
@@ -96,6 +94,5 @@ SEND_BULK = Contract(
     queue="notifications",
     params=SendBulk,
     result=BulkSubmitted,
-    expected=(ServerAway,),
     staff_only=True,
 )

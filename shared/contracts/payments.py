@@ -10,7 +10,6 @@ from shared.contracts.contract import Contract, Params, Result, Retries
 from shared.contracts.money import Amount, CurrencyCode, minor_units
 from shared.contracts.schedule import Schedule
 from shared.contracts.sensitivity import SENSITIVE
-from shared.errors import ServerAway
 
 Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 #: The payment service's own names for a card and a customer; no card number ever comes here.
@@ -83,7 +82,6 @@ PROCESS = Contract(
     result=PaymentProcessed,
     # Under one idempotency key; the service forgets it after a day.
     retries=Retries(max_attempts=10, delay=timedelta(seconds=3), cap=timedelta(minutes=30)),
-    expected=(ServerAway,),
     time_limit=timedelta(minutes=5),
     priority=8,
 )
@@ -94,7 +92,6 @@ SETTLE = Contract(
     params=SettlePayment,
     result=PaymentSettled,
     retries=Retries(max_attempts=10, delay=timedelta(seconds=30), cap=timedelta(hours=1)),
-    expected=(ServerAway,),
     staff_only=True,
 )
 
@@ -104,7 +101,6 @@ SETTLE_OPEN = Contract(
     queue="payments",
     params=SettleOpen,
     result=OpenSubmitted,
-    expected=(ServerAway,),
     schedules=(
         Schedule(
             name="payments.settle_open.hourly",

@@ -5,6 +5,8 @@ import contextvars
 import functools
 import itertools
 import string
+import time
+from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
@@ -13,8 +15,10 @@ import asyncpg
 from piccolo.engine.postgres import PostgresEngine
 from piccolo.table import Table
 
-from shared.errors import ServerAway
+from shared.errors import ServerRefuses
+from shared.ledger import sqlstate
 from shared.ledger.tables import TABLES, Task
+from shared.telemetry import metrics
 
 T = TypeVar("T")
 
@@ -25,6 +29,9 @@ RECORDER: Final = "recorder"
 STATEMENT_TIMEOUT_S = 5.0
 #: The same in the bodies of tasks.
 TASK_STATEMENT_TIMEOUT_S = 60.0
+#: Postgres itself cancels a statement this much earlier. A server that answers therefore says that it was
+#: slow, and no statement that its client gave up keeps running.
+SERVER_MARGIN_S = 0.5
 #: How often a time-out looks whether the loop still runs.
 TICK_S = 0.5
 
@@ -38,18 +45,6 @@ BY_INDEX = {
     "enable_mergejoin": "off",
     "plan_cache_mode": "force_generic_plan",
 }
-
-AWAY = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # a pooled connection whose server said goodbye a moment ago
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
-)
 
 
 class Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg is not typed
@@ -91,6 +86,7 @@ def build(
     The default node is the process' own, or task code's, which may take longer and leave things behind. With
     `by_index` its statements are planned as those of the further nodes.
     """
+    session = session_settings(application, STATEMENT_TIMEOUT_S)
     config = {
         "dsn": database_url,
         "timeout": STATEMENT_TIMEOUT_S,
@@ -98,11 +94,11 @@ def build(
         # on a connection whose other end has vanished.
         "command_timeout": STATEMENT_TIMEOUT_S,
         "connection_class": Connection,
-        "server_settings": {"application_name": f"often-{application}"},
+        "server_settings": session,
     }
     # The driver's own time-outs go on while the loop can't run; see `timeout`.
     longest = {"timeout": TASK_STATEMENT_TIMEOUT_S, "command_timeout": TASK_STATEMENT_TIMEOUT_S}
-    planned = {"server_settings": {"application_name": f"often-{application}"} | BY_INDEX}
+    planned = {"server_settings": session | BY_INDEX}
     apart = config | longest | planned | {"connection_class": RecorderConnection}
     extra = {node: Engine(config=dict(apart), extensions=()) for node in nodes}
     if by_index:
@@ -111,8 +107,37 @@ def build(
         config |= {
             "command_timeout": TASK_STATEMENT_TIMEOUT_S,
             "connection_class": asyncpg.Connection,
+            "server_settings": session_settings(application, TASK_STATEMENT_TIMEOUT_S),
         }
     return Engine(config=config, extensions=(), extra_nodes=extra)
+
+
+def session_settings(application: str, statement_timeout_s: float) -> dict[str, str]:
+    """What the code relies on in every session, whatever the database or the role has as its default.
+
+    With `statement_timeout_s` of 0 statements may take as long as they like.
+    """
+    limit_s = max(0.0, statement_timeout_s - SERVER_MARGIN_S) if statement_timeout_s else 0.0
+    return {
+        "application_name": f"often-{application}",
+        "default_transaction_isolation": "read committed",
+        "statement_timeout": f"{limit_s * 1000:.0f}",
+        "lock_timeout": "0",
+    }
+
+
+#: The last refusal of this process and when it happened. A full disk shows in writes only, so a health check
+#: has to remember what the last write met.
+_refusals: deque[tuple[float, str]] = deque(maxlen=1)
+REFUSAL_MEMORY_S = 5.0
+
+
+def recent_refusal() -> str | None:
+    """Why Postgres refused a statement of this process within the last seconds; None when it did not."""
+    for at, reason in _refusals:
+        if time.monotonic() - at < REFUSAL_MEMORY_S:
+            return reason
+    return None
 
 
 def bind(engine: PostgresEngine, tables: Sequence[type[Table]] = TABLES) -> None:
@@ -153,7 +178,7 @@ async def timeout(seconds: float) -> AsyncIterator[None]:
 
 
 async def run(sql: str, *values: Any, node: str | None = None) -> list[dict[str, Any]]:
-    """Run one statement; `{}` stands for a value. Raises ServerAway, or asyncpg's own error."""
+    """Run one statement; `{}` stands for a value. Raises ServerUnavailable, or asyncpg's own error."""
     bound: Any = Task._meta.db
     database = bound.extra_nodes[node] if node else bound
     async with translated(), timeout(STATEMENT_TIMEOUT_S):
@@ -186,11 +211,14 @@ def _numbered(sql: str) -> str:
 async def connect() -> asyncpg.Connection:
     """A connection of the caller's own, for statements that no transaction takes; he closes it.
 
-    Raises ServerAway.
+    Raises ServerUnavailable.
     """
     database: Any = Task._meta.db
+    settings = {**database.config["server_settings"], "statement_timeout": "0"}
     async with translated():
-        return await asyncpg.connect(**database.config | {"command_timeout": None})
+        return await asyncpg.connect(
+            **database.config | {"command_timeout": None, "server_settings": settings}
+        )
 
 
 def transaction(node: str | None = None) -> Any:
@@ -212,11 +240,14 @@ def in_transaction() -> bool:
 
 @asynccontextmanager
 async def translated() -> AsyncIterator[None]:
-    """Raise ServerAway where the driver says that Postgres is away; for Piccolo's own queries."""
+    """Raise ServerUnavailable for every error that passes (see `sqlstate`); for Piccolo's own queries."""
     try:
         yield
-    except AWAY as error:
-        # asyncpg's complaint about an argument is an InterfaceError as well, but no outage.
-        if isinstance(error, ValueError):
+    except Exception as error:
+        translated_error = sqlstate.unavailable(error)
+        if translated_error is None:
             raise
-        raise ServerAway("Postgres") from error
+        if isinstance(translated_error, ServerRefuses):
+            _refusals.append((time.monotonic(), str(translated_error)))
+            metrics.POSTGRES_REFUSALS.labels((translated_error.sqlstate or "")[:2]).inc()
+        raise translated_error from error

@@ -6,7 +6,13 @@ from enum import StrEnum
 from typing import Any
 
 from shared.contracts.contract import Contract, Retries
-from shared.errors import ExpectedError, InvalidFields, PermanentError, TimeLimitExceeded
+from shared.errors import (
+    ExpectedError,
+    InvalidFields,
+    PermanentError,
+    ServerUnavailable,
+    TimeLimitExceeded,
+)
 
 
 class Status(StrEnum):
@@ -82,7 +88,7 @@ def classify(error: BaseException, contract: Contract[Any, Any]) -> ErrorKind:
         return ErrorKind.TIME_LIMIT
     if isinstance(error, (PermanentError, InvalidFields, *contract.permanent)):
         return ErrorKind.PERMANENT
-    if isinstance(error, (ExpectedError, *contract.expected)):
+    if isinstance(error, (ExpectedError, ServerUnavailable, *contract.expected)):
         return ErrorKind.EXPECTED
     return ErrorKind.BUG
 

@@ -97,6 +97,15 @@ GIVEN_BACK = Counter(
     "often_worker_given_back_total", "Claims given back before their start, by reason.", ["reason", "task"]
 )
 
+LOOP_ERRORS = Counter(
+    "often_loop_errors_total", "Rounds of a background loop that ended in an error.", ["loop"]
+)
+POSTGRES_REFUSALS = Counter(
+    "often_postgres_refusals_total",
+    "Statements that Postgres refused with a passing error, by class of SQLSTATE.",
+    ["sqlstate_class"],
+)
+
 SERVER_UP = Gauge(
     "often_server_up",
     "1 while the server answers the schedulers, whether they lead or not; 0 while it does not.",

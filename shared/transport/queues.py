@@ -20,7 +20,7 @@ from redis.backoff import NoBackoff
 from redis.connection import HiredisRespSerializer
 from redis.exceptions import NoScriptError, RedisError
 
-from shared.errors import ServerAway
+from shared.errors import ServerAway, ServerRefuses
 
 PRIORITIES = range(9, -1, -1)
 
@@ -111,7 +111,7 @@ class _Script:
 
 
 class Queues:
-    """The lanes in one Redis. Every method raises ServerAway when Redis does not answer."""
+    """The lanes in one Redis. Every method raises ServerUnavailable when Redis does not serve it."""
 
     def __init__(self, client: "redis.Redis") -> None:
         self.client = client
@@ -229,5 +229,7 @@ async def _answer(command: Any) -> Any:
         return await command
     except NoScriptError:
         raise
-    except (RedisError, OSError, TimeoutError) as error:
-        raise ServerAway("Redis") from error
+    except (redis.ConnectionError, redis.TimeoutError, OSError, TimeoutError) as error:
+        raise ServerAway("Redis", reason=str(error)) from error
+    except RedisError as error:
+        raise ServerRefuses("Redis", str(error)) from error

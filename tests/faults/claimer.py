@@ -7,7 +7,8 @@ from uuid import uuid4
 
 from services.worker.clock import DatabaseClock
 from services.worker.holdings import Holdings
-from services.worker.presence import Presence
+from services.worker.presence import HEARTBEAT_S, Presence
+from shared.keeper import Keeper
 from shared.ledger import engine, statements
 from shared.ledger.engine import RECORDER
 from shared.transport.queues import Queues, connect
@@ -35,7 +36,7 @@ async def claim(count: int) -> None:
     while fetched is None or not fetched.ids:
         fetched = await queues.fetch(worker, ["default"], wanted=count, served=0, idle=True, wait_s=1.0)
     await engine.run(statements.CLAIM, worker, sorted(fetched.ids), node=RECORDER)
-    await presence.keep_beating()
+    await Keeper().keep("heartbeat", presence.beat, every_s=HEARTBEAT_S)
 
 
 if __name__ == "__main__":

@@ -7,24 +7,33 @@ from litestar.openapi.datastructures import ResponseSpec
 
 from services.api.schemas.health import Liveness, Readiness
 from shared import probes
+from shared.keeper import Keeper
 from shared.transport.queues import Queues
 
 
-@get("/health/live", summary="The process answers", tags=["health"])
-async def live() -> Liveness:
-    return Liveness("alive")
+@get(
+    "/health/live",
+    summary="The process answers and its background loops turn",
+    tags=["health"],
+    responses={503: ResponseSpec(Liveness, description="A background loop stands", generate_examples=False)},
+)
+async def live(keeper: NamedDependency[Keeper]) -> Response[Liveness]:
+    stalled = keeper.stalled()
+    return Response(Liveness("failing" if stalled else "alive", stalled), status_code=503 if stalled else 200)
 
 
 @get(
     "/health/ready",
     summary="Postgres and Redis answer",
     tags=["health"],
-    responses={503: ResponseSpec(Readiness, description="Postgres is away", generate_examples=False)},
+    responses={
+        503: ResponseSpec(Readiness, description="Postgres can take no task", generate_examples=False)
+    },
 )
 async def ready(queues: NamedDependency[Queues]) -> Response[Readiness]:
     """Without Postgres nothing can be accepted; without Redis tasks are accepted and sent later."""
     servers = await probes.servers(queues)
-    if servers["postgres"] == "away":
+    if servers["postgres"] != "ok":
         return Response(Readiness("unavailable", servers), status_code=503, headers={"Retry-After": "1"})
     return Response(Readiness("ready" if servers["redis"] == "ok" else "degraded", servers))
 

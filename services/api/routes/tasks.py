@@ -26,7 +26,7 @@ from services.api.schemas.tasks import (
     TaskSummary,
 )
 from services.api.task_list import TaskFilter
-from shared.errors import FieldProblem, InvalidFields, ServerAway, TaskFinished
+from shared.errors import FieldProblem, InvalidFields, ServerUnavailable, TaskFinished
 from shared.ledger import engine, statements
 from shared.ledger.lifecycle import FINAL, Status
 from shared.telemetry import metrics
@@ -147,7 +147,7 @@ async def cancel(
         return Response(
             Submitted(task_id, rows[0]["status"], "The task is cancelled and will not run."), status_code=200
         )
-    with contextlib.suppress(ServerAway):  # the worker's heartbeat tells it as well
+    with contextlib.suppress(ServerUnavailable):  # the worker's heartbeat tells it as well
         await queues.announce_cancel(task_id)
     message = "Cancellation requested; the worker that has the task was told."
     return Response(Submitted(task_id, rows[0]["status"], message), status_code=202)

@@ -19,7 +19,7 @@ from shared.contracts.maintenance import (
     RefreshTokensCleaned,
 )
 from shared.errors import ExpectedError
-from shared.ledger import engine
+from shared.ledger import engine, sqlstate
 from shared.telemetry import metrics
 
 #: Tokens per statement.
@@ -83,7 +83,7 @@ async def cleanup_old_tasks(context: TaskContext, params: CleanupOldTasks) -> Ol
         async with engine.translated():
             pruned = await _prune_days(context, connection, cutoff)
     finally:
-        with contextlib.suppress(*engine.AWAY):
+        with contextlib.suppress(*sqlstate.NO_ANSWER):
             await connection.close(timeout=CLOSE_TIMEOUT_S)  # and the lock goes with it
     context.progress(80, message="Deleting old keys, firings and workers")
     await prune_aged()

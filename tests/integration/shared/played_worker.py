@@ -22,7 +22,8 @@ from services.worker.presence import GIVE_BACK_FORGOTTEN, HELD_IN_LEDGER, REGIST
 from services.worker.record import Entry, Row, columns
 from services.worker.recorder import Recorder
 from services.worker.work_queue import PSEUDO_QUEUE, WorkQueue
-from shared.errors import PermanentError, Retry, ServerAway, StaleClaim
+from shared.errors import PermanentError, Retry, ServerUnavailable, StaleClaim
+from shared.keeper import Keeper
 from shared.ledger import engine, statements
 from shared.ledger.engine import RECORDER
 from shared.ledger.lifecycle import Status
@@ -98,6 +99,9 @@ class PlayedWorker:
         self._consumer = self._broker.consume(PSEUDO_QUEUE, timeout=0)
         self._work_queue = WorkQueue(self.holdings)
 
+    async def _keep_writing(self) -> None:
+        await Keeper().keep("recorder", self.recorder.run_once)
+
     async def register(self) -> None:
         # Its lock is never taken: nobody here judges by locks and heartbeats.
         await engine.run(REGISTER, self.id, "test", 1, [QUEUE], self.holdings.threads, self.id.int >> 66)
@@ -147,7 +151,7 @@ class PlayedWorker:
         with self._redis_away(not redis):
             try:
                 await self._intake._claim(ids)
-            except ServerAway:
+            except ServerUnavailable:
                 assert not redis
 
     async def take_in(self, wanted: int) -> None:
@@ -167,7 +171,7 @@ class PlayedWorker:
     async def begin(self, message: MessageProxy) -> None:
         """The start of a suspect is committed before its body runs."""
         holding: Holding = message.args[0]
-        writing = asyncio.create_task(self.recorder.run()) if holding.suspect else None
+        writing = asyncio.create_task(self._keep_writing()) if holding.suspect else None
         try:
             await asyncio.to_thread(self._lifecycle.before_process_message, self._broker, message)
         except SkipMessage:
@@ -212,7 +216,7 @@ class PlayedWorker:
         """One round of the recorder; without Redis nothing is acknowledged or pushed."""
         self.lost_answer |= not redis
         with self._redis_away(not redis):
-            await self._flushed(asyncio.create_task(self.recorder.run()))
+            await self._flushed(asyncio.create_task(self._keep_writing()))
 
     async def heartbeat(self) -> None:
         await self._presence._beat()

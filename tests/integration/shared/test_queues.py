@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from shared.errors import ServerAway
+from shared.errors import ServerUnavailable
 from shared.transport.queues import MAX_WAKE_TOKENS, Address, Queues, connect, lane_key
 from tests.platform import Platform
 
@@ -98,6 +98,6 @@ async def test_a_redis_that_was_restarted_learns_the_scripts_anew(platform: Plat
 
 async def test_a_redis_that_does_not_answer_is_away() -> None:
     queues = Queues(connect("redis://127.0.0.1:1", socket_timeout_s=0.2))
-    with pytest.raises(ServerAway, match="Redis does not answer"):
+    with pytest.raises(ServerUnavailable, match="Redis does not answer"):
         await queues.push(addresses(1))
     await queues.client.aclose()

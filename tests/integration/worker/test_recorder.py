@@ -15,7 +15,8 @@ from services.worker.intake import Intake, _holding
 from services.worker.outcome import Failure, Outcome
 from services.worker.record import LogLine
 from services.worker.recorder import Recorder
-from shared.errors import ServerAway
+from shared.errors import ServerUnavailable
+from shared.keeper import Keeper
 from shared.ledger import engine, statements
 from shared.ledger.engine import RECORDER
 from shared.ledger.lifecycle import ErrorKind, Status
@@ -59,7 +60,7 @@ async def worker(platform: Platform) -> AsyncIterator[Worker]:
     await engine.open_pool(database.extra_nodes[RECORDER], size=2)
     played = Worker(platform)
     await played.register()
-    writing = asyncio.create_task(played.recorder.run())
+    writing = asyncio.create_task(Keeper().keep("recorder", played.recorder.run_once))
     yield played
     writing.cancel()
     await database.extra_nodes[RECORDER].close_connection_pool()
@@ -208,7 +209,7 @@ async def test_what_was_fetched_again_before_its_end_was_settled_is_sent_on(
     if not answered:
         await worker.platform.queues.fetch(worker.id, ["default"], wanted=8, served=0, idle=False)
     intake = Intake(worker.id, ["default"], {}, worker.holdings, worker.recorder, queues)
-    with nullcontext() if answered else pytest.raises(ServerAway):
+    with nullcontext() if answered else pytest.raises(ServerUnavailable):
         await intake._fetch(8)
 
     worker.recorder.note_end(holding, Outcome(Status.PENDING, wait_s=0.0))

@@ -1,0 +1,85 @@
+"""Sorts Postgres' errors by SQLSTATE: the one place that decides what an error means for the caller.
+
+- *passing*: Postgres cannot serve this now (read-only, disk full, canceled, deadlock, stale plan …). The same
+  statement may succeed later, so the caller keeps its data and tries again. Raised as ServerUnavailable.
+- *data*: this row's own values break a rule. A retry would end the same way.
+- *defect*: the statement does not fit the database (unknown column, missing right). Neither the data nor the
+  caller is to blame, and an operator has to act.
+
+Source: appendix A of the PostgreSQL 18 manual, "PostgreSQL Error Codes".
+"""
+
+from enum import Enum
+from typing import Any, Final
+
+import asyncpg
+
+from shared.errors import ServerAway, ServerRefuses, ServerUnavailable
+
+#: The driver raises these when no answer arrived or the connection is gone.
+NO_ANSWER: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    # A pooled connection that the server closed a moment ago.
+    asyncpg.InternalClientError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+)
+
+#: Classes in which every error passes: connection, authorization (a password that is being rotated),
+#: transaction rollback, insufficient resources, object state, operator intervention, system error, internal
+#: error.
+PASSING_CLASSES: Final = frozenset({"08", "28", "40", "53", "55", "57", "58", "XX"})
+#: Single states that pass although their class does not: read-only transaction, idle-in-transaction time-out,
+#: transaction time-out, database does not exist (it is being restored).
+PASSING_STATES: Final = frozenset({"25006", "25P03", "25P04", "3D000"})
+#: Data exception, integrity constraint violation, program limit exceeded.
+DATA_CLASSES: Final = frozenset({"22", "23", "54"})
+CHECK_VIOLATION: Final = "23514"
+LOCK_NOT_AVAILABLE: Final = "55P03"
+
+
+class Meaning(Enum):
+    """What an error of Postgres means for whoever sent the statement."""
+
+    PASSING = "passing"
+    DATA = "data"
+    DEFECT = "defect"
+
+
+def meaning(error: asyncpg.PostgresError) -> Meaning:
+    """Sort an error that Postgres answered with."""
+    state = error.sqlstate or ""
+    if state in PASSING_STATES or state[:2] in PASSING_CLASSES:
+        return Meaning.PASSING
+    # The driver raises it where the server's plan went stale inside a transaction; the next one plans again.
+    if isinstance(error, asyncpg.InvalidCachedStatementError):
+        return Meaning.PASSING
+    if _misses_partition(error):
+        return Meaning.PASSING
+    return Meaning.DATA if state[:2] in DATA_CLASSES else Meaning.DEFECT
+
+
+def unavailable(error: BaseException) -> ServerUnavailable | None:
+    """The domain's error for a driver's error that passes; None for data errors, defects and all else."""
+    if isinstance(error, asyncpg.OutdatedSchemaCacheError):
+        return ServerRefuses("Postgres", str(error))
+    if isinstance(error, NO_ANSWER):
+        # The driver's complaint about an argument is an InterfaceError too, but no outage.
+        return None if isinstance(error, ValueError) else ServerAway("Postgres", reason=_reason(error))
+    if isinstance(error, asyncpg.PostgresError) and meaning(error) is Meaning.PASSING:
+        return ServerRefuses("Postgres", _reason(error), sqlstate=error.sqlstate)
+    return None
+
+
+def _misses_partition(error: Any) -> bool:
+    """No partition for the row's day: a check violation that names no constraint."""
+    return error.sqlstate == CHECK_VIOLATION and not getattr(error, "constraint_name", None)
+
+
+def _reason(error: BaseException) -> str:
+    """The driver's words on one line; its time-outs have none."""
+    return " ".join(str(error).split())

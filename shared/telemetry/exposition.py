@@ -1,0 +1,80 @@
+"""The small HTTP server of worker and scheduler: `/metrics` for Prometheus, `/health/*` for supervisors.
+
+It answers in threads of its own, so that it also answers while the event loop is stuck; that is when a
+supervisor has to hear about it.
+"""
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from http import HTTPStatus
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from prometheus_client import make_wsgi_app
+
+#: Returns what is wrong, in words; nothing when all is well.
+Check = Callable[[], list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What a process says about itself. Both checks are asked from threads of the server."""
+
+    #: Why the process should be replaced: background loops that do not turn.
+    live: Check
+    #: Why the process cannot work right now, although it lives.
+    ready: Check
+
+
+def serve(host: str, port: int, health: Health) -> int:
+    """Start the server; returns its port, which the system chooses when `port` is 0."""
+    server_class = _ThreadsOverIPv6 if ":" in host else _Threads
+    server = make_server(host, port, _application(health), server_class, handler_class=_Silent)
+    threading.Thread(target=server.serve_forever, name="exposition", daemon=True).start()
+    return int(server.server_port)
+
+
+def _application(health: Health) -> Any:
+    exposition: Any = make_wsgi_app()
+    checks = {"/health/live": health.live, "/health/ready": health.ready}
+
+    def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        if path == "/metrics":
+            answer: Iterable[bytes] = exposition(environ, start_response)
+            return answer
+        if path not in checks:
+            detail = f"there is nothing here; try /metrics, {', '.join(checks)}"
+            return _answer(start_response, HTTPStatus.NOT_FOUND, {"detail": detail})
+        problems = checks[path]()
+        status = HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK
+        document = {"status": "failing" if problems else "ok", "problems": problems}
+        return _answer(start_response, status, document)
+
+    return application
+
+
+def _answer(start_response: Any, status: HTTPStatus, document: dict[str, Any]) -> Iterable[bytes]:
+    body = json.dumps(document).encode()
+    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+    start_response(f"{status.value} {status.phrase}", headers)
+    return [body]
+
+
+class _Threads(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _ThreadsOverIPv6(_Threads):
+    address_family = socket.AF_INET6
+
+
+class _Silent(WSGIRequestHandler):
+    """Writes no access log: supervisors ask every few seconds."""
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing."""

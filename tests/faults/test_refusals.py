@@ -1,0 +1,98 @@
+"""A Postgres that answers with errors that pass: nothing is lost, blamed or run twice, and all goes on."""
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+
+from tests.eventually import eventually
+from tests.platform import Platform
+from tests.sample_tasks import INSTANT, WAIT, Nothing, Seconds
+
+#: Longer than a statement may take.
+LASTS_S = 8.0
+#: New work completes within this after the condition has ended.
+RECOVERY_S = 5.0
+
+CUT = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name LIKE 'often-%'
+"""
+OLDER_THAN_5_S = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name LIKE 'often-%' AND state = 'active'
+      AND clock_timestamp() - query_start > interval '5 s'
+"""
+
+
+@asynccontextmanager
+async def closing(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection of an operator's own."""
+    connection = await asyncpg.connect(url)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def set_read_only(admin: asyncpg.Connection, *, on: bool) -> None:
+    """As a failover looks: new connections are read-only, and the old ones are cut."""
+    name = await admin.fetchval("SELECT quote_ident(current_database())")
+    await admin.execute("SET default_transaction_read_only = off")
+    if on:
+        await admin.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    else:
+        await admin.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+    await admin.execute(CUT)
+
+
+async def test_a_read_only_postgres_costs_time_and_nothing_else(platform: Platform) -> None:
+    worker, scheduler = await platform.start_worker(), await platform.start_scheduler()
+    ids = await platform.submit(WAIT, Seconds(seconds=0.05), count=1_000)
+    await platform.until(ids[0], "success")
+
+    async with closing(platform.database_url) as admin:
+        await set_read_only(admin, on=True)
+        await asyncio.sleep(LASTS_S)
+        await set_read_only(admin, on=False)
+
+    ended = time.monotonic()
+    (new,) = await platform.submit(INSTANT, Nothing(), priority=9)
+    await platform.until(new, "success")
+    assert time.monotonic() - ended < RECOVERY_S
+    rows = await platform.all_final(ids)
+    assert {(r["status"], r["attempt"], r["crashes"], r["interruptions"]) for r in rows} == {
+        ("success", 1, 0, 0)
+    }
+    assert worker.poll() is None
+    assert scheduler.poll() is None
+    assert "read-only transaction" in platform.log_of(worker)
+
+
+async def test_a_locked_table_costs_time_and_no_body_runs_twice(platform: Platform) -> None:
+    worker = await platform.start_worker()
+    await platform.start_scheduler()
+    ids = await platform.submit(WAIT, Seconds(seconds=0.05), count=1_000)
+    await platform.until(ids[0], "success")
+    async with closing(platform.database_url) as admin, admin.transaction():
+        await admin.execute("LOCK TABLE task IN ACCESS EXCLUSIVE MODE")
+        await asyncio.sleep(LASTS_S)
+        abandoned = await admin.fetchval(OLDER_THAN_5_S)
+    # Statements that their process gave up after 5 s are gone from the server as well.
+    assert abandoned == 0
+
+    rows = await platform.all_final(ids)
+    assert {(r["status"], r["attempt"], r["crashes"], r["claim"]) for r in rows} == {("success", 1, 0, 1)}
+    assert worker.poll() is None
+
+
+async def test_a_worker_whose_drain_never_returns_ends_all_the_same(platform: Platform) -> None:
+    worker = platform.start("tests.faults.stuck_worker", OFTEN_WORKER_GRACE="0")
+    await eventually(lambda: platform.worker_of(worker))
+    await eventually(lambda: "serves with" in platform.log_of(worker))
+    worker.send_signal(signal.SIGTERM)
+    await eventually(lambda: worker.poll() is not None, timeout_s=15)
+    assert worker.returncode == 1
