@@ -118,11 +118,11 @@ LABEL org.opencontainers.image.title="often-tasks-scheduler" \
 FROM runtime AS migrate
 COPY --from=migrate-build /opt/venv /opt/venv
 COPY --from=migrate-build /app /app
-RUN ["python", "-c", "import piccolo.main, shared.domain.piccolo_app, shared.ledger.piccolo_app"]
+RUN ["python", "-c", "import piccolo.main, shared.migrate"]
 ENV PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001
 HEALTHCHECK NONE
-CMD ["python", "-m", "piccolo.main", "migrations", "forwards", "all"]
+CMD ["python", "-m", "shared.migrate"]
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="often-tasks-migrate" \
     org.opencontainers.image.description="Brings the database up to date and ends" \

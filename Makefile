@@ -48,7 +48,7 @@ audit: $(INSTALLED) ## Look for known weaknesses in what is installed; asks the 
 	@$(BIN)/pip-audit --disable-pip --no-deps -r requirements.lock
 
 migrate: $(INSTALLED) ## Bring the database of DATABASE_URL up to date
-	@$(BIN)/python -m piccolo.main migrations forwards all
+	@$(BIN)/python -m shared.migrate
 
 # With the oldest Python that is supported: it needs what newer ones have built in, and the lock is for all.
 lock: $(INSTALLED) ## Write requirements.lock anew from pyproject.toml

@@ -1,12 +1,19 @@
-"""Entry point of Piccolo's command line and of the migrations; `make migrate` calls it."""
+"""Entry point of Piccolo's command line and of the migrations; `make migrate` runs `shared.migrate`."""
 
 import os
 
 from piccolo.conf.apps import AppRegistry
 
-from shared import settings
+from shared import applications, settings
 from shared.ledger import engine
 
-DB = engine.build(settings.read(os.environ, needs=("database_url",)).database_url, application="migrations")
+_settings = settings.read(os.environ, needs=("database_url",))
 
-APP_REGISTRY = AppRegistry(apps=["shared.ledger.piccolo_app", "shared.domain.piccolo_app"])
+DB = engine.build(_settings.database_url, application="migrations")
+
+APP_REGISTRY = AppRegistry(
+    apps=[
+        "shared.ledger.piccolo_app",
+        *(each.migrations for each in applications.find(_settings.applications) if each.migrations),
+    ]
+)

@@ -11,12 +11,13 @@ from litestar import Response, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
-from services.api import app, rights
+from services.api import app
 from services.api.__main__ import main
-from services.api.rights import Reader
-from services.api.routes.submissions import IdempotencyKey
-from services.api.schemas.tasks import NewTaskBody, Submitted
-from services.api.submissions import Submissions
+from services.api.identity import rights
+from services.api.identity.rights import Reader
+from services.api.tasks.schemas import NewTaskBody, Submitted
+from services.api.tasks.submission_routes import IdempotencyKey
+from services.api.tasks.submissions import Submissions
 
 PATH = "/api/v1/tasks/constant"
 

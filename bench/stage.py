@@ -73,7 +73,7 @@ class Stage:
 def migrate(database_url: str) -> None:
     """Bring an empty database up to date with this tree."""
     subprocess.run(
-        [sys.executable, "-m", "piccolo.main", "migrations", "forwards", "all"],
+        [sys.executable, "-m", "shared.migrate"],
         cwd=ROOT,
         env={**os.environ, "DATABASE_URL": database_url, "OFTEN_VAULT_KEYS": VAULT_KEYS},
         check=True,

@@ -3,8 +3,7 @@
 import sys
 
 from bench.tasks import TASKS
-from services.worker import registry
 from services.worker.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(main(registry.load() | TASKS))
+    sys.exit(main(TASKS))

@@ -14,9 +14,9 @@ def bring_up_to_date(plan: Plan, administrator: Administrator) -> None:
     """Change nothing that is there already. Raises LaunchError with the failed program's own words."""
     if plan.postgres is not None and not plan.postgres.has_database(DATABASE):
         plan.postgres.create_database(DATABASE)
-    _run(plan.environment, "piccolo.main", "migrations", "forwards", "all")
+    _run(plan.environment, "shared.migrate")
     password = {"ADMIN_PASSWORD": administrator.password}
-    _run(plan.environment | password, "services.api.administrator", "--email", administrator.email)
+    _run(plan.environment | password, "services.api.identity.administrator", "--email", administrator.email)
     if plan.postgres is not None:  # somebody else's database is not for samples
         _run(plan.environment, "local.samples")
 

@@ -49,7 +49,7 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     delay: timedelta | None = None
     run_at: datetime | None = None
     expires_at: datetime | None = None
-    #: The schedule that fires and its nominal time; see `shared.timetable`.
+    #: The schedule that fires and its nominal time; see `shared.schedules.timetable`.
     schedule: str | None = None
     fire_time: datetime | None = None
 

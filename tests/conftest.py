@@ -117,7 +117,7 @@ def _serving(
 
 
 def _migrate(url: str) -> None:
-    command = [sys.executable, "-m", "piccolo.main", "migrations", "forwards", "all"]
+    command = [sys.executable, "-m", "shared.migrate"]
     environment = {**os.environ, "DATABASE_URL": url}
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr

@@ -3,19 +3,18 @@
 import sys
 from pathlib import Path
 
-import services.worker.tasks
-import shared.contracts
+import services.worker.hotel.tasks
+import shared.hotel.contracts
 
 
 def lay_beside(folder: Path) -> None:
     """Let both packages find the modules of `folder` as if they were their own."""
-    shared.contracts.__path__.append(str(folder / "shared/contracts"))
-    services.worker.tasks.__path__.append(str(folder / "services/worker/tasks"))
+    shared.hotel.contracts.__path__.append(str(folder / "shared/hotel/contracts"))
+    services.worker.hotel.tasks.__path__.append(str(folder / "services/worker/hotel/tasks"))
 
 
 if __name__ == "__main__":
     lay_beside(Path(sys.argv[1]))
-    from services.worker import registry
     from services.worker.__main__ import main
 
-    sys.exit(main(registry.load()))
+    sys.exit(main())

@@ -3,7 +3,7 @@
 from datetime import date
 from typing import Any
 
-from services.worker.gateways.hotel_page import HotelQuery
+from services.worker.hotel.gateways.hotel_page import HotelQuery
 
 
 def query(**fields: Any) -> HotelQuery:

@@ -16,7 +16,8 @@ from piccolo.engine.postgres import PostgresEngine
 from prometheus_client.parser import text_string_to_metric_families
 
 from shared.contracts.contract import Contract, Params
-from shared.domain import tables as domain
+from shared.hotel import tables as domain
+from shared.identity.tables import TABLES as IDENTITY
 from shared.ledger import engine
 from shared.ledger.lifecycle import FINAL
 from shared.ledger.tables import TABLES
@@ -49,7 +50,7 @@ class Platform:
         self.submitter = Submitter(self.queues, self.vault)
 
     async def __aenter__(self) -> Self:
-        engine.bind(self._database, [*TABLES, *domain.TABLES])
+        engine.bind(self._database, [*TABLES, *IDENTITY, *domain.TABLES])
         await engine.open_pool(self._database, size=4)
         return self
 

@@ -2,9 +2,8 @@
 
 import sys
 
-from services.worker import registry
 from services.worker.__main__ import main
 from tests.sample_tasks import TASKS
 
 if __name__ == "__main__":
-    sys.exit(main(registry.load() | TASKS))
+    sys.exit(main(TASKS))

@@ -15,16 +15,17 @@ from piccolo.engine.postgres import PostgresEngine
 from bench import filler
 from bench.figure import Benchmark, Figure, Measured, Round
 from bench.stage import Stage
-from services.api.ledger_view import LedgerView
-from services.api.rights import Reach, Reader
-from services.api.task_list import TaskFilter
+from services.api.identity.rights import Reach, Reader
+from services.api.tasks.ledger_view import LedgerView
+from services.api.tasks.task_list import TaskFilter
 from shared.contracts import catalogue
 from shared.contracts.system import HEALTH_CHECK, HealthCheck
-from shared.domain.accounts import Role
+from shared.identity.tables import Role
 from shared.ledger import engine, partitions, statements
 from shared.submission import NewTask, Submitter
 from shared.transport.queues import Queues, connect, lane_key, wake_key
 from shared.vault import Vault
+from tests.hotel import HOTEL
 
 MANY, FEW = 10_000_000, 10_000
 DAYS = 30
@@ -76,7 +77,7 @@ class Ledger:
         self._database: PostgresEngine = engine.build(database_url, application="bench")
         self._queues = Queues(connect(redis_url))
         self._submitter = Submitter(self._queues, vault)
-        self._view = LedgerView(catalogue.load(), vault)
+        self._view = LedgerView(catalogue.load(HOTEL), vault)
         self._task = NewTask(contract=HEALTH_CHECK, params=HealthCheck(), owner=1)
         self._worker = uuid4()
         #: Task and owner, of those who look again and of strangers.

@@ -19,7 +19,7 @@ from litestar.params import FromPath
 
 from local.sandbox import vapid
 from local.sandbox.browser import Browser, Unreadable
-from shared import web_push
+from shared.hotel import web_push
 
 LONGEST_BODY, LONGEST_TTL_S = 4_096, 2_419_200
 URGENCIES = ("very-low", "low", "normal", "high")

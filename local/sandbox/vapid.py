@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
-from shared import web_push
+from shared.hotel import web_push
 
 SCHEME = re.compile(r"vapid\s+", re.IGNORECASE)
 LONGEST_LIFE_S = 86_400

@@ -9,7 +9,6 @@ import uvicorn
 
 from services.api import app
 from shared import settings
-from shared.contracts import catalogue
 from shared.errors import SettingsError
 from shared.telemetry import logging
 
@@ -20,7 +19,7 @@ GRACE_S = 3
 def main() -> None:
     try:
         read = settings.read(os.environ, needs=("database_url", "redis_url", "secret_key"))
-        application = app.build(read, catalogue.load())
+        application = app.build(read)
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)

@@ -15,36 +15,31 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.plugins.prometheus import PrometheusConfig
 from piccolo.engine.postgres import PostgresEngine
 
-from services.api import auth, options, rights, security_headers
-from services.api.auth import AccessTokens, Authentication, Credential
-from services.api.body import StrictRequest
-from services.api.deadline import Deadline
-from services.api.errors import respond
-from services.api.ledger_view import LedgerView
-from services.api.passwords import Passwords
-from services.api.rate_limits import RateLimits
-from services.api.rights import Reach, Reader
-from services.api.routes import (
-    accounts,
-    api_keys,
-    documentation,
-    health,
-    hotel_tasks,
-    hotel_tracking,
-    mail,
-    price_alerts,
-    push,
-    schedules,
-    submissions,
-    tasks,
-)
-from services.api.schedule_view import ScheduleView
-from services.api.schedules import Schedules
-from services.api.schemas.accounts import Account
-from services.api.sessions import Sessions
-from services.api.submissions import Submissions
+from services.api.applications import rights_of, routes_of
+from services.api.http import allowed_methods as options
+from services.api.http import documentation, health, security_headers
+from services.api.http.body import StrictRequest
+from services.api.http.deadline import Deadline
+from services.api.http.errors import respond
+from services.api.identity import account_routes as accounts
+from services.api.identity import auth
+from services.api.identity import key_routes as api_keys
+from services.api.identity.account_schemas import Account
+from services.api.identity.auth import AccessTokens, Authentication, Credential
+from services.api.identity.passwords import Passwords
+from services.api.identity.rate_limits import RateLimits
+from services.api.identity.rights import Reach, Reader
+from services.api.identity.sessions import Sessions
+from services.api.schedules import routes as schedules
+from services.api.schedules.schedule_view import ScheduleView
+from services.api.schedules.schedules import Schedules
+from services.api.tasks import submission_routes as submissions
+from services.api.tasks import task_routes as tasks
+from services.api.tasks.ledger_view import LedgerView
+from services.api.tasks.submissions import Submissions
+from shared import applications
+from shared.contracts import catalogue
 from shared.contracts.catalogue import Catalogue
-from shared.domain.tables import TABLES
 from shared.errors import ServerUnavailable
 from shared.keeper import Keeper
 from shared.ledger import engine
@@ -91,25 +86,6 @@ _SCHEDULES = [
     schedules.fire,
     schedules.list_firings,
 ]
-_HOTEL_TASKS = [
-    hotel_tasks.submit_mail,
-    hotel_tasks.submit_search,
-    hotel_tasks.submit_notification,
-    hotel_tasks.submit_payment,
-    hotel_tasks.submit_sync,
-]
-_TRACKING = [
-    hotel_tracking.start,
-    hotel_tracking.scan,
-    hotel_tracking.status,
-    hotel_tracking.configuration,
-    hotel_tracking.summarise,
-    hotel_tracking.health,
-    hotel_tracking.logs,
-    hotel_tracking.stream,
-]
-_PUSH = [push.key, push.subscribe, push.list_subscriptions, push.unsubscribe]
-_ALERTS = [price_alerts.make, price_alerts.list_alerts, price_alerts.remove]
 _TASKS = [
     submissions.submit,
     submissions.submit_batch,
@@ -124,11 +100,15 @@ _TASKS = [
 ]
 
 
-def build(settings: Settings, contracts: Catalogue) -> Litestar:
+def build(settings: Settings, contracts: Catalogue | None = None) -> Litestar:
     """The ASGI application. Connects to nothing until it starts, and starts without any server.
 
     Raises SettingsError when a contract has sensitive fields and there is no key to seal them.
     """
+    found = applications.find(settings.applications)
+    contracts = catalogue.load(found) if contracts is None else contracts
+    added = routes_of(found)
+    rights = rights_of(added)
     vault = Vault.from_setting(settings.vault_keys)
     vault.require(contracts.by_name.values())
     for contract in contracts.by_name.values():
@@ -143,11 +123,12 @@ def build(settings: Settings, contracts: Catalogue) -> Litestar:
     provided: dict[str, object] = {
         "catalogue": contracts,
         "passwords": passwords,
+        "rights": rights,
         "queues": queues,
         "sessions": Sessions(access, settings.refresh_token_life),
         "keeper": keeper,
         "ledger": LedgerView(contracts, vault),
-        "schedules": Schedules(contracts, submitter, vault),
+        "schedules": Schedules(contracts, submitter, vault, rights),
         "view": ScheduleView(contracts, vault),
         "settings": settings,
         "submissions": Submissions(contracts, submitter, settings.secret_key),
@@ -156,7 +137,7 @@ def build(settings: Settings, contracts: Catalogue) -> Litestar:
     @contextlib.asynccontextmanager
     async def serving(_: Litestar) -> AsyncIterator[None]:
         engine.bind(postgres)
-        engine.bind(postgres, TABLES)
+        engine.bind(postgres, applications.tables(found))
         await engine.open_pool(postgres, size=POOL_SIZE)
         marking = asyncio.create_task(keeper.keep("marking", submitter.mark, every_s=MARK_EVERY_S))
         try:
@@ -171,13 +152,9 @@ def build(settings: Settings, contracts: Catalogue) -> Litestar:
         route_handlers=[
             Router("", route_handlers=_ACCOUNTS, tags=["accounts"]),
             Router("", route_handlers=_KEYS, tags=["keys"]),
-            Router("", route_handlers=[mail.my_mail, mail.choose_mail], tags=["mail"]),
             Router("", route_handlers=_TASKS, tags=["tasks"]),
-            Router("", route_handlers=_HOTEL_TASKS, tags=["hotel application"]),
-            Router("", route_handlers=_PUSH, tags=["pushes"]),
-            Router("", route_handlers=_ALERTS, tags=["price alerts"]),
-            Router("", route_handlers=_TRACKING, tags=["hotel tracking"]),
             Router("", route_handlers=_SCHEDULES, tags=["schedules"]),
+            *(handler for each in added for handler in each.signed_in),
         ],
         middleware=[DefineMiddleware(Authentication, tokens=access, limits=limits)],
         guards=[rights.enforce],
@@ -193,7 +170,11 @@ def build(settings: Settings, contracts: Catalogue) -> Litestar:
         route_handlers=[
             Router("/api/v1", route_handlers=[public, signed_in]),
             Router("", route_handlers=docs, guards=[limits.by_address]),
-            Router("", route_handlers=[mail.ask, mail.unsubscribe], guards=[limits.by_address]),
+            Router(
+                "",
+                route_handlers=[handler for each in added for handler in each.public],
+                guards=[limits.by_address],
+            ),
             *(health.live, health.ready, health.metrics),
         ],
         middleware=[
@@ -221,6 +202,7 @@ def build(settings: Settings, contracts: Catalogue) -> Litestar:
         request_max_body_size=settings.max_body_bytes,
     )
     rights.check(app)
+    app.state["rights"] = rights
     return app
 
 

@@ -10,6 +10,7 @@ import uvloop
 from piccolo.engine.postgres import PostgresEngine
 
 from services.scheduler.process import SchedulerProcess
+from shared import applications
 from shared import settings as settings_module
 from shared.contracts import catalogue
 from shared.errors import SettingsError
@@ -53,7 +54,7 @@ def main() -> int:
     try:
         settings = settings_module.read(os.environ)
         vault = Vault.from_setting(settings.vault_keys)
-        vault.require(catalogue.load().by_name.values())
+        vault.require(catalogue.load(applications.find(settings.applications)).by_name.values())
     except SettingsError as error:
         sys.stderr.write(f"scheduler: {error}\n")
         return 2

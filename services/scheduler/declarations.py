@@ -11,8 +11,9 @@ from shared.contracts.catalogue import Catalogue
 from shared.contracts.contract import Contract
 from shared.contracts.schedule import Schedule
 from shared.errors import Refused, SettingsError
-from shared.ledger import engine, schedules
-from shared.scheduling import encode_params, timing_of
+from shared.ledger import engine
+from shared.schedules import statements as schedules
+from shared.schedules.firing import encode_params, timing_of
 from shared.vault import Vault
 
 log = logging.getLogger(__name__)

@@ -25,6 +25,7 @@ from services.scheduler import (
     timetable,
 )
 from services.scheduler.gauges import LeaderGauges
+from shared import applications
 from shared.contracts import catalogue
 from shared.contracts.catalogue import Catalogue
 from shared.errors import ServerUnavailable
@@ -62,7 +63,7 @@ class SchedulerProcess:
         self._due: dict[str, float] = {}
         rescue = rescuer.Rescuer(queues, stall_after_s=settings.stall_after.total_seconds())
         resend = resender.Resender(queues)
-        contracts = catalogue.load()
+        contracts = catalogue.load(applications.find(settings.applications))
         _expect(contracts)
         clock = timetable.Timetable(Submitter(queues, vault), vault, contracts)
         gauges = LeaderGauges(lambda: self.leader.leads)

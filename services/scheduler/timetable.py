@@ -1,7 +1,7 @@
 """Submits tasks by the clock: fires schedules that are due, and says what became of each nominal time.
 
-Which times are due is decided by `shared.timetable`. Everything about one schedule happens in one transaction
-under its row's lock, so two leaders fire once, and a leader that dies in between has done nothing.
+`shared.schedules.timetable` decides which times are due. Everything about one schedule happens in one
+transaction under its row's lock: two leaders fire once, and a leader that dies in between has done nothing.
 """
 
 import logging
@@ -13,11 +13,12 @@ from typing import Any
 from services.scheduler import declarations
 from shared.contracts.catalogue import Catalogue
 from shared.errors import OftenError, ServerUnavailable
-from shared.ledger import engine, schedules
-from shared.scheduling import decode_params, fire, policy_of, timing_of, unfinished
+from shared.ledger import engine
+from shared.schedules import statements as schedules
+from shared.schedules.firing import decode_params, fire, policy_of, timing_of, unfinished
+from shared.schedules.timetable import Due, due
 from shared.submission import Submitter
 from shared.telemetry import metrics
-from shared.timetable import Due, due
 from shared.vault import Vault
 
 log = logging.getLogger(__name__)

@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
-from services.worker import bequest, outside, registry
+from services.worker import registry
 from services.worker.process import Ending, WorkerProcess
 from services.worker.registry import TaskFunction
+from services.worker.running import handover as bequest
+from shared import applications
 from shared import settings as settings_module
 from shared.contracts.catalogue import Catalogue
-from shared.domain import tables as domain
 from shared.errors import SettingsError
 from shared.ledger import engine
 from shared.ledger.engine import RECORDER
@@ -42,10 +43,12 @@ def queue_names(settings: Settings, tasks: Mapping[str, TaskFunction[Any, Any]])
     return chosen or known
 
 
-def main(tasks: Mapping[str, TaskFunction[Any, Any]]) -> int:
-    """Build, run, and end as the process asks for."""
+def main(more: Mapping[str, TaskFunction[Any, Any]] | None = None) -> int:
+    """Build, run, and end as the process asks for; `more` tasks are run beside those of the applications."""
     try:
         settings = settings_module.read(os.environ)
+        found = applications.find(settings.applications)
+        tasks = registry.load(found) | dict(more or {})
         queues = queue_names(settings, tasks)
         vault = Vault.from_setting(settings.vault_keys)
         vault.require(task.contract for task in tasks.values())
@@ -59,8 +62,8 @@ def main(tasks: Mapping[str, TaskFunction[Any, Any]]) -> int:
         nodes=[RECORDER],
         for_task_code=True,
     )
-    engine.bind(database, [*TABLES, *domain.TABLES])
-    process = WorkerProcess(settings, queues, tasks, outside.build(settings), database, vault)
+    engine.bind(database, [*TABLES, *applications.tables(found)])
+    process = WorkerProcess(settings, queues, tasks, registry.gateways(found, settings), database, vault)
     health = Health(process.live_problems, process.ready_problems)
     exposition.serve(settings.metrics_host, settings.metrics_port, health)
 
@@ -90,4 +93,4 @@ def main(tasks: Mapping[str, TaskFunction[Any, Any]]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(registry.load()))
+    sys.exit(main())

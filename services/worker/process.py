@@ -20,22 +20,22 @@ from dramatiq.middleware import Middleware
 from piccolo.engine.postgres import PostgresEngine
 from prometheus_client import REGISTRY
 
-from services.worker.broker import LedgerBroker
+from services.worker.claims.fetcher import UNSTARTED_S, Intake
+from services.worker.claims.heartbeat import HEARTBEAT_S, RECONCILE_S, Presence
+from services.worker.claims.holdings import Holding, Holdings
 from services.worker.clock import DatabaseClock
-from services.worker.executor import Executor, interrupt
-from services.worker.holdings import Holding, Holdings
-from services.worker.intake import UNSTARTED_S, Intake
-from services.worker.middleware.event_loop import EventLoop
-from services.worker.middleware.lifecycle import Lifecycle
-from services.worker.outcome import Outcome
-from services.worker.overtime import Overtime
-from services.worker.presence import HEARTBEAT_S, RECONCILE_S, Presence
-from services.worker.record import Row
-from services.worker.recorder import Recorder
+from services.worker.process_metrics import Vitals
+from services.worker.recording.record import Row
+from services.worker.recording.recorder import Recorder
 from services.worker.registry import TaskFunction
-from services.worker.vitals import Vitals
-from services.worker.watchdog import Watchdog
-from services.worker.work_queue import ThreadPool
+from services.worker.running.broker import LedgerBroker
+from services.worker.running.event_loop import EventLoop
+from services.worker.running.executor import Executor, interrupt
+from services.worker.running.lifecycle import Lifecycle
+from services.worker.running.outcome import Outcome
+from services.worker.running.time_limits import Overtime
+from services.worker.running.watchdog import Watchdog
+from services.worker.running.work_queue import ThreadPool
 from shared.errors import ServerUnavailable
 from shared.keeper import Keeper
 from shared.ledger import engine

@@ -6,9 +6,10 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Generic
 
-import services.worker.tasks
+from shared.applications import Application, resolve
 from shared.contracts.context import TaskContext
 from shared.contracts.contract import Contract, P, R
+from shared.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +34,23 @@ def task(
     return bind
 
 
-def load() -> dict[str, TaskFunction[Any, Any]]:
-    """Import the modules of `services.worker.tasks` and collect their tasks by contract name."""
+def load(applications: Iterable[Application]) -> dict[str, TaskFunction[Any, Any]]:
+    """Import the bodies' packages of the applications and collect their tasks by contract name."""
     found: dict[str, TaskFunction[Any, Any]] = {}
-    for info in pkgutil.iter_modules(services.worker.tasks.__path__, "services.worker.tasks."):
-        add(found, vars(importlib.import_module(info.name)).values())
+    for package in (each.bodies for each in applications if each.bodies):
+        path = importlib.import_module(package).__path__
+        for info in pkgutil.iter_modules(path, f"{package}."):
+            add(found, vars(importlib.import_module(info.name)).values())
     return found
+
+
+def gateways(applications: Iterable[Application], settings: Settings) -> dict[type, Any]:
+    """The clients of outside services that the applications bring, by class."""
+    built: dict[type, Any] = {}
+    for each in applications:
+        if each.gateways:
+            built |= resolve(each.gateways)(settings)
+    return built
 
 
 def add(found: dict[str, TaskFunction[Any, Any]], values: Iterable[Any]) -> None:

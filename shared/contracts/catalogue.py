@@ -1,13 +1,13 @@
-"""Finds every contract in this package, so that a new one needs no list to be edited."""
+"""Finds the contracts of the applications, so that a new one needs no list to be edited."""
 
 import importlib
 import pkgutil
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
-import shared.contracts
+from shared.applications import Application
 from shared.contracts.contract import Contract
 from shared.contracts.schedule import Schedule
 from shared.errors import UnknownTask
@@ -51,11 +51,17 @@ class Catalogue:
             raise ValueError(f"two schedules are called {name}")
 
 
-def load() -> Catalogue:
-    """Import the modules of `shared.contracts` and collect the contracts that they define."""
-    modules = [
-        importlib.import_module(info.name)
-        for info in pkgutil.iter_modules(shared.contracts.__path__, "shared.contracts.")
-    ]
-    found = {id(value): value for m in modules for value in vars(m).values() if isinstance(value, Contract)}
+def load(applications: Iterable[Application]) -> Catalogue:
+    """Import the contracts' packages of the applications and collect what their modules define."""
+    found = {id(value): value for each in applications for value in _defined_in(each.contracts)}
     return Catalogue(list(found.values()))
+
+
+def _defined_in(package: str) -> Iterator[Contract[Any, Any]]:
+    if not package:
+        return
+    path = importlib.import_module(package).__path__
+    for info in pkgutil.iter_modules(path, f"{package}."):
+        for value in vars(importlib.import_module(info.name)).values():
+            if isinstance(value, Contract):
+                yield value

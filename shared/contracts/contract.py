@@ -101,6 +101,9 @@ class Contract(Generic[P, R]):
     rules_for_new: Callable[[P, datetime], Iterable[FieldProblem]] | None = field(default=None, compare=False)
     #: Submitted by operators, schedules and other tasks; not by guests.
     staff_only: bool = False
+    #: The parameter that holds the id of the account the task is for; None: it is for no account in
+    #: particular. Users may name themselves only, administrators any account that exists.
+    recipient: str | None = None
     #: Fields that the vault seals; marked in `params` and `result` with `SENSITIVE`.
     sensitive_params: frozenset[str] = field(init=False, repr=False)
     sensitive_result: frozenset[str] = field(init=False, repr=False)
@@ -117,8 +120,14 @@ class Contract(Generic[P, R]):
                 raise ValueError(f"params of schedule {schedule.name} must be {self.params.__name__}")
         if self.time_limit <= timedelta(0) or (self.max_wait or timedelta(1)) <= timedelta(0):
             raise ValueError(f"time_limit and max_wait of {self.name} must be positive")
+        if self.recipient is not None and self.recipient not in self.params.__struct_fields__:
+            raise ValueError(f"recipient of {self.name} must be a field of {self.params.__name__}")
         object.__setattr__(self, "sensitive_params", sensitive_fields(self.params))
         object.__setattr__(self, "sensitive_result", sensitive_fields(self.result))
+
+    def recipient_of(self, params: P) -> int | None:
+        """The id of the account that a task with these parameters is for."""
+        return None if self.recipient is None else getattr(params, self.recipient)
 
     @property
     def type(self) -> str:

@@ -1,6 +1,6 @@
 """A contract's own schedule: its task is submitted by the clock, whoever operates the platform.
 
-Plain values, so that a worker needs no scheduler's library; `shared.timetable` reads them.
+Plain values, so that a worker needs no scheduler's library; `shared.schedules.timetable` reads them.
 """
 
 import re
@@ -17,14 +17,14 @@ class Schedule:
 
     #: Unique among all schedules; begin it with the task's name.
     name: str
-    #: cron, interval or once; `expression` reads accordingly (see `shared.timetable.Kind`).
+    #: cron, interval or once; `expression` reads accordingly (see `shared.schedules.timetable.Kind`).
     kind: str
     expression: str
     params: msgspec.Struct
     time_zone: str = "UTC"
     #: Each firing is sent up to this much later than its nominal time.
     jitter_s: float = 0
-    #: skip, once or all (see `shared.timetable.Misfire`).
+    #: skip, once or all (see `shared.schedules.timetable.Misfire`).
     misfire: str = "once"
     misfire_grace_s: float = 60
     #: What was missed for longer than this is given up.

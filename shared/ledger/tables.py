@@ -147,7 +147,7 @@ class Schedule(Table, tablename="schedule"):
     task_name = Text()
     #: Sensitive fields are sealed.
     params = JSONB()
-    #: cron, interval or once; `expression` reads accordingly (see `shared.timetable`).
+    #: cron, interval or once; `expression` reads accordingly (see `shared.schedules.timetable`).
     kind = Text()
     expression = Text()
     time_zone = Text(default="UTC")

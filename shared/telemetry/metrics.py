@@ -1,7 +1,7 @@
 """What the three services count as it happens, in the default registry of prometheus-client.
 
-What is worked out when Prometheus asks stands in `services.worker.vitals`, what only the leader tells in the
-services that have `services.scheduler.gauges`.
+`services.worker.process_metrics` works out the rest when Prometheus asks; `services.scheduler.gauges` holds
+what only the leader reports.
 """
 
 import functools
@@ -42,7 +42,7 @@ CANCEL_SECONDS = Histogram(
     "often_cancel_seconds",
     "Time from the request to cancel to the recorded end, by what it took to end the task.",
     ["rung"],
-    # Close to the graces of `services.worker.overtime`, 5 s and 10 s.
+    # Close to the graces of `services.worker.running.time_limits`, 5 s and 10 s.
     buckets=(0.005, 0.02, 0.1, 0.5, 1, 3, 5.5, 8, 10.5, 13, 20, 60),
 )
 

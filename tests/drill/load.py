@@ -5,8 +5,8 @@ import hashlib
 from uuid import UUID, uuid4
 
 from shared.errors import ServerAway
-from shared.ledger import schedules
 from shared.ledger.lifecycle import FINAL
+from shared.schedules import statements as schedules
 from shared.submission import NewTask, OnceKey
 from tests.platform import Platform
 from tests.sample_tasks import (

@@ -127,7 +127,7 @@ async def _ended(platform: Platform, number: int) -> bool:
 
 
 def _migrate(url: str) -> None:
-    command = [sys.executable, "-m", "piccolo.main", "migrations", "forwards", "all"]
+    command = [sys.executable, "-m", "shared.migrate"]
     subprocess.run(
         command, cwd=ROOT, env={**os.environ, "DATABASE_URL": url}, check=True, stdout=subprocess.DEVNULL
     )

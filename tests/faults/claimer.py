@@ -5,9 +5,9 @@ import os
 import sys
 from uuid import uuid4
 
+from services.worker.claims.heartbeat import HEARTBEAT_S, Presence
+from services.worker.claims.holdings import Holdings
 from services.worker.clock import DatabaseClock
-from services.worker.holdings import Holdings
-from services.worker.presence import HEARTBEAT_S, Presence
 from shared.keeper import Keeper
 from shared.ledger import engine, statements
 from shared.ledger.engine import RECORDER

@@ -13,10 +13,10 @@ from uuid import UUID
 
 from local import mail as catcher
 from local import outside
-from shared.contracts.email import SEND_WELCOME, SendWelcome
-from shared.contracts.hotels import SEARCH, SearchHotels
-from shared.contracts.notifications import SEND_PUSH, SendPush
-from shared.contracts.payments import PROCESS, ProcessPayment
+from shared.hotel.contracts.email import SEND_WELCOME, SendWelcome
+from shared.hotel.contracts.hotels import SEARCH, SearchHotels
+from shared.hotel.contracts.notifications import SEND_PUSH, SendPush
+from shared.hotel.contracts.payments import PROCESS, ProcessPayment
 from shared.submission import NewTask
 from tests.platform import VAPID_PRIVATE_KEY, Platform
 from tests.sandbox import Sandbox

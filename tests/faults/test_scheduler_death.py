@@ -4,7 +4,7 @@ import subprocess
 from datetime import datetime, timedelta
 from typing import Any
 
-from shared.ledger import schedules
+from shared.schedules import statements as schedules
 from tests.eventually import eventually
 from tests.platform import Platform
 

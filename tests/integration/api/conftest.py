@@ -13,7 +13,7 @@ from litestar import Litestar
 from litestar.testing import AsyncTestClient
 
 from services.api import app
-from shared.contracts import catalogue
+from shared.hotel.settings import HotelSettings
 from shared.settings import Settings
 from tests.platform import VAPID_PRIVATE_KEY, VAULT_KEYS
 
@@ -54,13 +54,13 @@ def settings(database_url: str, redis_url: str) -> Settings:
         redis_url=redis_url,
         secret_key=secrets.token_hex(32),
         vault_keys=VAULT_KEYS,
-        vapid_private_key=VAPID_PRIVATE_KEY,
+        for_applications={HotelSettings: HotelSettings(vapid_private_key=VAPID_PRIVATE_KEY)},
     )
 
 
 @pytest.fixture
 async def client(settings: Settings) -> AsyncIterator[Client]:
-    async with AsyncTestClient(app.build(settings, catalogue.load())) as client:
+    async with AsyncTestClient(app.build(settings)) as client:
         yield client
 
 
@@ -70,7 +70,7 @@ async def side_by_side(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 
     It takes the tables over, so `client` must not be used any more.
     """
-    served: Any = app.build(settings, catalogue.load())
+    served: Any = app.build(settings)
     transport = httpx.ASGITransport(served)
     async with served.lifespan(), httpx.AsyncClient(transport=transport, base_url="http://often") as client:
         yield client

@@ -145,7 +145,13 @@ async def test_a_token_of_another_key_is_refused(client: Client, guest: Person) 
 
 async def test_the_first_administrator_is_created_once(client: Client, database_url: str) -> None:
     def create(password: str) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-m", "services.api.administrator", "--email", "root@often.example"]
+        command = [
+            sys.executable,
+            "-m",
+            "services.api.identity.administrator",
+            "--email",
+            "root@often.example",
+        ]
         environment = {"DATABASE_URL": database_url, "ADMIN_PASSWORD": password}
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 

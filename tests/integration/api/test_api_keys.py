@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from shared.domain.accounts import Role
+from shared.identity.tables import Role
 from tests.integration.api.conftest import Client, Person, SignUp
 
 ROBOT = {"name": "a robot", "scopes": ["tasks:read", "tasks:write"]}

@@ -4,7 +4,7 @@ from typing import Any
 
 import redis
 
-from services.api.submissions import MOST_PROBLEMS
+from services.api.tasks.submissions import MOST_PROBLEMS
 from tests.integration.api.conftest import Person
 
 CHECK = {"name": "system.health_check", "params": {}}

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from services.api.group_commit import GroupCommit
+from services.api.tasks.group_commit import GroupCommit
 from shared.errors import InvalidFields
 from shared.submission import NewTask
 from tests.platform import Platform

@@ -15,7 +15,6 @@ from litestar.testing import AsyncTestClient
 
 from local import ports
 from services.api import app
-from shared.contracts import catalogue
 from shared.settings import Settings
 from tests.eventually import eventually
 from tests.integration.api.conftest import Client, Person, SignUp
@@ -32,9 +31,7 @@ def serve(settings: Settings) -> Serve:
 
     @asynccontextmanager
     async def serve(**change: Any) -> AsyncIterator[Client]:
-        async with AsyncTestClient(
-            app.build(dataclasses.replace(settings, **change), catalogue.load())
-        ) as client:
+        async with AsyncTestClient(app.build(dataclasses.replace(settings, **change))) as client:
             yield client
 
     return serve
@@ -110,7 +107,7 @@ async def test_without_redis_requests_pass_fast_and_the_log_says_so_once(
     # Takes connections and never answers, which is the slowest way of being away.
     server = await asyncio.start_server(lambda *_: asyncio.sleep(3600), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    with caplog.at_level(logging.INFO, "services.api.rate_limits"):
+    with caplog.at_level(logging.INFO, "services.api.identity.rate_limits"):
         async with serve(redis_url=f"redis://127.0.0.1:{port}/0", rate_limit_user="1/minute") as client:
             took = []
             for _ in range(20):
@@ -121,7 +118,7 @@ async def test_without_redis_requests_pass_fast_and_the_log_says_so_once(
     server.close()
     assert max(took) < 1.5  # 0.2 s, and what a busy machine adds
     assert sum(seconds > 0.2 for seconds in took) < 10  # one a second waits, not each
-    said = [r.message for r in caplog.records if r.name == "services.api.rate_limits"]
+    said = [r.message for r in caplog.records if r.name == "services.api.identity.rate_limits"]
     assert said == ["Redis is away: requests pass uncounted"]
 
 

@@ -8,11 +8,11 @@ import httpx
 import pytest
 from litestar.testing import AsyncTestClient
 
-from services.api import accounts, app, lockout, logins
-from services.api.passwords import Passwords
-from services.api.refusals import LoginLocked
-from services.api.schemas.accounts import Registration
-from shared.contracts import catalogue
+from services.api import app
+from services.api.http.refusals import LoginLocked
+from services.api.identity import accounts, lockout, logins
+from services.api.identity.account_schemas import Registration
+from services.api.identity.passwords import Passwords
 from shared.settings import Settings
 from tests.integration.api.conftest import Client, Person, side_by_side
 from tests.platform import Platform
@@ -44,7 +44,7 @@ async def test_after_five_wrong_passwords_even_the_right_one_is_refused(
 
 async def test_another_process_refuses_as_well(client: Client, guest: Person, settings: Settings) -> None:
     await _lock_out(client, guest.email)
-    async with AsyncTestClient(app.build(settings, catalogue.load())) as other:
+    async with AsyncTestClient(app.build(settings)) as other:
         assert (await _login(other, guest.email, guest.password)).status_code == 429
 
 
@@ -125,6 +125,6 @@ async def test_without_redis_wrong_passwords_count_all_the_same(
     client: Client, guest: Person, settings: Settings
 ) -> None:
     away = dataclasses.replace(settings, redis_url="redis://127.0.0.1:1/0")
-    async with AsyncTestClient(app.build(away, catalogue.load())) as without:
+    async with AsyncTestClient(app.build(away)) as without:
         await _lock_out(without, guest.email)
         assert (await _login(without, guest.email, guest.password)).status_code == 429

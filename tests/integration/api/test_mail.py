@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import uuid4
 
-from shared.domain import mailing
+from shared.hotel import mailing
 from tests.integration.api.conftest import Client, Person
 
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}

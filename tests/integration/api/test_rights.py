@@ -11,19 +11,23 @@ from typing import Any
 import argon2
 import pytest
 
-from services.api import app, rights
-from services.api.rights import PUBLIC, RIGHTS, Reach
-from shared.contracts import catalogue
-from shared.domain import mailing
-from shared.domain.accounts import Role
+from services.api import app
+from services.api.applications import rights_of, routes_of
+from services.api.identity import rights
+from services.api.identity.rights import Reach
+from shared.hotel import mailing
+from shared.identity.tables import Role
 from shared.settings import Settings
 from tests.eventually import eventually
+from tests.hotel import HOTEL
 from tests.integration.api.conftest import Client, Person
 from tests.integration.api.examples import EXAMPLES, Belongings, Example
 from tests.platform import VAULT_KEYS
 
 Settle = Callable[[Role], Awaitable[Belongings]]
 
+_TABLE = rights_of(routes_of(HOTEL))
+RIGHTS, PUBLIC = _TABLE.entries, _TABLE.public
 PASSWORD = secrets.token_hex()
 #: As cheap as it can be: here it is not about guessing.
 HASH = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
@@ -35,7 +39,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     nowhere = Settings(
         database_url="postgres://x", redis_url="redis://x", secret_key="x" * 32, vault_keys=VAULT_KEYS
     )
-    built = app.build(nowhere, catalogue.load())
+    built = app.build(nowhere)
     routes = sorted({route for route, _ in rights.routes(built)})
     if "protected" in metafunc.function.__name__:
         routes = [route for route in routes if route not in PUBLIC]

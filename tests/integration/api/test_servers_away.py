@@ -10,7 +10,6 @@ import pytest
 from litestar.testing import AsyncTestClient
 
 from services.api import app
-from shared.contracts import catalogue
 from shared.settings import Settings
 from tests.integration.api.conftest import Client, Person
 
@@ -22,7 +21,7 @@ async def test_without_redis_a_task_is_accepted_and_waits_for_the_dispatcher(
     client: Client, guest: Person, settings: Settings, database: Any
 ) -> None:
     away = dataclasses.replace(settings, redis_url=f"redis://{NOWHERE}/0")
-    async with AsyncTestClient(app.build(away, catalogue.load())) as without:
+    async with AsyncTestClient(app.build(away)) as without:
         body = {"name": "system.health_check", "params": {}}
         answers = [await without.post("/api/v1/tasks", json=body, headers=guest.headers) for _ in range(2)]
         ready = await without.get("/health/ready")
@@ -40,7 +39,7 @@ async def test_without_redis_a_held_task_is_still_asked_to_stop(
     task_id = (await guest.post("tasks", {"name": "system.health_check", "params": {}})).json()["task_id"]
     await database.execute("UPDATE task SET send_at = NULL, sent_at = NULL, holder = $1", uuid4())
     away = dataclasses.replace(settings, redis_url=f"redis://{NOWHERE}/0")
-    async with AsyncTestClient(app.build(away, catalogue.load())) as without:
+    async with AsyncTestClient(app.build(away)) as without:
         answer = await without.delete(f"/api/v1/tasks/{task_id}", headers=guest.headers)
     assert answer.status_code == 202
     assert await database.fetchval("SELECT cancel_requested_at IS NOT NULL FROM task")
@@ -49,7 +48,7 @@ async def test_without_redis_a_held_task_is_still_asked_to_stop(
 @pytest.fixture
 async def without_postgres(settings: Settings) -> Any:
     away = dataclasses.replace(settings, database_url=f"postgres://x:x@{NOWHERE}/x")
-    async with AsyncTestClient(app.build(away, catalogue.load())) as client:
+    async with AsyncTestClient(app.build(away)) as client:
         yield client
 
 

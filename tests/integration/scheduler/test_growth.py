@@ -9,8 +9,9 @@ import pytest
 
 from services.scheduler import backlog, dispatcher, expirer, rescuer, resender
 from services.scheduler.__main__ import build_engine
-from shared.ledger import engine, schedules
+from shared.ledger import engine
 from shared.ledger.tables import Task
+from shared.schedules import statements as schedules
 from shared.settings import Settings
 from tests.platform import Platform
 

@@ -8,7 +8,7 @@ import pytest
 from services.scheduler.gauges import LeaderGauges
 from services.scheduler.headcount import Headcount
 from services.scheduler.punctuality import FIRINGS, Punctuality
-from shared.ledger import schedules
+from shared.schedules import statements as schedules
 from tests.platform import Platform
 from tests.sample_tasks import INSTANT, Nothing
 

@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY
 from services.scheduler.timetable import Timetable
 from shared.contracts.catalogue import Catalogue
 from shared.contracts.contract import Contract
-from shared.ledger import schedules
+from shared.schedules import statements as schedules
 from tests.platform import Platform
 from tests.sample_tasks import GROWN, PAY, TASKS, Paid, Pay, Seconds
 

@@ -10,8 +10,8 @@ from uuid import UUID
 from hypothesis import note
 
 from services.scheduler.rescuer import DECLARE_DEAD
-from services.worker.holdings import Holding
-from services.worker.record import Row
+from services.worker.claims.holdings import Holding
+from services.worker.recording.record import Row
 from shared.errors import StaleClaim
 from shared.ledger import engine
 from tests.integration.shared.interleavings import Ground, Witness, verdicts

@@ -11,17 +11,17 @@ from dramatiq.broker import MessageProxy
 from dramatiq.middleware import SkipMessage
 from dramatiq.threading import Interrupt
 
-from services.worker.broker import LedgerBroker
+from services.worker.claims.fetcher import Intake
+from services.worker.claims.heartbeat import GIVE_BACK_FORGOTTEN, HELD_IN_LEDGER, REGISTER, Presence
+from services.worker.claims.holdings import Holding, Holdings
 from services.worker.clock import DatabaseClock
-from services.worker.context import Context
-from services.worker.holdings import Holding, Holdings
-from services.worker.intake import Intake
-from services.worker.middleware.lifecycle import Lifecycle
-from services.worker.outcome import Outcome
-from services.worker.presence import GIVE_BACK_FORGOTTEN, HELD_IN_LEDGER, REGISTER, Presence
-from services.worker.record import Entry, Row, columns
-from services.worker.recorder import Recorder
-from services.worker.work_queue import PSEUDO_QUEUE, WorkQueue
+from services.worker.recording.record import Entry, Row, columns
+from services.worker.recording.recorder import Recorder
+from services.worker.running.broker import LedgerBroker
+from services.worker.running.context import Context
+from services.worker.running.lifecycle import Lifecycle
+from services.worker.running.outcome import Outcome
+from services.worker.running.work_queue import PSEUDO_QUEUE, WorkQueue
 from shared.errors import PermanentError, Retry, ServerUnavailable, StaleClaim
 from shared.keeper import Keeper
 from shared.ledger import engine, statements

@@ -4,7 +4,7 @@ import pytest
 from piccolo.columns import Column
 from piccolo.table import Table
 
-from shared.domain import tables as domain
+from shared.hotel import tables as domain
 from shared.ledger.tables import TABLES
 from tests.platform import Platform
 

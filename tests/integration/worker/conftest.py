@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from local import ports
-from services.worker.gateways.provider import Pace
+from services.worker.hotel.gateways.provider import Pace
 
 
 @pytest.fixture

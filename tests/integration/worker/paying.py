@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from local import outside
-from shared.contracts.payments import PROCESS, ProcessPayment
+from shared.hotel.contracts.payments import PROCESS, ProcessPayment
 from tests.platform import VAPID_PRIVATE_KEY, Platform
 from tests.sandbox import Sandbox
 

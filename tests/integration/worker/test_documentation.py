@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-import services.worker.tasks
-import shared.contracts
+import services.worker.hotel.tasks
+import shared.hotel.contracts
 from services.worker import registry
 from shared.contracts import catalogue
 from shared.submission import NewTask
 from tests.documented_worker import lay_beside
+from tests.hotel import HOTEL
 from tests.platform import ROOT, Platform
 
 DOCUMENT = (ROOT / "docs/adding_a_task.md").read_text()
@@ -24,7 +25,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
 @pytest.fixture
 def example(tmp_path: Path) -> Iterator[Path]:
     """The documented files, laid beside the project's own."""
-    places = ("shared/contracts/greetings.py", "services/worker/tasks/greetings.py")
+    places = ("shared/hotel/contracts/greetings.py", "services/worker/hotel/tasks/greetings.py")
     for place, block in zip(places, BLOCKS, strict=False):
         assert f"`{place}`" in DOCUMENT
         (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
@@ -32,7 +33,7 @@ def example(tmp_path: Path) -> Iterator[Path]:
     lay_beside(tmp_path)
     importlib.invalidate_caches()
     yield tmp_path
-    for package in (shared.contracts, services.worker.tasks):
+    for package in (shared.hotel.contracts, services.worker.hotel.tasks):
         package.__path__.pop()
         sys.modules.pop(f"{package.__name__}.greetings", None)
 
@@ -40,8 +41,8 @@ def example(tmp_path: Path) -> Iterator[Path]:
 async def test_the_documented_task_is_found_and_a_real_worker_runs_it(
     platform: Platform, example: Path
 ) -> None:
-    contract = catalogue.load().get("greetings.say_hello")
-    assert contract.name in registry.load()
+    contract = catalogue.load(HOTEL).get("greetings.say_hello")
+    assert contract.name in registry.load(HOTEL)
     new = NewTask(contract=contract, params=contract.check_params({"guest": "Asha"}))
     (task_id,) = await platform.submitter.submit([new])
     platform.start("tests.documented_worker", str(example))

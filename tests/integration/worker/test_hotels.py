@@ -12,10 +12,10 @@ import pytest
 
 from local import mail as catcher
 from local import outside
-from services.worker import hotel_store
-from services.worker.gateways.hotel_page import HotelRow
-from services.worker.hotel_store import Sight
-from shared.contracts.hotels import (
+from services.worker.hotel import hotel_store
+from services.worker.hotel.gateways.hotel_page import HotelRow
+from services.worker.hotel.hotel_store import Sight
+from shared.hotel.contracts.hotels import (
     SCAN_DESTINATION,
     SCAN_DESTINATIONS,
     SEARCH,

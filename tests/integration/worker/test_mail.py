@@ -13,13 +13,19 @@ from uuid import UUID, uuid4
 import pytest
 
 from local import mail as catcher
-from services.worker import mail
-from services.worker.gateways.smtp import Delivery, MailDeferred, MailRejected, SmtpGateway
-from services.worker.tasks.email import send_welcome
-from shared.contracts.email import SEND_PRICE_ALERT, SEND_WELCOME, PriceAlert, SendPriceAlert, SendWelcome
-from shared.domain import mailing
-from shared.domain.accounts import User
+from services.worker.hotel import mail
+from services.worker.hotel.gateways.smtp import Delivery, MailDeferred, MailRejected, SmtpGateway
+from services.worker.hotel.tasks.email import send_welcome
 from shared.errors import PermanentError
+from shared.hotel import mailing
+from shared.hotel.contracts.email import (
+    SEND_PRICE_ALERT,
+    SEND_WELCOME,
+    PriceAlert,
+    SendPriceAlert,
+    SendWelcome,
+)
+from shared.identity.tables import User
 from shared.testing import run_inline
 from tests.platform import Platform
 

@@ -10,8 +10,8 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from services.worker import pruner
-from services.worker.tasks.maintenance import (
+from services.worker.maintenance import pruner
+from services.worker.maintenance.cleanup import (
     CLEANUP_LOCK,
     cleanup_old_tasks,
 )
@@ -26,6 +26,7 @@ from shared.ledger import partitions
 from shared.ledger.ids import uuid7
 from shared.testing import run_inline
 from tests.eventually import eventually
+from tests.hotel import HOTEL
 from tests.platform import Platform
 from tests.sample_tasks import INSTANT, Nothing
 
@@ -339,7 +340,7 @@ async def test_both_tasks_are_declared_and_a_worker_runs_what_the_scheduler_fire
     await platform.start_scheduler()
     await platform.start_worker()
     daily = "maintenance.cleanup_old_tasks.daily"
-    declared = {schedule.name for _, schedule in catalogue.load().schedules}
+    declared = {schedule.name for _, schedule in catalogue.load(HOTEL).schedules}
     assert declared >= {daily, "maintenance.cleanup_expired_refresh_tokens.hourly"}
 
     async def stored() -> bool:

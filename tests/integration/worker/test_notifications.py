@@ -7,8 +7,8 @@ from uuid import UUID
 import pytest
 
 from local import outside
-from shared.contracts.notifications import SEND_BULK, SEND_PUSH, SendBulk, SendPush
-from shared.domain import inbox
+from shared.hotel import inbox
+from shared.hotel.contracts.notifications import SEND_BULK, SEND_PUSH, SendBulk, SendPush
 from tests.eventually import eventually
 from tests.platform import VAPID_PRIVATE_KEY, Platform
 from tests.sandbox import Sandbox

@@ -2,14 +2,14 @@
 
 import pytest
 
-from services.worker import charging
-from services.worker.gateways.provider import Pace
-from services.worker.gateways.stripe import StripeGateway
-from shared.contracts.payments import PROCESS
+from services.worker.hotel import charging
+from services.worker.hotel.gateways.provider import Pace
+from services.worker.hotel.gateways.stripe import StripeGateway
 from shared.errors import Retry
+from shared.hotel.contracts.payments import PROCESS
+from shared.hotel.settings import HotelSettings
 from shared.ledger import engine, statements
 from shared.ledger.ids import uuid7
-from shared.settings import Settings
 from tests.eventually import eventually
 from tests.integration.worker.paying import (
     CARD,
@@ -228,7 +228,7 @@ async def test_of_two_attempts_at_one_row_only_one_takes_a_new_key(
     platform: Platform, sandbox: Sandbox
 ) -> None:
     environment = settings(sandbox)
-    configured = Settings(
+    configured = HotelSettings(
         stripe_key=environment["STRIPE_SECRET_KEY"], stripe_url=environment["STRIPE_BASE_URL"]
     )
     stripe = StripeGateway.from_settings(configured, Pace(""))

@@ -8,13 +8,13 @@ from uuid import UUID, uuid4
 import pytest
 from prometheus_client import REGISTRY
 
-from services.worker import recorder as recorder_module
+from services.worker.claims.fetcher import Intake, _holding
+from services.worker.claims.holdings import Holding, Holdings
 from services.worker.clock import DatabaseClock
-from services.worker.holdings import Holding, Holdings
-from services.worker.intake import Intake, _holding
-from services.worker.outcome import Failure, Outcome
-from services.worker.record import LogLine
-from services.worker.recorder import Recorder
+from services.worker.recording import recorder as recorder_module
+from services.worker.recording.record import LogLine
+from services.worker.recording.recorder import Recorder
+from services.worker.running.outcome import Failure, Outcome
 from shared.errors import ServerUnavailable
 from shared.keeper import Keeper
 from shared.ledger import engine, statements

@@ -5,8 +5,8 @@ from uuid import uuid4
 
 import pytest
 
-from services.worker.tasks.payments import settle_open
-from shared.contracts.payments import PROCESS, SETTLE, SETTLE_OPEN, SettleOpen, SettlePayment
+from services.worker.hotel.tasks.payments import settle_open
+from shared.hotel.contracts.payments import PROCESS, SETTLE, SETTLE_OPEN, SettleOpen, SettlePayment
 from shared.ledger import statements
 from shared.testing import run_inline
 from tests.integration.worker.paying import (

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from uuid import uuid4
 
-from services.worker.tasks.maintenance import BATCH, cleanup_expired_refresh_tokens
+from services.worker.maintenance.cleanup import BATCH, cleanup_expired_refresh_tokens
 from shared.contracts.maintenance import CleanupExpiredRefreshTokens, RefreshTokensCleaned
 from shared.testing import run_inline
 from tests.platform import Platform

@@ -4,7 +4,7 @@ import pytest
 from litestar import Litestar, get
 from litestar.testing import TestClient
 
-from services.api.errors import respond
+from services.api.http.errors import respond
 
 
 @get("/broken")

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.api.lockout import ATTEMPTS, LONGEST_LOCK, WINDOW, Failures, after_failure
+from services.api.identity.lockout import ATTEMPTS, LONGEST_LOCK, WINDOW, Failures, after_failure
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

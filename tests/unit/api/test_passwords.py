@@ -2,8 +2,8 @@
 
 import pytest
 
-from services.api.common_passwords import COMMON
-from services.api.passwords import check_new
+from services.api.identity.common_passwords import COMMON
+from services.api.identity.passwords import check_new
 from shared.errors import InvalidFields
 
 

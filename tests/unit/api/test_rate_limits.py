@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.api.rate_limits import network
+from services.api.identity.rate_limits import network
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,8 @@
 import pytest
 from litestar import Litestar, Router, get
 
-from services.api import rights
-from services.api.rights import Reach, Reader, Right, Scope
-from shared.domain.accounts import Role
+from services.api.identity.rights import Reach, Reader, Right, Rights, Scope
+from shared.identity.tables import Role
 
 
 @get("/known")
@@ -20,20 +19,19 @@ async def _forgotten() -> None: ...
 async def _open() -> None: ...
 
 
-@pytest.fixture(autouse=True)
-def _table(monkeypatch: pytest.MonkeyPatch) -> None:
-    own = Right(Scope.TASKS_READ, Reach.OWN, Reach.NONE, Reach.ALL, Reach.ALL)
-    monkeypatch.setattr(rights, "RIGHTS", {"GET /known": own})
-    monkeypatch.setattr(rights, "PUBLIC", frozenset({"GET /open"}))
+RIGHTS = Rights(
+    {"GET /known": Right(Scope.TASKS_READ, Reach.OWN, Reach.NONE, Reach.ALL, Reach.ALL)},
+    frozenset({"GET /open"}),
+)
 
 
 def _app(protected: list[object], public: list[object]) -> Litestar:
-    router = Router("", route_handlers=protected, guards=[rights.enforce])  # type: ignore[arg-type]
+    router = Router("", route_handlers=protected, guards=[RIGHTS.enforce])  # type: ignore[arg-type]
     return Litestar([router, *public], openapi_config=None)  # type: ignore[list-item]
 
 
 def test_an_application_that_fits_the_table_is_taken() -> None:
-    rights.check(_app([_known], [_open]))
+    RIGHTS.check(_app([_known], [_open]))
 
 
 @pytest.mark.parametrize(
@@ -52,12 +50,12 @@ def test_an_application_that_differs_from_the_table_is_refused(
     protected: list[object], public: list[object], missing: str
 ) -> None:
     with pytest.raises(LookupError, match=missing):
-        rights.check(_app(protected, public))
+        RIGHTS.check(_app(protected, public))
 
 
 def test_scopes_are_those_of_routes_that_the_role_may_use() -> None:
-    assert rights.scopes_of(Role.USER) == {Scope.TASKS_READ}
-    assert rights.scopes_of(Role.VIEWER) == set()
+    assert RIGHTS.scopes_of(Role.USER) == {Scope.TASKS_READ}
+    assert RIGHTS.scopes_of(Role.VIEWER) == set()
 
 
 @pytest.mark.parametrize(

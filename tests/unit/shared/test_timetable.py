@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from shared.contracts import catalogue
 from shared.errors import InvalidFields
-from shared.timetable import MOST_FIRINGS, Misfire, Policy, Timing, due
+from shared.schedules.timetable import MOST_FIRINGS, Misfire, Policy, Timing, due
+from tests.hotel import HOTEL
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 EVERY_MINUTE = Timing("cron", "* * * * *")
@@ -171,7 +172,7 @@ def test_jitter_spreads_schedules_and_times() -> None:
 
 
 def test_every_schedule_that_a_contract_declares_is_sound() -> None:
-    for contract, schedule in catalogue.load().schedules:
+    for contract, schedule in catalogue.load(HOTEL).schedules:
         timing = Timing(schedule.kind, schedule.expression, schedule.time_zone, schedule.jitter_s)
         timing.check(NOON)
         assert contract.decode_params(contract.encode_params(schedule.params)) == schedule.params

@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared import web_push
+from shared.hotel import web_push
 
 SANDBOX = "http://127.0.0.1:8400/push"
 #: The generator of P-256, whose private key is 1.

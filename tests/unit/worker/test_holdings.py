@@ -2,7 +2,7 @@ import time
 from datetime import UTC, datetime
 from uuid import uuid4
 
-from services.worker.holdings import Holding, Holdings, Stage
+from services.worker.claims.holdings import Holding, Holdings, Stage
 
 
 def held(priority: int = 5, suspect: bool = False) -> Holding:

@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from services.worker.intake import _Rate
+from services.worker.claims.fetcher import _Rate
 
 
 def test_a_rate_is_known_after_32_tasks_or_50_ms(monkeypatch: pytest.MonkeyPatch) -> None:

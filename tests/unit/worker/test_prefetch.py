@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.worker import prefetch
+from services.worker.claims import prefetch
 
 threads = st.integers(1, 64)
 

@@ -13,10 +13,22 @@ from typing import Any
 
 import pytest
 
-from services.worker.gateways.hotel_page import HotelQuery, HotelRow
-from services.worker.gateways.provider import FAILURES, Pace, ProviderAway, ProviderBusy, ProviderRefused
-from services.worker.gateways.serpapi import Account, OutOfSearches, SerpApiGateway, parse_details, parse_page
-from shared.settings import Settings
+from services.worker.hotel.gateways.hotel_page import HotelQuery, HotelRow
+from services.worker.hotel.gateways.provider import (
+    FAILURES,
+    Pace,
+    ProviderAway,
+    ProviderBusy,
+    ProviderRefused,
+)
+from services.worker.hotel.gateways.serpapi import (
+    Account,
+    OutOfSearches,
+    SerpApiGateway,
+    parse_details,
+    parse_page,
+)
+from shared.hotel.settings import HotelSettings
 from tests.conftest import ROOT
 from tests.hotel_queries import query
 from tests.integration.worker.gateways.failures import IMPATIENT, NO_ANSWER, everything_said
@@ -26,9 +38,9 @@ from tests.sandbox import Sandbox
 KEY = "key-that-nobody-may-see"
 
 
-def settings(url: str, **fields: Any) -> Settings:
+def settings(url: str, **fields: Any) -> HotelSettings:
     given = {"serpapi_key": "sandbox", "serpapi_url": f"{url}/serpapi", "serpapi_rate": "1000/second"}
-    return Settings(**given | fields)
+    return HotelSettings(**given | fields)
 
 
 @pytest.fixture
@@ -336,8 +348,8 @@ async def test_who_comes_too_fast_waits_for_his_turn(sandbox: Sandbox, shared_pa
 
 LOGGING_PROCESS = """
 import asyncio, logging
-from services.worker.gateways.provider import Pace
-from services.worker.gateways.serpapi import SerpApiGateway
+from services.worker.hotel.gateways.provider import Pace
+from services.worker.hotel.gateways.serpapi import SerpApiGateway
 from shared.settings import read
 from shared.telemetry.logging import configure
 from tests.hotel_queries import query

@@ -10,9 +10,15 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from services.worker.gateways.provider import FAILURES, Pace, ProviderAway, ProviderBusy, ProviderRefused
-from services.worker.gateways.stripe import CardDeclined, Charge, Intent, StripeGateway
-from shared.settings import Settings
+from services.worker.hotel.gateways.provider import (
+    FAILURES,
+    Pace,
+    ProviderAway,
+    ProviderBusy,
+    ProviderRefused,
+)
+from services.worker.hotel.gateways.stripe import CardDeclined, Charge, Intent, StripeGateway
+from shared.hotel.settings import HotelSettings
 from tests.eventually import eventually
 from tests.integration.worker.gateways.failures import IMPATIENT, NO_ANSWER, everything_said
 from tests.sandbox import Sandbox
@@ -23,9 +29,9 @@ CARD, UNKNOWN_CARD, CUSTOMER = "pm_card_visa", "pm_card_nobody", "cus_asha"
 AN_HOUR = timedelta(hours=1)
 
 
-def settings(url: str, **fields: Any) -> Settings:
+def settings(url: str, **fields: Any) -> HotelSettings:
     given = {"stripe_key": "sk_test_sandbox", "stripe_url": f"{url}/stripe", "stripe_rate": "1000/second"}
-    return Settings(**given | fields)
+    return HotelSettings(**given | fields)
 
 
 def wanted(card: str = CARD, *, payment_id: UUID | None = None, amount_minor: int = 125_000) -> Charge:

@@ -9,10 +9,16 @@ from typing import Any
 import pytest
 
 from local.sandbox.travclan import EXPIRED
-from services.worker.gateways.hotel_page import HotelRow
-from services.worker.gateways.provider import FAILURES, Pace, ProviderAway, ProviderBusy, ProviderRefused
-from services.worker.gateways.travclan import TravClanGateway, parse_page, parse_rooms
-from shared.settings import Settings
+from services.worker.hotel.gateways.hotel_page import HotelRow
+from services.worker.hotel.gateways.provider import (
+    FAILURES,
+    Pace,
+    ProviderAway,
+    ProviderBusy,
+    ProviderRefused,
+)
+from services.worker.hotel.gateways.travclan import TravClanGateway, parse_page, parse_rooms
+from shared.hotel.settings import HotelSettings
 from tests.eventually import eventually
 from tests.hotel_queries import query
 from tests.integration.worker.gateways.failures import IMPATIENT, NO_ANSWER, everything_said
@@ -25,7 +31,7 @@ REFRESH_TOKEN, ACCESS_TOKEN = "made-up-refresh-1", "made-up-access-2"
 GOA = 1
 
 
-def settings(url: str, **fields: Any) -> Settings:
+def settings(url: str, **fields: Any) -> HotelSettings:
     given = {
         "travclan_api_key": "sandbox",
         "travclan_merchant_id": "sandbox",
@@ -35,7 +41,7 @@ def settings(url: str, **fields: Any) -> Settings:
         "travclan_volt_url": f"{url}/travclan/volt",
         "travclan_rate": "1000/second",
     }
-    return Settings(**given | fields)
+    return HotelSettings(**given | fields)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from local.sandbox import vapid
-from services.worker.gateways.provider import (
+from services.worker.hotel.gateways.provider import (
     FAILURES,
     Pace,
     Provider,
@@ -21,9 +21,9 @@ from services.worker.gateways.provider import (
     ProviderBusy,
     ProviderRefused,
 )
-from services.worker.gateways.webpush import Subscription, SubscriptionGone, WebPushGateway
-from shared import web_push
-from shared.settings import Settings
+from services.worker.hotel.gateways.webpush import Subscription, SubscriptionGone, WebPushGateway
+from shared.hotel import web_push
+from shared.hotel.settings import HotelSettings
 from tests.integration.worker.gateways.failures import IMPATIENT, NO_ANSWER, everything_said
 from tests.platform import VAPID_PRIVATE_KEY
 from tests.sandbox import Sandbox
@@ -34,9 +34,9 @@ HERE, THERE = "https://push.example.com/1", "https://push.example.org/2"
 TASK = "m4de-up_t4sk"
 
 
-def settings(url: str, **fields: Any) -> Settings:
+def settings(url: str, **fields: Any) -> HotelSettings:
     given = {"vapid_private_key": VAPID_PRIVATE_KEY, "push_sandbox_url": f"{url}/push"}
-    return Settings(**given | {"push_rate": "1000/second"} | fields)
+    return HotelSettings(**given | {"push_rate": "1000/second"} | fields)
 
 
 @pytest.fixture

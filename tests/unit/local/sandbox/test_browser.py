@@ -3,7 +3,7 @@
 import pytest
 
 from local.sandbox.browser import Browser, Unreadable
-from shared import web_push
+from shared.hotel import web_push
 
 #: The example of RFC 8291, section 5: the browser's keys and the body; known to everybody.
 PRIVATE, AUTH = "q1dXpw3UpT5VOmu_cf_v6ih07Aems3njxI-JWgLcM94", "BTBZMqHH6r4Tts7J_aSIgg"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.worker.gateways.serpapi import parse_details, parse_page
+from services.worker.hotel.gateways.serpapi import parse_details, parse_page
 from tests.hotel_queries import query
 from tests.json_values import ANYTHING, objects
 

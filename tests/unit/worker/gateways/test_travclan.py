@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.worker.gateways.travclan import parse_page, parse_rooms
-from services.worker.gateways.travclan_session import token_life_s
+from services.worker.hotel.gateways.travclan import parse_page, parse_rooms
+from services.worker.hotel.gateways.travclan_session import token_life_s
 from tests.hotel_queries import query
 from tests.json_values import ANYTHING, objects
 

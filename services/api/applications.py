@@ -1,0 +1,37 @@
+"""What an application adds to the API; the value of `Application.routes`."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from litestar.types import ControllerRouterHandler
+
+from services.api.identity.rights import PUBLIC, RIGHTS, Right, Rights
+from shared.applications import Application, resolve
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routes:
+    """Routes of one application, each with its entry in the table of rights."""
+
+    #: Below `/api/v1`, for signed-in callers.
+    signed_in: Sequence[ControllerRouterHandler] = ()
+    #: At the root, for everybody; limited by address.
+    public: Sequence[ControllerRouterHandler] = ()
+    #: One entry for each of `signed_in`, by method and path.
+    rights: Mapping[str, Right] = field(default_factory=dict)
+    #: One entry for each of `public`.
+    public_rights: frozenset[str] = frozenset()
+
+
+def routes_of(applications: Iterable[Application]) -> list[Routes]:
+    """The routes of all applications that have any."""
+    return [resolve(each.routes) for each in applications if each.routes]
+
+
+def rights_of(routes: Iterable[Routes]) -> Rights:
+    """The platform's table of rights and those of the applications, as one."""
+    entries, public = dict(RIGHTS), set(PUBLIC)
+    for each in routes:
+        entries |= each.rights
+        public |= each.public_rights
+    return Rights(entries, frozenset(public))

@@ -1,0 +1,81 @@
+"""Which mails people want: the link in a mail, and the choice of somebody who is signed in.
+
+The link leads to a page with one button, and is what mail programs call for one click (RFC 8058). It asks for
+no login. Opening the page changes nothing, because mail scanners open every link.
+"""
+
+from uuid import UUID
+
+from litestar import MediaType, Response, get, post, put
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
+
+from services.api.http.errors import documented
+from services.api.http.refusals import UnknownLink
+from services.api.identity.account_schemas import MailChoice
+from services.api.identity.rights import Reader
+from shared.hotel import mailing
+from shared.ledger import engine
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+  <meta charset="utf-8">
+  <meta name="viewport" content="width=device-width, initial-scale=1">
+  <meta name="robots" content="noindex">
+  <title>Often Hotels</title>
+  <style>
+    body {{ font-family: Arial, Helvetica, sans-serif; max-width: 32rem; margin: 4rem auto;
+            padding: 0 1rem; color: #1f2933 }}
+    button {{ font: inherit; padding: .6rem 1.2rem; border: 0; border-radius: 6px;
+              background: #0b7285; color: #fff }}
+  </style>
+</head>
+<body><h1>Often Hotels</h1>{content}</body>
+</html>
+"""
+_ASK = """<p>No more price alerts?</p>
+<form method="post"><button name="List-Unsubscribe" value="One-Click">Unsubscribe</button></form>"""
+_DONE = "<p>You are unsubscribed and get no more price alerts.</p>"
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; "
+    "frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+}
+
+
+@get(
+    "/unsubscribe/{token:uuid}",
+    summary="Page that asks whether to unsubscribe",
+    tags=["mail"],
+    media_type=MediaType.HTML,
+    responses=documented(404),
+)
+async def ask(token: FromPath[UUID]) -> Response[str]:
+    return Response(_PAGE.format(content=_ASK), headers=_HEADERS)
+
+
+@post(
+    "/unsubscribe/{token:uuid}",
+    summary="Unsubscribe",
+    tags=["mail"],
+    status_code=200,
+    media_type=MediaType.HTML,
+    responses=documented(404),
+)
+async def unsubscribe(token: FromPath[UUID]) -> Response[str]:
+    if not await engine.run(mailing.UNSUBSCRIBE, token):
+        raise UnknownLink
+    return Response(_PAGE.format(content=_DONE), headers=_HEADERS)
+
+
+@get("/auth/me/mail", summary="Which mails I get", responses=documented(401, 403))
+async def my_mail(reader: NamedDependency[Reader]) -> MailChoice:
+    (preference,) = await engine.run(mailing.PREFERENCE, reader.id, mailing.PRICE_ALERTS)
+    return MailChoice(price_alerts=not preference["opted_out"])
+
+
+@put("/auth/me/mail", summary="Choose which mails I get", responses=documented(400, 401, 403, 413))
+async def choose_mail(data: JSONBody[MailChoice], reader: NamedDependency[Reader]) -> MailChoice:
+    await engine.run(mailing.CHOOSE, reader.id, mailing.PRICE_ALERTS, data.price_alerts)
+    return data

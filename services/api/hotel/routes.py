@@ -1,0 +1,89 @@
+"""The hotel application's routes and who may call them."""
+
+from litestar import Router
+
+from services.api.applications import Routes
+from services.api.hotel import mail_routes, price_alert_routes, push_routes, task_routes, tracking_routes
+from services.api.identity.rights import ALL, NONE, OWN, Right, Scope
+
+ROUTES = Routes(
+    signed_in=[
+        Router("", route_handlers=[mail_routes.my_mail, mail_routes.choose_mail], tags=["mail"]),
+        Router(
+            "",
+            route_handlers=[
+                task_routes.submit_mail,
+                task_routes.submit_search,
+                task_routes.submit_notification,
+                task_routes.submit_payment,
+                task_routes.submit_sync,
+            ],
+            tags=["hotel application"],
+        ),
+        Router(
+            "",
+            route_handlers=[
+                push_routes.key,
+                push_routes.subscribe,
+                push_routes.list_subscriptions,
+                push_routes.unsubscribe,
+            ],
+            tags=["pushes"],
+        ),
+        Router(
+            "",
+            route_handlers=[
+                price_alert_routes.make,
+                price_alert_routes.list_alerts,
+                price_alert_routes.remove,
+            ],
+            tags=["price alerts"],
+        ),
+        Router(
+            "",
+            route_handlers=[
+                tracking_routes.start,
+                tracking_routes.scan,
+                tracking_routes.status,
+                tracking_routes.configuration,
+                tracking_routes.summarise,
+                tracking_routes.health,
+                tracking_routes.logs,
+                tracking_routes.stream,
+            ],
+            tags=["hotel tracking"],
+        ),
+    ],
+    public=[mail_routes.ask, mail_routes.unsubscribe],
+    rights={
+        "GET /api/v1/auth/me/mail": Right(Scope.ACCOUNTS_READ, OWN, OWN, OWN, OWN),
+        "PUT /api/v1/auth/me/mail": Right(Scope.ACCOUNTS_WRITE, OWN, OWN, OWN, OWN),
+        "POST /api/v1/tasks/email": Right(Scope.TASKS_WRITE, OWN, NONE, OWN, ALL),
+        "POST /api/v1/tasks/hotel-search": Right(Scope.TASKS_WRITE, OWN, NONE, OWN, ALL),
+        "POST /api/v1/tasks/notification": Right(Scope.TASKS_WRITE, OWN, NONE, OWN, ALL),
+        "POST /api/v1/tasks/payment": Right(Scope.TASKS_WRITE, OWN, NONE, OWN, ALL),
+        "POST /api/v1/tasks/sync-hotels": Right(Scope.TASKS_WRITE, NONE, NONE, ALL, ALL),
+        "POST /api/v1/admin/hotel-tracking/start": Right(Scope.TASKS_WRITE, NONE, NONE, ALL, ALL),
+        "POST /api/v1/admin/hotel-tracking/destination/{destination_id}": Right(
+            Scope.TASKS_WRITE, NONE, NONE, ALL, ALL
+        ),
+        "GET /api/v1/admin/hotel-tracking/status/{task_id}": Right(Scope.TASKS_READ, NONE, ALL, ALL, ALL),
+        "GET /api/v1/admin/hotel-tracking/config": Right(Scope.TASKS_READ, NONE, ALL, ALL, ALL),
+        "GET /api/v1/admin/hotel-tracking/summary": Right(Scope.TASKS_READ, NONE, ALL, ALL, ALL),
+        "GET /api/v1/admin/hotel-tracking/health": Right(Scope.TASKS_READ, NONE, ALL, ALL, ALL),
+        "GET /api/v1/admin/hotel-tracking/logs/{task_id}": Right(Scope.TASKS_READ, NONE, ALL, ALL, ALL),
+        "GET /api/v1/admin/hotel-tracking/logs/{task_id}/stream": Right(
+            Scope.TASKS_READ, NONE, ALL, ALL, ALL
+        ),
+        "GET /api/v1/push/key": Right(Scope.ACCOUNTS_READ, OWN, OWN, OWN, OWN),
+        "GET /api/v1/push/subscriptions": Right(Scope.ACCOUNTS_READ, OWN, OWN, OWN, OWN),
+        "POST /api/v1/push/subscriptions": Right(Scope.ACCOUNTS_WRITE, OWN, OWN, OWN, OWN),
+        "DELETE /api/v1/push/subscriptions/{subscription_id}": Right(
+            Scope.ACCOUNTS_WRITE, OWN, OWN, OWN, OWN
+        ),
+        "GET /api/v1/price-alerts": Right(Scope.ACCOUNTS_READ, OWN, OWN, OWN, OWN),
+        "POST /api/v1/price-alerts": Right(Scope.ACCOUNTS_WRITE, OWN, OWN, OWN, OWN),
+        "DELETE /api/v1/price-alerts/{alert_id}": Right(Scope.ACCOUNTS_WRITE, OWN, OWN, OWN, OWN),
+    },
+    public_rights=frozenset({"GET /unsubscribe/{token}", "POST /unsubscribe/{token}"}),
+)

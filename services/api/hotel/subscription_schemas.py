@@ -1,0 +1,56 @@
+"""Where people take pushes, and which prices they wait for."""
+
+from datetime import date, datetime
+from typing import Annotated
+
+from msgspec import Meta
+
+from services.api.http.schemas import Answer, Body, Id
+
+
+class PushKeys(Body):
+    p256dh: Annotated[str, Meta(max_length=200, description="base64url, a point of P-256")]
+    auth: Annotated[str, Meta(max_length=50, description="base64url, 16 bytes")]
+
+
+class SubscriptionBody(Body, rename="camel"):
+    """What a browser's `PushSubscription.toJSON()` gives."""
+
+    endpoint: Annotated[str, Meta(max_length=1_000)]
+    keys: PushKeys
+    expiration_time: float | None = None
+
+
+class Subscription(Answer):
+    """Without its endpoint, which is a secret."""
+
+    id: int
+    #: The push service.
+    host: str
+    created_at: datetime
+    last_used_at: datetime | None
+
+
+class PushKey(Answer):
+    #: For the browser: its `applicationServerKey`.
+    public_key: str
+
+
+class PriceAlertBody(Body, kw_only=True):
+    hotel_id: Id
+    check_in: Annotated[date, Meta(description="Only for this stay; without it: for any")] | None = None
+    check_out: date | None = None
+    drop_percent: Annotated[float, Meta(gt=0, le=100, description="Against the day before")] = 5.0
+    every_hours: Annotated[int, Meta(ge=1, le=720, description="At most one mail in so many")] = 24
+
+
+class PriceAlertAnswer(Answer):
+    id: int
+    hotel_id: int
+    hotel_name: str
+    check_in: date | None
+    check_out: date | None
+    drop_percent: float
+    every_hours: int
+    last_sent_at: datetime | None
+    created_at: datetime

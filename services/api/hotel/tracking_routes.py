@@ -1,0 +1,151 @@
+"""The daily scan of prices, for staff: start it, watch it, see what is watched.
+
+Tasks are read here as everywhere else; these addresses are those of the old application, with rights.
+"""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from litestar import Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.response import ServerSentEvent
+
+from services.api.hotel.task_schemas import ScanBody, TrackingHealth
+from services.api.http.errors import documented
+from services.api.http.refusals import DestinationNotFound
+from services.api.identity.rights import Reader
+from services.api.tasks import attempt_view, log_stream
+from services.api.tasks.ledger_view import LedgerView
+from services.api.tasks.schemas import NewTaskBody, Submitted, TaskAnswer, TaskLogs
+from services.api.tasks.submission_routes import IdempotencyKey, submitted
+from services.api.tasks.submissions import Submissions
+from services.api.tasks.task_routes import Level
+from shared import probes
+from shared.hotel import hotels as tables
+from shared.hotel import tracking
+from shared.hotel.contracts import hotels
+from shared.hotel.contracts.hotels import TrackingConfiguration, TrackingSummary
+from shared.ledger import engine
+from shared.transport.queues import Queues
+
+PATH = "/admin/hotel-tracking"
+
+#: What is not final is in one of three places, and each has an index that holds nothing else.
+#: values: the queue, four times.
+WORK = """
+    SELECT (SELECT count(*) FROM worker WHERE {}::text = ANY(queues) AND dead_at IS NULL
+                AND stopped_at IS NULL) AS workers,
+        (SELECT count(*) FROM task WHERE queue = {} AND send_at IS NOT NULL)
+        + (SELECT count(*) FROM task WHERE queue = {} AND sent_at IS NOT NULL)
+        + (SELECT count(*) FROM task WHERE queue = {} AND holder IS NOT NULL) AS open_tasks
+"""
+
+
+@post(
+    f"{PATH}/start",
+    summary="Scan all tracked destinations",
+    status_code=202,
+    responses=documented(400, 401, 403, 409),
+)
+async def start(
+    reader: NamedDependency[Reader],
+    submissions: NamedDependency[Submissions],
+    idempotency_key: IdempotencyKey = None,
+) -> Response[Submitted]:
+    body = NewTaskBody(name=hotels.SCAN_DESTINATIONS.name, params={})
+    return await _submit(body, "start", None, reader, submissions, idempotency_key)
+
+
+@post(
+    f"{PATH}/destination/{{destination_id:int}}",
+    summary="Scan one destination",
+    status_code=202,
+    responses=documented(400, 401, 403, 404, 409, 413),
+)
+async def scan(
+    destination_id: FromPath[int],
+    data: JSONBody[ScanBody],
+    reader: NamedDependency[Reader],
+    submissions: NamedDependency[Submissions],
+    idempotency_key: IdempotencyKey = None,
+) -> Response[Submitted]:
+    known = 0 < destination_id < 2**63 and await engine.run(tables.SEARCHED_PLACES, destination_id)
+    if not known:
+        raise DestinationNotFound(destination_id)
+    observed_on = None if data.observed_on is None else data.observed_on.isoformat()
+    params = {"destination_id": destination_id, "observed_on": observed_on, "days": data.days}
+    body = NewTaskBody(name=hotels.SCAN_DESTINATION.name, params=params)
+    return await _submit(body, f"destination/{destination_id}", data, reader, submissions, idempotency_key)
+
+
+@get(
+    f"{PATH}/status/{{task_id:uuid}}",
+    summary="Look up a scan",
+    responses=documented(400, 401, 403, 404),
+)
+async def status(
+    task_id: FromPath[UUID], reader: NamedDependency[Reader], ledger: NamedDependency[LedgerView]
+) -> TaskAnswer:
+    return ledger.answer(await ledger.find(task_id, reader), reader)
+
+
+@get(f"{PATH}/config", summary="What a scan asks for", responses=documented(401, 403))
+async def configuration() -> TrackingConfiguration:
+    return tracking.CONFIGURATION
+
+
+@get(f"{PATH}/summary", summary="What is watched", responses=documented(401, 403))
+async def summarise() -> TrackingSummary:
+    """At once: nothing is submitted by a GET."""
+    return await tracking.summary()
+
+
+@get(f"{PATH}/health", summary="Whether scans can run", responses=documented(401, 403))
+async def health(queues: NamedDependency[Queues]) -> TrackingHealth:
+    servers = await probes.servers(queues)
+    queue = hotels.SCAN_DESTINATION.queue
+    (work,) = await engine.run(WORK, *[queue] * 4)
+    return TrackingHealth(servers["postgres"], servers["redis"], work["workers"], work["open_tasks"])
+
+
+@get(
+    f"{PATH}/logs/{{task_id:uuid}}",
+    summary="What a scan has logged",
+    responses=documented(400, 401, 403, 404),
+)
+async def logs(
+    task_id: FromPath[UUID],
+    reader: NamedDependency[Reader],
+    ledger: NamedDependency[LedgerView],
+    level: Annotated[Level, QueryParameter(description="This one and those above")] = "debug",
+    limit: Annotated[int, QueryParameter(ge=1, le=1000, description="The last lines")] = 100,
+) -> TaskLogs:
+    return await attempt_view.logs(await ledger.find(task_id, reader), level=level, limit=limit)
+
+
+@get(
+    f"{PATH}/logs/{{task_id:uuid}}/stream",
+    summary="What a scan logs, as it logs it",
+    description="Server-sent events: connected, log, status (each second), then completed; or error.",
+    media_type="text/event-stream",
+    responses=documented(400, 401, 403, 404),
+)
+async def stream(
+    task_id: FromPath[UUID],
+    reader: NamedDependency[Reader],
+    ledger: NamedDependency[LedgerView],
+    level: Annotated[Level, QueryParameter(description="This one and those above")] = "debug",
+) -> ServerSentEvent:
+    await ledger.find(task_id, reader)
+    return ServerSentEvent(log_stream.events(task_id, reader, ledger, level))
+
+
+async def _submit(
+    body: NewTaskBody, route: str, sent: Any, reader: Reader, submissions: Submissions, key: str | None
+) -> Response[Submitted]:
+    task = submissions.new_task(body, reader, datetime.now(UTC))
+    once = submissions.once(key, reader, f"{PATH}/{route}", sent)
+    task_id, is_new = await submissions.submit_one(task, reader, once)
+    return submitted(task_id, body.name, is_new)

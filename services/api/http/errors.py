@@ -1,0 +1,206 @@
+"""Turns every error into a problem document (RFC 9457): the one place where that happens.
+
+Each `detail` says what to do next; nothing internal leaves the process.
+"""
+
+import logging
+from functools import singledispatch
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.openapi.datastructures import ResponseSpec
+
+from services.api.http.problem import FieldRule, Problem
+from services.api.http.refusals import Refusal
+from shared.errors import (
+    FieldProblem,
+    InvalidFields,
+    KeyReused,
+    OftenError,
+    ServerUnavailable,
+    TaskFinished,
+    TaskNotFound,
+    UnknownTask,
+)
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+#: What belongs to a status. Postgres is worth another try after a second.
+HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}
+#: Litestar's own refusals: what to do next.
+NEXT = {
+    400: "The request cannot be read. See /docs for what it should look like.",
+    404: "There is nothing at this address. See /docs for what there is.",
+    405: "This address does not take this method. See /docs for those that it takes.",
+    413: "The body is too large. Put large data elsewhere and send its id.",
+}
+
+
+class MalformedBody(OftenError):
+    """The body is not JSON."""
+
+
+class NotSignedIn(OftenError):
+    """Nobody can be told from the credentials; the message says what to do."""
+
+
+class NotAllowed(OftenError):
+    """The caller may not do this with this value of `field`."""
+
+    def __init__(self, field: str, rule: str) -> None:
+        super().__init__(f"{field} {rule}")
+        self.problem = FieldProblem(field, rule)
+
+
+class AddressTaken(OftenError):
+    """An account with this address exists."""
+
+
+class UnknownAccount(OftenError):
+    """`field` names an account that does not exist."""
+
+    def __init__(self, field: str) -> None:
+        super().__init__(f"{field} names no account")
+        self.field = field
+
+
+def documented(*statuses: int) -> dict[int, ResponseSpec]:
+    """The OpenAPI entries of a handler's problems."""
+    return {
+        status: ResponseSpec(
+            Problem, description=HTTPStatus(status).phrase, media_type=MEDIA_TYPE, generate_examples=False
+        )
+        for status in (*statuses, 408, 429, 500, 503)
+    }
+
+
+def respond(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
+    """The exception handler of the whole application."""
+    problem = describe(error)
+    if problem.status == 500:
+        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return Response(
+        msgspec.structs.replace(problem, instance=request.url.path),
+        status_code=problem.status,
+        media_type=MEDIA_TYPE,
+        headers={**HEADERS.get(problem.status, {}), **(getattr(error, "headers", None) or {})},
+    )
+
+
+@singledispatch
+def describe(_: Exception) -> Problem:
+    """What is not foreseen below is a defect."""
+    return _problem(
+        500, "internal", "Something broke on our side. Try again later, or tell an administrator."
+    )
+
+
+@describe.register
+def _(error: InvalidFields) -> Problem:
+    return _invalid(error.problems)
+
+
+@describe.register
+def _(error: MalformedBody) -> Problem:
+    return _problem(400, "malformed-body", f"The body is not valid JSON: {error}. Send a JSON object.")
+
+
+@describe.register
+def _(error: NotSignedIn) -> Problem:
+    return _problem(401, "not-signed-in", str(error))
+
+
+@describe.register
+def _(error: NotAllowed) -> Problem:
+    detail = "You may not do this for somebody else. Give your own id, or ask an administrator."
+    return _problem(403, "not-allowed", detail, [error.problem])
+
+
+@describe.register
+def _(error: Refusal) -> Problem:
+    return _problem(error.status, error.kind, str(error), error.problems)
+
+
+@describe.register
+def _(error: TaskNotFound) -> Problem:
+    detail = f"There is no task {error.task_id} among yours. List your tasks with GET /api/v1/tasks."
+    return _problem(404, "task-not-found", detail)
+
+
+@describe.register
+def _(error: TaskFinished) -> Problem:
+    detail = f"The task has already ended as {error.status}. Submit a new one if it is to run again."
+    return msgspec.structs.replace(_problem(409, "task-finished", detail), task_status=error.status)
+
+
+@describe.register
+def _(_error: AddressTaken) -> Problem:
+    detail = "An account with this address exists. Sign in, or register another address."
+    return _problem(409, "address-taken", detail, [FieldProblem("email", "is taken")])
+
+
+@describe.register
+def _(error: UnknownTask) -> Problem:
+    rule = f"must be one of {', '.join(error.known)}"
+    detail = "No task has this name. Use one of the names listed in errors."
+    return _problem(422, "unknown-task", detail, [FieldProblem("name", rule)])
+
+
+@describe.register
+def _(_error: KeyReused) -> Problem:
+    detail = "Within the last day this key was sent with another request. Use a new key for a new request."
+    problem = FieldProblem("Idempotency-Key", "stands for another request")
+    return _problem(409, "key-reused", detail, [problem])
+
+
+@describe.register
+def _(error: UnknownAccount) -> Problem:
+    detail = "The account does not exist. Correct the field named in errors."
+    return _problem(422, "unknown-account", detail, [FieldProblem(error.field, "names no account")])
+
+
+@describe.register
+def _(error: ServerUnavailable) -> Problem:
+    return _problem(503, "server-away", f"{error}. Send the same request again shortly.")
+
+
+@describe.register
+def _(error: ValidationException) -> Problem:
+    """Litestar refused a query parameter, or missed the body."""
+    problems = []
+    found_by_litestar: Any = error.extra or []
+    for found in found_by_litestar:
+        field, rule = found.get("key", ""), found["message"]
+        if field == "data":
+            field, rule = "", "a JSON object is required as the body"
+        problems.append(FieldProblem(field, rule[:1].lower() + rule[1:]))
+    return _invalid(problems)
+
+
+@describe.register
+def _(error: HTTPException) -> Problem:
+    """Litestar's other refusals."""
+    if error.status_code not in NEXT:
+        return describe.dispatch(Exception)(error)
+    kind = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
+    return _problem(error.status_code, kind, NEXT[error.status_code])
+
+
+def _problem(status: int, kind: str, detail: str, problems: list[FieldProblem] | None = None) -> Problem:
+    return Problem(
+        type=f"urn:often:problem:{kind}",
+        title=kind.replace("-", " ").capitalize(),
+        status=status,
+        detail=detail,
+        instance="",
+        errors=[FieldRule(p.field, p.rule) for p in problems] if problems else msgspec.UNSET,
+    )
+
+
+def _invalid(problems: list[FieldProblem]) -> Problem:
+    detail = "The request breaks rules and nothing was stored. Correct what errors lists and send it again."
+    return _problem(400, "invalid-fields", detail, problems)

@@ -1,0 +1,48 @@
+"""What supervisors and Prometheus ask."""
+
+import prometheus_client
+from litestar import Response, get
+from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
+
+from services.api.http.health_schemas import Liveness, Readiness
+from shared import probes
+from shared.keeper import Keeper
+from shared.transport.queues import Queues
+
+
+@get(
+    "/health/live",
+    summary="The process answers and its background loops turn",
+    tags=["health"],
+    responses={503: ResponseSpec(Liveness, description="A background loop stands", generate_examples=False)},
+)
+async def live(keeper: NamedDependency[Keeper]) -> Response[Liveness]:
+    stalled = keeper.stalled()
+    return Response(Liveness("failing" if stalled else "alive", stalled), status_code=503 if stalled else 200)
+
+
+@get(
+    "/health/ready",
+    summary="Postgres and Redis answer",
+    tags=["health"],
+    responses={
+        503: ResponseSpec(Readiness, description="Postgres can take no task", generate_examples=False)
+    },
+)
+async def ready(queues: NamedDependency[Queues]) -> Response[Readiness]:
+    """Without Postgres nothing can be accepted; without Redis tasks are accepted and sent later."""
+    servers = await probes.servers(queues)
+    if servers["postgres"] != "ok":
+        return Response(Readiness("unavailable", servers), status_code=503, headers={"Retry-After": "1"})
+    return Response(Readiness("ready" if servers["redis"] == "ok" else "degraded", servers))
+
+
+@get(
+    "/metrics",
+    include_in_schema=False,
+    media_type=prometheus_client.CONTENT_TYPE_LATEST,
+    sync_to_thread=False,
+)
+def metrics() -> bytes:
+    return prometheus_client.generate_latest()

@@ -1,0 +1,26 @@
+"""What every refusal looks like."""
+
+from msgspec import UNSET, UnsetType
+
+from services.api.http.schemas import Answer
+
+
+class FieldRule(Answer):
+    field: str
+    rule: str
+
+
+class Problem(Answer, omit_defaults=True):
+    """RFC 9457."""
+
+    #: Stable, for programs to branch on.
+    type: str
+    title: str
+    status: int
+    #: What happened and what to do next.
+    detail: str
+    #: Path of the request.
+    instance: str
+    errors: list[FieldRule] | UnsetType = UNSET
+    #: How the task ended, where that is the problem.
+    task_status: str | UnsetType = UNSET

@@ -1,0 +1,129 @@
+"""Register, sign in and out, renew, who am I; and what administrators do with accounts."""
+
+from typing import Annotated, Any
+
+from litestar import Request, get, patch, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody, QueryParameter
+
+from services.api.http import paging
+from services.api.http.errors import AddressTaken, NotSignedIn, documented
+from services.api.http.refusals import AccountNotFound
+from services.api.identity import accounts, administration, logins
+from services.api.identity.account_schemas import (
+    Account,
+    AccountChange,
+    AccountPage,
+    Credentials,
+    PasswordChange,
+    Refresh,
+    Registration,
+    Tokens,
+)
+from services.api.identity.passwords import Passwords
+from services.api.identity.sessions import Sessions, close, close_all
+from shared.errors import FieldProblem, InvalidFields
+
+
+@post("/auth/register", summary="Create an account", responses=documented(400, 409, 413))
+async def register(data: JSONBody[Registration], passwords: NamedDependency[Passwords]) -> Account:
+    account = await accounts.register(passwords, data)
+    if account is None:
+        raise AddressTaken
+    return account
+
+
+@post(
+    "/auth/login",
+    summary="Sign in",
+    description="After five wrong passwords logins to the address are refused for one minute and more.",
+    status_code=200,
+    responses=documented(400, 401, 413),
+)
+async def login(
+    data: JSONBody[Credentials], passwords: NamedDependency[Passwords], sessions: NamedDependency[Sessions]
+) -> Tokens:
+    account_id = await logins.authenticate(passwords, data.email, data.password)
+    if account_id is None:
+        raise NotSignedIn("The address or the password is wrong. Correct them, or register.")
+    return await sessions.open(account_id)
+
+
+@post(
+    "/auth/refresh",
+    summary="Renew tokens",
+    description="Each refresh token works once; a spent one ends its session.",
+    status_code=200,
+    responses=documented(400, 401, 413),
+)
+async def refresh(data: JSONBody[Refresh], sessions: NamedDependency[Sessions]) -> Tokens:
+    return await sessions.rotate(data.refresh_token)
+
+
+@post(
+    "/auth/logout",
+    summary="Sign out",
+    description="Ends the session of the refresh token; if it has ended already, nothing changes.",
+    status_code=204,
+    responses=documented(400, 401, 403, 413),
+)
+async def logout(data: JSONBody[Refresh], user: NamedDependency[Account]) -> None:
+    await close(user.id, data.refresh_token)
+
+
+@post("/auth/logout-all", summary="Sign out everywhere", status_code=204, responses=documented(401, 403))
+async def logout_all(user: NamedDependency[Account]) -> None:
+    await close_all(user.id)
+
+
+@post(
+    "/auth/password",
+    summary="Change your password",
+    description="Ends all sessions: sign in again with the new password.",
+    status_code=204,
+    responses=documented(400, 401, 403, 413),
+)
+async def change_password(
+    data: JSONBody[PasswordChange], user: NamedDependency[Account], passwords: NamedDependency[Passwords]
+) -> None:
+    if await logins.authenticate(passwords, user.email, data.current_password) is None:
+        raise InvalidFields([FieldProblem("current_password", "is wrong: give the one you signed in with")])
+    await administration.change_password(passwords, user, data.new_password)
+
+
+@get("/auth/me", summary="Who am I", responses=documented(401, 403))
+async def me(user: NamedDependency[Account]) -> Account:
+    return user
+
+
+@get("/accounts", summary="List accounts, oldest first", responses=documented(400, 401, 403))
+async def list_accounts(
+    request: Request[Any, Any, Any],
+    limit: Annotated[int, QueryParameter(ge=1, le=100)] = 50,
+    cursor: Annotated[str | None, QueryParameter(description="next_cursor of an earlier answer")] = None,
+    email: Annotated[str | None, QueryParameter(description="how the address begins", max_length=320)] = None,
+) -> AccountPage:
+    paging.refuse_unknown(request.query_params, ("limit", "cursor", "email"))
+    return await administration.page(limit=limit, cursor=cursor, email=email)
+
+
+@get("/accounts/{account_id:int}", summary="Look up an account", responses=documented(400, 401, 403, 404))
+async def get_account(account_id: FromPath[int]) -> Account:
+    return await administration.find(_stored(account_id))
+
+
+@patch(
+    "/accounts/{account_id:int}",
+    summary="Change an account",
+    description="Give what is to change. Deactivating ends all sessions; API keys rest as long.",
+    responses=documented(400, 401, 403, 404, 409, 413),
+)
+async def change_account(account_id: FromPath[int], data: JSONBody[AccountChange]) -> Account:
+    return await administration.change(_stored(account_id), data)
+
+
+def _stored(account_id: int) -> int:
+    """Outside bigint's range there is no account to ask for."""
+    if not 0 < account_id < 2**63:
+        raise AccountNotFound(account_id)
+    return account_id

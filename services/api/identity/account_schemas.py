@@ -1,0 +1,68 @@
+"""People, their credentials and tokens."""
+
+from datetime import datetime
+from typing import Annotated
+
+from msgspec import UNSET, Meta, UnsetType
+
+from services.api.http.schemas import Answer, Body, Text
+from shared.identity.tables import Role
+
+#: The upper bound keeps Argon2 from hashing megabytes.
+NewPassword = Annotated[str, Meta(min_length=8, max_length=1024)]
+FullName = Annotated[str, Meta(max_length=100)]
+
+
+class Registration(Body):
+    email: Text
+    password: NewPassword
+    full_name: FullName | None = None
+
+
+class Credentials(Body):
+    email: Text
+    password: Annotated[str, Meta(max_length=1024)]
+
+
+class Refresh(Body):
+    refresh_token: Annotated[str, Meta(max_length=200)]
+
+
+class PasswordChange(Body):
+    current_password: Annotated[str, Meta(max_length=1024)]
+    new_password: NewPassword
+
+
+class AccountChange(Body):
+    """What is left out stays as it is."""
+
+    role: Role | UnsetType = UNSET
+    is_active: bool | UnsetType = UNSET
+    full_name: FullName | UnsetType | None = UNSET
+
+
+class Account(Answer):
+    id: int
+    email: str
+    full_name: str | None
+    is_active: bool
+    role: Role
+    created_at: datetime
+
+
+class AccountPage(Answer):
+    items: list[Account]
+    #: Give it as `cursor` to get the next page; null on the last one.
+    next_cursor: str | None
+
+
+class Tokens(Answer):
+    access_token: str
+    refresh_token: str
+    #: Seconds that the access token lives.
+    expires_in: int
+    token_type: str = "bearer"
+
+
+class MailChoice(Body):
+    price_alerts: bool

@@ -1,0 +1,61 @@
+"""Creates the first administrator.
+
+`ADMIN_PASSWORD=… python -m services.api.identity.administrator --email …`
+"""
+
+import argparse
+import asyncio
+import os
+import sys
+
+import msgspec
+
+from services.api.identity import accounts
+from services.api.identity.account_schemas import Registration
+from services.api.identity.passwords import Passwords
+from shared import settings
+from shared.contracts.contract import read_problem
+from shared.errors import InvalidFields, ServerUnavailable, SettingsError
+from shared.identity.tables import TABLES, Role
+from shared.ledger import engine
+
+
+async def ensure_administrator(email: str, password: str) -> bool:
+    """Create the account, or leave the one with this address as it is. Says whether it was created.
+
+    Raises InvalidFields or ServerUnavailable.
+    """
+    try:
+        new = msgspec.convert({"email": email, "password": password}, Registration)
+    except msgspec.ValidationError as error:
+        raise InvalidFields([read_problem(str(error), "")]) from None
+    passwords = Passwords()
+    try:
+        return await accounts.register(passwords, new, role=Role.ADMINISTRATOR) is not None
+    finally:
+        passwords.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description="Create an administrator; the password is read from ADMIN_PASSWORD."
+    )
+    parser.add_argument("--email", required=True)
+    email = parser.parse_args().email
+    try:
+        database_url = settings.read(os.environ, needs=("database_url",)).database_url
+        postgres = engine.build(database_url, application="administrator")
+        engine.bind(postgres)
+        engine.bind(postgres, TABLES)
+        created = asyncio.run(ensure_administrator(email, os.environ.get("ADMIN_PASSWORD", "")))
+    except (SettingsError, InvalidFields) as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(2)
+    except ServerUnavailable as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(1)
+    sys.stderr.write(f"{email} {'is an administrator now' if created else 'has an account already'}\n")
+
+
+if __name__ == "__main__":
+    main()

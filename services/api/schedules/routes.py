@@ -1,0 +1,134 @@
+"""Make, look up, change, remove and fire schedules."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from litestar import Request, delete, get, patch, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody, QueryParameter
+
+from services.api.http import paging
+from services.api.http.errors import documented
+from services.api.identity.rights import Reader
+from services.api.schedules import schedule_view
+from services.api.schedules.schedule_view import ScheduleView
+from services.api.schedules.schedules import Schedules
+from services.api.schedules.schemas import (
+    FiringPage,
+    NewScheduleBody,
+    Preview,
+    PreviewBody,
+    PreviewTime,
+    ScheduleAnswer,
+    ScheduleChange,
+    SchedulePage,
+)
+from services.api.tasks.schemas import Submitted
+from shared.schedules.timetable import Timing
+
+Limit = Annotated[int, QueryParameter(ge=1, le=100)]
+Cursor = Annotated[str | None, QueryParameter(max_length=200, description="next_cursor of an earlier answer")]
+
+
+@get("/schedules", summary="List schedules by name", responses=documented(400, 401, 403))
+async def list_schedules(
+    request: Request[Any, Any, Any],
+    reader: NamedDependency[Reader],
+    view: NamedDependency[ScheduleView],
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    enabled: Annotated[bool | None, QueryParameter()] = None,
+    task_name: Annotated[str | None, QueryParameter(pattern=r"^[a-z0-9_.]{1,100}$")] = None,
+) -> SchedulePage:
+    paging.refuse_unknown(request.query_params, ("limit", "cursor", "enabled", "task_name"))
+    return await view.page(reader, limit=limit, cursor=cursor, enabled=enabled, task_name=task_name)
+
+
+@post(
+    "/schedules",
+    summary="Make a schedule",
+    description="Its tasks are yours. POST /api/v1/schedules/preview shows when it would fire.",
+    responses=documented(400, 401, 403, 409, 413, 422),
+)
+async def make(
+    data: JSONBody[NewScheduleBody],
+    reader: NamedDependency[Reader],
+    schedules: NamedDependency[Schedules],
+    view: NamedDependency[ScheduleView],
+) -> ScheduleAnswer:
+    await schedules.make(data, reader)
+    return await view.find(data.name, reader)
+
+
+@post(
+    "/schedules/preview",
+    summary="When a schedule would fire",
+    description="Intervals are counted from now.",
+    status_code=200,
+    responses=documented(400, 401, 403, 413),
+)
+async def preview(data: JSONBody[PreviewBody]) -> Preview:
+    timing = Timing(data.kind, data.expression, data.time_zone)
+    times = schedule_view.preview(timing, datetime.now(UTC), data.count)
+    return Preview([PreviewTime(time, time.astimezone(timing.zone)) for time in times])
+
+
+@get("/schedules/{name:str}", summary="Look up a schedule", responses=documented(400, 401, 403, 404))
+async def get_schedule(
+    name: FromPath[str], reader: NamedDependency[Reader], view: NamedDependency[ScheduleView]
+) -> ScheduleAnswer:
+    return await view.find(name, reader)
+
+
+@patch(
+    "/schedules/{name:str}",
+    summary="Change a schedule",
+    description="One of a contract that is changed in more than `enabled` follows it no longer.",
+    responses=documented(400, 401, 403, 404, 413, 422),
+)
+async def change(
+    name: FromPath[str],
+    data: JSONBody[ScheduleChange],
+    reader: NamedDependency[Reader],
+    schedules: NamedDependency[Schedules],
+    view: NamedDependency[ScheduleView],
+) -> ScheduleAnswer:
+    await schedules.change(name, data, reader)
+    return await view.find(name, reader)
+
+
+@delete("/schedules/{name:str}", summary="Remove a schedule", responses=documented(400, 401, 403, 404, 409))
+async def remove(name: FromPath[str], schedules: NamedDependency[Schedules]) -> None:
+    await schedules.remove(name)
+
+
+@post(
+    "/schedules/{name:str}/fire",
+    summary="Fire a schedule now",
+    description="Once, whether it is enabled or not; its times go on as they are.",
+    status_code=202,
+    responses=documented(400, 401, 403, 404, 409, 422),
+)
+async def fire(
+    name: FromPath[str], reader: NamedDependency[Reader], schedules: NamedDependency[Schedules]
+) -> Submitted:
+    task_id = await schedules.fire(name, reader)
+    return Submitted(
+        task_id, "queued", f"Schedule {name} is fired; GET /api/v1/tasks/{task_id} shows how it goes."
+    )
+
+
+@get(
+    "/schedules/{name:str}/firings",
+    summary="What became of a schedule's times, newest first",
+    responses=documented(400, 401, 403, 404),
+)
+async def list_firings(
+    request: Request[Any, Any, Any],
+    name: FromPath[str],
+    view: NamedDependency[ScheduleView],
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> FiringPage:
+    paging.refuse_unknown(request.query_params, ("limit", "cursor"))
+    return await view.firings(name, limit=limit, cursor=cursor)

@@ -1,0 +1,116 @@
+"""Schedules as their readers see them, and what became of their times."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Any
+
+from services.api.http import paging
+from services.api.http.query import answered
+from services.api.http.refusals import ScheduleNotFound
+from services.api.identity.rights import Reader
+from services.api.schedules.schemas import FiringAnswer, FiringPage, ScheduleAnswer, SchedulePage
+from shared.contracts.catalogue import Catalogue
+from shared.contracts.schedule import NAME
+from shared.errors import FieldProblem, InvalidFields
+from shared.ledger.tables import Schedule, ScheduleFiring
+from shared.schedules import firing as scheduling
+from shared.schedules.timetable import Timing
+from shared.vault import Vault
+
+#: Next times that an answer shows.
+UPCOMING = 3
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class ScheduleView:
+    """Reads schedules for the API."""
+
+    def __init__(self, catalogue: Catalogue, vault: Vault) -> None:
+        self._catalogue = catalogue
+        self._vault = vault
+
+    async def page(
+        self, reader: Reader, *, limit: int, cursor: str | None, enabled: bool | None, task_name: str | None
+    ) -> SchedulePage:
+        """By name."""
+        query = Schedule.select().order_by(Schedule.name).limit(limit + 1)
+        if cursor is not None:
+            query = query.where(Schedule.name > _checked_cursor(cursor))
+        if enabled is not None:
+            query = query.where(Schedule.enabled == enabled)
+        if task_name is not None:
+            query = query.where(Schedule.task_name == task_name)
+        rows = await answered(query)
+        items = [self._answer(row, reader) for row in rows[:limit]]
+        return SchedulePage(items, items[-1].name if len(rows) > limit else None)
+
+    async def find(self, name: str, reader: Reader) -> ScheduleAnswer:
+        """Raises ScheduleNotFound."""
+        return self._answer(await _row(name), reader)
+
+    async def firings(self, name: str, *, limit: int, cursor: str | None) -> FiringPage:
+        """The newest first. Raises ScheduleNotFound."""
+        await _row(name)
+        query = ScheduleFiring.select().where(ScheduleFiring.schedule == name)
+        if cursor is not None:
+            query = query.where(ScheduleFiring.fire_time < _position(cursor))
+        query = query.order_by(ScheduleFiring.fire_time, ascending=False).limit(limit + 1)
+        rows = await answered(query)
+        items = [FiringAnswer(**{f: row[f] for f in FiringAnswer.__struct_fields__}) for row in rows[:limit]]
+        return FiringPage(items, _cursor(items[-1].fire_time) if len(rows) > limit else None)
+
+    def _answer(self, row: Mapping[str, Any], reader: Reader) -> ScheduleAnswer:
+        contract = self._catalogue.ever_by_name.get(row["task_name"])
+        params = self._vault.read(contract, "params", row["params"], unmask=reader.may_unmask(row["owner"]))
+        same = {f: row[f] for f in ScheduleAnswer.__struct_fields__ if f in row and f != "params"}
+        return ScheduleAnswer(**same, params=params, next_fire_times=_upcoming(row))
+
+
+def preview(timing: Timing, now: datetime, count: int) -> list[datetime]:
+    """Raises InvalidFields when it never fires."""
+    timing.check(now)
+    return list(islice(timing.firings(now, start=now), count))
+
+
+async def _row(name: str) -> dict[str, Any]:
+    """Raises ScheduleNotFound."""
+    row = (
+        await answered(Schedule.select().where(Schedule.name == name).first())
+        if NAME.fullmatch(name)
+        else None
+    )
+    if row is None:
+        raise ScheduleNotFound(name)
+    return dict(row)
+
+
+def _upcoming(row: Mapping[str, Any]) -> list[datetime]:
+    first = row["next_fire_time"]
+    if first is None:
+        return []
+    try:
+        timing = scheduling.timing_of(row)
+    except InvalidFields:  # its zone has left the database; the leader will say so
+        return [first]
+    return [first, *islice(timing.firings(first, start=row["starts_at"]), UPCOMING - 1)]
+
+
+def _checked_cursor(cursor: str) -> str:
+    if not NAME.fullmatch(cursor):
+        raise InvalidFields([FieldProblem("cursor", "must be the next_cursor of an earlier answer")])
+    return cursor
+
+
+def _cursor(moment: datetime) -> str:
+    return paging.encode(((moment - EPOCH) // _MICROSECOND).to_bytes(8))
+
+
+def _position(cursor: str) -> datetime:
+    try:
+        return EPOCH + int.from_bytes(paging.decode(cursor, 8)) * _MICROSECOND
+    except OverflowError:
+        raise InvalidFields(
+            [FieldProblem("cursor", "must be the next_cursor of an earlier answer")]
+        ) from None

@@ -1,0 +1,193 @@
+"""Schedules for operators: made, changed and fired by hand. Firing by the clock is the scheduler's work."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from services.api.http.errors import NotAllowed, UnknownAccount
+from services.api.http.query import transaction
+from services.api.http.refusals import (
+    ScheduleDeclared,
+    ScheduleExists,
+    ScheduleJustFired,
+    ScheduleNotFound,
+    ScheduleStillRunning,
+)
+from services.api.identity import accounts
+from services.api.identity.rights import Reach, Reader, Rights
+from services.api.schedules.schemas import NewScheduleBody, ScheduleChange
+from shared.contracts.catalogue import Catalogue
+from shared.contracts.contract import Contract, Params
+from shared.contracts.schedule import NAME
+from shared.errors import FieldProblem, InvalidFields, UnknownTask
+from shared.ledger import engine
+from shared.schedules import firing as scheduling
+from shared.schedules import statements as schedules
+from shared.schedules.timetable import Misfire
+from shared.submission import Submitter
+from shared.vault import Vault
+
+#: `POST /schedules/preview` is an address of its own.
+RESERVED = frozenset({"preview"})
+OVERLAPS = ("allow", "skip")
+
+
+class Schedules:
+    """What the routes of schedules do."""
+
+    def __init__(self, catalogue: Catalogue, submitter: Submitter, vault: Vault, rights: Rights) -> None:
+        self._catalogue = catalogue
+        self._submitter = submitter
+        self._vault = vault
+        self._rights = rights
+
+    async def make(self, body: NewScheduleBody, caller: Reader) -> None:
+        """Raises InvalidFields, NotAllowed, UnknownAccount or ScheduleExists."""
+        _check_name(body.name)
+        _check_policies(body.misfire, body.overlap)
+        contract = _known(self._catalogue.get, body.task_name)
+        params = contract.check_params(body.params)
+        await self._check_recipient(contract, params, caller)
+        columns: dict[str, Any] = msgspec.structs.asdict(body)
+        columns["params"] = scheduling.encode_params(self._vault, contract, params)
+        async with transaction():
+            (clock,) = await engine.run("SELECT now() AS now")
+            scheduling.timing_of(columns).check(clock["now"])
+            columns |= {"owner": caller.id, **_started(columns, clock["now"])}
+            if not body.enabled:
+                columns |= {"paused_at": clock["now"], "paused_by": caller.id}
+            if not await schedules.insert(columns):
+                raise ScheduleExists(body.name)
+
+    async def change(self, name: str, wanted: ScheduleChange, caller: Reader) -> None:
+        """Apply what is given. Raises ScheduleNotFound, InvalidFields, NotAllowed or UnknownAccount."""
+        given = {k: v for k, v in msgspec.structs.asdict(wanted).items() if v is not msgspec.UNSET}
+        if not given:
+            raise InvalidFields([FieldProblem("", "must give at least one field to change")])
+        async with transaction():
+            row = await _locked(name)
+            merged = row | given
+            _check_policies(merged["misfire"], merged["overlap"])
+            if "params" in given:
+                contract = self._contract(row)
+                params = contract.check_params(given["params"])
+                await self._check_recipient(contract, params, caller)
+                given["params"] = scheduling.encode_params(self._vault, contract, params)
+            elif wanted.enabled is True:
+                self._readable(row)
+            await schedules.change(name, given | _consequences(row, given, caller))
+
+    async def remove(self, name: str) -> None:
+        """Raises ScheduleNotFound or ScheduleDeclared."""
+        async with transaction():
+            row = await _locked(name)
+            if row["source"] == "contract":
+                raise ScheduleDeclared(name)
+            await engine.run("DELETE FROM schedule WHERE name = {}", name)
+
+    async def fire(self, name: str, caller: Reader) -> UUID:
+        """Submit its task now; the present second is its nominal time.
+
+        Raises ScheduleNotFound, InvalidFields, ScheduleStillRunning or ScheduleJustFired.
+        """
+        async with (
+            engine.translated(),
+            asyncio.timeout(engine.STATEMENT_TIMEOUT_S),
+            self._submitter.transaction(),
+        ):
+            row = await _locked(name)
+            contract, params = self._readable(row)
+            await self._check_recipient(contract, params, caller)
+            if row["overlap"] == "skip" and (running := await scheduling.unfinished(name)):
+                raise ScheduleStillRunning(running)
+            second = row["now"].replace(microsecond=0)
+            fired = await scheduling.fire(self._submitter, row, contract, params, [second], by=caller.id)
+            if not fired:
+                raise ScheduleJustFired
+            await engine.run(schedules.ADVANCE, row["next_fire_time"], second, name)
+            return fired[second]
+
+    def _contract(self, row: Mapping[str, Any]) -> Contract[Any, Any]:
+        return _known(self._catalogue.get_stored, row["task_name"])
+
+    def _readable(self, row: Mapping[str, Any]) -> tuple[Contract[Any, Any], Params]:
+        """Contract and parameters as they fit together today. Raises InvalidFields."""
+        contract = self._contract(row)
+        return contract, scheduling.decode_params(self._vault, contract, row["params"])
+
+    async def _check_recipient(self, contract: Contract[Any, Any], params: Params, caller: Reader) -> None:
+        """A schedule reaches no account that its maker could not reach with a submission."""
+        recipient = contract.recipient_of(params)
+        if recipient in (None, caller.id):
+            return
+        field = f"params.{contract.recipient}"
+        if self._rights.entries["POST /api/v1/tasks"].reach[caller.role] is not Reach.ALL:
+            raise NotAllowed(field, "must be your own id")
+        if not await accounts.existing([recipient]):
+            raise UnknownAccount(field)
+
+
+def _known(find: Callable[[str], Contract[Any, Any]], task_name: str) -> Contract[Any, Any]:
+    try:
+        return find(task_name)
+    except UnknownTask as error:
+        rule = f"must be one of {', '.join(error.known)}"
+        raise InvalidFields([FieldProblem("task_name", rule)]) from None
+
+
+def _started(columns: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """Columns of a schedule whose timing is new; what lies before is not made up for."""
+    start = now.replace(microsecond=0)
+    following = scheduling.timing_of(columns).following(now, start=start)
+    return {"starts_at": start, "next_fire_time": following if columns["enabled"] else None}
+
+
+def _consequences(row: Mapping[str, Any], given: Mapping[str, Any], caller: Reader) -> dict[str, Any]:
+    """What else changes with the given columns. Raises InvalidFields."""
+    now, merged = row["now"], {**row, **given}
+    changes: dict[str, Any] = {}
+    if given.keys() & scheduling.TIMING:
+        scheduling.timing_of(merged).check(now)
+        changes |= _started(merged, now)
+    elif "enabled" in given:
+        following = scheduling.timing_of(row).following(now, start=row["starts_at"])
+        if given["enabled"] and following is None:
+            rule = "cannot be true: its moment has passed; give a new expression with it"
+            raise InvalidFields([FieldProblem("enabled", rule)])
+        changes["next_fire_time"] = following if given["enabled"] else None
+    if "enabled" in given:
+        off = not given["enabled"]
+        changes |= {"paused_at": now if off else None, "paused_by": caller.id if off else None}
+    if row["source"] == "contract" and given.keys() - {"enabled"}:
+        changes |= {"overridden_at": now, "overridden_by": caller.id}
+    return changes
+
+
+async def _locked(name: str) -> dict[str, Any]:
+    """Raises ScheduleNotFound."""
+    rows = await engine.run(schedules.LOCK, name) if NAME.fullmatch(name) else []
+    if not rows:
+        raise ScheduleNotFound(name)
+    return rows[0]
+
+
+def _check_name(name: str) -> None:
+    if not NAME.fullmatch(name):
+        rule = "must be lower case words of letters, digits and underscores, joined by dots"
+        raise InvalidFields([FieldProblem("name", rule)])
+    if name in RESERVED:
+        raise InvalidFields([FieldProblem("name", f"must not be {name}, which has a meaning of its own")])
+
+
+def _check_policies(misfire: str, overlap: str) -> None:
+    problems = []
+    if misfire not in set(Misfire):
+        problems.append(FieldProblem("misfire", f"must be one of {', '.join(Misfire)}"))
+    if overlap not in OVERLAPS:
+        problems.append(FieldProblem("overlap", f"must be one of {', '.join(OVERLAPS)}"))
+    if problems:
+        raise InvalidFields(problems)

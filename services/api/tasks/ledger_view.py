@@ -1,0 +1,144 @@
+"""Tasks as their readers see them: each as far as rights.py lets him."""
+
+from typing import Any
+from uuid import UUID
+
+from services.api.http import paging
+from services.api.http.query import answered
+from services.api.http.refusals import TaskNotFinished
+from services.api.identity.rights import Reach, Reader
+from services.api.tasks import task_list
+from services.api.tasks.schemas import TaskAnswer, TaskPage, TaskResult, TaskSummary
+from services.api.tasks.task_list import TaskFilter
+from shared.contracts.catalogue import Catalogue
+from shared.errors import TaskNotFound
+from shared.ledger import engine
+from shared.ledger.lifecycle import FINAL, Status
+from shared.ledger.tables import Task
+from shared.vault import Vault
+
+#: Tasks that the summary shows.
+RECENT = 5
+#: values: owner or null, the same again.
+COUNTS = """
+    SELECT status, count(*) AS n FROM task WHERE {}::bigint IS NULL OR owner = {}::bigint GROUP BY status
+"""
+
+_COLUMNS = (
+    Task.id,
+    Task.name,
+    Task.type,
+    Task.status,
+    Task.queue,
+    Task.priority,
+    Task.owner,
+    Task.params,
+    Task.result,
+    Task.progress_current,
+    Task.progress_total,
+    Task.progress_message,
+    Task.claim,
+    Task.attempt,
+    Task.max_attempts,
+    Task.failures,
+    Task.crashes,
+    Task.interruptions,
+    Task.error_kind,
+    Task.error_message,
+    Task.error_traceback,
+    Task.error_fingerprint,
+    Task.created_at,
+    Task.started_at,
+    Task.completed_at,
+    Task.execution_time_seconds,
+    Task.send_at,
+    Task.expires_at,
+    Task.worker,
+    Task.wait_reason,
+    Task.cancel_requested_at,
+    Task.revision,
+)
+
+
+class LedgerView:
+    """Reads the ledger for the API."""
+
+    def __init__(self, catalogue: Catalogue, vault: Vault) -> None:
+        self._catalogue = catalogue
+        self._vault = vault
+
+    async def find(self, task_id: UUID, reader: Reader) -> dict[str, Any]:
+        """The task's row. Raises TaskNotFound, for a task of somebody else too."""
+        query = task_list.visible(Task.select(*_COLUMNS), reader)
+        row = await answered(query.where(Task.id == task_id).first())
+        if row is None:
+            raise TaskNotFound(task_id)
+        return dict(row)
+
+    async def page(self, reader: Reader, wanted: TaskFilter, *, limit: int, cursor: str | None) -> TaskPage:
+        """Newest first."""
+        query = wanted.apply(task_list.visible(Task.select(*_COLUMNS), reader))
+        if cursor is not None:
+            query = query.where(Task.id < UUID(bytes=paging.decode(cursor, 16)))
+        rows = await answered(query.order_by(Task.id, ascending=False).limit(limit + 1))
+        items = [self.answer(row, reader) for row in rows[:limit]]
+        return TaskPage(items, paging.encode(items[-1].id.bytes) if len(rows) > limit else None)
+
+    async def summary(self, reader: Reader) -> TaskSummary:
+        """Counts of all that the reader may see, and the newest of it."""
+        own = None if reader.reach is Reach.ALL else reader.id
+        counts = {row["status"]: row["n"] for row in await engine.run(COUNTS, own, own)}
+        recent = await self.page(reader, TaskFilter(), limit=RECENT, cursor=None)
+        done, failed = counts.get(Status.SUCCESS, 0), counts.get(Status.FAILURE, 0)
+        return TaskSummary(
+            total_tasks=sum(counts.values()),
+            pending_tasks=counts.get(Status.PENDING, 0) + counts.get(Status.RETRY, 0),
+            running_tasks=counts.get(Status.STARTED, 0),
+            completed_tasks=done,
+            failed_tasks=failed,
+            revoked_tasks=counts.get(Status.REVOKED, 0),
+            success_rate=round(100 * done / (done + failed), 2) if done + failed else 0.0,
+            recent_tasks=recent.items,
+        )
+
+    def answer(self, row: dict[str, Any], reader: Reader) -> TaskAnswer:
+        return TaskAnswer(
+            id=row["id"],
+            task_id=row["id"],
+            task_name=row["name"],
+            task_type=row["type"],
+            params=self._document(row, "params", reader),
+            result=self._document(row, "result", reader),
+            progress_percentage=_percentage(row),
+            error_traceback=row["error_traceback"] if reader.sees_tracebacks else None,
+            scheduled_for=row["send_at"],
+            **{field: row[field] for field in _SAME},
+        )
+
+    def result(self, row: dict[str, Any], reader: Reader) -> TaskResult:
+        """Raises TaskNotFinished."""
+        if row["status"] not in FINAL:
+            raise TaskNotFinished(row["id"], row["status"])
+        result = self._document(row, "result", reader)
+        return TaskResult(row["id"], row["status"], result, row["error_kind"], row["error_message"])
+
+    def _document(self, row: dict[str, Any], root: str, reader: Reader) -> Any:
+        if row[root] is None:
+            return None
+        contract = self._catalogue.ever_by_name.get(row["name"])
+        return self._vault.read(contract, root, row[root], unmask=reader.may_unmask(row["owner"]))
+
+
+#: Fields that the answer takes over from the row under the same name.
+_SAME = frozenset(TaskAnswer.__struct_fields__) & {column._meta.name for column in _COLUMNS} - {
+    "id",
+    "params",
+    "result",
+    "error_traceback",
+}
+
+
+def _percentage(row: dict[str, Any]) -> int:
+    if row["status"] == Status.SUCCESS:
+        return 100
+    return int(min(100, 100 * row["progress_current"] // row["progress_total"]))

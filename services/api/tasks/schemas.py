@@ -1,0 +1,156 @@
+"""Tasks as they are submitted and as they are read."""
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from msgspec import Meta
+
+from services.api.http.schemas import Answer, Body
+from shared.contracts.contract import HIGHEST_PRIORITY, LOWEST_PRIORITY
+from shared.submission import LONGEST_DELAY
+
+
+class NewTaskBody(Body):
+    name: Annotated[str, Meta(max_length=100, description="Name of a task, `area.verb_object`")]
+    params: dict[str, Any]
+    priority: (
+        Annotated[int, Meta(ge=LOWEST_PRIORITY, le=HIGHEST_PRIORITY, description="9 is served first")] | None
+    ) = None
+    delay_s: (
+        Annotated[
+            float,
+            Meta(ge=0, le=LONGEST_DELAY.total_seconds(), description="Start this many seconds from now"),
+        ]
+        | None
+    ) = None
+    run_at: Annotated[datetime, Meta(tz=True, description="Start then; not together with delay_s")] | None = (
+        None
+    )
+    expires_at: Annotated[datetime, Meta(tz=True, description="Not worth starting from then on")] | None = (
+        None
+    )
+
+
+class BatchBody(Body):
+    tasks: Annotated[
+        list[Any],
+        Meta(
+            min_length=1,
+            max_length=10_000,
+            description="Each as POST /api/v1/tasks takes it; every bad one is named by its index",
+        ),
+    ]
+
+
+class BatchSubmitted(Answer):
+    #: In the order of the request.
+    task_ids: list[UUID]
+    status: str
+    message: str
+
+
+class Submitted(Answer):
+    task_id: UUID
+    status: str
+    message: str
+
+
+class TaskAnswer(Answer):
+    id: UUID
+    #: The same as `id`.
+    task_id: UUID
+    task_name: str
+    #: Category, the area of the name.
+    task_type: str
+    status: str
+    queue: str
+    priority: int
+    owner: int | None
+    params: dict[str, Any]
+    result: Any
+    progress_current: int
+    progress_total: int
+    #: 0 to 100.
+    progress_percentage: int
+    progress_message: str | None
+    attempt: int
+    max_attempts: int
+    failures: int
+    crashes: int
+    interruptions: int
+    error_kind: str | None
+    error_message: str | None
+    #: For administrators and operators only.
+    error_traceback: str | None
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    execution_time_seconds: float | None
+    scheduled_for: datetime | None
+    expires_at: datetime | None
+    worker: UUID | None
+    wait_reason: str | None
+    cancel_requested_at: datetime | None
+    #: Goes up with each visible change.
+    revision: int
+
+
+class TaskPage(Answer):
+    items: list[TaskAnswer]
+    #: Give it as `cursor` to get the next page; null on the last one.
+    next_cursor: str | None
+
+
+class TaskSummary(Answer):
+    total_tasks: int
+    #: Retries that wait are among them.
+    pending_tasks: int
+    running_tasks: int
+    completed_tasks: int
+    failed_tasks: int
+    revoked_tasks: int
+    #: Of those that succeeded or failed, in percent.
+    success_rate: float
+    recent_tasks: list[TaskAnswer]
+
+
+class TaskResult(Answer):
+    task_id: UUID
+    status: str
+    result: Any
+    error_kind: str | None
+    error_message: str | None
+
+
+class LogLine(Answer):
+    logged_at: datetime
+    level: str
+    message: str
+
+
+class AttemptAnswer(Answer):
+    attempt: int
+    claim: int
+    worker: UUID | None
+    started_at: datetime | None
+    #: Null while it runs.
+    ended_at: datetime | None
+    #: success, failure, revoked, retry, interrupted or crashed; null while it runs.
+    outcome: str | None
+    execution_time_seconds: float | None
+    error_kind: str | None
+    error_message: str | None
+    #: For administrators and operators only.
+    error_traceback: str | None
+    error_fingerprint: str | None
+    logs: list[LogLine]
+
+
+class TaskLogs(Answer):
+    task_id: UUID
+    #: Lines of this level or above, shown or not.
+    total_logs: int
+    logs: list[LogLine]
+    task_status: str
+    task_finished: bool

@@ -1,0 +1,67 @@
+"""Submit tasks of any kind, one or many at once."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+from uuid import UUID
+
+from litestar import Response, post
+from litestar.di import NamedDependency
+from litestar.params import HeaderParameter, JSONBody
+
+from services.api.http.errors import documented
+from services.api.identity.rights import Reader
+from services.api.tasks.schemas import BatchBody, BatchSubmitted, NewTaskBody, Submitted
+from services.api.tasks.submissions import Submissions
+
+#: Room for 10,000 tasks with parameters of a kilobyte and a half.
+BATCH_BYTES = 16 * 2**20
+
+IdempotencyKey = Annotated[
+    str | None,
+    HeaderParameter(
+        name="Idempotency-Key",
+        description="For 24 hours the same key and body lead to the first submission",
+    ),
+]
+
+
+@post("/tasks", summary="Submit a task", status_code=202, responses=documented(400, 401, 403, 409, 413, 422))
+async def submit(
+    data: JSONBody[NewTaskBody],
+    reader: NamedDependency[Reader],
+    submissions: NamedDependency[Submissions],
+    idempotency_key: IdempotencyKey = None,
+) -> Response[Submitted]:
+    task = submissions.new_task(data, reader, datetime.now(UTC))
+    once = submissions.once(idempotency_key, reader, "tasks", data)
+    task_id, is_new = await submissions.submit_one(task, reader, once)
+    return submitted(task_id, data.name, is_new)
+
+
+@post(
+    "/tasks/batch",
+    summary="Submit many tasks, all or none",
+    status_code=202,
+    request_max_body_size=BATCH_BYTES,
+    responses=documented(400, 401, 403, 409, 413),
+)
+async def submit_batch(
+    data: JSONBody[BatchBody],
+    reader: NamedDependency[Reader],
+    submissions: NamedDependency[Submissions],
+    idempotency_key: IdempotencyKey = None,
+) -> Response[BatchSubmitted]:
+    once = submissions.once(idempotency_key, reader, "tasks/batch", data)
+    ids, is_new = await submissions.submit_batch(data.tasks, reader, once)
+    message = f"{len(ids)} tasks are accepted; GET /api/v1/tasks lists how they go."
+    return Response(BatchSubmitted(ids, "queued", message), status_code=202, headers=_replayed(is_new))
+
+
+def submitted(task_id: UUID, name: str, is_new: bool) -> Response[Submitted]:
+    """The answer to one accepted task."""
+    message = f"{name} is accepted; GET /api/v1/tasks/{task_id} shows how it goes."
+    return Response(Submitted(task_id, "queued", message), status_code=202, headers=_replayed(is_new))
+
+
+def _replayed(is_new: bool) -> dict[str, str]:
+    return {} if is_new else {"Idempotent-Replayed": "true"}

@@ -1,0 +1,148 @@
+"""From what a request asks for to stored tasks: rights, parameters, recipients, and once under a key."""
+
+import hmac
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from services.api.http.errors import NotAllowed, UnknownAccount
+from services.api.http.refusals import TaskRestricted
+from services.api.identity import accounts
+from services.api.identity.rights import Reach, Reader
+from services.api.tasks.group_commit import GroupCommit
+from services.api.tasks.schemas import NewTaskBody
+from shared.contracts.catalogue import Catalogue
+from shared.contracts.contract import Contract, read_problem
+from shared.errors import FieldProblem, InvalidFields, UnknownTask
+from shared.identity.tables import Role
+from shared.submission import NewTask, OnceKey, Submitter
+
+#: Broken rules that one answer lists.
+MOST_PROBLEMS = 100
+LONGEST_KEY = 255
+STAFF = frozenset({Role.OPERATOR, Role.ADMINISTRATOR})
+
+
+class Submissions:
+    """What the routes that submit have in common."""
+
+    def __init__(self, catalogue: Catalogue, submitter: Submitter, secret_key: str) -> None:
+        self._catalogue = catalogue
+        self._submitter = submitter
+        self._group = GroupCommit(submitter)
+        self._secret = secret_key.encode()
+
+    def new_task(self, body: NewTaskBody, caller: Reader, now: datetime) -> NewTask:
+        """Raises UnknownTask, TaskRestricted or InvalidFields."""
+        contract = self._catalogue.get(body.name)
+        task = NewTask(
+            contract=contract,
+            params=contract.check_params(body.params),
+            owner=caller.id,
+            priority=body.priority,
+            delay=None if body.delay_s is None else timedelta(seconds=body.delay_s),
+            # A moment that has passed means at once, however long ago.
+            run_at=None if body.run_at is None else max(body.run_at, now),
+            expires_at=body.expires_at,
+        )
+        _check_staff(contract, caller)
+        task.check(now)
+        return task
+
+    async def submit_one(
+        self, task: NewTask, caller: Reader, once: OnceKey | None, *, sent_as: str | None = None
+    ) -> tuple[UUID, bool]:
+        """Its id, and whether it is new. `sent_as` is what the request calls the recipient."""
+        recipient = _recipient(task)
+        field = sent_as or f"params.{task.contract.recipient}"
+        if recipient not in (None, caller.id):
+            if caller.reach is not Reach.ALL:
+                raise NotAllowed(field, "must be your own id")
+            if not await accounts.existing([recipient]):
+                raise UnknownAccount(field)
+        (task_id,), is_new = await self._store([task], once)
+        return task_id, is_new
+
+    async def submit_batch(
+        self, items: Sequence[Any], caller: Reader, once: OnceKey | None
+    ) -> tuple[list[UUID], bool]:
+        """All or none. Raises InvalidFields, which names every bad item by its index."""
+        problems: list[FieldProblem] = []
+        tasks = []
+        now = datetime.now(UTC)
+        for index, item in enumerate(items):
+            try:
+                tasks.append(self.new_task(_parsed(item), caller, now))
+            except InvalidFields as error:
+                problems += _inside(index, error.problems)
+            except UnknownTask as error:
+                rule = f"must be one of {', '.join(error.known)}"
+                problems += _inside(index, [FieldProblem("name", rule)])
+            except TaskRestricted as error:
+                problems += _inside(index, error.problems)
+        if not problems:
+            problems = await _wrong_recipients(tasks, caller)
+        if problems:
+            raise InvalidFields(_shortened(problems))
+        return await self._store(tasks, once)
+
+    def once(self, header: str | None, caller: Reader, route: str, body: Any) -> OnceKey | None:
+        """The submission's key; None without the header. Raises InvalidFields."""
+        if header is None:
+            return None
+        if not (0 < len(header) <= LONGEST_KEY and header.isascii() and header.isprintable()):
+            rule = f"must be 1 to {LONGEST_KEY} printable ASCII characters"
+            raise InvalidFields([FieldProblem("Idempotency-Key", rule)])
+        canonical = msgspec.json.encode([route, body], order="deterministic")
+        # Keyed, because a plain hash of a sensitive value can be guessed.
+        return OnceKey(f"owner:{caller.id}", header, hmac.digest(self._secret, canonical, "sha256"))
+
+    async def _store(self, tasks: Sequence[NewTask], once: OnceKey | None) -> tuple[list[UUID], bool]:
+        if once is None and len(tasks) == 1:
+            return [await self._group.submit(tasks[0])], True
+        if once is None:
+            return await self._submitter.submit(tasks), True
+        return await self._submitter.submit_once(tasks, once)
+
+
+def _check_staff(contract: Contract[Any, Any], caller: Reader) -> None:
+    if contract.staff_only and caller.role not in STAFF:
+        raise TaskRestricted(contract.name)
+
+
+def _recipient(task: NewTask) -> int | None:
+    """The account that the task is for."""
+    return task.contract.recipient_of(task.params)
+
+
+async def _wrong_recipients(tasks: Sequence[NewTask], caller: Reader) -> list[FieldProblem]:
+    others = {r for task in tasks if (r := _recipient(task)) not in (None, caller.id)}
+    if not others:
+        return []
+    missing = others - await accounts.existing(others) if caller.reach is Reach.ALL else others
+    rule = "names no account" if caller.reach is Reach.ALL else "must be your own id"
+    wrong = [i for i, task in enumerate(tasks) if _recipient(task) in missing]
+    return [
+        p for i in wrong for p in _inside(i, [FieldProblem(f"params.{tasks[i].contract.recipient}", rule)])
+    ]
+
+
+def _parsed(item: Any) -> NewTaskBody:
+    try:
+        return msgspec.convert(item, NewTaskBody)
+    except msgspec.ValidationError as error:
+        raise InvalidFields([read_problem(str(error), "")]) from None
+
+
+def _inside(index: int, problems: Iterable[FieldProblem]) -> Iterator[FieldProblem]:
+    for problem in problems:
+        yield FieldProblem(f"tasks[{index}].{problem.field}".rstrip("."), problem.rule)
+
+
+def _shortened(problems: list[FieldProblem]) -> list[FieldProblem]:
+    more = len(problems) - MOST_PROBLEMS
+    rest = [FieldProblem("tasks", f"and {more} more broken rules")] if more > 0 else []
+    return [*problems[:MOST_PROBLEMS], *rest]

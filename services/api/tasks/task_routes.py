@@ -1,0 +1,181 @@
+"""List, look up, cancel and retry tasks."""
+
+import contextlib
+import time
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+from litestar import Request, Response, delete, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, QueryParameter
+
+from services.api.http import paging
+from services.api.http.errors import documented
+from services.api.http.refusals import NotRetriable
+from services.api.identity.rights import Reader
+from services.api.tasks import attempt_view
+from services.api.tasks.ledger_view import LedgerView
+from services.api.tasks.schemas import (
+    AttemptAnswer,
+    Submitted,
+    TaskAnswer,
+    TaskLogs,
+    TaskPage,
+    TaskResult,
+    TaskSummary,
+)
+from services.api.tasks.task_list import TaskFilter
+from shared.errors import FieldProblem, InvalidFields, ServerUnavailable, TaskFinished
+from shared.ledger import engine, statements
+from shared.ledger.lifecycle import FINAL, Status
+from shared.telemetry import metrics
+from shared.transport.queues import Queues
+
+Level = Literal["debug", "info", "warning", "error", "critical"]
+Name = Annotated[str | None, QueryParameter(pattern=r"^[a-z0-9_.]{1,100}$")]
+AwareTime = Annotated[datetime, msgspec.Meta(tz=True)]
+#: Read by hand: Litestar would take a number for a time.
+Moment = Annotated[
+    str | None, QueryParameter(format="date-time", description="With a time zone, 2026-11-22T12:00:00Z")
+]
+
+
+@get("/tasks", summary="List tasks, newest first", responses=documented(400, 401, 403))
+async def list_tasks(
+    request: Request[Any, Any, Any],
+    reader: NamedDependency[Reader],
+    ledger: NamedDependency[LedgerView],
+    limit: Annotated[int, QueryParameter(ge=1, le=100)] = 50,
+    cursor: Annotated[str | None, QueryParameter(description="next_cursor of an earlier answer")] = None,
+    status: FromQuery[Status | None] = None,
+    task_type: Name = None,
+    name: Name = None,
+    queue: Name = None,
+    owner: Annotated[int | None, QueryParameter(ge=1, le=2**63 - 1)] = None,
+    created_after: Moment = None,
+    created_before: Moment = None,
+    error: Annotated[str | None, QueryParameter(max_length=200, description="Part of the message")] = None,
+) -> TaskPage:
+    paging.refuse_unknown(request.query_params, ("limit", "cursor", *TaskFilter.__dataclass_fields__))
+    if "\x00" in (error or ""):
+        raise InvalidFields([FieldProblem("error", "must not contain the NUL character")])
+    wanted = TaskFilter(
+        status=status,
+        task_type=task_type,
+        name=name,
+        queue=queue,
+        owner=owner,
+        created_after=_moment(created_after, "created_after"),
+        created_before=_moment(created_before, "created_before"),
+        error=error,
+    )
+    return await ledger.page(reader, wanted, limit=limit, cursor=cursor)
+
+
+@get("/tasks/stats/summary", summary="Count tasks", responses=documented(401, 403))
+async def summarise(reader: NamedDependency[Reader], ledger: NamedDependency[LedgerView]) -> TaskSummary:
+    return await ledger.summary(reader)
+
+
+@get("/tasks/{task_id:uuid}", summary="Look up a task", responses=documented(400, 401, 403, 404))
+async def get_task(
+    task_id: FromPath[UUID], reader: NamedDependency[Reader], ledger: NamedDependency[LedgerView]
+) -> TaskAnswer:
+    return ledger.answer(await ledger.find(task_id, reader), reader)
+
+
+@get(
+    "/tasks/{task_id:uuid}/result",
+    summary="Result of a task that has ended",
+    responses=documented(400, 401, 403, 404, 409),
+)
+async def get_result(
+    task_id: FromPath[UUID], reader: NamedDependency[Reader], ledger: NamedDependency[LedgerView]
+) -> TaskResult:
+    return ledger.result(await ledger.find(task_id, reader), reader)
+
+
+@get(
+    "/tasks/{task_id:uuid}/attempts",
+    summary="Attempts of a task, each with its last log lines",
+    responses=documented(400, 401, 403, 404),
+)
+async def list_attempts(
+    task_id: FromPath[UUID], reader: NamedDependency[Reader], ledger: NamedDependency[LedgerView]
+) -> list[AttemptAnswer]:
+    return await attempt_view.attempts(await ledger.find(task_id, reader), reader)
+
+
+@get(
+    "/tasks/{task_id:uuid}/logs",
+    summary="What a task has logged",
+    responses=documented(400, 401, 403, 404),
+)
+async def list_logs(
+    task_id: FromPath[UUID],
+    reader: NamedDependency[Reader],
+    ledger: NamedDependency[LedgerView],
+    level: Annotated[Level, QueryParameter(description="This one and those above")] = "debug",
+    limit: Annotated[int, QueryParameter(ge=1, le=1000, description="The last lines")] = 100,
+) -> TaskLogs:
+    return await attempt_view.logs(await ledger.find(task_id, reader), level=level, limit=limit)
+
+
+@delete(
+    "/tasks/{task_id:uuid}",
+    summary="Cancel a task",
+    description="200: it will not run. 202: a worker has it and was told; look it up to see how it ended.",
+    status_code=200,
+    responses=documented(400, 401, 403, 404, 409),
+)
+async def cancel(
+    task_id: FromPath[UUID],
+    reader: NamedDependency[Reader],
+    ledger: NamedDependency[LedgerView],
+    queues: NamedDependency[Queues],
+) -> Response[Submitted]:
+    task = await ledger.find(task_id, reader)
+    asked = time.monotonic()
+    rows = await engine.run(statements.CANCEL, task_id)
+    if not rows:
+        ended = task if task["status"] in FINAL else await ledger.find(task_id, reader)
+        raise TaskFinished(task_id, ended["status"])
+    if rows[0]["holder"] is None:
+        # Request and end are one statement.
+        metrics.CANCEL_SECONDS.labels("waiting").observe(time.monotonic() - asked)
+        return Response(
+            Submitted(task_id, rows[0]["status"], "The task is cancelled and will not run."), status_code=200
+        )
+    with contextlib.suppress(ServerUnavailable):  # the worker's heartbeat tells it as well
+        await queues.announce_cancel(task_id)
+    message = "Cancellation requested; the worker that has the task was told."
+    return Response(Submitted(task_id, rows[0]["status"], message), status_code=202)
+
+
+@post(
+    "/tasks/{task_id:uuid}/retry",
+    summary="Let a task that failed or was cancelled begin anew",
+    description="Its attempts count from nothing; a crash loop is released.",
+    status_code=202,
+    responses=documented(400, 401, 403, 404, 409),
+)
+async def retry(
+    task_id: FromPath[UUID], reader: NamedDependency[Reader], ledger: NamedDependency[LedgerView]
+) -> Submitted:
+    await ledger.find(task_id, reader)
+    rows = await engine.run(statements.RETRY, task_id, f"retried by account {reader.id}")
+    if not rows:
+        raise NotRetriable((await ledger.find(task_id, reader))["status"])
+    return Submitted(task_id, rows[0]["status"], "The task begins anew within a second.")
+
+
+def _moment(text: str | None, field: str) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        return msgspec.convert(text, AwareTime)
+    except msgspec.ValidationError:
+        rule = "must be a time with a time zone, for example 2026-11-22T12:00:00Z"
+        raise InvalidFields([FieldProblem(field, rule)]) from None

@@ -1,0 +1,273 @@
+"""SerpApi's Google Hotels: asks for pages of hotels and for single ones, and reads what comes back.
+
+Each page costs one search of a plan; how many are left is `SerpApiGateway.account`'s to say and the caller's
+to mind.
+"""
+
+import re
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any, Literal, Self
+
+import httpx
+import msgspec
+
+from services.worker.hotel.gateways import answer
+from services.worker.hotel.gateways.answer import HIGHEST_COUNT, Nonsense
+from services.worker.hotel.gateways.hotel_page import HotelPage, HotelQuery, HotelRow
+from services.worker.hotel.gateways.provider import (
+    TIMEOUT,
+    Pace,
+    Provider,
+    ProviderAway,
+    ProviderBusy,
+    ProviderRefused,
+)
+from shared.hotel.settings import HotelSettings
+
+NAME = "SerpApi"
+#: When the hour is used up, nothing says when it ends; six waits of these reach into the next one.
+HOURLY_DELAY_S = 600.0
+#: What the provider says in an empty result, which is none of its errors; the rest of the sentence varies.
+EMPTY = "hasn't returned any results"
+OUT = "run out of searches"
+#: Of a search that another request waits for.
+UNFINISHED = ("Queued", "Processing")
+
+#: The provider filters by these classes only.
+CLASSES = range(2, 6)
+#: Guests' rating, at least, and how the provider writes it.
+RATINGS = ((4.5, "9"), (4.0, "8"), (3.5, "7"))
+ORDERS = {"price": "3", "rating": "8"}
+STARS = re.compile(r"(?<!\d)([1-5])(?!\d)")
+
+
+class OutOfSearches(ProviderRefused):
+    """The plan is used up until it is renewed."""
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """What is left, as the provider counts."""
+
+    searches_left: int
+    #: Searches an hour that the plan allows.
+    hourly_limit: int | None
+    #: Searches in this hour.
+    this_hour: int | None
+
+
+class SerpApiGateway:
+    """One account."""
+
+    def __init__(self, key: str, url: str, provider: Provider) -> None:
+        self._key = key
+        self._url = url.rstrip("/")
+        self._provider = provider
+
+    @classmethod
+    def from_settings(cls, settings: HotelSettings, pace: Pace, *, timeout: httpx.Timeout = TIMEOUT) -> Self:
+        provider = Provider(NAME, pace=pace, rate=settings.serpapi_rate, timeout=timeout)
+        return cls(settings.serpapi_key, settings.serpapi_url, provider)
+
+    @property
+    def configured(self) -> bool:
+        return bool(self._key)
+
+    async def search_page(self, query: HotelQuery, page: str | None) -> dict[str, Any]:
+        """The raw answer; `page` is the `next_page` of the page before. No results are an answer, too.
+
+        Raises OutOfSearches, ProviderRefused, ProviderBusy and ProviderAway.
+        """
+        filters = dict(_filters(query))
+        return await self._search(_stay(query) | filters | ({"next_page_token": page} if page else {}))
+
+    async def details(self, query: HotelQuery, property_token: str) -> dict[str, Any]:
+        """The raw answer about one hotel; raises as `search_page` does, and costs as much."""
+        return await self._search(_stay(query) | {"property_token": property_token})
+
+    async def account(self) -> Account:
+        """Free of charge. Raises ProviderAway also where the answer doesn't say what is left."""
+        raw = await self._get("/account.json", {})
+        left = (_count(raw.get(key)) for key in ("total_searches_left", "plan_searches_left"))
+        searches_left = next((count for count in left if count is not None), None)
+        if searches_left is None:
+            raise ProviderAway(f"{NAME} doesn't say how many searches are left")
+        return Account(
+            searches_left=searches_left,
+            hourly_limit=_count(raw.get("account_rate_limit_per_hour")),
+            this_hour=_count(raw.get("this_hour_searches")),
+        )
+
+    async def close(self) -> None:
+        await self._provider.close()
+
+    async def _search(self, parameters: dict[str, str]) -> dict[str, Any]:
+        raw = await self._get("/search.json", {"engine": "google_hotels", **parameters})
+        if _status(raw) in UNFINISHED:
+            raise ProviderAway(f"{NAME} has not finished the search")
+        return raw
+
+    async def _get(self, path: str, parameters: dict[str, str]) -> dict[str, Any]:
+        if not self.configured:
+            raise ProviderRefused("SERP_API_KEY is not set, so SerpApi is not asked")
+        response = await self._provider.request(
+            "GET", self._url + path, params={**parameters, "api_key": self._key}
+        )
+        if response.status_code != httpx.codes.OK:
+            raise _refusal(response.status_code, answer.words(response, NAME, [self._key]))
+        raw = answer.parse_object(response, NAME, [self._key])
+        _raise_in_band(raw)
+        return raw
+
+
+def _stay(query: HotelQuery) -> dict[str, str]:
+    """What makes a price, apart from filters."""
+    stay = {
+        "q": query.place,
+        "check_in_date": query.check_in.isoformat(),
+        "check_out_date": query.check_out.isoformat(),
+        "adults": str(query.adults),
+        "currency": query.currency,
+        "gl": query.nationality.lower(),
+        "hl": "en",
+    }
+    if query.children_ages:
+        stay["children"] = str(len(query.children_ages))
+        stay["children_ages"] = ",".join(str(max(age, 1)) for age in query.children_ages)
+    return stay
+
+
+def _filters(query: HotelQuery) -> Iterator[tuple[str, str]]:
+    """Never narrower than the query: what the provider can't be asked for is left to who reads the rows."""
+    if query.stars and all(stars in CLASSES for stars in query.stars):
+        yield "hotel_class", ",".join(str(stars) for stars in sorted(set(query.stars)))
+    for least, code in RATINGS:
+        if query.min_rating is not None and query.min_rating >= least:
+            yield "rating", code
+            break
+    for name, limit in (("min_price", query.min_price), ("max_price", query.max_price)):
+        if limit is not None:
+            yield name, f"{limit:.2f}".removesuffix(".00")
+    if query.free_cancellation:
+        yield "free_cancellation", "true"
+    if query.sort_by in ORDERS:
+        yield "sort_by", ORDERS[query.sort_by]
+
+
+def _refusal(status: int, words: str) -> ProviderRefused | ProviderBusy:
+    if OUT in words:
+        return OutOfSearches(words)
+    if status == httpx.codes.TOO_MANY_REQUESTS:
+        return ProviderBusy(words, delay_s=HOURLY_DELAY_S)
+    return ProviderRefused(words)
+
+
+def _raise_in_band(raw: dict[str, Any]) -> None:
+    """A 200 may say that the search failed, in `error` or in its status."""
+    text = " ".join(answer.complaints(raw))[: answer.LONGEST_WORDS]
+    if EMPTY in text or not (text or _status(raw) == "Error"):
+        return
+    words = f"{NAME} answered 200: {text or 'the search failed'}"
+    if OUT in text:
+        raise OutOfSearches(words)
+    if "Invalid API key" in text:
+        raise ProviderRefused(words)
+    # What else there is, nobody has written down.
+    raise ProviderAway(words)
+
+
+def parse_page(raw: dict[str, Any], query: HotelQuery) -> HotelPage:
+    """Read a raw answer to `search_page`, which may have been kept since; never raises."""
+    found = raw.get("properties")
+    # Absent where nothing was found; what is neither is one thing that can't be read.
+    found = [] if found is None else found if isinstance(found, list) else [found]
+    rows = [_row(row, query) if isinstance(row, dict) else None for row in found]
+    readable = tuple(row for row in rows if row is not None)
+    pagination = raw.get("serpapi_pagination")
+    return HotelPage(
+        rows=readable,
+        unreadable=len(rows) - len(readable),
+        next_page=answer.text(pagination.get("next_page_token")) if isinstance(pagination, dict) else None,
+    )
+
+
+def parse_details(raw: dict[str, Any], query: HotelQuery) -> HotelRow | None:
+    """Read a raw answer to `details`; null where it says nothing of a hotel. Never raises."""
+    echo = raw.get("search_parameters")
+    asked = echo.get("property_token") if isinstance(echo, dict) else None
+    return _row({**raw, "property_token": raw.get("property_token") or asked}, query, kept=raw)
+
+
+def _row(row: dict[str, Any], query: HotelQuery, *, kept: dict[str, Any] | None = None) -> HotelRow | None:
+    name, token = answer.text(row.get("name")), answer.text(row.get("property_token"))
+    try:
+        price, price_for = _price(row)
+    except Nonsense:
+        return None
+    if name is None or token is None:
+        return None
+    where = row.get("gps_coordinates")
+    where = where if isinstance(where, dict) else {}
+    return HotelRow(
+        external_id=token,
+        name=name,
+        star_rating=_stars(row),
+        guest_rating=answer.number(row.get("overall_rating"), 0, 5),
+        guest_rating_count=_count(row.get("reviews")),
+        latitude=answer.number(where.get("latitude"), -90, 90),
+        longitude=answer.number(where.get("longitude"), -180, 180),
+        image_url=_image(row.get("images")),
+        price=price,
+        currency=query.currency,
+        price_for=price_for,
+        raw=row if kept is None else kept,
+    )
+
+
+def _price(row: dict[str, Any]) -> tuple[Decimal | None, Literal["night", "stay"]]:
+    """Null where the row has none. Raises Nonsense where it has one that is no price."""
+    night = _lowest(row.get("rate_per_night"))
+    if night is not None:
+        return night, "night"
+    stay = _lowest(row.get("total_rate"))
+    if stay is not None:
+        return stay, "stay"
+    offers = row.get("prices")
+    for offer in offers if isinstance(offers, list) else []:
+        night = _lowest(offer.get("rate_per_night")) if isinstance(offer, dict) else None
+        if night is not None:
+            return night, "night"
+    return None, "night"
+
+
+def _lowest(rate: Any) -> Decimal | None:
+    if rate is None:
+        return None
+    if not isinstance(rate, dict):
+        raise Nonsense("the rate is no object")
+    lowest = rate.get("extracted_lowest")
+    return None if lowest is None else answer.price(lowest)
+
+
+def _stars(row: dict[str, Any]) -> int | None:
+    stars = answer.whole(row.get("extracted_hotel_class"), 1, 5)
+    if stars is not None:
+        return stars
+    found = STARS.search(answer.text(row.get("hotel_class")) or "")
+    return int(found.group(1)) if found else None
+
+
+def _image(images: Any) -> str | None:
+    first = images[0] if isinstance(images, list) and images else None
+    if not isinstance(first, dict):
+        return None
+    return answer.web_address(first.get("original_image")) or answer.web_address(first.get("thumbnail"))
+
+
+def _count(value: Any) -> int | None:
+    return answer.whole(value, 0, HIGHEST_COUNT)
+
+
+def _status(raw: dict[str, Any]) -> Any:
+    metadata = raw.get("search_metadata")
+    return metadata.get("status") if isinstance(metadata, dict) else None

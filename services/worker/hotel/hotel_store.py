@@ -1,0 +1,77 @@
+"""Keeps what searches and scans found: the hotels, and their prices on the day they were seen."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from uuid import UUID
+
+import msgspec
+
+from services.worker.hotel.gateways.hotel_page import HotelRow
+from shared.hotel import hotels, pricing
+from shared.ledger import engine
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the found hotels are; a free search knows neither."""
+
+    destination: int | None = None
+    area: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """When, for which stay and by which task prices were seen."""
+
+    check_in: date
+    check_out: date
+    observed_on: date
+    task: UUID
+    #: Who sleeps there; None: one adult.
+    occupancy: str | None = None
+
+
+async def keep_hotels(provider: str, rows: Sequence[HotelRow], place: Place = Place()) -> dict[str, int]:
+    """Store or refresh hotels; returns their ids by the provider's handle."""
+    if not rows:
+        return {}
+    columns = [
+        [row.external_id for row in rows],
+        [row.name for row in rows],
+        [row.star_rating for row in rows],
+        [row.guest_rating for row in rows],
+        [row.guest_rating_count for row in rows],
+        [row.latitude for row in rows],
+        [row.longitude for row in rows],
+        [row.image_url for row in rows],
+        [_text(row) for row in rows],
+    ]
+    stored = await engine.run(hotels.UPSERT_HOTELS, provider, place.destination, place.area, *columns)
+    return {row["external_id"]: row["id"] for row in stored}
+
+
+async def keep_prices(provider: str, rows: Sequence[HotelRow], ids: dict[str, int], sight: Sight) -> int:
+    """Store the prices per night, not those of whole stays; returns how many there were."""
+    priced = [row for row in rows if row.price is not None and row.price_for == "night"]
+    for currency in sorted({row.currency for row in priced}):
+        some = [row for row in priced if row.currency == currency]
+        await engine.run(
+            pricing.OBSERVE,
+            *(sight.check_in, sight.check_out, provider, sight.occupancy, sight.observed_on),
+            *(currency, sight.task),
+            [ids[row.external_id] for row in some],
+            [row.price for row in some],
+            [_text(row) for row in some],
+        )
+    return len(priced)
+
+
+def distinct(rows: Sequence[HotelRow]) -> list[HotelRow]:
+    """Each hotel once: pages overlap while a provider's order changes."""
+    return list({row.external_id: row for row in reversed(rows)}.values())[::-1]
+
+
+def _text(row: HotelRow) -> str:
+    # jsonb holds no NUL.
+    return msgspec.json.encode(row.raw).decode().replace("\\u0000", "")

@@ -1,0 +1,42 @@
+"""Keeps the log of what is sent to whom, so that a rerun of a task does not send again what was sent.
+
+Between the outside service's yes and the record of it lies a moment in which the process may die. What was
+sent then is sent once more, under the same number, by which most receivers know the copy.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Literal
+from uuid import UUID
+
+from shared.errors import PermanentError
+from shared.hotel import inbox
+from shared.ledger import engine
+
+
+@dataclass
+class Sending:
+    """One message to one target."""
+
+    #: An earlier attempt has sent it, or found that the target is gone.
+    done: bool
+    status: Literal["sending", "sent", "removed"] = "sending"
+
+
+@asynccontextmanager
+async def logged(
+    task: UUID, channel: Literal["email", "push"], target: str, *, user: int, subject: str
+) -> AsyncIterator[Sending]:
+    """Send inside and set the status; what raises PermanentError is logged as failed."""
+    key = (task, channel, target)
+    (row,) = await engine.run(inbox.BEGIN_SENDING, *key, user, subject)
+    done = row["status"] in ("sent", "removed")
+    sending = Sending(done, row["status"] if done else "sending")
+    try:
+        yield sending
+    except PermanentError as error:
+        await engine.run(inbox.END_SENDING, "failed", str(error)[:500], False, *key)
+        raise
+    if not sending.done:
+        await engine.run(inbox.END_SENDING, sending.status, None, sending.status == "sent", *key)

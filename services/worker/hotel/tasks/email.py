@@ -1,0 +1,108 @@
+"""Mail to users."""
+
+from datetime import UTC, datetime
+from email.message import EmailMessage
+
+from services.worker.hotel import mail
+from services.worker.hotel.gateways.smtp import SmtpGateway
+from services.worker.hotel.mail import PublicLinks
+from services.worker.hotel.sending import logged
+from services.worker.registry import task
+from shared.contracts.context import TaskContext
+from shared.errors import PermanentError
+from shared.hotel import mailing
+from shared.hotel.contracts.email import (
+    SEND_PRICE_ALERT,
+    SEND_WELCOME,
+    MailSent,
+    PriceAlertSent,
+    SendPriceAlert,
+    SendWelcome,
+)
+from shared.identity.tables import User
+from shared.ledger import engine
+
+#: Points that a new account starts with.
+WELCOME_BONUS = 50
+
+
+@task(SEND_WELCOME)
+async def send_welcome(context: TaskContext, params: SendWelcome) -> MailSent:
+    """Welcome a new user."""
+    user = await _recipient(params.user_id)
+    smtp = context.gateway(SmtpGateway)
+    context.progress(30, message="Writing the mail")
+    name = user.full_name or user.email
+    message = mail.build(
+        "welcome",
+        {"user_name": name, "welcome_bonus": WELCOME_BONUS},
+        task_id=context.id,
+        sender=(smtp.sender_name, smtp.sender),
+        to=(user.full_name or "", user.email),
+        domain=smtp.domain,
+    )
+    refused = await _send_once(context, user, "welcome", message)
+    return MailSent(
+        success=True,
+        user_id=user.id,
+        email=user.email,
+        template="welcome",
+        sent_at=datetime.now(UTC),
+        message="Welcome mail sent",
+        refused=refused,
+    )
+
+
+@task(SEND_PRICE_ALERT)
+async def send_price_alert(context: TaskContext, params: SendPriceAlert) -> PriceAlertSent:
+    """Tell a user about a price that has fallen, unless he has unsubscribed by the time it is sent."""
+    user = await _recipient(params.user_id)
+    (preference,) = await engine.run(mailing.PREFERENCE, user.id, mailing.PRICE_ALERTS)
+    sent = PriceAlertSent(
+        success=True,
+        user_id=user.id,
+        template="price_alert",
+        alert_data=params.alert,
+        message="Not sent: the user has unsubscribed from price alerts",
+        email=None,
+        sent_at=None,
+    )
+    if preference["opted_out"]:
+        context.log.info(sent.message)
+        return sent
+    smtp, links = context.gateway(SmtpGateway), context.gateway(PublicLinks)
+    context.progress(40, message="Writing the mail")
+    unsubscribe_url = links.unsubscribe(preference["token"])
+    message = mail.build(
+        "price_alert",
+        mail.price_alert_values(params.alert, user.full_name or user.email, unsubscribe_url),
+        task_id=context.id,
+        sender=(smtp.sender_name, smtp.sender),
+        to=(user.full_name or "", user.email),
+        domain=smtp.domain,
+    )
+    mail.let_unsubscribe(message, unsubscribe_url)
+    await _send_once(context, user, "price_alert", message)
+    sent.email, sent.sent_at, sent.message = user.email, datetime.now(UTC), "Price alert sent"
+    return sent
+
+
+async def _send_once(
+    context: TaskContext, user: User, template: str, message: EmailMessage
+) -> dict[str, str]:
+    """Send, unless an earlier attempt has; returns recipients that were refused, with the server's reply."""
+    async with logged(context.id, "email", user.email, user=user.id, subject=template) as sending:
+        if sending.done:
+            context.log.info("an earlier attempt has sent this mail")
+            return {}
+        delivery = await context.gateway(SmtpGateway).send(message, [user.email])
+        sending.status = "sent"
+        context.log.info("the mail server took the %s mail", template)
+        return delivery.refused
+
+
+async def _recipient(user_id: int) -> User:
+    user = await User.objects().get(User.id == user_id)
+    if user is None or not user.is_active:
+        raise PermanentError(f"user {user_id} does not exist or is not active")
+    return user

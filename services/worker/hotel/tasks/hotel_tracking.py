@@ -1,0 +1,169 @@
+"""The daily look at prices, and who hears of one that has fallen."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from services.worker.hotel import hotel_store
+from services.worker.hotel.gateways.hotel_page import HotelQuery, HotelRow
+from services.worker.hotel.hotel_store import Place, Sight
+from services.worker.hotel.searches import PROVIDER, SerpApiSearches
+from services.worker.registry import task
+from shared.contracts.context import TaskContext
+from shared.errors import PermanentError
+from shared.hotel import hotels, pricing, tracking
+from shared.hotel.contracts.email import SEND_PRICE_ALERT, PriceAlert, SendPriceAlert
+from shared.hotel.contracts.hotels import (
+    SCAN_DESTINATION,
+    SCAN_DESTINATIONS,
+    SUMMARISE_TRACKING,
+    DestinationScanned,
+    DestinationsScanned,
+    ScanDestination,
+    ScanDestinations,
+    SummariseTracking,
+    TrackingSummarised,
+)
+from shared.ledger import engine
+
+#: What the old application called these.
+SCAN, SINGLE, SUMMARY = "hotel_tracking_scan", "single_destination_tracking", "tracking_summary"
+NIGHT = timedelta(days=tracking.STAY_NIGHTS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """One place and one stay."""
+
+    query: HotelQuery
+    place: Place
+
+
+@task(SCAN_DESTINATIONS)
+async def scan_destinations(context: TaskContext, params: ScanDestinations) -> DestinationsScanned:
+    """Submit one task for each destination that is watched, together with this one's success."""
+    tracked = await engine.run(hotels.TRACKED_DESTINATIONS)
+    for row in tracked:
+        context.submit(SCAN_DESTINATION, ScanDestination(destination_id=row["id"]))
+    return DestinationsScanned(
+        success=True,
+        task_type=SCAN,
+        destinations_found=len(tracked),
+        destinations_submitted=len(tracked),
+        completed_at=datetime.now(UTC),
+    )
+
+
+@task(SCAN_DESTINATION)
+async def scan_destination(context: TaskContext, params: ScanDestination) -> DestinationScanned:
+    """Record the prices of the days to come; mails about those that have fallen go with the success.
+
+    Trouble on the way fails the attempt: the next one finds its pages in the cache and goes on from there.
+    """
+    places = await engine.run(hotels.SEARCHED_PLACES, params.destination_id)
+    if not places:
+        raise PermanentError(f"destination {params.destination_id} does not exist")
+    destination = places[0]
+    if not (destination["tracking"] and destination["is_active"]):
+        raise PermanentError(f"destination {destination['name']} is not active, or not tracked")
+    observed_on = params.observed_on or datetime.now(UTC).date()
+    days = params.days or destination["tracking_days"] or tracking.DEFAULT_DAYS
+    searches = list(_searches(places, observed_on, days))
+    seen, unreadable = set[int](), 0
+    for number, search in enumerate(searches, 1):
+        rows, bad = await _rows(context, search.query, observed_on)
+        seen |= await _record(context.id, search, rows, observed_on)
+        unreadable += bad
+        said = f"{search.query.place}, {search.query.check_in}: {len(rows)} hotels"
+        context.progress(number, len(searches), said)
+    (counts,) = await engine.run(pricing.COUNTS_OF_TASK, context.id)
+    async with context.transaction() as transaction:
+        alerts = await _raise_alerts(context)
+        result = DestinationScanned(
+            success=True,
+            task_type=SINGLE,
+            destination_id=params.destination_id,
+            destination_name=destination["name"],
+            tracking_days=days,
+            hotels_discovered=len(seen),
+            price_records_created=counts["records"],
+            price_drops=counts["drops"],
+            alerts_raised=alerts,
+            unreadable=unreadable,
+            completed_at=datetime.now(UTC),
+        )
+        await context.complete_in(transaction, result)
+    return result
+
+
+@task(SUMMARISE_TRACKING)
+async def summarise(context: TaskContext, params: SummariseTracking) -> TrackingSummarised:
+    """The same numbers that the API tells at once."""
+    return TrackingSummarised(
+        success=True,
+        task_type=SUMMARY,
+        summary=await tracking.summary(),
+        retrieved_at=datetime.now(UTC),
+    )
+
+
+def _searches(places: list[dict[str, Any]], first: date, days: int) -> Iterator[_Search]:
+    for place in places:
+        for offset in range(days):
+            check_in = first + timedelta(days=offset)
+            query = HotelQuery(
+                place=place["query"],
+                check_in=check_in,
+                check_out=check_in + NIGHT,
+                adults=tracking.ADULTS,
+                currency=tracking.CURRENCY,
+                nationality=tracking.NATIONALITY,
+                stars=tracking.STARS,
+                min_rating=tracking.MIN_RATING,
+            )
+            yield _Search(query, Place(place["id"], place["area"]))
+
+
+async def _rows(context: TaskContext, query: HotelQuery, observed_on: date) -> tuple[list[HotelRow], int]:
+    """Hotels of the classes that are watched, and how many rows could not be read."""
+    searches = context.gateway(SerpApiSearches)
+    rows: list[HotelRow] = []
+    page, unreadable = None, 0
+    for _ in range(tracking.MAX_PAGES):
+        answer = await searches.page(query, page, seen_on=observed_on, reserve=searches.scan_reserve)
+        rows += answer.rows
+        unreadable += answer.unreadable
+        page = answer.next_page
+        if page is None:
+            break
+    if unreadable:
+        context.log.warning("%d rows of %s could not be read", unreadable, query.place)
+    return [row for row in hotel_store.distinct(rows) if row.star_rating in tracking.STARS], unreadable
+
+
+async def _record(task_id: UUID, search: _Search, rows: list[HotelRow], observed_on: date) -> set[int]:
+    """Ids of the hotels."""
+    sight = Sight(search.query.check_in, search.query.check_out, observed_on, task_id)
+    async with engine.transaction():
+        ids = await hotel_store.keep_hotels(PROVIDER, rows, search.place)
+        await hotel_store.keep_prices(PROVIDER, rows, ids, sight)
+    return set(ids.values())
+
+
+async def _raise_alerts(context: TaskContext) -> int:
+    """Mark the alerts and submit their mails, inside the transaction of this task's success."""
+    fallen = await engine.run(pricing.RAISE_ALERTS, context.id)
+    for row in fallen:
+        alert = PriceAlert(
+            hotel_name=row["hotel_name"][:200],
+            currency=row["currency"],
+            old_price=float(row["old_price"]),
+            new_price=float(row["new_price"]),
+            destination=row["destination"],
+            check_in=row["check_in"],
+            check_out=row["check_out"],
+        )
+        context.submit(SEND_PRICE_ALERT, SendPriceAlert(user_id=row["user"], alert=alert))
+    return len(fallen)

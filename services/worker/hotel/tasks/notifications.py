@@ -1,0 +1,135 @@
+"""Web Push to users."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from services.worker.hotel.gateways.provider import ProviderAway, ProviderBusy, ProviderRefused
+from services.worker.hotel.gateways.webpush import Subscription, SubscriptionGone, WebPushGateway
+from services.worker.hotel.sending import logged
+from services.worker.registry import task
+from shared.contracts.context import TaskContext
+from shared.errors import PermanentError
+from shared.hotel import inbox
+from shared.hotel.contracts.notifications import (
+    SEND_BULK,
+    SEND_PUSH,
+    BulkSubmitted,
+    PushSent,
+    SendBulk,
+    SendPush,
+    payload,
+)
+from shared.ledger import engine
+
+#: A few milliseconds' worth of children; other bodies share the event loop.
+CHILDREN_AT_A_STRETCH = 100
+
+
+@dataclass
+class _Trouble:
+    """What kept browsers from getting it, each in its own way."""
+
+    passing: list[ProviderAway | ProviderBusy] = field(default_factory=list)
+    final: list[ProviderRefused] = field(default_factory=list)
+
+    def raise_worst(self, browsers: int) -> None:
+        """A final one waits until the others are through; then it is not hidden behind their success."""
+        if self.passing:
+            now = datetime.now(UTC)
+            raise max(self.passing, key=lambda e: e.wait_s(now) if isinstance(e, ProviderBusy) else 0.0)
+        if self.final:
+            raise ProviderRefused(f"{len(self.final)} of {browsers} browsers not reached: {self.final[0]}")
+
+
+@task(SEND_PUSH)
+async def send_push(context: TaskContext, params: SendPush) -> PushSent:
+    """Send to every browser of a user that an earlier attempt has not reached."""
+    _check_configured(context)
+    rows = await engine.run(inbox.SUBSCRIPTIONS, params.user_id)
+    browsers = [Subscription(**row) for row in rows]
+    trouble = _Trouble()
+    for number, browser in enumerate(browsers, 1):
+        try:
+            await _send_once(context, params, browser)
+        except (ProviderAway, ProviderBusy) as error:
+            trouble.passing.append(error)
+        except ProviderRefused as error:
+            trouble.final.append(error)
+        context.progress(number, len(browsers), f"{number} of {len(browsers)} browsers")
+    trouble.raise_worst(len(browsers))
+    return _result(params, await engine.run(inbox.SENDINGS, context.id, "push"))
+
+
+@task(SEND_BULK)
+async def send_bulk(context: TaskContext, params: SendBulk) -> BulkSubmitted:
+    """One task for each user who can be reached, all or none of them."""
+    _check_configured(context)
+    users = list(dict.fromkeys(params.user_ids))
+    reachable = {row["user"] for row in await engine.run(inbox.REACHABLE, users)}
+    for number, user in enumerate(sorted(reachable), 1):
+        message = SendPush(
+            user_id=user,
+            title=params.title,
+            message=params.message,
+            data=params.data,
+            urgency=params.urgency,
+            ttl_s=params.ttl_s,
+        )
+        context.submit(SEND_PUSH, message)
+        if number % CHILDREN_AT_A_STRETCH == 0:
+            context.progress(number, len(reachable), f"{number} of {len(reachable)} users")
+            await asyncio.sleep(0)
+    return BulkSubmitted(
+        success=True,
+        submitted=len(reachable),
+        unreachable=[user for user in users if user not in reachable],
+    )
+
+
+def _check_configured(context: TaskContext) -> None:
+    if not context.gateway(WebPushGateway).configured:
+        raise PermanentError("VAPID_PRIVATE_KEY is not set, so nothing is pushed")
+
+
+async def _send_once(context: TaskContext, params: SendPush, browser: Subscription) -> None:
+    """A browser that shows the same message again knows it by its tag, a push service by its topic."""
+    target = str(browser.id)
+    async with logged(context.id, "push", target, user=params.user_id, subject=params.title) as sending:
+        if not sending.done:
+            try:
+                await context.gateway(WebPushGateway).send(
+                    browser,
+                    payload(params.title, params.message, params.data, str(context.id)),
+                    ttl_s=params.ttl_s,
+                    urgency=params.urgency,
+                    topic=context.id.hex,
+                )
+            except SubscriptionGone as error:
+                context.log.info("browser %s is removed: %s", target, error)
+                sending.status = "removed"
+            else:
+                sending.status = "sent"
+    # Also where an earlier attempt died in between.
+    after = inbox.UNSUBSCRIBE_PUSH if sending.status == "removed" else inbox.USED
+    await engine.run(after, browser.id)
+
+
+def _result(params: SendPush, sendings: Sequence[dict[str, Any]]) -> PushSent:
+    """From the log, which knows earlier attempts too."""
+    counts = {row["status"]: row["n"] for row in sendings}
+    sent, removed = counts.get("sent", 0), counts.get("removed", 0)
+    if not sent and not removed:
+        raise PermanentError(f"user {params.user_id} has no push subscription")
+    return PushSent(
+        success=True,
+        user_id=params.user_id,
+        title=params.title,
+        message=params.message,
+        data=params.data,
+        sent_to=sent,
+        removed=removed,
+        message_status="sent" if sent else "removed",
+    )

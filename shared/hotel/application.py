@@ -1,0 +1,14 @@
+"""The hotel application: what it brings, and where."""
+
+from shared.applications import Application
+
+APPLICATION = Application(
+    name="hotel",
+    contracts="shared.hotel.contracts",
+    bodies="services.worker.hotel.tasks",
+    gateways="services.worker.hotel.gateways.registry:build",
+    routes="services.api.hotel.routes:ROUTES",
+    tables="shared.hotel.tables:TABLES",
+    migrations="shared.hotel.piccolo_app",
+    settings="shared.hotel.settings:HotelSettings",
+)

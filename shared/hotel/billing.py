@@ -1,0 +1,91 @@
+"""Payments: one row each, which the charge at the payment service is derived from."""
+
+from piccolo.columns import UUID, BigInt, ForeignKey, Integer, Text, Timestamptz
+from piccolo.columns.defaults.uuid import UUID4
+from piccolo.table import Table
+
+from shared.identity.tables import User
+
+
+class Payment(Table, tablename="payment"):
+    """What one task is to charge; unique by task."""
+
+    id = UUID(primary_key=True, default=UUID4())
+    user = ForeignKey(User, null=False)
+    task = UUID(unique=True)
+    #: In the smallest unit of the currency: cents, paise, yen.
+    amount_minor = BigInt()
+    #: ISO 4217.
+    currency = Text()
+    #: created, unknown, processing, requires_action, succeeded, declined, failed.
+    status = Text()
+    #: The service's own number, `pi_…`.
+    intent = Text(null=True, default=None)
+    #: Part of the idempotency key; a new one is a new charge, made only where none was found for the old one.
+    key_number = Integer(default=1)
+    #: When the key was first used. The service forgets it a day later.
+    key_used_at = Timestamptz(null=True, default=None)
+    error_code = Text(null=True, default=None)
+    error_message = Text(null=True, default=None)
+    created_at = Timestamptz()
+    updated_at = Timestamptz()
+
+
+TABLES: tuple[type[Table], ...] = (Payment,)
+
+#: Of a payment whose status does not change any more.
+FINAL = frozenset({"succeeded", "declined", "failed"})
+#: The service forgets a key after 24 h; an hour less leaves room for the last request under it.
+KEY_LIFE_H = 23
+
+_ROW = f"""
+    id, "user", amount_minor, currency, status, intent, key_number, key_used_at, error_code, error_message,
+    created_at, updated_at, coalesce(key_used_at < now() - interval '{KEY_LIFE_H} h', false) AS key_is_old
+"""
+
+#: The same row for every attempt of one task; nothing for a user who is not there, or is switched off before
+#: the first one. values: task, amount_minor, currency, user, task.
+OPEN_PAYMENT = f"""
+    INSERT INTO payment AS p ("user", task, amount_minor, currency, status)
+    SELECT a.id, {{}}::uuid, {{}}::bigint, {{}}::text, 'created' FROM account AS a
+    WHERE a.id = {{}} AND (a.is_active OR EXISTS (SELECT 1 FROM payment WHERE task = {{}}::uuid))
+    ON CONFLICT (task) DO UPDATE SET status = p.status
+    RETURNING {_ROW}
+"""
+
+#: values: id.
+PAYMENT = f"SELECT {_ROW} FROM payment WHERE id = {{}}"
+
+#: Before the request: from then on the outcome may be unknown. Nothing when somebody else was faster.
+#: values: key_number to use, twice; id, key_number that was read.
+USE_KEY = f"""
+    UPDATE payment SET status = 'unknown', updated_at = now(), key_number = {{}},
+        key_used_at = CASE WHEN key_number = {{}} THEN coalesce(key_used_at, now()) ELSE now() END
+    WHERE id = {{}} AND key_number = {{}} AND status IN ('created', 'unknown')
+    RETURNING {_ROW}
+"""
+
+#: What the service refused before it did anything. values: status as it was before, error_message, id,
+#: key_number.
+NOTE_REFUSAL = """
+    UPDATE payment SET status = {}, error_message = {}, updated_at = now()
+    WHERE id = {} AND key_number = {} AND status = 'unknown'
+"""
+
+#: Nothing when it is final already, or another key was used meanwhile. values: status, intent, error_code,
+#: error_message, id, key_number.
+SETTLE = f"""
+    UPDATE payment SET status = {{}}, intent = coalesce({{}}, intent), error_code = {{}},
+        error_message = {{}}, updated_at = now()
+    WHERE id = {{}} AND key_number = {{}} AND status NOT IN ('succeeded', 'declined', 'failed')
+    RETURNING {_ROW}
+"""
+
+#: Of payments that are looked after, one is looked at each 6 h at least, and tried for half a day.
+LEFT_OPEN = f"""
+    SELECT id FROM payment
+    WHERE status IN ('unknown', 'processing', 'requires_action') AND updated_at < now() - interval '12 h'
+        AND (status <> 'unknown' OR key_used_at < now() - interval '{KEY_LIFE_H} h')
+        AND created_at > now() - interval '15 days'
+    ORDER BY created_at LIMIT 1000
+"""

@@ -1,0 +1,115 @@
+"""Charges through the payment service."""
+
+from datetime import datetime, timedelta
+from typing import Annotated
+from uuid import UUID
+
+from msgspec import Meta
+
+from shared.contracts.contract import Contract, Params, Result, Retries
+from shared.contracts.schedule import Schedule
+from shared.contracts.sensitivity import SENSITIVE
+from shared.hotel.contracts.money import Amount, CurrencyCode, minor_units
+
+Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+#: The payment service's own names for a card and a customer; no card number ever comes here.
+MethodId = Annotated[str, Meta(pattern="^pm_[A-Za-z0-9_]{1,100}$"), SENSITIVE]
+CustomerId = Annotated[str, Meta(pattern="^cus_[A-Za-z0-9_]{1,100}$"), SENSITIVE]
+
+
+#: The payment service has other decimals than ISO 4217 for these; a mistake would be a hundredfold.
+OTHER_UNITS = frozenset({"ISK", "MGA", "UGX"})
+
+
+class ProcessPayment(Params):
+    user_id: Id
+    #: In the currency's main unit, "1250.00".
+    amount: Amount
+    currency: CurrencyCode
+    payment_method: MethodId
+    customer: CustomerId | None = None
+
+    def __post_init__(self) -> None:
+        minor_units(self.amount, self.currency)
+        if self.currency in OTHER_UNITS:
+            raise ValueError(f"currency must not be {self.currency}: the payment service counts it otherwise")
+
+
+class PaymentProcessed(Result):
+    #: True once the money is taken.
+    success: bool
+    user_id: int
+    payment_id: UUID
+    #: The payment service's number.
+    transaction_id: str
+    amount: str
+    currency: str
+    #: succeeded; requires_action: the customer has to confirm it, with `client_secret`; processing: the bank
+    #: takes its time, `payments.settle` looks again.
+    status: str
+    client_secret: Annotated[str, SENSITIVE] | None
+    processed_at: datetime
+
+
+class SettlePayment(Params):
+    payment_id: UUID
+    #: How often it was looked at before.
+    looks: Annotated[int, Meta(ge=0, le=1_000)] = 0
+
+
+class PaymentSettled(Result):
+    success: bool
+    payment_id: UUID
+    status: str
+    #: Null once it is final, or after two weeks.
+    looks_again_in_s: float | None
+
+
+class SettleOpen(Params):
+    pass
+
+
+class OpenSubmitted(Result):
+    success: bool
+    #: Tasks of `payments.settle`.
+    submitted: int
+
+
+PROCESS = Contract(
+    name="payments.process",
+    queue="payments",
+    params=ProcessPayment,
+    recipient="user_id",
+    result=PaymentProcessed,
+    # Under one idempotency key; the service forgets it after a day.
+    retries=Retries(max_attempts=10, delay=timedelta(seconds=3), cap=timedelta(minutes=30)),
+    time_limit=timedelta(minutes=5),
+    priority=8,
+)
+
+SETTLE = Contract(
+    name="payments.settle",
+    queue="payments",
+    params=SettlePayment,
+    result=PaymentSettled,
+    retries=Retries(max_attempts=10, delay=timedelta(seconds=30), cap=timedelta(hours=1)),
+    staff_only=True,
+)
+
+#: What tasks that were cancelled, or ran out of attempts, did not learn about their charges.
+SETTLE_OPEN = Contract(
+    name="payments.settle_open",
+    queue="payments",
+    params=SettleOpen,
+    result=OpenSubmitted,
+    schedules=(
+        Schedule(
+            name="payments.settle_open.hourly",
+            kind="interval",
+            expression="1 h",
+            params=SettleOpen(),
+            overlap="skip",
+        ),
+    ),
+    staff_only=True,
+)

@@ -1,0 +1,216 @@
+"""Prices as they were seen, and who wants to hear when one falls.
+
+Two kinds of dates, never mixed: `check_in` and `check_out` are the stay, `observed_on` is the day on which
+its price was seen.
+"""
+
+from piccolo.columns import (
+    JSONB,
+    UUID,
+    BigSerial,
+    Boolean,
+    Date,
+    ForeignKey,
+    Integer,
+    Numeric,
+    SmallInt,
+    Text,
+    Timestamptz,
+)
+from piccolo.table import Table
+
+from shared.hotel.hotels import Hotel
+from shared.identity.tables import User
+
+
+class PriceObservation(Table, tablename="price_observation"):
+    """The price of one stay as it was on one day.
+
+    Unique by hotel, stay, source, occupancy (null is a value), currency and day.
+    """
+
+    id = BigSerial(primary_key=True)
+    hotel = ForeignKey(Hotel, null=False)
+    check_in = Date()
+    check_out = Date()
+    #: serpapi or travclan.
+    source = Text()
+    #: Who sleeps there; null: one adult, as scans ask.
+    occupancy = Text(null=True, default=None)
+    observed_on = Date()
+    #: Per night, in `currency`.
+    price = Numeric(digits=(12, 2))
+    #: ISO 4217.
+    currency = Text()
+    #: Of the same on the last day before `observed_on` that has one.
+    previous_price = Numeric(digits=(12, 2), null=True, default=None)
+    previous_on = Date(null=True, default=None)
+    #: Computed by Postgres: `price - previous_price`, and that in percent.
+    change_amount = Numeric(digits=(12, 2), null=True, default=None)
+    change_percent = Numeric(digits=(8, 2), null=True, default=None)
+    received = JSONB(null=True, default=None)
+    #: Which task saw it.
+    task = UUID(null=True, default=None)
+    observed_at = Timestamptz()
+
+
+class PriceAlert(Table, tablename="price_alert"):
+    """Somebody wants a mail when this hotel becomes cheaper."""
+
+    id = BigSerial(primary_key=True)
+    user = ForeignKey(User, null=False)
+    hotel = ForeignKey(Hotel, null=False)
+    #: Only for this stay; both null: for any.
+    check_in = Date(null=True, default=None)
+    check_out = Date(null=True, default=None)
+    #: The fall against the day before that is worth a mail.
+    drop_percent = Numeric(digits=(5, 2))
+    #: At most one mail in so many hours.
+    every_hours = SmallInt()
+    is_active = Boolean(default=True)
+    last_sent_at = Timestamptz(null=True, default=None)
+    created_at = Timestamptz()
+
+
+class ProviderAccount(Table, tablename="provider_account"):
+    """What is left of a paid provider's plan, as it said itself, less what was spent since."""
+
+    provider = Text(primary_key=True)
+    searches_left = Integer()
+    hourly_limit = Integer(null=True, default=None)
+    checked_at = Timestamptz()
+
+
+class ProviderAnswer(Table, tablename="provider_answer"):
+    """An answer that was paid for, kept for an hour; primary key (provider, key)."""
+
+    provider = Text(primary_key=True)
+    #: SHA-256 of what was asked.
+    key = Text()
+    body = JSONB()
+    fetched_at = Timestamptz()
+
+
+TABLES: tuple[type[Table], ...] = (PriceObservation, PriceAlert, ProviderAccount, ProviderAnswer)
+
+#: Many prices of one stay seen on one day; a second look on that day corrects the first one.
+#: values: check_in, check_out, source, occupancy, observed_on, currency, task, and arrays: hotel, price,
+#: received.
+#: Returns id, hotel, price, previous_price, change_percent.
+OBSERVE = """
+    INSERT INTO price_observation AS o (hotel, check_in, check_out, source, occupancy, observed_on, currency,
+                                        task, price, received, previous_price, previous_on)
+    SELECT g.hotel, s.check_in, s.check_out, s.source, s.occupancy, s.observed_on, s.currency, s.task,
+           g.price, g.received::jsonb, before.price, before.observed_on
+    FROM (SELECT {}::date AS check_in, {}::date AS check_out, {}::text AS source, {}::text AS occupancy,
+                 {}::date AS observed_on, {}::text AS currency, {}::uuid AS task) AS s,
+        unnest({}::bigint[], {}::numeric[], {}::text[]) AS g(hotel, price, received)
+    LEFT JOIN LATERAL (
+        SELECT b.price, b.observed_on FROM price_observation AS b
+        WHERE b.hotel = g.hotel AND b.check_in = s.check_in AND b.check_out = s.check_out
+          AND b.source = s.source AND b.occupancy IS NOT DISTINCT FROM s.occupancy
+          AND b.currency = s.currency
+          AND b.observed_on < s.observed_on
+        ORDER BY b.observed_on DESC LIMIT 1
+    ) AS before ON true
+    ORDER BY g.hotel
+    ON CONFLICT (hotel, check_in, check_out, source, occupancy, currency, observed_on) DO UPDATE SET
+        price = excluded.price, received = excluded.received, task = excluded.task,
+        previous_price = excluded.previous_price, previous_on = excluded.previous_on, observed_at = now()
+    RETURNING id, hotel, price, previous_price, change_percent
+"""
+
+#: Alerts that prices of one scan set off, and that nobody had within his hours; they are marked as sent in
+#: the transaction that stores the mails' tasks. An alert has the deepest fall only.
+#: values: task. Returns user, hotel_name, currency, old_price, new_price, destination, check_in, check_out.
+RAISE_ALERTS = """
+    WITH fallen AS (
+        SELECT DISTINCT ON (a.id) a.id AS alert, a."user", h.name AS hotel_name, o.currency,
+               o.previous_price AS old_price, o.price AS new_price, d.name AS destination,
+               o.check_in, o.check_out
+        FROM price_observation AS o
+        JOIN price_alert AS a ON a.hotel = o.hotel AND a.is_active
+             AND (a.check_in IS NULL OR (a.check_in = o.check_in AND a.check_out = o.check_out))
+        JOIN hotel AS h ON h.id = o.hotel
+        LEFT JOIN destination AS d ON d.id = h.destination
+        WHERE o.task = {} AND -o.change_percent >= a.drop_percent
+          AND (a.last_sent_at IS NULL OR a.last_sent_at <= now() - make_interval(hours => a.every_hours))
+        ORDER BY a.id, o.change_percent
+    ), marked AS (
+        UPDATE price_alert AS a SET last_sent_at = now() FROM fallen
+        WHERE a.id = fallen.alert
+          AND (a.last_sent_at IS NULL OR a.last_sent_at <= now() - make_interval(hours => a.every_hours))
+        RETURNING a.id
+    )
+    SELECT fallen.* FROM fallen JOIN marked ON marked.id = fallen.alert ORDER BY fallen.alert
+"""
+
+#: values: provider, key. Answers of the last hour only.
+CACHED = """
+    SELECT body::text AS body FROM provider_answer
+    WHERE provider = {} AND key = {} AND fetched_at > now() - interval '1 hour'
+"""
+
+#: What nobody will ask for again goes with the same statement. values: provider, key, body.
+KEEP_ANSWER = """
+    WITH old AS (
+        DELETE FROM provider_answer WHERE (provider, key) IN (
+            SELECT provider, key FROM provider_answer WHERE fetched_at < now() - interval '1 day'
+            ORDER BY fetched_at LIMIT 100 FOR UPDATE SKIP LOCKED)
+    )
+    INSERT INTO provider_answer (provider, key, body) VALUES ({}, {}, {}::text::jsonb)
+    ON CONFLICT (provider, key) DO UPDATE SET body = excluded.body, fetched_at = now()
+"""
+
+#: Take one search out of a budget that was asked for within ten minutes. values: provider, reserve.
+#: Returns nothing where only the reserve is left, or nobody has asked lately.
+SPEND = """
+    UPDATE provider_account SET searches_left = searches_left - 1
+    WHERE provider = {} AND searches_left > {} AND checked_at > now() - interval '10 minutes'
+    RETURNING searches_left
+"""
+
+#: values: provider, searches_left, hourly_limit.
+KEEP_BUDGET = """
+    INSERT INTO provider_account (provider, searches_left, hourly_limit) VALUES ({}, {}, {})
+    ON CONFLICT (provider) DO UPDATE SET searches_left = excluded.searches_left,
+        hourly_limit = excluded.hourly_limit, checked_at = now()
+"""
+
+SUMMARY = """
+    SELECT (SELECT count(DISTINCT hotel) FROM price_observation) AS hotels_tracked,
+           (SELECT count(*) FROM price_observation WHERE observed_at > now() - interval '1 day')
+               AS price_records_last_24h
+"""
+
+#: values: task.
+COUNTS_OF_TASK = """
+    SELECT count(*) AS records, count(*) FILTER (WHERE change_amount < 0) AS drops
+    FROM price_observation WHERE task = {}
+"""
+
+#: values: user, check_in, check_out, drop_percent, every_hours, hotel. Returns nothing for an unknown hotel.
+WATCH = """
+    WITH made AS (
+        INSERT INTO price_alert AS a ("user", hotel, check_in, check_out, drop_percent, every_hours)
+        SELECT {}, h.id, {}::date, {}::date, {}::double precision::numeric, {}::smallint
+        FROM hotel AS h WHERE h.id = {}
+        ON CONFLICT ("user", hotel, check_in, check_out) DO UPDATE SET
+            drop_percent = excluded.drop_percent, every_hours = excluded.every_hours, is_active = true
+        RETURNING *
+    )
+    SELECT a.id, a.hotel AS hotel_id, h.name AS hotel_name, a.check_in, a.check_out, a.drop_percent,
+           a.every_hours, a.last_sent_at, a.created_at
+    FROM made AS a JOIN hotel AS h ON h.id = a.hotel
+"""
+
+#: values: user.
+WATCHED = """
+    SELECT a.id, a.hotel AS hotel_id, h.name AS hotel_name, a.check_in, a.check_out, a.drop_percent,
+           a.every_hours, a.last_sent_at, a.created_at
+    FROM price_alert AS a JOIN hotel AS h ON h.id = a.hotel
+    WHERE a."user" = {} AND a.is_active ORDER BY a.id
+"""
+
+#: values: id, user.
+UNWATCH = """DELETE FROM price_alert WHERE id = {} AND "user" = {} RETURNING id"""

@@ -1,0 +1,49 @@
+"""What is watched and how: the numbers that a task and the API both tell."""
+
+from shared.hotel import hotels, pricing
+from shared.hotel.contracts.hotels import (
+    TrackedDestination,
+    TrackingConfiguration,
+    TrackingStatistics,
+    TrackingSummary,
+)
+from shared.ledger import engine
+
+#: What a scan asks for, unless the destination says otherwise.
+DEFAULT_DAYS = 30
+STAY_NIGHTS = 1
+STARS = (4, 5)
+MIN_RATING = 4.0
+ADULTS = 1
+CURRENCY = "INR"
+NATIONALITY = "IN"
+MAX_PAGES = 20
+#: Hotels on a page of SerpApi, at most.
+PAGE_SIZE = 20
+
+CONFIGURATION = TrackingConfiguration(
+    start_from_today=True,
+    stay_duration_days=STAY_NIGHTS,
+    hotel_class_filter=list(STARS),
+    default_adults=ADULTS,
+    max_hotels_per_destination=MAX_PAGES * PAGE_SIZE,
+)
+
+
+async def summary() -> TrackingSummary:
+    """Raises ServerUnavailable."""
+    tracked = await engine.run(hotels.TRACKED_DESTINATIONS)
+    (counts,) = await engine.run(pricing.SUMMARY)
+    return TrackingSummary(
+        tracking_enabled_destinations=len(tracked),
+        destinations=[
+            TrackedDestination(
+                name=row["name"],
+                country=row["country"],
+                tracking_days=row["tracking_days"] or DEFAULT_DAYS,
+            )
+            for row in tracked
+        ],
+        configuration=CONFIGURATION,
+        statistics=TrackingStatistics(**counts),
+    )
