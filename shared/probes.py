@@ -5,24 +5,24 @@ from collections.abc import Awaitable
 from typing import Any
 
 from shared.errors import ServerRefuses, ServerUnavailable
-from shared.ledger import engine
+from shared.ledger.database import Database
 from shared.transport.queues import Queues
 
 #: A probe that waits longer is itself counted as failed by most supervisors.
 TIMEOUT_S = 1.5
 
 
-async def servers(queues: Queues) -> dict[str, str]:
+async def servers(database: Database, queues: Queues) -> dict[str, str]:
     """`ok`, or in words what is wrong, by server."""
-    postgres, redis = await asyncio.gather(_probe(_writable()), _probe(queues.generation()))
-    if postgres == "ok" and (refusal := engine.recent_refusal()):
+    postgres, redis = await asyncio.gather(_probe(_writable(database)), _probe(queues.generation()))
+    if postgres == "ok" and (refusal := database.recent_refusal()):
         postgres = f"refuses writes: {refusal}"
     return {"postgres": postgres, "redis": redis}
 
 
-async def _writable() -> None:
+async def _writable(database: Database) -> None:
     """Raises ServerRefuses for a standby and for a database that was set read-only."""
-    (row,) = await engine.run("SELECT current_setting('transaction_read_only')::bool AS read_only")
+    (row,) = await database.run("SELECT current_setting('transaction_read_only')::bool AS read_only")
     if row["read_only"]:
         raise ServerRefuses("Postgres", "it is read-only")
 

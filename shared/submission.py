@@ -19,7 +19,10 @@ import msgspec
 
 from shared.contracts.contract import HIGHEST_PRIORITY, LOWEST_PRIORITY, Contract, Params
 from shared.errors import FieldProblem, InvalidFields, KeyReused, ServerUnavailable
-from shared.ledger import engine, statements
+from shared.ledger.database import Database
+from shared.ledger.transitions import submit
+from shared.ledger.transitions.record import sparse
+from shared.ledger.transitions.send import MARK_SENT
 from shared.telemetry import metrics
 from shared.transport.queues import Address, Queues
 from shared.vault import Vault
@@ -100,10 +103,10 @@ class OnceKey:
 class Submitter:
     """Submits tasks and pushes their ids. One per event loop."""
 
-    def __init__(self, queues: Queues, vault: Vault, *, node: str | None = None) -> None:
+    def __init__(self, database: Database, queues: Queues, vault: Vault) -> None:
+        self._database = database
         self._queues = queues
         self._vault = vault
-        self._node = node
         self._unmarked: list[tuple[UUID, int]] = []
         self._redis_rests_until = 0.0
         self._after_commit: ContextVar[list[Address] | None] = ContextVar("after_commit", default=None)
@@ -116,9 +119,9 @@ class Submitter:
         """
         if len(tasks) == 1:
             values = _checked_values_of_one(tasks[0], self._vault)
-            rows = await engine.run(statements.SUBMIT_ONE, *values, node=self._node)
+            rows = await self._database.run(submit.SUBMIT_ONE, **values)
             return await self._accepted(tasks, [row["id"] for row in rows])
-        (row,) = await engine.run(statements.SUBMIT, *_checked_values(tasks, self._vault), node=self._node)
+        (row,) = await self._database.run(submit.SUBMIT, **_checked_values(tasks, self._vault))
         return await self._accepted(tasks, row["ids"])
 
     async def submit_once(self, tasks: Sequence[NewTask], once: OnceKey) -> tuple[list[UUID], bool]:
@@ -127,12 +130,13 @@ class Submitter:
         Returns the ids of the first submission, and whether this was it. Raises KeyReused when the first
         one was another request.
         """
-        values = [*_checked_values(tasks, self._vault), once.scope, once.key, once.body_hash]
+        values = _checked_values(tasks, self._vault)
+        key = {"scope": once.scope, "key": once.key}
         while True:
-            (row,) = await engine.run(statements.SUBMIT_ONCE, *values, node=self._node)
+            (row,) = await self._database.run(submit.SUBMIT_ONCE, **values, **key, body_hash=once.body_hash)
             if row["ids"] is not None:
                 return await self._accepted(tasks, row["ids"]), True
-            first = await engine.run(statements.SUBMITTED_UNDER, once.scope, once.key, node=self._node)
+            first = await self._database.run(submit.SUBMITTED_UNDER, **key)
             if first and first[0]["body_hash"] != once.body_hash:
                 raise KeyReused(once.key)
             if first:
@@ -149,7 +153,7 @@ class Submitter:
         collected = self._after_commit.get()
         if collected is not None:
             collected.extend(addresses)
-        elif not engine.in_transaction():
+        elif not self._database.in_transaction():
             await self.push(addresses)
         return ids
 
@@ -159,7 +163,7 @@ class Submitter:
         addresses: list[Address] = []
         token = self._after_commit.set(addresses)
         try:
-            async with engine.transaction():
+            async with self._database.transaction():
                 yield
         finally:
             self._after_commit.reset(token)
@@ -182,37 +186,51 @@ class Submitter:
         pushed, self._unmarked = sorted(self._unmarked), []
         if pushed:
             ids, claims = zip(*pushed, strict=True)
-            await engine.run(statements.MARK_SENT, list(ids), list(claims), node=self._node)
+            await self._database.run(MARK_SENT, id=list(ids), claim=list(claims))
 
 
-def _checked_values(tasks: Sequence[NewTask], vault: Vault) -> list[Any]:
+#: What a task has in common with others of its kind, in the order of `_kind`.
+_KIND = (
+    *("name", "type", "version", "queue", "max_attempts", "max_wait_s", "priority", "key_id", "owner"),
+    *("schedule", "fire_time"),
+)
+
+
+def _checked_values(tasks: Sequence[NewTask], vault: Vault) -> dict[str, Any]:
     """The values of SUBMIT. Most tasks of a batch are of few kinds, and few options are used at all."""
     now = datetime.now(UTC)
     for task in tasks:
         task.check(now)
     sealed = [vault.seal_params(t.contract, t.params) for t in tasks]
     kinds: dict[tuple[Any, ...], int] = {}
-    return [
-        f"[{','.join(s.text for s in sealed)}]",
-        [kinds.setdefault(_kind(t, s.key_id), len(kinds) + 1) for t, s in zip(tasks, sealed, strict=True)],
-        statements.sparse([t.run_at for t in tasks]),
-        statements.sparse([None if t.delay is None else t.delay.total_seconds() for t in tasks]),
-        statements.sparse([_expires_at(t, now) for t in tasks]),
-        *zip(*kinds, strict=True),
+    numbers = [
+        kinds.setdefault(_kind(t, s.key_id), len(kinds) + 1) for t, s in zip(tasks, sealed, strict=True)
     ]
+    return {
+        "params": f"[{','.join(s.text for s in sealed)}]",
+        "kinds": numbers,
+        "run_at": sparse([t.run_at for t in tasks]),
+        "delay_s": sparse([_seconds(t.delay) for t in tasks]),
+        "expires_at": sparse([t.expires_at for t in tasks]),
+        **dict(zip(_KIND, zip(*kinds, strict=True), strict=True)),
+    }
 
 
-def _checked_values_of_one(task: NewTask, vault: Vault) -> list[Any]:
+def _checked_values_of_one(task: NewTask, vault: Vault) -> dict[str, Any]:
     """The values of SUBMIT_ONE."""
-    now = datetime.now(UTC)
-    task.check(now)
+    task.check(datetime.now(UTC))
     sealed = vault.seal_params(task.contract, task.params)
-    delay_s = None if task.delay is None else task.delay.total_seconds()
-    return [*_kind(task, sealed.key_id), sealed.text, task.run_at, delay_s, _expires_at(task, now)]
+    return {
+        **dict(zip(_KIND, _kind(task, sealed.key_id), strict=True)),
+        "params": sealed.text,
+        "run_at": task.run_at,
+        "delay_s": _seconds(task.delay),
+        "expires_at": task.expires_at,
+    }
 
 
 def _kind(task: NewTask, key_id: str | None) -> tuple[Any, ...]:
-    """What a task has in common with others."""
+    """What a task has in common with others, in the order of `_KIND`."""
     contract = task.contract
     return (
         contract.name,
@@ -220,6 +238,7 @@ def _kind(task: NewTask, key_id: str | None) -> tuple[Any, ...]:
         contract.version,
         contract.queue,
         contract.retries.max_attempts,
+        _seconds(contract.max_wait),
         _priority(task),
         key_id,
         task.owner,
@@ -232,9 +251,5 @@ def _priority(task: NewTask) -> int:
     return task.contract.priority if task.priority is None else task.priority
 
 
-def _expires_at(task: NewTask, now: datetime) -> datetime | None:
-    """Its own, or so long after it may start as its contract says."""
-    if task.expires_at is not None or task.contract.max_wait is None:
-        return task.expires_at
-    start = task.run_at or now + (task.delay or timedelta(0))
-    return start + task.contract.max_wait
+def _seconds(span: timedelta | None) -> float | None:
+    return None if span is None else span.total_seconds()

@@ -7,7 +7,7 @@ from shared.hotel.contracts.hotels import (
     TrackingStatistics,
     TrackingSummary,
 )
-from shared.ledger import engine
+from shared.ledger.database import Database
 
 #: What a scan asks for, unless the destination says otherwise.
 DEFAULT_DAYS = 30
@@ -30,10 +30,10 @@ CONFIGURATION = TrackingConfiguration(
 )
 
 
-async def summary() -> TrackingSummary:
+async def summary(database: Database) -> TrackingSummary:
     """Raises ServerUnavailable."""
-    tracked = await engine.run(hotels.TRACKED_DESTINATIONS)
-    (counts,) = await engine.run(pricing.SUMMARY)
+    tracked = await database.run(hotels.TRACKED_DESTINATIONS)
+    (counts,) = await database.run(pricing.SUMMARY)
     return TrackingSummary(
         tracking_enabled_destinations=len(tracked),
         destinations=[

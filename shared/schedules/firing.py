@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from shared.contracts.contract import Contract, P, Params
-from shared.ledger import engine
+from shared.ledger.database import Database
 from shared.schedules import statements as schedules
 from shared.schedules.timetable import Misfire, Policy, Timing
 from shared.submission import NewTask, Submitter
@@ -39,13 +39,14 @@ def policy_of(row: Mapping[str, Any]) -> Policy:
     return Policy(Misfire(row["misfire"]), row["misfire_grace_s"], row["catch_up_s"])
 
 
-async def unfinished(schedule: str) -> UUID | None:
+async def unfinished(database: Database, schedule: str) -> UUID | None:
     """The oldest task of a schedule that is not final."""
-    rows = await engine.run(schedules.UNFINISHED, schedule)
+    rows = await database.run(schedules.UNFINISHED, schedule)
     return UUID(int=rows[0]["id"].int) if rows else None
 
 
 async def fire(
+    database: Database,
     submitter: Submitter,
     row: Mapping[str, Any],
     contract: Contract[Any, Any],
@@ -61,7 +62,7 @@ async def fire(
     """
     name, timing = row["name"], timing_of(row)
     detail = None if by is None else f"fired by account {by}"
-    new = await schedules.record(name, "submitted", times, detail)
+    new = await schedules.record(database, name, "submitted", times, detail)
     tasks = [
         NewTask(
             contract=contract,
@@ -76,5 +77,5 @@ async def fire(
         for time in new
     ]
     ids = await submitter.submit(tasks) if tasks else []
-    await engine.run(schedules.LINK_TASKS, new, ids, name)
+    await database.run(schedules.LINK_TASKS, new, ids, name)
     return dict(zip(new, ids, strict=True))

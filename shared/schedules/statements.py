@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from shared.ledger import engine
+from shared.ledger.database import Database
 
 #: values: limit. Reads the index of due times only.
 DUE = "SELECT name FROM schedule WHERE next_fire_time <= now() ORDER BY next_fire_time LIMIT {}"
@@ -60,22 +60,24 @@ SWITCH_OFF_UNDECLARED = """
 """
 
 
-async def insert(columns: Mapping[str, Any]) -> bool:
+async def insert(database: Database, columns: Mapping[str, Any]) -> bool:
     """Add a schedule; False when its name is taken. `params` is JSON text."""
     names = ", ".join(columns)
     places = ", ".join("{}::text::jsonb" if name == "params" else "{}" for name in columns)
     sql = f"INSERT INTO schedule ({names}) VALUES ({places}) ON CONFLICT (name) DO NOTHING RETURNING name"
-    return bool(await engine.run(sql, *columns.values()))
+    return bool(await database.run(sql, *columns.values()))
 
 
-async def change(name: str, columns: Mapping[str, Any]) -> None:
+async def change(database: Database, name: str, columns: Mapping[str, Any]) -> None:
     """Change a schedule that the caller has locked; says by its revision that it did."""
     changes = ", ".join(f"{c} = {{}}" + ("::text::jsonb" if c == "params" else "") for c in columns)
     sql = f"UPDATE schedule SET {changes}, updated_at = now(), revision = revision + 1 WHERE name = {{}}"
-    await engine.run(sql, *columns.values(), name)
+    await database.run(sql, *columns.values(), name)
 
 
-async def record(schedule: str, outcome: str, times: Sequence[Any], detail: str | None = None) -> list[Any]:
+async def record(
+    database: Database, schedule: str, outcome: str, times: Sequence[Any], detail: str | None = None
+) -> list[Any]:
     """Record what became of these nominal times; returns those that nobody had recorded."""
-    rows = await engine.run(RECORD_FIRINGS, schedule, outcome, detail, list(times))
+    rows = await database.run(RECORD_FIRINGS, schedule, outcome, detail, list(times))
     return [row["fire_time"] for row in rows]
