@@ -13,6 +13,7 @@ OftenError
 ├── ServerUnavailable          Postgres or Redis cannot serve this now; the same request may succeed later
 │   ├── ServerAway             it does not answer
 │   └── ServerRefuses          it answers with an error that passes: read-only, disk full, canceled
+├── Cancelled                  raised by a task that ends because its cancellation was requested
 ├── PermanentError             raised by a task: do not retry
 ├── ExpectedError              raised by a task: foreseen and passing, retry without alarm
 │   └── Retry                  raised by a task: try again then
@@ -22,6 +23,7 @@ OftenError
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 
@@ -126,6 +128,10 @@ class ServerRefuses(ServerUnavailable):
         self.sqlstate = sqlstate
 
 
+class Cancelled(OftenError):
+    """Raised by a body that stops because its cancellation was requested; the task is revoked."""
+
+
 class PermanentError(OftenError):
     """Raised by a task whose retry would end the same way."""
 
@@ -134,24 +140,39 @@ class ExpectedError(OftenError):
     """Raised by a task for a foreseen, passing trouble: retried, logged as a warning."""
 
 
+#: No hotel books further ahead; a larger delay is a mistake in the unit.
+MAX_DELAY = timedelta(days=366)
+
+
 class Retry(ExpectedError):
     """Raised by a task that knows when to try again; it counts as a failed attempt like any other."""
 
     def __init__(self, reason: str, *, delay_s: float | None = None, at: datetime | None = None) -> None:
-        """Give either seconds from now or a moment with its time zone; one that has passed means at once."""
+        """Give either seconds from now or a moment with its time zone; a moment in the past means at once.
+
+        Raises ValueError. A moment more than 366 days ahead counts as 366 days.
+        """
         super().__init__(reason)
         if (delay_s is None) == (at is None):
             raise ValueError("give either delay_s or at")
-        if at is not None and at.tzinfo is None:
-            raise ValueError("at must carry a time zone")
+        if at is not None and getattr(at, "tzinfo", None) is None:
+            raise ValueError("at must be a datetime with a time zone")
+        if delay_s is not None and not _is_delay(delay_s):
+            raise ValueError(f"delay_s must be a number of seconds, at most 366 days, not {delay_s!r}")
         self._delay_s = delay_s
         self._at = at
 
     def wait_s(self, now: datetime) -> float:
         """Seconds from `now` (aware) to the next attempt, not negative."""
         if self._at is not None:
-            return max(0.0, (self._at - now).total_seconds())
+            return min(max(0.0, (self._at - now).total_seconds()), MAX_DELAY.total_seconds())
         return max(0.0, self._delay_s or 0.0)
+
+
+def _is_delay(seconds: Any) -> bool:
+    """A finite number that does not exceed MAX_DELAY; no text, no truth value."""
+    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    return is_number and -MAX_DELAY.total_seconds() <= seconds <= MAX_DELAY.total_seconds()
 
 
 class NotBefore(Retry):

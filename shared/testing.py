@@ -5,19 +5,36 @@ assert run.result.email == "…"
 assert run.progress[-1].current == 30
 """
 
+import asyncio
 import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Generic
+from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
+import msgspec
+
+from shared.contracts import checks
 from shared.contracts.context import G, TaskContext
 from shared.contracts.contract import Contract, P, Params, R, Result
-from shared.ledger import engine
+from shared.errors import Cancelled
+from shared.ledger.database import Database
 from shared.ledger.ids import uuid7
+
+T = TypeVar("T")
+
+
+class Task(Protocol[P, R]):
+    """A function that `@task` has bound to its contract."""
+
+    @property
+    def contract(self) -> Contract[P, R]: ...
+
+    def __call__(self, context: TaskContext, params: P) -> R | Awaitable[R]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +68,42 @@ class InlineRun(Generic[R]):
 
 
 class InlineContext:
-    """Implements `TaskContext` by writing into an InlineRun."""
+    """Implements `TaskContext` by writing into an InlineRun, with the checks of the real one."""
 
     def __init__(
-        self, run: InlineRun[Any], gateways: Mapping[type, Any], owner: int | None, cancelled: bool
+        self,
+        run: InlineRun[Any],
+        gateways: Mapping[type, Any],
+        owner: int | None,
+        cancelled: bool,
+        database: Database | None,
     ) -> None:
         self._run = run
         self._gateways = gateways
+        self._database = database
         self.id = run.id
         self.attempt = 1
         self.owner = owner
         self.cancelled = cancelled
-        self.log = logging.Logger("task.inline", logging.INFO)
-        self.log.addHandler(_Lines(run.log_lines))
+        self.log = checks.attempt_logger("inline", _Lines(run.log_lines))
+
+    @property
+    def database(self) -> Database:
+        if self._database is None:
+            raise RuntimeError("this body uses the database: give run_inline(…, database=…)")
+        return self._database
+
+    def raise_if_cancelled(self) -> None:
+        if self.cancelled:
+            raise Cancelled(f"the cancellation of {self.id} was requested")
+
+    def wait_for(self, work: Coroutine[Any, Any, T]) -> T:
+        """In a thread of its own: the caller's loop runs the body."""
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(asyncio.run, work).result()
 
     def progress(self, current: int, total: int | None = None, message: str | None = None) -> None:
+        checks.progress(current, total, message)
         self._run.progress.append(Progress(current, total, message))
 
     def submit(
@@ -78,7 +116,9 @@ class InlineContext:
         delay: timedelta | None = None,
         priority: int | None = None,
     ) -> UUID:
-        contract.encode_params(params)
+        number = len(self._run.children) + 1
+        checks.child(contract, params, key=key, delay=delay, priority=priority, number=number)
+        contract.encode_params(contract.check_params(msgspec.to_builtins(params)))
         child = InlineChild(uuid7(datetime.now(UTC)), contract, params, key)
         self._run.children.append(child)
         return child.id
@@ -89,7 +129,7 @@ class InlineContext:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Any]:
-        async with engine.transaction() as transaction:
+        async with self.database.transaction() as transaction:
             yield transaction
 
     async def complete_in(self, transaction: Any, result: Result) -> None:
@@ -97,20 +137,28 @@ class InlineContext:
 
 
 async def run_inline(
-    task: Callable[[TaskContext, P], R | Awaitable[R]],
+    task: Task[P, R],
     params: P,
     *,
     gateways: Mapping[type, Any] | None = None,
     owner: int | None = None,
     cancelled: bool = False,
+    database: Database | None = None,
 ) -> InlineRun[R]:
-    """Run the body once, with no retry; what it raises is raised here."""
+    """Run the body of a task once, with no retry; what it raises is raised here.
+
+    What a worker would refuse is refused here too: raises InvalidFields for parameters or a result that do
+    not fit the contract.
+    """
     run: InlineRun[R] = InlineRun(uuid7(datetime.now(UTC)))
-    context = InlineContext(run, gateways or {}, owner, cancelled)
-    returned: Any = task(context, params)
+    context = InlineContext(run, gateways or {}, owner, cancelled, database)
+    checked = task.contract.check_params(msgspec.to_builtins(params))
+    returned: Any = task(context, checked)
     result = await returned if inspect.isawaitable(returned) else returned
     # A body that used complete_in has set the result already.
     run.result = run.result if result is None else result
+    ended: Any = run.result
+    task.contract.encode_result(ended)
     return run
 
 

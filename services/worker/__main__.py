@@ -13,20 +13,20 @@ from types import FrameType
 from typing import Any
 
 from services.worker import registry
-from services.worker.process import Ending, WorkerProcess
+from services.worker.process import Ending, Resources, WorkerProcess
 from services.worker.registry import TaskFunction
-from services.worker.running import handover as bequest
+from services.worker.running import handover
 from shared import applications
 from shared import settings as settings_module
 from shared.contracts.catalogue import Catalogue
 from shared.errors import SettingsError
-from shared.ledger import engine
-from shared.ledger.engine import RECORDER
+from shared.ledger.database import Database
 from shared.ledger.tables import TABLES
 from shared.settings import Settings
 from shared.telemetry import exposition
 from shared.telemetry.exposition import Health
 from shared.telemetry.logging import configure
+from shared.transport.queues import Queues, connect
 from shared.vault import Vault
 
 log = logging.getLogger(__name__)
@@ -56,14 +56,15 @@ def main(more: Mapping[str, TaskFunction[Any, Any]] | None = None) -> int:
         sys.stderr.write(f"worker: {error}\n")
         return 2
     configure("worker", settings.log_format)
-    database = engine.build(
-        settings.database_url,
-        application="worker",
-        nodes=[RECORDER],
-        for_task_code=True,
+    resources = Resources(
+        ledger=Database.for_recorder(settings.database_url, "worker"),
+        database=Database.for_tasks(settings.database_url, "worker-tasks"),
+        queues=Queues(connect(settings.redis_url)),
+        gateways=registry.gateways(found, settings),
+        vault=vault,
     )
-    engine.bind(database, [*TABLES, *applications.tables(found)])
-    process = WorkerProcess(settings, queues, tasks, registry.gateways(found, settings), database, vault)
+    resources.database.bind([*TABLES, *applications.tables(found)])
+    process = WorkerProcess(settings, queues, tasks, resources)
     health = Health(process.live_problems, process.ready_problems)
     exposition.serve(settings.metrics_host, settings.metrics_port, health)
 
@@ -84,8 +85,8 @@ def main(more: Mapping[str, TaskFunction[Any, Any]] | None = None) -> int:
     logging.shutdown()
     replaced = ending in (Ending.RECYCLE, Ending.DEAD, Ending.OVERTIME)
     successor = [sys.executable, *sys.orig_argv[1:]] if replaced else None
-    if process.bequeathed:
-        bequest.leave(process.id, process.bequeathed, successor)
+    if process.drain.handed_over:
+        handover.leave(process.id, process.drain.handed_over, successor)
     if successor is not None:
         os.execv(successor[0], successor)
     # Threads of bodies that would not end must not keep the process; everything is written.

@@ -1,4 +1,4 @@
-"""One worker process: builds its parts, runs them, drains them."""
+"""One worker process: wires its parts, runs them, and ends when there is a reason to."""
 
 import asyncio
 import concurrent.futures
@@ -10,40 +10,42 @@ import random
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
 import psutil
 import uvloop
-from dramatiq.middleware import Middleware
-from piccolo.engine.postgres import PostgresEngine
 from prometheus_client import REGISTRY
 
-from services.worker.claims.fetcher import UNSTARTED_S, Intake
-from services.worker.claims.heartbeat import HEARTBEAT_S, RECONCILE_S, Presence
-from services.worker.claims.holdings import Holding, Holdings
-from services.worker.clock import DatabaseClock
-from services.worker.process_metrics import Vitals
-from services.worker.recording.record import Row
+from services.worker.claims.cancel_requests import CancelRequests
+from services.worker.claims.claims import Claims
+from services.worker.claims.fetcher import UNSTARTED_S, Fetcher
+from services.worker.claims.heartbeat import HEARTBEAT_S, Heartbeat
+from services.worker.claims.reconciler import RECONCILE_S, Reconciler
+from services.worker.drain import FLUSH_S, INTERRUPT_S, Drain
+from services.worker.process_metrics import ProcessMetrics
+from services.worker.recording.inbox import Inbox
 from services.worker.recording.recorder import Recorder
+from services.worker.recording.settlement import Settlement
+from services.worker.recording.writer import Writer
 from services.worker.registry import TaskFunction
 from services.worker.running.broker import LedgerBroker
-from services.worker.running.event_loop import EventLoop
-from services.worker.running.executor import Executor, interrupt
-from services.worker.running.lifecycle import Lifecycle
+from services.worker.running.context import Means
+from services.worker.running.executor import Executor
 from services.worker.running.outcome import Outcome
-from services.worker.running.time_limits import Overtime
+from services.worker.running.time_limits import TimeLimits
 from services.worker.running.watchdog import Watchdog
 from services.worker.running.work_queue import ThreadPool
 from shared.errors import ServerUnavailable
 from shared.keeper import Keeper
-from shared.ledger import engine
-from shared.ledger.engine import RECORDER
+from shared.ledger.database import Database
 from shared.ledger.lifecycle import Status
 from shared.settings import Settings
 from shared.telemetry import metrics
-from shared.transport import queues
+from shared.transport.queues import Queues
 from shared.vault import Vault
 
 log = logging.getLogger(__name__)
@@ -53,41 +55,33 @@ log = logging.getLogger(__name__)
 REFUSED_VARIABLE = "WORKER_REFUSED_RECORDS"
 #: Pause between two looks at signals, memory and threads.
 WATCH_S = 0.25
-#: How long interrupted bodies may take to end, and the recorder to write the last outcomes.
-INTERRUPT_S, FLUSH_S = 1.0, 3.0
 #: A process whose drain has not returned this long after its limits is ended where it stands.
 EXIT_MARGIN_S = 15.0
+#: Connections of the ledger loop.
+LEDGER_POOL = 4
 
 
 class Ending(enum.Enum):
     """Why a process ends."""
 
-    STOP = "asked to stop"
-    RECYCLE = "has done its share"
-    DEAD = "was declared dead"
-    BROKEN = "a thread has died"
-    OVERTIME = "runs a body that does not end"
+    STOP = "it was asked to stop"
+    RECYCLE = "it has run its share of tasks or grown too large"
+    DEAD = "it was declared dead"
+    BROKEN = "a background thread died"
+    OVERTIME = "it runs a body that does not end"
 
 
-def middleware_stack(
-    database: PostgresEngine,
-    holdings: Holdings,
-    recorder: Recorder,
-    tasks: Mapping[str, TaskFunction[Any, Any]],
-    clock: DatabaseClock,
-    vault: Vault,
-) -> list[Middleware]:
-    """Every middleware, in order. Dramatiq runs `before` hooks down and `after` hooks up this list.
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a worker process is given; made in `__main__`."""
 
-    Its own Retries, AgeLimit, Callbacks and Pipelines are left out: the ledger does their work.
-    """
-    return [
-        # First, so that the loop stands before anything may use it and falls last.
-        EventLoop(database, pool_size=holdings.threads),
-        # Last, so that its `before` sees what the others let pass and its `after` is the first to see the
-        # end.
-        Lifecycle(recorder, tasks, clock, vault),
-    ]
+    #: The pool of the ledger loop.
+    ledger: Database
+    #: The pool of the bodies' event loop.
+    database: Database
+    queues: Queues
+    gateways: Mapping[type, Any]
+    vault: Vault
 
 
 class WorkerProcess:
@@ -98,56 +92,78 @@ class WorkerProcess:
         settings: Settings,
         queue_names: tuple[str, ...],
         tasks: Mapping[str, TaskFunction[Any, Any]],
-        gateways: Mapping[type, Any],
-        database: PostgresEngine,
-        vault: Vault,
+        resources: Resources,
     ) -> None:
         self.id: UUID = uuid4()
         self._settings = settings
-        self._database = database
+        self._ledger = resources.ledger
         self._ending: Ending | None = None
-        #: How attempts ended whose bodies only the end of this process ends; see `bequest`.
-        self.bequeathed: list[Row] = []
+        self._process = psutil.Process()
+        self._task_limit = int(settings.worker_max_tasks * random.uniform(0.8, 1.2))
         self._loop = uvloop.new_event_loop()
         self._loop_thread = threading.Thread(target=self._loop.run_forever, name="ledger", daemon=True)
         self._loops: list[concurrent.futures.Future[None]] = []
         self._watchdog = Watchdog(settings.stall_after.total_seconds())
-        self._task_limit = int(settings.worker_max_tasks * random.uniform(0.8, 1.2))
-        self._self = psutil.Process()
-        clock = DatabaseClock()
-        self._holdings = Holdings(settings.worker_threads)
-        self._overtime = Overtime(self._holdings, tasks, clock)
-        self._queues = queues.Queues(queues.connect(settings.redis_url))
         self.keeper = Keeper()
-        self._recorder = Recorder(
-            self.id, self._holdings, self._queues, clock, alive=partial(self.keeper.turned, "recorder")
+        self._claims = Claims(settings.worker_threads)
+        self._time_limits = TimeLimits(self._claims, tasks, resources.ledger)
+        self._wire_recording(resources)
+        self._wire_claims(queue_names, tasks, resources)
+        self._wire_running(tasks, resources)
+        self.drain = Drain(
+            self._claims,
+            self._fetcher,
+            self._recorder,
+            self._time_limits,
+            settings.worker_grace,
+            self.on_loop,
         )
-        self._intake = Intake(
+        REGISTRY.register(ProcessMetrics(queue_names, tasks, self._claims, self._inbox, self._heartbeat))
+
+    def _wire_recording(self, resources: Resources) -> None:
+        self._inbox = Inbox(resources.ledger)
+        self._writer = Writer(self.id, resources.ledger, turned=partial(self.keeper.turned, "recorder"))
+        self._settlement = Settlement(self.id, self._claims, resources.ledger, resources.queues)
+        self._recorder = Recorder(self._inbox, self._writer, self._settlement)
+        self._refused_before = int(os.environ.pop(REFUSED_VARIABLE, "0"))
+        metrics.RECORDED.labels("refused").inc(self._refused_before)
+
+    def _wire_claims(
+        self,
+        queue_names: tuple[str, ...],
+        tasks: Mapping[str, TaskFunction[Any, Any]],
+        resources: Resources,
+    ) -> None:
+        self._fetcher = Fetcher(
             self.id,
             queue_names,
             tasks,
-            self._holdings,
-            self._recorder,
-            self._queues,
-            alive=partial(self.keeper.turned, "fetch"),
+            self._claims,
+            self._inbox,
+            resources.ledger,
+            resources.queues,
+            blocked=lambda: self._writer.blocked,
+            turned=partial(self.keeper.turned, "fetch"),
         )
-        self._presence = Presence(
+        self._heartbeat = Heartbeat(
             self.id,
-            settings.database_url,
+            resources.ledger,
             queue_names,
-            self._holdings,
-            self._queues,
-            clock,
+            self._claims.threads,
             declared_dead=lambda: self.end(Ending.DEAD),
-            revoke=self._revoke,
+            cancel=self._cancel,
         )
-        self._refused_before = int(os.environ.pop(REFUSED_VARIABLE, "0"))
-        metrics.RECORDED.labels("refused").inc(self._refused_before)
-        REGISTRY.register(Vitals(queue_names, tasks, self._holdings, self._recorder, self._presence))
-        stack = middleware_stack(database, self._holdings, self._recorder, tasks, clock, vault)
-        self._broker = LedgerBroker(self._holdings, self._recorder, stack)
-        self._broker.declare_tasks(tasks, Executor(tasks, self._recorder, gateways, clock, vault))
-        self._dramatiq = ThreadPool(self._broker, self._holdings)
+        self._cancel_requests = CancelRequests(resources.queues, self._cancel)
+        self._reconciler = Reconciler(self.id, self._claims, resources.ledger, resources.queues)
+        self._queues = resources.queues
+
+    def _wire_running(self, tasks: Mapping[str, TaskFunction[Any, Any]], resources: Resources) -> None:
+        means = Means(
+            self.id, self._inbox, resources.database, resources.ledger, resources.gateways, resources.vault
+        )
+        self._broker = LedgerBroker.over(self._claims, tasks, means)
+        self._broker.declare_tasks(tasks, Executor(tasks, means))
+        self._dramatiq = ThreadPool(self._broker, self._claims)
 
     def end(self, ending: Ending) -> None:
         """Ask the process to end; safe in signal handlers and from any thread. The first reason stands."""
@@ -156,36 +172,81 @@ class WorkerProcess:
     def run(self) -> Ending:
         """Work until there is a reason to end, then drain."""
         self._loop_thread.start()
-        self._on_loop(engine.open_pool(self._database.extra_nodes[RECORDER], size=4))
+        self.on_loop(self._ledger.open(size=LEDGER_POOL))
         if not self._registered():
             return Ending.STOP
+        self._start()
+        log.info("worker %s serves with %d threads", self.id, self._settings.worker_threads)
+        ending = self._watch_until_the_end()
+        log.info("worker %s stopping: %s", self.id, ending.value)
+        self._exit_for_certain()
+        if ending is not Ending.DEAD:
+            self._drain()
+        os.environ[REFUSED_VARIABLE] = str(self._refused_before + self._settlement.refused)
+        return ending
+
+    def _registered(self) -> bool:
+        """Wait for Postgres; False when asked to stop meanwhile."""
+        while self._ending is None:
+            try:
+                self.on_loop(self._heartbeat.register())
+            except ServerUnavailable as error:
+                log.warning("waiting for Postgres: %s", error)
+                time.sleep(1.0)
+            else:
+                return True
+        return False
+
+    def _start(self) -> None:
         self._watchdog.feed()
         self._dramatiq.start()
         self._broker.emit_after("process_boot")
         self._keep("recorder", self._recorder.run_once)
-        self._keep("heartbeat", self._presence.beat, every_s=HEARTBEAT_S)
-        self._keep("cancel requests", self._presence.hear_cancel)
+        self._keep("heartbeat", self._heartbeat.beat, every_s=HEARTBEAT_S)
+        self._keep("cancel requests", self._cancel_requests.run_once)
         self._keep("reconcile", self._reconcile, every_s=RECONCILE_S)
-        self._keep("unstarted claims", self._intake.give_back_unstarted, every_s=UNSTARTED_S / 2)
-        self._loop.call_soon_threadsafe(self._intake.start)
-        intake = self._keep("fetch", self._intake.run_once)
-        log.info("worker %s serves with %d threads", self.id, self._settings.worker_threads)
+        self._keep("unstarted claims", self._fetcher.give_back_unstarted, every_s=UNSTARTED_S / 2)
+        self._loop.call_soon_threadsafe(self._fetcher.start)
+        self._fetching = self._keep("fetch", self._fetcher.run_once)
+
+    def _watch_until_the_end(self) -> Ending:
         while self._ending is None:
             time.sleep(WATCH_S)
             self._watchdog.feed()
             self._watch()
-            if self._overtime.keep_limits():
+            if self._time_limits.keep():
                 self.end(Ending.OVERTIME)
         self._watchdog.rest()
-        log.info("worker %s ends: it %s", self.id, self._ending.value)
-        self._exit_for_certain()
-        if self._ending is not Ending.DEAD:
-            try:
-                self._drain(intake)
-            except Exception:
-                log.exception("worker %s could not drain; the rescuer takes what it holds", self.id)
-        os.environ[REFUSED_VARIABLE] = str(self._refused_before + self._recorder.refused)
         return self._ending
+
+    def _watch(self) -> None:
+        settings = self._settings
+        if self._task_limit and self._claims.finished >= self._task_limit:
+            self.end(Ending.RECYCLE)
+        limit_mb = settings.worker_max_memory_mb
+        if limit_mb and self._process.memory_info().rss > limit_mb * 2**20:
+            self.end(Ending.RECYCLE)
+        threads = [*self._dramatiq.workers, *self._dramatiq.consumers.values(), self._loop_thread]
+        dead = [thread.name for thread in threads if not thread.is_alive()]
+        if dead or any(loop.done() for loop in self._loops):
+            log.critical("worker stopping: a background thread died: %s", ", ".join(dead) or "a loop")
+            self.end(Ending.BROKEN)
+
+    def _drain(self) -> None:
+        self._heartbeat.state = "draining"
+        try:
+            if self.drain.run(self._fetching):
+                self.on_loop(self._deregister())
+        except ServerUnavailable as error:
+            log.warning("the rescuer cleans up after this worker: %s", error)
+        except Exception:
+            log.exception("worker %s could not drain; the rescuer takes what it holds", self.id)
+
+    async def _deregister(self) -> None:
+        """Nothing of this worker is left to rescue."""
+        await self._reconciler.run_once()
+        await self._heartbeat.deregister()
+        await self._queues.forget(self.id)
 
     def _exit_for_certain(self) -> None:
         """End the process even when the drain, or something after it, never returns."""
@@ -202,76 +263,29 @@ class WorkerProcess:
         """Why no task is started right now; asked by the health endpoint, from any thread."""
         problems = self.live_problems()
         if self._ending is not None:
-            problems.append(f"the worker is stopping: it {self._ending.value}")
-        if self._recorder.blocked:
+            problems.append(f"the worker is stopping: {self._ending.value}")
+        if self._writer.blocked:
             problems.append("the ledger does not take this worker's records")
         return problems
 
-    def _registered(self) -> bool:
-        """Wait for Postgres; False when asked to stop meanwhile."""
-        while self._ending is None:
+    def _cancel(self, task_id: UUID, requested_at: datetime | None) -> None:
+        """Note a request; a claim that no thread has begun is revoked at once."""
+        unstarted = self._claims.cancel(task_id, requested_at)
+        if unstarted is not None:
+            self._inbox.note_end(unstarted, Outcome(Status.REVOKED, failures=unstarted.claim.failures))
+
+    async def _reconcile(self) -> None:
+        """Compare while no id is on its way; while Postgres is away one always is, so skip that round."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(RECONCILE_S):
+                await self._fetcher.moving.acquire()
             try:
-                self._on_loop(self._presence.register())
-            except ServerUnavailable as error:
-                log.warning("%s: waiting for it", error)
-                time.sleep(1.0)
-            else:
-                return True
-        return False
+                await self._reconciler.run_once()
+            finally:
+                self._fetcher.moving.release()
 
-    def _watch(self) -> None:
-        settings = self._settings
-        if self._task_limit and self._holdings.finished >= self._task_limit:
-            self.end(Ending.RECYCLE)
-        limit_mb = settings.worker_max_memory_mb
-        if limit_mb and self._self.memory_info().rss > limit_mb * 2**20:
-            self.end(Ending.RECYCLE)
-        threads = [*self._dramatiq.workers, *self._dramatiq.consumers.values(), self._loop_thread]
-        dead = [thread.name for thread in threads if not thread.is_alive()]
-        if dead or any(loop.done() for loop in self._loops):
-            log.critical("worker stopping: a background thread died: %s", ", ".join(dead) or "a loop")
-            self.end(Ending.BROKEN)
-
-    def _drain(self, intake: "concurrent.futures.Future[None]") -> None:
-        """Fetch no more, let running tasks finish, interrupt the rest, write all, give back what is left."""
-        self._presence.state = "draining"
-        self._holdings.close()
-        self._on_loop(self._intake.stop())
-        intake.cancel()
-        self._intake.give_back(self._holdings.withdraw(), reason="drain")
-        self._wait_for_bodies(self._settings.worker_grace.total_seconds())
-        for holding in self._holdings.running():
-            interrupt(holding)
-        self._wait_for_bodies(INTERRUPT_S)
-        flushed = self._on_loop(self._recorder.flush(FLUSH_S))
-        stuck = self._holdings.running()
-        if stuck:
-            log.warning("%d tasks do not heed the interrupt: they end with this process", len(stuck))
-            self.bequeathed = [self._overtime.last_will(holding) for holding in stuck]
-        elif not flushed or len(self._holdings):
-            log.warning("not everything could be written: the rescuer takes %d tasks", len(self._holdings))
-        else:
-            self._deregister()
-
-    def _wait_for_bodies(self, seconds: float) -> None:
-        """Until all have ended but those that heed no interrupt."""
-        deadline = time.monotonic() + seconds
-        while any(self._overtime.may_end(holding) for holding in self._holdings.running()):
-            if time.monotonic() > deadline:
-                return
-            time.sleep(0.02)
-
-    def _deregister(self) -> None:
-        try:
-            self._on_loop(self._presence.deregister())
-        except ServerUnavailable as error:
-            log.warning("%s: the rescuer cleans up after this worker", error)
-
-    def _revoke(self, holding: Holding) -> None:
-        """Cancelled before a thread began it."""
-        self._recorder.note_end(holding, Outcome(Status.REVOKED, failures=holding.failures))
-
-    def _on_loop(self, work: Coroutine[Any, Any, Any]) -> Any:
+    def on_loop(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine on the ledger loop and wait for it."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def _keep(
@@ -282,13 +296,3 @@ class WorkerProcess:
         loop = asyncio.run_coroutine_threadsafe(kept, self._loop)
         self._loops.append(loop)
         return loop
-
-    async def _reconcile(self) -> None:
-        """Compare while no id is on its way; while Postgres is away one always is, so skip that round."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(RECONCILE_S):
-                await self._intake.moving.acquire()
-            try:
-                await self._presence.reconcile()
-            finally:
-                self._intake.moving.release()

@@ -7,9 +7,9 @@ from typing import Any
 from prometheus_client import Metric
 from prometheus_client.registry import Collector
 
-from services.worker.claims.heartbeat import Presence
-from services.worker.claims.holdings import Holdings
-from services.worker.recording.recorder import Recorder
+from services.worker.claims.claims import Claims
+from services.worker.claims.heartbeat import Heartbeat
+from services.worker.recording.inbox import Inbox
 from services.worker.registry import TaskFunction
 from shared.telemetry import metrics
 from shared.telemetry.metrics import gauge
@@ -19,24 +19,24 @@ STATES = ("running", "draining")
 TASK = ("queue", "task")
 
 
-class Vitals(Collector):
+class ProcessMetrics(Collector):
     """Reads the parts of a process; asked in threads of the metrics' server."""
 
     def __init__(
         self,
         queue_names: Sequence[str],
         tasks: Mapping[str, TaskFunction[Any, Any]],
-        holdings: Holdings,
-        recorder: Recorder,
-        presence: Presence,
+        claims: Claims,
+        inbox: Inbox,
+        heartbeat: Heartbeat,
     ) -> None:
         self._queue_names = queue_names
         contracts = [task.contract for task in tasks.values() if task.contract.queue in queue_names]
         #: What is expected here; tasks of former queues are told of while they run.
         self._known = sorted({(contract.queue, contract.name) for contract in contracts})
-        self._holdings = holdings
-        self._recorder = recorder
-        self._presence = presence
+        self._claims = claims
+        self._inbox = inbox
+        self._heartbeat = heartbeat
         for queue, name in self._known:
             metrics.expect_attempts(queue, name)
         metrics.expect_cancels()
@@ -50,7 +50,7 @@ class Vitals(Collector):
         yield from self._bodies()
 
     def _process(self) -> Iterator[Metric]:
-        held, state = self._holdings, self._presence.state
+        held, state = self._claims, self._heartbeat.state
         yield gauge("often_worker_threads", "Threads that run tasks.", (), {(): held.threads})
         yield gauge("often_worker_threads_busy", "Threads that have a task.", (), {(): held.busy})
         yield gauge(
@@ -63,7 +63,7 @@ class Vitals(Collector):
             "often_recorder_oldest_unwritten_seconds",
             "How long the oldest record has waited that is not committed.",
             (),
-            {(): self._recorder.oldest_unwritten_s()},
+            {(): self._inbox.oldest_unwritten_s()},
         )
         yield gauge(
             "often_worker_state",
@@ -83,12 +83,12 @@ class Vitals(Collector):
         running = dict.fromkeys(self._known, 0)
         longest = dict.fromkeys(self._known, 0.0)
         now = time.monotonic()
-        for holding in self._holdings.running():
+        for attempt in self._claims.running():
             # A thread may have taken it and not begun, or have ended it a moment ago.
-            if holding.started_at is not None and holding.outcome is None:
-                task = holding.queue, holding.name
+            if attempt.started_at is not None and attempt.outcome is None:
+                task = attempt.queue, attempt.name
                 running[task] = running.get(task, 0) + 1
-                longest[task] = max(longest.get(task, 0.0), now - holding.started_monotonic)
+                longest[task] = max(longest.get(task, 0.0), now - attempt.started_monotonic)
         yield gauge("often_tasks_running", "Attempts running in this process.", TASK, running)
         yield gauge(
             "often_task_longest_running_seconds",

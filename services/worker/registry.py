@@ -2,13 +2,15 @@
 
 import importlib
 import pkgutil
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from types import ModuleType
 from typing import Any, Generic
 
 from shared.applications import Application, resolve
 from shared.contracts.context import TaskContext
 from shared.contracts.contract import Contract, P, R
+from shared.contracts.hooks import NO_HOOKS, Hooks
 from shared.settings import Settings
 
 
@@ -18,6 +20,8 @@ class TaskFunction(Generic[P, R]):
 
     contract: Contract[P, R]
     function: Callable[[TaskContext, P], R | Awaitable[R]]
+    #: Those of the application that the task belongs to.
+    hooks: Hooks = NO_HOOKS
 
     def __call__(self, context: TaskContext, params: P) -> R | Awaitable[R]:
         return self.function(context, params)
@@ -37,11 +41,18 @@ def task(
 def load(applications: Iterable[Application]) -> dict[str, TaskFunction[Any, Any]]:
     """Import the bodies' packages of the applications and collect their tasks by contract name."""
     found: dict[str, TaskFunction[Any, Any]] = {}
-    for package in (each.bodies for each in applications if each.bodies):
+    for each in applications:
+        hooks = resolve(each.hooks) if each.hooks else NO_HOOKS
+        for module in _modules_in(each.bodies):
+            add(found, vars(module).values(), hooks)
+    return found
+
+
+def _modules_in(package: str) -> Iterator[ModuleType]:
+    if package:
         path = importlib.import_module(package).__path__
         for info in pkgutil.iter_modules(path, f"{package}."):
-            add(found, vars(importlib.import_module(info.name)).values())
-    return found
+            yield importlib.import_module(info.name)
 
 
 def gateways(applications: Iterable[Application], settings: Settings) -> dict[type, Any]:
@@ -53,10 +64,11 @@ def gateways(applications: Iterable[Application], settings: Settings) -> dict[ty
     return built
 
 
-def add(found: dict[str, TaskFunction[Any, Any]], values: Iterable[Any]) -> None:
+def add(found: dict[str, TaskFunction[Any, Any]], values: Iterable[Any], hooks: Hooks = NO_HOOKS) -> None:
     """Add the tasks among `values`; raises ValueError when two functions claim one contract."""
     for value in values:
         if isinstance(value, TaskFunction):
+            task = replace(value, hooks=hooks)
             for name in (value.contract.name, *value.contract.former_names):
-                if found.setdefault(name, value) is not value:
+                if found.setdefault(name, task).function is not task.function:
                     raise ValueError(f"two functions do the work of {name}")

@@ -4,6 +4,7 @@ The worker implements it for real, `shared.testing` for tests.
 """
 
 import logging
+from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Any, Protocol, TypeVar
@@ -12,6 +13,24 @@ from uuid import UUID
 from shared.contracts.contract import Contract, Params, Result
 
 G = TypeVar("G")
+T = TypeVar("T")
+
+
+class Sql(Protocol):
+    """Runs single statements; inside `context.transaction` they belong to the transaction."""
+
+    async def run(self, sql: Any, *values: Any, **named: Any) -> list[dict[str, Any]]:
+        """Run one statement and return its rows.
+
+        In a plain text `{}` stands for a value; a `Statement` takes its values by name. Raises
+        ServerUnavailable, which is an expected error.
+        """
+
+    async def connect(self) -> Any:
+        """A connection of asyncpg outside the pool and without time limits; the caller closes it."""
+
+    def translated(self) -> AbstractAsyncContextManager[None]:
+        """Raise ServerUnavailable for the driver's passing errors, where such a connection is used."""
 
 
 class TaskContext(Protocol):
@@ -34,7 +53,17 @@ class TaskContext(Protocol):
 
     @property
     def cancelled(self) -> bool:
-        """True once somebody asked to cancel; a long body looks at it between two steps and returns."""
+        """True once cancellation was requested; a long body looks at it between two steps."""
+
+    def raise_if_cancelled(self) -> None:
+        """Raise Cancelled once cancellation was requested; the task is then revoked."""
+
+    @property
+    def database(self) -> Sql:
+        """The application's database, for async bodies. Statements may take up to a minute."""
+
+    def wait_for(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the worker's event loop and wait for it: how a plain body uses the database."""
 
     def progress(self, current: int, total: int | None = None, message: str | None = None) -> None:
         """Show how far the task is; `current` from 0 to `total`, which is 100 until it is given."""

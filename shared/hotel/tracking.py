@@ -1,5 +1,6 @@
 """What is watched and how: the numbers that a task and the API both tell."""
 
+from shared.contracts.context import Sql
 from shared.hotel import hotels, pricing
 from shared.hotel.contracts.hotels import (
     TrackedDestination,
@@ -7,7 +8,6 @@ from shared.hotel.contracts.hotels import (
     TrackingStatistics,
     TrackingSummary,
 )
-from shared.ledger.database import Database
 
 #: What a scan asks for, unless the destination says otherwise.
 DEFAULT_DAYS = 30
@@ -30,7 +30,7 @@ CONFIGURATION = TrackingConfiguration(
 )
 
 
-async def summary(database: Database) -> TrackingSummary:
+async def summary(database: Sql) -> TrackingSummary:
     """Raises ServerUnavailable."""
     tracked = await database.run(hotels.TRACKED_DESTINATIONS)
     (counts,) = await database.run(pricing.SUMMARY)

@@ -188,12 +188,14 @@ class Database:
         """True inside a transaction of this pool."""
         return self.engine.current_transaction.get() is not None
 
-    async def connect(self) -> asyncpg.Connection:
+    async def connect(self, *, application: str = "") -> asyncpg.Connection:
         """A connection outside the pool and without time limits; the caller closes it.
 
         Raises ServerUnavailable.
         """
-        session = {**self._config["server_settings"], "statement_timeout": "0"}
+        session = {**self._config["server_settings"], "statement_timeout": "0", "tcp_keepalives_idle": "10"}
+        if application:
+            session["application_name"] = f"often-{application}"
         async with self.translated():
             config = self._config | {"command_timeout": None, "server_settings": session}
             return await asyncpg.connect(**config)

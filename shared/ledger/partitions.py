@@ -32,24 +32,6 @@ STATES = """
       AND child.relname ~ '^(task|task_attempt|task_log)_p[0-9]+$'
 """
 
-#: Final rows of a day with their attempts and logs; a row that comes back to life meanwhile stays.
-#: $1, $2: first id of the day and of the next; $3: limit. Returns how many tasks went.
-DELETE_FINAL = """
-    WITH doomed AS (
-        SELECT id FROM task WHERE id >= $1 AND id < $2 AND num_nonnulls(send_at, sent_at, holder) = 0
-        ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED
-    ), attempts AS (
-        DELETE FROM task_attempt AS a USING doomed
-        WHERE a.task_id = doomed.id AND a.task_id >= $1 AND a.task_id < $2
-    ), logs AS (
-        DELETE FROM task_log AS l USING doomed
-        WHERE l.task_id = doomed.id AND l.task_id >= $1 AND l.task_id < $2
-    ), gone AS (
-        DELETE FROM task AS t USING doomed WHERE t.id = doomed.id AND t.id >= $1 AND t.id < $2 RETURNING 1
-    )
-    SELECT count(*) FROM gone
-"""
-
 
 def floor_id(day: date) -> UUID:
     """The smallest id that any task of this UTC day can have."""

@@ -8,13 +8,14 @@ from typing import Any
 from uuid import UUID
 
 from services.worker.claims import prefetch
-from services.worker.claims.holdings import Holding, Holdings
-from services.worker.recording.recorder import Recorder
+from services.worker.claims.claim import Attempt, Claim
+from services.worker.claims.claims import Claims
+from services.worker.recording.inbox import Inbox
 from services.worker.registry import TaskFunction
 from services.worker.running.lifecycle import given_back
 from shared.errors import ServerUnavailable
-from shared.ledger import engine, statements
-from shared.ledger.engine import RECORDER
+from shared.ledger.database import Database
+from shared.ledger.transitions.send import CLAIM, UNCLAIMED_TO_POSTGRES
 from shared.telemetry import metrics
 from shared.transport.queues import Fetched, Queues
 
@@ -34,27 +35,31 @@ PARKED_S = 15.0
 AWAY_PAUSE_S = 0.5
 
 
-class Intake:
-    """The way of tasks into this process. Runs on the ledger loop."""
+class Fetcher:
+    """How tasks come into this process. Runs on the ledger loop."""
 
     def __init__(
         self,
         worker: UUID,
         queue_names: Sequence[str],
         tasks: Mapping[str, TaskFunction[Any, Any]],
-        holdings: Holdings,
-        recorder: Recorder,
+        claims: Claims,
+        inbox: Inbox,
+        database: Database,
         queues: Queues,
         *,
-        alive: Callable[[], None] = lambda: None,
+        blocked: Callable[[], bool],
+        turned: Callable[[], None],
     ) -> None:
-        """`alive` is called in each try of a claim that Postgres does not answer for a long time."""
+        """Nothing is claimed while `blocked()`. `turned` is called in each try of a claim that fails."""
+        self._blocked = blocked
         self._worker = worker
-        self._alive = alive
+        self._turned = turned
         self._queue_names = queue_names
         self._tasks = tasks
-        self._holdings = holdings
-        self._recorder = recorder
+        self._claims = claims
+        self._inbox = inbox
+        self._database = database
         self._queues = queues
         self._served = 0
         self._rate = _Rate()
@@ -76,7 +81,7 @@ class Intake:
             if not self._room.is_set() and self._has_room():
                 loop.call_soon_threadsafe(self._room.set)
 
-        self._holdings.listen(room)
+        self._claims.listen(room)
 
     async def stop(self) -> None:
         """Fetch no more; returns when no id is on its way."""
@@ -89,12 +94,12 @@ class Intake:
 
     async def give_back_unstarted(self) -> None:
         """Give back claims that have waited too long for a thread."""
-        self.give_back(self._holdings.withdraw(older_than_s=UNSTARTED_S), reason="late")
+        self.give_back(self._claims.withdraw(older_than_s=UNSTARTED_S), reason="late")
 
-    def give_back(self, holdings: Sequence[Holding], *, reason: str) -> None:
-        for holding in holdings:
-            self._recorder.note_end(holding, given_back(holding))
-            metrics.GIVEN_BACK.labels(reason, holding.name).inc()
+    def give_back(self, attempts: Sequence[Attempt], *, reason: str) -> None:
+        for attempt in attempts:
+            self._inbox.note_end(attempt, given_back(attempt))
+            metrics.GIVEN_BACK.labels(reason, attempt.name).inc()
 
     async def run_once(self) -> None:
         """Fetch and claim what there is room for, or wait for room."""
@@ -102,7 +107,7 @@ class Intake:
             await asyncio.sleep(BUSY_POLL_S)
             return
         self._room.clear()
-        wanted = 0 if self._recorder.blocked else self._wanted()
+        wanted = 0 if self._blocked() else self._wanted()
         if not wanted:
             await self._wait_for_room()
             return
@@ -117,7 +122,7 @@ class Intake:
             await asyncio.sleep(HANDOVER_S)
 
     def _wanted(self) -> int:
-        held = self._holdings
+        held = self._claims
         self._ahead = prefetch.ahead(
             threads=held.threads,
             rate=self._rate.update(held.finished),
@@ -128,7 +133,7 @@ class Intake:
         )
 
     def _has_room(self) -> bool:
-        held = self._holdings
+        held = self._claims
         return prefetch.has_room(
             threads=held.threads, busy=held.busy, waiting=held.waiting, ahead=self._ahead
         )
@@ -138,15 +143,15 @@ class Intake:
         fetched = await self._fetched(wanted)
         self._served += len(fetched.ids)
         # An id that this process holds already was sent twice, or its outcome is committed and not settled.
-        self._holdings.note_fetched_again(fetched.ids)
-        fresh = sorted(i for i in set(fetched.ids) if i not in self._holdings)
+        self._claims.note_fetched_again(fetched.ids)
+        fresh = sorted(i for i in set(fetched.ids) if i not in self._claims)
         metrics.NOT_CLAIMED.inc(len(fetched.ids) - len(fresh))
         if fresh:
             await self._claim(fresh)
         return fetched
 
     async def _fetched(self, wanted: int) -> Fetched:
-        idle = len(self._holdings) == 0
+        idle = len(self._claims) == 0
         wait_s = WAKE_TIMEOUT_S if self._nothing_waits else 0.0
         fetch = self._queues.fetch(
             self._worker,
@@ -161,51 +166,51 @@ class Intake:
             return await self._fetching
         except (ServerUnavailable, asyncio.CancelledError):
             # Whether ids are on their way is not known; what this process holds may be among them.
-            self._holdings.note_fetched_again()
+            self._claims.note_fetched_again()
             raise
         finally:
             self._fetching = None
 
     async def _claim(self, ids: list[UUID]) -> None:
         rows = await self._claimed_rows(ids)
-        claimed = [_holding(row) for row in rows]
+        claimed = [Claim.from_row(row) for row in rows]
         metrics.CLAIMED.inc(len(claimed))
-        known = [h for h in claimed if self._knows(h)]
-        self._holdings.add(sorted(known, key=lambda holding: holding.id))
-        for holding in claimed:
-            if not self._knows(holding):
-                self._park(holding)
-        elsewhere = set(ids) - {holding.id for holding in claimed}
+        known = [claim for claim in claimed if self._knows(claim)]
+        self._claims.add(Attempt.of(claim) for claim in sorted(known, key=lambda claim: claim.id))
+        for claim in claimed:
+            if not self._knows(claim):
+                self._park(Attempt.of(claim))
+        elsewhere = set(ids) - {claim.id for claim in claimed}
         if elsewhere:
             metrics.NOT_CLAIMED.inc(len(elsewhere))
-            await engine.run(statements.UNCLAIMED_TO_POSTGRES, sorted(elsewhere), node=RECORDER)
+            await self._database.run(UNCLAIMED_TO_POSTGRES, id=sorted(elsewhere))
             await self._queues.acknowledge(self._worker, elsewhere)
 
     async def _claimed_rows(self, ids: list[UUID]) -> list[dict[str, Any]]:
         """Claim until Postgres answers: a claim whose answer was lost gives the same rows again."""
         while True:
             try:
-                return await engine.run(statements.CLAIM, self._worker, ids, node=RECORDER)
+                return await self._database.run(CLAIM, worker=self._worker, id=ids)
             except ServerUnavailable:
                 if self._stopping:
                     raise
-                self._alive()
+                self._turned()
                 await asyncio.sleep(AWAY_PAUSE_S)
 
-    def _knows(self, holding: Holding) -> bool:
-        task = self._tasks.get(holding.name)
-        return task is not None and holding.contract_version <= task.contract.version
+    def _knows(self, claim: Claim) -> bool:
+        task = self._tasks.get(claim.name)
+        return task is not None and claim.contract_version <= task.contract.version
 
-    def _park(self, holding: Holding) -> None:
+    def _park(self, attempt: Attempt) -> None:
         """A deploy is under way, or this worker is too old for it: later, or elsewhere."""
-        reason = f"no worker knows {holding.name} version {holding.contract_version} yet"
+        reason = f"no worker knows {attempt.name} version {attempt.claim.contract_version} yet"
         log.warning("%s: parked for %d s", reason, PARKED_S)
-        self._recorder.note_end(holding, given_back(holding, wait_s=PARKED_S, reason=reason))
-        metrics.GIVEN_BACK.labels("parked", holding.name).inc()
+        self._inbox.note_end(attempt, given_back(attempt, wait_s=PARKED_S, reason=reason))
+        metrics.GIVEN_BACK.labels("parked", attempt.name).inc()
 
     async def _run_out(self) -> None:
         """Fetch nothing until everything held has ended and is acknowledged."""
-        while len(self._holdings) and not self._stopping:
+        while len(self._claims) and not self._stopping:
             await self._wait_for_room()
 
     async def _wait_for_room(self) -> None:
@@ -229,26 +234,3 @@ class _Rate:
             self._rate = (count - self._count) / (now - self._at)
             self._at, self._count = now, count
         return self._rate
-
-
-def _holding(row: Mapping[str, Any]) -> Holding:
-    return Holding(
-        id=UUID(int=row["id"].int),
-        claim=row["claim"],
-        name=row["name"],
-        contract_version=row["contract_version"],
-        queue=row["queue"],
-        priority=row["priority"],
-        status=row["status"],
-        params=row["params"],
-        attempt=row["attempt"],
-        failures=row["failures"],
-        max_attempts=row["max_attempts"],
-        suspect=row["suspect"],
-        owner=row["owner"],
-        ready_at=row["ready_at"],
-        claimed_at=row["claimed_at"],
-        cancel_requested=row["cancel_requested_at"] is not None,
-        cancel_requested_at=row["cancel_requested_at"],
-        expired=bool(row["expired"]),
-    )

@@ -12,9 +12,9 @@ from uuid import UUID
 
 from services.worker.hotel.gateways.provider import ProviderAway, ProviderRefused
 from services.worker.hotel.gateways.stripe import CardDeclined, Charge, Intent, StripeGateway
+from shared.contracts.context import Sql
 from shared.errors import Retry
 from shared.hotel import billing
-from shared.ledger import engine
 
 #: How much the service's clock and the database's may differ.
 CLOCKS_DIFFER = timedelta(minutes=10)
@@ -67,14 +67,16 @@ class Finding:
     client_secret: str | None = None
 
 
-async def open_payment(task: UUID, user: int, amount_minor: int, currency: str) -> Payment | None:
+async def open_payment(
+    database: Sql, task: UUID, user: int, amount_minor: int, currency: str
+) -> Payment | None:
     """The row of this task, as an earlier attempt left it or new; null for a user who can't pay."""
-    rows = await engine.run(billing.OPEN_PAYMENT, task, amount_minor, currency, user, task)
+    rows = await database.run(billing.OPEN_PAYMENT, task, amount_minor, currency, user, task)
     return Payment(**rows[0]) if rows else None
 
 
-async def load(payment_id: UUID) -> Payment | None:
-    rows = await engine.run(billing.PAYMENT, payment_id)
+async def load(database: Sql, payment_id: UUID) -> Payment | None:
+    rows = await database.run(billing.PAYMENT, payment_id)
     return Payment(**rows[0]) if rows else None
 
 
@@ -88,7 +90,7 @@ async def look_up(stripe: StripeGateway, payment: Payment) -> Intent | None:
 
 
 async def charge(
-    stripe: StripeGateway, payment: Payment, payment_method: str, customer: str | None
+    database: Sql, stripe: StripeGateway, payment: Payment, payment_method: str, customer: str | None
 ) -> tuple[Payment, Finding]:
     """Charge, or find out what became of an earlier charge; the row, with the key that it now has.
 
@@ -98,7 +100,7 @@ async def charge(
         found = await look_up(stripe, payment)
         if found is not None:
             return payment, _decided(found)
-    using = await _use_key(payment)
+    using = await _use_key(database, payment)
     wanted = Charge(
         amount_minor=payment.amount_minor,
         currency=payment.currency,
@@ -112,7 +114,7 @@ async def charge(
         declined = Finding("declined", error.intent_id, error.code, str(error))
         return using, declined
     except ProviderRefused as error:
-        await engine.run(billing.NOTE_REFUSAL, payment.status, str(error), using.id, using.key_number)
+        await database.run(billing.NOTE_REFUSAL, payment.status, str(error), using.id, using.key_number)
         raise
     except ProviderAway:
         # The service repeats an error that it made under a key, also one that it made after the charge.
@@ -150,9 +152,9 @@ def judge(intent: Intent) -> Finding | None:
     return Finding(status, intent.id, intent.error_code, intent.error_message, secret)
 
 
-async def settle(payment: Payment, finding: Finding) -> Payment:
+async def settle(database: Sql, payment: Payment, finding: Finding) -> Payment:
     """Write it down; raises Retry when somebody else has."""
-    rows = await engine.run(
+    rows = await database.run(
         billing.SETTLE,
         *(finding.status, finding.intent, finding.error_code, finding.error_message),
         *(payment.id, payment.key_number),
@@ -160,9 +162,9 @@ async def settle(payment: Payment, finding: Finding) -> Payment:
     return _only(rows)
 
 
-async def _use_key(payment: Payment) -> Payment:
+async def _use_key(database: Sql, payment: Payment) -> Payment:
     number = payment.key_number + 1 if payment.key_is_old else payment.key_number
-    rows = await engine.run(billing.USE_KEY, number, number, payment.id, payment.key_number)
+    rows = await database.run(billing.USE_KEY, number, number, payment.id, payment.key_number)
     return _only(rows)
 
 

@@ -8,8 +8,8 @@ from uuid import UUID
 import msgspec
 
 from services.worker.hotel.gateways.hotel_page import HotelRow
+from shared.contracts.context import Sql
 from shared.hotel import hotels, pricing
-from shared.ledger import engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,9 @@ class Sight:
     occupancy: str | None = None
 
 
-async def keep_hotels(provider: str, rows: Sequence[HotelRow], place: Place = Place()) -> dict[str, int]:
+async def keep_hotels(
+    database: Sql, provider: str, rows: Sequence[HotelRow], place: Place = Place()
+) -> dict[str, int]:
     """Store or refresh hotels; returns their ids by the provider's handle."""
     if not rows:
         return {}
@@ -47,16 +49,18 @@ async def keep_hotels(provider: str, rows: Sequence[HotelRow], place: Place = Pl
         [row.image_url for row in rows],
         [_text(row) for row in rows],
     ]
-    stored = await engine.run(hotels.UPSERT_HOTELS, provider, place.destination, place.area, *columns)
+    stored = await database.run(hotels.UPSERT_HOTELS, provider, place.destination, place.area, *columns)
     return {row["external_id"]: row["id"] for row in stored}
 
 
-async def keep_prices(provider: str, rows: Sequence[HotelRow], ids: dict[str, int], sight: Sight) -> int:
+async def keep_prices(
+    database: Sql, provider: str, rows: Sequence[HotelRow], ids: dict[str, int], sight: Sight
+) -> int:
     """Store the prices per night, not those of whole stays; returns how many there were."""
     priced = [row for row in rows if row.price is not None and row.price_for == "night"]
     for currency in sorted({row.currency for row in priced}):
         some = [row for row in priced if row.currency == currency]
-        await engine.run(
+        await database.run(
             pricing.OBSERVE,
             *(sight.check_in, sight.check_out, provider, sight.occupancy, sight.observed_on),
             *(currency, sight.task),

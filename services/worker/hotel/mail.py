@@ -25,7 +25,7 @@ class PublicLinks:
 
 
 _TEMPLATES = jinja2.Environment(
-    loader=jinja2.PackageLoader("services.worker"),
+    loader=jinja2.PackageLoader("services.worker.hotel"),
     autoescape=lambda name: bool(name and name.endswith(".html.j2")),
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
 
+from shared.contracts.context import Sql
 from shared.errors import PermanentError
 from shared.hotel import inbox
-from shared.ledger import engine
 
 
 @dataclass
@@ -26,17 +26,17 @@ class Sending:
 
 @asynccontextmanager
 async def logged(
-    task: UUID, channel: Literal["email", "push"], target: str, *, user: int, subject: str
+    database: Sql, task: UUID, channel: Literal["email", "push"], target: str, *, user: int, subject: str
 ) -> AsyncIterator[Sending]:
     """Send inside and set the status; what raises PermanentError is logged as failed."""
     key = (task, channel, target)
-    (row,) = await engine.run(inbox.BEGIN_SENDING, *key, user, subject)
+    (row,) = await database.run(inbox.BEGIN_SENDING, *key, user, subject)
     done = row["status"] in ("sent", "removed")
     sending = Sending(done, row["status"] if done else "sending")
     try:
         yield sending
     except PermanentError as error:
-        await engine.run(inbox.END_SENDING, "failed", str(error)[:500], False, *key)
+        await database.run(inbox.END_SENDING, "failed", str(error)[:500], False, *key)
         raise
     if not sending.done:
-        await engine.run(inbox.END_SENDING, sending.status, None, sending.status == "sent", *key)
+        await database.run(inbox.END_SENDING, sending.status, None, sending.status == "sent", *key)

@@ -19,7 +19,7 @@ from shared.contracts.maintenance import (
     RefreshTokensCleaned,
 )
 from shared.errors import ExpectedError
-from shared.ledger import engine, sqlstate
+from shared.ledger import sqlstate
 from shared.telemetry import metrics
 
 #: Tokens per statement.
@@ -58,11 +58,11 @@ async def cleanup_expired_refresh_tokens(
     context.progress(20, message=f"Deleting tokens that ended before {cutoff:%Y-%m-%d %H:%M} UTC")
     cleaned, gone = 0, BATCH
     while gone == BATCH and not context.cancelled:
-        gone = len(await engine.run(DELETE_TOKENS, cutoff, cutoff, cutoff, BATCH))
+        gone = len(await context.database.run(DELETE_TOKENS, cutoff, cutoff, cutoff, BATCH))
         cleaned += gone
         context.progress(20, message=f"{cleaned} tokens deleted")
     context.progress(80, message="Deleting sessions without tokens")
-    while await engine.run(DELETE_SESSIONS, cutoff, BATCH) and not context.cancelled:
+    while await context.database.run(DELETE_SESSIONS, cutoff, BATCH) and not context.cancelled:
         pass
     context.log.info("%d refresh tokens deleted", cleaned)
     return RefreshTokensCleaned(
@@ -78,15 +78,15 @@ async def cleanup_old_tasks(context: TaskContext, params: CleanupOldTasks) -> Ol
     """Remove the whole days before the cutoff, and what else has grown old."""
     cutoff = datetime.now(UTC) - timedelta(days=params.days_old)
     context.progress(20, message=f"Looking for whole days before {cutoff:%Y-%m-%d %H:%M} UTC")
-    connection = await engine.connect()
+    connection = await context.database.connect()
     try:
-        async with engine.translated():
+        async with context.database.translated():
             pruned = await _prune_days(context, connection, cutoff)
     finally:
         with contextlib.suppress(*sqlstate.NO_ANSWER):
             await connection.close(timeout=CLOSE_TIMEOUT_S)  # and the lock goes with it
     context.progress(80, message="Deleting old keys, firings and workers")
-    await prune_aged()
+    await prune_aged(context.database)
     context.log.info("%d tasks deleted, %d days dropped", pruned.deleted, len(pruned.dropped))
     for name, reason in pruned.kept.items():
         context.log.warning("%s stays: %s", name, reason)

@@ -12,7 +12,9 @@ from functools import partial
 
 import asyncpg
 
-from shared.ledger import engine, partitions
+from shared.contracts.context import Sql
+from shared.ledger import partitions
+from shared.ledger.transitions.delete import DELETE_FINAL
 from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -190,7 +192,9 @@ class Pruner:
         low, high = partitions.floor_id(day), partitions.floor_id(day + timedelta(days=1))
         gone = BATCH
         while gone == BATCH:
-            gone = await self._connection.fetchval(partitions.DELETE_FINAL, low, high, BATCH)
+            gone = await self._connection.fetchval(
+                DELETE_FINAL.sql, *DELETE_FINAL.values({"low": low, "high": high, "limit": BATCH})
+            )
             self.pruned.deleted += gone
             metrics.PRUNED.labels("task").inc(gone)
 
@@ -200,11 +204,11 @@ class Pruner:
         log.warning("partition %s stays: %s", name, words)
 
 
-async def prune_aged() -> None:
+async def prune_aged(database: Sql) -> None:
     """Delete old submission keys, firings and workers that hold nothing."""
     for table, sql in AGED.items():
         while True:
-            gone = len(await engine.run(sql, BATCH))
+            gone = len(await database.run(sql, BATCH))
             metrics.PRUNED.labels(table).inc(gone)
             if gone < BATCH:
                 break

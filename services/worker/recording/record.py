@@ -1,4 +1,4 @@
-"""One task's row of a recorder round: what its attempt has brought since the last round."""
+"""What is to be written about one attempt in one round of the recorder."""
 
 import time
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from services.worker.claims.holdings import Holding
+from services.worker.claims.claim import Attempt
 from services.worker.running.outcome import Outcome
 from shared.contracts.contract import Contract
 from shared.ledger.lifecycle import Status
@@ -16,7 +16,7 @@ from shared.vault import Stored
 
 
 class Row(msgspec.Struct):
-    """The values of `statements.RECORD`, in the order of its placeholders."""
+    """The columns that RECORD takes, under their names there."""
 
     id: UUID
     claim: int
@@ -42,7 +42,7 @@ class Row(msgspec.Struct):
 
 
 class LogLine(msgspec.Struct, frozen=True):
-    """The values of `statements.LOG`, in the order of its placeholders."""
+    """The columns that LOG takes, under their names there."""
 
     task_id: UUID
     claim: int
@@ -66,36 +66,35 @@ class Child(msgspec.Struct, frozen=True):
     key: str | None
 
 
-def columns(records: Sequence[msgspec.Struct]) -> list[list[Any]]:
-    """The values of each field, in the order of the fields; at least one record."""
-    return [list(column) for column in zip(*map(msgspec.structs.astuple, records), strict=True)]
+def columns(records: Sequence[msgspec.Struct]) -> dict[str, list[Any]]:
+    """The values of each field by its name; at least one record."""
+    values = zip(*map(msgspec.structs.astuple, records), strict=True)
+    return dict(zip(records[0].__struct_fields__, map(list, values), strict=True))
 
 
-def child_columns(children: list[Child]) -> list[list[Any]]:
-    """The values of `statements.SUBMIT_CHILDREN`."""
-    rows = [
-        (
-            c.id,
-            c.contract.name,
-            c.contract.type,
-            c.contract.version,
-            c.contract.queue,
-            c.priority,
-            *c.params,
-            c.contract.retries.max_attempts,
-            c.delay.total_seconds() if c.delay is not None else None,
-            c.owner,
-            c.parent,
-        )
-        for c in children
-    ]
-    return [list(column) for column in zip(*rows, strict=True)]
+def child_columns(children: Sequence[Child]) -> dict[str, list[Any]]:
+    """The columns that SUBMIT_CHILDREN takes."""
+    return {
+        "id": [child.id for child in children],
+        "name": [child.contract.name for child in children],
+        "type": [child.contract.type for child in children],
+        "version": [child.contract.version for child in children],
+        "queue": [child.contract.queue for child in children],
+        "priority": [child.priority for child in children],
+        "params": [child.params.text for child in children],
+        "key_id": [child.params.key_id for child in children],
+        "max_attempts": [child.contract.retries.max_attempts for child in children],
+        "delay_s": [_seconds(child.delay) for child in children],
+        "max_wait_s": [_seconds(child.contract.max_wait) for child in children],
+        "owner": [child.owner for child in children],
+        "parent": [child.parent for child in children],
+    }
 
 
 class Entry(msgspec.Struct):
-    """What one task has to be written in one round."""
+    """Everything that one attempt has brought since the last round."""
 
-    holding: Holding
+    attempt: Attempt
     row: Row | None = None
     outcome: Outcome | None = None
     logs: list[LogLine] = msgspec.field(default_factory=list)
@@ -107,39 +106,48 @@ class Entry(msgspec.Struct):
 
     @property
     def released(self) -> bool:
+        """The claim ends with this record."""
         return self.row is not None and self.row.released
+
+    @property
+    def ready_children(self) -> list[Child]:
+        """Children that are stored together with their parent's success."""
+        succeeded = self.outcome is not None and self.outcome.status is Status.SUCCESS
+        return self.attempt.children if succeeded else []
 
     def note_start(self) -> Row:
         """The row as it is while the body runs."""
-        holding = self.holding
+        attempt = self.attempt
         if self.row is None:
             self.row = Row(
-                holding.id,
-                holding.claim,
+                attempt.claim.id,
+                attempt.claim.number,
                 Status.STARTED,
                 False,
-                holding.attempt,
-                holding.failures,
-                started_at=holding.started_at,
+                attempt.number,
+                attempt.claim.failures,
+                started_at=attempt.started_at,
             )
         return self.row
 
     def note_progress(self, current: int, total: int | None, message: str | None) -> None:
+        """The latest progress replaces an earlier one of the same round."""
         row = self.note_start()
         row.progress_current = current
         row.progress_total = total or row.progress_total
         row.progress_message = message or row.progress_message
 
     def note_end(self, outcome: Outcome, ended_at: datetime, execution_s: float | None) -> None:
-        holding = self.holding
+        """The claim ends, with or without an attempt."""
+        attempt = self.attempt
         row = self.row or Row(
-            holding.id, holding.claim, outcome.status, True, holding.attempt, outcome.failures
+            attempt.claim.id, attempt.claim.number, outcome.status, True, attempt.number, outcome.failures
         )
         row.status = outcome.status
         row.released = True
         row.failures = outcome.failures
         row.interruptions = outcome.interruptions
-        row.started_at = holding.started_at
+        row.started_at = attempt.started_at
         row.ended_at = ended_at
         row.execution_s = execution_s
         row.wait_s = outcome.wait_s
@@ -152,3 +160,7 @@ class Entry(msgspec.Struct):
             row.error_traceback = outcome.failure.traceback
             row.error_fingerprint = outcome.failure.fingerprint
         self.row, self.outcome = row, outcome
+
+
+def _seconds(span: timedelta | None) -> float | None:
+    return None if span is None else span.total_seconds()

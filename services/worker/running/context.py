@@ -1,86 +1,116 @@
-"""The worker's side of `TaskContext`: what a body says goes to the recorder."""
+"""The worker's side of `TaskContext`: what a body says goes to the recorder's inbox."""
 
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
+from dramatiq.asyncio import get_event_loop_thread
 
-from services.worker.claims.holdings import Holding
-from services.worker.clock import DatabaseClock
+from services.worker.claims.claim import Attempt, Stage
+from services.worker.recording.inbox import Inbox
 from services.worker.recording.record import Child, LogLine, child_columns
-from services.worker.recording.recorder import Recorder
 from services.worker.running.outcome import MAX_MESSAGE_CHARS, clean
+from shared.contracts import checks
 from shared.contracts.context import G
-from shared.contracts.contract import HIGHEST_PRIORITY, LOWEST_PRIORITY, Contract, Params, Result
-from shared.errors import FieldProblem, InvalidFields, StaleClaim
-from shared.ledger import engine, statements
+from shared.contracts.contract import Contract, Params, Result
+from shared.errors import Cancelled, StaleClaim
+from shared.ledger.database import Database
 from shared.ledger.ids import uuid7
+from shared.ledger.transitions.record import COMPLETE
+from shared.ledger.transitions.submit import SUBMIT_CHILDREN
 from shared.telemetry.redaction import redact
 from shared.vault import Vault
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 #: Lines kept per attempt; a body that logs in a loop must not fill the ledger.
 MAX_LOG_LINES = 1_000
 MAX_PROGRESS_CHARS = 500
 
 
-class Context:
-    """Implements `shared.contracts.context.TaskContext`."""
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What the contexts of a process share."""
 
-    def __init__(
-        self,
-        holding: Holding,
-        contract: Contract[Any, Any],
-        recorder: Recorder,
-        gateways: Mapping[type, Any],
-        clock: DatabaseClock,
-        vault: Vault,
-    ) -> None:
-        self._holding = holding
+    worker: UUID
+    inbox: Inbox
+    #: The pool of the bodies' event loop.
+    database: Database
+    #: The ledger's pool, whose clock follows the database.
+    ledger: Database
+    gateways: Mapping[type, Any]
+    vault: Vault
+
+
+class Context:
+    """Implements `shared.contracts.context.TaskContext`.
+
+    Once its attempt has ended, what a left-over thread says through it is dropped with one warning.
+    """
+
+    def __init__(self, attempt: Attempt, contract: Contract[Any, Any], means: Means) -> None:
+        self._attempt = attempt
         self._contract = contract
-        self._recorder = recorder
-        self._gateways = gateways
-        self._clock = clock
-        self._vault = vault
+        self._means = means
         self._log: logging.Logger | None = None
-        self._spawned = 0
+        self._submitted = 0
+        self._warned = False
         #: What `complete_in` has written, and the transaction that commits it.
         self._completed: tuple[Any, Any] | None = None
 
     @property
     def id(self) -> UUID:
-        return self._holding.id
+        return self._attempt.claim.id
 
     @property
     def attempt(self) -> int:
-        return self._holding.attempt
+        return self._attempt.number
 
     @property
     def owner(self) -> int | None:
-        return self._holding.owner
+        return self._attempt.claim.owner
 
     @property
     def cancelled(self) -> bool:
-        return self._holding.cancel_requested
+        return self._attempt.cancel_requested
+
+    def raise_if_cancelled(self) -> None:
+        if self._attempt.cancel_requested:
+            raise Cancelled(f"the cancellation of {self._attempt} was requested")
 
     @property
     def log(self) -> logging.Logger:
         if self._log is None:
-            # Not registered by name: it ends with the attempt.
-            self._log = logging.Logger(f"task.{self._holding.name}", logging.INFO)
+            self._log = checks.attempt_logger(self._attempt.name, _KeptWithAttempt(self))
             self._log.parent = logging.getLogger()
-            self._log.addHandler(_KeptWithAttempt(self._holding, self._recorder, self._clock))
         return self._log
 
+    @property
+    def database(self) -> Database:
+        return self._means.database
+
+    def wait_for(self, work: Coroutine[Any, Any, T]) -> T:
+        thread = get_event_loop_thread()
+        if thread is None or thread.ident == self._attempt.thread:
+            work.close()
+            raise RuntimeError("context.wait_for is for plain bodies; an async body awaits")
+        result: T = thread.run_coroutine(work)
+        return result
+
     def progress(self, current: int, total: int | None = None, message: str | None = None) -> None:
-        if total is not None and total < 1:
-            raise ValueError(f"progress total must be at least 1, not {total}")
-        text = None if message is None else clean(redact(message, self._holding.secrets), MAX_PROGRESS_CHARS)
-        self._recorder.note_progress(self._holding, max(0, current), total, text)
+        checks.progress(current, total, message)
+        if message is not None:
+            message = clean(redact(message, self._attempt.secrets), MAX_PROGRESS_CHARS)
+        if self._is_open():
+            self._means.inbox.note_progress(self._attempt, current, total, message)
 
     def submit(
         self,
@@ -92,77 +122,101 @@ class Context:
         delay: timedelta | None = None,
         priority: int | None = None,
     ) -> UUID:
-        priority = contract.priority if priority is None else priority
-        if not LOWEST_PRIORITY <= priority <= HIGHEST_PRIORITY:
-            raise InvalidFields([FieldProblem("priority", "must be between 0 and 9; 9 is served first")])
-        if not isinstance(params, contract.params):
-            raise InvalidFields([FieldProblem("params", f"must be {contract.params.__name__}")])
-        self._spawned += 1
+        self._submitted += 1
+        checks.child(contract, params, key=key, delay=delay, priority=priority, number=self._submitted)
         child = Child(
-            uuid7(self._clock.now()),
+            uuid7(self._means.ledger.now()),
             contract,
-            self._vault.seal_params(contract, contract.check_params(msgspec.to_builtins(params))),
-            priority,
+            self._means.vault.seal_params(contract, contract.check_params(msgspec.to_builtins(params))),
+            contract.priority if priority is None else priority,
             delay,
-            self._holding.owner,
-            self._holding.id,
-            (key or f"#{self._spawned}") if at_once else None,
+            self._attempt.claim.owner,
+            self._attempt.claim.id,
+            (key or f"#{self._submitted}") if at_once else None,
         )
+        if not self._is_open():
+            return child.id
         if at_once:
-            self._recorder.note_child(self._holding, child)
+            self._means.inbox.note_child(self._attempt, child)
         else:
-            self._holding.children.append(child)
+            self._attempt.children.append(child)
         return child.id
 
     def gateway(self, kind: type[G]) -> G:
-        gateway: G = self._gateways[kind]
+        gateway: G = self._means.gateways[kind]
         return gateway
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Any]:
-        async with engine.transaction() as transaction:
+        async with self._means.database.transaction() as transaction:
             yield transaction
-        # The recorder writes the same success again, and finds it standing.
+        # The recorder writes the same success again, and finds it recorded.
         if self._completed is not None and self._completed[0] is transaction:
-            self._holding.returned = self._completed[1]
+            self._attempt.returned = self._completed[1]
 
     async def complete_in(self, transaction: Any, result: Result) -> None:
-        if not engine.in_transaction():
+        if not self._means.database.in_transaction():
             raise ValueError("complete_in must be awaited inside the transaction that it is given")
-        holding = self._holding
-        assert holding.started_at is not None  # the body runs
-        seconds = time.monotonic() - holding.started_monotonic
-        now = holding.started_at + timedelta(seconds=seconds)
-        stored = self._vault.seal_result(self._contract, result)
-        rows = await engine.run(
-            statements.COMPLETE,
-            *(holding.attempt, holding.started_at, now, seconds, *stored),
-            *(holding.id, holding.claim, self._recorder.worker),
+        attempt = self._attempt
+        assert attempt.started_at is not None  # the body runs
+        seconds = time.monotonic() - attempt.started_monotonic
+        stored = self._means.vault.seal_result(self._contract, result)
+        rows = await self._means.database.run(
+            COMPLETE,
+            id=attempt.claim.id,
+            claim=attempt.claim.number,
+            worker=self._means.worker,
+            attempt=attempt.number,
+            started_at=attempt.started_at,
+            ended_at=attempt.started_at + timedelta(seconds=seconds),
+            execution_s=seconds,
+            result=stored.text,
+            key_id=stored.key_id,
         )
         if not rows:
-            raise StaleClaim(holding.id, holding.claim)
-        if holding.children:
-            await engine.run(statements.SUBMIT_CHILDREN, *child_columns(holding.children))
+            raise StaleClaim(attempt.claim.id, attempt.claim.number)
+        if attempt.children:
+            await self._means.database.run(SUBMIT_CHILDREN, **child_columns(attempt.children))
         self._completed = transaction, result
+
+    def keep_line(self, line: LogLine) -> None:
+        """Keep a log line with the attempt."""
+        if self._is_open():
+            self._means.inbox.note_log(self._attempt, line)
+
+    def line(self, ordinal: int, level: str, text: str) -> LogLine:
+        """A log line of this attempt, as the ledger keeps it."""
+        claim = self._attempt.claim
+        message = clean(redact(text, self._attempt.secrets), MAX_MESSAGE_CHARS)
+        return LogLine(claim.id, claim.number, ordinal, self._means.ledger.now(), level, message)
+
+    def _is_open(self) -> bool:
+        """False once the attempt has ended; warns the first time."""
+        if self._attempt.stage is not Stage.ENDED:
+            return True
+        if not self._warned:
+            self._warned = True
+            log.warning("%s has ended, but something it left running still uses its context", self._attempt)
+        return False
 
 
 class _KeptWithAttempt(logging.Handler):
-    """Hands each line to the recorder, up to a bound."""
+    """Keeps each line with the attempt, up to a bound."""
 
-    def __init__(self, holding: Holding, recorder: Recorder, clock: DatabaseClock) -> None:
+    def __init__(self, context: Context) -> None:
         super().__init__()
-        self._holding, self._recorder, self._clock = holding, recorder, clock
+        self._context = context
         self._ordinal = 0
 
     def emit(self, record: logging.LogRecord) -> None:
         self._ordinal += 1
         if self._ordinal > MAX_LOG_LINES:
             return
-        message = clean(redact(self.format(record), self._holding.secrets), MAX_MESSAGE_CHARS)
+        try:
+            text = self.format(record)
+        except Exception:  # noqa: BLE001 - as every handler of `logging`: reported, not raised
+            self.handleError(record)
+            return
         if self._ordinal == MAX_LOG_LINES:
-            message = f"more than {MAX_LOG_LINES} lines: the rest is in the worker's log only"
-        holding = self._holding
-        line = LogLine(
-            holding.id, holding.claim, self._ordinal, self._clock.now(), record.levelname.lower(), message
-        )
-        self._recorder.note_log(holding, line)
+            text = f"more than {MAX_LOG_LINES} lines: the rest is in the worker's log only"
+        self._context.keep_line(self._context.line(self._ordinal, record.levelname.lower(), text))

@@ -5,15 +5,14 @@ from typing import Any
 from dramatiq.asyncio import get_event_loop_thread
 from dramatiq.broker import Broker
 from dramatiq.middleware import AsyncIO
-from piccolo.engine.postgres import PostgresEngine
 
-from shared.ledger import engine
+from shared.ledger.database import Database
 
 
 class EventLoop(AsyncIO):
     """Dramatiq's loop thread plus a pool that belongs to it."""
 
-    def __init__(self, database: PostgresEngine, *, pool_size: int) -> None:
+    def __init__(self, database: Database, *, pool_size: int) -> None:
         super().__init__()
         self._database = database
         self._pool_size = pool_size
@@ -22,10 +21,10 @@ class EventLoop(AsyncIO):
         super().before_worker_boot(broker, worker)  # type: ignore[no-untyped-call] # Dramatiq leaves it untyped
         thread = get_event_loop_thread()
         assert thread is not None
-        thread.run_coroutine(engine.open_pool(self._database, size=self._pool_size))
+        thread.run_coroutine(self._database.open(size=self._pool_size))
 
     def after_worker_shutdown(self, broker: Broker, worker: Any) -> None:
         thread = get_event_loop_thread()
         assert thread is not None
-        thread.run_coroutine(self._database.close_connection_pool())
+        thread.run_coroutine(self._database.close())
         super().after_worker_shutdown(broker, worker)  # type: ignore[no-untyped-call] # as above

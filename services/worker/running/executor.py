@@ -5,18 +5,17 @@ import ctypes
 import inspect
 import threading
 from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from dramatiq.asyncio import get_event_loop_thread
 from dramatiq.threading import Interrupt, raise_thread_exception
 
-from services.worker.claims.holdings import Holding
-from services.worker.clock import DatabaseClock
-from services.worker.recording.recorder import Recorder
+from services.worker.claims.claim import Attempt
 from services.worker.registry import TaskFunction
-from services.worker.running.context import Context
+from services.worker.running.context import Context, Means
+from shared.contracts.context import TaskContext
 from shared.telemetry.redaction import redacting
-from shared.vault import Vault
 
 
 class Executor:
@@ -25,54 +24,60 @@ class Executor:
     def __init__(
         self,
         tasks: Mapping[str, TaskFunction[Any, Any]],
-        recorder: Recorder,
-        gateways: Mapping[type, Any],
-        clock: DatabaseClock,
-        vault: Vault,
+        means: Means,
     ) -> None:
         self._tasks = tasks
-        self._recorder = recorder
-        self._gateways = gateways
-        self._clock = clock
-        self._vault = vault
+        self._means = means
 
-    def __call__(self, holding: Holding) -> None:
-        """Run the body and keep what it returns on the holding; Dramatiq would only warn about it."""
-        with holding.slot:
-            holding.thread = threading.get_ident()
+    def __call__(self, attempt: Attempt) -> None:
+        """Run the body and keep what it returns on the attempt; Dramatiq would only warn about it."""
+        with attempt.slot:
+            attempt.thread = threading.get_ident()
         try:
-            returned = self._run(holding)
+            returned = self._run(attempt)
             # complete_in has set it already where the body used that.
-            holding.returned = returned if returned is not None else holding.returned
+            attempt.returned = returned if returned is not None else attempt.returned
         finally:
-            with holding.slot:
-                holding.thread = None
-                if holding.struck:
+            with attempt.slot:
+                attempt.thread = None
+                if attempt.interrupt_pending:
                     _clear_interrupt(threading.get_ident())
 
-    def _run(self, holding: Holding) -> Any:
-        task = self._tasks[holding.name]
-        params, holding.secrets = self._vault.open_params(
-            task.contract, holding.params, holding.contract_version
+    def _run(self, attempt: Attempt) -> Any:
+        task = self._tasks[attempt.name]
+        params, attempt.secrets = self._means.vault.open_params(
+            task.contract, attempt.claim.params, attempt.claim.contract_version
         )
-        context = Context(holding, task.contract, self._recorder, self._gateways, self._clock, self._vault)
+        context = Context(attempt, task.contract, self._means)
+        attempt.context = context
+        around = task.hooks.around or _nothing_around
 
         def call() -> Any:
-            with redacting(holding.secrets):
-                return task(context, params)
+            with redacting(attempt.secrets):
+                if inspect.iscoroutinefunction(task.function):
+                    return task(context, params)
+                with around(context, params):
+                    return task(context, params)
 
         # A context of its own: what a body leaves in context variables must not reach the thread's next task.
         called = contextvars.copy_context().run(call)
-        return _wait_on_loop(called, holding.secrets) if inspect.iscoroutine(called) else called
+        if not inspect.iscoroutine(called):
+            return called
+        with around(context, params):
+            return _wait_on_loop(called, attempt.secrets)
 
 
-def interrupt(holding: Holding) -> bool:
+def _nothing_around(_context: TaskContext, _params: Any) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
+def interrupt(attempt: Attempt) -> bool:
     """Raise Interrupt in the body, unless it has ended: at its next bytecode, or at its next await."""
-    with holding.slot:
-        if holding.thread is None:
+    with attempt.slot:
+        if attempt.thread is None:
             return False
-        holding.struck = True
-        raise_thread_exception(holding.thread, Interrupt)  # type: ignore[no-untyped-call] # Dramatiq's
+        attempt.interrupt_pending = True
+        raise_thread_exception(attempt.thread, Interrupt)  # type: ignore[no-untyped-call] # Dramatiq's
         return True
 
 

@@ -18,16 +18,17 @@ from services.worker.claims.heartbeat import STOPPED
 from services.worker.recording.record import Row, columns
 from shared import settings as settings_module
 from shared.errors import ServerUnavailable
-from shared.ledger import engine, statements
+from shared.ledger.database import Database
+from shared.ledger.transitions.record import RECORD
 from shared.settings import Settings
 from shared.telemetry.logging import configure
 from shared.transport.queues import Queues, connect
 
 #: Environment variable that carries it over the exec.
-VARIABLE = "WORKER_BEQUEST"
+VARIABLE = "WORKER_HANDOVER"
 
 
-class Bequest(msgspec.Struct):
+class Handover(msgspec.Struct):
     """What a worker leaves to be written."""
 
     worker: UUID
@@ -38,38 +39,37 @@ class Bequest(msgspec.Struct):
 
 def leave(worker: UUID, rows: Sequence[Row], successor: Sequence[str] | None) -> NoReturn:
     """Replace this process; the bodies that still run end here."""
-    bequest = Bequest(worker, list(rows), list(successor) if successor else None)
-    environment = {**os.environ, VARIABLE: msgspec.json.encode(bequest).decode()}
+    handover = Handover(worker, list(rows), list(successor) if successor else None)
+    environment = {**os.environ, VARIABLE: msgspec.json.encode(handover).decode()}
     os.execve(sys.executable, [sys.executable, "-m", "services.worker.running.handover"], environment)
 
 
-async def write(settings: Settings, bequest: Bequest) -> None:
+async def write(settings: Settings, handover: Handover) -> None:
     """Raises ServerUnavailable; then the rescuer takes the rows."""
-    database = engine.build(settings.database_url, application="bequest")
-    engine.bind(database)
-    await engine.open_pool(database, size=1)
+    database = Database.for_service(settings.database_url, "handover")
+    await database.open(size=1)
     queues = Queues(connect(settings.redis_url))
     try:
-        rows = sorted(bequest.rows, key=lambda row: row.id)
-        await engine.run(statements.RECORD, *columns(rows), bequest.worker, bequest.worker)
+        rows = sorted(handover.rows, key=lambda row: row.id)
+        await database.run(RECORD, **columns(rows), worker=handover.worker)
         # From here on whatever else it held is the rescuer's.
-        await engine.run(STOPPED, bequest.worker)
-        await queues.acknowledge(bequest.worker, [row.id for row in rows])
+        await database.run(STOPPED, worker=handover.worker)
+        await queues.acknowledge(handover.worker, [row.id for row in rows])
     finally:
-        await database.close_connection_pool()
+        await database.close()
         await queues.client.aclose()
 
 
 def main() -> int:
-    bequest = msgspec.json.decode(os.environ.pop(VARIABLE), type=Bequest)
+    handover = msgspec.json.decode(os.environ.pop(VARIABLE), type=Handover)
     settings = settings_module.read(os.environ)
     configure("worker", settings.log_format)
     try:
-        asyncio.run(write(settings, bequest))
+        asyncio.run(write(settings, handover))
     except ServerUnavailable as error:
-        sys.stderr.write(f"worker: {error}; the rescuer takes {len(bequest.rows)} tasks\n")
-    if bequest.successor is not None:
-        os.execv(bequest.successor[0], bequest.successor)
+        sys.stderr.write(f"worker: {error}; the rescuer takes {len(handover.rows)} tasks\n")
+    if handover.successor is not None:
+        os.execv(handover.successor[0], handover.successor)
     return 0
 
 

@@ -13,14 +13,14 @@ from dramatiq.broker import Broker, MessageProxy
 from dramatiq.middleware import Middleware, SkipMessage
 from dramatiq.threading import Interrupt
 
-from services.worker.claims.holdings import Holding
-from services.worker.clock import DatabaseClock
-from services.worker.recording.recorder import Recorder
+from services.worker.claims.claim import Attempt
+from services.worker.recording.inbox import Inbox
 from services.worker.registry import TaskFunction
-from services.worker.running import outcome
+from services.worker.running import hooks, outcome
 from services.worker.running.outcome import Outcome
 from shared.contracts.contract import Contract
 from shared.errors import TimeLimitExceeded
+from shared.ledger.database import Database
 from shared.ledger.lifecycle import EXPIRED_MESSAGE, ErrorKind, Status
 from shared.telemetry import metrics
 from shared.vault import Vault
@@ -32,62 +32,58 @@ START_COMMIT_TIMEOUT_S = 10.0
 
 
 class Lifecycle(Middleware):
-    """Start, outcome and skip. The outcome is kept on the holding; the consumer's ack hands it on."""
+    """Start, outcome and skip. The outcome is kept on the attempt; the consumer's ack hands it on."""
 
     def __init__(
         self,
-        recorder: Recorder,
+        inbox: Inbox,
         tasks: Mapping[str, TaskFunction[Any, Any]],
-        clock: DatabaseClock,
+        database: Database,
         vault: Vault,
     ) -> None:
-        self._recorder = recorder
+        self._inbox = inbox
         self._tasks = tasks
-        self._clock = clock
+        self._database = database
         self._vault = vault
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         """Dramatiq swallows every exception here but SkipMessage, so whatever fails must end in a skip."""
-        holding: Holding = message.args[0]
+        attempt: Attempt = message.args[0]
         try:
-            skip = self._may_start(holding)
+            attempt.outcome = self._start(attempt)
         except Exception as error:
-            log.exception("could not start %s", holding)
-            holding.outcome = outcome.broken(
-                f"could not start: {error!r}", ErrorKind.BUG, failures=holding.failures + 1
-            )
-            skip = True
-        if skip:
+            log.exception("could not start %s", attempt)
+            failures = attempt.claim.failures + 1
+            attempt.outcome = outcome.broken(f"could not start: {error!r}", ErrorKind.BUG, failures=failures)
+        if attempt.outcome is not None:
             raise SkipMessage
 
-    def _may_start(self, holding: Holding) -> bool:
-        """Begin the attempt; True when the body must not run."""
-        if holding.cancel_requested:
-            holding.outcome = Outcome(Status.REVOKED, failures=holding.failures)
-            return True
-        if holding.expired:
-            holding.outcome = outcome.broken(EXPIRED_MESSAGE, ErrorKind.EXPIRED, failures=holding.failures)
-            return True
-        holding.attempt += 1
+    def _start(self, attempt: Attempt) -> Outcome | None:
+        """Begin the attempt; an outcome says that the body must not run, and what follows instead."""
+        claim = attempt.claim
+        if attempt.cancel_requested:
+            return Outcome(Status.REVOKED, failures=claim.failures)
+        if claim.expired:
+            return outcome.broken(EXPIRED_MESSAGE, ErrorKind.EXPIRED, failures=claim.failures)
+        attempt.number += 1
         # The clocks agree to a millisecond or so; a start never shows as earlier than its claim.
-        holding.started_at = max(self._clock.now(), holding.claimed_at)
-        if holding.suspect and not self._start_is_committed(holding):
-            holding.attempt -= 1
-            holding.started_at = None
-            holding.outcome = given_back(holding)
-            return True
-        if not holding.suspect:
-            self._recorder.note_start(holding)
-        waited_s = (holding.started_at - holding.ready_at).total_seconds()
-        measured = metrics.of_task(holding.queue, holding.name)
+        attempt.started_at = max(self._database.now(), claim.claimed_at)
+        if claim.suspect and not self._start_is_committed(attempt):
+            attempt.number -= 1
+            attempt.started_at = None
+            return given_back(attempt)
+        if not claim.suspect:
+            self._inbox.note_start(attempt)
+        waited_s = (attempt.started_at - claim.ready_at).total_seconds()
+        measured = metrics.of_task(claim.queue, claim.name)
         measured.wait_seconds.observe(max(0.0, waited_s))
         measured.started.inc()
-        return False
+        return None
 
-    def _start_is_committed(self, holding: Holding) -> bool:
+    def _start_is_committed(self, attempt: Attempt) -> bool:
         """A suspect's start is committed before its body runs, so that a death counts against it alone."""
         try:
-            return self._recorder.note_committed_start(holding).result(START_COMMIT_TIMEOUT_S)
+            return self._inbox.note_committed_start(attempt).result(START_COMMIT_TIMEOUT_S)
         except FutureTimeout:
             return False
 
@@ -99,61 +95,71 @@ class Lifecycle(Middleware):
         result: Any = None,
         exception: BaseException | None = None,
     ) -> None:
-        holding: Holding = message.args[0]
-        contract = self._tasks[holding.name].contract
-        if exception is None or (isinstance(exception, Interrupt) and holding.returned is not None):
-            holding.outcome = outcome.succeeded(
-                contract, holding.returned, self._vault, failures=holding.failures
-            )
-        elif isinstance(exception, Interrupt):
-            holding.outcome = interrupted(holding, contract, self._clock.now(), exception.__traceback__)
-        else:
-            holding.outcome = failed(holding, contract, exception, self._clock.now())
-        if holding.outcome.failure is not None:
-            self._log_failure(holding)
-        ran_s = time.monotonic() - holding.started_monotonic
-        metrics.of_task(holding.queue, holding.name).run_seconds.observe(ran_s)
+        attempt: Attempt = message.args[0]
+        task = self._tasks[attempt.name]
+        attempt.outcome = self._outcome(attempt, task.contract, exception)
+        if attempt.outcome.failure is not None:
+            self._log_failure(attempt)
+        hooks.call(task.hooks, attempt, exception)
+        ran_s = time.monotonic() - attempt.started_monotonic
+        metrics.of_task(attempt.queue, attempt.name).run_seconds.observe(ran_s)
 
-    def _log_failure(self, holding: Holding) -> None:
+    def _outcome(
+        self, attempt: Attempt, contract: Contract[Any, Any], error: BaseException | None
+    ) -> Outcome:
+        """What follows the end of the body."""
+        returned = attempt.returned is not None and (error is None or isinstance(error, Interrupt))
+        if attempt.cancel_requested and not returned:
+            return Outcome(Status.REVOKED, failures=attempt.claim.failures)
+        if error is None or returned:
+            failures = attempt.claim.failures
+            return outcome.succeeded(contract, attempt.returned, self._vault, failures=failures)
+        if isinstance(error, Interrupt):
+            return interrupted(attempt, contract, self._database.now(), error.__traceback__)
+        return failed(attempt, contract, error, self._database.now())
+
+    def _log_failure(self, attempt: Attempt) -> None:
         """Only what nobody foresaw is an error with a traceback; the ledger keeps all tracebacks."""
-        ended = holding.outcome
+        ended = attempt.outcome
         assert ended is not None
         assert ended.failure is not None
         follows = f"retry in {ended.wait_s:.1f} s" if ended.wait_s is not None else "no further attempt"
         if ended.failure.kind is ErrorKind.BUG:
-            log.error("%s failed, %s\n%s", holding, follows, ended.failure.traceback)
+            log.error("%s failed, %s\n%s", attempt, follows, ended.failure.traceback)
         else:
-            log.warning("%s failed, %s: %s", holding, follows, ended.failure.message)
+            log.warning("%s failed, %s: %s", attempt, follows, ended.failure.message)
 
 
-def given_back(holding: Holding, *, wait_s: float = 0.0, reason: str | None = None) -> Outcome:
+def given_back(attempt: Attempt, *, wait_s: float = 0.0, reason: str | None = None) -> Outcome:
     """A claim that ends without an attempt; the row is as it was before."""
-    return Outcome(Status(holding.status), wait_s=wait_s, failures=holding.failures, wait_reason=reason)
+    return Outcome(
+        Status(attempt.claim.status), wait_s=wait_s, failures=attempt.claim.failures, wait_reason=reason
+    )
 
 
-def failed(holding: Holding, contract: Contract[Any, Any], error: BaseException, now: datetime) -> Outcome:
+def failed(attempt: Attempt, contract: Contract[Any, Any], error: BaseException, now: datetime) -> Outcome:
     """An attempt whose body raised `error`."""
     return outcome.failed(
         contract,
         error,
-        failures=holding.failures,
-        max_attempts=holding.max_attempts,
+        failures=attempt.claim.failures,
+        max_attempts=attempt.claim.max_attempts,
         spread=random.random(),
         now=now,
-        secrets=holding.secrets,
+        secrets=attempt.secrets,
     )
 
 
 def interrupted(
-    holding: Holding, contract: Contract[Any, Any], now: datetime, where: TracebackType | None = None
+    attempt: Attempt, contract: Contract[Any, Any], now: datetime, where: TracebackType | None = None
 ) -> Outcome:
     """An attempt that was cut short: by its time limit it failed, by a drain it counts against nothing.
 
     `where` is what the body was doing.
     """
-    if holding.cancel_requested:
-        return Outcome(Status.REVOKED, failures=holding.failures)
-    if holding.overran:
+    if attempt.cancel_requested:
+        return Outcome(Status.REVOKED, failures=attempt.claim.failures)
+    if attempt.overran:
         error = TimeLimitExceeded(contract.time_limit).with_traceback(where)
-        return failed(holding, contract, error, now)
-    return Outcome(Status.PENDING, wait_s=0.0, failures=holding.failures, interruptions=1)
+        return failed(attempt, contract, error, now)
+    return Outcome(Status.PENDING, wait_s=0.0, failures=attempt.claim.failures, interruptions=1)

@@ -10,12 +10,13 @@ from datetime import timedelta
 from enum import Enum
 from typing import Any
 
-from services.worker.claims.holdings import Holding, Holdings
-from services.worker.clock import DatabaseClock
+from services.worker.claims.claim import Attempt
+from services.worker.claims.claims import Claims
 from services.worker.recording.record import Entry, Row
 from services.worker.registry import TaskFunction
 from services.worker.running.executor import interrupt
 from services.worker.running.lifecycle import interrupted
+from shared.ledger.database import Database
 from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ INTERRUPT_GRACE_S = 5.0
 VARIABLE = "WORKER_CANCEL_SECONDS"
 
 
-class Rung(Enum):
+class Step(Enum):
     """What is done about a running body."""
 
     WAIT = 1
@@ -39,76 +40,76 @@ class Rung(Enum):
     REPLACE = 3
 
 
-def rung(holding: Holding, limit: timedelta, now: float) -> Rung:
+def step(attempt: Attempt, limit: timedelta, now: float) -> Step:
     """Decide at `now` (monotonic) about a body that may run for `limit`."""
-    if not holding.started_monotonic:
-        return Rung.WAIT
-    if holding.interrupted_monotonic is not None:
-        heeds = now < holding.interrupted_monotonic + INTERRUPT_GRACE_S
-        return Rung.WAIT if heeds else Rung.REPLACE
-    return Rung.INTERRUPT if now >= due_monotonic(holding, limit) else Rung.WAIT
+    if not attempt.started_monotonic:
+        return Step.WAIT
+    if attempt.interrupted_monotonic is not None:
+        heeds = now < attempt.interrupted_monotonic + INTERRUPT_GRACE_S
+        return Step.WAIT if heeds else Step.REPLACE
+    return Step.INTERRUPT if now >= due_monotonic(attempt, limit) else Step.WAIT
 
 
-def due_monotonic(holding: Holding, limit: timedelta) -> float:
+def due_monotonic(attempt: Attempt, limit: timedelta) -> float:
     """When the interrupt is due."""
-    due = holding.started_monotonic + limit.total_seconds()
-    if holding.cancelled_monotonic is not None:
-        due = min(due, max(holding.cancelled_monotonic, holding.started_monotonic) + CANCEL_GRACE_S)
+    due = attempt.started_monotonic + limit.total_seconds()
+    if attempt.cancelled_monotonic is not None:
+        due = min(due, max(attempt.cancelled_monotonic, attempt.started_monotonic) + CANCEL_GRACE_S)
     return due
 
 
-class Overtime:
-    """Climbs the rungs for every body of this process."""
+class TimeLimits:
+    """Escalates step by step for every body of this process."""
 
     def __init__(
-        self, holdings: Holdings, tasks: Mapping[str, TaskFunction[Any, Any]], clock: DatabaseClock
+        self, claims: Claims, tasks: Mapping[str, TaskFunction[Any, Any]], database: Database
     ) -> None:
-        self._holdings = holdings
+        self._claims = claims
         self._tasks = tasks
-        self._clock = clock
+        self._database = database
         for seconds in os.environ.pop(VARIABLE, "").split():
             metrics.CANCEL_SECONDS.labels("process").observe(float(seconds))
 
-    def keep_limits(self) -> bool:
+    def keep(self) -> bool:
         """Interrupt what is due; True when only the end of the process ends a body."""
         hopeless = False
-        for holding in self._holdings.running():
-            match self._rung(holding):
-                case Rung.INTERRUPT:
-                    self._interrupt(holding)
-                case Rung.REPLACE:
+        for attempt in self._claims.running():
+            match self._step(attempt):
+                case Step.INTERRUPT:
+                    self._interrupt(attempt)
+                case Step.REPLACE:
                     text = "%s does not heed the interrupt: this process is replaced. Its thread is at\n%s"
-                    log.warning(text, holding, _stack_of(holding))
+                    log.warning(text, attempt, _stack_of(attempt))
                     hopeless = True
         return hopeless
 
-    def _interrupt(self, holding: Holding) -> None:
-        holding.overran = not holding.cancel_requested
-        if interrupt(holding):  # else its body has not begun yet, or has just ended
-            holding.interrupted_monotonic = time.monotonic()
-            why = "was cancelled" if holding.cancel_requested else "has used up its time limit"
-            log.warning("%s is interrupted: it %s and runs on", holding, why)
+    def _interrupt(self, attempt: Attempt) -> None:
+        attempt.overran = not attempt.cancel_requested
+        if interrupt(attempt):  # else its body has not begun yet, or has just ended
+            attempt.interrupted_monotonic = time.monotonic()
+            why = "was cancelled" if attempt.cancel_requested else "has used up its time limit"
+            log.warning("%s is interrupted: it %s and runs on", attempt, why)
 
-    def may_end(self, holding: Holding) -> bool:
+    def may_end(self, attempt: Attempt) -> bool:
         """False for a body that heeds no interrupt."""
-        return self._rung(holding) is not Rung.REPLACE
+        return self._step(attempt) is not Step.REPLACE
 
-    def last_will(self, holding: Holding) -> Row:
+    def final_row(self, attempt: Attempt) -> Row:
         """What is to be written of a body that ends with this process."""
-        now = self._clock.now()
-        if holding.cancel_requested_at is not None:
-            seconds = (now - holding.cancel_requested_at).total_seconds()
+        now = self._database.now()
+        if attempt.cancel_requested_at is not None:
+            seconds = (now - attempt.cancel_requested_at).total_seconds()
             os.environ[VARIABLE] = f"{os.environ.get(VARIABLE, '')} {seconds}"
-        ran_s = time.monotonic() - holding.started_monotonic if holding.started_at else None
-        entry = Entry(holding)
-        entry.note_end(interrupted(holding, self._tasks[holding.name].contract, now), now, ran_s)
+        ran_s = time.monotonic() - attempt.started_monotonic if attempt.started_at else None
+        entry = Entry(attempt)
+        entry.note_end(interrupted(attempt, self._tasks[attempt.name].contract, now), now, ran_s)
         assert entry.row is not None
         return entry.row
 
-    def _rung(self, holding: Holding) -> Rung:
-        return rung(holding, self._tasks[holding.name].contract.time_limit, time.monotonic())
+    def _step(self, attempt: Attempt) -> Step:
+        return step(attempt, self._tasks[attempt.name].contract.time_limit, time.monotonic())
 
 
-def _stack_of(holding: Holding) -> str:
-    frame = sys._current_frames().get(holding.thread or 0)
+def _stack_of(attempt: Attempt) -> str:
+    frame = sys._current_frames().get(attempt.thread or 0)
     return "".join(traceback.format_stack(frame)) if frame is not None else "unknown"

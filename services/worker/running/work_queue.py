@@ -11,7 +11,7 @@ import dramatiq
 from dramatiq.broker import Broker, MessageProxy
 from dramatiq.message import Message
 
-from services.worker.claims.holdings import Holdings
+from services.worker.claims.claims import Claims
 
 PSEUDO_QUEUE = "often"
 #: How often an idle thread looks up. Beside a body that keeps the interpreter each look takes one of the rare
@@ -28,24 +28,24 @@ class Item(NamedTuple):
 class WorkQueue:
     """What Dramatiq's threads ask of their queue."""
 
-    def __init__(self, holdings: Holdings) -> None:
-        self._holdings = holdings
+    def __init__(self, claims: Claims) -> None:
+        self._claims = claims
 
     def get(self, timeout: float) -> Item:
         """Raises queue.Empty after `timeout` seconds."""
-        holding = self._holdings.take(timeout)
-        if holding is None:
+        attempt = self._claims.take(timeout)
+        if attempt is None:
             raise queue.Empty
-        message: Message[Any] = Message(PSEUDO_QUEUE, holding.name, (holding,), {}, {}, str(holding.id))
+        message: Message[Any] = Message(PSEUDO_QUEUE, attempt.name, (attempt,), {}, {}, str(attempt.id))
         return Item(MessageProxy(message))
 
     def task_done(self) -> None:
-        """Nobody waits for the end of all: a drain asks the holdings."""
+        """Nobody waits for the end of all: a drain asks the claims."""
 
 
 class ThreadPool(dramatiq.Worker):
-    """Dramatiq's threads over the holdings of this process."""
+    """Dramatiq's threads over the claims of this process."""
 
-    def __init__(self, broker: Broker, holdings: Holdings) -> None:
-        super().__init__(broker, worker_threads=holdings.threads, worker_timeout=IDLE_S * 1_000)
-        self.work_queue = WorkQueue(holdings)  # type: ignore[assignment] # all that its threads call
+    def __init__(self, broker: Broker, claims: Claims) -> None:
+        super().__init__(broker, worker_threads=claims.threads, worker_timeout=IDLE_S * 1_000)
+        self.work_queue = WorkQueue(claims)  # type: ignore[assignment] # all that its threads call

@@ -18,5 +18,5 @@ DELETE_FINAL = Statement("""
         DELETE FROM task AS t USING doomed WHERE t.id = doomed.id AND t.id >= :low AND t.id < :high
         RETURNING 1
     )
-    SELECT count(*) AS gone FROM gone
+    SELECT count(*) FROM gone
 """)

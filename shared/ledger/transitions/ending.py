@@ -25,7 +25,12 @@ class Ending(Statement):
     __slots__ = ()
 
     def __init__(
-        self, *, update: str, given: str = "", closing: str = "", answer: str = "SELECT id FROM applied"
+        self,
+        *,
+        update: str,
+        given: str = "",
+        closing: str = "",
+        answer: str = "SELECT id, claim FROM applied",
     ) -> None:
         """Compose the statement.
 

@@ -10,7 +10,7 @@ from uuid import UUID
 from hypothesis import note
 
 from services.scheduler.rescuer import DECLARE_DEAD
-from services.worker.claims.holdings import Holding
+from services.worker.claims.claim import Attempt
 from services.worker.recording.record import Row
 from shared.errors import StaleClaim
 from shared.ledger import engine
@@ -177,11 +177,11 @@ class Crew:
 
     def _begin(self, worker: PlayedWorker, drawn: Drawn = FINE) -> None:
         message = worker.take()
-        holding: Holding = message.args[0]
-        if holding.suspect and worker.noted:
+        attempt: Attempt = message.args[0]
+        if attempt.claim.suspect and worker.noted:
             self._write(worker)
-        owns = holding.suspect and self.ledger.owns(worker.id, holding.id, holding.claim)
-        self.ledger.step(worker.begin(message), {holding.id} if owns else ())
+        owns = attempt.claim.suspect and self.ledger.owns(worker.id, attempt.id, attempt.claim.number)
+        self.ledger.step(worker.begin(message), {attempt.id} if owns else ())
         self.ledger.remember_ends(worker.id)
 
     def _give_back_unstarted(self, worker: PlayedWorker, drawn: Drawn) -> None:
@@ -190,26 +190,26 @@ class Crew:
     def _complete_or_not(self, worker: PlayedWorker, drawn: Drawn) -> None:
         """Also a second time, as a body does that got no answer to its commit."""
         bodies = worker.transactional
-        overtaken = [b for b in bodies if self._overtaken(worker.id, b.holding.id, b.holding.claim)]
+        overtaken = [b for b in bodies if self._overtaken(worker.id, b.attempt.id, b.attempt.claim.number)]
         body = drawn.one(overtaken or bodies)
         with suppress(StaleClaim):
             self._complete(worker, body, commit=drawn.fine)
             self._complete(worker, body)
 
     def _complete(self, worker: PlayedWorker, body: Body, *, commit: bool = True) -> None:
-        holding = body.holding
-        owns = self.ledger.owns(worker.id, holding.id, holding.claim)
+        attempt = body.attempt
+        owns = self.ledger.owns(worker.id, attempt.id, attempt.claim.number)
         try:
-            committed = self.ledger.step(worker.complete(body, commit=commit), {holding.id} if owns else ())
+            committed = self.ledger.step(worker.complete(body, commit=commit), {attempt.id} if owns else ())
         except StaleClaim:
             assert not owns
-            if self._overtaken(worker.id, holding.id, holding.claim):
+            if self._overtaken(worker.id, attempt.id, attempt.claim.number):
                 self.ground.happened["an old completion of the holder"] += 1
-            if (holding.id, holding.claim) in self.ledger.ended:
+            if (attempt.id, attempt.claim.number) in self.ledger.ended:
                 self.ground.happened["a completion after the end"] += 1
             raise
         assert owns
-        assert (self.ledger.rows[holding.id]["status"] == "success") == committed == commit
+        assert (self.ledger.rows[attempt.id]["status"] == "success") == committed == commit
         self.ledger.remember_ends(worker.id)
 
     def _end(self, worker: PlayedWorker, drawn: Drawn) -> None:
@@ -225,8 +225,8 @@ class Crew:
 
     def _write(self, worker: PlayedWorker, drawn: Drawn = FINE) -> None:
         """A round of the recorder writes what its worker owns; of the rest it knows what stands already."""
-        noted = {entry.holding.id: entry for entry in worker.noted if entry.row is not None}
-        claims = {task_id: entry.holding.claim for task_id, entry in noted.items()}
+        noted = {entry.attempt.id: entry for entry in worker.noted if entry.row is not None}
+        claims = {task_id: entry.attempt.claim.number for task_id, entry in noted.items()}
         owned = {i for i, claim in claims.items() if self.ledger.owns(worker.id, i, claim)}
         ended = {i for i, claim in claims.items() if (i, claim) in self.ledger.ended}
         standing = {i for i in ended if self.ledger.rows[i]["claim"] == claims[i]}

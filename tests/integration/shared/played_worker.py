@@ -2,33 +2,35 @@
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from copy import copy
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID, uuid4
 
 from dramatiq.broker import MessageProxy
 from dramatiq.middleware import SkipMessage
 from dramatiq.threading import Interrupt
 
-from services.worker.claims.fetcher import Intake
-from services.worker.claims.heartbeat import GIVE_BACK_FORGOTTEN, HELD_IN_LEDGER, REGISTER, Presence
-from services.worker.claims.holdings import Holding, Holdings
-from services.worker.clock import DatabaseClock
+from services.worker.claims.claim import Attempt
+from services.worker.claims.claims import Claims
+from services.worker.claims.fetcher import Fetcher
+from services.worker.claims.heartbeat import REGISTER, Heartbeat
+from services.worker.claims.reconciler import HELD_IN_LEDGER, Reconciler
 from services.worker.recording.record import Entry, Row, columns
-from services.worker.recording.recorder import Recorder
 from services.worker.running.broker import LedgerBroker
-from services.worker.running.context import Context
+from services.worker.running.context import Context, Means
 from services.worker.running.lifecycle import Lifecycle
 from services.worker.running.outcome import Outcome
 from services.worker.running.work_queue import PSEUDO_QUEUE, WorkQueue
 from shared.errors import PermanentError, Retry, ServerUnavailable, StaleClaim
-from shared.keeper import Keeper
-from shared.ledger import engine, statements
-from shared.ledger.engine import RECORDER
+from shared.ledger.database import Database
 from shared.ledger.lifecycle import Status
+from shared.ledger.transitions.record import RECORD
+from shared.ledger.transitions.send import CLAIM, GIVE_BACK_FORGOTTEN
 from shared.transport.queues import Queues
 from tests.integration.shared.interleavings import QUEUE, VAULT, Ground
+from tests.recording import Recording
 from tests.sample_tasks import EFFECT, TASKS, Done
 
 
@@ -46,14 +48,14 @@ class Body:
     completed: bool = False
 
     @property
-    def holding(self) -> Holding:
-        holding: Holding = self.message.args[0]
-        return holding
+    def attempt(self) -> Attempt:
+        attempt: Attempt = self.message.args[0]
+        return attempt
 
     @property
     def transactional(self) -> bool:
         """It writes an effect in one transaction with its success."""
-        return self.holding.name == EFFECT.name
+        return self.attempt.name == EFFECT.name
 
 
 #: How a body may end; None: it returns.
@@ -79,32 +81,48 @@ class PlayedWorker:
         self.lost_answer = False
         self._ground = ground
         self._served = 0
-        self._clock = DatabaseClock()
+        self._database = ground.database
         self._queues = Queues(ground.queues.client)
-        self.holdings = Holdings(8)
-        self.recorder = Recorder(self.id, self.holdings, self._queues, self._clock)
-        self._intake = Intake(self.id, [QUEUE], TASKS, self.holdings, self.recorder, self._queues)
-        self._presence = Presence(
+        self.claims = Claims(8)
+        self._recording = Recording(self.id, self.claims, self._database, self._queues)
+        self.inbox = self._recording.inbox
+        self._fetcher = Fetcher(
             self.id,
-            ground.database_url,
             [QUEUE],
-            self.holdings,
+            TASKS,
+            self.claims,
+            self.inbox,
+            self._database,
             self._queues,
-            self._clock,
-            declared_dead=lambda: None,
-            revoke=self._revoke,
+            blocked=lambda: False,
+            turned=lambda: None,
         )
-        self._lifecycle = Lifecycle(self.recorder, TASKS, self._clock, VAULT)
-        self._broker = LedgerBroker(self.holdings, self.recorder, [])
+        self._heartbeat = Heartbeat(
+            self.id,
+            self._database,
+            [QUEUE],
+            self.claims.threads,
+            declared_dead=lambda: None,
+            cancel=self._cancel,
+        )
+        self._reconciler = Reconciler(self.id, self.claims, self._database, self._queues)
+        self._lifecycle = Lifecycle(self.inbox, TASKS, self._database, VAULT)
+        self._means = Means(self.id, self.inbox, self._database, self._database, {}, VAULT)
+        self._broker = LedgerBroker(self.claims, self.inbox, [])
         self._consumer = self._broker.consume(PSEUDO_QUEUE, timeout=0)
-        self._work_queue = WorkQueue(self.holdings)
-
-    async def _keep_writing(self) -> None:
-        await Keeper().keep("recorder", self.recorder.run_once)
+        self._work_queue = WorkQueue(self.claims)
 
     async def register(self) -> None:
         # Its lock is never taken: nobody here judges by locks and heartbeats.
-        await engine.run(REGISTER, self.id, "test", 1, [QUEUE], self.holdings.threads, self.id.int >> 66)
+        await self._database.run(
+            REGISTER,
+            id=self.id,
+            hostname="test",
+            pid=1,
+            queues=[QUEUE],
+            threads=self.claims.threads,
+            lock_key=self.id.int >> 66,
+        )
 
     @property
     def free(self) -> bool:
@@ -119,11 +137,11 @@ class PlayedWorker:
     @property
     def waiting(self) -> bool:
         """Something in its heap waits for a thread."""
-        return self.holdings.waiting > 0
+        return self.claims.waiting > 0
 
     @property
     def has_something(self) -> bool:
-        return bool(self.fetched or len(self.holdings))
+        return bool(self.fetched or len(self.claims))
 
     @property
     def transactional(self) -> list[Body]:
@@ -132,17 +150,17 @@ class PlayedWorker:
     @property
     def noted(self) -> list[Entry]:
         """What its recorder writes next."""
-        return list(self.recorder._pending.values())
+        return list(self.inbox._pending.values())
 
     async def fetch(self, wanted: int, *, answered: bool = True) -> None:
         fetched = await self._queues.fetch(
-            self.id, [QUEUE], wanted=wanted, served=self._served, idle=not len(self.holdings)
+            self.id, [QUEUE], wanted=wanted, served=self._served, idle=not len(self.claims)
         )
         self.lost_answer |= not answered
-        self.holdings.note_fetched_again(fetched.ids if answered else None)
+        self.claims.note_fetched_again(fetched.ids if answered else None)
         if answered:
             self._served += len(fetched.ids)
-            self.fetched = sorted(i for i in set(fetched.ids) if i not in self.holdings)
+            self.fetched = sorted(i for i in set(fetched.ids) if i not in self.claims)
 
     async def claim(self, *, redis: bool = True) -> None:
         """Without Redis nothing is acknowledged."""
@@ -150,19 +168,19 @@ class PlayedWorker:
         self.lost_answer |= not redis
         with self._redis_away(not redis):
             try:
-                await self._intake._claim(ids)
+                await self._fetcher._claim(ids)
             except ServerUnavailable:
                 assert not redis
 
     async def take_in(self, wanted: int) -> None:
         """Fetch and claim."""
-        await self._intake._fetch(wanted)
+        await self._fetcher._fetch(wanted)
 
     async def claim_without_answer(self, ids: list[UUID], *, once: bool) -> None:
         """It stands in the ledger only."""
         self.lost_answer = True
         self.fetched = [] if once else self.fetched
-        await engine.run(statements.CLAIM, self.id, ids, node=RECORDER)
+        await self._database.run(CLAIM, worker=self.id, id=ids)
 
     def take(self) -> MessageProxy:
         """A thread takes the first of the heap."""
@@ -170,26 +188,25 @@ class PlayedWorker:
 
     async def begin(self, message: MessageProxy) -> None:
         """The start of a suspect is committed before its body runs."""
-        holding: Holding = message.args[0]
-        writing = asyncio.create_task(self._keep_writing()) if holding.suspect else None
-        try:
-            await asyncio.to_thread(self._lifecycle.before_process_message, self._broker, message)
-        except SkipMessage:
-            self._consumer.ack(message)
-        else:
-            contract = TASKS[holding.name].contract
-            context = Context(holding, contract, self.recorder, {}, self._clock, VAULT)
-            context.log.info("begun")
-            self.bodies.append(Body(message, context))
-        if writing is not None:
-            await self._flushed(writing)
+        attempt: Attempt = message.args[0]
+        async with self._recording.writing() if attempt.claim.suspect else nullcontext():
+            try:
+                await asyncio.to_thread(self._lifecycle.before_process_message, self._broker, message)
+            except SkipMessage:
+                self._consumer.ack(message)
+            else:
+                context = Context(attempt, TASKS[attempt.name].contract, self._means)
+                context.log.info("begun")
+                self.bodies.append(Body(message, context))
+            if attempt.claim.suspect:
+                assert await self._recording.flush(30)
 
     async def complete(self, body: Body, *, commit: bool = True) -> bool:
         """Effect and success in one transaction; False when it was rolled back. Raises StaleClaim."""
         try:
             async with body.context.transaction() as transaction:
-                await engine.run("INSERT INTO effect (task_id) VALUES ({})", body.holding.id)
-                await body.context.complete_in(transaction, Done(attempt=body.holding.attempt))
+                await self._database.run("INSERT INTO effect (task_id) VALUES ({})", body.attempt.id)
+                await body.context.complete_in(transaction, Done(attempt=body.attempt.number))
                 if not commit:
                     raise Undone
         except Undone:
@@ -199,39 +216,40 @@ class PlayedWorker:
 
     def end(self, body: Body, error: BaseException | None) -> Row:
         """The body ends; returns what the recorder will write."""
-        holding = body.holding
+        attempt = body.attempt
         if error is None:
-            holding.returned = Done(attempt=holding.attempt)
+            attempt.returned = Done(attempt=attempt.number)
         self.bodies.remove(body)
         self._lifecycle.after_process_message(self._broker, body.message, exception=error)
         self._consumer.ack(body.message)
-        (entry,) = [entry for entry in self.noted if entry.holding is holding]
+        (entry,) = [entry for entry in self.noted if entry.attempt is attempt]
         assert entry.row is not None
         return copy(entry.row)
 
     def give_back_unstarted(self) -> None:
-        self._intake.give_back(self.holdings.withdraw(), reason="late")
+        self._fetcher.give_back(self.claims.withdraw(), reason="late")
 
     async def write(self, *, redis: bool = True) -> None:
         """One round of the recorder; without Redis nothing is acknowledged or pushed."""
         self.lost_answer |= not redis
         with self._redis_away(not redis):
-            await self._flushed(asyncio.create_task(self._keep_writing()))
+            async with self._recording.writing():
+                assert await self._recording.flush(30)
 
     async def heartbeat(self) -> None:
-        await self._presence._beat()
+        await self._heartbeat._beat()
 
     async def reconcile(self) -> None:
-        held = await engine.run(HELD_IN_LEDGER, self.id, node=RECORDER)
+        held = await self._database.run(HELD_IN_LEDGER, worker=self.id)
         claims = {UUID(int=row["id"].int): row["claim"] for row in held}
-        self.forgotten = {i: claim for i, claim in claims.items() if i not in self.holdings}
-        await self._presence.reconcile()
+        self.forgotten = {i: claim for i, claim in claims.items() if i not in self.claims}
+        await self._reconciler.run_once()
         self.lost_answer = False
 
     async def give_back_forgotten(self) -> None:
         """What the last reconcile gave back, once more."""
         ids, claims = list(self.forgotten), list(self.forgotten.values())
-        await engine.run(GIVE_BACK_FORGOTTEN, ids, claims, self.id, node=RECORDER)
+        await self._database.run(GIVE_BACK_FORGOTTEN, id=ids, claim=claims, worker=self.id)
 
     async def work_off(self) -> None:
         """Do everything that it holds or can get, well."""
@@ -258,13 +276,10 @@ class PlayedWorker:
                 return stale
         return None
 
-    async def _flushed(self, writing: asyncio.Task[None]) -> None:
-        assert await self.recorder.flush(30)
-        writing.cancel()
-        await asyncio.gather(writing, return_exceptions=True)
-
-    def _revoke(self, holding: Holding) -> None:
-        self.recorder.note_end(holding, Outcome(Status.REVOKED, failures=holding.failures))
+    def _cancel(self, task_id: UUID, requested_at: datetime | None) -> None:
+        unstarted = self.claims.cancel(task_id, requested_at)
+        if unstarted is not None:
+            self.inbox.note_end(unstarted, Outcome(Status.REVOKED, failures=unstarted.claim.failures))
 
     @contextmanager
     def _redis_away(self, away: bool) -> Iterator[None]:
@@ -276,6 +291,6 @@ class PlayedWorker:
             self._queues.client = self._ground.queues.client
 
 
-async def record(worker: UUID, row: Row) -> bool:
+async def record(database: Database, worker: UUID, row: Row) -> bool:
     """One record by itself, as it comes late or leaves its worker without an answer; True when it counted."""
-    return bool(await engine.run(statements.RECORD, *columns([row]), worker, worker, node=RECORDER))
+    return bool(await database.run(RECORD, **columns([row]), worker=worker))

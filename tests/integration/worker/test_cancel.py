@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from local.ports import pick
-from shared.ledger import statements
+from shared.ledger.transitions.operate import CANCEL
 from tests.eventually import eventually
 from tests.platform import Platform
 from tests.sample_tasks import INSTANT, WAIT, Nothing, Seconds
@@ -17,7 +17,7 @@ RESCUE_LIMIT_S = 45
 
 async def test_a_waiting_task_is_revoked_at_once_and_its_id_in_redis_runs_nothing(platform: Platform) -> None:
     (task_id,) = await platform.submit(INSTANT, Nothing())
-    (answer,) = await platform.rows(statements.CANCEL, task_id)
+    (answer,) = await platform.database.run(CANCEL, id=task_id)
     assert answer["status"] == "revoked"
     (after,) = await platform.submit(INSTANT, Nothing())
     await platform.start_worker()
@@ -30,7 +30,7 @@ async def test_a_running_body_sees_that_it_was_cancelled(platform: Platform) -> 
     await platform.start_worker()
     (task_id,) = await platform.submit(WAIT, Seconds(seconds=60))
     await platform.until(task_id, "started")
-    await platform.rows(statements.CANCEL, task_id)
+    await platform.database.run(CANCEL, id=task_id)
     await platform.queues.announce_cancel(task_id)
     # A body that returns after the request is a success: its work is done.
     row = await platform.until(task_id, "success")
@@ -51,7 +51,7 @@ async def test_a_claimed_task_is_revoked_before_it_starts_although_the_announcem
     await platform.rows(
         "UPDATE task SET holder = {}, claim = 1, sent_at = NULL WHERE id = {}", worker, task_id
     )
-    await platform.rows(statements.CANCEL, task_id)
+    await platform.database.run(CANCEL, id=task_id)
     assert (await platform.task(task_id))["status"] == "pending"
     process.send_signal(signal.SIGCONT)
     await platform.start_scheduler()
@@ -80,7 +80,7 @@ async def test_what_a_killed_worker_held_is_revoked_once_the_worker_is_declared_
 
     await eventually(held)
     worker.kill()
-    await platform.rows(statements.CANCEL, task_id)
+    await platform.database.run(CANCEL, id=task_id)
     assert (await platform.task(task_id))["status"] == status
 
     row = await platform.until(task_id, "revoked", timeout_s=RESCUE_LIMIT_S)
@@ -106,7 +106,7 @@ async def test_a_frozen_worker_that_comes_back_cannot_change_what_was_revoked_me
     (task_id,) = await platform.submit(WAIT, Seconds(seconds=5))
     await platform.until(task_id, "started")
     frozen.send_signal(signal.SIGSTOP)
-    await platform.rows(statements.CANCEL, task_id)
+    await platform.database.run(CANCEL, id=task_id)
     await platform.queues.announce_cancel(task_id)
 
     row = await platform.until(task_id, "revoked", timeout_s=RESCUE_LIMIT_S)
@@ -134,7 +134,7 @@ async def _another_runs(platform: Platform) -> None:
 async def test_nothing_of_a_cancelled_task_is_left_in_a_place(platform: Platform) -> None:
     ids = await platform.submit(INSTANT, Nothing(), count=20)
     for task_id in ids:
-        await platform.rows(statements.CANCEL, task_id)
+        await platform.database.run(CANCEL, id=task_id)
     process = await platform.start_worker()
 
     async def lanes_empty() -> bool:

@@ -287,8 +287,8 @@ async def see(platform: Platform, price: str, observed_on: date, **more: Any) ->
     """The price of one stay on one day, as it is stored."""
     sight = Sight(TODAY, TODAY + timedelta(days=1), observed_on, uuid7(datetime.now(UTC)))
     seen = row(price, **more)
-    ids = await hotel_store.keep_hotels("serpapi", [seen])
-    await hotel_store.keep_prices("serpapi", [seen], ids, sight)
+    ids = await hotel_store.keep_hotels(platform.database, "serpapi", [seen])
+    await hotel_store.keep_prices(platform.database, "serpapi", [seen], ids, sight)
     (stored,) = await platform.rows(
         "SELECT price, previous_price, previous_on, change_percent FROM price_observation"
         " WHERE observed_on = {} AND currency = {}",

@@ -5,7 +5,7 @@ from uuid import UUID
 import pytest
 
 from shared.contracts.contract import Contract
-from shared.ledger import statements
+from shared.ledger.transitions.operate import CANCEL
 from tests.eventually import eventually
 from tests.platform import Platform
 from tests.sample_tasks import (
@@ -64,7 +64,7 @@ async def test_cancelling_ends_a_body_that_does_not_look(
     await platform.start_worker()
     (task_id,) = await platform.submit(contract, Seconds(seconds=600))
     await platform.until(task_id, "started")
-    await platform.rows(statements.CANCEL, task_id)
+    await platform.database.run(CANCEL, id=task_id)
     await platform.queues.announce_cancel(task_id)
     row = await platform.until(task_id, "revoked", "failure", timeout_s=REPLACED_LIMIT_S)
     assert (row["status"], row["attempt"]) == ("revoked", 1)

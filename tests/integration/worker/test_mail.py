@@ -144,7 +144,9 @@ async def test_a_mail_whose_sender_died_before_its_record_is_not_sent_again(
 
 async def test_the_result_says_to_whom_the_mail_went(platform: Platform, smtp: SmtpGateway) -> None:
     user_id = await register(platform, "li@often-hotels.example")
-    run = await run_inline(send_welcome, SendWelcome(user_id=user_id), gateways={SmtpGateway: smtp})
+    run = await run_inline(
+        send_welcome, SendWelcome(user_id=user_id), gateways={SmtpGateway: smtp}, database=platform.database
+    )
     assert run.result is not None
     assert (run.result.success, run.result.email) == (True, "li@often-hotels.example")
     assert run.result.refused == {}
@@ -154,7 +156,9 @@ async def test_the_result_says_to_whom_the_mail_went(platform: Platform, smtp: S
 async def test_a_user_who_is_gone_is_not_tried_again(platform: Platform, smtp: SmtpGateway) -> None:
     assert not await User.exists().where(User.id == 404)
     with pytest.raises(PermanentError, match="user 404 does not exist"):
-        await run_inline(send_welcome, SendWelcome(user_id=404), gateways={SmtpGateway: smtp})
+        await run_inline(
+            send_welcome, SendWelcome(user_id=404), gateways={SmtpGateway: smtp}, database=platform.database
+        )
 
 
 @pytest.mark.parametrize(

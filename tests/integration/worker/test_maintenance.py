@@ -80,8 +80,8 @@ async def states(platform: Platform, *backs: int) -> dict[str, str]:
     return {row["name"]: row["state"] for row in rows if row["name"] in wanted}
 
 
-async def clean(days_old: int = 30) -> OldTasksCleaned:
-    run = await run_inline(cleanup_old_tasks, CleanupOldTasks(days_old=days_old))
+async def clean(platform: Platform, days_old: int = 30) -> OldTasksCleaned:
+    run = await run_inline(cleanup_old_tasks, CleanupOldTasks(days_old=days_old), database=platform.database)
     assert run.result is not None
     return run.result
 
@@ -111,7 +111,7 @@ async def test_whole_days_before_the_cutoff_go_with_their_attempts_and_logs(plat
     for back, tasks in ((30, 3), (31, 4), (32, 5), (400, 6)):
         await add_day(platform, back, final=tasks)
     (young,) = await platform.submit(INSTANT, Nothing())
-    result = await clean()
+    result = await clean(platform)
     assert result.success
     assert (result.tasks_deleted, result.total_tasks_found) == (15, 15)
     assert (result.partitions_dropped, result.partitions_kept) == ([name(400), name(32), name(31)], {})
@@ -130,7 +130,7 @@ async def test_with_the_default_retention_fewer_than_forty_partitions_of_a_table
         for table in partitions.PARTITIONED:
             for statement in partitions.create(table, day(back)):
                 await platform.rows(statement)
-    await clean()
+    await clean(platform)
     rows = await platform.rows("SELECT inhparent::regclass::text AS parent FROM pg_inherits")
     parents = [row["parent"] for row in rows]
     for table in partitions.PARTITIONED:
@@ -143,7 +143,7 @@ async def test_a_day_with_a_living_task_stays_and_loses_only_what_is_final(
     monkeypatch.setattr(pruner, "BATCH", 7)
     alive = await add_day(platform, 50, final=20, alive=2)
     await add_day(platform, 40, final=3)
-    result = await clean()
+    result = await clean(platform)
     assert result.partitions_kept == {name(50): "2 of its tasks are not final"}
     assert result.partitions_dropped == [name(40)]
     assert (result.tasks_deleted, result.total_tasks_found) == (23, 25)
@@ -152,7 +152,7 @@ async def test_a_day_with_a_living_task_stays_and_loses_only_what_is_final(
     assert await count(platform, "task_attempt") == await count(platform, "task_log") == 2
 
     await platform.rows("UPDATE task SET status = 'success', send_at = NULL, completed_at = now()")
-    result = await clean()
+    result = await clean(platform)
     assert (result.tasks_deleted, result.partitions_dropped) == (2, [name(50)])
     assert await states(platform, 50) == {}
 
@@ -166,7 +166,7 @@ async def test_an_open_reader_delays_the_removal_and_nothing_else(
     await transaction.start()
     assert await reader.fetchval("SELECT count(*) FROM task") == 5
 
-    cleaning = asyncio.create_task(clean())
+    cleaning = asyncio.create_task(clean(platform))
     submitted = 0
     while not cleaning.done():
         await asyncio.wait_for(platform.submit(INSTANT, Nothing()), 2)
@@ -180,7 +180,7 @@ async def test_an_open_reader_delays_the_removal_and_nothing_else(
     assert await reader.fetchval("SELECT count(*) FROM task") == 5
     await transaction.rollback()
 
-    result = await clean()
+    result = await clean(platform)
     assert (result.partitions_dropped, result.partitions_kept) == ([name(40), name(39)], {})
     assert result.tasks_deleted == 5
     assert await states(platform, 39, 40) == {}
@@ -206,7 +206,7 @@ async def test_a_run_that_was_interrupted_is_finished_by_the_next(
     await add_day(platform, 40, final=3)
     for statement in done:
         await platform.rows(statement.format(**{table: name(40, table) for table in partitions.PARTITIONED}))
-    result = await clean()
+    result = await clean(platform)
     assert await states(platform, 40) == {}
     assert result.partitions_kept == {}
     assert result.partitions_dropped == ([] if any("DROP" in s for s in done) else [name(40)])
@@ -218,7 +218,7 @@ async def leave_half_detached(platform: Platform, reader: asyncpg.Connection, ba
     transaction = reader.transaction(isolation="repeatable_read")
     await transaction.start()
     await reader.fetchval("SELECT count(*) FROM task")
-    await clean()
+    await clean(platform)
     await transaction.rollback()
     assert (await states(platform, back))[name(back)] == "pending"
 
@@ -228,7 +228,7 @@ async def test_a_day_half_detached_goes_before_an_older_one_for_which_it_stands_
 ) -> None:
     await leave_half_detached(platform, reader, 40)
     await add_day(platform, 60, final=2)
-    result = await clean()
+    result = await clean(platform)
     assert result.partitions_dropped == [name(40), name(60)]
 
 
@@ -244,7 +244,7 @@ async def test_a_task_that_comes_back_to_life_while_its_day_is_detached_gets_its
     await add_day(platform, 40, final=3)
     async with reader.transaction():
         await reader.execute(REVIVE.format("task", "task"))
-        cleaning = asyncio.create_task(clean())
+        cleaning = asyncio.create_task(clean(platform))
 
         async def half_detached() -> bool:
             return (await states(platform, 40))[name(40)] == "pending"
@@ -262,7 +262,7 @@ async def test_a_living_task_in_a_day_left_half_detached_gets_its_place_back(
     await leave_half_detached(platform, reader, 40)
     await platform.rows(REVIVE.format(name(40), name(40)))
     assert not await platform.rows("SELECT 1 FROM task")
-    result = await clean()
+    result = await clean(platform)
     assert result.partitions_kept == {name(40): "1 of its tasks are not final"}
     assert (await states(platform, 40))[name(40)] == "attached"
     assert len(await platform.rows("SELECT 1 FROM task")) == 1
@@ -273,12 +273,12 @@ async def test_a_second_cleanup_at_the_same_time_is_put_off(
 ) -> None:
     await reader.fetchval("SELECT pg_advisory_lock($1)", CLEANUP_LOCK)
     with pytest.raises(ExpectedError, match="another cleanup"):
-        await clean()
+        await clean(platform)
 
 
 async def test_a_cancelled_cleanup_stops_between_two_days_and_says_so(platform: Platform) -> None:
     await add_day(platform, 40, final=3)
-    run = await run_inline(cleanup_old_tasks, CleanupOldTasks(), cancelled=True)
+    run = await run_inline(cleanup_old_tasks, CleanupOldTasks(), cancelled=True, database=platform.database)
     assert run.result is not None
     assert (run.result.success, run.result.partitions_dropped) == (False, [])
     assert (await states(platform, 40))[name(40)] == "attached"
@@ -306,12 +306,12 @@ async def test_old_keys_firings_and_workers_that_hold_nothing_go(platform: Platf
             "SELECT 's', t, 'failed', t FROM (SELECT now() - make_interval(days => {})) AS g(t)",
             days,
         )
-    holding = await add_worker(platform, 1, dead_days=8)
-    await platform.rows("UPDATE task SET holder = {}, sent_at = NULL, send_at = NULL", holding)
+    attempt = await add_worker(platform, 1, dead_days=8)
+    await platform.rows("UPDATE task SET holder = {}, sent_at = NULL, send_at = NULL", attempt)
     for lock, ages in ((2, {"dead_days": 8}), (3, {"stopped_days": 8}), (4, {"stopped_days": 6}), (5, {})):
         await add_worker(platform, lock, **ages)
 
-    await clean()
+    await clean(platform)
 
     left = await platform.rows("SELECT scope, key FROM submission_key ORDER BY key")
     assert [(row["scope"], row["key"]) for row in left] == [(f"task:{parent}", "#1"), ("owner:1", "new")]

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from local.ports import pick
-from shared.ledger import engine, statements
+from shared.ledger.transitions.operate import CANCEL
 from shared.transport.queues import Address
 from tests.eventually import eventually
 from tests.platform import Platform
@@ -85,7 +85,7 @@ async def test_a_record_that_cannot_be_written_grows_old(platform: Platform) -> 
     (task_id,) = await platform.submit(WAIT, Seconds(seconds=0.5))
     await platform.until(task_id, "started")
     assert (await platform.metrics(port))["often_recorder_oldest_unwritten_seconds[]"] < 0.5
-    async with engine.transaction():
+    async with platform.database.transaction():
         await platform.rows("SELECT 1 FROM task WHERE id = {} FOR UPDATE", task_id)
         age = "often_recorder_oldest_unwritten_seconds[]"
         await eventually(partial(_told, platform, port, lambda t: t[age] > 1))
@@ -187,7 +187,7 @@ async def test_a_parked_task_is_counted_under_its_name(platform: Platform) -> No
 
 async def _cancel_running(platform: Platform, task_id: UUID) -> None:
     await platform.until(task_id, "started")
-    await platform.rows(statements.CANCEL, task_id)
+    await platform.database.run(CANCEL, id=task_id)
     await platform.queues.announce_cancel(task_id)
 
 

@@ -8,8 +8,8 @@ from services.worker.hotel.gateways.stripe import StripeGateway
 from shared.errors import Retry
 from shared.hotel.contracts.payments import PROCESS
 from shared.hotel.settings import HotelSettings
-from shared.ledger import engine, statements
 from shared.ledger.ids import uuid7
+from shared.ledger.transitions.operate import RETRY
 from tests.eventually import eventually
 from tests.integration.worker.paying import (
     CARD,
@@ -68,7 +68,7 @@ async def test_a_declined_card_ends_the_task_and_is_not_tried_again(
     assert recorded["intent"] is not None
     assert (await books(sandbox))["charges"] == []
 
-    await platform.rows(statements.RETRY, task_id, "an operator")
+    await platform.database.run(RETRY, id=task_id, reason="an operator")
     again = await platform.until(task_id, "failure")
     assert again["error_message"] == row["error_message"]
     assert (await books(sandbox))["requests"] == {"create": 1}
@@ -104,7 +104,7 @@ async def test_a_worker_that_is_killed_between_charge_and_record_has_charged_onc
         return bool((await books(sandbox))["charges"])
 
     await eventually(charged)
-    connection = await engine.connect()
+    connection = await platform.database.connect()
     async with connection.transaction():
         # The answer comes, its row is written, and the task's success has to wait.
         await connection.fetch("SELECT 1 FROM task WHERE id = $1 FOR UPDATE", task_id)
@@ -175,7 +175,7 @@ async def test_a_refused_charge_can_be_made_when_the_reason_is_gone(
     wrong.wait()
 
     await platform.start_worker(**settings(sandbox))
-    await platform.rows(statements.RETRY, task_id, "the key is right now")
+    await platform.database.run(RETRY, id=task_id, reason="the key is right now")
 
     row = await platform.until(task_id, "success", "failure")
     assert row["status"] == "success", row["error_message"]
@@ -234,22 +234,25 @@ async def test_of_two_attempts_at_one_row_only_one_takes_a_new_key(
     stripe = StripeGateway.from_settings(configured, Pace(""))
     (now,) = await platform.rows("SELECT now() AS now")
     task_id = uuid7(now["now"])
-    await charging.open_payment(task_id, await account(platform), 125_000, "INR")
+    await charging.open_payment(platform.database, task_id, await account(platform), 125_000, "INR")
     await platform.rows("UPDATE payment SET status = 'unknown', key_used_at = now() - interval '2 days'")
-    reads = [await charging.open_payment(task_id, await account(platform), 125_000, "INR") for _ in range(2)]
+    reads = [
+        await charging.open_payment(platform.database, task_id, await account(platform), 125_000, "INR")
+        for _ in range(2)
+    ]
     first, second = [read for read in reads if read is not None]
 
-    used, finding = await charging.charge(stripe, first, CARD, None)
+    used, finding = await charging.charge(platform.database, stripe, first, CARD, None)
     assert (used.key_number, finding.status) == (2, "succeeded")
     # The other one has looked before that, and found nothing.
     await sandbox.arm(
         service="stripe", path="payment_intents", status=200, body='{"data": [], "has_more": false}'
     )
     with pytest.raises(Retry, match="another attempt"):
-        await charging.charge(stripe, second, CARD, None)
+        await charging.charge(platform.database, stripe, second, CARD, None)
     with pytest.raises(Retry, match="another attempt"):
-        await charging.settle(second, finding)
-    await charging.settle(used, finding)
+        await charging.settle(platform.database, second, finding)
+    await charging.settle(platform.database, used, finding)
     await stripe.close()
 
     await charged_once(platform, sandbox, task_id)

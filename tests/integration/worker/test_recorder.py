@@ -8,63 +8,62 @@ from uuid import UUID, uuid4
 import pytest
 from prometheus_client import REGISTRY
 
-from services.worker.claims.fetcher import Intake, _holding
-from services.worker.claims.holdings import Holding, Holdings
-from services.worker.clock import DatabaseClock
-from services.worker.recording import recorder as recorder_module
+from services.worker.claims.claim import Attempt, Claim
+from services.worker.claims.claims import Claims
+from services.worker.claims.fetcher import Fetcher
+from services.worker.recording import inbox as inbox_module
 from services.worker.recording.record import LogLine
-from services.worker.recording.recorder import Recorder
 from services.worker.running.outcome import Failure, Outcome
 from shared.errors import ServerUnavailable
-from shared.keeper import Keeper
-from shared.ledger import engine, statements
-from shared.ledger.engine import RECORDER
+from shared.ledger.database import Database
 from shared.ledger.lifecycle import ErrorKind, Status
+from shared.ledger.transitions.operate import CANCEL
+from shared.ledger.transitions.record import COMPLETE
+from shared.ledger.transitions.send import CLAIM
 from shared.transport.queues import Address, Queues, connect
 from shared.vault import Stored
 from tests.eventually import eventually
 from tests.platform import Platform
+from tests.recording import Recording
 from tests.sample_tasks import INSTANT, Nothing
 
 
 class Worker:
     """A worker without threads: claims, and hands outcomes to its recorder."""
 
-    def __init__(self, platform: Platform) -> None:
+    def __init__(self, platform: Platform, ledger: Database) -> None:
         self.id = uuid4()
         self.platform = platform
-        self.holdings = Holdings(8)
-        self.recorder = Recorder(self.id, self.holdings, platform.queues, DatabaseClock())
+        self.ledger = ledger
+        self.claims = Claims(8)
+        self.recording = Recording(self.id, self.claims, ledger, platform.queues)
+        self.inbox = self.recording.inbox
 
     async def register(self) -> None:
         sql = """
             INSERT INTO worker (id, hostname, pid, queues, threads, lock_key)
             VALUES ({}, 'test', 1, {}, 8, {})
         """
-        await engine.run(sql, self.id, ["default"], self.id.int >> 66)
+        await self.ledger.run(sql, self.id, ["default"], self.id.int >> 66)
 
-    async def claim(self, count: int) -> list[Holding]:
+    async def claim(self, count: int) -> list[Attempt]:
         await self.platform.queues.fetch(self.id, ["default"], wanted=count, served=0, idle=False)
         ids = sorted(await self.platform.queues.unacked(self.id))
-        rows = await engine.run(statements.CLAIM, self.id, ids)
-        claimed = sorted((_holding(row) for row in rows), key=lambda holding: holding.id)
-        self.holdings.add(claimed)
+        rows = await self.ledger.run(CLAIM, worker=self.id, id=ids)
+        claimed = sorted((Attempt.of(Claim.from_row(row)) for row in rows), key=lambda attempt: attempt.id)
+        self.claims.add(claimed)
         return claimed
 
 
 @pytest.fixture
 async def worker(platform: Platform) -> AsyncIterator[Worker]:
-    database = engine.build(platform.database_url, application="test", nodes=[RECORDER])
-    engine.bind(database)
-    await engine.open_pool(database, size=2)
-    await engine.open_pool(database.extra_nodes[RECORDER], size=2)
-    played = Worker(platform)
+    ledger = Database.for_recorder(platform.database_url, "test")
+    await ledger.open(size=2)
+    played = Worker(platform, ledger)
     await played.register()
-    writing = asyncio.create_task(Keeper().keep("recorder", played.recorder.run_once))
-    yield played
-    writing.cancel()
-    await database.extra_nodes[RECORDER].close_connection_pool()
-    await database.close_connection_pool()
+    async with played.recording.writing():
+        yield played
+    await ledger.close()
 
 
 def success(result: str = '{"attempt": 1}') -> Outcome:
@@ -73,13 +72,13 @@ def success(result: str = '{"attempt": 1}') -> Outcome:
 
 async def test_a_start_waits_a_moment_for_its_end_and_not_longer(worker: Worker) -> None:
     short, long = await worker.platform.submit(INSTANT, Nothing(), count=2)
-    for holding in await worker.claim(2):
-        holding.started_at = holding.claimed_at
-        worker.recorder.note_start(holding)
+    for attempt in await worker.claim(2):
+        attempt.started_at = attempt.claim.claimed_at
+        worker.inbox.note_start(attempt)
         await asyncio.sleep(0.001)
-        if holding.id == short:
-            worker.recorder.note_end(holding, success())
-            assert await worker.recorder.flush(10)
+        if attempt.id == short:
+            worker.inbox.note_end(attempt, success())
+            assert await worker.recording.flush(10)
     assert (await worker.platform.task(short))["revision"] == 1
     assert (await worker.platform.until(long, "started"))["completed_at"] is None
 
@@ -88,45 +87,45 @@ async def test_a_start_waits_a_moment_for_its_end_and_not_longer(worker: Worker)
 async def test_company_is_waited_for_until_there_is_enough_or_somebody_waits(
     worker: Worker, monkeypatch: pytest.MonkeyPatch, hurried_by: str
 ) -> None:
-    full = recorder_module.BATCH_ROWS
+    full = inbox_module.BATCH_ROWS
     await worker.platform.submit(INSTANT, Nothing(), count=2 * full)
     claimed = await worker.claim(2 * full)
-    monkeypatch.setattr(recorder_module, "LONGEST_WAIT_S", 3_600.0)
-    monkeypatch.setattr(recorder_module, "WAIT_PER_ROW_S", 3_600.0)
-    for holding in claimed[:full]:
-        worker.recorder.note_end(holding, success())
-    await eventually(lambda: len(worker.holdings) == full)
-    for holding in claimed[full:-1]:
-        worker.recorder.note_end(holding, success())
+    monkeypatch.setattr(inbox_module, "MAX_WAIT_S", 3_600.0)
+    monkeypatch.setattr(inbox_module, "WAIT_PER_ROW_S", 3_600.0)
+    for attempt in claimed[:full]:
+        worker.inbox.note_end(attempt, success())
+    await eventually(lambda: len(worker.claims) == full)
+    for attempt in claimed[full:-1]:
+        worker.inbox.note_end(attempt, success())
     await asyncio.sleep(0.1)
-    assert len(worker.holdings) == full, "the round did not wait for company"
+    assert len(worker.claims) == full, "the round did not wait for company"
     last = claimed[-1]
     if hurried_by == "a full round":
-        worker.recorder.note_end(last, success())
-        await eventually(lambda: len(worker.holdings) == 0)
+        worker.inbox.note_end(last, success())
+        await eventually(lambda: len(worker.claims) == 0)
     else:
-        last.started_at = last.claimed_at
-        committed = asyncio.wrap_future(worker.recorder.note_committed_start(last))
+        last.started_at = last.claim.claimed_at
+        committed = asyncio.wrap_future(worker.inbox.note_committed_start(last))
         assert await asyncio.wait_for(committed, 30)
 
 
 async def test_an_outcome_is_acknowledged_only_after_it_is_committed(worker: Worker) -> None:
     (task_id,) = await worker.platform.submit(INSTANT, Nothing())
-    (holding,) = await worker.claim(1)
+    (attempt,) = await worker.claim(1)
     assert await worker.platform.queues.unacked(worker.id) == {task_id}
-    worker.recorder.note_end(holding, success())
-    assert await worker.recorder.flush(10)
+    worker.inbox.note_end(attempt, success())
+    assert await worker.recording.flush(10)
     assert (await worker.platform.task(task_id))["status"] == "success"
     assert await worker.platform.queues.unacked(worker.id) == set()
-    assert len(worker.holdings) == 0
+    assert len(worker.claims) == 0
 
 
 async def test_a_record_that_postgres_refuses_hurts_only_its_own_task(worker: Worker) -> None:
     ids = await worker.platform.submit(INSTANT, Nothing(), count=9)
     claimed = await worker.claim(9)
-    for number, holding in enumerate(claimed):
-        worker.recorder.note_end(holding, success("{not json" if number == 4 else "{}"))
-    assert await worker.recorder.flush(10)
+    for number, attempt in enumerate(claimed):
+        worker.inbox.note_end(attempt, success("{not json" if number == 4 else "{}"))
+    assert await worker.recording.flush(10)
     rows = await worker.platform.tasks(ids)
     assert [row["status"] for row in rows] == ["success"] * 4 + ["failure"] + ["success"] * 4
     assert rows[4]["error_kind"] == "unstorable"
@@ -137,11 +136,11 @@ async def test_nothing_of_an_older_claim_is_written(worker: Worker) -> None:
     (task_id,) = await worker.platform.submit(INSTANT, Nothing())
     (stale,) = await worker.claim(1)
     other = UUID(int=1)
-    await engine.run("UPDATE task SET claim = claim + 1, holder = {} WHERE id = {}", other, task_id)
-    worker.recorder.note_start(stale)
-    worker.recorder.note_progress(stale, 50, None, "stale")
-    worker.recorder.note_end(stale, success())
-    assert await worker.recorder.flush(10)
+    await worker.ledger.run("UPDATE task SET claim = claim + 1, holder = {} WHERE id = {}", other, task_id)
+    worker.inbox.note_start(stale)
+    worker.inbox.note_progress(stale, 50, None, "stale")
+    worker.inbox.note_end(stale, success())
+    assert await worker.recording.flush(10)
     row = await worker.platform.task(task_id)
     assert (row["status"], row["holder"], row["claim"]) == ("pending", other, 2)
     assert (row["progress_current"], row["result"]) == (0, None)
@@ -149,26 +148,26 @@ async def test_nothing_of_an_older_claim_is_written(worker: Worker) -> None:
 
 async def test_a_record_written_twice_changes_nothing_the_second_time(worker: Worker) -> None:
     (task_id,) = await worker.platform.submit(INSTANT, Nothing())
-    (holding,) = await worker.claim(1)
-    worker.recorder.note_end(holding, Outcome(Status.RETRY, wait_s=60, failures=1))
-    assert await worker.recorder.flush(10)
+    (attempt,) = await worker.claim(1)
+    worker.inbox.note_end(attempt, Outcome(Status.RETRY, wait_s=60, failures=1))
+    assert await worker.recording.flush(10)
     before = await worker.platform.task(task_id)
     # As after a commit whose answer was lost.
-    worker.recorder.note_end(holding, Outcome(Status.RETRY, wait_s=60, failures=1))
-    assert await worker.recorder.flush(10)
+    worker.inbox.note_end(attempt, Outcome(Status.RETRY, wait_s=60, failures=1))
+    assert await worker.recording.flush(10)
     assert await worker.platform.task(task_id) == before
 
 
 async def test_what_piles_up_for_one_task_becomes_one_write(worker: Worker) -> None:
     (task_id,) = await worker.platform.submit(INSTANT, Nothing())
-    (holding,) = await worker.claim(1)
-    holding.attempt = 1
-    holding.started_at = holding.ready_at
-    worker.recorder.note_start(holding)
+    (attempt,) = await worker.claim(1)
+    attempt.number = 1
+    attempt.started_at = attempt.claim.ready_at
+    worker.inbox.note_start(attempt)
     for step in range(50):
-        worker.recorder.note_progress(holding, step, 50, f"step {step}")
-    worker.recorder.note_end(holding, success())
-    assert await worker.recorder.flush(10)
+        worker.inbox.note_progress(attempt, step, 50, f"step {step}")
+    worker.inbox.note_end(attempt, success())
+    assert await worker.recording.flush(10)
     row = await worker.platform.task(task_id)
     assert (row["revision"], row["attempt"], row["progress_current"]) == (1, 1, 50)
     assert row["progress_message"] == "step 49"
@@ -176,21 +175,21 @@ async def test_what_piles_up_for_one_task_becomes_one_write(worker: Worker) -> N
 
 async def test_a_connection_lost_in_a_transaction_does_not_stop_the_recorder(worker: Worker) -> None:
     (task_id,) = await worker.platform.submit(INSTANT, Nothing())
-    (holding,) = await worker.claim(1)
+    (attempt,) = await worker.claim(1)
     waiting = (
         "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
     )
-    blocker = await engine.connect()
+    blocker = await worker.ledger.connect()
     async with blocker.transaction():
         await blocker.execute("LOCK TABLE task IN ACCESS EXCLUSIVE MODE")
         # A log line makes it a transaction of several statements.
-        worker.recorder.note_log(holding, LogLine(task_id, 1, 0, holding.claimed_at, "info", "half way"))
-        worker.recorder.note_end(holding, success())
+        worker.inbox.note_log(attempt, LogLine(task_id, 1, 0, attempt.claim.claimed_at, "info", "half way"))
+        worker.inbox.note_end(attempt, success())
         ((stuck,),) = [row.values() for row in await eventually(lambda: worker.platform.rows(waiting))]
         await worker.platform.rows("SELECT pg_terminate_backend({})", stuck)
     await blocker.close()
 
-    assert await worker.recorder.flush(30)
+    assert await worker.recording.flush(30)
     assert (await worker.platform.task(task_id))["status"] == "success"
     (line,) = await worker.platform.rows("SELECT message FROM task_log")
     assert line["message"] == "half way"
@@ -201,19 +200,29 @@ async def test_what_was_fetched_again_before_its_end_was_settled_is_sent_on(
     worker: Worker, answered: bool
 ) -> None:
     (task_id,) = await worker.platform.submit(INSTANT, Nothing())
-    (holding,) = await worker.claim(1)
+    (attempt,) = await worker.claim(1)
     # Its record is committed and the answer lost; the dispatcher sends it before the recorder tries again.
-    await engine.run("UPDATE task SET holder = NULL, sent_at = now() WHERE id = {}", task_id)
+    await worker.ledger.run("UPDATE task SET holder = NULL, sent_at = now() WHERE id = {}", task_id)
     await worker.platform.queues.push([Address(task_id, "default", 5)])
     queues = worker.platform.queues if answered else Queues(connect("redis://127.0.0.1:1"))
     if not answered:
         await worker.platform.queues.fetch(worker.id, ["default"], wanted=8, served=0, idle=False)
-    intake = Intake(worker.id, ["default"], {}, worker.holdings, worker.recorder, queues)
+    fetcher = Fetcher(
+        worker.id,
+        ["default"],
+        {},
+        worker.claims,
+        worker.inbox,
+        worker.ledger,
+        queues,
+        blocked=lambda: False,
+        turned=lambda: None,
+    )
     with nullcontext() if answered else pytest.raises(ServerUnavailable):
-        await intake._fetch(8)
+        await fetcher._fetch(8)
 
-    worker.recorder.note_end(holding, Outcome(Status.PENDING, wait_s=0.0))
-    assert await worker.recorder.flush(10)
+    worker.inbox.note_end(attempt, Outcome(Status.PENDING, wait_s=0.0))
+    assert await worker.recording.flush(10)
 
     row = await worker.platform.task(task_id)
     assert (row["sent_at"], row["send_at"] is not None) == (None, True)
@@ -221,24 +230,34 @@ async def test_what_was_fetched_again_before_its_end_was_settled_is_sent_on(
 
 async def test_what_complete_in_has_ended_is_no_stale_write(worker: Worker) -> None:
     (task_id,) = await worker.platform.submit(INSTANT, Nothing())
-    (holding,) = await worker.claim(1)
+    (attempt,) = await worker.claim(1)
     refused = REGISTRY.get_sample_value("often_recorder_rows_total", {"verdict": "refused"}) or 0
-    values = (1, holding.claimed_at, holding.claimed_at, 0.0, "{}", None, task_id, holding.claim, worker.id)
-    assert await engine.run(statements.COMPLETE, *values)
+    assert await worker.ledger.run(
+        COMPLETE,
+        id=task_id,
+        claim=attempt.claim.number,
+        worker=worker.id,
+        attempt=1,
+        started_at=attempt.claim.claimed_at,
+        ended_at=attempt.claim.claimed_at,
+        execution_s=0.0,
+        result="{}",
+        key_id=None,
+    )
     # Its start is written later than its end.
-    worker.recorder.note_start(holding)
-    assert await worker.recorder.flush(10)
+    worker.inbox.note_start(attempt)
+    assert await worker.recording.flush(10)
     assert (REGISTRY.get_sample_value("often_recorder_rows_total", {"verdict": "refused"}) or 0) == refused
 
 
 async def test_what_was_to_be_cancelled_and_failed_does_not_wait_for_another_attempt(worker: Worker) -> None:
     (task_id,) = await worker.platform.submit(INSTANT, Nothing())
-    (holding,) = await worker.claim(1)
-    holding.attempt, holding.started_at = 1, holding.claimed_at
-    await engine.run(statements.CANCEL, task_id)
+    (attempt,) = await worker.claim(1)
+    attempt.number, attempt.started_at = 1, attempt.claim.claimed_at
+    await worker.ledger.run(CANCEL, id=task_id)
     failure = Failure(ErrorKind.EXPECTED, "refused")
-    worker.recorder.note_end(holding, Outcome(Status.RETRY, wait_s=60, failures=1, failure=failure))
-    assert await worker.recorder.flush(10)
+    worker.inbox.note_end(attempt, Outcome(Status.RETRY, wait_s=60, failures=1, failure=failure))
+    assert await worker.recording.flush(10)
     row = await worker.platform.task(task_id)
     assert (row["status"], row["send_at"], row["error_message"]) == ("revoked", None, "refused")
     assert row["completed_at"] is not None

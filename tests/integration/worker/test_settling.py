@@ -7,7 +7,7 @@ import pytest
 
 from services.worker.hotel.tasks.payments import settle_open
 from shared.hotel.contracts.payments import PROCESS, SETTLE, SETTLE_OPEN, SettleOpen, SettlePayment
-from shared.ledger import statements
+from shared.ledger.transitions.operate import CANCEL
 from shared.testing import run_inline
 from tests.integration.worker.paying import (
     CONFIRMED_CARD,
@@ -128,7 +128,7 @@ async def test_what_a_task_that_was_cancelled_did_not_learn_is_looked_up(
     await sandbox.arm(service="stripe", drop=drop)
     task_id = await pay(platform)
     await platform.until(task_id, "retry")
-    await platform.rows(statements.CANCEL, task_id)
+    await platform.database.run(CANCEL, id=task_id)
 
     (early,) = await platform.submit(SETTLE_OPEN, SettleOpen())
     assert json.loads((await platform.until(early, "success"))["result"])["submitted"] == 0
@@ -164,7 +164,7 @@ async def test_only_what_nobody_looks_after_is_left_open(platform: Platform) -> 
             *(user, uuid4(), number + 1, status, updated, key_used, created),
         )
 
-    run = await run_inline(settle_open, SettleOpen())
+    run = await run_inline(settle_open, SettleOpen(), database=platform.database)
 
     expected = await platform.rows("SELECT id FROM payment WHERE amount_minor <= 2")
     submitted = [child.params.payment_id for child in run.children if isinstance(child.params, SettlePayment)]

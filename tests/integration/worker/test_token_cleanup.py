@@ -14,8 +14,12 @@ async def rows_of(platform: Platform, table: str) -> int:
     return int(row["n"])
 
 
-async def clean_tokens(keep_days: int = 30) -> RefreshTokensCleaned:
-    run = await run_inline(cleanup_expired_refresh_tokens, CleanupExpiredRefreshTokens(keep_days=keep_days))
+async def clean_tokens(platform: Platform, keep_days: int = 30) -> RefreshTokensCleaned:
+    run = await run_inline(
+        cleanup_expired_refresh_tokens,
+        CleanupExpiredRefreshTokens(keep_days=keep_days),
+        database=platform.database,
+    )
     assert run.result is not None
     assert [step.current for step in run.progress][-1] == 80
     return run.result
@@ -49,8 +53,8 @@ async def test_tokens_that_ended_before_the_cutoff_go_in_batches_and_others_stay
     await add_tokens(platform, revoked=31)
     for stays in ({}, {"expires": 29}, {"spent": 29}, {"revoked": 29}):
         await add_tokens(platform, **stays)
-    result = await clean_tokens()
+    result = await clean_tokens(platform)
     assert (result.success, result.tokens_cleaned) == (True, BATCH + 7)
     assert timedelta(days=30) <= result.cleanup_completed_at - result.cutoff_date < timedelta(days=31)
     assert await rows_of(platform, "refresh_token") == await rows_of(platform, "session") == 4
-    assert (await clean_tokens(keep_days=0)).tokens_cleaned == 3
+    assert (await clean_tokens(platform, keep_days=0)).tokens_cleaned == 3

@@ -1,7 +1,7 @@
 import re
 from pathlib import Path
 
-from services.worker.process import FLUSH_S, INTERRUPT_S
+from services.worker.drain import FLUSH_S, INTERRUPT_S
 from shared import settings
 from shared.contracts import catalogue
 from shared.environment import known_fields

@@ -20,7 +20,6 @@ from shared.hotel.contracts.email import (
     SendWelcome,
 )
 from shared.identity.tables import User
-from shared.ledger import engine
 
 #: Points that a new account starts with.
 WELCOME_BONUS = 50
@@ -57,7 +56,7 @@ async def send_welcome(context: TaskContext, params: SendWelcome) -> MailSent:
 async def send_price_alert(context: TaskContext, params: SendPriceAlert) -> PriceAlertSent:
     """Tell a user about a price that has fallen, unless he has unsubscribed by the time it is sent."""
     user = await _recipient(params.user_id)
-    (preference,) = await engine.run(mailing.PREFERENCE, user.id, mailing.PRICE_ALERTS)
+    (preference,) = await context.database.run(mailing.PREFERENCE, user.id, mailing.PRICE_ALERTS)
     sent = PriceAlertSent(
         success=True,
         user_id=user.id,
@@ -91,7 +90,9 @@ async def _send_once(
     context: TaskContext, user: User, template: str, message: EmailMessage
 ) -> dict[str, str]:
     """Send, unless an earlier attempt has; returns recipients that were refused, with the server's reply."""
-    async with logged(context.id, "email", user.email, user=user.id, subject=template) as sending:
+    async with logged(
+        context.database, context.id, "email", user.email, user=user.id, subject=template
+    ) as sending:
         if sending.done:
             context.log.info("an earlier attempt has sent this mail")
             return {}

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 from services.worker.hotel import hotel_store
 from services.worker.hotel.gateways.hotel_page import HotelQuery, HotelRow
@@ -26,7 +25,6 @@ from shared.hotel.contracts.hotels import (
     SummariseTracking,
     TrackingSummarised,
 )
-from shared.ledger import engine
 
 #: What the old application called these.
 SCAN, SINGLE, SUMMARY = "hotel_tracking_scan", "single_destination_tracking", "tracking_summary"
@@ -44,7 +42,7 @@ class _Search:
 @task(SCAN_DESTINATIONS)
 async def scan_destinations(context: TaskContext, params: ScanDestinations) -> DestinationsScanned:
     """Submit one task for each destination that is watched, together with this one's success."""
-    tracked = await engine.run(hotels.TRACKED_DESTINATIONS)
+    tracked = await context.database.run(hotels.TRACKED_DESTINATIONS)
     for row in tracked:
         context.submit(SCAN_DESTINATION, ScanDestination(destination_id=row["id"]))
     return DestinationsScanned(
@@ -62,7 +60,7 @@ async def scan_destination(context: TaskContext, params: ScanDestination) -> Des
 
     Trouble on the way fails the attempt: the next one finds its pages in the cache and goes on from there.
     """
-    places = await engine.run(hotels.SEARCHED_PLACES, params.destination_id)
+    places = await context.database.run(hotels.SEARCHED_PLACES, params.destination_id)
     if not places:
         raise PermanentError(f"destination {params.destination_id} does not exist")
     destination = places[0]
@@ -74,11 +72,11 @@ async def scan_destination(context: TaskContext, params: ScanDestination) -> Des
     seen, unreadable = set[int](), 0
     for number, search in enumerate(searches, 1):
         rows, bad = await _rows(context, search.query, observed_on)
-        seen |= await _record(context.id, search, rows, observed_on)
+        seen |= await _record(context, search, rows, observed_on)
         unreadable += bad
         said = f"{search.query.place}, {search.query.check_in}: {len(rows)} hotels"
         context.progress(number, len(searches), said)
-    (counts,) = await engine.run(pricing.COUNTS_OF_TASK, context.id)
+    (counts,) = await context.database.run(pricing.COUNTS_OF_TASK, context.id)
     async with context.transaction() as transaction:
         alerts = await _raise_alerts(context)
         result = DestinationScanned(
@@ -104,7 +102,7 @@ async def summarise(context: TaskContext, params: SummariseTracking) -> Tracking
     return TrackingSummarised(
         success=True,
         task_type=SUMMARY,
-        summary=await tracking.summary(),
+        summary=await tracking.summary(context.database),
         retrieved_at=datetime.now(UTC),
     )
 
@@ -132,7 +130,9 @@ async def _rows(context: TaskContext, query: HotelQuery, observed_on: date) -> t
     rows: list[HotelRow] = []
     page, unreadable = None, 0
     for _ in range(tracking.MAX_PAGES):
-        answer = await searches.page(query, page, seen_on=observed_on, reserve=searches.scan_reserve)
+        answer = await searches.page(
+            context.database, query, page, seen_on=observed_on, reserve=searches.scan_reserve
+        )
         rows += answer.rows
         unreadable += answer.unreadable
         page = answer.next_page
@@ -143,18 +143,18 @@ async def _rows(context: TaskContext, query: HotelQuery, observed_on: date) -> t
     return [row for row in hotel_store.distinct(rows) if row.star_rating in tracking.STARS], unreadable
 
 
-async def _record(task_id: UUID, search: _Search, rows: list[HotelRow], observed_on: date) -> set[int]:
+async def _record(context: TaskContext, search: _Search, rows: list[HotelRow], observed_on: date) -> set[int]:
     """Ids of the hotels."""
-    sight = Sight(search.query.check_in, search.query.check_out, observed_on, task_id)
-    async with engine.transaction():
-        ids = await hotel_store.keep_hotels(PROVIDER, rows, search.place)
-        await hotel_store.keep_prices(PROVIDER, rows, ids, sight)
+    sight = Sight(search.query.check_in, search.query.check_out, observed_on, context.id)
+    async with context.transaction():
+        ids = await hotel_store.keep_hotels(context.database, PROVIDER, rows, search.place)
+        await hotel_store.keep_prices(context.database, PROVIDER, rows, ids, sight)
     return set(ids.values())
 
 
 async def _raise_alerts(context: TaskContext) -> int:
     """Mark the alerts and submit their mails, inside the transaction of this task's success."""
-    fallen = await engine.run(pricing.RAISE_ALERTS, context.id)
+    fallen = await context.database.run(pricing.RAISE_ALERTS, context.id)
     for row in fallen:
         alert = PriceAlert(
             hotel_name=row["hotel_name"][:200],

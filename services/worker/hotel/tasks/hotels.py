@@ -32,7 +32,6 @@ from shared.hotel.contracts.hotels import (
     SyncHotelBatch,
     SyncHotels,
 )
-from shared.ledger import engine
 
 #: As long as a provider's trouble may pass, the whole search waits for it; then the others' part is enough.
 PATIENT_ATTEMPTS = 3
@@ -73,8 +72,8 @@ async def search(context: TaskContext, params: SearchHotels) -> HotelsFound:
     async with context.transaction() as transaction:
         rows: list[FoundHotel] = []
         for name, one in found.items():
-            ids = await hotel_store.keep_hotels(name, one.rows)
-            await hotel_store.keep_prices(name, one.rows, ids, sight)
+            ids = await hotel_store.keep_hotels(context.database, name, one.rows)
+            await hotel_store.keep_prices(context.database, name, one.rows, ids, sight)
             rows += [_answer(name, ids[row.external_id], row) for row in one.rows]
         result = HotelsFound(
             success=True,
@@ -118,7 +117,7 @@ async def _providers(context: TaskContext, query: HotelQuery) -> dict[str, Ask]:
     searches, volt = context.gateway(SerpApiSearches), context.gateway(TravClanGateway)
     known: dict[str, Ask] = {}
     if searches.gateway.configured:
-        known["serpapi"] = lambda page: searches.page(query, page)
+        known["serpapi"] = lambda page: searches.page(context.database, query, page)
     if volt.configured:
         known["travclan"] = _TravClan(volt, query).page
     if not known:
@@ -204,7 +203,7 @@ def _answer(provider: str, hotel: int, row: HotelRow) -> FoundHotel:
 @task(SYNC)
 async def sync(context: TaskContext, params: SyncHotels) -> HotelsSynced:
     """Submit one task for each batch of active hotels, together with this one's success."""
-    ids = [row["id"] for row in await engine.run(hotels.ACTIVE_HOTELS)]
+    ids = [row["id"] for row in await context.database.run(hotels.ACTIVE_HOTELS)]
     batches = [ids[start : start + params.batch_size] for start in range(0, len(ids), params.batch_size)]
     for batch in batches:
         context.submit(SYNC_BATCH, SyncHotelBatch(hotel_ids=batch))
@@ -220,7 +219,7 @@ async def sync(context: TaskContext, params: SyncHotels) -> HotelsSynced:
 @task(SYNC_BATCH)
 async def sync_batch(context: TaskContext, params: SyncHotelBatch) -> HotelBatchSynced:
     """Ask the provider of each hotel what it knows now; one that has nothing to say is reported by its id."""
-    rows = await engine.run(hotels.HOTELS, params.hotel_ids)
+    rows = await context.database.run(hotels.HOTELS, params.hotel_ids)
     errors = {hotel: "does not exist" for hotel in params.hotel_ids if hotel not in {r["id"] for r in rows}}
     for number, row in enumerate(rows, 1):
         try:
@@ -230,7 +229,7 @@ async def sync_batch(context: TaskContext, params: SyncHotelBatch) -> HotelBatch
         except ProviderRefused as error:
             errors[row["id"]] = str(error)
         else:
-            await engine.run(hotels.REFRESH_HOTEL, row["id"], *values)
+            await context.database.run(hotels.REFRESH_HOTEL, row["id"], *values)
         context.progress(number, len(rows), f"{number} of {len(rows)} hotels")
     return HotelBatchSynced(
         success=not errors,
@@ -256,7 +255,7 @@ async def _refreshed(context: TaskContext, provider: str, external_id: str, name
         currency=tracking.CURRENCY,
         nationality=tracking.NATIONALITY,
     )
-    row, raw_text = await context.gateway(SerpApiSearches).details(query, external_id)
+    row, raw_text = await context.gateway(SerpApiSearches).details(context.database, query, external_id)
     if row is None:
         raise ProviderRefused("the answer about this hotel could not be read")
     return row.name, row.star_rating, row.guest_rating, row.guest_rating_count, raw_text

@@ -22,7 +22,6 @@ from shared.hotel.contracts.notifications import (
     SendPush,
     payload,
 )
-from shared.ledger import engine
 
 #: A few milliseconds' worth of children; other bodies share the event loop.
 CHILDREN_AT_A_STRETCH = 100
@@ -48,7 +47,7 @@ class _Trouble:
 async def send_push(context: TaskContext, params: SendPush) -> PushSent:
     """Send to every browser of a user that an earlier attempt has not reached."""
     _check_configured(context)
-    rows = await engine.run(inbox.SUBSCRIPTIONS, params.user_id)
+    rows = await context.database.run(inbox.SUBSCRIPTIONS, params.user_id)
     browsers = [Subscription(**row) for row in rows]
     trouble = _Trouble()
     for number, browser in enumerate(browsers, 1):
@@ -60,7 +59,7 @@ async def send_push(context: TaskContext, params: SendPush) -> PushSent:
             trouble.final.append(error)
         context.progress(number, len(browsers), f"{number} of {len(browsers)} browsers")
     trouble.raise_worst(len(browsers))
-    return _result(params, await engine.run(inbox.SENDINGS, context.id, "push"))
+    return _result(params, await context.database.run(inbox.SENDINGS, context.id, "push"))
 
 
 @task(SEND_BULK)
@@ -68,7 +67,7 @@ async def send_bulk(context: TaskContext, params: SendBulk) -> BulkSubmitted:
     """One task for each user who can be reached, all or none of them."""
     _check_configured(context)
     users = list(dict.fromkeys(params.user_ids))
-    reachable = {row["user"] for row in await engine.run(inbox.REACHABLE, users)}
+    reachable = {row["user"] for row in await context.database.run(inbox.REACHABLE, users)}
     for number, user in enumerate(sorted(reachable), 1):
         message = SendPush(
             user_id=user,
@@ -97,7 +96,9 @@ def _check_configured(context: TaskContext) -> None:
 async def _send_once(context: TaskContext, params: SendPush, browser: Subscription) -> None:
     """A browser that shows the same message again knows it by its tag, a push service by its topic."""
     target = str(browser.id)
-    async with logged(context.id, "push", target, user=params.user_id, subject=params.title) as sending:
+    async with logged(
+        context.database, context.id, "push", target, user=params.user_id, subject=params.title
+    ) as sending:
         if not sending.done:
             try:
                 await context.gateway(WebPushGateway).send(
@@ -114,7 +115,7 @@ async def _send_once(context: TaskContext, params: SendPush, browser: Subscripti
                 sending.status = "sent"
     # Also where an earlier attempt died in between.
     after = inbox.UNSUBSCRIBE_PUSH if sending.status == "removed" else inbox.USED
-    await engine.run(after, browser.id)
+    await context.database.run(after, browser.id)
 
 
 def _result(params: SendPush, sendings: Sequence[dict[str, Any]]) -> PushSent:

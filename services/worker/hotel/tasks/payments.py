@@ -21,7 +21,6 @@ from shared.hotel.contracts.payments import (
     SettleOpen,
     SettlePayment,
 )
-from shared.ledger import engine
 
 #: A customer confirms within minutes, a bank may take days.
 FIRST_PAUSE, LONGEST_PAUSE, LOOKS_FOR = timedelta(minutes=1), timedelta(hours=6), timedelta(days=14)
@@ -32,18 +31,22 @@ async def process(context: TaskContext, params: ProcessPayment) -> PaymentProces
     """Charge once; the row and this task's success commit together."""
     stripe = context.gateway(StripeGateway)
     amount_minor = minor_units(params.amount, params.currency)
-    payment = await charging.open_payment(context.id, params.user_id, amount_minor, params.currency)
+    payment = await charging.open_payment(
+        context.database, context.id, params.user_id, amount_minor, params.currency
+    )
     if payment is None:
         raise PermanentError(f"user {params.user_id} does not exist or is not active")
     if payment.status == "succeeded":  # somebody has looked it up since an earlier attempt
         return _processed(params, payment)
     _raise_if_over(payment)
     context.progress(30, message="Asking the payment service")
-    payment, finding = await charging.charge(stripe, payment, params.payment_method, params.customer)
+    payment, finding = await charging.charge(
+        context.database, stripe, payment, params.payment_method, params.customer
+    )
     if finding.status in ("declined", "failed"):
-        _raise_if_over(await charging.settle(payment, finding))
+        _raise_if_over(await charging.settle(context.database, payment, finding))
     async with context.transaction() as transaction:
-        payment = await charging.settle(payment, finding)
+        payment = await charging.settle(context.database, payment, finding)
         result = _processed(params, payment, finding.client_secret)
         if not payment.final:
             context.submit(SETTLE, SettlePayment(payment_id=payment.id), delay=FIRST_PAUSE)
@@ -55,13 +58,13 @@ async def process(context: TaskContext, params: ProcessPayment) -> PaymentProces
 async def settle(context: TaskContext, params: SettlePayment) -> PaymentSettled:
     """Look what has become of a payment, and submit the next look with the success of this one."""
     stripe = context.gateway(StripeGateway)
-    payment = await charging.load(params.payment_id)
+    payment = await charging.load(context.database, params.payment_id)
     if payment is None:
         raise PermanentError(f"payment {params.payment_id} does not exist")
     finding = None if payment.final else await _look(stripe, payment, datetime.now(UTC))
     async with context.transaction() as transaction:
         if finding is not None:
-            payment = await charging.settle(payment, finding)
+            payment = await charging.settle(context.database, payment, finding)
         looks = params.looks + 1
         pause = _pause(payment, looks, datetime.now(UTC))
         if pause is not None:
@@ -81,7 +84,7 @@ async def settle(context: TaskContext, params: SettlePayment) -> PaymentSettled:
 @task(SETTLE_OPEN)
 async def settle_open(context: TaskContext, params: SettleOpen) -> OpenSubmitted:
     """Find payments whose own tasks ended without learning what became of them."""
-    rows = await engine.run(billing.LEFT_OPEN)
+    rows = await context.database.run(billing.LEFT_OPEN)
     for row in rows:
         context.submit(SETTLE, SettlePayment(payment_id=row["id"]))
     if rows:

@@ -1,0 +1,71 @@
+"""How a worker stops: fetch no more, let bodies finish, interrupt the rest, write everything, give back."""
+
+import concurrent.futures
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from typing import Any
+
+from services.worker.claims.claims import Claims
+from services.worker.claims.fetcher import Fetcher
+from services.worker.recording.record import Row
+from services.worker.recording.recorder import Recorder
+from services.worker.running.executor import interrupt
+from services.worker.running.time_limits import TimeLimits
+
+log = logging.getLogger(__name__)
+
+#: How long interrupted bodies may take to end, and the recorder to write the last outcomes.
+INTERRUPT_S, FLUSH_S = 1.0, 3.0
+
+
+class Drain:
+    """Runs once, in the main thread."""
+
+    def __init__(
+        self,
+        claims: Claims,
+        fetcher: Fetcher,
+        recorder: Recorder,
+        time_limits: TimeLimits,
+        grace: timedelta,
+        on_loop: Callable[[Coroutine[Any, Any, Any]], Any],
+    ) -> None:
+        self._claims = claims
+        self._fetcher = fetcher
+        self._recorder = recorder
+        self._time_limits = time_limits
+        self._grace = grace
+        self._on_loop = on_loop
+        #: Outcomes of attempts whose bodies only the end of this process ends; see `running.handover`.
+        self.handed_over: list[Row] = []
+
+    def run(self, fetching: "concurrent.futures.Future[None]") -> bool:
+        """Drain; True when nothing is left for the rescuer or for a handover."""
+        self._claims.close()
+        self._on_loop(self._fetcher.stop())
+        fetching.cancel()
+        self._fetcher.give_back(self._claims.withdraw(), reason="drain")
+        self._wait_for_bodies(self._grace.total_seconds())
+        for attempt in self._claims.running():
+            interrupt(attempt)
+        self._wait_for_bodies(INTERRUPT_S)
+        flushed = self._on_loop(self._recorder.flush(FLUSH_S))
+        stuck = self._claims.running()
+        if stuck:
+            log.warning("%d tasks ignore the interrupt and end with this process", len(stuck))
+            self.handed_over = [self._time_limits.final_row(attempt) for attempt in stuck]
+        elif not flushed or len(self._claims):
+            log.warning("not everything could be written; the rescuer takes %d tasks", len(self._claims))
+        else:
+            return True
+        return False
+
+    def _wait_for_bodies(self, seconds: float) -> None:
+        """Until all bodies have ended, except those that ignore the interrupt."""
+        deadline = time.monotonic() + seconds
+        while any(self._time_limits.may_end(attempt) for attempt in self._claims.running()):
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.02)

@@ -1,0 +1,177 @@
+"""Takes what the threads of a worker note about their tasks, until the next round writes it.
+
+No thread waits here. Under load a round waits a moment for company; an isolated record is written at once.
+"""
+
+import asyncio
+import contextlib
+import threading
+import time
+from concurrent.futures import Future
+from datetime import timedelta
+from typing import NamedTuple
+
+from services.worker.claims.claim import Attempt
+from services.worker.recording.record import Child, Entry, LogLine
+from services.worker.running.outcome import Outcome
+from shared.ledger.database import Database
+
+#: Under load a round waits until this many records are pending …
+BATCH_ROWS = 32
+#: … or for this long for each row of the last round, which shows how much company arrives, up to a limit.
+WAIT_PER_ROW_S, MAX_WAIT_S = 0.003, 0.025
+#: How long a start waits for the end of its task: one round for both when the task is short.
+START_WAIT_S = 0.005
+#: How long one turn of the recorder's loop waits for records.
+IDLE_S = 10.0
+
+
+class Batch(NamedTuple):
+    """What one round writes."""
+
+    entries: list[Entry]
+    #: Threads that wait until the start of their attempt is committed.
+    waiters: list[tuple[Attempt, "Future[bool]"]]
+
+
+class Inbox:
+    """The pending records of a worker. `note_*` is for any thread, the rest for the ledger loop."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._lock = threading.Lock()
+        self._pending: dict[Attempt, Entry] = {}
+        #: The entries of the round under way.
+        self._taken: list[Entry] = []
+        self._waiters: list[tuple[Attempt, Future[bool]]] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._wake = asyncio.Event()
+        #: A round was requested: at once, or a little later.
+        self._woken = self._wake_later = False
+        #: The pending round need not wait for company any longer.
+        self._full = asyncio.Event()
+        #: Until then records wait up to that many seconds for company.
+        self._busy_until = self._wait_s = 0.0
+
+    # From any thread.
+
+    def note_start(self, attempt: Attempt) -> None:
+        """The body begins. Written with the task's end if that follows within a moment."""
+        with self._lock:
+            self._entry(attempt).note_start()
+        self._signal(START_WAIT_S)
+
+    def note_committed_start(self, attempt: Attempt) -> "Future[bool]":
+        """As note_start; the future is True once the start is committed, False when the claim was over."""
+        waiter: Future[bool] = Future()
+        with self._lock:
+            self._entry(attempt).note_start()
+            self._waiters.append((attempt, waiter))
+        self._signal()
+        self._flush_now()
+        return waiter
+
+    def note_progress(self, attempt: Attempt, current: int, total: int | None, message: str | None) -> None:
+        with self._lock:
+            self._entry(attempt).note_progress(current, total, message)
+        self._signal()
+
+    def note_log(self, attempt: Attempt, line: LogLine) -> None:
+        with self._lock:
+            self._entry(attempt).logs.append(line)
+        self._signal()
+
+    def note_child(self, attempt: Attempt, child: Child) -> None:
+        """A child that is stored at once, whatever becomes of the attempt."""
+        with self._lock:
+            self._entry(attempt).spawned.append(child)
+        self._signal()
+
+    def note_end(self, attempt: Attempt, outcome: Outcome) -> None:
+        """The attempt is over, or the claim is given back without one."""
+        execution_s, ended_at = None, self._database.now()
+        if attempt.started_at is not None:
+            execution_s = time.monotonic() - attempt.started_monotonic
+            ended_at = attempt.started_at + timedelta(seconds=execution_s)
+        with self._lock:
+            self._entry(attempt).note_end(outcome, ended_at, execution_s)
+        self._signal()
+
+    def oldest_unwritten_s(self) -> float:
+        """Age of the oldest record that is not committed, in seconds; 0 without any."""
+        with self._lock:
+            # In the order in which they were noted; a round under way is older than what is pending.
+            oldest = next(iter(self._taken or self._pending.values()), None)
+        return time.monotonic() - oldest.noted_monotonic if oldest is not None else 0.0
+
+    def _entry(self, attempt: Attempt) -> Entry:
+        entry = self._pending.get(attempt)
+        if entry is None:
+            entry = self._pending[attempt] = Entry(attempt)
+            if len(self._pending) == BATCH_ROWS:
+                self._flush_now()
+        return entry
+
+    def _signal(self, wait_s: float = 0.0) -> None:
+        """Request a round, at once or after `wait_s` at the latest."""
+        if self._woken or self._loop is None or (wait_s and self._wake_later):
+            return
+        if wait_s:
+            self._wake_later = True
+            self._loop.call_soon_threadsafe(self._loop.call_later, wait_s, self._wake.set)
+        else:
+            self._woken = True
+            self._loop.call_soon_threadsafe(self._wake.set)
+
+    def _flush_now(self) -> None:
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._full.set)
+
+    # On the ledger loop.
+
+    @property
+    def empty(self) -> bool:
+        """Nothing is pending, and no round is under way."""
+        return not self._pending and not self._taken
+
+    def wake(self) -> None:
+        """End the wait for records."""
+        self._wake.set()
+        self._full.set()
+
+    async def wait(self) -> bool:
+        """Wait for records and their company; False when there were none for a while."""
+        self._loop = asyncio.get_running_loop()
+        if not self._pending:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(IDLE_S):
+                    await self._wake.wait()
+        if self._loop.time() < self._busy_until:
+            await self._company()
+        self._wake.clear()
+        self._woken = self._wake_later = False
+        return bool(self._pending)
+
+    def take(self) -> Batch:
+        """Take what is pending; `done` follows."""
+        with self._lock:
+            entries, self._pending = list(self._pending.values()), {}
+            waiters, self._waiters = self._waiters, []
+            self._taken = entries
+        return Batch(entries, waiters)
+
+    def done(self, batch: Batch) -> None:
+        """The batch is committed."""
+        assert self._loop is not None
+        self._taken = []
+        self._wait_s = min(WAIT_PER_ROW_S * len(batch.entries), MAX_WAIT_S)
+        self._busy_until = self._loop.time() + self._wait_s
+
+    async def _company(self) -> None:
+        assert self._loop is not None
+        if len(self._pending) >= BATCH_ROWS or self._waiters:
+            return
+        self._full.clear()
+        timer = self._loop.call_later(self._wait_s, self._full.set)
+        await self._full.wait()
+        timer.cancel()

@@ -1,0 +1,119 @@
+"""What follows the commit of a round: acknowledge in Redis, push what is ready, forget the claims."""
+
+import contextlib
+import logging
+from collections.abc import Iterable, Sequence
+from uuid import UUID
+
+from services.worker.claims.claim import Attempt
+from services.worker.claims.claims import Claims
+from services.worker.recording.record import Child, Entry
+from shared.errors import ServerUnavailable
+from shared.ledger.database import Database
+from shared.ledger.lifecycle import Status
+from shared.ledger.statement import Statement
+from shared.ledger.transitions.record import ALREADY_RECORDED
+from shared.ledger.transitions.send import MARK_SENT, UNCLAIMED_TO_POSTGRES
+from shared.telemetry import metrics
+from shared.transport.queues import Address, Queues
+
+log = logging.getLogger(__name__)
+
+#: How long ago the cancellation of these tasks was requested.
+CANCELLED_SINCE = Statement("""
+    SELECT id, extract(epoch FROM clock_timestamp() - cancel_requested_at)::float8 AS seconds
+    FROM task WHERE id = ANY(:id::uuid[]) AND cancel_requested_at IS NOT NULL
+""")
+
+
+class Settlement:
+    """Runs on the ledger loop. A server that is unavailable costs time: others repeat what is left out."""
+
+    def __init__(self, worker: UUID, claims: Claims, database: Database, queues: Queues) -> None:
+        self._worker = worker
+        self._claims = claims
+        self._database = database
+        self._queues = queues
+        #: Records that arrived after their claim was over.
+        self.refused = 0
+
+    async def settle(self, entries: Sequence[Entry], written: set[Attempt]) -> None:
+        """Settle a committed round; `written` are the attempts whose row took the change."""
+        recorded = written | await self._already_recorded(entries, written)
+        self._count(entries, written, recorded)
+        ended = [entry for entry in entries if entry.released]
+        ids = [entry.attempt.id for entry in ended]
+        back = [e.attempt for e in ended if e.attempt in written and e.row and e.row.wait_s == 0]
+        children = [child for entry in entries for child in entry.spawned]
+        children += [child for e in ended if e.attempt in recorded for child in e.ready_children]
+        try:
+            await self._queues.acknowledge(self._worker, ids)
+            # Before the push: an id that is fetched again at once must not look as if it were still held.
+            await self._send_again(self._claims.forget(ids))
+            await self._push(back, [child for child in children if child.delay is None])
+        except ServerUnavailable as error:
+            log.warning("%s; the dispatcher sends what is due", error)
+        finally:
+            self._claims.forget(ids)
+        await self._time_cancels([entry for entry in ended if entry.attempt in recorded])
+
+    async def _already_recorded(self, entries: Sequence[Entry], written: set[Attempt]) -> set[Attempt]:
+        """Of those that were not written: those whose outcome already stands under their claim.
+
+        `complete_in` may have written it before a start or a progress that was noted earlier.
+        """
+        unwritten = [e.attempt for e in entries if e.row is not None and e.attempt not in written]
+        if not unwritten:
+            return set()
+        ids, numbers = [a.id for a in unwritten], [a.claim.number for a in unwritten]
+        try:
+            rows = await self._database.run(ALREADY_RECORDED, id=ids, claim=numbers)
+        except ServerUnavailable:
+            return set()
+        standing = {row["id"] for row in rows}
+        return {attempt for attempt in unwritten if attempt.id in standing}
+
+    def _count(self, entries: Sequence[Entry], written: set[Attempt], recorded: set[Attempt]) -> None:
+        refused = sum(1 for e in entries if e.row is not None) - len(recorded)
+        metrics.RECORDED.labels("written").inc(len(written))
+        metrics.RECORDED.labels("already_mine").inc(len(recorded) - len(written))
+        metrics.RECORDED.labels("refused").inc(refused)
+        self.refused += refused
+        if refused:
+            log.warning("%d records arrived too late: another claim owns those tasks", refused)
+
+    async def _send_again(self, ids: list[UUID]) -> None:
+        """Fetched while they were held: what waits for its next attempt goes back to Postgres."""
+        if ids:
+            await self._database.run(UNCLAIMED_TO_POSTGRES, id=sorted(ids))
+
+    async def _push(self, back: Iterable[Attempt], children: Iterable[Child]) -> None:
+        """Push what was given back for another worker to take, and children; then mark both."""
+        addresses = [
+            (Address(a.id, a.queue, a.claim.priority, rescued=a.claim.suspect), a.claim.number) for a in back
+        ]
+        addresses += [(Address(c.id, c.contract.queue, c.priority), 0) for c in children]
+        if not addresses:
+            return
+        await self._queues.push([address for address, _ in addresses])
+        ids, numbers = zip(*sorted((address.id, number) for address, number in addresses), strict=True)
+        await self._database.run(MARK_SENT, id=list(ids), claim=list(numbers))
+
+    async def _time_cancels(self, ended: Sequence[Entry]) -> None:
+        """Observe how long canceling these tasks took, by the clock of Postgres."""
+        steps = {e.attempt.id: step for e in ended if (step := _cancel_step(e)) is not None}
+        if not steps:
+            return
+        with contextlib.suppress(ServerUnavailable):
+            for row in await self._database.run(CANCELLED_SINCE, id=sorted(steps)):
+                metrics.CANCEL_SECONDS.labels(steps[row["id"]]).observe(row["seconds"])
+
+
+def _cancel_step(entry: Entry) -> str | None:
+    """What ended a task whose cancellation was requested; None when nothing did, or nobody requested it."""
+    outcome = entry.outcome
+    if not entry.attempt.cancel_requested or outcome is None or outcome.wait_s is not None:
+        return None
+    if entry.attempt.started_at is None:
+        return "held"
+    return "interrupt" if outcome.status is Status.REVOKED and entry.attempt.interrupted_monotonic else "flag"

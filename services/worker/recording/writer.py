@@ -1,0 +1,150 @@
+"""Writes one round of records: one statement per round, and whose fault it is when Postgres refuses it."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from uuid import UUID
+
+import asyncpg
+
+from services.worker.claims.claim import Attempt
+from services.worker.recording.record import Child, Entry, child_columns, columns
+from services.worker.running.outcome import broken
+from shared.errors import ServerAway, ServerUnavailable
+from shared.ledger import sqlstate
+from shared.ledger.database import STATEMENT_TIMEOUT_S, Database, in_fresh_context, timeout
+from shared.ledger.lifecycle import ErrorKind
+from shared.ledger.sqlstate import Meaning
+from shared.ledger.transitions.record import LOG, RECORD, sparse
+from shared.ledger.transitions.submit import RESERVE_KEYS, SUBMIT_CHILDREN
+from shared.telemetry import metrics
+
+log = logging.getLogger(__name__)
+
+#: A round is tried again after this, doubling up to the second number.
+RETRY_S, MAX_RETRY_S = 0.1, 1.0
+
+
+class Writer:
+    """Runs on the ledger loop. `turned` is called in each try, so that a long outage is no stalled loop."""
+
+    def __init__(self, worker: UUID, database: Database, *, turned: Callable[[], None]) -> None:
+        self._worker = worker
+        self._database = database
+        self._turned = turned
+        #: True while Postgres does not take the records; the worker then claims nothing new.
+        self.blocked = False
+
+    async def write(self, entries: Sequence[Entry]) -> set[Attempt]:
+        """Write the round, however long it takes. Returns the attempts whose row took the change."""
+        pause = RETRY_S
+        while True:
+            try:
+                written = await in_fresh_context(self._try(entries))
+            except asyncpg.PostgresError as error:
+                if sqlstate.meaning(error) is Meaning.DATA:
+                    return await self._without_the_guilty(entries, error)
+                self._hold(entries, error)
+            except Exception as error:  # noqa: BLE001 - whatever it is, no record may be lost to it
+                self._hold(entries, error)
+            else:
+                if self.blocked:
+                    log.warning("the ledger takes records again")
+                self._set_blocked(False)
+                return written
+            self._turned()
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, MAX_RETRY_S)
+
+    def _hold(self, entries: Sequence[Entry], error: Exception) -> None:
+        """The ledger does not take the round, and no record is to blame: keep it and write it later."""
+        if not self.blocked:
+            passing = isinstance(error, ServerUnavailable)
+            log.log(
+                logging.WARNING if passing else logging.ERROR,
+                "the ledger does not take %d records, which are kept and tried again: %s",
+                len(entries),
+                error,
+                exc_info=None if passing else error,
+            )
+        self._set_blocked(True)
+
+    def _set_blocked(self, blocked: bool) -> None:
+        self.blocked = blocked
+        metrics.RECORDER_BLOCKED.set(blocked)
+
+    async def _without_the_guilty(
+        self, entries: Sequence[Entry], error: asyncpg.PostgresError
+    ) -> set[Attempt]:
+        """Find the record that Postgres refuses; it hurts only its own task, which fails with the reason."""
+        if len(entries) > 1:
+            middle = len(entries) // 2
+            return await self.write(entries[:middle]) | await self.write(entries[middle:])
+        (entry,) = entries
+        if entry.bare:
+            # Nothing of the body is left in it, and it must not hold up its neighbors.
+            log.error(
+                "Postgres refuses even the bare record of %s, left to the rescuer: %s", entry.attempt, error
+            )
+            return set()
+        log.error("Postgres refuses the record of %s, which fails with the reason: %s", entry.attempt, error)
+        self._strip(entry, error)
+        return await self.write(entries)
+
+    def _strip(self, entry: Entry, error: asyncpg.PostgresError) -> None:
+        """Leave of a record what Postgres takes for certain; an outcome becomes a failure."""
+        released, failures = entry.released, entry.attempt.claim.failures + 1
+        entry.bare, entry.row, entry.outcome, entry.logs, entry.spawned = True, None, None, [], []
+        if released:
+            reason = f"its record can't be stored: {error}"
+            entry.note_end(
+                broken(reason, ErrorKind.UNSTORABLE, failures=failures), self._database.now(), None
+            )
+        else:
+            entry.note_start()
+
+    async def _try(self, entries: Sequence[Entry]) -> set[Attempt]:
+        # Sorted, so that two statements over the same rows lock them in one order.
+        entries = sorted(entries, key=lambda entry: entry.attempt.id)
+        if not any(entry.logs or entry.spawned or entry.ready_children for entry in entries):
+            return await self._write_rows(entries)
+        try:
+            async with (
+                timeout(2 * STATEMENT_TIMEOUT_S),
+                self._database.translated(),
+                self._database.transaction(),
+            ):
+                written = await self._write_rows(entries)
+                await self._write_extras(entries, written)
+                return written
+        except TimeoutError:
+            raise ServerAway("Postgres", reason="the round took too long") from None
+
+    async def _write_rows(self, entries: Sequence[Entry]) -> set[Attempt]:
+        rows = [entry.row for entry in entries if entry.row is not None]
+        if not rows:
+            return set()
+        values = {name: sparse(column) for name, column in columns(rows).items()}
+        answer = await self._database.run(RECORD, **values, worker=self._worker)
+        taken = {(row["id"], row["claim"]) for row in answer}
+        return {e.attempt for e in entries if (e.attempt.id, e.attempt.claim.number) in taken}
+
+    async def _write_extras(self, entries: Sequence[Entry], written: set[Attempt]) -> None:
+        lines = [line for entry in entries for line in entry.logs]
+        if lines:
+            await self._database.run(LOG, **columns(lines))
+        children = [c for e in entries if e.attempt in written for c in e.ready_children]
+        if spawned := [child for entry in entries for child in entry.spawned]:
+            children += await self._with_free_key(spawned)
+        if children:
+            await self._database.run(SUBMIT_CHILDREN, **child_columns(children))
+
+    async def _with_free_key(self, spawned: list[Child]) -> list[Child]:
+        free = await self._database.run(
+            RESERVE_KEYS,
+            scope=[f"task:{child.parent}" for child in spawned],
+            key=[child.key for child in spawned],
+            id=[child.id for child in spawned],
+        )
+        ids = {row["task_id"] for row in free}
+        return [child for child in spawned if child.id in ids]

@@ -1,0 +1,32 @@
+"""Calls the hooks of an application. A hook that raises is logged; it changes nothing about its task."""
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+from services.worker.claims.claim import Attempt
+from shared.contracts.hooks import Hooks
+from shared.ledger.lifecycle import Status
+
+log = logging.getLogger(__name__)
+
+
+def call(hooks: Hooks, attempt: Attempt, error: BaseException | None) -> None:
+    """Call the hook that fits the outcome of an attempt, if there is one."""
+    outcome = attempt.outcome
+    if outcome is None or attempt.context is None:
+        return
+    hook: Any = None
+    arguments: tuple[Any, ...] = ()
+    if outcome.status is Status.SUCCESS:
+        hook, arguments = hooks.on_success, (attempt.returned,)
+    elif outcome.status is Status.FAILURE:
+        hook, arguments = hooks.on_failure, (error,)
+    elif outcome.status is Status.RETRY and outcome.wait_s is not None:
+        hook, arguments = hooks.on_retry, (error, timedelta(seconds=outcome.wait_s))
+    if hook is None:
+        return
+    try:
+        hook(attempt.context, *arguments)
+    except Exception:
+        log.exception("a hook of %s failed; the task's outcome stands", attempt)

@@ -1,0 +1,69 @@
+"""What a body may say to its context: the checks that real and inline contexts share.
+
+Every check raises InvalidFields into the body, at the call that broke the rule.
+"""
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+from shared.contracts.contract import HIGHEST_PRIORITY, LOWEST_PRIORITY, Contract
+from shared.errors import MAX_DELAY, FieldProblem, InvalidFields
+
+#: PostgreSQL's `integer`, the type of the progress columns.
+MAX_PROGRESS = 2**31 - 1
+MAX_KEY_CHARS = 255
+#: Children of one attempt. More belong into several tasks, each of which submits its share.
+MAX_CHILDREN = 100_000
+
+
+def progress(current: Any, total: Any, message: Any) -> None:
+    """The arguments of `context.progress`."""
+    problems = []
+    if not _is_whole(current, 0, MAX_PROGRESS):
+        problems.append(FieldProblem("progress.current", f"must be a whole number from 0 to {MAX_PROGRESS}"))
+    if total is not None and not _is_whole(total, 1, MAX_PROGRESS):
+        problems.append(FieldProblem("progress.total", f"must be a whole number from 1 to {MAX_PROGRESS}"))
+    if message is not None and not isinstance(message, str):
+        problems.append(FieldProblem("progress.message", f"must be text, not {type(message).__name__}"))
+    if problems:
+        raise InvalidFields(problems)
+
+
+def child(contract: Any, params: Any, *, key: Any, delay: Any, priority: Any, number: int) -> None:
+    """The arguments of `context.submit`; `number` counts the children of the attempt from 1."""
+    if not isinstance(contract, Contract):
+        raise InvalidFields(
+            [FieldProblem("submit.contract", f"must be a contract, not {type(contract).__name__}")]
+        )
+    problems = []
+    if not isinstance(params, contract.params):
+        rule = f"must be {contract.params.__name__}, not {type(params).__name__}"
+        problems.append(FieldProblem("submit.params", rule))
+    if priority is not None and not _is_whole(priority, LOWEST_PRIORITY, HIGHEST_PRIORITY):
+        problems.append(FieldProblem("submit.priority", "must be between 0 and 9; 9 is served first"))
+    if delay is not None and not (isinstance(delay, timedelta) and timedelta(0) <= delay <= MAX_DELAY):
+        problems.append(FieldProblem("submit.delay", "must be a timedelta between 0 and 366 days"))
+    if key is not None and not (isinstance(key, str) and 0 < len(key) <= MAX_KEY_CHARS and "\x00" not in key):
+        rule = f"must be text of 1 to {MAX_KEY_CHARS} characters without NUL"
+        problems.append(FieldProblem("submit.key", rule))
+    if number > MAX_CHILDREN:
+        rule = f"one attempt may submit {MAX_CHILDREN} children; submit tasks that submit their share"
+        problems.append(FieldProblem("submit", rule))
+    if problems:
+        raise InvalidFields(problems)
+
+
+def attempt_logger(name: str, handler: logging.Handler) -> logging.Logger:
+    """The logger of one attempt: it passes its lines to `handler` and on to the process' log.
+
+    A line whose arguments do not fit its text is reported by `logging`, as everywhere, and raises nothing.
+    """
+    # Not registered by name: it ends with the attempt.
+    logger = logging.Logger(f"task.{name}", logging.DEBUG)
+    logger.addHandler(handler)
+    return logger
+
+
+def _is_whole(value: Any, lowest: int, highest: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= highest
