@@ -84,13 +84,20 @@ def read(folder: Path) -> Span:
     return Span(sum(map(int, counts)), min(map(float, firsts)), max(map(float, lasts)))
 
 
-async def reaches(folder: Path, count: int, check: Callable[[], None], timeout_s: float = 300) -> Span:
-    """Wait until so many bodies have ended; `check` raises when that can no longer be.
+async def reaches(
+    folder: Path,
+    count: int,
+    check: Callable[[], None],
+    timeout_s: float = 300,
+    *,
+    look_every_s: float = TELL_EVERY_S,
+) -> Span:
+    """Wait until `count` bodies have ended; `check` raises when that can no longer happen.
 
     Raises TimeoutError.
     """
     async with asyncio.timeout(timeout_s):
         while (span := read(folder)).count < count:
             check()
-            await asyncio.sleep(TELL_EVERY_S)
+            await asyncio.sleep(look_every_s)
     return span
