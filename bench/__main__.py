@@ -1,8 +1,8 @@
 """`make bench`: measures this project beside its peers on servers of its own, and writes down the ratios.
 
-`python -m bench [name …]` runs only these. `python -m bench cost --against COMMIT` compares this tree with
-another commit of this project. Ends with 1 when a figure could not be taken, or is not what is
-required.
+`python -m bench [name …]` runs only these. `python -m bench cost --against COMMIT` compares the
+cost of this tree with that of another commit. The exit code is 1 when a figure could not be taken
+or is not what is required.
 """
 
 import argparse
@@ -105,7 +105,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--against",
         metavar="COMMIT",
-        help="measure the cost beside this commit instead of beside peers; nothing is written down",
+        help="measure the cost beside this commit and not beside peers; nothing is written down",
     )
     arguments = parser.parse_args()
     if arguments.against and arguments.names != [cost.BENCHMARK.name]:

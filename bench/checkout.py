@@ -1,4 +1,4 @@
-"""Work trees of other commits of this project, which a figure runs beside this tree."""
+"""Work trees of other commits of this project, which are measured beside this tree."""
 
 import subprocess
 from pathlib import Path

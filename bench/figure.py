@@ -19,8 +19,8 @@ class Figure:
     required: float | None = None
     target: float | None = None
     lower_is_better: bool = False
-    #: Whether it is met as soon as the interval of the median reaches `required`, because the rounds of a
-    #: small difference scatter more than the difference itself.
+    #: Whether the better end of the interval of the median is compared with `required`, and not the
+    #: median: rounds may vary by more than the difference that the figure has to show.
     by_interval: bool = False
 
     def met(self, ratio: float) -> bool | None:
@@ -48,7 +48,7 @@ class Interval:
 
     low: float
     high: float
-    #: The probability that it covers the true median.
+    #: Probability that it covers the true median.
     confidence: float
 
 
@@ -98,11 +98,12 @@ class Benchmark:
 
 
 def interval_of_median(values: Sequence[float], confidence: float = 0.95) -> Interval:
-    """The narrowest pair of order statistics that covers the median with at least this confidence.
+    """The narrowest pair of order statistics that covers the true median with this confidence.
 
-    It assumes no distribution: independent values lie below their true median as often as a fair coin shows
-    heads, so the n-th from both ends cover it with 1 - 2 P(fewer than n heads). Nine values give the second
-    and the eighth (96 %); five or fewer never reach 95 %, and give the smallest and the largest.
+    It assumes independent values, but no distribution. Each value is below the true median with a
+    probability of 1/2, so the binomial distribution gives the confidence. Nine values give the
+    second and the eighth (96 %). Five or fewer give the smallest and the largest, and less than
+    95 %.
     """
     ordered, count = sorted(values), len(values)
     rank, outside = 0, 2 * 0.5**count

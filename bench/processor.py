@@ -1,7 +1,7 @@
 """Processor time of whole process trees: user and system, including children that have ended.
 
-The figures come from `/proc/<pid>/stat` in steps of 10 ms. A child that ended is counted in the times of the
-parent that waited for it, as the postmaster does for every backend.
+The figures come from `/proc/<pid>/stat` in steps of 10 ms. The kernel adds the time of a child that
+ended to its parent when the parent waits for it, as the postmaster does for every backend.
 """
 
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -12,10 +12,10 @@ import psutil
 
 
 def spent(root: psutil.Process, *, without: Container[int] = ()) -> float:
-    """Seconds spent by `root` and all its descendants so far, except live ones whose pid is in `without`.
+    """Seconds that `root` and all its descendants have spent, live ones in `without` left out.
 
-    Parents are read before their children. A child that ends in between can no longer be read, and the
-    reading starts over; in the other order such a child would be counted twice.
+    Parents are read before their children. A child that ends in between can no longer be read, and
+    the reading starts over. In the other order such a child would be counted twice.
     Raises psutil.NoSuchProcess when `root` itself has ended.
     """
     while True:
@@ -58,7 +58,7 @@ class Meter:
     """Reads the processor time of a system, part by part."""
 
     def __init__(self, parts: Mapping[str, Sequence[psutil.Process]], *, without: Iterable[int] = ()) -> None:
-        """`parts` maps a name to the roots of its process trees; `without` holds pids not to count."""
+        """`parts` maps a name to the roots of its process trees; pids in `without` are left out."""
         self._parts = parts
         self._without = frozenset(without)
 

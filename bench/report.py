@@ -91,7 +91,7 @@ def _draw(all_measured: Sequence[Measured], image: Path) -> None:
 
 
 def _interval(measured: Measured) -> str:
-    """The interval of the median, where it decides whether a figure is met."""
+    """Interval of the median, for figures that are judged by it."""
     if not measured.figure.by_interval:
         return ""
     interval = measured.interval

@@ -1,15 +1,17 @@
-"""What a recorded no-op task costs in a given tree of this project, whatever that tree's layout is.
+"""Processor time per recorded no-op task in a given tree of this project, whatever its layout.
 
-Two trees are compared from outside: nothing of the measured tree is imported here. This is the contract that
-every tree has to keep, from commit 50ca385 on:
+The tree is driven from outside: nothing of it is imported here. So that any two trees can be
+compared, every tree since commit 50ca385 has to keep this contract:
 
-- `python -m piccolo.main migrations forwards all` makes the ledger.
-- `python -m services.scheduler` lets `generation.run_id` begin with the run id of Redis once it has compared Redis
-  with the ledger, and pushes rows of `task` whose `send_at` has passed.
-- `python -m bench.worker` runs the tasks named `bench.do_nothing` of the queue `default`, and counts their
-  bodies as `bench/tally.py` says.
-- DATABASE_URL, REDIS_URL, OFTEN_VAULT_KEYS and OFTEN_LOG_FORMAT configure all of them.
-- The table `task` accepts rows with the columns of `_QUEUE` alone, and `status` becomes `success`.
+- `python -m piccolo.main migrations forwards all` creates the ledger.
+- `python -m services.scheduler` compares the ledger with Redis. Afterwards `generation.run_id`
+  starts with the run id of Redis, and `generation.resend_cursor` is null.
+- The scheduler also pushes the rows of `task` whose `send_at` has passed.
+- `python -m bench.worker` runs tasks named `bench.do_nothing` from the queue `default`, and their
+  bodies write tallies in the format of `bench/tally.py` to the folder in BENCH_TALLY.
+- DATABASE_URL, REDIS_URL, OFTEN_VAULT_KEYS and OFTEN_LOG_FORMAT configure all three.
+- An insert into `task` that sets only the columns in `_QUEUE` is accepted. A recorded task has the
+  status `success`.
 """
 
 import sys
@@ -29,7 +31,7 @@ from tests.platform import VAULT_KEYS
 #: The name of the no-op task in `bench/tasks.py`, and its queue.
 NOOP, QUEUE = "bench.do_nothing", "default"
 
-#: Seconds until the scheduler leads, or has pushed what is due. It pushes 2,000 rows at a time.
+#: Time limit for the scheduler to start, and for it to push all tasks, 2,000 at a time.
 TIMEOUT_S = 60.0
 
 _KNOWS_REDIS = "SELECT starts_with(run_id, $1) AND resend_cursor IS NULL FROM generation"
@@ -40,15 +42,17 @@ _QUEUE = """
 """
 _PUSHED = "SELECT NOT EXISTS (SELECT FROM task WHERE send_at IS NOT NULL)"
 _RECORDED = "SELECT count(*) FROM task WHERE name = $1 AND status = 'success'"
-#: The connection that asks is not counted, so no other process may help it.
+_ALL_RECORDED = f"{_RECORDED} HAVING count(*) = $2"
+#: The backend of our own connection is not counted, so it must not start parallel workers.
 _ALONE = {"max_parallel_workers_per_gather": "0"}
 
 
 async def cost(stage: Stage, tree: Path, count: int) -> Cost:
-    """The marginal cost of the last three quarters of `count` tasks, all queued before the workers start.
+    """Marginal cost of the last three quarters of `count` tasks, queued before the workers start.
 
-    Both readings are taken in one start of the processes. Two starts, one per count, would each add the
-    seconds that imports and first connections take, and their variation, to a difference of a few seconds.
+    Both readings are taken in the same processes. With one start per reading, the difference of
+    about 4 s would include how much two starts differ in imports, connections and plans, and a
+    round would take longer.
     """
     await stage.settle()
     database_url = stage.create_database()
@@ -68,12 +72,12 @@ async def cost(stage: Stage, tree: Path, count: int) -> Cost:
             return await _drain(stage, ledger, programs, folder, count)
     finally:
         await ledger.close()
-        # Otherwise its autovacuum would be counted for the next side.
+        # If it stayed, its autovacuum would be counted for whatever is measured next.
         await stage.drop_database(database_url)
 
 
 async def _queue(ledger: asyncpg.Connection, programs: Programs, redis_url: str, count: int) -> None:
-    """Start a scheduler and let it push `count` tasks."""
+    """Store `count` tasks and let a scheduler push them."""
     async with redis.Redis.from_url(redis_url) as client:
         run_id = (await client.info("server"))["run_id"]
     programs.start(sys.executable, "-m", "services.scheduler")
@@ -85,7 +89,10 @@ async def _queue(ledger: asyncpg.Connection, programs: Programs, redis_url: str,
 async def _drain(
     stage: Stage, ledger: asyncpg.Connection, programs: Programs, folder: Path, count: int
 ) -> Cost:
-    """Start the workers, and read the meter when a quarter and when all of the tasks are recorded."""
+    """Start the workers, and read the meter once a quarter and once all of the tasks are recorded.
+
+    Tallies say when to look, because questions to the ledger slow down what is measured.
+    """
     for _ in range(ours.WORKERS):
         programs.start(sys.executable, "-m", "bench.worker")
     parts = {"its processes": programs.roots(), "Postgres": [stage.postgres], "Redis": [stage.valkey]}
@@ -93,7 +100,7 @@ async def _drain(
     await tally.reaches(folder, count // 4, programs.check)
     begin = meter.read(await ledger.fetchval(_RECORDED, NOOP))
     await tally.reaches(folder, count, programs.check)
-    await eventually(lambda: _yes(ledger, programs, f"{_RECORDED} HAVING count(*) = $2", NOOP, count))
+    await eventually(lambda: _yes(ledger, programs, _ALL_RECORDED, NOOP, count))
     return meter.read(count).since(begin)
 
 

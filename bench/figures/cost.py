@@ -1,4 +1,4 @@
-"""Processor time per no-op task of all processes: beside peers, or beside another commit of this project."""
+"""Processor time of all processes per no-op task, beside peers or beside another commit."""
 
 import functools
 import logging
@@ -15,23 +15,26 @@ from tests.platform import ROOT
 
 log = logging.getLogger(__name__)
 
-#: Three quarters of them are measured. A peer's own number keeps it busy for about as long.
+#: Tasks in a run, of which the last three quarters are measured. Peers get the number in
+#: `crowd.py`: theirs cost more, so fewer of them give as many seconds of processor time.
 COUNT = 40_000
 PEERS = (crowd.DRAMATIQ, crowd.DRAMATIQ_TUNED, crowd.CELERY_SOLO, crowd.TASKIQ)
 
-#: Alternating pairs of two commits. With nine, the interval reaches from the second to the eighth ratio.
+#: A round takes a minute, and these ratios are far from 1.
+ROUNDS = 3
+#: Alternating pairs of two trees. Nine give a 96 % interval without the two extreme ratios.
 PAIRS = 9
-#: The folder under `var/bench` of the other commit's work tree.
+#: Folder under `var/bench` for the work tree of the other commit.
 BEFORE = "before"
-#: How often the tally is read before a peer's first reading of the meter: in 5 ms, some 20 bodies end.
+#: Interval of looking at the tallies before the first reading of a peer. About 20 bodies end in it.
 LOOK_EVERY_S = 0.005
 
 
 def _figure(other: Peer) -> Figure:
     return Figure(
         f"cost ÷ {other.name}",
-        "µs of processor time per no-op task, all processes including Postgres and Redis, between a quarter "
-        f"and all of {COUNT:,} (there {other.count:,}) queued tasks; two worker processes each",
+        "processor time of all processes, Postgres and Redis included, per no-op task, over the last three "
+        f"quarters of {COUNT:,} queued tasks (there {other.count:,}); two worker processes each",
         lower_is_better=True,
     )
 
@@ -39,8 +42,8 @@ def _figure(other: Peer) -> Figure:
 def _figure_of_change(commit: str) -> Figure:
     return Figure(
         "cost of a change",
-        "µs of processor time per recorded no-op task, all processes including Postgres and Redis, between "
-        f"a quarter and all of {COUNT:,} queued tasks ÷ of commit {commit}",
+        "processor time of all processes, Postgres and Redis included, per recorded no-op task, over the "
+        f"last three quarters of {COUNT:,} queued tasks ÷ the same of commit {commit}",
         required=1.03,
         lower_is_better=True,
         by_interval=True,
@@ -58,14 +61,14 @@ async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
 
 
 async def _total(side: Peer | None, stage: Stage) -> float:
-    """The cost of a peer, or of this project when `side` is None."""
+    """Cost of a peer, or of this project when `side` is None."""
     cost = await (_cost_of(side, stage) if side else tree.cost(stage, ROOT, stage.count(COUNT)))
     log.info("%s: %s", side.name if side else "this project", cost)
     return cost.total
 
 
 async def _cost_of(other: Peer, stage: Stage) -> Cost:
-    """As `tree.cost`, of a peer that uses Redis only; its tasks count when their bodies have ended."""
+    """Marginal cost of a peer that uses Redis only. A task counts once its body has ended."""
     await stage.settle()
     count = stage.count(other.count)
     with peer.running(other, stage) as place:
@@ -79,7 +82,7 @@ async def _cost_of(other: Peer, stage: Stage) -> Cost:
 
 
 def against(commit: str) -> Benchmark:
-    """Compares this tree with a commit."""
+    """A benchmark that compares this tree with a commit."""
     return Benchmark("cost", functools.partial(_measure_change, commit), rounds=PAIRS)
 
 
@@ -98,4 +101,4 @@ async def _measure_change(commit: str, stage: Stage, rounds: int) -> Sequence[Me
     return [measured]
 
 
-BENCHMARK = Benchmark("cost", measure)
+BENCHMARK = Benchmark("cost", measure, rounds=ROUNDS)
