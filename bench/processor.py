@@ -49,8 +49,13 @@ class Reading:
     seconds: Mapping[str, float]
 
     def since(self, earlier: Self) -> Cost:
-        """The marginal cost of the tasks between two readings."""
+        """The marginal cost of the tasks between two readings.
+
+        Raises ValueError when there are none.
+        """
         tasks = self.tasks - earlier.tasks
+        if tasks <= 0:
+            raise ValueError("all tasks were done before the last process was at work: queue more of them")
         return Cost({name: 1e6 * (s - earlier.seconds[name]) / tasks for name, s in self.seconds.items()})
 
 

@@ -4,7 +4,7 @@ import functools
 import logging
 from collections.abc import Sequence
 
-from bench import tally, tree
+from bench import ours, tally, tree
 from bench.checkout import check_out
 from bench.figure import Benchmark, Figure, Measured, Round
 from bench.peers import crowd, peer
@@ -68,14 +68,23 @@ async def _total(side: Peer | None, stage: Stage) -> float:
 
 
 async def _cost_of(other: Peer, stage: Stage) -> Cost:
-    """Marginal cost of a peer that uses Redis only. A task counts once its body has ended."""
+    """Marginal cost, as in `tree.cost`, of a peer that uses Redis only.
+
+    A task counts once its body has ended.
+    """
     await stage.settle()
     count = stage.count(other.count)
     with peer.running(other, stage) as place:
         place.enqueue(count)
         place.start_workers()
         meter = Meter({"its processes": place.programs.roots(), "Redis": [stage.valkey]})
-        span = await tally.reaches(place.folder, count // 4, place.programs.check, look_every_s=LOOK_EVERY_S)
+        span = await tally.reaches(
+            place.folder,
+            count // 4,
+            place.programs.check,
+            processes=ours.WORKERS,
+            look_every_s=LOOK_EVERY_S,
+        )
         begin = meter.read(span.count)
         await tally.reaches(place.folder, count, place.programs.check)
         return meter.read(count).since(begin)

@@ -3,12 +3,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import psutil
 import pytest
 
 from bench import __main__ as command_line
-from bench import report, tasks, tree
+from bench import report, tally, tasks, tree
 from bench.figure import Figure, Measured, Round, interval_of_median
 from bench.processor import Meter, Reading, spent
 
@@ -94,6 +95,25 @@ def test_the_cost_is_that_of_the_tasks_between_two_readings() -> None:
     cost = Reading(40_000, {"workers": 6.0, "Postgres": 2.5}).since(begin)
     assert cost.parts == {"workers": pytest.approx(100), "Postgres": pytest.approx(50)}
     assert str(cost) == "150 µs (workers 100, Postgres 50)"
+
+
+def test_without_tasks_between_two_readings_there_is_no_cost() -> None:
+    with pytest.raises(ValueError, match="queue more"):
+        Reading(40_000, {}).since(Reading(40_000, {}))
+
+
+async def test_a_reading_waits_until_every_process_is_at_work(tmp_path: Path) -> None:
+    (tmp_path / "1.tally").write_text("10000 0.0 2.0")
+    looks = 0
+
+    def second_process_begins_late() -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 3:
+            (tmp_path / "2.tally").write_text("1 2.0 2.1")
+
+    span = await tally.reaches(tmp_path, 5_000, second_process_begins_late, processes=2, look_every_s=0)
+    assert (span.processes, span.count, looks) == (2, 10_001, 3)
 
 
 def test_a_meter_adds_up_the_processes_of_a_part() -> None:
