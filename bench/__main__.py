@@ -1,7 +1,8 @@
 """`make bench`: measures this project beside its peers on servers of its own, and writes down the ratios.
 
-`python -m bench [name …]` runs only these. Ends with 1 when a figure could not be taken, or is not what is
-required.
+`python -m bench [name …]` runs only these. `python -m bench cost --against COMMIT` compares the
+cost of this tree with that of another commit. The exit code is 1 when a figure could not be taken
+or is not what is required.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from bench.figure import Benchmark, Measured
 from bench.figures import (
     backlog,
     batch,
+    cost,
     dropping,
     history,
     memory,
@@ -37,6 +39,7 @@ from bench.stage import Stage
 ALL = (
     throughput.BENCHMARK,
     regression.BENCHMARK,
+    cost.BENCHMARK,
     scraping.BENCHMARK,
     ten_ms.BENCHMARK,
     pickup.BENCHMARK,
@@ -99,7 +102,16 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--scale", type=float, default=1.0, help="a trial with this share of tasks; nothing is written down"
     )
+    parser.add_argument(
+        "--against",
+        metavar="COMMIT",
+        help="measure the cost beside this commit and not beside peers; nothing is written down",
+    )
     arguments = parser.parse_args()
+    if arguments.against and arguments.names != [cost.BENCHMARK.name]:
+        parser.error(
+            f"--against compares the cost only: python -m bench {cost.BENCHMARK.name} --against COMMIT"
+        )
     for name in arguments.names:
         if name not in BENCHMARKS:
             parser.error(f"{name} is no benchmark; known: {', '.join(BENCHMARKS)}")
@@ -111,6 +123,9 @@ def main() -> int:
     logging.basicConfig(format="%(message)s")
     log.setLevel(logging.INFO)
     chosen = [BENCHMARKS[name] for name in arguments.names] or ALL
+    if arguments.against:
+        chosen = [cost.against(arguments.against)]
+    is_trial = arguments.rounds is not None or arguments.scale != 1 or arguments.against is not None
     folder = Path(tempfile.mkdtemp(prefix="often-bench-"))
     folder.chmod(0o755)  # PostgreSQL's own account must get through when root runs this
     run = Run(Stage(folder, scale=arguments.scale), arguments.rounds)
@@ -123,7 +138,7 @@ def main() -> int:
         log.error("%s could not be measured; logs lie in %s", ", ".join(run.failed), folder)
     else:
         shutil.rmtree(folder, ignore_errors=True)
-    if run.measured and arguments.rounds is None and arguments.scale == 1:
+    if run.measured and not is_trial:
         report.write(run.measured)
     if run.below:
         log.error("Below what is required, see docs/performance.md: %s", ", ".join(run.below))

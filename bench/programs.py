@@ -15,9 +15,11 @@ from tests.platform import ROOT
 class Programs:
     """Use it as `with`; nothing that was started in it outlives it."""
 
-    def __init__(self, logs: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, logs: Path, environment: Mapping[str, str], *, root: Path = ROOT) -> None:
+        """`root` is the tree in which they run."""
         self._logs = logs
-        self._environment = {**os.environ, **environment, "PYTHONPATH": str(ROOT)}
+        self._root = root
+        self._environment = {**os.environ, **environment, "PYTHONPATH": str(root)}
         self._started: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
@@ -39,7 +41,7 @@ class Programs:
             self._started.append(
                 subprocess.Popen(
                     command,
-                    cwd=ROOT,
+                    cwd=self._root,
                     env=self._environment,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -51,14 +53,17 @@ class Programs:
     def run(self, *command: str | Path) -> str:
         """Run one to its end; returns what it printed."""
         ended = subprocess.run(
-            command, cwd=ROOT, env=self._environment, check=True, stdout=subprocess.PIPE, text=True
+            command, cwd=self._root, env=self._environment, check=True, stdout=subprocess.PIPE, text=True
         )
         return ended.stdout
 
+    def roots(self) -> list[psutil.Process]:
+        """What was started and still runs."""
+        return [psutil.Process(p.pid) for p in self._started if p.poll() is None]
+
     def family(self) -> list[psutil.Process]:
         """What was started and still runs, with all children."""
-        running = [p for p in self._started if p.poll() is None]
-        parents = [psutil.Process(p.pid) for p in running]
+        parents = self.roots()
         return parents + [child for parent in parents for child in parent.children(recursive=True)]
 
     def check(self) -> None:

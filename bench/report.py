@@ -1,5 +1,6 @@
 """What is made of the figures: lines of a table, a JSON file, a plot, the table in `docs/performance.md`."""
 
+import dataclasses
 import json
 import subprocess
 from collections.abc import Sequence
@@ -38,7 +39,7 @@ def line(measured: Measured) -> str:
     cells = [
         figure.name,
         _number(measured.ratio),
-        f"{_number(low)} to {_number(high)}",
+        f"{_number(low)} to {_number(high)}{_interval(measured)}",
         _aim(figure, figure.required),
         _aim(figure, figure.target),
         {True: "yes", False: "**no**", None: ""}[measured.met],
@@ -77,6 +78,7 @@ def _facts(measured: Measured) -> dict[str, Any]:
         "ratio": measured.ratio,
         "required": measured.figure.required,
         "target": measured.figure.target,
+        "interval": dataclasses.asdict(measured.interval),
         "met": measured.met,
         "rounds": [{"ours": r.ours, "theirs": r.theirs, "ratio": r.ratio} for r in measured.rounds],
     }
@@ -86,6 +88,14 @@ def _draw(all_measured: Sequence[Measured], image: Path) -> None:
     facts = [_facts(m) | {"lower_is_better": m.figure.lower_is_better} for m in all_measured]
     python = environments.settle(PLOT / "requirements.txt") / "python"
     subprocess.run([python, PLOT / "draw.py", image], input=json.dumps(facts), text=True, check=True)
+
+
+def _interval(measured: Measured) -> str:
+    """Interval of the median, for figures that are judged by it."""
+    if not measured.figure.by_interval:
+        return ""
+    interval = measured.interval
+    return f"; {interval.confidence:.0%} interval {_number(interval.low)} to {_number(interval.high)}"
 
 
 def _aim(figure: Figure, value: float | None) -> str:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import asyncpg
+import psutil
 import redis
 
 from tests.drill.servers import Servers
@@ -31,6 +32,15 @@ class Stage:
         self._servers.stop()
 
     @property
+    def postgres(self) -> psutil.Process:
+        """The postmaster."""
+        return self._servers.postgres.family()[0]
+
+    @property
+    def valkey(self) -> psutil.Process:
+        return self._servers.valkey.family()[0]
+
+    @property
     def redis_url(self) -> str:
         return self._servers.redis_url
 
@@ -46,9 +56,12 @@ class Stage:
     async def settle(self) -> None:
         """Empty Redis and write out what the last one to be measured left for later: nobody else pays it."""
         self._empty_redis()
+        await self._execute("CHECKPOINT")
+
+    async def _execute(self, statement: str) -> None:
         connection = await asyncpg.connect(self._any_database)
         try:
-            await connection.execute("CHECKPOINT")
+            await connection.execute(statement)
         finally:
             await connection.close()
 
@@ -60,6 +73,10 @@ class Stage:
         """The address of an empty database."""
         return self._servers.create(f"bench_{next(self._numbers)}")
 
+    async def drop_database(self, url: str) -> None:
+        """Drop one that is no longer needed, together with its connections."""
+        await self._execute(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
+
     def platform(self) -> Platform:
         """A migrated database and an emptied Redis; use it as `async with`."""
         url = self.create_database()
@@ -70,12 +87,17 @@ class Stage:
         return Platform(url, self.redis_url, logs)
 
 
-def migrate(database_url: str) -> None:
-    """Bring an empty database up to date with this tree."""
+def migrate(database_url: str, tree: Path = ROOT) -> None:
+    """Bring an empty database up to date with a tree of this project."""
     subprocess.run(
-        [sys.executable, "-m", "shared.migrate"],
-        cwd=ROOT,
-        env={**os.environ, "DATABASE_URL": database_url, "OFTEN_VAULT_KEYS": VAULT_KEYS},
+        [sys.executable, "-m", "piccolo.main", "migrations", "forwards", "all"],
+        cwd=tree,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(tree),
+            "DATABASE_URL": database_url,
+            "OFTEN_VAULT_KEYS": VAULT_KEYS,
+        },
         check=True,
         stdout=subprocess.DEVNULL,
     )

@@ -69,6 +69,8 @@ class Span:
     count: int
     first: float
     last: float
+    #: How many processes have begun a body.
+    processes: int
 
     @property
     def rate(self) -> float:
@@ -79,18 +81,28 @@ class Span:
 def read(folder: Path) -> Span:
     told = [file.read_text().split() for file in folder.glob("*.tally")]
     if not told:
-        return Span(0, 0.0, 0.0)
+        return Span(0, 0.0, 0.0, 0)
     counts, firsts, lasts = zip(*told, strict=True)
-    return Span(sum(map(int, counts)), min(map(float, firsts)), max(map(float, lasts)))
+    return Span(sum(map(int, counts)), min(map(float, firsts)), max(map(float, lasts)), len(told))
 
 
-async def reaches(folder: Path, count: int, check: Callable[[], None], timeout_s: float = 300) -> Span:
-    """Wait until so many bodies have ended; `check` raises when that can no longer be.
+async def reaches(
+    folder: Path,
+    count: int,
+    check: Callable[[], None],
+    timeout_s: float = 300,
+    *,
+    processes: int = 1,
+    look_every_s: float = TELL_EVERY_S,
+) -> Span:
+    """Wait until `count` bodies have ended and as many `processes` as given have begun one.
+
+    `check` raises when that can no longer happen.
 
     Raises TimeoutError.
     """
     async with asyncio.timeout(timeout_s):
-        while (span := read(folder)).count < count:
+        while (span := read(folder)).count < count or span.processes < processes:
             check()
-            await asyncio.sleep(TELL_EVERY_S)
+            await asyncio.sleep(look_every_s)
     return span

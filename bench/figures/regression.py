@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import throughput_of_tree
+from bench.checkout import check_out, tagged
 from bench.figure import Benchmark, Figure, Measured, Round
 from bench.figures.throughput import COUNT
 from bench.stage import Stage
@@ -18,7 +19,8 @@ from tests.platform import ROOT
 log = logging.getLogger(__name__)
 
 TAG = "speed-baseline"
-BASELINE = ROOT / "var" / "bench" / "baseline"
+#: The folder under `var/bench` of its work tree.
+BASELINE = "baseline"
 
 FIGURE = Figure(
     "regression",
@@ -28,27 +30,19 @@ FIGURE = Figure(
 
 
 async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
-    if not _git("tag", "--list", TAG):
+    if not tagged(TAG):
         log.warning(
             "No commit is tagged %s: there is nothing to compare with, so this figure is skipped", TAG
         )
         return []
-    _check_out()
+    baseline = check_out(TAG, BASELINE)
     measured = Measured(FIGURE, "tasks/s")
     for number in range(rounds):
-        trees = [ROOT, BASELINE]
+        trees = [ROOT, baseline]
         rates = {tree: await _rate(tree, stage) for tree in (trees if number % 2 == 0 else reversed(trees))}
-        measured.rounds.append(Round(rates[ROOT], rates[BASELINE]))
-        log.info("this tree: %.0f tasks/s, %s: %.0f tasks/s", rates[ROOT], TAG, rates[BASELINE])
+        measured.rounds.append(Round(rates[ROOT], rates[baseline]))
+        log.info("this tree: %.0f tasks/s, %s: %.0f tasks/s", rates[ROOT], TAG, rates[baseline])
     return [measured]
-
-
-def _check_out() -> None:
-    """A work tree of the tagged commit."""
-    if not BASELINE.exists():
-        _git("worktree", "prune")
-        _git("worktree", "add", "--detach", str(BASELINE), TAG)
-    _git("-C", str(BASELINE), "checkout", "--quiet", "--detach", TAG)
 
 
 async def _rate(tree: Path, stage: Stage) -> float:
@@ -58,10 +52,6 @@ async def _rate(tree: Path, stage: Stage) -> float:
     program = [sys.executable, "-m", throughput_of_tree.__name__, str(stage.count(COUNT)), logs]
     servers = {"DATABASE_URL": stage.create_database(), "REDIS_URL": stage.redis_url}
     return float(_output(program, cwd=tree, env={**os.environ, **servers}))
-
-
-def _git(*arguments: str) -> str:
-    return _output(["git", *arguments], cwd=ROOT).strip()
 
 
 def _output(command: Sequence[str], **options: Any) -> str:
