@@ -63,7 +63,8 @@ def _bar(ratio: Ratio, top: int) -> list[str]:
     label = f"{ratio.median:.3g}"
     return [
         f'<text x="{LEFT - 12}" y="{middle + 4}" text-anchor="end" {FONT}>{escape(ratio.peer)}</text>',
-        f'<rect x="{one:.1f}" y="{middle - BAR // 2}" width="{end - one:.1f}" height="{BAR}" fill="#2a6f97"/>',
+        f'<rect x="{one:.1f}" y="{middle - BAR // 2}" width="{end - one:.1f}" height="{BAR}"'
+        ' fill="#2a6f97"/>',
         f'<line x1="{_x(ratio.low):.1f}" x2="{_x(ratio.high):.1f}" y1="{middle}" y2="{middle}"'
         ' stroke="#e07a1f" stroke-width="2"/>',
         f'<text x="{_x(ratio.high) + 10:.1f}" y="{middle + 4}" {FONT}>{label}</text>',
