@@ -45,7 +45,8 @@ def page(classes: dict[str, type]) -> str:
 
 def _section(heading: str, cls: type) -> str:
     texts = comments(inspect.getsource(cls))
-    items = [_item(field, texts.get(field.name, "")) for field in fields(cls)]
+    listed = [field for field in fields(cls) if "variable" in field.metadata]
+    items = [_item(field, texts.get(field.name, "")) for field in listed]
     return "\n".join([f"## {heading}", "", *items, ""])
 
 
