@@ -28,7 +28,7 @@ REFRESH_RATES = Contract(
             kind="cron",
             expression="0 8 * * 1-5",
             time_zone="Europe/Berlin",
-            # Of several missed mornings only the latest one is made up for.
+            # After an outage only the latest missed morning fires.
             misfire="once",
             # No second run while the first one still waits.
             overlap="skip",
