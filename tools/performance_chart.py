@@ -17,7 +17,7 @@ TITLE = "Throughput of no-op tasks: this project ÷ the other system"
 NOTE = "Bar: median of the rounds. Line: smallest to largest. Logarithmic scale, two worker processes each."
 PREFIX = "throughput ÷ "
 
-WIDTH, LEFT, RIGHT, TOP, STEP, BAR = 800, 270, 70, 56, 28, 16
+WIDTH, LEFT, RIGHT, TOP, STEP, BAR = 840, 310, 70, 56, 28, 16
 #: Ticks of the axis. The chart covers the range from the first to the last one.
 TICKS = (0.5, 1, 2, 5, 10, 20, 50, 100)
 FONT = 'font-family="system-ui, sans-serif" font-size="13" fill="#1f2933"'
