@@ -1,0 +1,32 @@
+"""The code that the pages show for this project runs as it stands."""
+
+import re
+from typing import Any
+
+import pytest
+
+from shared.contracts.contract import Contract
+from shared.errors import PermanentError, Retry
+from tests.platform import ROOT
+
+MIGRATION = (ROOT / "docs/migrating_from_celery.md").read_text()
+#: The paragraph before a block of Python, and the block.
+BLOCKS = re.findall(r"([^\n]+)\n\n```python\n(.*?)```", MIGRATION, re.DOTALL)
+
+
+def test_what_is_shown_for_now_runs() -> None:
+    namespace: dict[str, Any] = {}
+    exec("".join(code for before, code in BLOCKS if not before.startswith("Then")), namespace)
+
+    with pytest.raises(Retry, match="rate limited"):
+        namespace["check"](429)
+    with pytest.raises(PermanentError, match="refused with 404"):
+        namespace["check"](404)
+
+    contracts = [value for value in namespace.values() if isinstance(value, Contract)]
+    assert {contract.name for contract in contracts} == {
+        "refunds.process",
+        "refunds.remind",
+        "refunds.notify",
+        "refunds.process_all",
+    }

@@ -1,0 +1,32 @@
+"""The short page about performance says what the dated measurement says."""
+
+import re
+
+from tests.platform import ROOT
+from tools import performance_chart
+
+#: Without the table that `make bench` may have written at the end.
+PAGE = (ROOT / "docs/performance.md").read_text().partition("<!-- figures")[0]
+MEASURED = performance_chart.PAGE.read_text()
+
+
+def rows(page: str) -> list[list[str]]:
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line[:1] == "|"
+    ]
+
+
+def test_the_chart_shows_what_was_measured() -> None:
+    drawn = performance_chart.draw(performance_chart.read(MEASURED))
+    assert performance_chart.CHART.read_text() == drawn, "run `python -m tools.performance_chart`"
+    assert len(performance_chart.read(MEASURED)) == MEASURED.count("\n| throughput ÷ ") > 5
+
+
+def test_each_line_of_the_page_is_a_line_of_the_measurement() -> None:
+    """Ratio, both sides, what is required, and whether it is met: all of them are in one measured line."""
+    measured = [" | ".join(row) for row in rows(MEASURED)]
+    listed = rows(PAGE)[2:]
+    assert len(listed) > 10
+    for what, *facts in listed:
+        numbers = {fact for cell in facts for fact in re.findall(r"[\d.,]*\d|yes|no", cell)}
+        assert any(numbers <= set(re.findall(r"[\d.,]*\d|yes|no", row)) for row in measured), what
