@@ -28,37 +28,51 @@ LOOPBACK = re.compile(r"http://(127\.0\.0\.1|localhost)(:[0-9]{1,5})?(/|$)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What operators may turn. `variable` is the environment variable; durations are written in seconds."""
+    """What operators may set. Durations are written in seconds."""
 
+    #: Postgres 18 or newer.
     database_url: str = setting("DATABASE_URL", "", "postgres://user:password@host:5432/name")
+    #: Redis 7 or Valkey 8, or newer. Queues live in one logical database, which no other program may use.
     redis_url: str = setting("REDIS_URL", "", "redis://:password@host:6379/0")
+    #: Signs access tokens and idempotency keys. Required by the API only.
     secret_key: str = setting("SECRET_KEY", "", "at least 32 characters; signs access tokens")
+    #: Keys that seal sensitive fields, as `id:base64,id:base64`; the first one seals, all of them open.
     vault_keys: str = setting("OFTEN_VAULT_KEYS", "")
+    #: Life of an access token. A session renews it with its refresh token.
     access_token_life: timedelta = setting("OFTEN_ACCESS_TOKEN_LIFE", timedelta(minutes=15))
+    #: Life of a refresh token; a session that is not renewed for this long ends.
     refresh_token_life: timedelta = setting("OFTEN_REFRESH_TOKEN_LIFE", timedelta(days=14))
+    #: Address on which the API listens.
     api_host: str = setting("OFTEN_API_HOST", "127.0.0.1")
+    #: Port on which the API listens.
     api_port: int = setting("OFTEN_API_PORT", 8000)
+    #: Largest request body; a batch may be 16 MiB.
     max_body_bytes: int = setting("OFTEN_MAX_BODY_BYTES", 1_048_576)
-    #: Until an answer begins, the reading of the body included.
+    #: Time limit of a request until its answer begins, reading the body included.
     request_timeout: timedelta = setting("OFTEN_REQUEST_TIMEOUT", timedelta(seconds=30))
-    #: For who is signed in; and for each address, of requests without credentials and of refused ones.
+    #: Requests of one signed-in user.
     rate_limit_user: str = setting("OFTEN_RATE_LIMIT_USER", "60000/minute")
+    #: Requests of one address without valid credentials.
     rate_limit_address: str = setting("OFTEN_RATE_LIMIT_ADDRESS", "600/minute")
-    #: Where worker and scheduler answer Prometheus; 0 leaves the choice of the port to the system.
+    #: Address on which worker and scheduler answer Prometheus and health checks.
     metrics_host: str = setting("OFTEN_METRICS_HOST", "127.0.0.1")
+    #: Port for the same; 0 lets the system choose one.
     metrics_port: int = setting("OFTEN_METRICS_PORT", 0)
+    #: Format of log lines.
     log_format: str = setting("OFTEN_LOG_FORMAT", "json", "json or text")
-    #: Comma-separated; empty serves every queue that a contract names.
+    #: Queues that a worker serves, separated by commas; empty means every queue that a contract names.
     worker_queues: str = setting("OFTEN_WORKER_QUEUES", "")
+    #: Tasks that a worker runs at the same time.
     worker_threads: int = setting("OFTEN_WORKER_THREADS", 8)
     #: How long a stopping worker lets running tasks finish.
     worker_grace: timedelta = setting("OFTEN_WORKER_GRACE", timedelta(seconds=8))
-    #: A worker replaces itself after about this many tasks (±20 %) or this much memory; 0 switches it off.
+    #: A worker replaces itself after about this many tasks (±20 %); 0 switches this off.
     worker_max_tasks: int = setting("OFTEN_WORKER_MAX_TASKS", 100_000)
+    #: A worker that grows beyond this replaces itself; 0 switches this off.
     worker_max_memory_mb: int = setting("OFTEN_WORKER_MAX_MEMORY_MB", 1_024)
-    #: A worker whose heartbeat stood still this long is dead even when it still holds its lock.
+    #: A worker without a heartbeat for this long is dead, even if it still holds its lock.
     stall_after: timedelta = setting("OFTEN_STALL_AFTER", timedelta(seconds=60))
-    #: Where people reach the API from outside; mails link to it.
+    #: Address at which people reach the API; mails link to it.
     public_url: str = setting("OFTEN_PUBLIC_URL", "http://127.0.0.1:8000")
     #: Packages of the applications that run here, separated by commas.
     applications: str = setting(applications.VARIABLE, applications.DEFAULT)

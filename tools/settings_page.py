@@ -12,13 +12,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from shared.hotel.settings import HotelSettings
 from shared.settings import Settings
 
 PAGE = Path(__file__).parent.parent / "docs" / "settings.md"
 WIDTH = 100
 
 #: The classes and the headings under which their fields are listed, in the order of the page.
-CLASSES: dict[str, type] = {"All settings": Settings}
+CLASSES: dict[str, type] = {"The platform": Settings, "The hotel application": HotelSettings}
 
 HEAD = """\
 <!-- Written by `python -m tools.settings_page` from the settings classes: do not edit it. -->

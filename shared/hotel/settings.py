@@ -19,36 +19,55 @@ _SUBJECT = re.compile(r"mailto:[^@\s]+@[^@\s]+|https://\S+")
 class HotelSettings:
     """What operators of the hotel application may set."""
 
+    #: Mail server.
     smtp_host: str = setting("SMTP_HOST", "127.0.0.1")
+    #: Its port.
     smtp_port: int = setting("SMTP_PORT", 25)
+    #: Name for signing in to it; empty means no sign-in.
     smtp_user: str = setting("SMTP_USER", "")
+    #: Password for the same.
     smtp_password: str = setting("SMTP_PASSWORD", "")
+    #: Encryption of the connection to it.
     smtp_security: str = setting("SMTP_SECURITY", "none", "none, starttls or tls")
+    #: Sender's address of all mail.
     mail_from: str = setting("EMAILS_FROM_EMAIL", "hello@often-hotels.example")
+    #: Sender's name of all mail.
     mail_from_name: str = setting("EMAILS_FROM_NAME", "Often Hotels")
-    #: Outside services. Without its key a service is not used, and its tasks say so.
+    #: Key for SerpApi. Without it the service is not used, and its tasks say so.
     serpapi_key: str = setting("SERP_API_KEY", "")
+    #: Address of SerpApi.
     serpapi_url: str = setting("SERP_API_BASE_URL", "https://serpapi.com")
-    #: Searches that are left to people when scans have used up the rest of the plan.
+    #: Searches of the plan that scheduled scans leave for people.
     serpapi_reserve: int = setting("OFTEN_SERPAPI_RESERVE", 50)
+    #: Key for TravClan. Without it the service is not used, and its tasks say so.
     travclan_api_key: str = setting("TRAVCLAN_API_KEY", "")
+    #: Our merchant id at TravClan.
     travclan_merchant_id: str = setting("TRAVCLAN_MERCHANT_ID", "")
+    #: Our user id at TravClan.
     travclan_user_id: str = setting("TRAVCLAN_USER_ID", "")
+    #: Address of TravClan's sign-in.
     travclan_auth_url: str = setting("TRAVCLAN_AUTH_URL", "https://trav-auth-sandbox.travclan.com")
+    #: Address of TravClan's hotel service.
     travclan_hotel_url: str = setting("TRAVCLAN_HOTEL_URL", "https://hotel-api-sandbox.travclan.com")
+    #: Address of TravClan's "Volt" service.
     travclan_volt_url: str = setting("TRAVCLAN_VOLT_URL", "https://hotel-volt-api-sandbox.travclan.com")
+    #: Secret key for Stripe. Without it payments are refused.
     stripe_key: str = setting("STRIPE_SECRET_KEY", "")
+    #: Address of Stripe.
     stripe_url: str = setting("STRIPE_BASE_URL", "https://api.stripe.com")
-    #: base64url of the 32 bytes of a P-256 private key; a new one ends every subscription.
+    #: Private key for Web Push: base64url of the 32 bytes of a P-256 key. A new key ends every subscription.
     vapid_private_key: str = setting("VAPID_PRIVATE_KEY", "")
-    #: Whom a push service writes to when something is wrong.
+    #: Contact for push services that see a problem with our messages.
     vapid_subject: str = setting("VAPID_SUBJECT", "mailto:hello@often-hotels.example")
-    #: The one address on which pushes may go to this machine; empty: none.
+    #: The only address on this machine to which pushes may go, for tests; empty means none.
     push_sandbox_url: str = setting("OFTEN_PUSH_SANDBOX_URL", "")
-    #: Requests over all workers together.
+    #: Requests to SerpApi by all workers together.
     serpapi_rate: str = setting("OFTEN_SERPAPI_RATE", "2/second")
+    #: Requests to TravClan by all workers together.
     travclan_rate: str = setting("OFTEN_TRAVCLAN_RATE", "5/second")
+    #: Pushes by all workers together.
     push_rate: str = setting("OFTEN_PUSH_RATE", "100/second")
+    #: Requests to Stripe by all workers together.
     stripe_rate: str = setting("OFTEN_STRIPE_RATE", "20/second")
 
     def broken_rules(self) -> Iterator[tuple[str, str]]:
