@@ -19,7 +19,7 @@ LEASE_S = 3.0
 RENEW_S = 1.5
 
 #: A lease further ahead than its length was written before the server's clock was put back. It counts as
-#: expired: otherwise nobody would lead until the clock has caught up with it.
+#: expired: otherwise no scheduler would lead until the clock has caught up with it.
 ACQUIRE = Statement("""
     INSERT INTO leader_lease AS l (name, term, holder, expires_at)
     VALUES ('scheduler', 1, :scheduler, clock_timestamp() + make_interval(secs => :lease_s))

@@ -38,7 +38,7 @@ ORPHANS_EVERY_S = 10.0
 #: Rows per statement.
 BATCH = 1_000
 
-#: What the rescue statements take besides the workers.
+#: Values of the rescue statements that never change.
 VERDICT: Mapping[str, Any] = {
     "limit": BATCH,
     "crash_limit": CRASH_LIMIT,
@@ -87,7 +87,7 @@ class Watch:
         self._began_at: datetime | None = None
 
     def restart(self) -> None:
-        """Forget everything: after a start, a reconnect or a change of leader a whole lease must pass again."""
+        """Forget everything: after a reconnect or a change of leader a whole lease must pass again."""
         self._workers.clear()
         self._began_at = None
 

@@ -62,10 +62,12 @@ SENT = Statement("""
 #: Rows of one priority.
 SENT_SINCE = Statement("""
     SELECT id, queue, priority, sent_at, suspect FROM task
-    WHERE queue = :queue AND priority = :priority AND sent_at IS NOT NULL AND (sent_at, id) > (:sent_at, :last)
+    WHERE queue = :queue AND priority = :priority AND sent_at IS NOT NULL
+      AND (sent_at, id) > (:sent_at, :last)
     ORDER BY sent_at, id LIMIT :limit
 """)
-#: When these ids were sent, unless they are elsewhere by now: in no lane, or in one of the other kind.
+#: Reads when ids were sent. An id that is elsewhere by now is left out: it is in no lane, or in one of the
+#: other kind.
 SENT_AT = Statement("""
     SELECT sent_at FROM task
     WHERE id = ANY(:id::uuid[]) AND (sent_at IS NOT NULL AND suspect = :suspect) IS TRUE
@@ -180,7 +182,7 @@ class Resender:
                 metrics.SENT.labels("lost").inc(len(lost))
 
     async def _lost_before(self, head: Sequence[UUID], *, suspect: bool) -> datetime | None:
-        """Ids of a lane with this head are lost if they were sent earlier; None when the head says nothing."""
+        """A lane with this head has lost what was sent earlier; None when the head says nothing."""
         if head:
             rows = await self._database.run(SENT_AT, id=sorted(head), suspect=suspect)
             oldest = min((row["sent_at"] for row in rows), default=None)

@@ -53,7 +53,7 @@ ENDED = Statement("""
 class Record:
     """How a schedule's newest firings ended."""
 
-    #: When the task of the newest successful firing ended, in seconds since 1970; None when none succeeded.
+    #: End of the newest successful firing's task, in seconds since 1970; None when none succeeded.
     succeeded_at: float | None
     #: Firings since then that failed for good.
     failures: int

@@ -63,9 +63,8 @@ async def warn_when_scarce(database: Database, wanted: Connections) -> None:
     try:
         (row,) = await database.run(FREE)
     except ServerUnavailable as error:
-        log.warning(
-            "cannot compare the connections of this %s with Postgres' limit: %s", wanted.service, error
-        )
+        text = "cannot compare the connections of this %s with the limit of Postgres: %s"
+        log.warning(text, wanted.service, error)
         return
     if row["free"] < wanted.total:
         purposes = ", ".join(f"{count} for {purpose}" for purpose, count in wanted.by_purpose.items())

@@ -56,9 +56,9 @@ GIVE_BACK_FORGOTTEN = Statement("""
     WHERE t.id = g.id AND t.claim = g.claim AND (t.holder = :worker) IS TRUE
 """)
 
-#: Rows of one priority that Redis has lost: they were sent before `before`, and suspects also before
-#: `suspects_before`, for the id of a suspect is in the lane of rescued ones. Null means that nothing is known of
-#: a lane. Returns the ids.
+#: Rows of one priority that Redis has lost: they were sent before `before`. A suspect must also have been
+#: sent before `suspects_before`, because its id is in the lane of rescued ones. Null means that the lane
+#: says nothing. Returns the ids.
 LOST = Statement("""
     UPDATE task SET send_at = now(), sent_at = NULL
     WHERE (sent_at IS NOT NULL) IS TRUE AND id IN (

@@ -68,7 +68,7 @@ async def test_a_lease_further_ahead_than_its_length_counts_as_expired(
 ) -> None:
     former, standby = (Leader(platform.database, uuid4(), gained=lambda: None) for _ in range(2))
     await former.run_once()
-    # As it looks after the server's clock was put back.
+    # A clock that is put back leaves such a lease behind.
     await platform.rows(
         "UPDATE leader_lease SET expires_at = clock_timestamp() + make_interval(secs => {})", float(ahead_s)
     )

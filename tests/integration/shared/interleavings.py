@@ -56,8 +56,9 @@ class Ground:
 
     def __init__(self, database_url: str, redis_url: str) -> None:
         self._runner = asyncio.Runner()
-        #: For task code and the scheduler, and for the recorders of workers.
+        #: The pool of task code and of the scheduler.
         self.database = Database.for_service(database_url, "test")
+        #: The pool of the workers' recorders.
         self.recorder = Database.for_recorder(database_url, "test")
         self.database_url = database_url
         self.queues = Queues(connect(redis_url))

@@ -14,7 +14,8 @@ from tests.sample_tasks import INSTANT, Nothing
 from tests.unit.shared.test_transitions import BOOK
 
 WORKER = """
-    INSERT INTO worker (id, hostname, pid, queues, threads, lock_key) VALUES ({}, 'test', 1, '{{default}}', 8, {})
+    INSERT INTO worker (id, hostname, pid, queues, threads, lock_key)
+    VALUES ({}, 'test', 1, '{{default}}', 8, {})
 """
 RESCUE = {
     "limit": 10,

@@ -20,7 +20,7 @@ WRITES_TASK = re.compile(
     r"\s+\"?task\b\"?(?!_)",
     re.IGNORECASE,
 )
-#: What an UPDATE of `task` assigns. Every statement of the book has a WHERE.
+#: Finds the assignments of an UPDATE of `task`. Every such statement of the book has a WHERE.
 UPDATE = re.compile(r"\bUPDATE task(?: AS t)? SET\b(.*?)\bWHERE\b", re.DOTALL)
 #: An assignment of an end. A statement that reopens a task has to clear `completed_at`.
 ENDS = re.compile(r"\bcompleted_at = |'(?:success|failure|revoked)'")
