@@ -5,11 +5,11 @@ import os
 from piccolo.conf.apps import AppRegistry
 
 from shared import applications, settings
-from shared.ledger import engine
+from shared.ledger.database import Database
 
 _settings = settings.read(os.environ, needs=("database_url",))
 
-DB = engine.build(_settings.database_url, application="migrations")
+DB = Database.for_service(_settings.database_url, "migrations").engine
 
 APP_REGISTRY = AppRegistry(
     apps=[

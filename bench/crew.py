@@ -11,7 +11,7 @@ from bench import ours
 from bench.stage import Stage
 from shared.contracts.contract import Contract
 from shared.contracts.system import HEALTH_CHECK
-from shared.ledger import engine
+from shared.ledger.statement import Statement
 from shared.transport.queues import Address
 from tests.eventually import eventually
 from tests.platform import Platform
@@ -22,12 +22,12 @@ BATCH = 5_000
 #: Pause between two looks at the lane; at 5,000 tasks/s it is refilled by some 250 then.
 FEED_EVERY_S = 0.05
 
-#: As rows are that were pushed and marked, each at a moment of its own.
-#: values: name, type, queue, priority, how many.
-_SENT = """
+#: Rows as they are once they were pushed and marked, each at a moment of its own.
+_SENT = Statement("""
     INSERT INTO task (name, type, queue, priority, params, sent_at)
-    SELECT {}, {}, {}, {}, jsonb_build_object(), clock_timestamp() FROM generate_series(1, {}) RETURNING id
-"""
+    SELECT :name, :type, :queue, :priority, '{}', clock_timestamp() FROM generate_series(1, :count)
+    RETURNING id
+""")
 
 #: $1, $2: begin and end; $3: name.
 _ENDED = "SELECT count(*) FROM task WHERE completed_at >= $1 AND completed_at < $2 AND name = $3"
@@ -47,7 +47,9 @@ async def queue(platform: Platform, count: int) -> None:
     task = HEALTH_CHECK
     for start in range(0, count, BATCH):
         size = min(BATCH, count - start)
-        rows = await platform.rows(_SENT, task.name, task.type, task.queue, task.priority, size)
+        rows = await platform.rows(
+            _SENT, name=task.name, type=task.type, queue=task.queue, priority=task.priority, count=size
+        )
         ids = [UUID(int=row["id"].int) for row in rows]
         await platform.queues.push(Address(i, task.queue, task.priority) for i in ids)
 
@@ -112,9 +114,11 @@ async def now(platform: Platform) -> datetime:
     return moment
 
 
-async def rate(begin: datetime, end: datetime, contract: Contract[Any, Any] = HEALTH_CHECK) -> float:
+async def rate(
+    platform: Platform, begin: datetime, end: datetime, contract: Contract[Any, Any] = HEALTH_CHECK
+) -> float:
     """Tasks of a kind that ended per second between two moments."""
-    connection = await engine.connect()  # has all the time that counting takes
+    connection = await platform.database.connect()  # has all the time that counting takes
     try:
         ended: int = await connection.fetchval(_ENDED, begin, end, contract.name)
     finally:

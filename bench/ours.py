@@ -14,6 +14,7 @@ from bench import tally
 from bench.stage import Stage
 from services.scheduler.resender import SETTLING
 from shared.contracts.contract import Contract, Params
+from shared.ledger.statement import Statement
 from tests.eventually import eventually
 from tests.platform import Platform
 
@@ -25,13 +26,13 @@ BATCH = 5_000
 #: How often the ledger is asked whether all is done.
 ASK_EVERY_S = 0.005
 
-UNFINISHED = """
-    SELECT EXISTS (SELECT FROM task WHERE send_at IS NOT NULL AND name = {})
-        OR EXISTS (SELECT FROM task WHERE sent_at IS NOT NULL AND name = {})
-        OR EXISTS (SELECT FROM task WHERE holder IS NOT NULL AND name = {}) AS any
-"""
+UNFINISHED = Statement("""
+    SELECT EXISTS (SELECT FROM task WHERE send_at IS NOT NULL AND name = :name)
+        OR EXISTS (SELECT FROM task WHERE sent_at IS NOT NULL AND name = :name)
+        OR EXISTS (SELECT FROM task WHERE holder IS NOT NULL AND name = :name) AS any
+""")
 
-SUCCEEDED = "SELECT count(*) FROM task WHERE name = {} AND status = 'success'"
+SUCCEEDED = Statement("SELECT count(*) FROM task WHERE name = :name AND status = 'success'")
 
 
 @asynccontextmanager
@@ -81,7 +82,7 @@ async def submit(
 
 async def any_left(platform: Platform, contract: Contract[Any, Any]) -> bool:
     """Whether a task of this kind is not final."""
-    (row,) = await platform.rows(UNFINISHED, *[contract.name] * 3)
+    (row,) = await platform.rows(UNFINISHED, name=contract.name)
     return bool(row["any"])
 
 
@@ -119,6 +120,6 @@ async def drain(
         await tally.reaches(Path(folder), int(count * ask_after), check)
         await finished(platform, contract)
         seconds = time.time() - tally.read(Path(folder)).first
-    (row,) = await platform.rows(SUCCEEDED, contract.name)
+    (row,) = await platform.rows(SUCCEEDED, name=contract.name)
     assert row["count"] == count, f"{row['count']} of {count} tasks succeeded"
     return count / seconds

@@ -12,14 +12,13 @@ from typing import Any, Self, TypeVar
 from uuid import UUID
 
 import httpx
-from piccolo.engine.postgres import PostgresEngine
 from prometheus_client.parser import text_string_to_metric_families
 
+from shared import applications
 from shared.contracts.contract import Contract, Params
-from shared.hotel import tables as domain
-from shared.identity.tables import TABLES as IDENTITY
-from shared.ledger import engine
+from shared.ledger.database import Database
 from shared.ledger.lifecycle import FINAL
+from shared.ledger.statement import Statement
 from shared.ledger.tables import TABLES
 from shared.submission import NewTask, Submitter
 from shared.transport.queues import Queues, connect
@@ -44,14 +43,14 @@ class Platform:
         self.redis_url = redis_url
         self.processes: list[subprocess.Popen[bytes]] = []
         self._logs = logs
-        self._database: PostgresEngine = engine.build(database_url, application="test")
+        self.database = Database.for_service(database_url, "test")
         self.queues = Queues(connect(redis_url))
         self.vault = Vault.from_setting(VAULT_KEYS)
-        self.submitter = Submitter(self.queues, self.vault)
+        self.submitter = Submitter(self.database, self.queues, self.vault)
 
     async def __aenter__(self) -> Self:
-        engine.bind(self._database, [*TABLES, *IDENTITY, *domain.TABLES])
-        await engine.open_pool(self._database, size=4)
+        self.database.bind([*TABLES, *applications.tables(applications.find("shared.hotel"))])
+        await self.database.open(size=4)
         return self
 
     async def __aexit__(
@@ -63,7 +62,7 @@ class Platform:
                 process.kill()
             process.wait(timeout=30)
         await self.queues.client.aclose()
-        await self._database.close_connection_pool()
+        await self.database.close()
 
     def start(self, module: str, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
         """Start `python -m module`; its log lies beside the test's other files."""
@@ -150,8 +149,8 @@ class Platform:
         same = await self.queues.generation() == known["number"]
         return bool(same and known["run_id"] and known["resend_cursor"] is None)
 
-    async def rows(self, sql: str, *values: Any) -> list[dict[str, Any]]:
-        return await engine.run(sql, *values)
+    async def rows(self, sql: str | Statement, *values: Any, **named: Any) -> list[dict[str, Any]]:
+        return await self.database.run(sql, *values, **named)
 
     async def tasks(self, ids: Sequence[UUID]) -> list[dict[str, Any]]:
         """Rows in the order of their ids."""

@@ -17,7 +17,6 @@ from shared.contracts.context import TaskContext
 from shared.contracts.contract import Contract, Params, Result, Retries
 from shared.contracts.sensitivity import SENSITIVE
 from shared.errors import ExpectedError, PermanentError, Retry
-from shared.ledger import engine
 
 SOON = Retries(max_attempts=3, delay=timedelta(milliseconds=50), factor=1.0)
 
@@ -175,7 +174,7 @@ async def effect(context: TaskContext, params: Seconds) -> Done:
     """Insert a row without any constraint, in one transaction with the success."""
     done = Done(attempt=context.attempt)
     async with context.transaction() as transaction:
-        await engine.run("INSERT INTO effect (task_id) VALUES ({})", context.id)
+        await context.database.run("INSERT INTO effect (task_id) VALUES ({})", context.id)
         await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=params.seconds)
         await context.complete_in(transaction, done)
     return done

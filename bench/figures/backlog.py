@@ -55,7 +55,7 @@ async def _rate(platform: Platform, level: int, tasks: int) -> float:
         await eventually(lambda: feed.taken >= WARM, TIMEOUT_S)
         begin = await crew.now(platform)
         await eventually(lambda: feed.taken >= WARM + tasks, TIMEOUT_S)
-        return await crew.rate(begin, await crew.now(platform))
+        return await crew.rate(platform, begin, await crew.now(platform))
 
 
 BENCHMARK = Benchmark("backlog", measure)

@@ -52,7 +52,8 @@ async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
                 await asyncio.sleep(BEFORE_S)
                 cleanup = await _clean(platform, old)
             begin, end = cleanup["started_at"], cleanup["completed_at"]
-            rate.rounds.append(Round(await crew.rate(begin, end), await crew.rate(before, begin)))
+            after = await crew.rate(platform, begin, end)
+            rate.rounds.append(Round(after, await crew.rate(platform, before, begin)))
             seconds.rounds.append(Round((end - begin).total_seconds(), 1.0))
     return [rate, seconds]
 

@@ -67,7 +67,7 @@ async def _rates(stage: Stage, *, asked_first: bool) -> tuple[float, float]:
                 windows[asked].append((begin, await crew.now(platform)))
         pairs = min(map(len, windows.values()))
         assert pairs > 1, f"{count} tasks do not last"
-        asked_rate, left_alone = [await _mean_rate(windows[side][:pairs]) for side in (True, False)]
+        asked_rate, left_alone = [await _mean_rate(platform, windows[side][:pairs]) for side in (True, False)]
         log.info("%d windows of both sides", pairs)
         return asked_rate, left_alone
 
@@ -93,8 +93,8 @@ async def _ask(port: int) -> None:
     assert answer.startswith(b"HTTP/1.0 200 "), answer[:200]
 
 
-async def _mean_rate(windows: Sequence[tuple[datetime, datetime]]) -> float:
-    return sum([await crew.rate(begin, end, NOOP) for begin, end in windows]) / len(windows)
+async def _mean_rate(platform: Platform, windows: Sequence[tuple[datetime, datetime]]) -> float:
+    return sum([await crew.rate(platform, begin, end, NOOP) for begin, end in windows]) / len(windows)
 
 
 BENCHMARK = Benchmark("scraping", measure, rounds=7)

@@ -7,14 +7,14 @@ import signal
 import sys
 
 import uvloop
-from piccolo.engine.postgres import PostgresEngine
 
 from services.scheduler.process import SchedulerProcess
 from shared import applications
 from shared import settings as settings_module
 from shared.contracts import catalogue
 from shared.errors import SettingsError
-from shared.ledger import engine
+from shared.ledger import connections
+from shared.ledger.database import Database
 from shared.settings import Settings
 from shared.telemetry import exposition
 from shared.telemetry.exposition import Health
@@ -25,28 +25,24 @@ from shared.vault import Vault
 log = logging.getLogger(__name__)
 
 
-def build_engine(settings: Settings) -> PostgresEngine:
-    """Planned by index: what the leader asks again and again must not read all that has been done."""
-    return engine.build(settings.database_url, application="scheduler", by_index=True)
-
-
 async def serve(settings: Settings, vault: Vault) -> None:
-    """Run until a signal comes."""
-    database = build_engine(settings)
-    engine.bind(database)
-    await engine.open_pool(database, size=6)
+    """Run until a signal arrives."""
+    # By index: statements that the leader repeats all day must not read finished tasks.
+    database = Database.for_service(settings.database_url, "scheduler", by_index=True)
+    await database.open(size=connections.SCHEDULER_POOL)
     redis = connect(settings.redis_url)
     stop = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
-    process = SchedulerProcess(settings, Queues(redis), vault)
+    process = SchedulerProcess(settings, database, Queues(redis), vault)
     health = Health(process.live_problems, process.ready_problems)
     exposition.serve(settings.metrics_host, settings.metrics_port, health)
     try:
+        await connections.warn_when_scarce(database, connections.SCHEDULER)
         await process.run(stop)
     finally:
         await redis.aclose()
-        await database.close_connection_pool()
+        await database.close()
 
 
 def main() -> int:
@@ -62,7 +58,7 @@ def main() -> int:
     try:
         uvloop.run(serve(settings, vault))
     except BaseException:
-        log.critical("the scheduler ends: it broke", exc_info=True)
+        log.critical("scheduler stopping: it failed", exc_info=True)
         logging.shutdown()
         os._exit(1)
     return 0

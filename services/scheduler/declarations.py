@@ -11,7 +11,7 @@ from shared.contracts.catalogue import Catalogue
 from shared.contracts.contract import Contract
 from shared.contracts.schedule import Schedule
 from shared.errors import Refused, SettingsError
-from shared.ledger import engine
+from shared.ledger.database import Database
 from shared.schedules import statements as schedules
 from shared.schedules.firing import encode_params, timing_of
 from shared.vault import Vault
@@ -19,25 +19,27 @@ from shared.vault import Vault
 log = logging.getLogger(__name__)
 
 
-async def align(catalogue: Catalogue, vault: Vault) -> None:
+async def align(database: Database, catalogue: Catalogue, vault: Vault) -> None:
     """Insert new schedules, update changed ones, switch off those that no contract declares any more."""
     declared = [schedule.name for _, schedule in catalogue.schedules]
-    for row in await engine.run(schedules.SWITCH_OFF_UNDECLARED, declared):
+    for row in await database.run(schedules.SWITCH_OFF_UNDECLARED, declared=declared):
         log.warning("schedule %s is off: no contract declares it any more", row["name"])
     for contract, schedule in catalogue.schedules:
         try:
-            async with engine.translated(), engine.transaction():
-                await _align_one(contract, schedule, vault)
+            async with database.translated(), database.transaction():
+                await _align_one(database, contract, schedule, vault)
         except (Refused, SettingsError) as error:
             log.error("schedule %s stays as it is: %s", schedule.name, error)
 
 
-async def _align_one(contract: Contract[Any, Any], schedule: Schedule, vault: Vault) -> None:
-    rows = await engine.run(schedules.LOCK, schedule.name)
+async def _align_one(
+    database: Database, contract: Contract[Any, Any], schedule: Schedule, vault: Vault
+) -> None:
+    rows = await database.run(schedules.LOCK, name=schedule.name)
     if not rows:
-        (clock,) = await engine.run("SELECT now() AS now")
+        (clock,) = await database.run("SELECT now() AS now")
         columns = _columns(contract, schedule, vault) | _started(schedule, clock["now"], enabled=True)
-        if await schedules.insert(columns | {"name": schedule.name, "source": "contract"}):
+        if await schedules.insert(database, columns | {"name": schedule.name, "source": "contract"}):
             log.info("schedule %s is new", schedule.name)
         return
     (row,) = rows
@@ -47,11 +49,11 @@ async def _align_one(contract: Contract[Any, Any], schedule: Schedule, vault: Va
     if row["overridden_at"] is None and row["declared"] != _fingerprint(contract, schedule):
         enabled = row["paused_at"] is None
         columns = _columns(contract, schedule, vault) | _started(schedule, row["now"], enabled=enabled)
-        await schedules.change(schedule.name, columns)
+        await schedules.change(database, schedule.name, columns)
         log.info("schedule %s follows its changed contract", schedule.name)
     elif not row["enabled"] and row["paused_at"] is None:
         following = timing_of(row).following(row["now"], start=row["starts_at"])
-        await schedules.change(schedule.name, {"enabled": True, "next_fire_time": following})
+        await schedules.change(database, schedule.name, {"enabled": True, "next_fire_time": following})
         log.info("schedule %s is on: its contract is back", schedule.name)
 
 

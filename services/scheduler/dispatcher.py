@@ -1,24 +1,29 @@
-"""Sends what is due: delays, retries, ids whose submitter died or found Redis away."""
+"""Sends what is due: delayed tasks, retries, and ids whose submitter died or found Redis away."""
 
 from uuid import UUID
 
-from shared.ledger import engine, statements
+from shared.ledger.database import Database
+from shared.ledger.statement import Statement
+from shared.ledger.transitions.send import MARK_SENT
 from shared.telemetry import metrics
 from shared.transport.queues import Address, Queues
 
-#: How often the leader looks; the most that a due task waits for its turn.
+#: Interval of the leader's rounds: the longest that a due task waits to be sent.
 EVERY_S = 0.25
-#: Ids per round; a round that is full is followed by the next one at once.
+#: Ids per round; a full round is followed by the next one at once.
 BATCH = 2_000
 
-#: Reads the index of `send_at` only, so a backlog in Redis is never looked at. values: limit.
-DUE = "SELECT id, claim, queue, priority, suspect FROM task WHERE send_at <= now() ORDER BY send_at LIMIT {}"
+#: Reads the index of `send_at` only, so a backlog in Redis costs nothing.
+DUE = Statement("""
+    SELECT id, claim, queue, priority, suspect FROM task WHERE send_at <= now() ORDER BY send_at LIMIT :limit
+""")
 
 
 class Dispatcher:
     """Moves due rows from Postgres into their lanes."""
 
-    def __init__(self, queues: Queues) -> None:
+    def __init__(self, database: Database, queues: Queues) -> None:
+        self._database = database
         self._queues = queues
 
     async def run_once(self) -> bool:
@@ -26,7 +31,7 @@ class Dispatcher:
 
         A death in between sends ids twice, which does no harm.
         """
-        rows = await engine.run(DUE, BATCH)
+        rows = await self._database.run(DUE, limit=BATCH)
         if not rows:
             return False
         await self._queues.push(
@@ -34,6 +39,6 @@ class Dispatcher:
         )
         marks = sorted((row["id"], row["claim"]) for row in rows)
         ids, claims = zip(*marks, strict=True)
-        await engine.run(statements.MARK_SENT, list(ids), list(claims))
+        await self._database.run(MARK_SENT, id=list(ids), claim=list(claims))
         metrics.SENT.labels("due").inc(len(rows))
         return len(rows) == BATCH

@@ -8,32 +8,39 @@ import time
 from collections.abc import Callable
 from uuid import UUID
 
-from shared.ledger import engine
+from shared.ledger.database import Database
+from shared.ledger.statement import Statement
 
 log = logging.getLogger(__name__)
 
-#: Renewed every `RENEW_S`; a standby looks as often. A dead leader is replaced within LEASE_S + RENEW_S = 4.5
-#: s.
+#: The leader renews its lease every `RENEW_S`, and a standby asks for it as often. A dead leader is replaced
+#: within LEASE_S + RENEW_S = 4.5 s.
 LEASE_S = 3.0
 RENEW_S = 1.5
 
-ACQUIRE = """
+#: A lease further ahead than its length was written before the server's clock was put back. It counts as
+#: expired: otherwise no scheduler would lead until the clock has caught up with it.
+ACQUIRE = Statement("""
     INSERT INTO leader_lease AS l (name, term, holder, expires_at)
-    VALUES ('scheduler', 1, {}, clock_timestamp() + make_interval(secs => {}))
+    VALUES ('scheduler', 1, :scheduler, clock_timestamp() + make_interval(secs => :lease_s))
     ON CONFLICT (name) DO UPDATE SET
         term = CASE WHEN l.holder = excluded.holder THEN l.term ELSE l.term + 1 END,
         holder = excluded.holder, expires_at = excluded.expires_at
     WHERE l.holder = excluded.holder OR l.expires_at < clock_timestamp()
+       OR l.expires_at > clock_timestamp() + make_interval(secs => :lease_s)
     RETURNING term
-"""
+""")
 
-RELEASE = "UPDATE leader_lease SET expires_at = clock_timestamp() WHERE name = 'scheduler' AND holder = {}"
+RELEASE = Statement("""
+    UPDATE leader_lease SET expires_at = clock_timestamp() WHERE name = 'scheduler' AND holder = :scheduler
+""")
 
 
 class Leader:
     """This process' part in the election."""
 
-    def __init__(self, scheduler: UUID, *, gained: Callable[[], None]) -> None:
+    def __init__(self, database: Database, scheduler: UUID, *, gained: Callable[[], None]) -> None:
+        self._database = database
         self._scheduler = scheduler
         self._gained = gained
         self._valid_until = 0.0
@@ -49,7 +56,7 @@ class Leader:
         """Take or renew the lease."""
         asked = time.monotonic()
         try:
-            rows = await engine.run(ACQUIRE, self._scheduler, LEASE_S)
+            rows = await self._database.run(ACQUIRE, scheduler=self._scheduler, lease_s=LEASE_S)
         except Exception:
             self._lapse(None)
             raise
@@ -71,5 +78,5 @@ class Leader:
     async def release(self) -> None:
         """Let a standby take over at once."""
         if self.leads:
-            await engine.run(RELEASE, self._scheduler)
+            await self._database.run(RELEASE, scheduler=self._scheduler)
         self.term = None

@@ -1,25 +1,28 @@
-"""Makes the ledger's daily partitions ahead of time."""
+"""Creates the ledger's daily partitions ahead of time."""
 
 import logging
 from datetime import UTC, date, datetime
 
 from shared.errors import ServerRefuses
-from shared.ledger import engine, partitions, sqlstate
-from shared.ledger.tables import Task
+from shared.ledger import partitions, sqlstate
+from shared.ledger.database import Database
 
 log = logging.getLogger(__name__)
 
 EVERY_S = 3_600.0
-#: A waiting DDL statement stops every claim behind it, so it gives up soon.
+#: A DDL statement that waits for its lock stops every claim behind it, so it gives up early.
 LOCK_TIMEOUT_S = 2
 
 
 class Partitioner:
     """Adds the days that are missing."""
 
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
     async def run_once(self) -> bool:
-        """Each step is safe to repeat; a lock that is not free soon is left to the next round."""
-        existing = {row["name"] for row in await engine.run(partitions.EXISTING)}
+        """Each step is safe to repeat. A partition whose lock is not free is left to the next round."""
+        existing = {row["name"] for row in await self._database.run(partitions.EXISTING)}
         today = datetime.now(UTC).date()
         for day in partitions.days_needed(today):
             for table in partitions.PARTITIONED:
@@ -28,14 +31,15 @@ class Partitioner:
         return False
 
     async def _create(self, table: str, day: date) -> None:
+        name = partitions.partition_name(table, day)
         for statement in partitions.create(table, day):
             try:
-                async with engine.translated(), engine.transaction():
-                    await Task.raw(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s'")
-                    await Task.raw(statement)
+                async with self._database.translated(), self._database.transaction():
+                    await self._database.run(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s'")
+                    await self._database.run(statement)
             except ServerRefuses as error:
                 if error.sqlstate != sqlstate.LOCK_NOT_AVAILABLE:
                     raise
-                log.warning("partition %s waits for a lock", partitions.partition_name(table, day))
+                log.warning("partition %s waits for a lock; the next round tries again", name)
                 return
-        log.info("partition %s is ready", partitions.partition_name(table, day))
+        log.info("partition %s is ready", name)

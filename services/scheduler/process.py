@@ -12,25 +12,25 @@ from uuid import UUID, uuid4
 from prometheus_client import REGISTRY
 
 from services.scheduler import (
-    backlog,
     dispatcher,
     expirer,
-    headcount,
     leader,
     partitioner,
-    punctuality,
+    queue_gauges,
     rescuer,
     resender,
+    schedule_gauges,
     servers,
     timetable,
+    worker_gauges,
 )
-from services.scheduler.gauges import LeaderGauges
+from services.scheduler.leader_gauges import LeaderGauges
 from shared import applications
 from shared.contracts import catalogue
 from shared.contracts.catalogue import Catalogue
 from shared.errors import ServerUnavailable
 from shared.keeper import Keeper
-from shared.ledger import engine
+from shared.ledger.database import Database, in_fresh_context
 from shared.settings import Settings
 from shared.submission import Submitter
 from shared.telemetry import metrics
@@ -56,16 +56,17 @@ class Service:
 class SchedulerProcess:
     """Leader or standby."""
 
-    def __init__(self, settings: Settings, queues: Queues, vault: Vault) -> None:
+    def __init__(self, settings: Settings, database: Database, queues: Queues, vault: Vault) -> None:
         self.id: UUID = uuid4()
         self.keeper = Keeper()
         #: When each of the leader's services is due next, by the monotonic clock.
         self._due: dict[str, float] = {}
-        rescue = rescuer.Rescuer(queues, stall_after_s=settings.stall_after.total_seconds())
-        resend = resender.Resender(queues)
+        rescue = rescuer.Rescuer(database, queues, stall_after_s=settings.stall_after.total_seconds())
+        resend = resender.Resender(database, queues)
         contracts = catalogue.load(applications.find(settings.applications))
         _expect(contracts)
-        clock = timetable.Timetable(Submitter(queues, vault), vault, contracts)
+        submitter = Submitter(database, queues, vault)
+        clock = timetable.Timetable(database, submitter, vault, contracts)
         gauges = LeaderGauges(lambda: self.leader.leads)
 
         def gained() -> None:
@@ -74,20 +75,23 @@ class SchedulerProcess:
             gauges.forget()
             self._due.clear()
 
-        self.leader = leader.Leader(self.id, gained=gained)
-        self.servers = servers.Servers(queues)
+        self.leader = leader.Leader(database, self.id, gained=gained)
+        self.servers = servers.Servers(database, queues)
         REGISTRY.register(gauges)
+        queue = queue_gauges.QueueGauges(database, gauges, queues, contracts.queues)
+        schedule = schedule_gauges.ScheduleGauges(database, gauges)
+        worker = worker_gauges.WorkerGauges(database, gauges)
         self.services = [
-            Service("dispatcher", dispatcher.EVERY_S, dispatcher.Dispatcher(queues).run_once),
+            Service("dispatcher", dispatcher.EVERY_S, dispatcher.Dispatcher(database, queues).run_once),
             Service("rescuer", rescuer.EVERY_S, rescue.run_once),
             Service("resender", resender.EVERY_S, resend.run_once),
             Service("lanes", resender.LANES_EVERY_S, resend.check_lanes),
-            Service("backlog", backlog.EVERY_S, backlog.Backlog(gauges, queues, contracts.queues).run_once),
-            Service("headcount", headcount.EVERY_S, headcount.Headcount(gauges).run_once),
+            Service("queue gauges", queue_gauges.EVERY_S, queue.run_once),
+            Service("worker gauges", worker_gauges.EVERY_S, worker.run_once),
             Service("timetable", timetable.EVERY_S, clock.run_once),
-            Service("punctuality", punctuality.EVERY_S, punctuality.Punctuality(gauges).run_once),
-            Service("expirer", expirer.EVERY_S, expirer.Expirer().run_once),
-            Service("partitioner", partitioner.EVERY_S, partitioner.Partitioner().run_once),
+            Service("schedule gauges", schedule_gauges.EVERY_S, schedule.run_once),
+            Service("expirer", expirer.EVERY_S, expirer.Expirer(database).run_once),
+            Service("partitioner", partitioner.EVERY_S, partitioner.Partitioner(database).run_once),
         ]
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -127,10 +131,10 @@ class SchedulerProcess:
         every_s: float,
         stop: asyncio.Event,
     ) -> Coroutine[Any, Any, None]:
-        async def in_fresh_context() -> object:
-            return await engine.in_fresh_context(run_once())
+        async def round_() -> object:
+            return await in_fresh_context(run_once())
 
-        return self.keeper.keep(name, in_fresh_context, every_s=every_s, stop=stop)
+        return self.keeper.keep(name, round_, every_s=every_s, stop=stop)
 
     async def _turn(self, service: Service) -> bool:
         """One round of a service when it is due and this process leads."""

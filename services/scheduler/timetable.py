@@ -13,7 +13,7 @@ from typing import Any
 from services.scheduler import declarations
 from shared.contracts.catalogue import Catalogue
 from shared.errors import OftenError, ServerUnavailable
-from shared.ledger import engine
+from shared.ledger.database import Database
 from shared.schedules import statements as schedules
 from shared.schedules.firing import decode_params, fire, policy_of, timing_of, unfinished
 from shared.schedules.timetable import Due, due
@@ -41,7 +41,8 @@ class Verdict:
 class Timetable:
     """The leader's clock."""
 
-    def __init__(self, submitter: Submitter, vault: Vault, catalogue: Catalogue) -> None:
+    def __init__(self, database: Database, submitter: Submitter, vault: Vault, catalogue: Catalogue) -> None:
+        self._database = database
         self._submitter = submitter
         self._vault = vault
         self._catalogue = catalogue
@@ -54,9 +55,9 @@ class Timetable:
     async def run_once(self) -> bool:
         """Fire what is due; True when there may be more."""
         if not self._aligned:
-            await declarations.align(self._catalogue, self._vault)
+            await declarations.align(self._database, self._catalogue, self._vault)
             self._aligned = True
-        rows = await engine.run(schedules.DUE, BATCH)
+        rows = await self._database.run(schedules.DUE, limit=BATCH)
         for row in rows:
             await self._settle(row["name"])
         if rows:
@@ -66,26 +67,26 @@ class Timetable:
     async def _settle(self, name: str) -> None:
         """Decide about one schedule; one that breaks must not stop the others."""
         try:
-            async with engine.translated(), self._submitter.transaction():
+            async with self._database.translated(), self._submitter.transaction():
                 verdicts = await self._decide(name)
         except ServerUnavailable:
             raise
         except Exception as error:
             log.exception("schedule %s could not be fired", name)
-            async with engine.translated(), engine.transaction():
+            async with self._database.translated(), self._database.transaction():
                 verdicts = await self._note_failure(name, error)
         _count(name, verdicts)
 
     async def _decide(self, name: str) -> list[Verdict]:
-        rows = await engine.run(schedules.LOCK_DUE, name)
+        rows = await self._database.run(schedules.LOCK_DUE, name=name)
         if not rows:
             return []
         (row,) = rows
         found = _due(row)
         verdicts = await self._fire(row, found.times) if found.times else []
-        verdicts += await _give_up(row, found)
+        verdicts += await self._give_up(row, found)
         fired = [time for outcome, times in verdicts if outcome == "submitted" for time in times]
-        await engine.run(schedules.ADVANCE, found.following, max(fired, default=None), name)
+        await self._advance(name, found, max(fired, default=None))
         return [Verdict(outcome, times, row["now"]) for outcome, times in verdicts]
 
     async def _fire(
@@ -97,19 +98,19 @@ class Timetable:
             params = decode_params(self._vault, contract, row["params"])
         except OftenError as error:
             log.error("schedule %s can't be fired: %s", row["name"], error)
-            return [("failed", await schedules.record(row["name"], "failed", times, str(error)))]
+            return [("failed", await self._record(row["name"], "failed", times, str(error)))]
         skipped: Sequence[datetime] = []
         if row["overlap"] == "skip":
-            earlier = await unfinished(row["name"])
+            earlier = await unfinished(self._database, row["name"])
             times, skipped = ([], times) if earlier else (times[:1], times[1:])
             detail = f"task {earlier} of an earlier time is not final" if earlier else "an earlier time fires"
-            skipped = await schedules.record(row["name"], "skipped_overlap", skipped, detail)
-        tasks = await fire(self._submitter, row, contract, params, times)
+            skipped = await self._record(row["name"], "skipped_overlap", skipped, detail)
+        tasks = await fire(self._database, self._submitter, row, contract, params, times)
         return [("submitted", list(tasks)), ("skipped_overlap", skipped)]
 
     async def _note_failure(self, name: str, error: Exception) -> list[Verdict]:
         """Record why, and go on with the next time; a timing that can't be read has none."""
-        rows = await engine.run(schedules.LOCK_DUE, name)
+        rows = await self._database.run(schedules.LOCK_DUE, name=name)
         if not rows:
             return []
         (row,) = rows
@@ -117,31 +118,38 @@ class Timetable:
         try:
             found = _due(row)
         except OftenError:
-            await schedules.record(
-                name, "failed", [row["next_fire_time"]], f"{detail}; it is off until changed"
-            )
-            await engine.run(schedules.STOP, name)
+            await self._record(name, "failed", [row["next_fire_time"]], f"{detail}; it is off until changed")
+            await self._database.run(schedules.STOP, name=name)
             return [Verdict("failed", [row["next_fire_time"]], row["now"])]
         times = found.times or [row["next_fire_time"]]
-        await schedules.record(name, "failed", times, detail)
-        await engine.run(schedules.ADVANCE, found.following, None, name)
+        await self._record(name, "failed", times, detail)
+        await self._advance(name, found, None)
         return [Verdict("failed", times, row["now"])]
+
+    async def _give_up(self, row: Mapping[str, Any], found: Due) -> list[tuple[str, Sequence[datetime]]]:
+        if found.given_up is None:
+            return []
+        until = found.times[0] if found.times else found.following
+        end = f"to before {until.isoformat()}" if until else "on"
+        detail = f"missed from {found.given_up.isoformat()} {end}; misfire policy {row['misfire']}"
+        times = await self._record(row["name"], "skipped_misfire", [found.given_up], detail)
+        return [("skipped_misfire", times)]
+
+    async def _record(
+        self, name: str, outcome: str, times: Sequence[datetime], detail: str
+    ) -> Sequence[datetime]:
+        return await schedules.record(self._database, name, outcome, times, detail)
+
+    async def _advance(self, name: str, found: Due, fired: datetime | None) -> None:
+        await self._database.run(
+            schedules.ADVANCE, name=name, next_fire_time=found.following, last_fire_time=fired
+        )
 
 
 def _due(row: Mapping[str, Any]) -> Due:
     return due(
         timing_of(row), row["next_fire_time"], row["now"], start=row["starts_at"], policy=policy_of(row)
     )
-
-
-async def _give_up(row: Mapping[str, Any], found: Due) -> list[tuple[str, Sequence[datetime]]]:
-    if found.given_up is None:
-        return []
-    until = found.times[0] if found.times else found.following
-    end = f"to before {until.isoformat()}" if until else "on"
-    detail = f"missed from {found.given_up.isoformat()} {end}; misfire policy {row['misfire']}"
-    times = await schedules.record(row["name"], "skipped_misfire", [found.given_up], detail)
-    return [("skipped_misfire", times)]
 
 
 def _count(name: str, verdicts: Iterable[Verdict]) -> None:

@@ -41,7 +41,7 @@ def policy_of(row: Mapping[str, Any]) -> Policy:
 
 async def unfinished(database: Database, schedule: str) -> UUID | None:
     """The oldest task of a schedule that is not final."""
-    rows = await database.run(schedules.UNFINISHED, schedule)
+    rows = await database.run(schedules.UNFINISHED, schedule=schedule)
     return UUID(int=rows[0]["id"].int) if rows else None
 
 
@@ -77,5 +77,5 @@ async def fire(
         for time in new
     ]
     ids = await submitter.submit(tasks) if tasks else []
-    await database.run(schedules.LINK_TASKS, new, ids, name)
+    await database.run(schedules.LINK_TASKS, schedule=name, fire_time=new, task_id=ids)
     return dict(zip(new, ids, strict=True))

@@ -187,6 +187,11 @@ class Queues:
         ids = await _answer(self.client.lrange(lane_key(queue, priority), 0, count - 1))
         return [UUID(bytes=i) for i in ids]
 
+    async def rescued_head(self, queue: str, count: int) -> list[UUID]:
+        """The ids that are popped next from the lane of rescued ones."""
+        ids = await _answer(self.client.lrange(rescue_key(queue), 0, count - 1))
+        return [UUID(bytes=i) for i in ids]
+
     async def depths(self, queue: str) -> tuple[int, dict[int, int]]:
         """How many ids lie in the lane of rescued ones, and in the others by priority."""
         pipe = self.client.pipeline(transaction=False)

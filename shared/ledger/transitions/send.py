@@ -56,12 +56,14 @@ GIVE_BACK_FORGOTTEN = Statement("""
     WHERE t.id = g.id AND t.claim = g.claim AND (t.holder = :worker) IS TRUE
 """)
 
-#: Rows of one lane that were sent before `before`, which Redis therefore has lost. Returns their ids.
+#: Rows of one priority that Redis has lost: they were sent before `before`. A suspect must also have been
+#: sent before `suspects_before`, because its id is in the lane of rescued ones. Null means that the lane
+#: says nothing. Returns the ids.
 LOST = Statement("""
     UPDATE task SET send_at = now(), sent_at = NULL
     WHERE (sent_at IS NOT NULL) IS TRUE AND id IN (
         SELECT id FROM task WHERE queue = :queue AND priority = :priority AND sent_at IS NOT NULL
-          AND sent_at < :before
+          AND sent_at < :before AND (NOT suspect OR sent_at < :suspects_before)
         ORDER BY sent_at LIMIT :limit
     )
     RETURNING id

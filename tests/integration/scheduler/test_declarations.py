@@ -33,7 +33,7 @@ async def row(platform: Platform) -> dict[str, Any]:
 
 
 async def align(platform: Platform, catalogue: Catalogue) -> dict[str, Any]:
-    await declarations.align(catalogue, platform.vault)
+    await declarations.align(platform.database, catalogue, platform.vault)
     return await row(platform)
 
 
@@ -53,7 +53,9 @@ async def test_the_same_release_changes_nothing_even_when_two_leaders_look_at_on
     platform: Platform,
 ) -> None:
     catalogue = release(nightly())
-    await asyncio.gather(*(declarations.align(catalogue, platform.vault) for _ in range(4)))
+    await asyncio.gather(
+        *(declarations.align(platform.database, catalogue, platform.vault) for _ in range(4))
+    )
     before = await row(platform)
     assert await align(platform, catalogue) == before
 

@@ -3,7 +3,11 @@
 import asyncio
 import signal
 from datetime import timedelta
+from uuid import uuid4
 
+import pytest
+
+from services.scheduler.leader import LEASE_S, Leader
 from tests.eventually import eventually
 from tests.platform import Platform
 from tests.sample_tasks import INSTANT, Nothing
@@ -54,3 +58,19 @@ async def test_a_leader_that_was_stopped_past_its_lease_leads_no_longer(platform
     leader.send_signal(signal.SIGCONT)
     await eventually(lambda: "leads no longer" in platform.log_of(leader), TAKEOVER_LIMIT_S)
     assert (await lease(platform))[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "takes_over"), [(3_600, True), (LEASE_S + 1, True), (LEASE_S - 1, False), (-0.001, True)]
+)
+async def test_a_lease_further_ahead_than_its_length_counts_as_expired(
+    platform: Platform, ahead_s: float, *, takes_over: bool
+) -> None:
+    former, standby = (Leader(platform.database, uuid4(), gained=lambda: None) for _ in range(2))
+    await former.run_once()
+    # A clock that is put back leaves such a lease behind.
+    await platform.rows(
+        "UPDATE leader_lease SET expires_at = clock_timestamp() + make_interval(secs => {})", float(ahead_s)
+    )
+    await standby.run_once()
+    assert standby.term == (2 if takes_over else None)

@@ -1,6 +1,7 @@
 """What Redis lost, told by generation, run id and age in the lane."""
 
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 
@@ -11,7 +12,7 @@ from services.scheduler.partitioner import Partitioner
 from services.scheduler.resender import Resender
 from shared.ledger import partitions
 from shared.submission import NewTask
-from shared.transport.queues import lane_key
+from shared.transport.queues import Address, lane_key, rescue_key
 from tests.eventually import eventually
 from tests.platform import Platform
 from tests.sample_tasks import INSTANT, Nothing
@@ -22,7 +23,7 @@ LANE = lane_key("default", 5)
 @pytest.fixture
 async def settled(platform: Platform) -> Resender:
     """A resender after its first rounds: Postgres and Redis agree on a generation."""
-    service = Resender(platform.queues)
+    service = Resender(platform.database, platform.queues)
     while await service.run_once():
         pass
     assert await platform.queues.generation() == 1
@@ -79,7 +80,7 @@ async def test_a_leader_that_died_in_a_resend_is_continued_by_the_next(
     await platform.queues.client.flushdb()
     for _ in range(3):
         assert await settled.run_once()
-    successor = Resender(platform.queues)
+    successor = Resender(platform.database, platform.queues)
     while await successor.run_once():
         pass
     assert await platform.queues.head("default", 5, 100) == ids
@@ -109,8 +110,64 @@ async def test_ids_older_than_the_head_of_their_lane_go_back_to_postgres(
     await platform.queues.client.lrem(LANE, 1, ids[1].bytes)  # type: ignore[arg-type] # redis-py knows text only
     await settled.check_lanes()
     assert [row["send_at"] is None for row in await platform.tasks(ids)] == [False, False, True]
-    await Dispatcher(platform.queues).run_once()
+    await Dispatcher(platform.database, platform.queues).run_once()
     assert set(await platform.queues.head("default", 5, 10)) == set(ids)
+
+
+async def suspects(platform: Platform, count: int, sent: str) -> list[UUID]:
+    """Tasks in the lane of rescued ones, as the dispatcher leaves them after their worker has died."""
+    ids = await platform.submit(INSTANT, Nothing(), count=count)
+    await platform.queues.client.delete(LANE)
+    await platform.rows(
+        "UPDATE task SET suspect = true, sent_at = now() - {}::text::interval WHERE id = ANY({}::uuid[])",
+        *(sent, ids),
+    )
+    await platform.queues.push([Address(task_id, "default", 5, rescued=True) for task_id in ids])
+    return ids
+
+
+async def in_redis(platform: Platform, ids: list[UUID]) -> list[bool]:
+    """Whether the ledger takes the id of each task for sent."""
+    return [row["sent_at"] is not None for row in await platform.tasks(ids)]
+
+
+async def test_a_suspect_that_waits_in_the_lane_of_rescued_tasks_is_not_lost(
+    platform: Platform, settled: Resender
+) -> None:
+    old = await suspects(platform, 2, "2 minutes")
+    # With an empty lane of their priority, and with one whose head is younger.
+    await settled.check_lanes()
+    assert await in_redis(platform, old) == [True, True]
+    await platform.submit(INSTANT, Nothing())
+    await settled.check_lanes()
+    assert await in_redis(platform, old) == [True, True]
+
+
+async def test_a_suspect_that_the_lane_of_rescued_tasks_has_lost_is_sent_again(
+    platform: Platform, settled: Resender
+) -> None:
+    old, young = await suspects(platform, 1, "2 minutes"), await suspects(platform, 1, "1 second")
+    await platform.queues.client.lrem(rescue_key("default"), 0, old[0].bytes)  # type: ignore[arg-type] # redis-py knows text only
+    await settled.check_lanes()
+    assert await in_redis(platform, old + young) == [False, True]
+    await platform.queues.client.delete(rescue_key("default"))
+    await platform.rows("UPDATE task SET sent_at = sent_at - interval '1 minute' WHERE sent_at IS NOT NULL")
+    await settled.check_lanes()
+    assert await in_redis(platform, old + young) == [False, False]
+
+
+async def test_an_old_suspect_does_not_hide_what_the_lane_of_its_priority_has_lost(
+    platform: Platform, settled: Resender
+) -> None:
+    waiting = await suspects(platform, 1, "1 hour")
+    lost = await platform.submit(INSTANT, Nothing())
+    await platform.queues.client.delete(LANE)
+    await platform.rows("UPDATE task SET sent_at = now() - interval '1 minute' WHERE NOT suspect")
+    # An id of a suspect that was pushed into this lane before its worker died.
+    await platform.queues.push([Address(waiting[0], "default", 5)])
+    young = await platform.submit(INSTANT, Nothing())
+    await settled.check_lanes()
+    assert await in_redis(platform, waiting + lost + young) == [True, False, True]
 
 
 async def test_the_leader_counts_what_it_sends_by_reason(platform: Platform) -> None:
@@ -136,8 +193,8 @@ async def test_missing_days_are_added_under_load(platform: Platform) -> None:
     names = [row["name"] for row in await platform.rows(partitions.EXISTING)]
     for table in ("task", "task_log"):
         await platform.rows(f"DROP TABLE {max(n for n in names if n.startswith(f'{table}_p'))}")
-    await Partitioner().run_once()
-    await Partitioner().run_once()
+    await Partitioner(platform.database).run_once()
+    await Partitioner(platform.database).run_once()
     assert sorted(row["name"] for row in await platform.rows(partitions.EXISTING)) == sorted(names)
 
 

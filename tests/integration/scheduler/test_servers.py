@@ -12,9 +12,9 @@ def up(server: str) -> float | None:
 
 
 async def test_a_server_that_is_away_is_told_apart_from_one_that_answers(platform: Platform) -> None:
-    await Servers(platform.queues).run_once()
+    await Servers(platform.database, platform.queues).run_once()
     assert (up("postgres"), up("redis")) == (1, 1)
     nobody = connect("redis://127.0.0.1:1/0")
-    await Servers(Queues(nobody)).run_once()
+    await Servers(platform.database, Queues(nobody)).run_once()
     assert (up("postgres"), up("redis")) == (1, 0)
     await nobody.aclose()

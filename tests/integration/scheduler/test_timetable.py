@@ -14,6 +14,7 @@ from services.scheduler.timetable import Timetable
 from shared.contracts.catalogue import Catalogue
 from shared.contracts.contract import Contract
 from shared.schedules import statements as schedules
+from tests.explain import explain
 from tests.platform import Platform
 from tests.sample_tasks import GROWN, PAY, TASKS, Paid, Pay, Seconds
 
@@ -22,7 +23,7 @@ CATALOGUE = Catalogue([task.contract for task in TASKS.values()])
 
 def timetable(platform: Platform, catalogue: Catalogue = CATALOGUE) -> Timetable:
     """As a leader has it; contracts of this platform declare no schedules."""
-    service = Timetable(platform.submitter, platform.vault, catalogue)
+    service = Timetable(platform.database, platform.submitter, platform.vault, catalogue)
     service.restart()
     return service
 
@@ -45,7 +46,7 @@ async def add(platform: Platform, name: str = "sample", *, late_s: float = 0.5, 
         "starts_at": first.replace(microsecond=0) - timedelta(hours=5),
         "next_fire_time": first.replace(microsecond=0),
     }
-    assert await schedules.insert(stored | columns)
+    assert await schedules.insert(platform.database, stored | columns)
     return first.replace(microsecond=0)
 
 
@@ -188,7 +189,7 @@ async def test_the_search_for_an_unfinished_task_reads_its_own_index(platform: P
         "SELECT 'a.b', 'a', 'q', '{{}}', now(), 's' || n FROM generate_series(1, 2000) AS n"
     )
     await platform.rows("ANALYZE task")
-    plan = await platform.rows(f"EXPLAIN {schedules.UNFINISHED}", "s7")
+    plan = await platform.rows(explain(schedules.UNFINISHED), schedule="s7")
     assert any("task" in row["QUERY PLAN"] and "schedule_idx" in row["QUERY PLAN"] for row in plan), plan
 
 

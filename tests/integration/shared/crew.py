@@ -13,7 +13,6 @@ from services.scheduler.rescuer import DECLARE_DEAD
 from services.worker.claims.claim import Attempt
 from services.worker.recording.record import Row
 from shared.errors import StaleClaim
-from shared.ledger import engine
 from tests.integration.shared.interleavings import Ground, Witness, verdicts
 from tests.integration.shared.played_worker import ENDS, Body, PlayedWorker, record
 
@@ -117,7 +116,7 @@ class Crew:
         """It may be wrong: the worker goes on for a while, beside the one that is started in its place."""
         having = [worker for worker in self.workers if worker.has_something]
         worker = drawn.one([worker for worker in having if worker.fetched] or having)
-        self.ledger.step(engine.run(DECLARE_DEAD, [worker.id]))
+        self.ledger.step(self.ground.database.run(DECLARE_DEAD, workers=[worker.id]))
         self.ledger.dead.add(worker.id)
         self.to_rescue = True
         self.ghosts = [*self.ghosts, worker][-MOST_GHOSTS:]

@@ -10,9 +10,10 @@ from uuid import UUID
 
 from prometheus_client import REGISTRY
 
-from shared.ledger import engine
-from shared.ledger.engine import RECORDER
+from shared.ledger.database import Database
 from shared.ledger.lifecycle import FINAL
+from shared.ledger.statement import Statement
+from shared.ledger.tables import TABLES
 from shared.transport.queues import PRIORITIES, Queues, connect, lane_key, rescue_key
 from shared.vault import Vault
 from tests.platform import VAULT_KEYS
@@ -35,15 +36,15 @@ LOOK = """
     FROM task AS t
 """
 
-#: How late it is, the ledger knows from these columns only: moving them back is as good as waiting.
-#: values: seconds, four times.
-AGE = """
-    UPDATE task SET created_at = created_at - make_interval(secs => {}),
-        send_at = send_at - make_interval(secs => {}), sent_at = sent_at - make_interval(secs => {}),
-        expires_at = expires_at - make_interval(secs => {})
+#: These columns are all that the ledger knows of time: moving them back is as good as waiting.
+AGE = Statement("""
+    UPDATE task SET created_at = created_at - make_interval(secs => :seconds),
+        send_at = send_at - make_interval(secs => :seconds),
+        sent_at = sent_at - make_interval(secs => :seconds),
+        expires_at = expires_at - make_interval(secs => :seconds)
     WHERE num_nonnulls(send_at, sent_at, holder) > 0
-"""
-AGE_CHECK = "UPDATE generation SET checked_at = checked_at - make_interval(secs => {})"
+""")
+AGE_CHECK = Statement("UPDATE generation SET checked_at = checked_at - make_interval(secs => :seconds)")
 
 PLACES = ("send_at", "sent_at", "holder")
 
@@ -55,7 +56,10 @@ class Ground:
 
     def __init__(self, database_url: str, redis_url: str) -> None:
         self._runner = asyncio.Runner()
-        self._database = engine.build(database_url, application="test", nodes=[RECORDER])
+        #: The pool of task code and of the scheduler.
+        self.database = Database.for_service(database_url, "test")
+        #: The pool of the workers' recorders.
+        self.recorder = Database.for_recorder(database_url, "test")
         self.database_url = database_url
         self.queues = Queues(connect(redis_url))
         self.no_queues = Queues(connect(NOWHERE))
@@ -68,10 +72,10 @@ class Ground:
         return loop.run_until_complete(loop.create_task(work, context=contextvars.Context()))
 
     async def open(self) -> None:
-        engine.bind(self._database)
-        await engine.open_pool(self._database, size=2)
-        await engine.open_pool(self._database.extra_nodes[RECORDER], size=2)
-        await engine.run("CREATE TABLE effect (task_id uuid)")
+        self.database.bind(TABLES)
+        await self.database.open(size=2)
+        await self.recorder.open(size=2)
+        await self.database.run("CREATE TABLE effect (task_id uuid)")
 
     def close(self) -> None:
         self.run(self._close())
@@ -80,18 +84,18 @@ class Ground:
     async def _close(self) -> None:
         await self.queues.client.aclose()
         await self.no_queues.client.aclose()
-        await self._database.extra_nodes[RECORDER].close_connection_pool()
-        await self._database.close_connection_pool()
+        await self.recorder.close()
+        await self.database.close()
 
     async def clean(self) -> None:
         """As new, but for the generation, which only goes up. TRUNCATE of so many partitions takes longer."""
         for table in ("task", "task_attempt", "task_log", "worker", "effect"):
-            await engine.run(f"DELETE FROM {table}")
+            await self.database.run(f"DELETE FROM {table}")
         await self.queues.client.flushdb()
 
     async def look(self) -> tuple[Rows, bool]:
         """The whole ledger; True when there are ids in lanes."""
-        rows = {UUID(int=row["id"].int): row for row in await engine.run(LOOK)}
+        rows = {UUID(int=row["id"].int): row for row in await self.database.run(LOOK)}
         return rows, bool(await self.queues.client.exists(*LANES))
 
     async def lanes(self) -> set[UUID]:
@@ -100,8 +104,8 @@ class Ground:
         return {UUID(bytes=member) for lane in lanes for member in lane}
 
     async def age(self, seconds: float) -> None:
-        await engine.run(AGE, *[float(seconds)] * 4)
-        await engine.run(AGE_CHECK, float(seconds))
+        await self.database.run(AGE, seconds=float(seconds))
+        await self.database.run(AGE_CHECK, seconds=float(seconds))
 
 
 class Witness:

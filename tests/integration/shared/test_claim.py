@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import asyncpg
 
-from shared.ledger import engine, statements
+from shared.ledger.transitions.send import CLAIM
 from tests.eventually import eventually
 from tests.platform import Platform
 from tests.sample_tasks import INSTANT, Nothing
@@ -19,17 +19,17 @@ WAITING = """
 
 async def test_a_claim_repeated_because_its_answer_was_late_keeps_its_number(platform: Platform) -> None:
     worker = uuid4()
-    await engine.run(WORKER, worker, ["default"], worker.int >> 66)
+    await platform.rows(WORKER, worker, ["default"], worker.int >> 66)
     (task_id,) = await platform.submit(INSTANT, Nothing())
 
     async def waiting(count: int) -> bool:
-        return bool((await engine.run(WAITING))[0]["n"] == count)
+        return bool((await platform.rows(WAITING))[0]["n"] == count)
 
     # Somebody else holds the row while the worker gives up on its claim and sends it again.
     connection = await asyncpg.connect(platform.database_url)
     async with connection.transaction():
         await connection.execute("SELECT 1 FROM task WHERE id = $1 FOR UPDATE", task_id)
-        claims = [asyncio.create_task(engine.run(statements.CLAIM, worker, [task_id])) for _ in range(2)]
+        claims = [asyncio.create_task(platform.rows(CLAIM, worker=worker, id=[task_id])) for _ in range(2)]
         await eventually(lambda: waiting(2))
     await connection.close()
     numbers = [row["claim"] for rows in await asyncio.gather(*claims) for row in rows]

@@ -31,8 +31,9 @@ from services.scheduler.expirer import Expirer
 from services.scheduler.rescuer import Rescuer
 from services.scheduler.resender import Resender
 from shared.contracts.contract import Contract
-from shared.ledger import engine, statements
 from shared.ledger.lifecycle import FINAL
+from shared.ledger.transitions.operate import CANCEL, RETRY
+from shared.ledger.transitions.send import MARK_SENT
 from shared.submission import NewTask, Submitter
 from shared.transport.queues import Address, lane_key
 from tests.integration.shared.crew import Crew, Drawn
@@ -95,7 +96,7 @@ class Interleavings(RuleBasedStateMachine):
         self.marks: list[Mark] = []
         self.redis_lost = self.redis_empty = self.resending = False
         ground.run(ground.clean())
-        self.resender = Resender(ground.queues)
+        self.resender = Resender(ground.database, ground.queues)
         assert ground.run(self.resender.run_once())
         while ground.run(self.resender.run_once()):
             pass
@@ -111,7 +112,8 @@ class Interleavings(RuleBasedStateMachine):
             self._write_mark(self.marks.pop())
 
     def _submit_task(self, contract: Contract[Any, Any], *, pushed: bool = True, **options: Any) -> None:
-        submitter = Submitter(self.ground.queues if pushed else self.ground.no_queues, VAULT)
+        queues = self.ground.queues if pushed else self.ground.no_queues
+        submitter = Submitter(self.ground.database, queues, VAULT)
         params = Seconds(seconds=0) if contract is EFFECT else Nothing()
         new = NewTask(contract=contract, params=params, **options)
         (task_id,) = self.ledger.step(submitter.submit([new]))
@@ -146,19 +148,19 @@ class Interleavings(RuleBasedStateMachine):
 
     def _dispatch(self, drawn: Drawn) -> None:
         due = self.ledger.where(lambda row: row["send_at"])
-        self.ledger.step(Dispatcher(self.ground.queues).run_once(), due)
+        self.ledger.step(Dispatcher(self.ground.database, self.ground.queues).run_once(), due)
 
     def _dispatch_without_marking(self, drawn: Drawn) -> None:
         async def push() -> dict[UUID, int]:
-            due = await engine.run(DUE, BATCH)
+            due = await self.ground.database.run(DUE, limit=BATCH)
             await self.ground.queues.push(
                 Address(UUID(int=r["id"].int), r["queue"], r["priority"], rescued=r["suspect"]) for r in due
             )
             return {UUID(int=row["id"].int): row["claim"] for row in due}
 
         seen = self.ledger.step(push())
-        values = list(seen), list(seen.values())
-        self.marks.append(Mark(seen, lambda: engine.run(statements.MARK_SENT, *values)))
+        values = {"id": list(seen), "claim": list(seen.values())}
+        self.marks.append(Mark(seen, lambda: self.ground.database.run(MARK_SENT, **values)))
 
     def _mark_late(self, drawn: Drawn) -> None:
         mark = drawn.one(self.marks)
@@ -176,7 +178,8 @@ class Interleavings(RuleBasedStateMachine):
         """By a leader that has watched nobody yet, so that it judges nobody itself."""
         lost = self.ledger.where(lambda row: row["holder"] in self.ledger.dead)
         stranded = self.ledger.stranded(self.ledger.dead)
-        self.ledger.step(Rescuer(self.ground.queues, stall_after_s=60).run_once(), lost | stranded)
+        rescuer = Rescuer(self.ground.database, self.ground.queues, stall_after_s=60)
+        self.ledger.step(rescuer.run_once(), lost | stranded)
         self.crew.to_rescue = False
         self.ground.happened["a rescue of what was only fetched"] += len(stranded)
         assert all(self.ledger.rows[task_id]["send_at"] for task_id in stranded)
@@ -189,7 +192,7 @@ class Interleavings(RuleBasedStateMachine):
 
     def _expire(self, drawn: Drawn) -> None:
         late = self.ledger.late("expires_at")
-        self.ledger.step(Expirer().run_once(), late)
+        self.ledger.step(Expirer(self.ground.database).run_once(), late)
         assert all(self.ledger.rows[task_id]["status"] == "failure" for task_id in late)
 
     def _resend(self, drawn: Drawn) -> None:
@@ -235,7 +238,7 @@ class Interleavings(RuleBasedStateMachine):
     def _cancel(self, drawn: Drawn) -> None:
         task_id, old = drawn.one(sorted(self.ledger.rows.items()))
         final = old["status"] in FINAL
-        self.ledger.step(engine.run(statements.CANCEL, task_id), () if final else {task_id})
+        self.ledger.step(self.ground.database.run(CANCEL, id=task_id), () if final else {task_id})
         row = self.ledger.rows[task_id]
         status = "revoked" if old["holder"] is None and not final else old["status"]
         assert (row["status"], row["holder"]) == (status, old["holder"])
@@ -243,7 +246,7 @@ class Interleavings(RuleBasedStateMachine):
     def _retry(self, drawn: Drawn) -> None:
         task_id, old = drawn.one(sorted(self.ledger.rows.items()))
         ended = old["status"] in ("failure", "revoked")
-        retry = engine.run(statements.RETRY, task_id, "by hand")
+        retry = self.ground.database.run(RETRY, id=task_id, reason="by hand")
         answer = self.ledger.step(retry, {task_id} if ended else ())
         assert bool(answer) == ended
         assert self.ledger.rows[task_id]["claim"] == old["claim"] + ended
@@ -260,7 +263,7 @@ class Interleavings(RuleBasedStateMachine):
                 await client.delete(lane)
             else:
                 await client.rpop(lane)
-                await engine.run("UPDATE generation SET run_id = 'before the restart'")
+                await self.ground.database.run("UPDATE generation SET run_id = 'before the restart'")
 
         self.ledger.step(lose())
         self.redis_lost, self.redis_empty = True, empty
@@ -300,14 +303,14 @@ class Interleavings(RuleBasedStateMachine):
             assert known >= set(range(1, row["attempt"] + 1))
 
     async def _calm_round(self) -> None:
-        queues = self.ground.queues
+        database, queues = self.ground.database, self.ground.queues
         await self.ground.age(max(WAITS))
-        await Rescuer(queues, stall_after_s=60).run_once()
-        await Expirer().run_once()
+        await Rescuer(database, queues, stall_after_s=60).run_once()
+        await Expirer(database).run_once()
         while await self.resender.run_once():
             pass
         await self.resender.check_lanes()
-        await Dispatcher(queues).run_once()
+        await Dispatcher(database, queues).run_once()
         for worker in self.crew.workers:
             await worker.work_off()
 
@@ -346,7 +349,7 @@ def test_postgres_itself_refuses_a_second_place_and_none_and_one_after_the_end(g
     (task_id,) = machine.ledger.rows
     for wrong in ("send_at = now()", "sent_at = NULL", "status = 'success', completed_at = now()"):
         with pytest.raises(asyncpg.CheckViolationError) as refusal:
-            ground.run(engine.run(f"UPDATE task SET {wrong} WHERE id = {{}}", task_id))
+            ground.run(ground.database.run(f"UPDATE task SET {wrong} WHERE id = {{}}", task_id))
         assert refusal.value.constraint_name == "task_is_in_one_place"
 
 

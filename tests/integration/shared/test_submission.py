@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from shared.errors import InvalidFields, KeyReused
-from shared.ledger import engine, statements
+from shared.ledger.transitions.send import UNCLAIMED_TO_POSTGRES
 from shared.submission import NewTask, OnceKey, Submitter
 from shared.transport.queues import Queues, connect
 from tests.platform import Platform
@@ -107,7 +107,7 @@ async def test_a_transaction_that_rolls_back_leaves_neither_row_nor_id(platform:
 
 
 async def test_in_a_foreign_transaction_the_row_waits_for_the_dispatcher(platform: Platform) -> None:
-    async with engine.transaction():
+    async with platform.database.transaction():
         (task_id,) = await platform.submitter.submit([NEW])
     assert await in_lane(platform) == 0
     await platform.start_scheduler()
@@ -117,7 +117,7 @@ async def test_in_a_foreign_transaction_the_row_waits_for_the_dispatcher(platfor
 
 async def test_a_task_is_accepted_while_redis_is_away_and_sent_later(platform: Platform) -> None:
     away = Queues(connect("redis://127.0.0.1:1", socket_timeout_s=0.2))
-    (task_id,) = await Submitter(away, platform.vault).submit([NEW])
+    (task_id,) = await Submitter(platform.database, away, platform.vault).submit([NEW])
     assert (await platform.task(task_id))["send_at"] is not None
     await platform.start_scheduler()
     await platform.start_worker()
@@ -137,7 +137,7 @@ async def test_a_late_mark_does_not_hide_a_retry(platform: Platform) -> None:
 
 async def test_a_late_mark_does_not_hide_an_id_that_was_fetched_and_given_up(platform: Platform) -> None:
     (task_id,) = await platform.submitter.submit([NEW])
-    await platform.rows(statements.UNCLAIMED_TO_POSTGRES, [task_id])
+    await platform.rows(UNCLAIMED_TO_POSTGRES, id=[task_id])
     await platform.submitter.mark()
     row = await platform.task(task_id)
     assert row["send_at"] is not None

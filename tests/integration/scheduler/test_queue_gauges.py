@@ -1,4 +1,4 @@
-"""Depth, oldest age and what is due later, as the leader tells Prometheus."""
+"""Depth, oldest age and tasks due later, as the leader exports them."""
 
 from datetime import timedelta
 from functools import partial

@@ -1,6 +1,6 @@
-"""Tells Prometheus whether schedules fire in time, and whether their tasks succeed.
+"""Exports whether schedules fire in time, and whether their tasks succeed.
 
-Apart from the timetable, which is what it watches.
+This is a service of its own because it watches the timetable.
 """
 
 from collections import defaultdict
@@ -11,55 +11,56 @@ from uuid import UUID
 
 from prometheus_client import Metric
 
-from services.scheduler.gauges import LeaderGauges
-from shared.ledger import engine
+from services.scheduler.leader_gauges import LeaderGauges
+from shared.ledger.database import Database
 from shared.ledger.lifecycle import Status
+from shared.ledger.statement import Statement
 from shared.telemetry import metrics
 from shared.telemetry.metrics import gauge
 
 EVERY_S = 5.0
-#: Firings of a schedule that are looked at.
+#: Firings of a schedule that are judged, the newest ones.
 FIRINGS = 10
-#: Of so many times; those that were left out because an earlier task still ran say nothing.
+#: Nominal times that are searched for them. Times that were left out because an earlier task still ran say
+#: nothing.
 TIMES = 1_000
 
-NEXT_TIMES = """
+NEXT_TIMES = Statement("""
     SELECT name, extract(epoch FROM next_fire_time)::float8 AS next,
         greatest(0, extract(epoch FROM clock_timestamp() - next_fire_time))::float8 AS overdue_s
     FROM schedule WHERE next_fire_time IS NOT NULL
-"""
-#: Newest first, by the primary key. values: times, firings.
-NEWEST = """
+""")
+#: Newest first, by the primary key.
+NEWEST = Statement("""
     SELECT s.name, f.outcome, f.task_id
     FROM schedule AS s CROSS JOIN LATERAL (
         SELECT * FROM (
             SELECT fire_time, outcome, task_id FROM schedule_firing
-            WHERE schedule = s.name ORDER BY fire_time DESC LIMIT {}
+            WHERE schedule = s.name ORDER BY fire_time DESC LIMIT :times
         ) AS times
-        WHERE outcome IN ('submitted', 'failed') ORDER BY fire_time DESC LIMIT {}
+        WHERE outcome IN ('submitted', 'failed') ORDER BY fire_time DESC LIMIT :firings
     ) AS f
     WHERE s.next_fire_time IS NOT NULL
     ORDER BY s.name, f.fire_time DESC
-"""
-#: values: id[].
-ENDED = """
+""")
+ENDED = Statement("""
     SELECT id, status, extract(epoch FROM completed_at)::float8 AS at FROM task
-    WHERE id = ANY({}::uuid[]) AND (completed_at IS NOT NULL) IS TRUE
-"""
+    WHERE id = ANY(:id::uuid[]) AND (completed_at IS NOT NULL) IS TRUE
+""")
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
     """How a schedule's newest firings ended."""
 
-    #: When the task of the newest successful one ended, seconds since 1970; None: none of them succeeded.
+    #: End of the newest successful firing's task, in seconds since 1970; None when none succeeded.
     succeeded_at: float | None
-    #: Since then, those that failed for good.
+    #: Firings since then that failed for good.
     failures: int
 
 
 def record(firings: Sequence[Mapping[str, Any]], ended: Mapping[UUID, Mapping[str, Any]]) -> Record:
-    """Judge firings, newest first. What has not ended, and what was cancelled, says nothing."""
+    """Judge firings, newest first. Tasks that are not final and canceled ones say nothing."""
     failures = 0
     for firing in firings:
         task = ended.get(firing["task_id"])
@@ -69,20 +70,21 @@ def record(firings: Sequence[Mapping[str, Any]], ended: Mapping[UUID, Mapping[st
     return Record(None, failures)
 
 
-class Punctuality:
+class ScheduleGauges:
     """One of the leader's services."""
 
-    def __init__(self, gauges: LeaderGauges) -> None:
+    def __init__(self, database: Database, gauges: LeaderGauges) -> None:
+        self._database = database
         self._gauges = gauges
 
     async def run_once(self) -> bool:
-        times = {(row["name"],): row for row in await engine.run(NEXT_TIMES)}
+        times = {(row["name"],): row for row in await self._database.run(NEXT_TIMES)}
         for (name,) in times:
             metrics.expect_firings(name)
         records = {(name,): found for name, found in (await self._records()).items()}
         succeeded = {key: r.succeeded_at for key, r in records.items() if r.succeeded_at is not None}
-        self._gauges.tell(
-            "punctuality",
+        self._gauges.publish(
+            "schedules",
             _by_schedule(
                 "often_schedule_next_fire_timestamp_seconds",
                 "When a schedule fires next.",
@@ -108,10 +110,10 @@ class Punctuality:
 
     async def _records(self) -> dict[str, Record]:
         firings: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-        for row in await engine.run(NEWEST, TIMES, FIRINGS):
+        for row in await self._database.run(NEWEST, times=TIMES, firings=FIRINGS):
             firings[row["name"]].append(row)
         ids = sorted({row["task_id"] for rows in firings.values() for row in rows if row["task_id"]})
-        ended = {row["id"]: row for row in await engine.run(ENDED, ids)} if ids else {}
+        ended = {row["id"]: row for row in await self._database.run(ENDED, id=ids)} if ids else {}
         return {name: record(rows, ended) for name, rows in firings.items()}
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from services.scheduler.gauges import LeaderGauges
-from services.scheduler.headcount import Headcount
-from services.scheduler.punctuality import FIRINGS, Punctuality
+from services.scheduler.leader_gauges import LeaderGauges
+from services.scheduler.schedule_gauges import FIRINGS, ScheduleGauges
+from services.scheduler.worker_gauges import WorkerGauges
 from shared.schedules import statements as schedules
 from tests.platform import Platform
 from tests.sample_tasks import INSTANT, Nothing
@@ -33,7 +33,7 @@ async def add(platform: Platform, name: str, **columns: Any) -> None:
         "expression": "1 min",
         "next_fire_time": NOW + timedelta(days=1),
     }
-    assert await schedules.insert(stored | columns)
+    assert await schedules.insert(platform.database, stored | columns)
 
 
 async def fired(platform: Platform, name: str, *endings: str) -> None:
@@ -58,7 +58,7 @@ async def test_overdue_is_what_should_have_fired_by_the_clock_of_the_database(pl
     await add(platform, "in_time")
     await add(platform, "off", next_fire_time=None, enabled=False)
     gauges = LeaderGauges(lambda: True)
-    await Punctuality(gauges).run_once()
+    await ScheduleGauges(platform.database, gauges).run_once()
     values = told(gauges)
     assert values["schedule_overdue_seconds['late']"] == pytest.approx(300, abs=60)
     assert values["schedule_overdue_seconds['in_time']"] == 0
@@ -82,7 +82,7 @@ async def test_the_last_success_and_the_failures_since(
     await add(platform, "sample")
     await fired(platform, "sample", *endings)
     gauges = LeaderGauges(lambda: True)
-    await Punctuality(gauges).run_once()
+    await ScheduleGauges(platform.database, gauges).run_once()
     values = told(gauges)
     at = None if succeeded is None else (NOW + timedelta(seconds=succeeded)).timestamp()
     assert values.get("schedule_last_success_timestamp_seconds['sample']") == at
@@ -102,15 +102,15 @@ async def test_workers_are_counted_by_state_and_dead_ones_for_a_while(platform: 
         """
     )
     gauges = LeaderGauges(lambda: True)
-    await Headcount(gauges).run_once()
+    await WorkerGauges(platform.database, gauges).run_once()
     values = told(gauges)
     assert [values[f"workers['{state}']"] for state in ("running", "draining", "dead")] == [2, 1, 1]
 
 
-async def test_who_does_not_lead_tells_nothing_but_that(platform: Platform) -> None:
+async def test_a_standby_exports_only_that_it_does_not_lead(platform: Platform) -> None:
     leads = True
     gauges = LeaderGauges(lambda: leads)
-    await Headcount(gauges).run_once()
+    await WorkerGauges(platform.database, gauges).run_once()
     assert told(gauges)["workers['running']"] == 0
     leads = False
     assert told(gauges) == {"scheduler_leader[]": 0}

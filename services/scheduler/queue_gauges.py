@@ -1,4 +1,4 @@
-"""Tells Prometheus how much waits in each queue, how long the first has waited, and how much is due later.
+"""Exports how many tasks wait in each queue, how long the first one has waited, and how many are due later.
 
 Every statement reads one index and a bounded number of rows, however many there are: lengths come from Redis,
 ages from the head of each lane.
@@ -8,53 +8,57 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from services.scheduler.gauges import LeaderGauges
-from shared.ledger import engine
-from shared.ledger.statements import PUSH_NET_S
+from services.scheduler.leader_gauges import LeaderGauges
+from shared.ledger.database import Database
+from shared.ledger.statement import Statement
+from shared.ledger.transitions.submit import PUSH_NET_S
 from shared.telemetry.metrics import gauge
 from shared.transport.queues import PRIORITIES, Queues
 
 EVERY_S = 5.0
 
-#: One index probe. values: queue, priority.
-FIRST_SENT = """
-    SELECT sent_at FROM task WHERE queue = {} AND priority = {} AND sent_at IS NOT NULL
+#: One index probe.
+FIRST_SENT = Statement("""
+    SELECT sent_at FROM task WHERE queue = :queue AND priority = :priority AND sent_at IS NOT NULL
     ORDER BY sent_at LIMIT 1
-"""
-#: What is due and not yet sent, which is little unless Redis is away. values: limit.
-DUE = """
+""")
+#: Tasks that are due and not yet sent; there are few unless Redis is away.
+DUE = Statement("""
     SELECT queue, priority, count(*) AS due, min(send_at) AS first
-    FROM (SELECT queue, priority, send_at FROM task WHERE send_at <= now() ORDER BY send_at LIMIT {}) AS t
+    FROM (SELECT queue, priority, send_at FROM task WHERE send_at <= now() ORDER BY send_at LIMIT :limit) AS t
     GROUP BY queue, priority
-"""
-#: Without what was stored a moment ago and is being pushed. values: limit.
-LATER = f"""
+""")
+#: Delayed tasks and retries, without those that were stored a moment ago and are being pushed.
+LATER = Statement(f"""
     SELECT queue, count(*) AS later
     FROM (
-        SELECT queue FROM task WHERE send_at > now() + interval '{PUSH_NET_S} s' ORDER BY send_at LIMIT {{}}
+        SELECT queue FROM task WHERE send_at > now() + interval '{PUSH_NET_S} s' ORDER BY send_at LIMIT :limit
     ) AS t
     GROUP BY queue
-"""
-#: More rows than this are not counted, neither due ones nor later ones.
+""")
+#: At most this many due tasks and as many later ones are counted.
 LIMIT = 10_000
 NOW = "SELECT now() AS now"
 
-#: The lane that is popped first; its tasks have any priority.
+#: The lane that is popped first; its tasks may have any priority.
 RESCUED = "rescued"
 
 
-class Backlog:
+class QueueGauges:
     """One of the leader's services."""
 
-    def __init__(self, gauges: LeaderGauges, queues: Queues, queue_names: tuple[str, ...]) -> None:
+    def __init__(
+        self, database: Database, gauges: LeaderGauges, queues: Queues, queue_names: tuple[str, ...]
+    ) -> None:
+        self._database = database
         self._gauges = gauges
         self._queues = queues
         self._names = queue_names
 
     async def run_once(self) -> bool:
-        ((now,),) = [row.values() for row in await engine.run(NOW)]
-        due = await engine.run(DUE, LIMIT)
-        later = {row["queue"]: row["later"] for row in await engine.run(LATER, LIMIT)}
+        ((now,),) = [row.values() for row in await self._database.run(NOW)]
+        due = await self._database.run(DUE, limit=LIMIT)
+        later = {row["queue"]: row["later"] for row in await self._database.run(LATER, limit=LIMIT)}
         depth: dict[tuple[str, str], int] = {}
         age: dict[tuple[str], float] = {}
         for name in sorted({*self._names, *later, *(row["queue"] for row in due)}):
@@ -63,8 +67,8 @@ class Backlog:
             waiting = [*await self._first_sent(name, lanes), *(row["first"] for row in unsent)]
             depth |= {(name, lane): count for lane, count in _with_unsent(lanes, unsent).items()}
             age[name,] = max(0.0, (now - min(waiting, default=now)).total_seconds())
-        self._gauges.tell(
-            "backlog",
+        self._gauges.publish(
+            "queues",
             gauge("often_queue_depth", "Tasks that could run now.", ("queue", "priority"), depth),
             gauge(
                 "often_queue_oldest_age_seconds",
@@ -86,14 +90,16 @@ class Backlog:
         return {RESCUED: rescued} | {str(priority): count for priority, count in lanes.items()}
 
     async def _first_sent(self, queue: str, lanes: Mapping[str, int]) -> Sequence[datetime]:
-        """The oldest of each lane that is not empty; rescued ids may be of any priority."""
-        looked = [priority for priority in PRIORITIES if lanes[str(priority)] or lanes[RESCUED]]
-        rows = [row for priority in looked for row in await engine.run(FIRST_SENT, queue, priority)]
-        return [row["sent_at"] for row in rows]
+        """The oldest of each lane that is not empty; rescued ids may have any priority."""
+        found = []
+        for priority in PRIORITIES:
+            if lanes[str(priority)] or lanes[RESCUED]:
+                found += await self._database.run(FIRST_SENT, queue=queue, priority=priority)
+        return [row["sent_at"] for row in found]
 
 
 def _with_unsent(lanes: Mapping[str, int], unsent: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Lanes with what will be sent into them."""
+    """Lengths of the lanes, plus what will be sent into them."""
     counts = dict(lanes)
     for row in unsent:
         counts[str(row["priority"])] += row["due"]

@@ -1,0 +1,79 @@
+"""How many connections to Postgres each service's processes open, and a warning when the server lacks them.
+
+Postgres refuses connections beyond `max_connections`. A process that cannot get one waits or fails, so each
+service compares at its start what it may open with what the server has left.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from shared.errors import ServerUnavailable
+from shared.ledger.database import Database
+from shared.ledger.statement import Statement
+
+log = logging.getLogger(__name__)
+
+#: Sizes of the pools.
+API_POOL = 10
+WORKER_LEDGER_POOL = 4
+SCHEDULER_POOL = 6
+
+#: The asking connection is not counted: it belongs to the process that asks. Sessions of other roles may hide
+#: their kind, but not their database, which background processes of the server do not have.
+FREE = Statement("""
+    SELECT current_setting('max_connections')::int AS limit,
+        current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+        - current_setting('reserved_connections')::int - count(*)::int AS free
+    FROM pg_stat_activity
+    WHERE datid IS NOT NULL AND coalesce(backend_type, 'client backend') = 'client backend'
+      AND pid <> pg_backend_pid()
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """The most that one process of a service opens, by purpose."""
+
+    service: str
+    by_purpose: Mapping[str, int]
+
+    @property
+    def total(self) -> int:
+        return sum(self.by_purpose.values())
+
+
+API = Connections("api", MappingProxyType({"requests": API_POOL}))
+SCHEDULER = Connections("scheduler", MappingProxyType({"statements of all loops": SCHEDULER_POOL}))
+
+
+def of_worker(threads: int) -> Connections:
+    """A worker with this many threads: each may run a body that uses the database."""
+    purposes = {"ledger": WORKER_LEDGER_POOL, "advisory lock": 1, "task code": threads}
+    return Connections("worker", MappingProxyType(purposes))
+
+
+async def warn_when_scarce(database: Database, wanted: Connections) -> None:
+    """Log a warning when Postgres has fewer free connections than this process may open.
+
+    Call it at the start, before the process has opened more than the one connection that asks. A Postgres
+    that is unavailable is left to the loops, which report it.
+    """
+    try:
+        (row,) = await database.run(FREE)
+    except ServerUnavailable as error:
+        text = "cannot compare the connections of this %s with the limit of Postgres: %s"
+        log.warning(text, wanted.service, error)
+        return
+    if row["free"] < wanted.total:
+        purposes = ", ".join(f"{count} for {purpose}" for purpose, count in wanted.by_purpose.items())
+        log.warning(
+            "this %s may open %d connections to Postgres (%s), but only %d of max_connections = %d are free; "
+            "raise max_connections, or run fewer processes or threads",
+            wanted.service,
+            wanted.total,
+            purposes,
+            row["free"],
+            row["limit"],
+        )

@@ -1,0 +1,49 @@
+"""A process that may open more connections than Postgres has left says so at its start."""
+
+import asyncpg
+import pytest
+
+from shared.ledger import connections
+from shared.ledger.connections import Connections
+from shared.ledger.database import Database
+from tests.platform import Platform
+
+
+async def free(platform: Platform) -> int:
+    (row,) = await platform.rows(connections.FREE)
+    return int(row["free"])
+
+
+async def test_connections_in_use_and_reserved_ones_are_not_free(platform: Platform) -> None:
+    (limits,) = await platform.rows(
+        "SELECT current_setting('max_connections')::int AS all, "
+        "current_setting('superuser_reserved_connections')::int AS reserved"
+    )
+    before = await free(platform)
+    assert before <= limits["all"] - limits["reserved"]
+    other = await asyncpg.connect(platform.database_url)
+    assert await free(platform) == before - 1
+    await other.close()
+
+
+async def test_a_process_that_may_open_more_than_is_free_warns(
+    platform: Platform, caplog: pytest.LogCaptureFixture
+) -> None:
+    enough = Connections("worker", {"ledger": await free(platform)})
+    await connections.warn_when_scarce(platform.database, enough)
+    assert not caplog.records
+    too_many = Connections("worker", {"ledger": 4, "task code": enough.total})
+    await connections.warn_when_scarce(platform.database, too_many)
+    (record,) = caplog.records
+    assert f"this worker may open {too_many.total} connections" in record.getMessage()
+    assert f"only {enough.total} of max_connections" in record.getMessage()
+
+
+async def test_a_postgres_that_is_away_is_no_reason_to_stop(caplog: pytest.LogCaptureFixture) -> None:
+    database = Database.for_service("postgres://nobody@127.0.0.1:1/nothing", "test")
+    await connections.warn_when_scarce(database, connections.SCHEDULER)
+    assert "cannot compare the connections of this scheduler" in caplog.text
+
+
+def test_a_worker_needs_a_connection_for_each_thread() -> None:
+    assert connections.of_worker(8).total == connections.of_worker(1).total + 7
