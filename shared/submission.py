@@ -25,7 +25,7 @@ from shared.ledger.transitions.record import sparse
 from shared.ledger.transitions.send import MARK_SENT
 from shared.telemetry import metrics
 from shared.transport.queues import Address, Queues
-from shared.vault import Vault
+from shared.vault import Stored, Vault
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +89,18 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self.expires_at is not None and self.expires_at <= max(start, now)
 
 
+class CheckedTask(msgspec.Struct, frozen=True, gc=False):
+    """A task that keeps all rules, with its parameters as the row holds them; see `Submitter.checked`."""
+
+    new: NewTask
+    sealed: Stored
+
+    @property
+    def recipient(self) -> int | None:
+        """The id of the account that the task is for."""
+        return self.new.contract.recipient_of(self.new.params)
+
+
 @dataclass(frozen=True, slots=True)
 class OnceKey:
     """Under this key tasks are stored once; see `Submitter.submit_once`."""
@@ -111,31 +123,40 @@ class Submitter:
         self._redis_rests_until = 0.0
         self._after_commit: ContextVar[list[Address] | None] = ContextVar("after_commit", default=None)
 
-    async def submit(self, tasks: Sequence[NewTask]) -> list[UUID]:
+    def checked(self, task: NewTask, now: datetime) -> CheckedTask:
+        """Check a task and seal its parameters, once. Raises InvalidFields."""
+        task.check(now)
+        return CheckedTask(task, self._vault.seal_params(task.contract, task.params))
+
+    async def submit(self, tasks: Sequence[NewTask | CheckedTask]) -> list[UUID]:
         """Store the tasks in one statement and push what may start now. Returns the ids in the order given.
 
-        Inside a transaction of the caller nothing is pushed: the dispatcher sends the rows after the commit.
-        Raises InvalidFields, or ServerUnavailable when Postgres is away; then nothing is stored.
+        Tasks that were not checked before are checked here. Inside a transaction of the caller nothing is
+        pushed: the dispatcher sends the rows after the commit. Raises InvalidFields, or ServerUnavailable
+        when Postgres is away; then nothing is stored.
         """
-        if len(tasks) == 1:
-            values = _checked_values_of_one(tasks[0], self._vault)
-            rows = await self._database.run(submit.SUBMIT_ONE, **values)
-            return await self._accepted(tasks, [row["id"] for row in rows])
-        (row,) = await self._database.run(submit.SUBMIT, **_checked_values(tasks, self._vault))
-        return await self._accepted(tasks, row["ids"])
+        checked = self._all_checked(tasks)
+        if len(checked) == 1:
+            rows = await self._database.run(submit.SUBMIT_ONE, **_values_of_one(checked[0]))
+            return await self._accepted(checked, [row["id"] for row in rows])
+        (row,) = await self._database.run(submit.SUBMIT, **_values(checked))
+        return await self._accepted(checked, row["ids"])
 
-    async def submit_once(self, tasks: Sequence[NewTask], once: OnceKey) -> tuple[list[UUID], bool]:
+    async def submit_once(
+        self, tasks: Sequence[NewTask | CheckedTask], once: OnceKey
+    ) -> tuple[list[UUID], bool]:
         """As `submit`, unless the key was used within the last day.
 
         Returns the ids of the first submission, and whether this was it. Raises KeyReused when the first
         one was another request.
         """
-        values = _checked_values(tasks, self._vault)
+        checked = self._all_checked(tasks)
+        values = _values(checked)
         key = {"scope": once.scope, "key": once.key}
         while True:
             (row,) = await self._database.run(submit.SUBMIT_ONCE, **values, **key, body_hash=once.body_hash)
             if row["ids"] is not None:
-                return await self._accepted(tasks, row["ids"]), True
+                return await self._accepted(checked, row["ids"]), True
             first = await self._database.run(submit.SUBMITTED_UNDER, **key)
             if first and first[0]["body_hash"] != once.body_hash:
                 raise KeyReused(once.key)
@@ -143,12 +164,17 @@ class Submitter:
                 return list(first[0]["task_ids"]), False
             # The key was pruned in between, so it is free now.
 
-    async def _accepted(self, tasks: Sequence[NewTask], ids: list[UUID]) -> list[UUID]:
+    def _all_checked(self, tasks: Sequence[NewTask | CheckedTask]) -> list[CheckedTask]:
+        now = datetime.now(UTC)
+        return [t if isinstance(t, CheckedTask) else self.checked(t, now) for t in tasks]
+
+    async def _accepted(self, tasks: Sequence[CheckedTask], ids: list[UUID]) -> list[UUID]:
         """Count and push what was stored."""
-        for labels, count in Counter((t.contract.queue, t.contract.name) for t in tasks).items():
+        new = [task.new for task in tasks]
+        for labels, count in Counter((t.contract.queue, t.contract.name) for t in new).items():
             metrics.SUBMITTED.labels(*labels).inc(count)
         addresses = [
-            Address(id, t.contract.queue, _priority(t)) for id, t in zip(ids, tasks, strict=True) if t.direct
+            Address(id, t.contract.queue, _priority(t)) for id, t in zip(ids, new, strict=True) if t.direct
         ]
         collected = self._after_commit.get()
         if collected is not None:
@@ -196,42 +222,34 @@ _KIND = (
 )
 
 
-def _checked_values(tasks: Sequence[NewTask], vault: Vault) -> dict[str, Any]:
+def _values(tasks: Sequence[CheckedTask]) -> dict[str, Any]:
     """The values of SUBMIT. Most tasks of a batch are of few kinds, and few options are used at all."""
-    now = datetime.now(UTC)
-    for task in tasks:
-        task.check(now)
-    sealed = [vault.seal_params(t.contract, t.params) for t in tasks]
     kinds: dict[tuple[Any, ...], int] = {}
-    numbers = [
-        kinds.setdefault(_kind(t, s.key_id), len(kinds) + 1) for t, s in zip(tasks, sealed, strict=True)
-    ]
+    numbers = [kinds.setdefault(_kind(t), len(kinds) + 1) for t in tasks]
     return {
-        "params": f"[{','.join(s.text for s in sealed)}]",
+        "params": f"[{','.join(t.sealed.text for t in tasks)}]",
         "kinds": numbers,
-        "run_at": sparse([t.run_at for t in tasks]),
-        "delay_s": sparse([_seconds(t.delay) for t in tasks]),
-        "expires_at": sparse([t.expires_at for t in tasks]),
+        "run_at": sparse([t.new.run_at for t in tasks]),
+        "delay_s": sparse([_seconds(t.new.delay) for t in tasks]),
+        "expires_at": sparse([t.new.expires_at for t in tasks]),
         **dict(zip(_KIND, zip(*kinds, strict=True), strict=True)),
     }
 
 
-def _checked_values_of_one(task: NewTask, vault: Vault) -> dict[str, Any]:
+def _values_of_one(task: CheckedTask) -> dict[str, Any]:
     """The values of SUBMIT_ONE."""
-    task.check(datetime.now(UTC))
-    sealed = vault.seal_params(task.contract, task.params)
     return {
-        **dict(zip(_KIND, _kind(task, sealed.key_id), strict=True)),
-        "params": sealed.text,
-        "run_at": task.run_at,
-        "delay_s": _seconds(task.delay),
-        "expires_at": task.expires_at,
+        **dict(zip(_KIND, _kind(task), strict=True)),
+        "params": task.sealed.text,
+        "run_at": task.new.run_at,
+        "delay_s": _seconds(task.new.delay),
+        "expires_at": task.new.expires_at,
     }
 
 
-def _kind(task: NewTask, key_id: str | None) -> tuple[Any, ...]:
+def _kind(checked: CheckedTask) -> tuple[Any, ...]:
     """What a task has in common with others, in the order of `_KIND`."""
-    contract = task.contract
+    task, contract = checked.new, checked.new.contract
     return (
         contract.name,
         contract.type,
@@ -240,7 +258,7 @@ def _kind(task: NewTask, key_id: str | None) -> tuple[Any, ...]:
         contract.retries.max_attempts,
         _seconds(contract.max_wait),
         _priority(task),
-        key_id,
+        checked.sealed.key_id,
         task.owner,
         task.schedule,
         task.fire_time,

@@ -10,12 +10,13 @@ from litestar import MediaType, Response, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
+from services.api.http.documentation import example
 from services.api.http.errors import documented
 from services.api.http.refusals import UnknownLink
 from services.api.identity.account_schemas import MailChoice
 from services.api.identity.rights import Reader
 from shared.hotel import mailing
-from shared.ledger import engine
+from shared.ledger.database import Database
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -63,19 +64,26 @@ async def ask(token: FromPath[UUID]) -> Response[str]:
     media_type=MediaType.HTML,
     responses=documented(404),
 )
-async def unsubscribe(token: FromPath[UUID]) -> Response[str]:
-    if not await engine.run(mailing.UNSUBSCRIBE, token):
+async def unsubscribe(token: FromPath[UUID], database: NamedDependency[Database]) -> Response[str]:
+    if not await database.run(mailing.UNSUBSCRIBE, token):
         raise UnknownLink
     return Response(_PAGE.format(content=_DONE), headers=_HEADERS)
 
 
 @get("/auth/me/mail", summary="Which mails I get", responses=documented(401, 403))
-async def my_mail(reader: NamedDependency[Reader]) -> MailChoice:
-    (preference,) = await engine.run(mailing.PREFERENCE, reader.id, mailing.PRICE_ALERTS)
+async def my_mail(reader: NamedDependency[Reader], database: NamedDependency[Database]) -> MailChoice:
+    (preference,) = await database.run(mailing.PREFERENCE, reader.id, mailing.PRICE_ALERTS)
     return MailChoice(price_alerts=not preference["opted_out"])
 
 
-@put("/auth/me/mail", summary="Choose which mails I get", responses=documented(400, 401, 403, 413))
-async def choose_mail(data: JSONBody[MailChoice], reader: NamedDependency[Reader]) -> MailChoice:
-    await engine.run(mailing.CHOOSE, reader.id, mailing.PRICE_ALERTS, data.price_alerts)
+@put(
+    "/auth/me/mail",
+    summary="Choose which mails I get",
+    operation_class=example({"price_alerts": False}),
+    responses=documented(400, 401, 403, 413),
+)
+async def choose_mail(
+    data: JSONBody[MailChoice], reader: NamedDependency[Reader], database: NamedDependency[Database]
+) -> MailChoice:
+    await database.run(mailing.CHOOSE, reader.id, mailing.PRICE_ALERTS, data.price_alerts)
     return data

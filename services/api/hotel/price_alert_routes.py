@@ -5,25 +5,29 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from services.api.hotel.subscription_schemas import PriceAlertAnswer, PriceAlertBody
+from services.api.http.documentation import example
 from services.api.http.errors import documented
 from services.api.http.refusals import AlertNotFound, HotelNotFound
 from services.api.identity.rights import Reader
 from shared.errors import FieldProblem, InvalidFields
 from shared.hotel import pricing
 from shared.hotel.contracts.hotels import check_stay
-from shared.ledger import engine
+from shared.ledger.database import Database
 
 
 @post(
     "/price-alerts",
     summary="Ask for a mail when a hotel becomes cheaper",
+    operation_class=example({"hotel_id": 1, "drop_percent": 10}),
     description="Once per hotel and stay: the same again changes threshold and frequency.",
     status_code=201,
     responses=documented(400, 401, 403, 413, 422),
 )
-async def make(data: JSONBody[PriceAlertBody], reader: NamedDependency[Reader]) -> PriceAlertAnswer:
+async def make(
+    data: JSONBody[PriceAlertBody], reader: NamedDependency[Reader], database: NamedDependency[Database]
+) -> PriceAlertAnswer:
     _check(data)
-    rows = await engine.run(
+    rows = await database.run(
         pricing.WATCH,
         *(reader.id, data.check_in, data.check_out, data.drop_percent, data.every_hours, data.hotel_id),
     )
@@ -33,14 +37,18 @@ async def make(data: JSONBody[PriceAlertBody], reader: NamedDependency[Reader]) 
 
 
 @get("/price-alerts", summary="My price alerts", responses=documented(401, 403))
-async def list_alerts(reader: NamedDependency[Reader]) -> list[PriceAlertAnswer]:
-    return [_answer(row) for row in await engine.run(pricing.WATCHED, reader.id)]
+async def list_alerts(
+    reader: NamedDependency[Reader], database: NamedDependency[Database]
+) -> list[PriceAlertAnswer]:
+    return [_answer(row) for row in await database.run(pricing.WATCHED, reader.id)]
 
 
 @delete("/price-alerts/{alert_id:int}", summary="End a price alert", responses=documented(400, 401, 403, 404))
-async def remove(alert_id: FromPath[int], reader: NamedDependency[Reader]) -> None:
+async def remove(
+    alert_id: FromPath[int], reader: NamedDependency[Reader], database: NamedDependency[Database]
+) -> None:
     possible = 0 < alert_id < 2**63
-    if not possible or not await engine.run(pricing.UNWATCH, alert_id, reader.id):
+    if not possible or not await database.run(pricing.UNWATCH, alert_id, reader.id):
         raise AlertNotFound(alert_id)
 
 

@@ -7,13 +7,14 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from services.api.hotel.subscription_schemas import PushKey, Subscription, SubscriptionBody
+from services.api.http.documentation import example
 from services.api.http.errors import documented
 from services.api.http.refusals import PushSwitchedOff, SubscriptionNotFound
 from services.api.identity.rights import Reader
 from shared.errors import FieldProblem, InvalidFields
 from shared.hotel import inbox, web_push
 from shared.hotel.settings import HotelSettings
-from shared.ledger import engine
+from shared.ledger.database import Database
 from shared.settings import Settings
 
 
@@ -25,25 +26,41 @@ async def key(settings: NamedDependency[Settings]) -> PushKey:
     return PushKey(web_push.public_key(private))
 
 
+#: As a browser makes it; the key is the generator of the curve P-256.
+_SUBSCRIPTION = {
+    "endpoint": "https://push.example.com/send/1",
+    "keys": {
+        "p256dh": "BGsX0fLhLEJH-Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU",
+        "auth": "AAECAwQFBgcICQoLDA0ODw",
+    },
+}
+
+
 @post(
     "/push/subscriptions",
     summary="Subscribe a browser",
+    operation_class=example(_SUBSCRIPTION),
     description="The same endpoint again replaces its keys.",
     status_code=201,
     responses=documented(400, 401, 403, 413),
 )
 async def subscribe(
-    data: JSONBody[SubscriptionBody], reader: NamedDependency[Reader], settings: NamedDependency[Settings]
+    data: JSONBody[SubscriptionBody],
+    reader: NamedDependency[Reader],
+    settings: NamedDependency[Settings],
+    database: NamedDependency[Database],
 ) -> Subscription:
     _check(data, settings.of(HotelSettings).push_sandbox_url)
     values = (data.endpoint, data.keys.p256dh, data.keys.auth)
-    (row,) = await engine.run(inbox.SUBSCRIBE, reader.id, *values)
+    (row,) = await database.run(inbox.SUBSCRIBE, reader.id, *values)
     return Subscription(host=urlsplit(data.endpoint).hostname or "", **row)
 
 
 @get("/push/subscriptions", summary="My subscribed browsers", responses=documented(401, 403))
-async def list_subscriptions(reader: NamedDependency[Reader]) -> list[Subscription]:
-    rows = await engine.run(inbox.LIST_SUBSCRIPTIONS, reader.id)
+async def list_subscriptions(
+    reader: NamedDependency[Reader], database: NamedDependency[Database]
+) -> list[Subscription]:
+    rows = await database.run(inbox.LIST_SUBSCRIPTIONS, reader.id)
     return [Subscription(host=urlsplit(row.pop("endpoint")).hostname or "", **row) for row in rows]
 
 
@@ -52,9 +69,11 @@ async def list_subscriptions(reader: NamedDependency[Reader]) -> list[Subscripti
     summary="Unsubscribe a browser",
     responses=documented(400, 401, 403, 404),
 )
-async def unsubscribe(subscription_id: FromPath[int], reader: NamedDependency[Reader]) -> None:
+async def unsubscribe(
+    subscription_id: FromPath[int], reader: NamedDependency[Reader], database: NamedDependency[Database]
+) -> None:
     possible = 0 < subscription_id < 2**63
-    if not possible or not await engine.run(inbox.UNSUBSCRIBE_OWN, subscription_id, reader.id):
+    if not possible or not await database.run(inbox.UNSUBSCRIBE_OWN, subscription_id, reader.id):
         raise SubscriptionNotFound(subscription_id)
 
 

@@ -1,4 +1,4 @@
-"""Where people take pushes, and which prices they wait for."""
+"""Push subscriptions and price alerts."""
 
 from datetime import date, datetime
 from typing import Annotated
@@ -14,7 +14,7 @@ class PushKeys(Body):
 
 
 class SubscriptionBody(Body, rename="camel"):
-    """What a browser's `PushSubscription.toJSON()` gives."""
+    """What a browser's `PushSubscription.toJSON()` returns."""
 
     endpoint: Annotated[str, Meta(max_length=1_000)]
     keys: PushKeys
@@ -40,8 +40,8 @@ class PriceAlertBody(Body, kw_only=True):
     hotel_id: Id
     check_in: Annotated[date, Meta(description="Only for this stay; without it: for any")] | None = None
     check_out: date | None = None
-    drop_percent: Annotated[float, Meta(gt=0, le=100, description="Against the day before")] = 5.0
-    every_hours: Annotated[int, Meta(ge=1, le=720, description="At most one mail in so many")] = 24
+    drop_percent: Annotated[float, Meta(ge=0.01, le=100, description="Against the day before")] = 5.0
+    every_hours: Annotated[int, Meta(ge=1, le=720, description="Hours between two mails, at least")] = 24
 
 
 class PriceAlertAnswer(Answer):

@@ -10,6 +10,7 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
 from services.api.hotel.task_schemas import MailBody, NotificationBody, PaymentBody, SearchBody
+from services.api.http.documentation import example
 from services.api.http.errors import documented
 from services.api.http.schemas import Body
 from services.api.identity.rights import Reader
@@ -49,6 +50,7 @@ class Wanted(NamedTuple):
 @post(
     "/tasks/email",
     summary="Send a mail",
+    operation_class=example({"user_id": 1, "email_type": "welcome"}),
     description="`data` of a price_alert: hotel_name, currency, old_price, new_price, and what else "
     "the task email.send_price_alert takes.",
     status_code=202,
@@ -66,6 +68,7 @@ async def submit_mail(
 @post(
     "/tasks/hotel-search",
     summary="Search hotels",
+    operation_class=example({"destination": "Goa", "check_in": "2099-01-01", "check_out": "2099-01-03"}),
     description="The task's progress tells each page of each provider, its result the hotels with prices.",
     status_code=202,
     responses=REFUSALS,
@@ -82,7 +85,13 @@ async def submit_search(
     return await _submit(wanted, "tasks/hotel-search", data, reader, submissions, idempotency_key)
 
 
-@post("/tasks/notification", summary="Push to a user's browsers", status_code=202, responses=REFUSALS)
+@post(
+    "/tasks/notification",
+    summary="Push to a user's browsers",
+    operation_class=example({"user_id": 1, "title": "Hello", "message": "Your booking is confirmed."}),
+    status_code=202,
+    responses=REFUSALS,
+)
 async def submit_notification(
     data: JSONBody[NotificationBody],
     reader: NamedDependency[Reader],
@@ -100,6 +109,9 @@ async def submit_notification(
 @post(
     "/tasks/payment",
     summary="Charge a payment method",
+    operation_class=example(
+        {"user_id": 1, "amount": "12.50", "currency": "USD", "payment_method": "pm_card_visa"}
+    ),
     description="Send an Idempotency-Key: the same one never charges twice. A payment that the customer has "
     "to confirm ends as requires_action, with a client_secret for him in its result.",
     status_code=202,

@@ -1,6 +1,6 @@
-"""The daily scan of prices, for staff: start it, watch it, see what is watched.
+"""The daily scan of prices, for staff: start it, follow it, and see what it covers.
 
-Tasks are read here as everywhere else; these addresses are those of the old application, with rights.
+These are the addresses of the old application, now with rights. Tasks are read as everywhere else.
 """
 
 from datetime import UTC, datetime
@@ -13,6 +13,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.response import ServerSentEvent
 
 from services.api.hotel.task_schemas import ScanBody, TrackingHealth
+from services.api.http.documentation import example
 from services.api.http.errors import documented
 from services.api.http.refusals import DestinationNotFound
 from services.api.identity.rights import Reader
@@ -27,20 +28,20 @@ from shared.hotel import hotels as tables
 from shared.hotel import tracking
 from shared.hotel.contracts import hotels
 from shared.hotel.contracts.hotels import TrackingConfiguration, TrackingSummary
-from shared.ledger import engine
+from shared.ledger.database import Database
+from shared.ledger.statement import Statement
 from shared.transport.queues import Queues
 
 PATH = "/admin/hotel-tracking"
 
-#: What is not final is in one of three places, and each has an index that holds nothing else.
-#: values: the queue, four times.
-WORK = """
-    SELECT (SELECT count(*) FROM worker WHERE {}::text = ANY(queues) AND dead_at IS NULL
+#: A task that is not final is in one of three places, and each place has an index of its own.
+WORK = Statement("""
+    SELECT (SELECT count(*) FROM worker WHERE :queue::text = ANY(queues) AND dead_at IS NULL
                 AND stopped_at IS NULL) AS workers,
-        (SELECT count(*) FROM task WHERE queue = {} AND send_at IS NOT NULL)
-        + (SELECT count(*) FROM task WHERE queue = {} AND sent_at IS NOT NULL)
-        + (SELECT count(*) FROM task WHERE queue = {} AND holder IS NOT NULL) AS open_tasks
-"""
+        (SELECT count(*) FROM task WHERE queue = :queue AND send_at IS NOT NULL)
+        + (SELECT count(*) FROM task WHERE queue = :queue AND sent_at IS NOT NULL)
+        + (SELECT count(*) FROM task WHERE queue = :queue AND holder IS NOT NULL) AS open_tasks
+""")
 
 
 @post(
@@ -61,6 +62,7 @@ async def start(
 @post(
     f"{PATH}/destination/{{destination_id:int}}",
     summary="Scan one destination",
+    operation_class=example({"days": 7}),
     status_code=202,
     responses=documented(400, 401, 403, 404, 409, 413),
 )
@@ -69,10 +71,11 @@ async def scan(
     data: JSONBody[ScanBody],
     reader: NamedDependency[Reader],
     submissions: NamedDependency[Submissions],
+    database: NamedDependency[Database],
     idempotency_key: IdempotencyKey = None,
 ) -> Response[Submitted]:
-    known = 0 < destination_id < 2**63 and await engine.run(tables.SEARCHED_PLACES, destination_id)
-    if not known:
+    possible = 0 < destination_id < 2**63
+    if not possible or not await database.run(tables.SEARCHED_PLACES, destination_id):
         raise DestinationNotFound(destination_id)
     observed_on = None if data.observed_on is None else data.observed_on.isoformat()
     params = {"destination_id": destination_id, "observed_on": observed_on, "days": data.days}
@@ -97,16 +100,15 @@ async def configuration() -> TrackingConfiguration:
 
 
 @get(f"{PATH}/summary", summary="What is watched", responses=documented(401, 403))
-async def summarise() -> TrackingSummary:
-    """At once: nothing is submitted by a GET."""
-    return await tracking.summary()
+async def summarise(database: NamedDependency[Database]) -> TrackingSummary:
+    """Reads the tables directly: a GET submits nothing."""
+    return await tracking.summary(database)
 
 
 @get(f"{PATH}/health", summary="Whether scans can run", responses=documented(401, 403))
-async def health(queues: NamedDependency[Queues]) -> TrackingHealth:
-    servers = await probes.servers(queues)
-    queue = hotels.SCAN_DESTINATION.queue
-    (work,) = await engine.run(WORK, *[queue] * 4)
+async def health(database: NamedDependency[Database], queues: NamedDependency[Queues]) -> TrackingHealth:
+    servers = await probes.servers(database, queues)
+    (work,) = await database.run(WORK, queue=hotels.SCAN_DESTINATION.queue)
     return TrackingHealth(servers["postgres"], servers["redis"], work["workers"], work["open_tasks"])
 
 
@@ -119,10 +121,12 @@ async def logs(
     task_id: FromPath[UUID],
     reader: NamedDependency[Reader],
     ledger: NamedDependency[LedgerView],
-    level: Annotated[Level, QueryParameter(description="This one and those above")] = "debug",
+    database: NamedDependency[Database],
+    level: Annotated[Level, QueryParameter(description="The lowest level to return")] = "debug",
     limit: Annotated[int, QueryParameter(ge=1, le=1000, description="The last lines")] = 100,
 ) -> TaskLogs:
-    return await attempt_view.logs(await ledger.find(task_id, reader), level=level, limit=limit)
+    task = await ledger.find(task_id, reader)
+    return await attempt_view.logs(database, task, level=level, limit=limit)
 
 
 @get(
@@ -136,10 +140,11 @@ async def stream(
     task_id: FromPath[UUID],
     reader: NamedDependency[Reader],
     ledger: NamedDependency[LedgerView],
-    level: Annotated[Level, QueryParameter(description="This one and those above")] = "debug",
+    database: NamedDependency[Database],
+    level: Annotated[Level, QueryParameter(description="The lowest level to return")] = "debug",
 ) -> ServerSentEvent:
     await ledger.find(task_id, reader)
-    return ServerSentEvent(log_stream.events(task_id, reader, ledger, level))
+    return ServerSentEvent(log_stream.events(database, task_id, reader, ledger, level))
 
 
 async def _submit(

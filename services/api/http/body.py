@@ -1,12 +1,14 @@
-"""Decodes request bodies straight into the handler's declared type, strictly: a string is no number."""
+"""Decodes request bodies into the handler's declared type, strictly: a string is not taken as a number."""
 
 from typing import Any
 
 import msgspec
 from litestar import Request
 from litestar.datastructures import State
+from litestar.exceptions import InternalServerException
 
 from services.api.http.errors import MalformedBody
+from services.api.http.refusals import ClientGone
 from services.api.identity.account_schemas import Account
 from services.api.identity.auth import Credential
 from shared.contracts.contract import read_problem
@@ -14,7 +16,14 @@ from shared.errors import InvalidFields
 
 
 class StrictRequest(Request[Account, Credential, State]):
-    """Litestar's own way converts leniently and forgets the path of what is wrong."""
+    """Litestar itself converts leniently and does not say where in the body a problem is."""
+
+    async def body(self) -> bytes:
+        """Raises ClientGone when the client disconnects before the body is complete."""
+        try:
+            return await super().body()
+        except InternalServerException:  # Litestar raises it for nothing else while it reads the body
+            raise ClientGone from None
 
     async def json(self) -> Any:
         """Raises InvalidFields or MalformedBody."""

@@ -1,10 +1,17 @@
-"""The page that explains the API: Swagger UI out of the installed package, nothing from elsewhere."""
+"""The page that documents the API: Swagger UI from the installed package, nothing from other hosts."""
 
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-from litestar import MediaType, Response, Router, get
+from litestar import MediaType, Request, Response, Router, get
+from litestar.exceptions import NotFoundException
+from litestar.openapi.spec import Operation
 from litestar.static_files import create_static_files_router
+
+from services.api.http.errors import respond
+from services.api.http.problem import Problem
 
 SCHEMA_PATH = "/api/v1/schema"
 
@@ -35,7 +42,7 @@ START = f"""SwaggerUIBundle({{
 }});
 """
 
-#: The browser refuses what would come from elsewhere. Swagger UI styles inline and draws with data URLs.
+#: The browser loads nothing from other hosts. Swagger UI has inline styles and images in data URLs.
 POLICY = {
     "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:;"
     " frame-ancestors 'none'"
@@ -52,10 +59,39 @@ def start() -> str:
     return START
 
 
-def assets() -> Router:
+def router() -> Router:
+    """The page and its files."""
+    return Router("", route_handlers=[page, start, _assets()])
+
+
+def example(body: Any) -> type[Operation]:
+    """For a handler's `operation_class`: documents a request body that the API accepts as it stands.
+
+    Without it the page makes a body up from the schema, and the API refuses most of these.
+    """
+
+    @dataclass
+    class WithExample(Operation):
+        def __post_init__(self) -> None:
+            content: Any = self.request_body.content if self.request_body else {}  # type: ignore[union-attr]
+            for media_type in content.values():
+                media_type.example = body
+
+    return WithExample
+
+
+def _assets() -> Router:
     """Serves the files of the package swagger-ui-py, whose own code is never imported."""
     package = find_spec("swagger_ui")
     assert package is not None
     assert package.submodule_search_locations is not None
     folder = Path(package.submodule_search_locations[0]) / "static"
-    return create_static_files_router("/docs/assets", [folder], include_in_schema=False)
+    # The file system raises these for a name that no file can have: one with NUL, or one that is too long.
+    impossible = {ValueError: _no_file, OSError: _no_file}
+    return create_static_files_router(
+        "/docs/assets", [folder], include_in_schema=False, exception_handlers=impossible
+    )
+
+
+def _no_file(request: Request[Any, Any, Any], _: Exception) -> Response[Problem]:
+    return respond(request, NotFoundException())

@@ -1,21 +1,23 @@
-"""What supervisors and Prometheus ask."""
+"""Health checks for supervisors, and the metrics for Prometheus."""
 
 import prometheus_client
-from litestar import Response, get
+from litestar import Response, Router, get
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 
 from services.api.http.health_schemas import Liveness, Readiness
 from shared import probes
 from shared.keeper import Keeper
+from shared.ledger.database import Database
 from shared.transport.queues import Queues
 
 
 @get(
     "/health/live",
     summary="The process answers and its background loops turn",
-    tags=["health"],
-    responses={503: ResponseSpec(Liveness, description="A background loop stands", generate_examples=False)},
+    responses={
+        503: ResponseSpec(Liveness, description="A background loop has stalled", generate_examples=False)
+    },
 )
 async def live(keeper: NamedDependency[Keeper]) -> Response[Liveness]:
     stalled = keeper.stalled()
@@ -25,14 +27,13 @@ async def live(keeper: NamedDependency[Keeper]) -> Response[Liveness]:
 @get(
     "/health/ready",
     summary="Postgres and Redis answer",
-    tags=["health"],
     responses={
-        503: ResponseSpec(Readiness, description="Postgres can take no task", generate_examples=False)
+        503: ResponseSpec(Readiness, description="Postgres cannot store tasks", generate_examples=False)
     },
 )
-async def ready(queues: NamedDependency[Queues]) -> Response[Readiness]:
+async def ready(database: NamedDependency[Database], queues: NamedDependency[Queues]) -> Response[Readiness]:
     """Without Postgres nothing can be accepted; without Redis tasks are accepted and sent later."""
-    servers = await probes.servers(queues)
+    servers = await probes.servers(database, queues)
     if servers["postgres"] != "ok":
         return Response(Readiness("unavailable", servers), status_code=503, headers={"Retry-After": "1"})
     return Response(Readiness("ready" if servers["redis"] == "ok" else "degraded", servers))
@@ -46,3 +47,6 @@ async def ready(queues: NamedDependency[Queues]) -> Response[Readiness]:
 )
 def metrics() -> bytes:
     return prometheus_client.generate_latest()
+
+
+ROUTER = Router("", route_handlers=[live, ready, metrics], tags=["health"])

@@ -250,6 +250,15 @@ class BodyTooSlow(Refusal):
         self.headers = {"Connection": "close"}
 
 
+class ClientGone(Refusal):
+    """The client disconnected before its request was complete. Nobody reads the answer."""
+
+    status, kind = 400, "client-gone"
+
+    def __init__(self) -> None:
+        super().__init__("The connection was closed before the body was complete. Send the request again.")
+
+
 class _Wait(Refusal):
     """Base of what passes by itself."""
 

@@ -7,6 +7,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from services.api.http import paging
+from services.api.http.documentation import example
 from services.api.http.errors import AddressTaken, NotSignedIn, documented
 from services.api.http.refusals import AccountNotFound
 from services.api.identity import accounts, administration, logins
@@ -23,11 +24,25 @@ from services.api.identity.account_schemas import (
 from services.api.identity.passwords import Passwords
 from services.api.identity.sessions import Sessions, close, close_all
 from shared.errors import FieldProblem, InvalidFields
+from shared.ledger.database import Database
+
+#: The person of the documented examples.
+ANN = {"email": "ann@often.example", "password": "correct horse"}
+TOKEN = {"refresh_token": "the refresh_token of your last sign-in"}
 
 
-@post("/auth/register", summary="Create an account", responses=documented(400, 409, 413))
-async def register(data: JSONBody[Registration], passwords: NamedDependency[Passwords]) -> Account:
-    account = await accounts.register(passwords, data)
+@post(
+    "/auth/register",
+    summary="Create an account",
+    operation_class=example(ANN | {"full_name": "Ann Lee"}),
+    responses=documented(400, 409, 413),
+)
+async def register(
+    data: JSONBody[Registration],
+    passwords: NamedDependency[Passwords],
+    database: NamedDependency[Database],
+) -> Account:
+    account = await accounts.register(database, passwords, data)
     if account is None:
         raise AddressTaken
     return account
@@ -36,14 +51,18 @@ async def register(data: JSONBody[Registration], passwords: NamedDependency[Pass
 @post(
     "/auth/login",
     summary="Sign in",
+    operation_class=example(ANN),
     description="After five wrong passwords logins to the address are refused for one minute and more.",
     status_code=200,
     responses=documented(400, 401, 413),
 )
 async def login(
-    data: JSONBody[Credentials], passwords: NamedDependency[Passwords], sessions: NamedDependency[Sessions]
+    data: JSONBody[Credentials],
+    passwords: NamedDependency[Passwords],
+    sessions: NamedDependency[Sessions],
+    database: NamedDependency[Database],
 ) -> Tokens:
-    account_id = await logins.authenticate(passwords, data.email, data.password)
+    account_id = await logins.authenticate(database, passwords, data.email, data.password)
     if account_id is None:
         raise NotSignedIn("The address or the password is wrong. Correct them, or register.")
     return await sessions.open(account_id)
@@ -52,6 +71,7 @@ async def login(
 @post(
     "/auth/refresh",
     summary="Renew tokens",
+    operation_class=example(TOKEN),
     description="Each refresh token works once; a spent one ends its session.",
     status_code=200,
     responses=documented(400, 401, 413),
@@ -63,32 +83,39 @@ async def refresh(data: JSONBody[Refresh], sessions: NamedDependency[Sessions]) 
 @post(
     "/auth/logout",
     summary="Sign out",
+    operation_class=example(TOKEN),
     description="Ends the session of the refresh token; if it has ended already, nothing changes.",
     status_code=204,
     responses=documented(400, 401, 403, 413),
 )
-async def logout(data: JSONBody[Refresh], user: NamedDependency[Account]) -> None:
-    await close(user.id, data.refresh_token)
+async def logout(
+    data: JSONBody[Refresh], user: NamedDependency[Account], database: NamedDependency[Database]
+) -> None:
+    await close(database, user.id, data.refresh_token)
 
 
 @post("/auth/logout-all", summary="Sign out everywhere", status_code=204, responses=documented(401, 403))
-async def logout_all(user: NamedDependency[Account]) -> None:
-    await close_all(user.id)
+async def logout_all(user: NamedDependency[Account], database: NamedDependency[Database]) -> None:
+    await close_all(database, user.id)
 
 
 @post(
     "/auth/password",
     summary="Change your password",
+    operation_class=example({"current_password": "correct horse", "new_password": "battery staple"}),
     description="Ends all sessions: sign in again with the new password.",
     status_code=204,
     responses=documented(400, 401, 403, 413),
 )
 async def change_password(
-    data: JSONBody[PasswordChange], user: NamedDependency[Account], passwords: NamedDependency[Passwords]
+    data: JSONBody[PasswordChange],
+    user: NamedDependency[Account],
+    passwords: NamedDependency[Passwords],
+    database: NamedDependency[Database],
 ) -> None:
-    if await logins.authenticate(passwords, user.email, data.current_password) is None:
+    if await logins.authenticate(database, passwords, user.email, data.current_password) is None:
         raise InvalidFields([FieldProblem("current_password", "is wrong: give the one you signed in with")])
-    await administration.change_password(passwords, user, data.new_password)
+    await administration.change_password(database, passwords, user, data.new_password)
 
 
 @get("/auth/me", summary="Who am I", responses=documented(401, 403))
@@ -99,31 +126,35 @@ async def me(user: NamedDependency[Account]) -> Account:
 @get("/accounts", summary="List accounts, oldest first", responses=documented(400, 401, 403))
 async def list_accounts(
     request: Request[Any, Any, Any],
+    database: NamedDependency[Database],
     limit: Annotated[int, QueryParameter(ge=1, le=100)] = 50,
     cursor: Annotated[str | None, QueryParameter(description="next_cursor of an earlier answer")] = None,
     email: Annotated[str | None, QueryParameter(description="how the address begins", max_length=320)] = None,
 ) -> AccountPage:
     paging.refuse_unknown(request.query_params, ("limit", "cursor", "email"))
-    return await administration.page(limit=limit, cursor=cursor, email=email)
+    return await administration.page(database, limit=limit, cursor=cursor, email=email)
 
 
 @get("/accounts/{account_id:int}", summary="Look up an account", responses=documented(400, 401, 403, 404))
-async def get_account(account_id: FromPath[int]) -> Account:
-    return await administration.find(_stored(account_id))
+async def get_account(account_id: FromPath[int], database: NamedDependency[Database]) -> Account:
+    return await administration.find(database, _stored(account_id))
 
 
 @patch(
     "/accounts/{account_id:int}",
     summary="Change an account",
-    description="Give what is to change. Deactivating ends all sessions; API keys rest as long.",
+    operation_class=example({"full_name": "Ann Lee"}),
+    description="Send the fields to change. Deactivating ends all sessions and suspends API keys.",
     responses=documented(400, 401, 403, 404, 409, 413),
 )
-async def change_account(account_id: FromPath[int], data: JSONBody[AccountChange]) -> Account:
-    return await administration.change(_stored(account_id), data)
+async def change_account(
+    account_id: FromPath[int], data: JSONBody[AccountChange], database: NamedDependency[Database]
+) -> Account:
+    return await administration.change(database, _stored(account_id), data)
 
 
 def _stored(account_id: int) -> int:
-    """Outside bigint's range there is no account to ask for."""
-    if not 0 < account_id < 2**63:
+    """Raises AccountNotFound for an id that no account can have."""
+    if not accounts.is_possible(account_id):
         raise AccountNotFound(account_id)
     return account_id

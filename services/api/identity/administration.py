@@ -1,4 +1,4 @@
-"""What administrators do with accounts, and everybody with his own password."""
+"""What administrators do with accounts, and what users do with their own password."""
 
 from typing import Any
 
@@ -6,63 +6,64 @@ import msgspec
 from piccolo.query.methods.select import Select
 
 from services.api.http import paging
-from services.api.http.query import answered, transaction
 from services.api.http.refusals import AccountNotFound, LastAdministrator
 from services.api.identity import sessions
 from services.api.identity.account_schemas import Account, AccountChange, AccountPage
 from services.api.identity.passwords import Passwords, check_new
 from shared.errors import FieldProblem, InvalidFields
 from shared.identity.tables import Role, User
-from shared.ledger import engine
+from shared.ledger.database import Database
 
 _COLUMNS = (User.id, User.email, User.full_name, User.is_active, User.role, User.created_at)
 
-#: Locked, so that of two last administrators who demote each other one comes too late.
+#: Locks the rows, so that two last administrators cannot demote each other at the same time.
 _ADMINISTRATORS = """
     SELECT id FROM account WHERE role = 'administrator' AND is_active ORDER BY id FOR UPDATE
 """
 
 
-async def page(*, limit: int, cursor: str | None, email: str | None) -> AccountPage:
+async def page(database: Database, *, limit: int, cursor: str | None, email: str | None) -> AccountPage:
     """In the order of registration; `email` is how the address begins."""
     query = _select().order_by(User.id).limit(limit + 1)
     if cursor is not None:
         query = query.where(User.id > int.from_bytes(paging.decode(cursor, 8), signed=True))
     if email is not None:
         query = query.where(User.email.like(_prefix(email)))
-    rows = await answered(query)
+    rows = await database.answered(query)
     items = [msgspec.convert(row, Account) for row in rows[:limit]]
     more = len(rows) > limit
     return AccountPage(items, paging.encode(items[-1].id.to_bytes(8, signed=True)) if more else None)
 
 
-async def find(account_id: int) -> Account:
+async def find(database: Database, account_id: int) -> Account:
     """Raises AccountNotFound."""
-    row = await answered(_select().where(User.id == account_id).first())
+    row = await database.answered(_select().where(User.id == account_id).first())
     if row is None:
         raise AccountNotFound(account_id)
     return msgspec.convert(row, Account)
 
 
-async def change(account_id: int, wanted: AccountChange) -> Account:
+async def change(database: Database, account_id: int, wanted: AccountChange) -> Account:
     """Apply what is given. Raises AccountNotFound, LastAdministrator or InvalidFields."""
     values = _values(wanted)
-    async with transaction():
+    async with database.short_transaction():
         if wanted.is_active is False or values.get("role", Role.ADMINISTRATOR) is not Role.ADMINISTRATOR:
-            await _keep_an_administrator(account_id)
+            await _keep_an_administrator(database, account_id)
         await User.update(values).where(User.id == account_id)
         if wanted.is_active is False:
-            await sessions.close_all(account_id)
-        return await find(account_id)
+            await sessions.close_all(database, account_id)
+        return await find(database, account_id)
 
 
-async def change_password(passwords: Passwords, account: Account, new_password: str) -> None:
+async def change_password(
+    database: Database, passwords: Passwords, account: Account, new_password: str
+) -> None:
     """Store it and end all sessions. Raises InvalidFields."""
     check_new("new_password", new_password, account.email)
     hashed = await passwords.hash(new_password)
-    async with transaction():
+    async with database.short_transaction():
         await User.update({User.password_hash: hashed}).where(User.id == account.id)
-        await sessions.close_all(account.id)
+        await sessions.close_all(database, account.id)
 
 
 def _values(wanted: AccountChange) -> dict[Any, Any]:
@@ -76,8 +77,8 @@ def _values(wanted: AccountChange) -> dict[Any, Any]:
     return values
 
 
-async def _keep_an_administrator(account_id: int) -> None:
-    administrators = [row["id"] for row in await engine.run(_ADMINISTRATORS)]
+async def _keep_an_administrator(database: Database, account_id: int) -> None:
+    administrators = [row["id"] for row in await database.run(_ADMINISTRATORS)]
     if administrators == [account_id]:
         raise LastAdministrator
 

@@ -16,12 +16,12 @@ from services.api.identity.passwords import Passwords
 from shared import settings
 from shared.contracts.contract import read_problem
 from shared.errors import InvalidFields, ServerUnavailable, SettingsError
-from shared.identity.tables import TABLES, Role
-from shared.ledger import engine
+from shared.identity.tables import Role
+from shared.ledger.database import Database
 
 
-async def ensure_administrator(email: str, password: str) -> bool:
-    """Create the account, or leave the one with this address as it is. Says whether it was created.
+async def ensure_administrator(database: Database, email: str, password: str) -> bool:
+    """Create the account, or leave the one with this address as it is. Returns True when it was created.
 
     Raises InvalidFields or ServerUnavailable.
     """
@@ -31,7 +31,7 @@ async def ensure_administrator(email: str, password: str) -> bool:
         raise InvalidFields([read_problem(str(error), "")]) from None
     passwords = Passwords()
     try:
-        return await accounts.register(passwords, new, role=Role.ADMINISTRATOR) is not None
+        return await accounts.register(database, passwords, new, role=Role.ADMINISTRATOR) is not None
     finally:
         passwords.close()
 
@@ -44,10 +44,8 @@ def main() -> None:
     email = parser.parse_args().email
     try:
         database_url = settings.read(os.environ, needs=("database_url",)).database_url
-        postgres = engine.build(database_url, application="administrator")
-        engine.bind(postgres)
-        engine.bind(postgres, TABLES)
-        created = asyncio.run(ensure_administrator(email, os.environ.get("ADMIN_PASSWORD", "")))
+        database = Database.for_service(database_url, "administrator")
+        created = asyncio.run(ensure_administrator(database, email, os.environ.get("ADMIN_PASSWORD", "")))
     except (SettingsError, InvalidFields) as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)

@@ -11,64 +11,66 @@ from piccolo.query.methods.select import Select
 
 from services.api.http import paging
 from services.api.http.errors import NotSignedIn
-from services.api.http.query import answered
 from services.api.http.refusals import KeyNotFound, TooManyKeys
 from services.api.identity.account_schemas import Account
 from services.api.identity.key_schemas import Key, KeyPage, NewKeyBody
 from services.api.identity.rights import Reach, Reader, Rights, Scope
 from shared.errors import FieldProblem, InvalidFields
 from shared.identity.tables import ApiKey
-from shared.ledger import engine
+from shared.ledger.database import Database
+from shared.ledger.statement import Statement
 
 PREFIX: Final = "often_"
 #: Keys of one account that are neither revoked nor expired.
 MOST_KEYS: Final = 50
 
-#: values: user, name, secret_hash, scopes, days, user, most.
-_INSERT = """
+#: Stores nothing when the account has as many usable keys as it may have.
+_INSERT = Statement("""
     INSERT INTO api_key ("user", name, secret_hash, scopes, expires_at)
-    SELECT {}, {}, {}, {}::text[], now() + make_interval(days => {})
-    WHERE (SELECT count(*) FROM api_key WHERE "user" = {} AND revoked_at IS NULL AND expires_at > now()) < {}
+    SELECT :user, :name, :secret_hash, :scopes::text[], now() + make_interval(days => :days)
+    WHERE :most > (
+        SELECT count(*) FROM api_key WHERE "user" = :user AND revoked_at IS NULL AND expires_at > now()
+    )
     RETURNING id, "user" AS owner, name, scopes, created_at, expires_at, last_used_at, revoked_at
-"""
+""")
 
-#: Key and owner in one statement, for each request runs it. values: id.
-_LOAD = """
+#: Key and owner in one statement, because each request runs it.
+_LOAD = Statement("""
     SELECT k.secret_hash, k.scopes, k.revoked_at IS NOT NULL AS revoked, k.expires_at <= now() AS expired,
            k.last_used_at IS NULL OR k.last_used_at < now() - interval '1 minute' AS use_unnoted,
            a.id, a.email, a.full_name, a.is_active, a.role, a.created_at
-    FROM api_key AS k JOIN account AS a ON a.id = k."user" WHERE k.id = {}
-"""
+    FROM api_key AS k JOIN account AS a ON a.id = k."user" WHERE k.id = :id
+""")
 
-#: Once a minute at most, so that a busy key costs no write per request. values: id.
-_NOTE_USE = """
+#: Once a minute at most, so that a busy key costs no write per request.
+_NOTE_USE = Statement("""
     UPDATE api_key SET last_used_at = now()
-    WHERE id = {} AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')
-"""
+    WHERE id = :id AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')
+""")
 
-#: values: id, owner, whether anybody's will do.
-_REVOKE = """
-    UPDATE api_key SET revoked_at = coalesce(revoked_at, now()) WHERE id = {} AND ("user" = {} OR {})
+#: With `of_any_owner`, also a key of another account.
+_REVOKE = Statement("""
+    UPDATE api_key SET revoked_at = coalesce(revoked_at, now())
+    WHERE id = :id AND ("user" = :owner OR :of_any_owner)
     RETURNING id
-"""
+""")
 
 
-async def make(rights: Rights, owner: Account, wanted: NewKeyBody) -> tuple[Key, str]:
-    """Store a key; the second value is what to send, which nobody can be told again.
+async def make(database: Database, rights: Rights, owner: Account, wanted: NewKeyBody) -> tuple[Key, str]:
+    """Store a key. The second value is what clients send; it cannot be read again.
 
     Raises InvalidFields or TooManyKeys.
     """
     _check(rights, owner, wanted)
     secret = secrets.token_urlsafe(32)
-    rows = await engine.run(
+    rows = await database.run(
         _INSERT,
-        owner.id,
-        wanted.name,
-        _hash(secret),
-        [scope.value for scope in dict.fromkeys(wanted.scopes)],
-        wanted.expires_in_days,
-        owner.id,
-        MOST_KEYS,
+        user=owner.id,
+        name=wanted.name,
+        secret_hash=_hash(secret),
+        scopes=[scope.value for scope in dict.fromkeys(wanted.scopes)],
+        days=wanted.expires_in_days,
+        most=MOST_KEYS,
     )
     if not rows:
         raise TooManyKeys(MOST_KEYS)
@@ -76,33 +78,34 @@ async def make(rights: Rights, owner: Account, wanted: NewKeyBody) -> tuple[Key,
     return key, f"{PREFIX}{key.id.hex}_{secret}"
 
 
-async def page(owner: int, *, limit: int, cursor: str | None) -> KeyPage:
+async def page(database: Database, owner: int, *, limit: int, cursor: str | None) -> KeyPage:
     """Newest first, revoked and expired ones included."""
     query = _select().where(ApiKey.user == owner).order_by(ApiKey.id, ascending=False).limit(limit + 1)
     if cursor is not None:
         query = query.where(ApiKey.id < UUID(bytes=paging.decode(cursor, 16)))
-    rows = await answered(query)
+    rows = await database.answered(query)
     items = [_key(row) for row in rows[:limit]]
     return KeyPage(items, paging.encode(items[-1].id.bytes) if len(rows) > limit else None)
 
 
-async def revoke(key_id: UUID, reader: Reader) -> None:
-    """Raises KeyNotFound, for a key of somebody else too. Revoking twice is no error."""
-    if not await engine.run(_REVOKE, key_id, reader.id, reader.reach is Reach.ALL):
+async def revoke(database: Database, key_id: UUID, reader: Reader) -> None:
+    """Raises KeyNotFound, also for a key of another account. Revoking twice is no error."""
+    of_any_owner = reader.reach is Reach.ALL
+    if not await database.run(_REVOKE, id=key_id, owner=reader.id, of_any_owner=of_any_owner):
         raise KeyNotFound(key_id)
 
 
-async def authenticate(shown: str) -> tuple[Account, frozenset[Scope]]:
+async def authenticate(database: Database, shown: str) -> tuple[Account, frozenset[Scope]]:
     """The key's owner, active or not, and what the key is good for. Raises NotSignedIn."""
     key_id, _, secret = shown.removeprefix(PREFIX).partition("_")
-    row = await _load(key_id)
+    row = await _load(database, key_id)
     if row is None or not hmac.compare_digest(_hash(secret), row["secret_hash"]):
         raise NotSignedIn("This API key is unknown. Make one with POST /api/v1/keys.")
     if row["revoked"] or row["expired"]:
         state = "was revoked" if row["revoked"] else "has expired"
         raise NotSignedIn(f"This API key {state}. Make a new one with POST /api/v1/keys.")
     if row["use_unnoted"]:
-        await engine.run(_NOTE_USE, UUID(key_id))
+        await database.run(_NOTE_USE, id=UUID(key_id))
     account = msgspec.convert({name: row[name] for name in Account.__struct_fields__}, Account)
     return account, frozenset(map(Scope, row["scopes"]))
 
@@ -120,9 +123,9 @@ def _check(rights: Rights, owner: Account, wanted: NewKeyBody) -> None:
         raise InvalidFields(problems)
 
 
-async def _load(key_id: str) -> dict[str, Any] | None:
+async def _load(database: Database, key_id: str) -> dict[str, Any] | None:
     try:
-        rows = await engine.run(_LOAD, UUID(key_id))
+        rows = await database.run(_LOAD, id=UUID(key_id))
     except ValueError:
         return None
     return rows[0] if rows else None

@@ -9,23 +9,29 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from services.api.http import paging
+from services.api.http.documentation import example
 from services.api.http.errors import NotAllowed, UnknownAccount, documented
 from services.api.identity import accounts, api_keys
 from services.api.identity.account_schemas import Account
 from services.api.identity.key_schemas import KeyPage, NewKey, NewKeyBody
 from services.api.identity.rights import Reach, Reader, Rights
+from shared.ledger.database import Database
 
 
 @post(
     "/keys",
     summary="Make an API key",
+    operation_class=example({"name": "nightly import", "scopes": ["tasks:read", "tasks:write"]}),
     description="It acts as you, limited to its scopes. The key itself is answered this once.",
     responses=documented(400, 401, 403, 409, 413),
 )
 async def make(
-    data: JSONBody[NewKeyBody], user: NamedDependency[Account], rights: NamedDependency[Rights]
+    data: JSONBody[NewKeyBody],
+    user: NamedDependency[Account],
+    rights: NamedDependency[Rights],
+    database: NamedDependency[Database],
 ) -> NewKey:
-    made, key = await api_keys.make(rights, user, data)
+    made, key = await api_keys.make(database, rights, user, data)
     return NewKey(**msgspec.structs.asdict(made), key=key)
 
 
@@ -33,6 +39,7 @@ async def make(
 async def list_keys(
     request: Request[Any, Any, Any],
     reader: NamedDependency[Reader],
+    database: NamedDependency[Database],
     limit: Annotated[int, QueryParameter(ge=1, le=100)] = 50,
     cursor: Annotated[str | None, QueryParameter(description="next_cursor of an earlier answer")] = None,
     owner: Annotated[int | None, QueryParameter(description="id of an account; left out: your own")] = None,
@@ -41,16 +48,19 @@ async def list_keys(
     if owner is not None and owner != reader.id:
         if reader.reach is not Reach.ALL:
             raise NotAllowed("owner", "must be your own id")
-        if owner not in await accounts.existing([owner]):
+        if owner not in await accounts.existing(database, [owner]):
             raise UnknownAccount("owner")
-    return await api_keys.page(reader.id if owner is None else owner, limit=limit, cursor=cursor)
+    whose = reader.id if owner is None else owner
+    return await api_keys.page(database, whose, limit=limit, cursor=cursor)
 
 
 @delete(
     "/keys/{key_id:uuid}",
     summary="Revoke an API key",
-    description="From now on it is refused, for good.",
+    description="It is refused from now on and cannot be restored.",
     responses=documented(400, 401, 403, 404),
 )
-async def revoke(key_id: FromPath[UUID], reader: NamedDependency[Reader]) -> None:
-    await api_keys.revoke(key_id, reader)
+async def revoke(
+    key_id: FromPath[UUID], reader: NamedDependency[Reader], database: NamedDependency[Database]
+) -> None:
+    await api_keys.revoke(database, key_id, reader)

@@ -1,4 +1,4 @@
-"""Refuses logins to an address for which too many wrong passwords came.
+"""Refuses logins to an address after too many wrong passwords.
 
 Counted in Postgres, so that all API processes agree, and by address, so that an address without an account
 behaves like any other.
@@ -9,49 +9,47 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from services.api.http.query import transaction
 from services.api.http.refusals import LoginLocked
-from shared.ledger import engine
+from shared.ledger.database import Database
+from shared.ledger.statement import Statement
 
-#: So many wrong passwords within the window lock; each further one locks again, for longer.
+#: This many wrong passwords within the window lock the address. Each further one locks it again, for longer.
 ATTEMPTS: Final = 5
 WINDOW: Final = timedelta(minutes=15)
 FIRST_LOCK: Final = timedelta(minutes=1)
 LONGEST_LOCK: Final = timedelta(minutes=15)
 
-#: values: address_hash.
-_LOCKED = """
+_LOCKED = Statement("""
     SELECT extract(epoch FROM locked_until - now())::float8 AS wait_s FROM login_failure
-    WHERE address_hash = {} AND locked_until > now()
-"""
+    WHERE address_hash = :address_hash AND locked_until > now()
+""")
 
-#: Locks the row until the transaction ends, and answers what it holds.
-#: values: address_hash.
-_HOLD = """
+#: Locks the row until the transaction ends, and returns what it holds.
+_HOLD = Statement("""
     INSERT INTO login_failure (address_hash, failed_at, locks, forget_at)
-    VALUES ({}, ARRAY[]::timestamptz[], 0, now())
+    VALUES (:address_hash, ARRAY[]::timestamptz[], 0, now())
     ON CONFLICT (address_hash) DO UPDATE SET locks = login_failure.locks
     RETURNING failed_at, locks, locked_until, clock_timestamp() AS now
-"""
+""")
 
-#: values: failed_at, locks, locked_until, forget_at, address_hash.
-_STORE = """
-    UPDATE login_failure SET failed_at = {}, locks = {}, locked_until = {}, forget_at = {}
-    WHERE address_hash = {}
-"""
+_STORE = Statement("""
+    UPDATE login_failure
+    SET failed_at = :failed_at, locks = :locks, locked_until = :locked_until, forget_at = :forget_at
+    WHERE address_hash = :address_hash
+""")
 
-#: Each stored failure removes two that mean nothing any more, so the table stays as small as it can be.
+#: Each stored failure removes up to two expired ones, so the table stays small.
 _SWEEP = """
     DELETE FROM login_failure WHERE address_hash IN (
         SELECT address_hash FROM login_failure WHERE forget_at < now() LIMIT 2 FOR UPDATE SKIP LOCKED
     )
 """
 
-#: A lock stays, even when the right password comes now.
-#: values: address_hash.
-_CLEAR = """
-    DELETE FROM login_failure WHERE address_hash = {} AND (locked_until IS NULL OR locked_until <= now())
-"""
+#: Leaves an address locked, even after the right password.
+_CLEAR = Statement("""
+    DELETE FROM login_failure
+    WHERE address_hash = :address_hash AND (locked_until IS NULL OR locked_until <= now())
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,32 +82,32 @@ def key(address: str) -> bytes:
     return hashlib.sha256(address.encode()).digest()
 
 
-async def refuse_locked(address_hash: bytes) -> None:
+async def refuse_locked(database: Database, address_hash: bytes) -> None:
     """Raises LoginLocked or ServerUnavailable."""
-    rows = await engine.run(_LOCKED, address_hash)
+    rows = await database.run(_LOCKED, address_hash=address_hash)
     if rows:
         raise LoginLocked(rows[0]["wait_s"])
 
 
-async def count(address_hash: bytes) -> None:
+async def count(database: Database, address_hash: bytes) -> None:
     """Store a failure. Raises ServerUnavailable."""
-    async with transaction():
-        (row,) = await engine.run(_HOLD, address_hash)
+    async with database.short_transaction():
+        (row,) = await database.run(_HOLD, address_hash=address_hash)
         known = Failures(tuple(row["failed_at"]), row["locks"], row["locked_until"])
         failures = after_failure(known, row["now"])
-        await engine.run(
+        await database.run(
             _STORE,
-            list(failures.failed_at),
-            failures.locks,
-            failures.locked_until,
-            failures.forget_at(),
-            address_hash,
+            address_hash=address_hash,
+            failed_at=list(failures.failed_at),
+            locks=failures.locks,
+            locked_until=failures.locked_until,
+            forget_at=failures.forget_at(),
         )
-    await engine.run(_SWEEP)
+    await database.run(_SWEEP)
 
 
-async def clear(address_hash: bytes) -> None:
-    """Forget the failures, for the right password came. Raises LoginLocked or ServerUnavailable."""
-    await engine.run(_CLEAR, address_hash)
-    # Whoever tries many passwords at once must not get in with one that was checked after the lock.
-    await refuse_locked(address_hash)
+async def clear(database: Database, address_hash: bytes) -> None:
+    """Forget the failures after the right password. Raises LoginLocked or ServerUnavailable."""
+    await database.run(_CLEAR, address_hash=address_hash)
+    # A caller that tries many passwords at once must not get in with one that was checked after the lock.
+    await refuse_locked(database, address_hash)

@@ -1,4 +1,4 @@
-"""Who may do what: one table of roles by routes, and the one place that enforces it.
+"""Access rights: one table of roles by route, and the one place that enforces it.
 
 A new route needs one line in RIGHTS (or in PUBLIC); the application is not built without it.
 """
@@ -19,7 +19,7 @@ from shared.identity.tables import Role
 
 
 class Reach(IntEnum):
-    """Whose things a request may touch."""
+    """Whose things a request may reach."""
 
     NONE = 0
     OWN = 1
@@ -43,7 +43,7 @@ class Right:
     def __init__(
         self, scope: Scope | None, user: Reach, viewer: Reach, operator: Reach, administrator: Reach
     ) -> None:
-        #: What an API key needs; None: no key will do, people only.
+        #: The scope that an API key needs; None: API keys are refused.
         self.scope = scope
         self.reach = {
             Role.USER: user,
@@ -55,7 +55,10 @@ class Right:
 
 NONE, OWN, ALL = Reach.NONE, Reach.OWN, Reach.ALL
 
-#: By method and path. For what is submitted, ALL means: for anybody.
+#: Roles that may see tracebacks and submit tasks of contracts that are `staff_only`.
+STAFF = frozenset({Role.OPERATOR, Role.ADMINISTRATOR})
+
+#: By method and path. For routes that submit, ALL means that the recipient may be any account.
 RIGHTS: dict[str, Right] = {
     # route                                     scope               user  viewer oper. admin.
     "GET /api/v1/auth/me": Right(Scope.ACCOUNTS_READ, OWN, OWN, OWN, OWN),
@@ -68,6 +71,7 @@ RIGHTS: dict[str, Right] = {
     "GET /api/v1/keys": Right(None, OWN, OWN, OWN, ALL),
     "POST /api/v1/keys": Right(None, OWN, OWN, OWN, OWN),
     "DELETE /api/v1/keys/{key_id}": Right(None, OWN, OWN, OWN, ALL),
+    "GET /api/v1/catalogue": Right(Scope.TASKS_READ, OWN, OWN, ALL, ALL),
     "GET /api/v1/tasks": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),
     "POST /api/v1/tasks": Right(Scope.TASKS_WRITE, OWN, NONE, OWN, ALL),
     "POST /api/v1/tasks/batch": Right(Scope.TASKS_WRITE, OWN, NONE, OWN, ALL),
@@ -88,7 +92,7 @@ RIGHTS: dict[str, Right] = {
     "GET /api/v1/schedules/{name}/firings": Right(Scope.SCHEDULES_READ, NONE, ALL, ALL, ALL),
 }
 
-#: Routes that everybody may call.
+#: Routes that need no credentials.
 PUBLIC = frozenset(
     {
         "POST /api/v1/auth/register",
@@ -97,6 +101,7 @@ PUBLIC = frozenset(
         "GET /api/v1/schema",
         "GET /api/v1/schema/openapi.json",
         "GET /api/v1/schema/{path}",
+        "GET /",
         "GET /docs",
         "GET /docs/start.js",
         "GET /docs/assets/{file_path}",
@@ -110,19 +115,24 @@ PUBLIC = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Who looks at what others own."""
+    """The caller of a request, and whose things it may reach."""
 
     id: int
     role: Role
     reach: Reach
 
     def may_unmask(self, owner: int | None) -> bool:
-        """Sensitive values are for the one who gave them, and for administrators."""
+        """True for the task's owner and for administrators."""
         return self.role is Role.ADMINISTRATOR or owner == self.id
 
     @property
+    def is_staff(self) -> bool:
+        """True for roles that may use what is restricted to staff."""
+        return self.role in STAFF
+
+    @property
     def sees_tracebacks(self) -> bool:
-        return self.role in (Role.ADMINISTRATOR, Role.OPERATOR)
+        return self.is_staff
 
 
 class Rights:
@@ -130,7 +140,7 @@ class Rights:
 
     def __init__(self, entries: Mapping[str, Right], public: frozenset[str]) -> None:
         self.entries = entries
-        #: Routes that everybody may call.
+        #: Routes that need no credentials.
         self.public = public
         #: The guard of all protected routes. A function, because Litestar copies what a method belongs to.
         self.enforce: Guard = lambda connection, _: self._enforce(connection)
@@ -138,7 +148,7 @@ class Rights:
     def _enforce(self, connection: ASGIConnection[Any, Any, Any, Any]) -> None:
         """Raises RoleForbids or ScopeMissing."""
         scope = cast("HTTPScope", connection.scope)
-        if scope["method"] == "OPTIONS":  # answers the methods of a path, to anybody
+        if scope["method"] == "OPTIONS":  # lists the methods of a path; needs no rights
             return
         route = f"{scope['method']} {scope['path_template']}"
         right, role, scopes = self.entries[route], connection.user.role, connection.auth.scopes

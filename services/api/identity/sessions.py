@@ -1,7 +1,7 @@
 """Sessions: what a login opens, held by refresh tokens of which only the hash is stored.
 
-Each renewal spends a token for the next one. A spent token that comes back was stolen, by whoever used it
-first or uses it now, so it ends its session (RFC 9700, 4.14.2); the user's other sessions go on.
+Each renewal spends a token for the next one. A spent token that is used again has been stolen, so its session
+ends (RFC 9700, 4.14.2). The user's other sessions go on.
 """
 
 import hashlib
@@ -11,72 +11,75 @@ from datetime import timedelta
 from services.api.http.errors import NotSignedIn
 from services.api.identity.account_schemas import Tokens
 from services.api.identity.auth import AccessTokens
-from shared.ledger import engine
+from shared.ledger.database import Database
+from shared.ledger.statement import Statement
 
-#: Sessions of the user that nobody can renew any more go with it.
-#: values: user, user, token_hash, life in seconds.
-_OPEN = """
+#: Also removes the user's sessions that cannot be renewed any more.
+_OPEN = Statement("""
     WITH over AS (
-        DELETE FROM session AS s WHERE s."user" = {}
+        DELETE FROM session AS s WHERE s."user" = :user
         AND NOT EXISTS (SELECT FROM refresh_token AS t WHERE t.session = s.id AND t.expires_at > now())
     ), opened AS (
-        INSERT INTO session ("user") VALUES ({}) RETURNING id
+        INSERT INTO session ("user") VALUES (:user) RETURNING id
     )
     INSERT INTO refresh_token (session, token_hash, expires_at)
-    SELECT id, {}, now() + make_interval(secs => {}) FROM opened
-"""
+    SELECT id, :token_hash, now() + make_interval(secs => :life_s) FROM opened
+""")
 
-#: The old token is spent and the new one stored in one statement.
-#: values: old hash, new hash, life in seconds.
-_ROTATE = """
+#: Spends the old token and stores the new one in one statement.
+_ROTATE = Statement("""
     WITH spent AS (
         UPDATE refresh_token AS t SET spent_at = now() FROM session AS s, account AS a
-        WHERE t.token_hash = {} AND t.spent_at IS NULL AND t.expires_at > now()
+        WHERE t.token_hash = :old_hash AND t.spent_at IS NULL AND t.expires_at > now()
           AND s.id = t.session AND s.revoked_at IS NULL AND a.id = s."user" AND a.is_active
         RETURNING t.session, a.id AS user_id
     ), following AS (
         INSERT INTO refresh_token (session, token_hash, expires_at)
-        SELECT session, {}, now() + make_interval(secs => {}) FROM spent
+        SELECT session, :new_hash, now() + make_interval(secs => :life_s) FROM spent
     )
     SELECT user_id FROM spent
-"""
+""")
 
-#: values: hash of a spent token.
-_REVOKE_REUSED = """
+#: Ends the session of a token that was spent before.
+_REVOKE_REUSED = Statement("""
     UPDATE session SET revoked_at = now()
     WHERE revoked_at IS NULL
-      AND id = (SELECT session FROM refresh_token WHERE token_hash = {} AND spent_at IS NOT NULL)
-"""
+      AND id = (SELECT session FROM refresh_token WHERE token_hash = :token_hash AND spent_at IS NOT NULL)
+""")
 
-#: values: user, hash of any of its tokens.
-_CLOSE = """
+#: Ends the session that a token belongs to, spent or not.
+_CLOSE = Statement("""
     UPDATE session SET revoked_at = now()
-    WHERE "user" = {} AND revoked_at IS NULL
-      AND id = (SELECT session FROM refresh_token WHERE token_hash = {})
-"""
+    WHERE "user" = :user AND revoked_at IS NULL
+      AND id = (SELECT session FROM refresh_token WHERE token_hash = :token_hash)
+""")
 
-#: values: user.
-_CLOSE_ALL = """UPDATE session SET revoked_at = now() WHERE "user" = {} AND revoked_at IS NULL"""
+_CLOSE_ALL = Statement(
+    """UPDATE session SET revoked_at = now() WHERE "user" = :user AND revoked_at IS NULL"""
+)
 
 
 class Sessions:
     """Opens sessions and renews them."""
 
-    def __init__(self, access: AccessTokens, refresh_life: timedelta) -> None:
+    def __init__(self, database: Database, access: AccessTokens, refresh_life: timedelta) -> None:
+        self._database = database
         self._access = access
         self._refresh_life_s = refresh_life.total_seconds()
 
     async def open(self, account_id: int) -> Tokens:
         refresh_token = secrets.token_urlsafe(32)
-        await engine.run(_OPEN, account_id, account_id, _hash(refresh_token), self._refresh_life_s)
+        values = {"token_hash": _hash(refresh_token), "life_s": self._refresh_life_s}
+        await self._database.run(_OPEN, user=account_id, **values)
         return self._tokens(account_id, refresh_token)
 
     async def rotate(self, refresh_token: str) -> Tokens:
         """Spend a refresh token for new tokens. Raises NotSignedIn."""
         following = secrets.token_urlsafe(32)
-        rows = await engine.run(_ROTATE, _hash(refresh_token), _hash(following), self._refresh_life_s)
+        hashes = {"old_hash": _hash(refresh_token), "new_hash": _hash(following)}
+        rows = await self._database.run(_ROTATE, **hashes, life_s=self._refresh_life_s)
         if not rows:
-            await engine.run(_REVOKE_REUSED, _hash(refresh_token))
+            await self._database.run(_REVOKE_REUSED, token_hash=_hash(refresh_token))
             raise NotSignedIn("The refresh token is unknown, spent or expired. Sign in again.")
         return self._tokens(rows[0]["user_id"], following)
 
@@ -88,13 +91,13 @@ class Sessions:
         )
 
 
-async def close(account_id: int, refresh_token: str) -> None:
-    """End the user's session that this token belongs to; if there is none, nothing is to be ended."""
-    await engine.run(_CLOSE, account_id, _hash(refresh_token))
+async def close(database: Database, account_id: int, refresh_token: str) -> None:
+    """End the user's session that this token belongs to, if there is one."""
+    await database.run(_CLOSE, user=account_id, token_hash=_hash(refresh_token))
 
 
-async def close_all(account_id: int) -> None:
-    await engine.run(_CLOSE_ALL, account_id)
+async def close_all(database: Database, account_id: int) -> None:
+    await database.run(_CLOSE_ALL, user=account_id)
 
 
 def _hash(refresh_token: str) -> bytes:

@@ -3,11 +3,12 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from litestar import Request, delete, get, patch, post
+from litestar import Request, Router, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from services.api.http import paging
+from services.api.http.documentation import example
 from services.api.http.errors import documented
 from services.api.identity.rights import Reader
 from services.api.schedules import schedule_view
@@ -47,6 +48,15 @@ async def list_schedules(
 @post(
     "/schedules",
     summary="Make a schedule",
+    operation_class=example(
+        {
+            "name": "health.hourly",
+            "task_name": "system.health_check",
+            "params": {},
+            "kind": "interval",
+            "expression": "1 h",
+        }
+    ),
     description="Its tasks are yours. POST /api/v1/schedules/preview shows when it would fire.",
     responses=documented(400, 401, 403, 409, 413, 422),
 )
@@ -63,6 +73,7 @@ async def make(
 @post(
     "/schedules/preview",
     summary="When a schedule would fire",
+    operation_class=example({"kind": "cron", "expression": "15 3 * * mon-fri", "time_zone": "Europe/Berlin"}),
     description="Intervals are counted from now.",
     status_code=200,
     responses=documented(400, 401, 403, 413),
@@ -83,6 +94,7 @@ async def get_schedule(
 @patch(
     "/schedules/{name:str}",
     summary="Change a schedule",
+    operation_class=example({"enabled": False}),
     description="One of a contract that is changed in more than `enabled` follows it no longer.",
     responses=documented(400, 401, 403, 404, 413, 422),
 )
@@ -132,3 +144,10 @@ async def list_firings(
 ) -> FiringPage:
     paging.refuse_unknown(request.query_params, ("limit", "cursor"))
     return await view.firings(name, limit=limit, cursor=cursor)
+
+
+ROUTER = Router(
+    "",
+    route_handlers=[list_schedules, make, preview, get_schedule, change, remove, fire, list_firings],
+    tags=["schedules"],
+)

@@ -1,4 +1,4 @@
-"""Schedules as their readers see them, and what became of their times."""
+"""Schedules as their readers see them, and the outcomes of their nominal times."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -6,13 +6,13 @@ from itertools import islice
 from typing import Any
 
 from services.api.http import paging
-from services.api.http.query import answered
 from services.api.http.refusals import ScheduleNotFound
 from services.api.identity.rights import Reader
 from services.api.schedules.schemas import FiringAnswer, FiringPage, ScheduleAnswer, SchedulePage
 from shared.contracts.catalogue import Catalogue
 from shared.contracts.schedule import NAME
 from shared.errors import FieldProblem, InvalidFields
+from shared.ledger.database import Database
 from shared.ledger.tables import Schedule, ScheduleFiring
 from shared.schedules import firing as scheduling
 from shared.schedules.timetable import Timing
@@ -27,7 +27,8 @@ _MICROSECOND = timedelta(microseconds=1)
 class ScheduleView:
     """Reads schedules for the API."""
 
-    def __init__(self, catalogue: Catalogue, vault: Vault) -> None:
+    def __init__(self, database: Database, catalogue: Catalogue, vault: Vault) -> None:
+        self._database = database
         self._catalogue = catalogue
         self._vault = vault
 
@@ -42,24 +43,32 @@ class ScheduleView:
             query = query.where(Schedule.enabled == enabled)
         if task_name is not None:
             query = query.where(Schedule.task_name == task_name)
-        rows = await answered(query)
+        rows = await self._database.answered(query)
         items = [self._answer(row, reader) for row in rows[:limit]]
         return SchedulePage(items, items[-1].name if len(rows) > limit else None)
 
     async def find(self, name: str, reader: Reader) -> ScheduleAnswer:
         """Raises ScheduleNotFound."""
-        return self._answer(await _row(name), reader)
+        return self._answer(await self._row(name), reader)
 
     async def firings(self, name: str, *, limit: int, cursor: str | None) -> FiringPage:
         """The newest first. Raises ScheduleNotFound."""
-        await _row(name)
+        await self._row(name)
         query = ScheduleFiring.select().where(ScheduleFiring.schedule == name)
         if cursor is not None:
             query = query.where(ScheduleFiring.fire_time < _position(cursor))
         query = query.order_by(ScheduleFiring.fire_time, ascending=False).limit(limit + 1)
-        rows = await answered(query)
+        rows = await self._database.answered(query)
         items = [FiringAnswer(**{f: row[f] for f in FiringAnswer.__struct_fields__}) for row in rows[:limit]]
         return FiringPage(items, _cursor(items[-1].fire_time) if len(rows) > limit else None)
+
+    async def _row(self, name: str) -> dict[str, Any]:
+        """Raises ScheduleNotFound."""
+        query = Schedule.select().where(Schedule.name == name).first()
+        row = await self._database.answered(query) if NAME.fullmatch(name) else None
+        if row is None:
+            raise ScheduleNotFound(name)
+        return dict(row)
 
     def _answer(self, row: Mapping[str, Any], reader: Reader) -> ScheduleAnswer:
         contract = self._catalogue.ever_by_name.get(row["task_name"])
@@ -72,18 +81,6 @@ def preview(timing: Timing, now: datetime, count: int) -> list[datetime]:
     """Raises InvalidFields when it never fires."""
     timing.check(now)
     return list(islice(timing.firings(now, start=now), count))
-
-
-async def _row(name: str) -> dict[str, Any]:
-    """Raises ScheduleNotFound."""
-    row = (
-        await answered(Schedule.select().where(Schedule.name == name).first())
-        if NAME.fullmatch(name)
-        else None
-    )
-    if row is None:
-        raise ScheduleNotFound(name)
-    return dict(row)
 
 
 def _upcoming(row: Mapping[str, Any]) -> list[datetime]:

@@ -1,4 +1,4 @@
-"""Schedules for operators: made, changed and fired by hand. Firing by the clock is the scheduler's work."""
+"""Makes, changes and fires schedules for operators. The scheduler fires them by the clock."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -9,7 +9,6 @@ from uuid import UUID
 import msgspec
 
 from services.api.http.errors import NotAllowed, UnknownAccount
-from services.api.http.query import transaction
 from services.api.http.refusals import (
     ScheduleDeclared,
     ScheduleExists,
@@ -24,7 +23,8 @@ from shared.contracts.catalogue import Catalogue
 from shared.contracts.contract import Contract, Params
 from shared.contracts.schedule import NAME
 from shared.errors import FieldProblem, InvalidFields, UnknownTask
-from shared.ledger import engine
+from shared.ledger.database import Database
+from shared.ledger.statement import Statement
 from shared.schedules import firing as scheduling
 from shared.schedules import statements as schedules
 from shared.schedules.timetable import Misfire
@@ -35,11 +35,16 @@ from shared.vault import Vault
 RESERVED = frozenset({"preview"})
 OVERLAPS = ("allow", "skip")
 
+_REMOVE = Statement("DELETE FROM schedule WHERE name = :name")
+
 
 class Schedules:
     """What the routes of schedules do."""
 
-    def __init__(self, catalogue: Catalogue, submitter: Submitter, vault: Vault, rights: Rights) -> None:
+    def __init__(
+        self, database: Database, catalogue: Catalogue, submitter: Submitter, vault: Vault, rights: Rights
+    ) -> None:
+        self._database = database
         self._catalogue = catalogue
         self._submitter = submitter
         self._vault = vault
@@ -54,13 +59,13 @@ class Schedules:
         await self._check_recipient(contract, params, caller)
         columns: dict[str, Any] = msgspec.structs.asdict(body)
         columns["params"] = scheduling.encode_params(self._vault, contract, params)
-        async with transaction():
-            (clock,) = await engine.run("SELECT now() AS now")
+        async with self._database.short_transaction():
+            (clock,) = await self._database.run("SELECT now() AS now")
             scheduling.timing_of(columns).check(clock["now"])
             columns |= {"owner": caller.id, **_started(columns, clock["now"])}
             if not body.enabled:
                 columns |= {"paused_at": clock["now"], "paused_by": caller.id}
-            if not await schedules.insert(columns):
+            if not await schedules.insert(self._database, columns):
                 raise ScheduleExists(body.name)
 
     async def change(self, name: str, wanted: ScheduleChange, caller: Reader) -> None:
@@ -68,8 +73,8 @@ class Schedules:
         given = {k: v for k, v in msgspec.structs.asdict(wanted).items() if v is not msgspec.UNSET}
         if not given:
             raise InvalidFields([FieldProblem("", "must give at least one field to change")])
-        async with transaction():
-            row = await _locked(name)
+        async with self._database.short_transaction():
+            row = await self._locked(name)
             merged = row | given
             _check_policies(merged["misfire"], merged["overlap"])
             if "params" in given:
@@ -79,15 +84,15 @@ class Schedules:
                 given["params"] = scheduling.encode_params(self._vault, contract, params)
             elif wanted.enabled is True:
                 self._readable(row)
-            await schedules.change(name, given | _consequences(row, given, caller))
+            await schedules.change(self._database, name, given | _consequences(row, given, caller))
 
     async def remove(self, name: str) -> None:
         """Raises ScheduleNotFound or ScheduleDeclared."""
-        async with transaction():
-            row = await _locked(name)
+        async with self._database.short_transaction():
+            row = await self._locked(name)
             if row["source"] == "contract":
                 raise ScheduleDeclared(name)
-            await engine.run("DELETE FROM schedule WHERE name = {}", name)
+            await self._database.run(_REMOVE, name=name)
 
     async def fire(self, name: str, caller: Reader) -> UUID:
         """Submit its task now; the present second is its nominal time.
@@ -95,21 +100,30 @@ class Schedules:
         Raises ScheduleNotFound, InvalidFields, ScheduleStillRunning or ScheduleJustFired.
         """
         async with (
-            engine.translated(),
-            asyncio.timeout(engine.STATEMENT_TIMEOUT_S),
+            self._database.translated(),
+            asyncio.timeout(self._database.limit_s),
             self._submitter.transaction(),
         ):
-            row = await _locked(name)
+            row = await self._locked(name)
             contract, params = self._readable(row)
             await self._check_recipient(contract, params, caller)
-            if row["overlap"] == "skip" and (running := await scheduling.unfinished(name)):
+            if row["overlap"] == "skip" and (running := await scheduling.unfinished(self._database, name)):
                 raise ScheduleStillRunning(running)
             second = row["now"].replace(microsecond=0)
-            fired = await scheduling.fire(self._submitter, row, contract, params, [second], by=caller.id)
+            fired = await scheduling.fire(
+                self._database, self._submitter, row, contract, params, [second], by=caller.id
+            )
             if not fired:
                 raise ScheduleJustFired
-            await engine.run(schedules.ADVANCE, row["next_fire_time"], second, name)
+            await self._database.run(schedules.ADVANCE, row["next_fire_time"], second, name)
             return fired[second]
+
+    async def _locked(self, name: str) -> dict[str, Any]:
+        """Lock the schedule until the transaction ends. Raises ScheduleNotFound."""
+        rows = await self._database.run(schedules.LOCK, name) if NAME.fullmatch(name) else []
+        if not rows:
+            raise ScheduleNotFound(name)
+        return rows[0]
 
     def _contract(self, row: Mapping[str, Any]) -> Contract[Any, Any]:
         return _known(self._catalogue.get_stored, row["task_name"])
@@ -127,7 +141,7 @@ class Schedules:
         field = f"params.{contract.recipient}"
         if self._rights.entries["POST /api/v1/tasks"].reach[caller.role] is not Reach.ALL:
             raise NotAllowed(field, "must be your own id")
-        if not await accounts.existing([recipient]):
+        if not await accounts.existing(self._database, [recipient]):
             raise UnknownAccount(field)
 
 
@@ -165,14 +179,6 @@ def _consequences(row: Mapping[str, Any], given: Mapping[str, Any], caller: Read
     if row["source"] == "contract" and given.keys() - {"enabled"}:
         changes |= {"overridden_at": now, "overridden_by": caller.id}
     return changes
-
-
-async def _locked(name: str) -> dict[str, Any]:
-    """Raises ScheduleNotFound."""
-    rows = await engine.run(schedules.LOCK, name) if NAME.fullmatch(name) else []
-    if not rows:
-        raise ScheduleNotFound(name)
-    return rows[0]
 
 
 def _check_name(name: str) -> None:

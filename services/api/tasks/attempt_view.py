@@ -1,79 +1,81 @@
-"""What happened in each attempt of a task, and what its body logged."""
+"""The attempts of a task, and what its body logged."""
 
 from typing import Any
 from uuid import UUID
 
-from services.api.http.query import answered
 from services.api.identity.rights import Reader
 from services.api.tasks.schemas import AttemptAnswer, LogLine, TaskLogs
-from shared.ledger import engine
+from shared.ledger.database import Database
 from shared.ledger.lifecycle import FINAL
+from shared.ledger.statement import Statement
 from shared.ledger.tables import TaskAttempt
 
 #: Lines shown with an attempt; all of them are in the task's logs.
 LINES_PER_ATTEMPT = 100
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
-#: The last lines of each attempt, in their order. values: task, lines.
-LINES = """
+#: The last `lines` lines of each attempt, in their order.
+LINES = Statement("""
     SELECT claim, logged_at, level, message FROM (
         SELECT *, row_number() OVER (PARTITION BY claim ORDER BY ordinal DESC) AS back
-        FROM task_log WHERE task_id = {}
-    ) AS line WHERE back <= {} ORDER BY claim, ordinal
-"""
-#: values: task, levels[], task, levels[], limit.
-LOGS = """
-    SELECT l.*, (SELECT count(*) FROM task_log WHERE task_id = {} AND level = ANY({}::text[])) AS total
+        FROM task_log WHERE task_id = :task
+    ) AS line WHERE back <= :lines ORDER BY claim, ordinal
+""")
+LOGS = Statement("""
+    SELECT l.*, (
+        SELECT count(*) FROM task_log WHERE task_id = :task AND level = ANY(:levels::text[])
+    ) AS total
     FROM (
         SELECT claim, ordinal, logged_at, level, message FROM task_log
-        WHERE task_id = {} AND level = ANY({}::text[]) ORDER BY claim DESC, ordinal DESC LIMIT {}
+        WHERE task_id = :task AND level = ANY(:levels::text[]) ORDER BY claim DESC, ordinal DESC LIMIT :limit
     ) AS l ORDER BY claim, ordinal
-"""
-#: Lines behind a known one. values: task, levels[], claim, ordinal, limit.
-LINES_AFTER = """
+""")
+#: The lines that follow a known one.
+LINES_AFTER = Statement("""
     SELECT claim, ordinal, logged_at, level, message FROM task_log
-    WHERE task_id = {} AND level = ANY({}::text[]) AND (claim, ordinal) > ({}, {})
-    ORDER BY claim, ordinal LIMIT {}
-"""
+    WHERE task_id = :task AND level = ANY(:levels::text[]) AND (claim, ordinal) > (:claim, :ordinal)
+    ORDER BY claim, ordinal LIMIT :limit
+""")
 
 
-async def attempts(task: dict[str, Any], reader: Reader) -> list[AttemptAnswer]:
-    """All attempts, oldest first. `task` was read before: what ended since is among the closed ones."""
-    closed = await answered(
+async def attempts(database: Database, task: dict[str, Any], reader: Reader) -> list[AttemptAnswer]:
+    """All attempts, oldest first. `task` was read before, so an attempt that ended since is a closed one."""
+    closed = await database.answered(
         TaskAttempt.select().where(TaskAttempt.task_id == task["id"]).order_by(TaskAttempt.claim)
     )
     logs: dict[int, list[LogLine]] = {}
-    for line in await engine.run(LINES, task["id"], LINES_PER_ATTEMPT):
+    for line in await database.run(LINES, task=task["id"], lines=LINES_PER_ATTEMPT):
         logs.setdefault(line.pop("claim"), []).append(LogLine(**line))
     last = max((row["attempt"] for row in closed), default=0)
     rows = [*closed, *([_current(task)] if task["attempt"] > last else [])]
     return [_attempt(row, reader, logs.get(row["claim"], [])) for row in rows]
 
 
-async def logs(task: dict[str, Any], *, level: str, limit: int) -> TaskLogs:
+async def logs(database: Database, task: dict[str, Any], *, level: str, limit: int) -> TaskLogs:
     """The last `limit` lines of at least this level over all attempts, in their order."""
     levels = list(LEVELS[LEVELS.index(level) :])
-    rows = await engine.run(LOGS, task["id"], levels, task["id"], levels, limit)
+    rows = await database.run(LOGS, task=task["id"], levels=levels, limit=limit)
     lines = [LogLine(row["logged_at"], row["level"], row["message"]) for row in rows]
     total = rows[0]["total"] if rows else 0
     return TaskLogs(task["id"], total, lines, task["status"], task["status"] in FINAL)
 
 
 async def lines_after(
-    task_id: UUID, seen: tuple[int, int], *, level: str, limit: int
+    database: Database, task_id: UUID, seen: tuple[int, int], *, level: str, limit: int
 ) -> tuple[list[LogLine], tuple[int, int]]:
-    """Lines behind the one that `seen` names, (claim, ordinal), and what names the last of them.
+    """The lines after the one at `seen` (claim, ordinal), and the position of the last of them.
 
-    The source of live streams: it is asked again and again, and looks at new lines only.
+    The source of live streams, which ask again and again: it reads new lines only.
     """
-    levels = list(LEVELS[LEVELS.index(level) :])
-    rows = await engine.run(LINES_AFTER, task_id, levels, *seen, limit)
+    levels, (claim, ordinal) = list(LEVELS[LEVELS.index(level) :]), seen
+    position = {"claim": claim, "ordinal": ordinal}
+    rows = await database.run(LINES_AFTER, task=task_id, levels=levels, limit=limit, **position)
     lines = [LogLine(row["logged_at"], row["level"], row["message"]) for row in rows]
     return lines, (rows[-1]["claim"], rows[-1]["ordinal"]) if rows else seen
 
 
 def _current(task: dict[str, Any]) -> dict[str, Any]:
-    """The last attempt, which stands in the task's own row."""
+    """The last attempt, which the task's own row holds."""
     ended = task["status"] in FINAL
     return {**task, "ended_at": task["completed_at"], "outcome": task["status"] if ended else None}
 

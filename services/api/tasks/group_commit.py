@@ -1,30 +1,30 @@
-"""Stores what concurrent requests submit in one statement and one commit.
+"""Stores the tasks of concurrent requests in one statement and one commit.
 
-Who finds nothing under way is stored at once and alone; who comes meanwhile goes into the next one together.
+A lone request is stored immediately. Requests that arrive while a write is in progress share the next one.
 """
 
 import asyncio
 from uuid import UUID
 
 from shared.errors import ServerUnavailable
-from shared.submission import NewTask, Submitter
+from shared.submission import CheckedTask, Submitter
 
-#: Tasks per statement; bounds what waits for one commit.
+#: Upper bound for the tasks of one statement, and so for what waits for one commit.
 MOST = 500
 
-Waiting = tuple[NewTask, "asyncio.Future[UUID]"]
+Waiting = tuple[CheckedTask, "asyncio.Future[UUID]"]
 
 
 class GroupCommit:
-    """In front of one submitter."""
+    """Groups the submissions to one submitter."""
 
     def __init__(self, submitter: Submitter) -> None:
         self._submitter = submitter
         self._waiting: list[Waiting] = []
         self._storing: asyncio.Task[None] | None = None
 
-    async def submit(self, task: NewTask) -> UUID:
-        """Its id once it is committed. Raises what `Submitter.submit` raises for this task."""
+    async def submit(self, task: CheckedTask) -> UUID:
+        """The task's id once it is committed. Raises what `Submitter.submit` raises for this task."""
         stored: asyncio.Future[UUID] = asyncio.get_running_loop().create_future()
         self._waiting.append((task, stored))
         if self._storing is None:
@@ -40,12 +40,12 @@ class GroupCommit:
             self._storing = None
 
     async def _store(self, group: list[Waiting]) -> None:
-        """One bad task must not hurt its neighbours, and a server that is away is away for all."""
+        """Store a group; if Postgres refuses it because of one task, store each task alone."""
         try:
             ids = await self._submitter.submit([task for task, _ in group])
         except ServerUnavailable as error:
             _refuse(group, error)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the requests must hear of it
+        except Exception as error:  # noqa: BLE001 - the requests wait for it, whatever it is
             if len(group) == 1:
                 _refuse(group, error)
             for alone in group if len(group) > 1 else ():

@@ -1,10 +1,9 @@
-"""Tasks as their readers see them: each as far as rights.py lets him."""
+"""Tasks as their readers see them, within the limits that rights.py sets."""
 
 from typing import Any
 from uuid import UUID
 
 from services.api.http import paging
-from services.api.http.query import answered
 from services.api.http.refusals import TaskNotFinished
 from services.api.identity.rights import Reach, Reader
 from services.api.tasks import task_list
@@ -12,17 +11,19 @@ from services.api.tasks.schemas import TaskAnswer, TaskPage, TaskResult, TaskSum
 from services.api.tasks.task_list import TaskFilter
 from shared.contracts.catalogue import Catalogue
 from shared.errors import TaskNotFound
-from shared.ledger import engine
+from shared.ledger.database import Database
 from shared.ledger.lifecycle import FINAL, Status
+from shared.ledger.statement import Statement
 from shared.ledger.tables import Task
 from shared.vault import Vault
 
 #: Tasks that the summary shows.
 RECENT = 5
-#: values: owner or null, the same again.
-COUNTS = """
-    SELECT status, count(*) AS n FROM task WHERE {}::bigint IS NULL OR owner = {}::bigint GROUP BY status
-"""
+#: Counts all tasks when `owner` is null.
+COUNTS = Statement("""
+    SELECT status, count(*) AS n FROM task WHERE :owner::bigint IS NULL OR owner = :owner::bigint
+    GROUP BY status
+""")
 
 _COLUMNS = (
     Task.id,
@@ -63,14 +64,15 @@ _COLUMNS = (
 class LedgerView:
     """Reads the ledger for the API."""
 
-    def __init__(self, catalogue: Catalogue, vault: Vault) -> None:
+    def __init__(self, database: Database, catalogue: Catalogue, vault: Vault) -> None:
+        self._database = database
         self._catalogue = catalogue
         self._vault = vault
 
     async def find(self, task_id: UUID, reader: Reader) -> dict[str, Any]:
-        """The task's row. Raises TaskNotFound, for a task of somebody else too."""
+        """The task's row. Raises TaskNotFound, also for a task that the reader may not see."""
         query = task_list.visible(Task.select(*_COLUMNS), reader)
-        row = await answered(query.where(Task.id == task_id).first())
+        row = await self._database.answered(query.where(Task.id == task_id).first())
         if row is None:
             raise TaskNotFound(task_id)
         return dict(row)
@@ -80,14 +82,14 @@ class LedgerView:
         query = wanted.apply(task_list.visible(Task.select(*_COLUMNS), reader))
         if cursor is not None:
             query = query.where(Task.id < UUID(bytes=paging.decode(cursor, 16)))
-        rows = await answered(query.order_by(Task.id, ascending=False).limit(limit + 1))
+        rows = await self._database.answered(query.order_by(Task.id, ascending=False).limit(limit + 1))
         items = [self.answer(row, reader) for row in rows[:limit]]
         return TaskPage(items, paging.encode(items[-1].id.bytes) if len(rows) > limit else None)
 
     async def summary(self, reader: Reader) -> TaskSummary:
         """Counts of all that the reader may see, and the newest of it."""
         own = None if reader.reach is Reach.ALL else reader.id
-        counts = {row["status"]: row["n"] for row in await engine.run(COUNTS, own, own)}
+        counts = {row["status"]: row["n"] for row in await self._database.run(COUNTS, owner=own)}
         recent = await self.page(reader, TaskFilter(), limit=RECENT, cursor=None)
         done, failed = counts.get(Status.SUCCESS, 0), counts.get(Status.FAILURE, 0)
         return TaskSummary(

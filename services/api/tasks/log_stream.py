@@ -11,24 +11,25 @@ from services.api.identity.rights import Reader
 from services.api.tasks import attempt_view
 from services.api.tasks.ledger_view import LedgerView
 from shared.errors import ServerUnavailable
+from shared.ledger.database import Database
 from shared.ledger.lifecycle import FINAL
 
 EVERY_S = 1.0
-#: Lines that one look sends at most; the next look sends the rest.
+#: Upper bound for the lines of one round; the next round sends the rest.
 LINES = 500
 
 
 async def events(
-    task_id: UUID, reader: Reader, ledger: LedgerView, level: str
+    database: Database, task_id: UUID, reader: Reader, ledger: LedgerView, level: str
 ) -> AsyncIterator[ServerSentEventMessage]:
-    """connected; log and status each second; completed. A server that is away is an error, and waited for."""
+    """Yield connected; then log and status each second; then completed. While a server is away: error."""
     yield _event("connected", {"task_id": task_id})
     seen = (0, 0)
     while True:
         try:
             # The row first: lines that came before the end are then all there.
             row = await ledger.find(task_id, reader)
-            lines, seen = await attempt_view.lines_after(task_id, seen, level=level, limit=LINES)
+            lines, seen = await attempt_view.lines_after(database, task_id, seen, level=level, limit=LINES)
         except ServerUnavailable as error:
             yield _event("error", {"message": f"{error}; the stream goes on when it is back"})
             await asyncio.sleep(EVERY_S)

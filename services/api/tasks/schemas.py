@@ -56,6 +56,41 @@ class Submitted(Answer):
     message: str
 
 
+class RetriesAnswer(Answer):
+    """Waits `delay_s * factor^(failures - 1)` seconds, at most `cap_s`, give or take the share `jitter`."""
+
+    max_attempts: int
+    delay_s: float
+    factor: float
+    cap_s: float
+    jitter: float
+
+
+class ContractAnswer(Answer, kw_only=True):
+    name: str
+    queue: str
+    #: Goes up when older workers cannot read the parameters.
+    version: int
+    #: Used when a submission names none; 9 is served first.
+    priority: int
+    #: True: only operators and administrators may submit it.
+    staff_only: bool
+    #: The parameter that holds the id of the account that the task is for.
+    recipient: str | None
+    retries: RetriesAnswer
+    #: An attempt that runs longer is interrupted and counts as failed.
+    time_limit_s: float
+    #: A task that waits longer than this for its start is not run at all; null: it always runs.
+    max_wait_s: float | None
+    #: JSON Schema; `x-sensitive` marks fields that are encrypted and masked for other readers.
+    params: dict[str, Any]
+    result: dict[str, Any]
+
+
+class CatalogueAnswer(Answer):
+    tasks: list[ContractAnswer]
+
+
 class TaskAnswer(Answer):
     id: UUID
     #: The same as `id`.

@@ -1,18 +1,21 @@
-"""Submit tasks of any kind, one or many at once."""
+"""Submits tasks of any kind, one or many at once."""
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from litestar import Response, post
 from litestar.di import NamedDependency
 from litestar.params import HeaderParameter, JSONBody
 
+from services.api.http.documentation import example
 from services.api.http.errors import documented
 from services.api.identity.rights import Reader
 from services.api.tasks.schemas import BatchBody, BatchSubmitted, NewTaskBody, Submitted
 from services.api.tasks.submissions import Submissions
 
+#: The task of the documented examples: it exists on every platform.
+HEALTH_CHECK: dict[str, Any] = {"name": "system.health_check", "params": {}}
 #: Room for 10,000 tasks with parameters of a kilobyte and a half.
 BATCH_BYTES = 16 * 2**20
 
@@ -20,12 +23,19 @@ IdempotencyKey = Annotated[
     str | None,
     HeaderParameter(
         name="Idempotency-Key",
-        description="For 24 hours the same key and body lead to the first submission",
+        description="For 24 hours, the same key and body return the first submission",
     ),
 ]
 
 
-@post("/tasks", summary="Submit a task", status_code=202, responses=documented(400, 401, 403, 409, 413, 422))
+@post(
+    "/tasks",
+    summary="Submit a task",
+    description="GET /api/v1/catalogue lists the names of tasks and their parameters.",
+    operation_class=example(HEALTH_CHECK | {"priority": 5, "delay_s": 10}),
+    status_code=202,
+    responses=documented(400, 401, 403, 409, 413, 422),
+)
 async def submit(
     data: JSONBody[NewTaskBody],
     reader: NamedDependency[Reader],
@@ -41,6 +51,7 @@ async def submit(
 @post(
     "/tasks/batch",
     summary="Submit many tasks, all or none",
+    operation_class=example({"tasks": [HEALTH_CHECK, HEALTH_CHECK | {"priority": 9}]}),
     status_code=202,
     request_max_body_size=BATCH_BYTES,
     responses=documented(400, 401, 403, 409, 413),
@@ -53,13 +64,13 @@ async def submit_batch(
 ) -> Response[BatchSubmitted]:
     once = submissions.once(idempotency_key, reader, "tasks/batch", data)
     ids, is_new = await submissions.submit_batch(data.tasks, reader, once)
-    message = f"{len(ids)} tasks are accepted; GET /api/v1/tasks lists how they go."
+    message = f"{len(ids)} tasks are accepted; GET /api/v1/tasks shows their progress."
     return Response(BatchSubmitted(ids, "queued", message), status_code=202, headers=_replayed(is_new))
 
 
 def submitted(task_id: UUID, name: str, is_new: bool) -> Response[Submitted]:
     """The answer to one accepted task."""
-    message = f"{name} is accepted; GET /api/v1/tasks/{task_id} shows how it goes."
+    message = f"{name} is accepted; GET /api/v1/tasks/{task_id} shows its progress."
     return Response(Submitted(task_id, "queued", message), status_code=202, headers=_replayed(is_new))
 
 

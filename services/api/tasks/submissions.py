@@ -1,4 +1,4 @@
-"""From what a request asks for to stored tasks: rights, parameters, recipients, and once under a key."""
+"""Turns requests into stored tasks: rights, parameters, recipients, and idempotency keys."""
 
 import hmac
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,26 +17,28 @@ from services.api.tasks.schemas import NewTaskBody
 from shared.contracts.catalogue import Catalogue
 from shared.contracts.contract import Contract, read_problem
 from shared.errors import FieldProblem, InvalidFields, UnknownTask
-from shared.identity.tables import Role
-from shared.submission import NewTask, OnceKey, Submitter
+from shared.ledger.database import Database
+from shared.submission import CheckedTask, NewTask, OnceKey, Submitter
 
-#: Broken rules that one answer lists.
+#: Upper bound for the broken rules that one answer lists.
 MOST_PROBLEMS = 100
 LONGEST_KEY = 255
-STAFF = frozenset({Role.OPERATOR, Role.ADMINISTRATOR})
 
 
 class Submissions:
-    """What the routes that submit have in common."""
+    """What all routes that submit have in common."""
 
-    def __init__(self, catalogue: Catalogue, submitter: Submitter, secret_key: str) -> None:
+    def __init__(
+        self, database: Database, catalogue: Catalogue, submitter: Submitter, secret_key: str
+    ) -> None:
+        self._database = database
         self._catalogue = catalogue
         self._submitter = submitter
         self._group = GroupCommit(submitter)
         self._secret = secret_key.encode()
 
-    def new_task(self, body: NewTaskBody, caller: Reader, now: datetime) -> NewTask:
-        """Raises UnknownTask, TaskRestricted or InvalidFields."""
+    def new_task(self, body: NewTaskBody, caller: Reader, now: datetime) -> CheckedTask:
+        """The one check of a submission. Raises UnknownTask, TaskRestricted or InvalidFields."""
         contract = self._catalogue.get(body.name)
         task = NewTask(
             contract=contract,
@@ -44,24 +46,23 @@ class Submissions:
             owner=caller.id,
             priority=body.priority,
             delay=None if body.delay_s is None else timedelta(seconds=body.delay_s),
-            # A moment that has passed means at once, however long ago.
+            # A time in the past means now.
             run_at=None if body.run_at is None else max(body.run_at, now),
             expires_at=body.expires_at,
         )
         _check_staff(contract, caller)
-        task.check(now)
-        return task
+        return self._submitter.checked(task, now)
 
     async def submit_one(
-        self, task: NewTask, caller: Reader, once: OnceKey | None, *, sent_as: str | None = None
+        self, task: CheckedTask, caller: Reader, once: OnceKey | None, *, sent_as: str | None = None
     ) -> tuple[UUID, bool]:
-        """Its id, and whether it is new. `sent_as` is what the request calls the recipient."""
-        recipient = _recipient(task)
-        field = sent_as or f"params.{task.contract.recipient}"
+        """The task's id, and whether it is new. `sent_as` is the request's name for the recipient."""
+        recipient = task.recipient
+        field = sent_as or f"params.{task.new.contract.recipient}"
         if recipient not in (None, caller.id):
             if caller.reach is not Reach.ALL:
                 raise NotAllowed(field, "must be your own id")
-            if not await accounts.existing([recipient]):
+            if not await accounts.existing(self._database, [recipient]):
                 raise UnknownAccount(field)
         (task_id,), is_new = await self._store([task], once)
         return task_id, is_new
@@ -84,7 +85,7 @@ class Submissions:
             except TaskRestricted as error:
                 problems += _inside(index, error.problems)
         if not problems:
-            problems = await _wrong_recipients(tasks, caller)
+            problems = await self._wrong_recipients(tasks, caller)
         if problems:
             raise InvalidFields(_shortened(problems))
         return await self._store(tasks, once)
@@ -97,10 +98,22 @@ class Submissions:
             rule = f"must be 1 to {LONGEST_KEY} printable ASCII characters"
             raise InvalidFields([FieldProblem("Idempotency-Key", rule)])
         canonical = msgspec.json.encode([route, body], order="deterministic")
-        # Keyed, because a plain hash of a sensitive value can be guessed.
+        # Keyed, because a sensitive value can be guessed from a plain hash.
         return OnceKey(f"owner:{caller.id}", header, hmac.digest(self._secret, canonical, "sha256"))
 
-    async def _store(self, tasks: Sequence[NewTask], once: OnceKey | None) -> tuple[list[UUID], bool]:
+    async def _wrong_recipients(self, tasks: Sequence[CheckedTask], caller: Reader) -> list[FieldProblem]:
+        others = {r for task in tasks if (r := task.recipient) not in (None, caller.id)}
+        if not others:
+            return []
+        reaches_all = caller.reach is Reach.ALL
+        wrong = others - await accounts.existing(self._database, others) if reaches_all else others
+        rule = "names no account" if reaches_all else "must be your own id"
+        fields = {
+            i: f"params.{t.new.contract.recipient}" for i, t in enumerate(tasks) if t.recipient in wrong
+        }
+        return [problem for i, field in fields.items() for problem in _inside(i, [FieldProblem(field, rule)])]
+
+    async def _store(self, tasks: Sequence[CheckedTask], once: OnceKey | None) -> tuple[list[UUID], bool]:
         if once is None and len(tasks) == 1:
             return [await self._group.submit(tasks[0])], True
         if once is None:
@@ -109,25 +122,8 @@ class Submissions:
 
 
 def _check_staff(contract: Contract[Any, Any], caller: Reader) -> None:
-    if contract.staff_only and caller.role not in STAFF:
+    if contract.staff_only and not caller.is_staff:
         raise TaskRestricted(contract.name)
-
-
-def _recipient(task: NewTask) -> int | None:
-    """The account that the task is for."""
-    return task.contract.recipient_of(task.params)
-
-
-async def _wrong_recipients(tasks: Sequence[NewTask], caller: Reader) -> list[FieldProblem]:
-    others = {r for task in tasks if (r := _recipient(task)) not in (None, caller.id)}
-    if not others:
-        return []
-    missing = others - await accounts.existing(others) if caller.reach is Reach.ALL else others
-    rule = "names no account" if caller.reach is Reach.ALL else "must be your own id"
-    wrong = [i for i, task in enumerate(tasks) if _recipient(task) in missing]
-    return [
-        p for i in wrong for p in _inside(i, [FieldProblem(f"params.{tasks[i].contract.recipient}", rule)])
-    ]
 
 
 def _parsed(item: Any) -> NewTaskBody:

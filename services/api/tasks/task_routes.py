@@ -1,4 +1,4 @@
-"""List, look up, cancel and retry tasks."""
+"""Lists, looks up, cancels and retries tasks."""
 
 import contextlib
 import time
@@ -28,15 +28,16 @@ from services.api.tasks.schemas import (
 )
 from services.api.tasks.task_list import TaskFilter
 from shared.errors import FieldProblem, InvalidFields, ServerUnavailable, TaskFinished
-from shared.ledger import engine, statements
+from shared.ledger.database import Database
 from shared.ledger.lifecycle import FINAL, Status
+from shared.ledger.transitions import operate
 from shared.telemetry import metrics
 from shared.transport.queues import Queues
 
 Level = Literal["debug", "info", "warning", "error", "critical"]
 Name = Annotated[str | None, QueryParameter(pattern=r"^[a-z0-9_.]{1,100}$")]
 AwareTime = Annotated[datetime, msgspec.Meta(tz=True)]
-#: Read by hand: Litestar would take a number for a time.
+#: Parsed in `_moment`, because Litestar would accept a number as a time.
 Moment = Annotated[
     str | None, QueryParameter(format="date-time", description="With a time zone, 2026-11-22T12:00:00Z")
 ]
@@ -103,9 +104,12 @@ async def get_result(
     responses=documented(400, 401, 403, 404),
 )
 async def list_attempts(
-    task_id: FromPath[UUID], reader: NamedDependency[Reader], ledger: NamedDependency[LedgerView]
+    task_id: FromPath[UUID],
+    reader: NamedDependency[Reader],
+    ledger: NamedDependency[LedgerView],
+    database: NamedDependency[Database],
 ) -> list[AttemptAnswer]:
-    return await attempt_view.attempts(await ledger.find(task_id, reader), reader)
+    return await attempt_view.attempts(database, await ledger.find(task_id, reader), reader)
 
 
 @get(
@@ -117,16 +121,19 @@ async def list_logs(
     task_id: FromPath[UUID],
     reader: NamedDependency[Reader],
     ledger: NamedDependency[LedgerView],
-    level: Annotated[Level, QueryParameter(description="This one and those above")] = "debug",
+    database: NamedDependency[Database],
+    level: Annotated[Level, QueryParameter(description="The lowest level to return")] = "debug",
     limit: Annotated[int, QueryParameter(ge=1, le=1000, description="The last lines")] = 100,
 ) -> TaskLogs:
-    return await attempt_view.logs(await ledger.find(task_id, reader), level=level, limit=limit)
+    task = await ledger.find(task_id, reader)
+    return await attempt_view.logs(database, task, level=level, limit=limit)
 
 
 @delete(
     "/tasks/{task_id:uuid}",
     summary="Cancel a task",
-    description="200: it will not run. 202: a worker has it and was told; look it up to see how it ended.",
+    description="200: the task will not run. 202: a worker has it and was notified; look the task up to see "
+    "how it ends.",
     status_code=200,
     responses=documented(400, 401, 403, 404, 409),
 )
@@ -134,41 +141,44 @@ async def cancel(
     task_id: FromPath[UUID],
     reader: NamedDependency[Reader],
     ledger: NamedDependency[LedgerView],
+    database: NamedDependency[Database],
     queues: NamedDependency[Queues],
 ) -> Response[Submitted]:
     task = await ledger.find(task_id, reader)
     asked = time.monotonic()
-    rows = await engine.run(statements.CANCEL, task_id)
+    rows = await database.run(operate.CANCEL, id=task_id)
     if not rows:
         ended = task if task["status"] in FINAL else await ledger.find(task_id, reader)
         raise TaskFinished(task_id, ended["status"])
-    if rows[0]["holder"] is None:
-        # Request and end are one statement.
+    status, holder = rows[0]["status"], rows[0]["holder"]
+    if holder is None:
+        # One statement has both requested the cancellation and ended the task.
         metrics.CANCEL_SECONDS.labels("waiting").observe(time.monotonic() - asked)
-        return Response(
-            Submitted(task_id, rows[0]["status"], "The task is cancelled and will not run."), status_code=200
-        )
-    with contextlib.suppress(ServerUnavailable):  # the worker's heartbeat tells it as well
+        return Response(Submitted(task_id, status, "The task is canceled and will not run."), status_code=200)
+    with contextlib.suppress(ServerUnavailable):  # the worker also learns of it by its heartbeat
         await queues.announce_cancel(task_id)
-    message = "Cancellation requested; the worker that has the task was told."
-    return Response(Submitted(task_id, rows[0]["status"], message), status_code=202)
+    message = "Cancellation requested. The worker that has the task was notified."
+    return Response(Submitted(task_id, status, message), status_code=202)
 
 
 @post(
     "/tasks/{task_id:uuid}/retry",
-    summary="Let a task that failed or was cancelled begin anew",
-    description="Its attempts count from nothing; a crash loop is released.",
+    summary="Run a failed or canceled task again",
+    description="Its attempts are counted from zero again. This also releases a task in a crash loop.",
     status_code=202,
     responses=documented(400, 401, 403, 404, 409),
 )
 async def retry(
-    task_id: FromPath[UUID], reader: NamedDependency[Reader], ledger: NamedDependency[LedgerView]
+    task_id: FromPath[UUID],
+    reader: NamedDependency[Reader],
+    ledger: NamedDependency[LedgerView],
+    database: NamedDependency[Database],
 ) -> Submitted:
     await ledger.find(task_id, reader)
-    rows = await engine.run(statements.RETRY, task_id, f"retried by account {reader.id}")
+    rows = await database.run(operate.RETRY, id=task_id, reason=f"retried by account {reader.id}")
     if not rows:
         raise NotRetriable((await ledger.find(task_id, reader))["status"])
-    return Submitted(task_id, rows[0]["status"], "The task begins anew within a second.")
+    return Submitted(task_id, rows[0]["status"], "The task starts again within a second.")
 
 
 def _moment(text: str | None, field: str) -> datetime | None:

@@ -1,0 +1,26 @@
+"""The routes of accounts and API keys."""
+
+from litestar import Router
+
+from services.api.identity import account_routes, key_routes
+
+#: For callers without credentials.
+PUBLIC = Router(
+    "",
+    route_handlers=[account_routes.register, account_routes.login, account_routes.refresh],
+    tags=["accounts"],
+)
+ACCOUNTS = Router(
+    "",
+    route_handlers=[
+        account_routes.me,
+        account_routes.logout,
+        account_routes.logout_all,
+        account_routes.change_password,
+        account_routes.list_accounts,
+        account_routes.get_account,
+        account_routes.change_account,
+    ],
+    tags=["accounts"],
+)
+KEYS = Router("", route_handlers=[key_routes.make, key_routes.list_keys, key_routes.revoke], tags=["keys"])

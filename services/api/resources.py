@@ -1,0 +1,108 @@
+"""What all requests share: built once, opened when the API starts, closed when it stops."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Sequence
+
+from litestar import Litestar
+from litestar.di import Provide
+from piccolo.table import Table
+
+from services.api.identity.auth import AccessTokens
+from services.api.identity.passwords import Passwords
+from services.api.identity.rate_limits import RateLimits
+from services.api.identity.rights import Rights
+from services.api.identity.sessions import Sessions
+from services.api.schedules.schedule_view import ScheduleView
+from services.api.schedules.schedules import Schedules
+from services.api.tasks.contract_view import ContractView
+from services.api.tasks.ledger_view import LedgerView
+from services.api.tasks.submissions import Submissions
+from shared.contracts.catalogue import Catalogue
+from shared.errors import ServerUnavailable
+from shared.keeper import Keeper
+from shared.ledger.database import Database
+from shared.ledger.tables import TABLES
+from shared.settings import Settings
+from shared.submission import MARK_EVERY_S, Submitter
+from shared.telemetry import metrics
+from shared.transport.queues import Queues, connect
+from shared.vault import Vault
+
+#: One process uses one core: more connections cost Postgres more than they gain.
+POOL_SIZE = 10
+#: A submission waits this long for Redis at most; then it is left to the dispatcher.
+REDIS_TIMEOUT_S = 1.0
+#: Upper bound for each step of closing. uvicorn has given the requests their time before.
+CLOSE_TIMEOUT_S = 0.5
+
+
+class Resources:
+    """Owns what requests share. Building it connects to nothing."""
+
+    def __init__(
+        self, settings: Settings, contracts: Catalogue, rights: Rights, tables: Sequence[type[Table]]
+    ) -> None:
+        """`tables` are those of the applications. Raises SettingsError when a vault key is missing."""
+        self.settings, self.contracts, self.rights = settings, contracts, rights
+        self.vault = Vault.from_setting(settings.vault_keys)
+        self.vault.require(contracts.by_name.values())
+        self.database = Database.for_service(settings.database_url, "api")
+        self.queues = Queues(connect(settings.redis_url, socket_timeout_s=REDIS_TIMEOUT_S))
+        self.submitter = Submitter(self.database, self.queues, self.vault)
+        self.keeper = Keeper()
+        self.passwords = Passwords()
+        self.limits = RateLimits(settings.redis_url, settings.rate_limit_user, settings.rate_limit_address)
+        self.access = AccessTokens(settings.secret_key, settings.access_token_life)
+        self._tables = [*TABLES, *tables]
+
+    def provided(self) -> dict[str, Provide]:
+        """The arguments that route handlers ask for by these names."""
+        database, contracts, vault = self.database, self.contracts, self.vault
+        provided: dict[str, object] = {
+            "contracts": ContractView(contracts),
+            "database": database,
+            "keeper": self.keeper,
+            "ledger": LedgerView(database, contracts, vault),
+            "passwords": self.passwords,
+            "queues": self.queues,
+            "rights": self.rights,
+            "schedules": Schedules(database, contracts, self.submitter, vault, self.rights),
+            "sessions": Sessions(database, self.access, self.settings.refresh_token_life),
+            "settings": self.settings,
+            "submissions": Submissions(database, contracts, self.submitter, self.settings.secret_key),
+            "view": ScheduleView(database, contracts, vault),
+        }
+        return {name: _always(value) for name, value in provided.items()}
+
+    @contextlib.asynccontextmanager
+    async def serving(self, _: Litestar) -> AsyncIterator[None]:
+        """The lifespan of the API."""
+        self.database.bind(self._tables)
+        await self.database.open(size=POOL_SIZE)
+        for contract in self.contracts.by_name.values():
+            metrics.expect_submissions(contract.queue, contract.name)
+        marking = asyncio.create_task(self.keeper.keep("marking", self.submitter.mark, every_s=MARK_EVERY_S))
+        try:
+            yield
+        finally:
+            marking.cancel()
+            await asyncio.gather(marking, return_exceptions=True)
+            await self._close()
+
+    async def _close(self) -> None:
+        await _briefly(self.submitter.mark())
+        await _briefly(self.database.close())  # when it is canceled, the pool cuts its connections
+        await _briefly(self.queues.client.aclose())
+        await _briefly(self.limits.close())
+        self.passwords.close()
+
+
+def _always(value: object) -> Provide:
+    return Provide(lambda: value, sync_to_thread=False)
+
+
+async def _briefly(closing: Awaitable[object]) -> None:
+    with contextlib.suppress(ServerUnavailable, TimeoutError):
+        async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            await closing

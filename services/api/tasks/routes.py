@@ -1,0 +1,23 @@
+"""The routes of tasks."""
+
+from litestar import Router
+
+from services.api.tasks import catalogue_routes, submission_routes, task_routes
+
+ROUTER = Router(
+    "",
+    route_handlers=[
+        catalogue_routes.catalogue,
+        submission_routes.submit,
+        submission_routes.submit_batch,
+        task_routes.list_tasks,
+        task_routes.summarise,
+        task_routes.get_task,
+        task_routes.get_result,
+        task_routes.list_attempts,
+        task_routes.list_logs,
+        task_routes.retry,
+        task_routes.cancel,
+    ],
+    tags=["tasks"],
+)
