@@ -41,6 +41,7 @@ from services.worker.running.watchdog import Watchdog
 from services.worker.running.work_queue import ThreadPool
 from shared.errors import ServerUnavailable
 from shared.keeper import Keeper
+from shared.ledger import connections
 from shared.ledger.database import Database
 from shared.ledger.lifecycle import Status
 from shared.settings import Settings
@@ -57,8 +58,6 @@ REFUSED_VARIABLE = "WORKER_REFUSED_RECORDS"
 WATCH_S = 0.25
 #: A process whose drain has not returned this long after its limits is ended where it stands.
 EXIT_MARGIN_S = 15.0
-#: Connections of the ledger loop.
-LEDGER_POOL = 4
 
 
 class Ending(enum.Enum):
@@ -172,9 +171,11 @@ class WorkerProcess:
     def run(self) -> Ending:
         """Work until there is a reason to end, then drain."""
         self._loop_thread.start()
-        self.on_loop(self._ledger.open(size=LEDGER_POOL))
+        self.on_loop(self._ledger.open(size=connections.WORKER_LEDGER_POOL))
         if not self._registered():
             return Ending.STOP
+        needed = connections.of_worker(self._claims.threads)
+        self.on_loop(connections.warn_when_scarce(self._ledger, needed))
         self._start()
         log.info("worker %s serves with %d threads", self.id, self._settings.worker_threads)
         ending = self._watch_until_the_end()

@@ -14,7 +14,7 @@ TAKEOVER_LIMIT_S = 15
 
 async def add(platform: Platform, **columns: Any) -> None:
     known = {"name": "sample", "task_name": "system.health_check", "params": "{}"}
-    assert await schedules.insert(known | columns)
+    assert await schedules.insert(platform.database, known | columns)
 
 
 async def second_from_now(platform: Platform, seconds: int = 1) -> datetime:

@@ -324,7 +324,6 @@ TRIED = {
     "a rescue of what was only fetched",
     "a rescue of what was pending",
     "a rescue of what was started",
-    "an old completion of the holder",
     "an old record of the holder",
 }
 
