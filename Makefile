@@ -102,11 +102,12 @@ clean: ## Remove .venv, caches and the local system with its data
 		echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 …" >&2; exit 1; }
 	@$(PYTHON) -m venv --clear .venv
 
-# `make run` and `make demo` install only the part of the lock that they need: half the size and time.
+# `make run` and `make demo` install only the part of the lock that they need. Python compiles what is
+# really imported on first use; compiling all packages would take 50 MB more.
 $(RUNNABLE): requirements.lock pyproject.toml deploy/lock.py | .venv/bin/pip
 	@echo "Installing what running needs into .venv, once …"
 	@$(BIN)/python deploy/lock.py $(RUN_GROUPS) > .venv/run.lock
-	@$(INSTALL) .venv/run.lock
+	@$(INSTALL) .venv/run.lock --no-compile
 	@touch $@
 
 $(INSTALLED): requirements.lock | .venv/bin/pip

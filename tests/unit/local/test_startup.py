@@ -1,0 +1,31 @@
+"""The last words of a process that ended."""
+
+from pathlib import Path
+
+import pytest
+
+from local.startup import last_message
+
+
+@pytest.mark.parametrize(
+    ("log", "message"),
+    [
+        (
+            'Traceback (most recent call last):\n  File "x"\nSyntaxError: invalid syntax (x, line 1)\n\n',
+            "Synt",
+        ),
+        ('first\n{"level": "ERROR", "message": "address already in use"}\n', "address already in use"),
+        ("x" * 20_000 + "\nOFTEN_API_PORT is wrong.\n", "OFTEN_API_PORT is wrong"),
+        ("[1, 2]\n", "[1, 2]"),
+        ("", ""),
+    ],
+)
+def test_the_last_line_of_a_log_is_its_message(tmp_path: Path, log: str, message: str) -> None:
+    file = tmp_path / "api.log"
+    file.write_text(log)
+
+    assert last_message(file).startswith(message)
+
+
+def test_a_log_that_does_not_exist_has_no_message(tmp_path: Path) -> None:
+    assert last_message(tmp_path / "api.log") == ""
