@@ -2,11 +2,12 @@
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from local import checks, system
+from local import checks, ports, system
 from local.errors import LaunchError
 from local.programs import Member
 from local.supervision import Supervisor
@@ -16,6 +17,8 @@ POLL_S = 0.1
 REMIND_S = 10.0
 #: Enough for the last line of a log.
 TAIL_BYTES = 8_192
+#: File and line of a frame in a traceback.
+PLACE = re.compile(r'^  File "(.+)", line (\d+)', re.MULTILINE)
 
 
 async def until_all_answer(members: Sequence[Member], supervisor: Supervisor) -> None:
@@ -28,8 +31,8 @@ async def until_all_answer(members: Sequence[Member], supervisor: Supervisor) ->
     remind_at = begun + REMIND_S
     while waiting:
         processes = await supervisor.processes()
-        if ended := [name for name in waiting if processes[name].ended]:
-            raise LaunchError(" ".join(map(describe_end, ended)))
+        if ended := [member for name, member in waiting.items() if processes[name].ended]:
+            raise LaunchError(" ".join(map(_describe_failure, ended)))
         for name, member in list(waiting.items()):
             if await asyncio.to_thread(_works, member, processes[name].pid):
                 del waiting[name]
@@ -41,6 +44,11 @@ async def until_all_answer(members: Sequence[Member], supervisor: Supervisor) ->
         await asyncio.sleep(POLL_S)
 
 
+def _describe_failure(member: Member) -> str:
+    taken = "" if ports.is_free(member.port) else f"Port {member.port} is taken by another program. "
+    return taken + describe_end(member.program.name)
+
+
 def describe_end(name: str) -> str:
     """One line: what ended, its last words and where to read more."""
     file = system.LOGS / f"{name}.log"
@@ -48,18 +56,21 @@ def describe_end(name: str) -> str:
 
 
 def last_message(file: Path) -> str:
-    """The last line of a log; of a JSON line, the message."""
+    """The last line of a log: of a JSON line the message, of a traceback the error and its place."""
     try:
         with file.open("rb") as log:
             log.seek(max(0, file.stat().st_size - TAIL_BYTES))
-            lines = log.read().decode(errors="replace").split("\n")
+            tail = log.read().decode(errors="replace").rstrip()
     except FileNotFoundError:
         return ""
-    line = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    before, _, line = tail.rpartition("\n")
+    line = line.rstrip(".")
     try:
         return str(json.loads(line)["message"]).rstrip(".")
     except (ValueError, KeyError, TypeError):
-        return line.rstrip(".")
+        in_traceback = before.rpartition("\n")[2].startswith("  ")
+        places = PLACE.findall(before) if in_traceback else []
+        return f"{line} ({places[-1][0]}, line {places[-1][1]})" if places else line
 
 
 def _works(member: Member, pid: int) -> bool:

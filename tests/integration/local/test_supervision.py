@@ -92,7 +92,7 @@ async def test_the_answer_of_another_program_on_the_same_port_does_not_count(
     member = Member(member.program, member.port, answers=lambda: True)
     with socket.create_server((checks.HOST, member.port)):
         async with supervised(member) as supervisor, asyncio.timeout(LIMIT_S):
-            with pytest.raises(LaunchError, match=r"^worker-1 ended: .*Address already in use"):
+            with pytest.raises(LaunchError, match=rf"^Port {member.port} is taken .*Address already in use"):
                 await until_all_answer([member], supervisor)
 
 
@@ -130,7 +130,7 @@ async def test_a_saved_file_restarts_its_service_and_a_broken_one_waits_for_the_
 
         assert (await supervisor.processes())["worker-1"].pid != first
     assert "services/worker/code.py changed: restarting worker-1." in output
-    assert "worker-1 ended: SyntaxError: invalid syntax. Its log: " in output
+    assert f"worker-1 ended: SyntaxError: invalid syntax ({file}, line 1). Its log: " in output
 
 
 async def test_a_supervisor_that_hangs_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
