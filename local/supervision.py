@@ -39,7 +39,7 @@ class _Connection(HTTPConnection):
 
     def connect(self) -> None:
         self.sock = socket_module.socket(socket_module.AF_UNIX, socket_module.SOCK_STREAM)
-        self.sock.settimeout(ASK_S)
+        self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))
 
 
@@ -74,7 +74,7 @@ class Supervisor:
         self._socket = socket
         #: The first process id of each program since it was last started on request.
         self._first: dict[str, int] = {}
-        #: One question at a time, so that no answer is older than what was learned from another one.
+        #: Questions are asked one after another. Otherwise an old answer could be read after a newer one.
         self._asking = asyncio.Lock()
 
     async def answers(self) -> None:
