@@ -31,9 +31,8 @@ def test_help_lists_every_target() -> None:
     "module",
     [
         *("local.launcher", "local.demo", "local.mail", "local.samples", "local.sandbox.__main__"),
-        *("services.api.__main__", "services.api.administrator"),
-        *("services.worker.__main__", "services.scheduler.__main__"),
-        *("supervisor.supervisord", "piccolo.main"),
+        *("services.api.__main__", "services.worker.__main__", "services.scheduler.__main__"),
+        "supervisor.supervisord",
     ],
 )
 def test_what_runs_imports_only_what_make_run_installs(module: str) -> None:
