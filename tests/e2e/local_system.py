@@ -48,6 +48,7 @@ class LocalSystem:
 
     def _spawn(self) -> None:
         environment = {name: value for name, value in os.environ.items() if name not in OWN}
+        environment["OFTEN_RELOAD"] = "1"  # services refuse it, so the launcher must keep it to itself
         with (self.folder / "output.txt").open("w") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "local"],
@@ -79,6 +80,10 @@ class LocalSystem:
         assert self.process is not None
         self.process.send_signal(signal.SIGINT)
         return self.process.wait(timeout_s)
+
+    def pids(self, service: str) -> set[int]:
+        """The processes of a service (api, worker, scheduler)."""
+        return {one.pid for one in self.processes() if f"services.{service}" in one.cmdline()}
 
     def processes(self) -> list[psutil.Process]:
         """Everything that this folder's system started and that still runs."""

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from cli.client import Client
-from tests.e2e.local_system import LocalSystem
+from tests.e2e.local_system import START_LIMIT_S, LocalSystem
 from tests.eventually import eventually
 
 #: What is promised for a rescue is 15 s; the mail's own five seconds come on top.
@@ -78,3 +78,24 @@ async def test_a_mail_whose_worker_is_killed_half_way_is_sent_by_another(system:
 
         assert (task.status, task.attempt, task.interruptions, task.crashes) == ("success", 2, 1, 0)
         assert [one.outcome for one in guest.attempts(task_id)] == ["crashed", "success"]
+
+
+async def test_a_saved_file_restarts_its_service_and_a_broken_one_stops_nothing_else(
+    system: LocalSystem,
+) -> None:
+    described = system.description if system.description_file.exists() else await system.start()
+    api, workers = system.pids("api"), system.pids("worker")
+    file = system.folder / "services" / "worker" / "__main__.py"
+    code = file.read_text()
+
+    file.write_text("def broken(:\n")
+    await eventually(lambda: "Save the corrected file" in system.output, START_LIMIT_S)
+    file.write_text(code)
+    await eventually(lambda: "New code runs after" in system.output, START_LIMIT_S)
+
+    assert system.pids("api") == api
+    assert len(system.pids("worker") - workers) == len(workers)
+    with Client(described["api"]) as guest:
+        account = guest.register("meera@often-hotels.example", PASSWORD, "Meera")
+        guest.sign_in("meera@often-hotels.example", PASSWORD)
+        assert guest.wait(guest.send_mail(account.id, "welcome")).status == "success"

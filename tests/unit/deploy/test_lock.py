@@ -9,8 +9,8 @@ import pytest
 from deploy import lock
 
 ROOT = Path(__file__).parents[3]
-#: What httpx imports for its command line where it is there, and goes without where it is not.
-OPTIONAL = {"click", "pygments", "rich"}
+#: httpx imports the first three for its command line, uvicorn the last one to reload. Both work without them.
+OPTIONAL = {"click", "pygments", "rich", "watchfiles"}
 LOCK = """\
 dramatiq==2.2.1 \\
     --hash=sha256:aa

