@@ -8,8 +8,8 @@ from uuid import UUID
 
 from redis.exceptions import RedisError
 
-from shared.errors import ServerAway
 from shared.transport.queues import PRIORITIES, lane_key, rescue_key
+from tests.drill.database import PASSING
 from tests.platform import Platform
 
 POLL_S = 0.2
@@ -67,7 +67,7 @@ async def _amiss(platform: Platform, live: list[int]) -> str | None:
             if (await platform.rows(sql, *values))[0]["n"]:
                 return name
         return "ids are missing" if await _missing(platform, live) else None
-    except (ServerAway, RedisError) as error:
+    except (*PASSING, RedisError) as error:
         return str(error)
 
 

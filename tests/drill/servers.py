@@ -16,6 +16,13 @@ from local import ports, postgres
 from local.valkey import Valkey
 from tests.eventually import eventually
 
+#: A migrated database takes 20 MB of it and the load 10 more.
+DISK_MB = 256
+
+
+class Skipped(Exception):
+    """This machine cannot run the fault; the message says why."""
+
 
 class Server:
     """One server process and how it is started."""
@@ -23,7 +30,7 @@ class Server:
     def __init__(
         self, command: list[str], log: Path, answers: Callable[[], bool], options: dict[str, Any]
     ) -> None:
-        self._command, self._log, self._answers, self._options = command, log, answers, options
+        self._command, self.log, self._answers, self._options = command, log, answers, options
         self.process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:
@@ -32,7 +39,7 @@ class Server:
         await eventually(self._answers, 60)
 
     def _spawn(self) -> None:
-        with self._log.open("ab") as log:
+        with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self._command,
                 stdin=subprocess.DEVNULL,
@@ -70,6 +77,46 @@ class Server:
                     process.send_signal(signal.SIGCONT)
 
 
+class SmallDisk:
+    """A file system in memory, small enough to be filled up."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.is_mounted = False
+
+    def mount(self) -> None:
+        """Raises Skipped where this account may not mount."""
+        self.folder.mkdir(exist_ok=True)
+        options = ["-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(self.folder)]
+        try:
+            subprocess.run(["mount", *options], check=True, capture_output=True, text=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            reason = getattr(error, "stderr", "") or str(error)
+            raise Skipped(f"a small file system cannot be mounted: {reason.strip()}") from error
+        self.is_mounted = True
+
+    def unmount(self) -> None:
+        if self.is_mounted:
+            subprocess.run(["umount", "--lazy", str(self.folder)], check=True)
+            self.is_mounted = False
+
+    @contextmanager
+    def filled(self) -> Iterator[Callable[[], None]]:
+        """A file takes the free space; call what is yielded to take what was freed since."""
+        ballast = self.folder / "ballast"
+
+        def fill() -> None:
+            with ballast.open("ab", buffering=0) as file, contextlib.suppress(OSError):
+                while True:
+                    file.write(bytes(4_096))
+
+        try:
+            fill()
+            yield fill
+        finally:
+            ballast.unlink()
+
+
 class Servers:
     """Both, in a folder of their own."""
 
@@ -87,6 +134,7 @@ class Servers:
             account.for_subprocess if account else {},
         )
         self.valkey = Server(self._valkey.command(), folder / "valkey.log", self._valkey.answers, {})
+        self.disk = SmallDisk(folder / "disk")
 
     async def start(self) -> None:
         await self.postgres.start()
@@ -97,10 +145,25 @@ class Servers:
         self._postgres.create_database(database)
         return self._postgres.url(database)
 
+    def create_on_disk(self, database: str) -> str:
+        """A database whose tables are on the small disk; the log of Postgres is not.
+
+        A full disk then refuses statements, where a full log would end Postgres. Raises Skipped.
+        """
+        if not self.disk.is_mounted:
+            self.disk.mount()
+            if self._postgres.account:
+                self._postgres.account.take(self.disk.folder)
+            location = f"CREATE TABLESPACE small LOCATION '{self.disk.folder}'"
+            self._postgres.run("psql", "-XAtqc", location, postgres.SUPERUSER)
+        self._postgres.run("createdb", "--template=template1", "--tablespace=small", database)
+        return self._postgres.url(database)
+
     def stop(self) -> None:
         for server in (self.valkey, self.postgres):
             if server.process is not None and server.process.poll() is None:
                 server.kill()
+        self.disk.unmount()
 
     @property
     def redis_url(self) -> str:

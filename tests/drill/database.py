@@ -1,0 +1,85 @@
+"""The operator's access to a scenario's database, over connections that its settings do not reach."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlencode
+
+import asyncpg
+
+from shared.errors import ServerAway
+
+#: What a statement raises while Postgres is away or refuses; the caller tries again.
+PASSING = (ServerAway, asyncpg.PostgresError)
+#: Settings of the drill's own sessions. They override those of the database, so the drill can always look.
+UNAFFECTED = {
+    "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off",
+    "lock_timeout": "0",
+    "statement_timeout": "0",
+}
+#: Every session of the services; the drill's own platform is `often-test`.
+OF_SERVICES = "datname = $1 AND application_name LIKE 'often-%' AND application_name <> 'often-test'"
+CANCEL = f"""
+    SELECT count(*) FILTER (WHERE pg_cancel_backend(pid)) FROM (
+        SELECT pid FROM pg_stat_activity WHERE {OF_SERVICES} AND state = 'active' ORDER BY random() LIMIT 1
+    ) AS chosen
+"""
+
+
+def unaffected(url: str) -> str:
+    """The same database for sessions of the drill itself."""
+    return f"{url}?{urlencode(UNAFFECTED)}"
+
+
+class Database:
+    """Changes the settings of one database, and ends or cancels the sessions of the services."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._server, _, self.name = url.rpartition("/")
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[asyncpg.Connection]:
+        """A session in the database itself."""
+        connection = await asyncpg.connect(self._url, server_settings=UNAFFECTED)
+        try:
+            yield connection
+        finally:
+            await connection.close(timeout=5)
+
+    @asynccontextmanager
+    async def setting(self, name: str, value: str, *, cut: bool) -> AsyncIterator[None]:
+        """Change the default of every new session. With `cut`, end the sessions before and after."""
+        try:
+            await self._outside(f"ALTER DATABASE {self.name} SET {name} = '{value}'")
+            if cut:
+                await self.cut()
+            yield
+        finally:
+            await self._outside(f"ALTER DATABASE {self.name} RESET {name}")
+            if cut:
+                await self.cut()
+
+    async def cut(self) -> None:
+        """End every session of the services."""
+        await self._outside(
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {OF_SERVICES}", self.name
+        )
+
+    async def backends(self) -> int:
+        """Sessions of the services."""
+        found = await self._outside(f"SELECT count(*) FROM pg_stat_activity WHERE {OF_SERVICES}", self.name)
+        return int(found[0][0])
+
+    async def cancel(self, connection: asyncpg.Connection) -> bool:
+        """Cancel the statement of one session, chosen at random; False when no session runs one."""
+        return bool(await connection.fetchval(CANCEL, self.name))
+
+    async def _outside(self, sql: str, *values: Any) -> list[Any]:
+        """Run in the maintenance database: the scenario's own may refuse new sessions or writes."""
+        connection = await asyncpg.connect(f"{self._server}/postgres")
+        try:
+            return list(await connection.fetch(sql, *values))
+        finally:
+            await connection.close(timeout=5)
