@@ -135,7 +135,7 @@ class Crew:
 
 
 def _module(process: subprocess.Popen[bytes]) -> str:
-    """What `python -m` was told to run."""
+    """The module that `python -m` runs."""
     arguments = process.args
     assert isinstance(arguments, list)
     return str(arguments[2])

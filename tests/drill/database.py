@@ -9,7 +9,7 @@ import asyncpg
 
 from shared.errors import ServerAway
 
-#: What a statement raises while Postgres is away or refuses; the caller tries again.
+#: Errors of a statement while Postgres is away or refuses. The caller tries again.
 PASSING = (ServerAway, asyncpg.PostgresError)
 #: Settings of the drill's own sessions. They override those of the database, so the drill can always look.
 UNAFFECTED = {

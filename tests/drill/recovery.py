@@ -13,7 +13,6 @@ from tests.drill.database import PASSING
 from tests.platform import Platform
 
 POLL_S = 0.2
-LIMIT_S = 300.0
 #: All must be well for so long; a dead leader's lease looks well for 3 s.
 STABLE_S = 5.0
 
@@ -43,11 +42,11 @@ class Recovery:
         return f"{self.seconds:.1f}{f' ({self.last})' if self.last else ''}"
 
 
-async def recovered(platform: Platform, live: Callable[[], list[int]]) -> Recovery:
-    """From now on."""
+async def recovered(platform: Platform, live: Callable[[], list[int]], *, limit_s: float) -> Recovery:
+    """Measure from now on, for at most `limit_s`."""
     began = since = time.monotonic()
     last = ""
-    while time.monotonic() < began + LIMIT_S:
+    while time.monotonic() < began + limit_s:
         amiss = await _amiss(platform, live())
         if amiss is not None:
             since, last = time.monotonic(), amiss

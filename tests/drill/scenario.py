@@ -14,7 +14,7 @@ from tests.drill.crew import Crew
 from tests.drill.database import PASSING, unaffected
 from tests.drill.fault import Fault
 from tests.drill.recovery import recovered
-from tests.drill.report import Report
+from tests.drill.report import PATIENCE, Report
 from tests.drill.servers import Servers
 from tests.eventually import eventually
 from tests.platform import ROOT, Platform
@@ -23,6 +23,8 @@ from tests.platform import ROOT, Platform
 BEGIN_AFTER = 500
 #: The busy task and the tasks in its process have this much more time before they count as stuck.
 SPIN_STUCK_S = 120.0
+#: Recovery is watched for this much longer than it may take.
+BEYOND_S = 30.0
 POLL_S = 0.1
 
 
@@ -47,7 +49,10 @@ async def play(fault: Fault, servers: Servers, folder: Path) -> Report:
                 await eventually(lambda: _ended(platform, BEGIN_AFTER), 120)
                 in_flight = await load.open_tasks(platform)
                 note, failed = await _inflicted(fault, crew)
-                mended, fresh = await asyncio.gather(recovered(platform, crew.live), work.fresh(crew))
+                limit_s = PATIENCE * fault.promised_s + BEYOND_S
+                mended, fresh = await asyncio.gather(
+                    recovered(platform, crew.live, limit_s=limit_s), work.fresh(crew)
+                )
                 ids = [*await submitting, *fresh.ids]
             await load.stop_ticking(platform)
             stuck = await _stuck(platform, fault.settle_s)

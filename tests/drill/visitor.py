@@ -1,7 +1,6 @@
 """A plain client of the API without retries of its own: it sees each answer and when a task was accepted."""
 
 import asyncio
-import contextlib
 import secrets
 import time
 from collections import Counter
@@ -10,7 +9,7 @@ from uuid import UUID, uuid4
 
 import httpx
 
-from tests.drill.customers import PASSWORD
+from tests.drill.customers import FINISH_S, PASSWORD
 
 PAUSE_S = 0.5
 AGAIN_S = 0.2
@@ -24,11 +23,12 @@ class Visitor:
     def __init__(self, url: str) -> None:
         self._http = httpx.AsyncClient(base_url=f"{url}/api/v1/", trust_env=False, timeout=TIMEOUT_S)
         self._ready = f"{url}/health/ready"
+        self._stop = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
         self.ids: list[UUID] = []
         #: Answers that break the API's promises: a 5xx other than 503, or a 503 without Retry-After.
         self.wrong: Counter[str] = Counter()
-        #: When the accepted request that began last was sent, by the monotonic clock.
+        #: Time at which the newest accepted request was sent, by the monotonic clock.
         self.accepted_at = 0.0
 
     async def __aenter__(self) -> Self:
@@ -40,11 +40,10 @@ class Visitor:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """The caller has seen the last task accepted."""
+        """The last task is accepted by then, so that none is stored without its id being noted."""
         assert self._running is not None
-        self._running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._running
+        self._stop.set()
+        await asyncio.wait_for(self._running, FINISH_S)
         await self._http.aclose()
 
     async def is_ready(self) -> bool:
@@ -60,7 +59,7 @@ class Visitor:
         return self.accepted_at > moment
 
     async def _run(self) -> None:
-        while True:
+        while not self._stop.is_set():
             await self._submit(str(uuid4()))
             await asyncio.sleep(PAUSE_S)
 

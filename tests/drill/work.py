@@ -15,7 +15,7 @@ from tests.platform import Platform
 from tests.sample_tasks import INSTANT, WAIT, Nothing, Seconds
 
 #: After this long without new work the drill gives up.
-FRESH_LIMIT_S = 120.0
+FRESH_LIMIT_S = 60.0
 #: An idle process answers within milliseconds; an election takes 4.5 s.
 WORKS_WITHIN_S = 20.0
 FRESH = NewTask(contract=INSTANT, params=Nothing(), priority=HIGHEST_PRIORITY)

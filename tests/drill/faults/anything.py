@@ -1,4 +1,4 @@
-"""Faults of all kinds in an order that a seed decides."""
+"""Several faults in one scenario: one after the other, or in an order that a seed decides."""
 
 import asyncio
 import random
@@ -7,8 +7,24 @@ from collections.abc import Sequence
 from tests.drill.crew import Crew
 from tests.drill.fault import Fault, fault
 
+#: Promised after the last of many faults: each of them may still be under repair.
 PROMISED_S = 60.0
 PAUSE_S = 3.0
+
+
+def in_turn(name: str, *faults: Fault) -> Fault:
+    """All of these, each as soon as the one before is over."""
+
+    @fault(
+        ", then ".join(f.title for f in faults),
+        name=name,
+        promised_s=max(f.promised_s for f in faults),
+        deaths=any(f.deaths for f in faults),
+    )
+    async def inflict(crew: Crew) -> str:
+        return "; ".join([await f.inflict(crew) or "" for f in faults])
+
+    return inflict
 
 
 def at_random(choice: Sequence[Fault], *, seed: int, seconds: float) -> Fault:

@@ -89,13 +89,13 @@ async def _freeze(process: subprocess.Popen[bytes], seconds: float) -> None:
 
 @asynccontextmanager
 async def _held_up(platform: Platform, lock: str, statement: str) -> AsyncIterator[None]:
-    """Inside, somebody waits in the middle of this statement; afterwards it goes on."""
+    """Within the block a service waits in the middle of this statement; afterwards it continues."""
     connection = await asyncpg.connect(platform.database_url)
     try:
         transaction = connection.transaction()
         await transaction.start()
         await connection.execute(lock)
-        # Not over this connection: inside a transaction the view stays as it was first seen.
+        # Ask over another connection: inside a transaction the view keeps what it showed first.
         await eventually(lambda: _rows(platform, WAITING, f"%{statement}%"), 60)
         yield
         await transaction.rollback()
