@@ -20,11 +20,10 @@ UNAFFECTED = {
 }
 #: Every session of the services; the drill's own platform is `often-test`.
 OF_SERVICES = "datname = $1 AND application_name LIKE 'often-%' AND application_name <> 'often-test'"
-CANCEL = f"""
-    SELECT count(*) FILTER (WHERE pg_cancel_backend(pid)) FROM (
-        SELECT pid FROM pg_stat_activity WHERE {OF_SERVICES} AND state = 'active' ORDER BY random() LIMIT 1
-    ) AS chosen
-"""
+CANCEL = f"SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE {OF_SERVICES} AND state = 'active'"
+#: What another session may hold.
+WHOLE_TABLE = "LOCK TABLE task IN ACCESS EXCLUSIVE MODE"
+ROWS = "SELECT 1 FROM task WHERE holder IS NOT NULL OR sent_at IS NOT NULL ORDER BY id LIMIT 500 FOR UPDATE"
 
 
 def unaffected(url: str) -> str:
@@ -72,9 +71,25 @@ class Database:
         found = await self._outside(f"SELECT count(*) FROM pg_stat_activity WHERE {OF_SERVICES}", self.name)
         return int(found[0][0])
 
-    async def cancel(self, connection: asyncpg.Connection) -> bool:
-        """Cancel the statement of one session, chosen at random; False when no session runs one."""
-        return bool(await connection.fetchval(CANCEL, self.name))
+    async def cancel(self, connection: asyncpg.Connection) -> None:
+        """Cancel every statement that the services run at this moment."""
+        await connection.fetch(CANCEL, self.name)
+
+    @asynccontextmanager
+    async def held(self, lock: str) -> AsyncIterator[None]:
+        """Hold locks in a session of its own, which tries again when it is a deadlock's victim."""
+        async with self.connected() as connection:
+            while True:
+                transaction = connection.transaction()
+                await transaction.start()
+                try:
+                    await connection.execute(lock)
+                except asyncpg.DeadlockDetectedError:
+                    await transaction.rollback()
+                    continue
+                break
+            yield
+            await transaction.rollback()
 
     async def _outside(self, sql: str, *values: Any) -> list[Any]:
         """Run in the maintenance database: the scenario's own may refuse new sessions or writes."""

@@ -1,13 +1,9 @@
 """Another session holds locks: statements of the services wait, time out, and must not pile up."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
-import asyncpg
 
 from tests.drill.crew import Crew
-from tests.drill.database import Database
+from tests.drill.database import ROWS, WHOLE_TABLE, Database
 from tests.drill.fault import SETTLE_S, Fault, fault
 
 PROMISED_S = 5.0
@@ -17,9 +13,6 @@ COUNT_EVERY_S = 0.5
 MORE_BACKENDS = 12
 HELD_S, ROUNDS = 3.0, 4
 BETWEEN_S = 2.0
-
-WHOLE_TABLE = "LOCK TABLE task IN ACCESS EXCLUSIVE MODE"
-ROWS = "SELECT 1 FROM task WHERE holder IS NOT NULL OR sent_at IS NOT NULL ORDER BY id LIMIT 500 FOR UPDATE"
 
 
 def table_lock(
@@ -37,7 +30,7 @@ def table_lock(
         before = await crew.database.backends()
         most = before
         for round_ in range(times):
-            async with _held(crew.database, WHOLE_TABLE):
+            async with crew.database.held(WHOLE_TABLE):
                 most = max(most, await _most_backends(crew.database, seconds))
             if round_ < times - 1:
                 await asyncio.sleep(between_s)
@@ -55,28 +48,11 @@ def time_limit(setting: str, value: str) -> Fault:
     async def limit(crew: Crew) -> None:
         async with crew.database.setting(setting, value, cut=True):
             for round_ in range(ROUNDS):
-                async with _held(crew.database, (WHOLE_TABLE, ROWS)[round_ % 2]):
+                async with crew.database.held((WHOLE_TABLE, ROWS)[round_ % 2]):
                     await asyncio.sleep(HELD_S)
                 await asyncio.sleep(BETWEEN_S)
 
     return limit
-
-
-@asynccontextmanager
-async def _held(database: Database, lock: str) -> AsyncIterator[None]:
-    """Locks in a session of its own. If that one is chosen as a deadlock's victim, it tries again."""
-    async with database.connected() as connection:
-        while True:
-            transaction = connection.transaction()
-            await transaction.start()
-            try:
-                await connection.execute(lock)
-            except asyncpg.DeadlockDetectedError:
-                await transaction.rollback()
-                continue
-            break
-        yield
-        await transaction.rollback()
 
 
 async def _most_backends(database: Database, seconds: float) -> int:

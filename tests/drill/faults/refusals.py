@@ -5,7 +5,7 @@ import asyncio
 import asyncpg
 
 from tests.drill.crew import Crew
-from tests.drill.database import Database
+from tests.drill.database import ROWS, Database
 from tests.drill.fault import Fault, fault
 from tests.eventually import eventually
 
@@ -13,7 +13,9 @@ PROMISED_S = 5.0
 READ_ONLY_S = 8.0
 FULL_S = 12.0
 REFILL_S = 0.2
-CANCEL_S, CANCEL_EVERY_S = 10.0, 0.02
+CANCEL_S = 10.0
+#: A round locks rows for `CAUGHT_S` and then cancels this many times without a lock.
+CAUGHT_S, CANCELS, CANCEL_EVERY_S = 0.1, 10, 0.02
 #: The statements come from Postgres's log; fewer canceled ones would prove nothing.
 CANCELED_AT_LEAST = 20
 CANCELED = b"canceling statement due to user request"
@@ -51,15 +53,20 @@ async def disk_full(crew: Crew) -> None:
             await asyncio.sleep(REFILL_S)
 
 
-@fault(f"statements canceled at random, {CANCEL_S:g} s", promised_s=PROMISED_S)
+@fault(f"statements canceled for {CANCEL_S:g} s", promised_s=PROMISED_S)
 async def cancelled_statements(crew: Crew) -> str:
     log = crew.servers.postgres.log
     before = log.read_bytes().count(CANCELED)
     ends = asyncio.get_running_loop().time() + CANCEL_S
     async with crew.database.connected() as connection:
         while asyncio.get_running_loop().time() < ends:
-            await crew.database.cancel(connection)
-            await asyncio.sleep(CANCEL_EVERY_S)
+            # Most statements take a millisecond. Those that wait for a lock are hit for certain.
+            async with crew.database.held(ROWS):
+                await asyncio.sleep(CAUGHT_S)
+                await crew.database.cancel(connection)
+            for _ in range(CANCELS):
+                await asyncio.sleep(CANCEL_EVERY_S)
+                await crew.database.cancel(connection)
     canceled = log.read_bytes().count(CANCELED) - before
     assert canceled >= CANCELED_AT_LEAST, f"only {canceled} statements were canceled"
     return f"{canceled} of them"
