@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.drill import catalogue, report, scenario
+from tests.drill.disk import Skipped
 from tests.drill.fault import Fault
-from tests.drill.servers import Servers, Skipped
+from tests.drill.servers import Servers
 
 RANDOM_S = "180"
 SEEDS = 1_000_000

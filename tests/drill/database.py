@@ -21,7 +21,7 @@ UNAFFECTED = {
 #: Every session of the services; the drill's own platform is `often-test`.
 OF_SERVICES = "datname = $1 AND application_name LIKE 'often-%' AND application_name <> 'often-test'"
 CANCEL = f"SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE {OF_SERVICES} AND state = 'active'"
-#: What another session may hold.
+#: Locks that another session holds.
 WHOLE_TABLE = "LOCK TABLE task IN ACCESS EXCLUSIVE MODE"
 ROWS = "SELECT 1 FROM task WHERE holder IS NOT NULL OR sent_at IS NOT NULL ORDER BY id LIMIT 500 FOR UPDATE"
 

@@ -58,10 +58,7 @@ async def play(fault: Fault, servers: Servers, folder: Path) -> Report:
             stuck = await _stuck(platform, fault.settle_s)
             idle, probes = await work.idle_workers(crew)
             count = await ledger.count(
-                platform,
-                [*ids, *probes],
-                [*crew.customers.ids, *crew.visitor.ids],
-                worker.returned(returned),
+                platform, [*ids, *probes], [*crew.customers.ids, *crew.visitor.ids], worker.returned(returned)
             )
             leads = await work.standby_leads(crew)
             return Report(

@@ -51,6 +51,6 @@ def at_random(choice: Sequence[Fault], *, seed: int, seconds: float) -> Fault:
                 failed.append(f"{chosen.name}: {error}")
             await asyncio.sleep(dice.uniform(0, PAUSE_S))
         assert not failed, "; ".join(failed)
-        return f"{len(names)} faults"
+        return f"{len(names)} faults: {', '.join(names)}"
 
     return inflict
