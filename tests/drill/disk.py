@@ -28,8 +28,8 @@ class SmallDisk:
         try:
             subprocess.run(["mount", *options], check=True, capture_output=True, text=True)
         except (OSError, subprocess.CalledProcessError) as error:
-            reason = getattr(error, "stderr", "") or str(error)
-            raise Skipped(f"a small file system cannot be mounted: {reason.strip()}") from error
+            reason = (getattr(error, "stderr", "") or str(error)).strip().partition("\n")[0]
+            raise Skipped(f"a small file system cannot be mounted: {reason}") from error
         self.is_mounted = True
 
     def unmount(self) -> None:

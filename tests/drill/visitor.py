@@ -1,6 +1,7 @@
 """A plain client of the API without retries of its own: it sees each answer and when a task was accepted."""
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections import Counter
@@ -22,6 +23,7 @@ class Visitor:
 
     def __init__(self, url: str) -> None:
         self._http = httpx.AsyncClient(base_url=f"{url}/api/v1/", trust_env=False, timeout=TIMEOUT_S)
+        self._login = {"email": f"{secrets.token_hex(8)}@often.example", "password": PASSWORD}
         self._ready = f"{url}/health/ready"
         self._stop = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
@@ -32,10 +34,8 @@ class Visitor:
         self.accepted_at = 0.0
 
     async def __aenter__(self) -> Self:
-        login = {"email": f"{secrets.token_hex(8)}@often.example", "password": PASSWORD}
-        (await self._http.post("auth/register", json=login)).raise_for_status()
-        answer = (await self._http.post("auth/login", json=login)).raise_for_status().json()
-        self._http.headers["Authorization"] = f"Bearer {answer['access_token']}"
+        (await self._http.post("auth/register", json=self._login)).raise_for_status()
+        await self._sign_in()
         self._running = asyncio.create_task(self._run())
         return self
 
@@ -63,6 +63,13 @@ class Visitor:
             await self._submit(str(uuid4()))
             await asyncio.sleep(PAUSE_S)
 
+    async def _sign_in(self) -> None:
+        """Without an answer, the next submission is refused and the visitor tries again."""
+        with contextlib.suppress(httpx.TransportError):
+            answer = await self._http.post("auth/login", json=self._login)
+            if answer.is_success:
+                self._http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+
     async def _submit(self, key: str) -> None:
         while True:
             sent_at = time.monotonic()
@@ -70,6 +77,9 @@ class Visitor:
                 answer = await self._http.post("tasks", json=TASK, headers={"Idempotency-Key": key})
             except httpx.TransportError:
                 await asyncio.sleep(AGAIN_S)
+                continue
+            if answer.status_code == httpx.codes.UNAUTHORIZED:  # a token lasts for 15 minutes
+                await self._sign_in()
                 continue
             if answer.is_success:
                 self.ids.append(UUID(answer.json()["task_id"]))

@@ -16,7 +16,7 @@ KNOWN = catalogue.faults(seed=0, seconds=0)
 REFUSALS = in_turn(
     "refusals",
     read_only("read_only_cut", seconds=4, cut=True),
-    table_lock("table_lock", seconds=6, times=1),
+    table_lock("table_lock", seconds=16, times=1),
 )
 
 
