@@ -78,14 +78,14 @@ class Visitor:
             except httpx.TransportError:
                 await asyncio.sleep(AGAIN_S)
                 continue
-            if answer.status_code == httpx.codes.UNAUTHORIZED:  # a token lasts for 15 minutes
-                await self._sign_in()
-                continue
             if answer.is_success:
                 self.ids.append(UUID(answer.json()["task_id"]))
                 self.accepted_at = sent_at
                 return
-            self._judge(answer)
+            if answer.status_code == httpx.codes.UNAUTHORIZED:  # a token lasts for 15 minutes
+                await self._sign_in()
+            else:
+                self._judge(answer)
             await asyncio.sleep(AGAIN_S)
 
     def _judge(self, answer: httpx.Response) -> None:
