@@ -5,7 +5,7 @@ import asyncio
 import asyncpg
 
 from tests.drill.crew import Crew
-from tests.drill.database import ROWS, Database
+from tests.drill.database import WHOLE_TABLE, Database
 from tests.drill.fault import Fault, fault
 from tests.eventually import eventually
 
@@ -14,7 +14,7 @@ READ_ONLY_S = 8.0
 FULL_S = 12.0
 REFILL_S = 0.2
 CANCEL_S = 10.0
-#: A round locks rows for `CAUGHT_S` and then cancels this many times without a lock.
+#: A round locks the table for `CAUGHT_S` and then cancels this many times without a lock.
 CAUGHT_S, CANCELS, CANCEL_EVERY_S = 0.1, 10, 0.02
 #: The statements come from Postgres's log; fewer canceled ones would prove nothing.
 CANCELED_AT_LEAST = 20
@@ -61,7 +61,7 @@ async def cancelled_statements(crew: Crew) -> str:
     async with crew.database.connected() as connection:
         while asyncio.get_running_loop().time() < ends:
             # Most statements take a millisecond. Those that wait for a lock are hit for certain.
-            async with crew.database.held(ROWS):
+            async with crew.database.held(WHOLE_TABLE):
                 await asyncio.sleep(CAUGHT_S)
                 await crew.database.cancel(connection)
             for _ in range(CANCELS):
