@@ -15,8 +15,8 @@ KNOWN = catalogue.faults(seed=0, seconds=0)
 #: Both in one scenario: each alone would wait for the busy task of the load once more.
 REFUSALS = in_turn(
     "refusals",
-    read_only("read_only_cut", seconds=4, cut=True),
     table_lock("table_lock", seconds=16, times=1),
+    read_only("read_only_cut", seconds=4, cut=True),
 )
 
 
