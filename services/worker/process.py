@@ -20,7 +20,7 @@ import psutil
 import uvloop
 from prometheus_client import REGISTRY
 
-from services.worker.claims.cancel_requests import CancelRequests
+from services.worker.claims.cancel_requests import LOOK_UP_S, CancelRequests
 from services.worker.claims.claims import Claims
 from services.worker.claims.fetcher import UNSTARTED_S, Fetcher
 from services.worker.claims.heartbeat import HEARTBEAT_S, Heartbeat
@@ -150,9 +150,8 @@ class WorkerProcess:
             queue_names,
             self._claims.threads,
             declared_dead=lambda: self.end(Ending.DEAD),
-            cancel=self._cancel,
         )
-        self._cancel_requests = CancelRequests(resources.queues, self._cancel)
+        self._cancel_requests = CancelRequests(self.id, resources.ledger, resources.queues, self._cancel)
         self._reconciler = Reconciler(self.id, self._claims, resources.ledger, resources.queues)
         self._queues = resources.queues
 
@@ -204,7 +203,9 @@ class WorkerProcess:
         self._broker.emit_after("process_boot")
         self._keep("recorder", self._recorder.run_once)
         self._keep("heartbeat", self._heartbeat.beat, every_s=HEARTBEAT_S)
-        self._keep("cancel requests", self._cancel_requests.run_once)
+        self._keep("lock", self._heartbeat.hold_lock, every_s=HEARTBEAT_S)
+        self._keep("cancel requests", self._cancel_requests.listen)
+        self._keep("cancel look-up", self._cancel_requests.look_up, every_s=LOOK_UP_S)
         self._keep("reconcile", self._reconcile, every_s=RECONCILE_S)
         self._keep("unstarted claims", self._fetcher.give_back_unstarted, every_s=UNSTARTED_S / 2)
         self._loop.call_soon_threadsafe(self._fetcher.start)

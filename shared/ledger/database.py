@@ -167,7 +167,13 @@ class Database:
             finally:
                 await connection.close()
         async with engine.pool.acquire() as connection:
-            return list(await connection.fetch(sql, *values))
+            try:
+                return list(await connection.fetch(sql, *values))
+            except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+                # The driver has lost track of this connection; another one has not.
+                if not isinstance(error, ValueError):
+                    connection.terminate()
+                raise
 
     async def answered(self, query: Awaitable[T]) -> T:
         """Await one of Piccolo's own queries under the time limit. Raises ServerUnavailable."""
@@ -210,9 +216,16 @@ class Database:
             if unavailable is None:
                 raise
             if isinstance(unavailable, ServerRefuses):
+                if unavailable.sqlstate == sqlstate.READ_ONLY:
+                    await self._reconnect()
                 self._refusal = time.monotonic(), str(unavailable)
                 metrics.POSTGRES_REFUSALS.labels((unavailable.sqlstate or "")[:2]).inc()
             raise unavailable from error
+
+    async def _reconnect(self) -> None:
+        """Open new connections from now on: one that was opened on a read-only server stays read-only."""
+        if self.engine.pool is not None:
+            await self.engine.pool.expire_connections()
 
     def recent_refusal(self) -> str | None:
         """Why Postgres refused a statement of this pool within the last seconds; None when it did not."""

@@ -39,6 +39,7 @@ PASSING_STATES: Final = frozenset({"25006", "25P03", "25P04", "3D000"})
 #: Data exception, integrity constraint violation, program limit exceeded.
 DATA_CLASSES: Final = frozenset({"22", "23", "54"})
 CHECK_VIOLATION: Final = "23514"
+READ_ONLY: Final = "25006"
 LOCK_NOT_AVAILABLE: Final = "55P03"
 
 

@@ -2,14 +2,19 @@
 
 import asyncio
 import contextlib
+import signal
 import subprocess
+from collections import Counter
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Self
 
-from shared.errors import ServerAway
 from tests.api_process import Api
 from tests.drill.customers import Customers
+from tests.drill.database import PASSING, Database
 from tests.drill.servers import Servers
+from tests.drill.visitor import Visitor
+from tests.drill.worker import RETURNED
 from tests.eventually import eventually
 from tests.platform import Platform
 
@@ -22,35 +27,50 @@ KEEP_S = 0.5
 class Crew:
     """Two workers, two schedulers, an API; whatever ends comes back."""
 
-    def __init__(self, platform: Platform, servers: Servers) -> None:
+    def __init__(self, platform: Platform, servers: Servers, returned: Path) -> None:
         self.platform = platform
         self.servers = servers
+        self.database = Database(platform.database_url)
         self.api = Api(platform)
         self.customers = Customers(self.api.url)
+        self.visitor = Visitor(self.api.url)
+        #: Processes that ended by themselves, and how; the drill's own kills are not among them.
+        self.ended: Counter[str] = Counter()
         self.workers: list[subprocess.Popen[bytes]] = []
         #: What has to be closed when the scenario is over.
         self.closing = contextlib.AsyncExitStack()
         self._schedulers: list[subprocess.Popen[bytes]] = []
         self._keeping: asyncio.Task[None] | None = None
-        self._addresses: dict[str, str] = {}
+        self._addresses: dict[str, str] = {RETURNED: str(returned)}
 
     async def __aenter__(self) -> Self:
         self._schedulers = [self._scheduler() for _ in range(SCHEDULERS)]
         await eventually(self.platform.has_settled, 60)
         await self._start_workers()
-        await self.api.start(OFTEN_RATE_LIMIT_ADDRESS="100000/minute")
+        await self._start_api()
         self._keeping = asyncio.create_task(self._keep())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        assert self._keeping is not None
-        self._keeping.cancel()
-        await asyncio.gather(self._keeping, return_exceptions=True)
+        await self.stop_keeping()
         for process in (*self.workers, *self._schedulers, self.api.process):
             process.terminate()
         for process in (*self.workers, *self._schedulers, self.api.process):
-            await asyncio.to_thread(process.wait, 30)
+            await self._stopped(process)
         await self.closing.aclose()
+
+    async def _stopped(self, process: subprocess.Popen[bytes]) -> None:
+        """A process that ignores SIGTERM is killed: the report says already that it does not work."""
+        try:
+            await asyncio.to_thread(process.wait, 30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+    async def stop_keeping(self) -> None:
+        """From now on nothing that ends is started again."""
+        assert self._keeping is not None
+        self._keeping.cancel()
+        await asyncio.gather(self._keeping, return_exceptions=True)
 
     def live(self) -> list[int]:
         """The workers' process ids."""
@@ -67,7 +87,7 @@ class Crew:
 
     async def lead_workers_through(self, *, database_url: str, redis_url: str) -> None:
         """Drain the workers; their successors reach the servers under these addresses."""
-        self._addresses = {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
+        self._addresses |= {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
         former, self.workers = self.workers, []
         for worker in former:
             worker.terminate()
@@ -84,20 +104,38 @@ class Crew:
         while True:
             for kept, start in ((self.workers, self._worker), (self._schedulers, self._scheduler)):
                 for index, process in enumerate(kept):
-                    if process.poll() is not None:
+                    if self._has_ended(process):
                         kept[index] = start()
-            if self.api.process.poll() is not None:
-                await self._quietly(self.api.start)
+            if self._has_ended(self.api.process):
+                await self._quietly(self._start_api)
             await self._quietly(self.platform.submitter.mark)
             await asyncio.sleep(KEEP_S)
 
+    def _has_ended(self, process: subprocess.Popen[bytes]) -> bool:
+        """Also notes who ended it; the API's start may take several rounds, but it is noted once."""
+        if process.poll() is None:
+            return False
+        if process.returncode != -signal.SIGKILL:
+            self.ended[f"{_module(process)} with {process.returncode}"] += 1
+        return True
+
     async def _quietly(self, step: Callable[[], Awaitable[None]]) -> None:
         """A server may be away: the next round comes."""
-        with contextlib.suppress(ServerAway, AssertionError):
+        with contextlib.suppress(*PASSING, AssertionError):
             await step()
 
+    async def _start_api(self) -> None:
+        await self.api.start(OFTEN_RATE_LIMIT_ADDRESS="100000/minute")
+
     def _worker(self) -> subprocess.Popen[bytes]:
-        return self.platform.start("tests.sample_worker", **self._addresses)
+        return self.platform.start("tests.drill.worker", **self._addresses)
 
     def _scheduler(self) -> subprocess.Popen[bytes]:
         return self.platform.start("services.scheduler", OFTEN_STALL_AFTER=STALL_AFTER_S)
+
+
+def _module(process: subprocess.Popen[bytes]) -> str:
+    """The module that `python -m` runs."""
+    arguments = process.args
+    assert isinstance(arguments, list)
+    return str(arguments[2])

@@ -24,8 +24,8 @@ class Customers:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="customers", daemon=True)
         self.ids: list[UUID] = []
-        #: Answers that said 503, and requests without any answer.
-        self.refused = self.unanswered = 0
+        #: Answers that said 503, answers with another 5xx, and requests without any answer.
+        self.refused = self.wrong = self.unanswered = 0
 
     async def __aenter__(self) -> Self:
         self._thread.start()
@@ -53,7 +53,10 @@ class Customers:
             except ApiAway:
                 self.unanswered += 1
             except ApiError as error:
-                if error.problem.status != 503:
+                if error.problem.status < 500:
                     raise
-                self.refused += 1
+                if error.problem.status == 503:
+                    self.refused += 1
+                else:
+                    self.wrong += 1
             time.sleep(AGAIN_S)

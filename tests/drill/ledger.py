@@ -1,7 +1,7 @@
 """What must be true of the ledger after a fault."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any
@@ -17,7 +17,10 @@ FIRED = "SELECT fire_time, outcome, task_id FROM schedule_firing WHERE schedule 
 
 @dataclass(frozen=True)
 class Count:
-    """How often each invariant is broken; the last two say what a fault cost."""
+    """How often each invariant is broken.
+
+    `reruns` and `ran_twice` break one only where no worker died; a fault that ends workers costs some.
+    """
 
     #: Accepted, and not in the ledger; a child or a second of the schedule that is not there.
     lost: int
@@ -28,18 +31,27 @@ class Count:
     #: Innocent tasks with a crash to their name.
     blamed: int
     wrong_end: int
+    #: Failed for a reason that the body did not give, such as a result that was called unstorable.
+    misjudged: int
+    #: Tasks whose body returned a result more than once.
+    ran_twice: int
     #: Starts beyond the first that no failure of the body explains.
     reruns: int
     #: Of the task that keeps the interpreter.
     spin_reruns: int
 
-    @property
-    def broken(self) -> list[str]:
-        return [f.name for f in fields(self) if "reruns" not in f.name and getattr(self, f.name)]
+    def broken(self, *, deaths: bool) -> list[str]:
+        allowed = {"reruns", "spin_reruns", "ran_twice"} if deaths else set()
+        return [f.name for f in fields(self) if f.name not in allowed and getattr(self, f.name)]
 
 
-async def count(platform: Platform, ids: Sequence[UUID], customers: Sequence[UUID]) -> Count:
-    """`ids` were accepted from the drill, `customers` by the API."""
+async def count(
+    platform: Platform, ids: Sequence[UUID], customers: Sequence[UUID], returned: Mapping[UUID, int]
+) -> Count:
+    """Compare with what clients saw: `ids` were accepted from the drill, `customers` by the API.
+
+    `returned` says how often each body returned a result.
+    """
     rows = await platform.rows("SELECT * FROM task WHERE created_at > now() - interval '1 day'")
     known = {UUID(int=row["id"].int) for row in rows}
     children = sum(number * task.params.children for number, task in MIX if isinstance(task.params, Spawns))
@@ -53,6 +65,8 @@ async def count(platform: Platform, ids: Sequence[UUID], customers: Sequence[UUI
         effects_wrong=await _wrong_effects(platform, rows),
         blamed=sum(row["crashes"] > 0 for row in rows),
         wrong_end=sum(row["status"] != _expected(row) for row in rows if row["status"] in FINAL),
+        misjudged=sum(row["status"] == "failure" and row["error_kind"] != _reason(row) for row in rows),
+        ran_twice=sum(times > 1 for times in returned.values()),
         reruns=sum(max(0, row["attempt"] - 1 - row["failures"]) for row in rows if row["name"] != FAIL.name),
         spin_reruns=sum(row["attempt"] - 1 for row in rows if row["name"] == SPIN.name),
     )
@@ -78,3 +92,8 @@ async def _seconds(platform: Platform, rows: Sequence[dict[str, Any]]) -> tuple[
 
 def _expected(row: dict[str, Any]) -> str:
     return "failure" if row["name"] == FAIL.name and '"permanent"' in row["params"] else "success"
+
+
+def _reason(row: dict[str, Any]) -> str | None:
+    """The kind of error that the body of a task raises for good."""
+    return "permanent" if _expected(row) == "failure" else None

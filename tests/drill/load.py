@@ -4,10 +4,10 @@ import asyncio
 import hashlib
 from uuid import UUID, uuid4
 
-from shared.errors import ServerAway
 from shared.ledger.lifecycle import FINAL
 from shared.schedules import statements as schedules
 from shared.submission import NewTask, OnceKey
+from tests.drill.database import PASSING
 from tests.platform import Platform
 from tests.sample_tasks import (
     EFFECT,
@@ -45,17 +45,18 @@ async def submit(platform: Platform, *, over_s: float = 0.0) -> list[UUID]:
     tasks = [tasks[i] for start in range(chunks) for i in range(start, len(tasks), chunks)]
     ids: list[UUID] = []
     for start in range(0, len(tasks), CHUNK):
-        ids += await _submit_once(platform, tasks[start : start + CHUNK])
+        ids += await submit_once(platform, tasks[start : start + CHUNK])
         await asyncio.sleep(over_s / chunks)
     return ids
 
 
-async def _submit_once(platform: Platform, tasks: list[NewTask]) -> list[UUID]:
+async def submit_once(platform: Platform, tasks: list[NewTask]) -> list[UUID]:
+    """Submit them under one key, again and again until Postgres accepts them."""
     once = OnceKey(scope="drill", key=str(uuid4()), body_hash=hashlib.sha256(b"drill").digest())
     while True:
         try:
             return (await platform.submitter.submit_once(tasks, once))[0]
-        except ServerAway:
+        except PASSING:
             await asyncio.sleep(AGAIN_S)
 
 
@@ -66,7 +67,7 @@ async def tick(platform: Platform) -> None:
     )
     columns = {"name": EACH_SECOND, "task_name": "system.health_check", "params": "{}"}
     timing = {"kind": "interval", "expression": "1 s", "misfire": "all", "starts_at": clock["before"]}
-    assert await schedules.insert(columns | timing | {"next_fire_time": clock["now"]})
+    assert await schedules.insert(platform.database, columns | timing | {"next_fire_time": clock["now"]})
 
 
 async def stop_ticking(platform: Platform) -> None:

@@ -8,12 +8,11 @@ from uuid import UUID
 
 from redis.exceptions import RedisError
 
-from shared.errors import ServerAway
 from shared.transport.queues import PRIORITIES, lane_key, rescue_key
+from tests.drill.database import PASSING
 from tests.platform import Platform
 
 POLL_S = 0.2
-LIMIT_S = 300.0
 #: All must be well for so long; a dead leader's lease looks well for 3 s.
 STABLE_S = 5.0
 
@@ -43,11 +42,11 @@ class Recovery:
         return f"{self.seconds:.1f}{f' ({self.last})' if self.last else ''}"
 
 
-async def recovered(platform: Platform, live: Callable[[], list[int]]) -> Recovery:
-    """From now on."""
+async def recovered(platform: Platform, live: Callable[[], list[int]], *, limit_s: float) -> Recovery:
+    """Measure from now on, for at most `limit_s`."""
     began = since = time.monotonic()
     last = ""
-    while time.monotonic() < began + LIMIT_S:
+    while time.monotonic() < began + limit_s:
         amiss = await _amiss(platform, live())
         if amiss is not None:
             since, last = time.monotonic(), amiss
@@ -67,7 +66,7 @@ async def _amiss(platform: Platform, live: list[int]) -> str | None:
             if (await platform.rows(sql, *values))[0]["n"]:
                 return name
         return "ids are missing" if await _missing(platform, live) else None
-    except (ServerAway, RedisError) as error:
+    except (*PASSING, RedisError) as error:
         return str(error)
 
 

@@ -14,6 +14,7 @@ import psutil
 
 from local import ports, postgres
 from local.valkey import Valkey
+from tests.drill.disk import SmallDisk
 from tests.eventually import eventually
 
 
@@ -23,7 +24,7 @@ class Server:
     def __init__(
         self, command: list[str], log: Path, answers: Callable[[], bool], options: dict[str, Any]
     ) -> None:
-        self._command, self._log, self._answers, self._options = command, log, answers, options
+        self._command, self.log, self._answers, self._options = command, log, answers, options
         self.process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:
@@ -32,7 +33,7 @@ class Server:
         await eventually(self._answers, 60)
 
     def _spawn(self) -> None:
-        with self._log.open("ab") as log:
+        with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self._command,
                 stdin=subprocess.DEVNULL,
@@ -87,6 +88,7 @@ class Servers:
             account.for_subprocess if account else {},
         )
         self.valkey = Server(self._valkey.command(), folder / "valkey.log", self._valkey.answers, {})
+        self.disk = SmallDisk(folder / "disk")
 
     async def start(self) -> None:
         await self.postgres.start()
@@ -97,10 +99,25 @@ class Servers:
         self._postgres.create_database(database)
         return self._postgres.url(database)
 
+    def create_on_disk(self, database: str) -> str:
+        """A database whose tables are on the small disk; the log of Postgres is not.
+
+        A full disk then refuses statements, where a full log would end Postgres. Raises Skipped.
+        """
+        if not self.disk.is_mounted:
+            self.disk.mount()
+            if self._postgres.account:
+                self._postgres.account.take(self.disk.folder)
+            location = f"CREATE TABLESPACE small LOCATION '{self.disk.folder}'"
+            self._postgres.run("psql", "-XAtqc", location, postgres.SUPERUSER)
+        self._postgres.run("createdb", "--template=template1", "--tablespace=small", database)
+        return self._postgres.url(database)
+
     def stop(self) -> None:
         for server in (self.valkey, self.postgres):
             if server.process is not None and server.process.poll() is None:
                 server.kill()
+        self.disk.unmount()
 
     @property
     def redis_url(self) -> str:

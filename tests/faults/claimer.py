@@ -3,8 +3,7 @@
 import asyncio
 import os
 import sys
-from datetime import datetime
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from services.worker.claims.heartbeat import HEARTBEAT_S, Heartbeat
 from shared.keeper import Keeper
@@ -13,16 +12,12 @@ from shared.ledger.transitions.send import CLAIM
 from shared.transport.queues import Queues, connect
 
 
-def ignore(_task_id: UUID, _requested_at: datetime | None) -> None:
-    """Its tasks never start, so that nothing is to be canceled."""
-
-
 async def claim(count: int) -> None:
     database = Database.for_recorder(os.environ["DATABASE_URL"], "claimer")
     await database.open(size=2)
     queues = Queues(connect(os.environ["REDIS_URL"]))
     worker = uuid4()
-    heartbeat = Heartbeat(worker, database, ["default"], 8, declared_dead=lambda: sys.exit(1), cancel=ignore)
+    heartbeat = Heartbeat(worker, database, ["default"], 8, declared_dead=lambda: sys.exit(1))
     await heartbeat.register()
     fetched = None
     while fetched is None or not fetched.ids:

@@ -1,22 +1,33 @@
-"""A choice of the drill: `make drill` breaks the rest."""
+"""A few scenarios of the drill; `make drill` runs all of them."""
 
 from pathlib import Path
 
 import pytest
 
-from tests.drill import scenario
-from tests.drill.faults import FAULTS
+from tests.drill import catalogue, scenario
+from tests.drill.fault import Fault
+from tests.drill.faults.anything import in_turn
+from tests.drill.faults.locks import table_lock
+from tests.drill.faults.refusals import read_only
 from tests.drill.servers import Servers
 
+KNOWN = catalogue.faults(seed=0, seconds=0)
+#: Both in one scenario: each alone would wait for the busy task of the load once more.
+REFUSALS = in_turn(
+    "refusals",
+    table_lock("table_lock", seconds=16, times=1),
+    read_only("read_only_cut", seconds=4, cut=True),
+)
 
-@pytest.mark.parametrize("name", ["kill_api", "drop_replies"])
-async def test_nothing_is_lost_done_twice_or_stuck_whatever_breaks(name: str, folder: Path) -> None:
-    home = folder / name
+
+@pytest.mark.parametrize("fault", [KNOWN["kill_api"], KNOWN["drop_replies"], REFUSALS], ids=lambda f: f.name)
+async def test_nothing_is_lost_done_twice_or_stuck_whatever_breaks(fault: Fault, folder: Path) -> None:
+    home = folder / fault.name
     home.mkdir()
     servers = Servers(home)
     try:
         await servers.start()
-        report = await scenario.play(FAULTS[name], servers, home)
+        report = await scenario.play(fault, servers, home)
     finally:
         servers.stop()
 

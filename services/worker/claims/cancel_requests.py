@@ -1,4 +1,4 @@
-"""Hears of cancel requests as they are made. A request that is missed arrives with the next heartbeat."""
+"""Hears of cancel requests as they are made, and looks for those that it missed."""
 
 import contextlib
 import logging
@@ -9,21 +9,43 @@ from uuid import UUID
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
+from shared.ledger.database import Database
+from shared.ledger.statement import Statement
 from shared.transport.queues import CANCEL_CHANNEL, Queues
 
 log = logging.getLogger(__name__)
 
+LOOK_UP_S = 1.0
+
+#: Reads the index of held tasks only.
+REQUESTED = Statement("""
+    SELECT id, cancel_requested_at FROM task WHERE holder = :worker AND cancel_requested_at IS NOT NULL
+""")
+
 
 class CancelRequests:
-    """Subscribes to the channel on which cancel requests are announced. Runs on the ledger loop."""
+    """Listens on a channel, which may miss a request, and reads the ledger. Runs on the ledger loop."""
 
-    def __init__(self, queues: Queues, cancel: Callable[[UUID, datetime | None], None]) -> None:
+    def __init__(
+        self,
+        worker: UUID,
+        database: Database,
+        queues: Queues,
+        cancel: Callable[[UUID, datetime | None], None],
+    ) -> None:
+        self._worker = worker
+        self._database = database
         self._queues = queues
         self._cancel = cancel
         self._subscription: PubSub | None = None
 
-    async def run_once(self) -> None:
-        """Wait a second for a cancel request; one that is missed arrives with a heartbeat."""
+    async def look_up(self) -> None:
+        """Learn for certain which held tasks are to be canceled."""
+        for row in await self._database.run(REQUESTED, worker=self._worker):
+            self._cancel(UUID(int=row["id"].int), row["cancel_requested_at"])
+
+    async def listen(self) -> None:
+        """Wait a second for a request on the channel."""
         try:
             if self._subscription is None:
                 self._subscription = self._queues.client.pubsub()

@@ -9,7 +9,6 @@ import os
 import platform
 import secrets
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from uuid import UUID
 
 import asyncpg
@@ -27,17 +26,11 @@ REGISTER = Statement("""
     ON CONFLICT (id) DO NOTHING
 """)
 
-#: A null `now` means that the rescuer has declared this worker dead.
+#: Returns nothing when the rescuer has declared this worker dead. It touches no other table: a lock on
+#: `task` must not look like a death.
 HEARTBEAT = Statement("""
-    WITH beat AS (
-        UPDATE worker SET beat = beat + 1, heartbeat_at = now(), state = :state
-        WHERE id = :worker AND dead_at IS NULL RETURNING clock_timestamp() AS now
-    )
-    SELECT (SELECT now FROM beat) AS now,
-        ARRAY(
-            SELECT (id, cancel_requested_at) FROM task
-            WHERE holder = :worker AND cancel_requested_at IS NOT NULL
-        ) AS cancelled
+    UPDATE worker SET beat = beat + 1, heartbeat_at = now(), state = :state
+    WHERE id = :worker AND dead_at IS NULL RETURNING clock_timestamp() AS now
 """)
 
 STOPPED = Statement("UPDATE worker SET stopped_at = now() WHERE id = :worker")
@@ -54,22 +47,19 @@ class Heartbeat:
         threads: int,
         *,
         declared_dead: Callable[[], None],
-        cancel: Callable[[UUID, datetime | None], None],
     ) -> None:
-        """`declared_dead` and `cancel` are called with what a heartbeat brings."""
         self._worker = worker
         self._database = database
         self._queue_names = queue_names
         self._threads = threads
         self._declared_dead = declared_dead
-        self._cancel = cancel
         self._lock_key = secrets.randbits(62)
         self._lock: asyncpg.Connection | None = None
         self.state = "running"
 
     async def register(self) -> None:
         """Take the lock, then write the row: a row without a lock would look like a death."""
-        await self._take_lock()
+        await self.hold_lock()
         await self._database.run(
             REGISTER,
             id=self._worker,
@@ -85,21 +75,18 @@ class Heartbeat:
         await self._database.run(STOPPED, worker=self._worker)
 
     async def beat(self) -> None:
-        """Renew heartbeat and lock; also learns for certain what is to be canceled."""
-        # First: after a restart of Postgres this alone says that the process lives.
-        await self._beat()
-        await self._take_lock()
-
-    async def _beat(self) -> None:
-        (row,) = await self._database.run(HEARTBEAT, state=self.state, worker=self._worker)
-        if row["now"] is None:
+        """Renew the heartbeat."""
+        rows = await self._database.run(HEARTBEAT, state=self.state, worker=self._worker)
+        if rows:
+            self._database.note_time(rows[0]["now"])
+        else:
             self._declared_dead()
-            return
-        self._database.note_time(row["now"])
-        for task_id, requested_at in row["cancelled"]:
-            self._cancel(UUID(int=task_id.int), requested_at)
 
-    async def _take_lock(self) -> None:
+    async def hold_lock(self) -> None:
+        """Take the advisory lock, if this process does not hold it.
+
+        In a loop of its own, so that a heartbeat that waits for a lock does not keep it from being taken.
+        """
         if self._lock is not None and not self._lock.is_closed():
             return
         async with self._database.translated(), timeout(STATEMENT_TIMEOUT_S):

@@ -12,6 +12,7 @@ from dramatiq.broker import MessageProxy
 from dramatiq.middleware import SkipMessage
 from dramatiq.threading import Interrupt
 
+from services.worker.claims.cancel_requests import CancelRequests
 from services.worker.claims.claim import Attempt
 from services.worker.claims.claims import Claims
 from services.worker.claims.fetcher import Fetcher
@@ -103,8 +104,8 @@ class PlayedWorker:
             [QUEUE],
             self.claims.threads,
             declared_dead=lambda: None,
-            cancel=self._cancel,
         )
+        self._cancel_requests = CancelRequests(self.id, self._database, self._queues, self._cancel)
         self._reconciler = Reconciler(self.id, self.claims, self._database, self._queues)
         self._lifecycle = Lifecycle(self.inbox, TASKS, self._database, VAULT)
         self._means = Means(self.id, self.inbox, self._database, self._database, {}, VAULT)
@@ -237,7 +238,8 @@ class PlayedWorker:
                 assert await self._recording.flush(30)
 
     async def heartbeat(self) -> None:
-        await self._heartbeat._beat()
+        await self._heartbeat.beat()
+        await self._cancel_requests.look_up()
 
     async def reconcile(self) -> None:
         held = await self._database.run(HELD_IN_LEDGER, worker=self.id)

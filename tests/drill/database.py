@@ -1,0 +1,100 @@
+"""The operator's access to a scenario's database, over connections that its settings do not reach."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlencode
+
+import asyncpg
+
+from shared.errors import ServerUnavailable
+
+#: Errors of a statement while Postgres is away or refuses. The caller tries again.
+PASSING = (ServerUnavailable, asyncpg.PostgresError)
+#: Settings of the drill's own sessions. They override those of the database, so the drill can always look.
+UNAFFECTED = {
+    "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off",
+    "lock_timeout": "0",
+    "statement_timeout": "0",
+}
+#: Every session of the services; the drill's own platform is `often-test`.
+OF_SERVICES = "datname = $1 AND application_name LIKE 'often-%' AND application_name <> 'often-test'"
+CANCEL = f"SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE {OF_SERVICES} AND state = 'active'"
+#: Locks that another session holds.
+WHOLE_TABLE = "LOCK TABLE task IN ACCESS EXCLUSIVE MODE"
+ROWS = "SELECT 1 FROM task WHERE holder IS NOT NULL OR sent_at IS NOT NULL ORDER BY id LIMIT 500 FOR UPDATE"
+
+
+def unaffected(url: str) -> str:
+    """The same database for sessions of the drill itself."""
+    return f"{url}?{urlencode(UNAFFECTED)}"
+
+
+class Database:
+    """Changes the settings of one database, and ends or cancels the sessions of the services."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._server, _, self.name = url.rpartition("/")
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[asyncpg.Connection]:
+        """A session in the database itself."""
+        connection = await asyncpg.connect(self._url, server_settings=UNAFFECTED)
+        try:
+            yield connection
+        finally:
+            await connection.close(timeout=5)
+
+    @asynccontextmanager
+    async def setting(self, name: str, value: str, *, cut: bool) -> AsyncIterator[None]:
+        """Change the default of every new session. With `cut`, end the sessions before and after."""
+        try:
+            await self._outside(f"ALTER DATABASE {self.name} SET {name} = '{value}'")
+            if cut:
+                await self.cut()
+            yield
+        finally:
+            await self._outside(f"ALTER DATABASE {self.name} RESET {name}")
+            if cut:
+                await self.cut()
+
+    async def cut(self) -> None:
+        """End every session of the services."""
+        await self._outside(
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {OF_SERVICES}", self.name
+        )
+
+    async def backends(self) -> int:
+        """Sessions of the services."""
+        found = await self._outside(f"SELECT count(*) FROM pg_stat_activity WHERE {OF_SERVICES}", self.name)
+        return int(found[0][0])
+
+    async def cancel(self, connection: asyncpg.Connection) -> None:
+        """Cancel every statement that the services run at this moment."""
+        await connection.fetch(CANCEL, self.name)
+
+    @asynccontextmanager
+    async def held(self, lock: str) -> AsyncIterator[None]:
+        """Hold locks in a session of its own, which tries again when it is a deadlock's victim."""
+        async with self.connected() as connection:
+            while True:
+                transaction = connection.transaction()
+                await transaction.start()
+                try:
+                    await connection.execute(lock)
+                except asyncpg.DeadlockDetectedError:
+                    await transaction.rollback()
+                    continue
+                break
+            yield
+            await transaction.rollback()
+
+    async def _outside(self, sql: str, *values: Any) -> list[Any]:
+        """Run in the maintenance database: the scenario's own may refuse new sessions or writes."""
+        connection = await asyncpg.connect(f"{self._server}/postgres")
+        try:
+            return list(await connection.fetch(sql, *values))
+        finally:
+            await connection.close(timeout=5)

@@ -1,0 +1,62 @@
+"""What a fault is: one thing that breaks under load, and what the design promises about it."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from tests.drill.crew import Crew
+from tests.platform import Platform
+
+#: Breaks something and returns when the fault is over; recovery is measured from then. The text is added to
+#: the report.
+Inflict = Callable[[Crew], Awaitable[str | None]]
+
+#: A task that is not final this long after the fault and after the last submission counts as stuck.
+SETTLE_S = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """One thing that breaks, its title in the report, and how long the system may take to recover."""
+
+    name: str
+    title: str
+    promised_s: float
+    inflict: Inflict
+    #: Runs before the processes start.
+    prepare: Callable[[Platform], Awaitable[None]] | None = None
+    #: The load is spread over this time.
+    load_s: float = 0.0
+    settle_s: float = SETTLE_S
+    #: The fault ends a worker or has it declared dead, so a body may run a second time.
+    deaths: bool = False
+    #: The database needs a file system of its own that can be filled.
+    small_disk: bool = False
+
+
+def fault(
+    title: str,
+    *,
+    promised_s: float,
+    name: str = "",
+    prepare: Callable[[Platform], Awaitable[None]] | None = None,
+    load_s: float = 0.0,
+    settle_s: float = SETTLE_S,
+    deaths: bool = False,
+    small_disk: bool = False,
+) -> Callable[[Inflict], Fault]:
+    """Make a function a fault. The fault has the function's name unless `name` is given."""
+
+    def make(inflict: Inflict) -> Fault:
+        return Fault(
+            name=name or inflict.__name__,
+            title=title,
+            promised_s=promised_s,
+            inflict=inflict,
+            prepare=prepare,
+            load_s=load_s,
+            settle_s=settle_s,
+            deaths=deaths,
+            small_disk=small_disk,
+        )
+
+    return make

@@ -1,0 +1,96 @@
+"""A plain client of the API without retries of its own: it sees each answer and when a task was accepted."""
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections import Counter
+from typing import Self
+from uuid import UUID, uuid4
+
+import httpx
+
+from tests.drill.customers import FINISH_S, PASSWORD
+
+PAUSE_S = 0.5
+AGAIN_S = 0.2
+TIMEOUT_S = 10.0
+TASK = {"name": "system.health_check", "params": {}}
+
+
+class Visitor:
+    """Submits one task twice a second, and the same one again until it is accepted."""
+
+    def __init__(self, url: str) -> None:
+        self._http = httpx.AsyncClient(base_url=f"{url}/api/v1/", trust_env=False, timeout=TIMEOUT_S)
+        self._login = {"email": f"{secrets.token_hex(8)}@often.example", "password": PASSWORD}
+        self._ready = f"{url}/health/ready"
+        self._stop = asyncio.Event()
+        self._running: asyncio.Task[None] | None = None
+        self.ids: list[UUID] = []
+        #: Answers that break the API's promises: a 5xx other than 503, or a 503 without Retry-After.
+        self.wrong: Counter[str] = Counter()
+        #: Time at which the newest accepted request was sent, by the monotonic clock.
+        self.accepted_at = 0.0
+
+    async def __aenter__(self) -> Self:
+        (await self._http.post("auth/register", json=self._login)).raise_for_status()
+        await self._sign_in()
+        self._running = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """The last task is accepted by then, so that none is stored without its id being noted."""
+        assert self._running is not None
+        self._stop.set()
+        await asyncio.wait_for(self._running, FINISH_S)
+        await self._http.aclose()
+
+    async def is_ready(self) -> bool:
+        try:
+            return (await self._http.get(self._ready)).is_success
+        except httpx.TransportError:
+            return False
+
+    def has_accepted_since(self, moment: float) -> bool:
+        """Whether a request that was sent after `moment` was accepted."""
+        assert self._running is not None
+        assert not self._running.done(), self._running
+        return self.accepted_at > moment
+
+    async def _run(self) -> None:
+        while not self._stop.is_set():
+            await self._submit(str(uuid4()))
+            await asyncio.sleep(PAUSE_S)
+
+    async def _sign_in(self) -> None:
+        """Without an answer, the next submission is refused and the visitor tries again."""
+        with contextlib.suppress(httpx.TransportError):
+            answer = await self._http.post("auth/login", json=self._login)
+            if answer.is_success:
+                self._http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+
+    async def _submit(self, key: str) -> None:
+        while True:
+            sent_at = time.monotonic()
+            try:
+                answer = await self._http.post("tasks", json=TASK, headers={"Idempotency-Key": key})
+            except httpx.TransportError:
+                await asyncio.sleep(AGAIN_S)
+                continue
+            if answer.is_success:
+                self.ids.append(UUID(answer.json()["task_id"]))
+                self.accepted_at = sent_at
+                return
+            if answer.status_code == httpx.codes.UNAUTHORIZED:  # a token lasts for 15 minutes
+                await self._sign_in()
+            else:
+                self._judge(answer)
+            await asyncio.sleep(AGAIN_S)
+
+    def _judge(self, answer: httpx.Response) -> None:
+        assert answer.is_server_error, answer.text
+        if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+            self.wrong[str(answer.status_code)] += 1
+        elif "Retry-After" not in answer.headers:
+            self.wrong["503 without Retry-After"] += 1

@@ -1,0 +1,113 @@
+"""Whether each process works: new tasks complete, and each worker and each scheduler takes its part."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+from shared.contracts.contract import HIGHEST_PRIORITY
+from shared.submission import NewTask
+from tests.drill import load
+from tests.drill.crew import Crew
+from tests.eventually import eventually
+from tests.platform import Platform
+from tests.sample_tasks import INSTANT, WAIT, Nothing, Seconds
+
+#: After this long without new work the drill gives up.
+FRESH_LIMIT_S = 60.0
+#: An idle process answers within milliseconds; an election takes 4.5 s.
+WORKS_WITHIN_S = 20.0
+FRESH = NewTask(contract=INSTANT, params=Nothing(), priority=HIGHEST_PRIORITY)
+#: Long enough for the second worker to take some of them.
+SHARED = NewTask(contract=WAIT, params=Seconds(seconds=0.05))
+SHARED_COUNT = 32
+
+#: values: ids of tasks.
+COMPLETED = "SELECT count(*) AS n FROM task WHERE id = ANY({}::uuid[]) AND status = 'success'"
+#: values: ids of tasks.
+WORKED = """
+    SELECT DISTINCT w.pid FROM task AS t JOIN worker AS w ON w.id = t.worker
+    WHERE t.id = ANY({}::uuid[]) AND t.status = 'success'
+"""
+TERM = "SELECT term FROM leader_lease WHERE expires_at > clock_timestamp()"
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """How long the API took to accept new work after the fault, and the workers to complete it."""
+
+    accepted_s: float
+    completed_s: float
+    ids: list[UUID]
+
+    @property
+    def seconds(self) -> float:
+        return max(self.accepted_s, self.completed_s)
+
+    def __str__(self) -> str:
+        return f"{self.accepted_s:.1f} / {self.completed_s:.1f}"
+
+
+async def fresh(crew: Crew) -> Fresh:
+    """Measure from now on. What never happens takes `FRESH_LIMIT_S`."""
+    began = time.monotonic()
+    ids = await load.submit_once(crew.platform, [FRESH])
+
+    async def accepted() -> float:
+        await _within(FRESH_LIMIT_S, lambda: crew.visitor.has_accepted_since(began))
+        return time.monotonic() - began
+
+    async def completed() -> float:
+        await _within(FRESH_LIMIT_S, lambda: _have_completed(crew.platform, ids))
+        return time.monotonic() - began
+
+    return Fresh(*await asyncio.gather(accepted(), completed()), ids)
+
+
+async def idle_workers(crew: Crew) -> tuple[int, list[UUID]]:
+    """Workers that live and complete nothing of what the others do; and the tasks it took to see that."""
+    ids: list[UUID] = []
+
+    async def idle() -> set[int]:
+        return set(crew.live()) - {row["pid"] for row in await crew.platform.rows(WORKED, ids)}
+
+    async def all_work() -> bool:
+        ids.extend(await load.submit_once(crew.platform, [SHARED] * SHARED_COUNT))
+        await _within(WORKS_WITHIN_S, lambda: _have_completed(crew.platform, ids))
+        return not await idle()
+
+    await _within(WORKS_WITHIN_S, all_work)
+    return len(await idle()), ids
+
+
+async def _have_completed(platform: Platform, ids: list[UUID]) -> bool:
+    return bool((await platform.rows(COMPLETED, ids))[0]["n"] == len(ids))
+
+
+async def _within(limit_s: float, check: Callable[[], bool | Awaitable[bool]]) -> bool:
+    """Whether it came true in time."""
+    try:
+        return bool(await eventually(check, limit_s))
+    except AssertionError:
+        return False
+
+
+async def standby_leads(crew: Crew) -> bool:
+    """Kill the leader and see whether the other scheduler takes its place. Nothing is kept up any more."""
+    await crew.stop_keeping()
+    before = await _term(crew.platform)
+    if before is None:
+        return False
+    (await crew.leader()).kill()
+
+    async def replaced() -> bool:
+        now = await _term(crew.platform)
+        return now is not None and now > before
+
+    return await _within(WORKS_WITHIN_S, replaced)
+
+
+async def _term(platform: Platform) -> int | None:
+    rows = await platform.rows(TERM)
+    return rows[0]["term"] if rows else None
