@@ -22,10 +22,14 @@ from local.postgres import Postgres
 from local.valkey import Valkey
 from tests import sandbox as sandboxes
 from tests.eventually import eventually
+from tests.installed import NAMES
 from tests.platform import Platform
 from tests.sandbox import Sandbox
 
 ROOT = Path(__file__).parent.parent
+
+#: Without the hotel application its tests have nothing to test.
+collect_ignore_glob = [] if "shared.hotel" in NAMES else ["**/hotel/*"]
 TEMPLATE = "often_template"
 #: Logical databases of the session's Valkey; a test gets the next one, and after the last the first again.
 REDIS_DATABASES = 256

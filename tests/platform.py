@@ -24,6 +24,7 @@ from shared.submission import NewTask, Submitter
 from shared.transport.queues import Queues, connect
 from shared.vault import Vault
 from tests.eventually import eventually
+from tests.installed import INSTALLED
 
 T = TypeVar("T")
 
@@ -49,7 +50,7 @@ class Platform:
         self.submitter = Submitter(self.database, self.queues, self.vault)
 
     async def __aenter__(self) -> Self:
-        self.database.bind([*TABLES, *applications.tables(applications.find("shared.hotel"))])
+        self.database.bind([*TABLES, *applications.tables(INSTALLED)])
         await self.database.open(size=4)
         return self
 

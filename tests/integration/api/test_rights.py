@@ -19,14 +19,14 @@ from shared.hotel import mailing
 from shared.identity.tables import Role
 from shared.settings import Settings
 from tests.eventually import eventually
-from tests.hotel import HOTEL
+from tests.installed import INSTALLED
 from tests.integration.api.conftest import Client, Person
 from tests.integration.api.examples import EXAMPLES, Belongings, Example
 from tests.platform import VAULT_KEYS
 
 Settle = Callable[[Role], Awaitable[Belongings]]
 
-_TABLE = rights_of(routes_of(HOTEL))
+_TABLE = rights_of(routes_of(INSTALLED))
 RIGHTS, PUBLIC = _TABLE.entries, _TABLE.public
 PASSWORD = secrets.token_hex()
 #: As cheap as it can be: here it is not about guessing.

@@ -15,7 +15,7 @@ from services.worker import registry
 from shared.contracts import catalogue
 from shared.submission import NewTask
 from tests.documented_worker import lay_beside
-from tests.hotel import HOTEL
+from tests.installed import INSTALLED
 from tests.platform import ROOT, Platform
 
 DOCUMENT = (ROOT / "docs/adding_a_task.md").read_text()
@@ -41,8 +41,8 @@ def example(tmp_path: Path) -> Iterator[Path]:
 async def test_the_documented_task_is_found_and_a_real_worker_runs_it(
     platform: Platform, example: Path
 ) -> None:
-    contract = catalogue.load(HOTEL).get("greetings.say_hello")
-    assert contract.name in registry.load(HOTEL)
+    contract = catalogue.load(INSTALLED).get("greetings.say_hello")
+    assert contract.name in registry.load(INSTALLED)
     new = NewTask(contract=contract, params=contract.check_params({"guest": "Asha"}))
     (task_id,) = await platform.submitter.submit([new])
     platform.start("tests.documented_worker", str(example))

@@ -26,7 +26,7 @@ from shared.ledger import partitions
 from shared.ledger.ids import uuid7
 from shared.testing import run_inline
 from tests.eventually import eventually
-from tests.hotel import HOTEL
+from tests.installed import INSTALLED
 from tests.platform import Platform
 from tests.sample_tasks import INSTANT, Nothing
 
@@ -340,7 +340,7 @@ async def test_both_tasks_are_declared_and_a_worker_runs_what_the_scheduler_fire
     await platform.start_scheduler()
     await platform.start_worker()
     daily = "maintenance.cleanup_old_tasks.daily"
-    declared = {schedule.name for _, schedule in catalogue.load(HOTEL).schedules}
+    declared = {schedule.name for _, schedule in catalogue.load(INSTALLED).schedules}
     assert declared >= {daily, "maintenance.cleanup_expired_refresh_tokens.hourly"}
 
     async def stored() -> bool:

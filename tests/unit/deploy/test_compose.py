@@ -7,7 +7,7 @@ from shared.contracts import catalogue
 from shared.environment import known_fields
 from shared.hotel.settings import HotelSettings
 from shared.settings import Settings
-from tests.hotel import HOTEL
+from tests.installed import INSTALLED
 
 ROOT = Path(__file__).parents[3]
 COMPOSE = (ROOT / "docker-compose.yml").read_text()
@@ -15,7 +15,7 @@ COMPOSE = (ROOT / "docker-compose.yml").read_text()
 
 def test_every_queue_has_one_group_of_workers_in_containers() -> None:
     served = [names.split(",") for names in re.findall(r"OFTEN_WORKER_QUEUES: (\S+)", COMPOSE)]
-    assert sorted(name for names in served for name in names) == sorted(catalogue.load(HOTEL).queues)
+    assert sorted(name for names in served for name in names) == sorted(catalogue.load(INSTALLED).queues)
 
 
 def test_the_example_settings_are_accepted() -> None:

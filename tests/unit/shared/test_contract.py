@@ -10,7 +10,7 @@ from shared.contracts import catalogue
 from shared.contracts.contract import MAX_PARAMS_BYTES, Contract, Params, Result, encode_document
 from shared.errors import FieldProblem, InvalidFields, UnknownTask
 from shared.hotel.contracts.email import SEND_WELCOME
-from tests.hotel import HOTEL
+from tests.installed import INSTALLED
 
 #: What jsonb can hold.
 TEXTS = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]))
@@ -95,7 +95,7 @@ def test_a_contract_that_breaks_a_rule_cannot_be_defined(options: dict[str, Any]
 
 
 def test_the_catalogue_finds_every_contract_of_the_package() -> None:
-    found = catalogue.load(HOTEL)
+    found = catalogue.load(INSTALLED)
     assert found.get("email.send_welcome") is SEND_WELCOME
     assert "email" in found.queues
     with pytest.raises(UnknownTask, match=r"system\.health_check"):

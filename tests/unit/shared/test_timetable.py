@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shared.contracts import catalogue
 from shared.errors import InvalidFields
 from shared.schedules.timetable import MOST_FIRINGS, Misfire, Policy, Timing, due
-from tests.hotel import HOTEL
+from tests.installed import INSTALLED
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 EVERY_MINUTE = Timing("cron", "* * * * *")
@@ -172,7 +172,7 @@ def test_jitter_spreads_schedules_and_times() -> None:
 
 
 def test_every_schedule_that_a_contract_declares_is_sound() -> None:
-    for contract, schedule in catalogue.load(HOTEL).schedules:
+    for contract, schedule in catalogue.load(INSTALLED).schedules:
         timing = Timing(schedule.kind, schedule.expression, schedule.time_zone, schedule.jitter_s)
         timing.check(NOON)
         assert contract.decode_params(contract.encode_params(schedule.params)) == schedule.params

@@ -2,12 +2,12 @@ import pytest
 
 from services.worker import registry
 from shared.contracts import catalogue
-from tests.hotel import HOTEL
+from tests.installed import INSTALLED
 from tests.sample_tasks import INSTANT, Done, Nothing, instant
 
 
 def test_every_contract_has_exactly_one_function() -> None:
-    assert set(registry.load(HOTEL)) == set(catalogue.load(HOTEL).by_name)
+    assert set(registry.load(INSTALLED)) == set(catalogue.load(INSTALLED).by_name)
 
 
 def test_two_functions_for_one_contract_are_refused() -> None:

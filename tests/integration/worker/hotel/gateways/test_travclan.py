@@ -21,7 +21,7 @@ from services.worker.hotel.gateways.travclan import TravClanGateway, parse_page,
 from shared.hotel.settings import HotelSettings
 from tests.eventually import eventually
 from tests.hotel_queries import query
-from tests.integration.worker.gateways.failures import IMPATIENT, NO_ANSWER, everything_said
+from tests.integration.worker.hotel.gateways.failures import IMPATIENT, NO_ANSWER, everything_said
 from tests.sandbox import Sandbox
 
 #: What no error may say; "sandbox" is too common a word to look for.

@@ -20,7 +20,7 @@ from services.worker.hotel.gateways.provider import (
 from services.worker.hotel.gateways.stripe import CardDeclined, Charge, Intent, StripeGateway
 from shared.hotel.settings import HotelSettings
 from tests.eventually import eventually
-from tests.integration.worker.gateways.failures import IMPATIENT, NO_ANSWER, everything_said
+from tests.integration.worker.hotel.gateways.failures import IMPATIENT, NO_ANSWER, everything_said
 from tests.sandbox import Sandbox
 
 #: What no error may say.

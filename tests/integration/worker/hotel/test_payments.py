@@ -11,7 +11,7 @@ from shared.hotel.settings import HotelSettings
 from shared.ledger.ids import uuid7
 from shared.ledger.transitions.operate import RETRY
 from tests.eventually import eventually
-from tests.integration.worker.paying import (
+from tests.integration.worker.hotel.paying import (
     CARD,
     DECLINED_CARD,
     a_day_later,

@@ -24,7 +24,7 @@ from services.worker.hotel.gateways.provider import (
 from services.worker.hotel.gateways.webpush import Subscription, SubscriptionGone, WebPushGateway
 from shared.hotel import web_push
 from shared.hotel.settings import HotelSettings
-from tests.integration.worker.gateways.failures import IMPATIENT, NO_ANSWER, everything_said
+from tests.integration.worker.hotel.gateways.failures import IMPATIENT, NO_ANSWER, everything_said
 from tests.platform import VAPID_PRIVATE_KEY
 from tests.sandbox import Sandbox
 

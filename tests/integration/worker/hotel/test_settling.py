@@ -9,7 +9,7 @@ from services.worker.hotel.tasks.payments import settle_open
 from shared.hotel.contracts.payments import PROCESS, SETTLE, SETTLE_OPEN, SettleOpen, SettlePayment
 from shared.ledger.transitions.operate import CANCEL
 from shared.testing import run_inline
-from tests.integration.worker.paying import (
+from tests.integration.worker.hotel.paying import (
     CONFIRMED_CARD,
     SLOW_CARD,
     a_day_later,

@@ -31,7 +31,7 @@ from services.worker.hotel.gateways.serpapi import (
 from shared.hotel.settings import HotelSettings
 from tests.conftest import ROOT
 from tests.hotel_queries import query
-from tests.integration.worker.gateways.failures import IMPATIENT, NO_ANSWER, everything_said
+from tests.integration.worker.hotel.gateways.failures import IMPATIENT, NO_ANSWER, everything_said
 from tests.sandbox import Sandbox
 
 #: What no error may say; "sandbox" is too common a word to look for.
