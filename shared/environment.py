@@ -33,11 +33,10 @@ def refuse_misspelt(environ: Mapping[str, str], kinds: Iterable[type[Any]]) -> N
     """Raises SettingsError for a variable that is probably meant as a setting, and is none."""
     known = {variable for kind in kinds for variable in known_fields(kind)}
     names = [*known, *(f"{variable}{IN_FILE}" for variable in known)]
-    for variable in environ:
+    for variable in environ.keys() - set(names):
         close = difflib.get_close_matches(variable, names, n=1, cutoff=0.85)
-        if variable in names or not (close or variable.startswith("OFTEN_")):
-            continue
-        if variable.startswith("OFTEN_") or sorted(variable) == sorted(close[0]):
+        transposed = bool(close) and sorted(variable) == sorted(close[0])
+        if variable.startswith("OFTEN_") or transposed:
             hint = f": did you mean {close[0]}?" if close else f"; known: {', '.join(sorted(known))}"
             raise SettingsError(f"{variable} is not a setting{hint}")
 

@@ -95,12 +95,12 @@ class Settings:
         for name, (lowest, highest) in _RANGES.items():
             if not lowest <= getattr(self, name) <= highest:
                 yield name, f"must be between {lowest} and {highest}, not {getattr(self, name)}"
-        for name in _RATES:
-            if problem := rate_problem(getattr(self, name)):
-                yield name, problem
         yield from self._too_weak()
 
     def _too_weak(self) -> Iterator[tuple[str, str]]:
+        for name in _RATES:
+            if problem := rate_problem(getattr(self, name)):
+                yield name, problem
         if self.secret_key and len(self.secret_key) < 32:
             yield "secret_key", f"must have at least 32 characters, but has {len(self.secret_key)}"
         if self.request_timeout < timedelta(seconds=1):

@@ -99,17 +99,18 @@ class Watch:
         return [worker for worker, seen in self._workers.items() if self._is_dead(seen, now)]
 
     def _compare(self, row: Mapping[str, Any], now: float) -> LastSeen:
-        before = self._workers.get(row["id"])
-        still = before is not None and before.beat == row["beat"]
-        free = before is not None and not before.locked and not row["locked"]
         # A worker takes its lock before it writes its row.
         locked_since = self._began_at is not None and row["started_at"] > self._began_at
+        was_locked = row["locked"] or locked_since
+        before = self._workers.get(row["id"])
+        if before is None:
+            return LastSeen(row["beat"], row["locked"], was_locked, now, now)
         return LastSeen(
             row["beat"],
             row["locked"],
-            row["locked"] or locked_since or (before is not None and before.was_locked),
-            before.beat_since if before is not None and still else now,
-            before.lock_free_since if before is not None and free else now,
+            was_locked or before.was_locked,
+            before.beat_since if before.beat == row["beat"] else now,
+            now if before.locked or row["locked"] else before.lock_free_since,
         )
 
     def _is_dead(self, seen: LastSeen, now: float) -> bool:

@@ -115,15 +115,18 @@ class Contract(Generic[P, R]):
             raise ValueError(f"queue {self.queue!r} must be lower case letters, digits and underscores")
         if not LOWEST_PRIORITY <= self.priority <= HIGHEST_PRIORITY:
             raise ValueError(f"priority of {self.name} must be between 0 and 9")
-        for schedule in self.schedules:
-            if not isinstance(schedule.params, self.params):
-                raise ValueError(f"params of schedule {schedule.name} must be {self.params.__name__}")
+        self._check_schedules()
         if self.time_limit <= timedelta(0) or (self.max_wait or timedelta(1)) <= timedelta(0):
             raise ValueError(f"time_limit and max_wait of {self.name} must be positive")
         if self.recipient is not None and self.recipient not in self.params.__struct_fields__:
             raise ValueError(f"recipient of {self.name} must be a field of {self.params.__name__}")
         object.__setattr__(self, "sensitive_params", sensitive_fields(self.params))
         object.__setattr__(self, "sensitive_result", sensitive_fields(self.result))
+
+    def _check_schedules(self) -> None:
+        for schedule in self.schedules:
+            if not isinstance(schedule.params, self.params):
+                raise ValueError(f"params of schedule {schedule.name} must be {self.params.__name__}")
 
     def recipient_of(self, params: P) -> int | None:
         """The id of the account that a task with these parameters is for."""

@@ -21,15 +21,16 @@ def _is_marked(kind: Any, seen: set[type]) -> bool:
     """Walk msgspec's description of a type; `seen` ends the walk where structs contain themselves."""
     match kind:
         case msgspec.inspect.Metadata(type=inner, extra=extra):
-            return bool((extra or {}).get("sensitive")) or _is_marked(inner, seen)
+            if (extra or {}).get("sensitive"):
+                return True
+            inside = [inner]
         case msgspec.inspect.UnionType(types=types) | msgspec.inspect.TupleType(item_types=types):
-            return any(_is_marked(each, seen) for each in types)
+            inside = list(types)
         case msgspec.inspect.DictType(key_type=key, value_type=value):
-            return _is_marked(key, seen) or _is_marked(value, seen)
+            inside = [key, value]
         case msgspec.inspect.StructType(cls=cls, fields=fields):
-            if cls in seen:
-                return False
+            inside = [] if cls in seen else [field.type for field in fields]
             seen.add(cls)
-            return any(_is_marked(field.type, seen) for field in fields)
-    item = getattr(kind, "item_type", None)
-    return item is not None and _is_marked(item, seen)
+        case _:
+            inside = [item for item in [getattr(kind, "item_type", None)] if item is not None]
+    return any(_is_marked(each, seen) for each in inside)

@@ -6,7 +6,7 @@ a name really leads is seen when it is connected to.
 
 import base64
 import re
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -35,19 +35,26 @@ def check_endpoint(url: str, sandbox_url: str) -> None:
         return
     if len(url) > LONGEST_ENDPOINT:
         raise ValueError(f"endpoint must have at most {LONGEST_ENDPOINT} characters")
-    if not url.isascii() or not url.isprintable() or " " in url:
-        raise ValueError("endpoint must be a URL")
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname or "", parts.port
-    except ValueError:
-        raise ValueError("endpoint must be a URL") from None
+    parts = _split(url)
+    host = parts.hostname or ""
     if parts.scheme != "https":
         raise ValueError("endpoint must begin with https://")
     if "@" in parts.netloc:
         raise ValueError("endpoint must be without user and password")
     if not _PUBLIC_NAME.fullmatch(host) or host.rpartition(".")[2].lower() in PRIVATE_ENDS:
         raise ValueError("endpoint must be on a public host that is given by its name")
+
+
+def _split(url: str) -> SplitResult:
+    """Raises ValueError for what is no URL, or one with an impossible port."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise ValueError("endpoint must be a URL") from None
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise ValueError("endpoint must be a URL")
+    return parts
 
 
 def check_keys(p256dh: str, auth: str) -> None:

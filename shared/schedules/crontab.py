@@ -34,6 +34,16 @@ class _Field:
         """The values that the text means. Raises ValueError with the rule that it breaks."""
         return frozenset(value for part in text.lower().split(",") for value in self._read_part(part))
 
+    def _ends(self, first: str | None, last: str | None) -> tuple[int, int]:
+        """The lowest and highest value of a part without its step."""
+        if first is None:
+            return self.lowest, self.highest
+        low = self._value(first)
+        if last is None or last == first:
+            return low, low
+        # In fri-sun the end is the week's second Sunday.
+        return low, 7 if last == "sun" else self._value(last)
+
     def _read_part(self, part: str) -> range:
         found = _PART.fullmatch(part)
         if found is None:
@@ -41,13 +51,7 @@ class _Field:
                 f"{self.name} {part!r} must be *, a value, a range 1-5 or one of them with /step"
             )
         first, last, step = found["first"], found["last"], int(found["step"] or 1)
-        if first is None:
-            low, high = self.lowest, self.highest
-        else:
-            low = self._value(first)
-            high = self._value(last) if last else low
-        if last == "sun":  # fri-sun: the week's second Sunday
-            high = 7
+        low, high = self._ends(first, last)
         if found["step"] and first is not None and last is None:
             raise ValueError(f"{self.name} {part!r} must give a range before the step: {low}-{self.highest}")
         if low > high:

@@ -1,5 +1,6 @@
 """Keeps what searches and scans found: the hotels, and their prices on the day they were seen."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -32,23 +33,21 @@ class Sight:
     occupancy: str | None = None
 
 
+#: Fields of a row, in the order of UPSERT_HOTELS.
+_KEPT = (
+    *("external_id", "name", "star_rating", "guest_rating", "guest_rating_count"),
+    *("latitude", "longitude", "image_url"),
+)
+
+
 async def keep_hotels(
     database: Sql, provider: str, rows: Sequence[HotelRow], place: Place = Place()
 ) -> dict[str, int]:
     """Store or refresh hotels; returns their ids by the provider's handle."""
     if not rows:
         return {}
-    columns = [
-        [row.external_id for row in rows],
-        [row.name for row in rows],
-        [row.star_rating for row in rows],
-        [row.guest_rating for row in rows],
-        [row.guest_rating_count for row in rows],
-        [row.latitude for row in rows],
-        [row.longitude for row in rows],
-        [row.image_url for row in rows],
-        [_text(row) for row in rows],
-    ]
+    columns = [[getattr(row, name) for row in rows] for name in _KEPT]
+    columns.append([_text(row) for row in rows])
     stored = await database.run(hotels.UPSERT_HOTELS, provider, place.destination, place.area, *columns)
     return {row["external_id"]: row["id"] for row in stored}
 
@@ -58,8 +57,10 @@ async def keep_prices(
 ) -> int:
     """Store the prices per night, not those of whole stays; returns how many there were."""
     priced = [row for row in rows if row.price is not None and row.price_for == "night"]
-    for currency in sorted({row.currency for row in priced}):
-        some = [row for row in priced if row.currency == currency]
+    by_currency: dict[str | None, list[HotelRow]] = defaultdict(list)
+    for row in priced:
+        by_currency[row.currency].append(row)
+    for currency, some in by_currency.items():
         await database.run(
             pricing.OBSERVE,
             *(sight.check_in, sight.check_out, provider, sight.occupancy, sight.observed_on),

@@ -130,6 +130,7 @@ def test_weekdays_are_counted_as_in_crontab() -> None:
     assert local_times("0 9 * * 1", count=1) == ["2026-01-05 09:00"]
     assert [day[8:10] for day in local_times("0 9 * * 5-7", count=3)] == ["02", "03", "04"]
     assert [day[8:10] for day in local_times("0 9 * * fri-sun", count=3)] == ["02", "03", "04"]
+    assert [day[8:10] for day in local_times("0 9 * * sun-sun", count=2)] == ["04", "11"]
     assert [day[8:10] for day in local_times("0 9 * * mon-fri", count=4)] == ["01", "02", "05", "06"]
 
 

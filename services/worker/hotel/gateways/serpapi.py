@@ -35,7 +35,7 @@ OUT = "run out of searches"
 UNFINISHED = ("Queued", "Processing")
 
 #: The provider filters by these classes only.
-CLASSES = range(2, 6)
+CLASSES = frozenset(range(2, 6))
 #: Guests' rating, at least, and how the provider writes it.
 RATINGS = ((4.5, "9"), (4.0, "8"), (3.5, "7"))
 ORDERS = {"price": "3", "rating": "8"}
@@ -137,14 +137,19 @@ def _stay(query: HotelQuery) -> dict[str, str]:
     return stay
 
 
+def _rating_code(least: float | None) -> str | None:
+    """The provider's code for "at least", rounded down to a limit that it knows."""
+    if least is None:
+        return None
+    return next((code for limit, code in RATINGS if least >= limit), None)
+
+
 def _filters(query: HotelQuery) -> Iterator[tuple[str, str]]:
     """Never narrower than the query: what the provider can't be asked for is left to who reads the rows."""
-    if query.stars and all(stars in CLASSES for stars in query.stars):
+    if query.stars and CLASSES.issuperset(query.stars):
         yield "hotel_class", ",".join(str(stars) for stars in sorted(set(query.stars)))
-    for least, code in RATINGS:
-        if query.min_rating is not None and query.min_rating >= least:
-            yield "rating", code
-            break
+    if code := _rating_code(query.min_rating):
+        yield "rating", code
     for name, limit in (("min_price", query.min_price), ("max_price", query.max_price)):
         if limit is not None:
             yield name, f"{limit:.2f}".removesuffix(".00")

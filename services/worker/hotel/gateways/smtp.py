@@ -81,21 +81,24 @@ class SmtpGateway:
                 start_tls=self.security == "starttls",
                 timeout=REPLY_TIMEOUT_S,
             )
-        except aiosmtplib.SMTPRecipientsRefused as error:
-            replies = [(r.code, f"{r.recipient}: {r.code} {r.message}") for r in error.recipients]
-            text = "; ".join(reply for _, reply in replies)
-            # One recipient that may be taken later is reason enough to try again.
-            raise _sorted(min(code for code, _ in replies), text) from error
-        except aiosmtplib.SMTPResponseException as error:
-            raise _sorted(error.code, f"{error.code} {error.message}") from error
         except (aiosmtplib.SMTPException, OSError) as error:
-            # The bare base class is raised for STARTTLS or AUTH that the server does not offer.
-            if type(error) in (aiosmtplib.SMTPException, aiosmtplib.SMTPNotSupported):
-                text = f"the mail server and SMTP_SECURITY or SMTP_USER don't fit: {error}"
-                raise MailRejected(text) from error
-            raise MailDeferred(f"{type(error).__name__}: {error}") from error
+            raise _translated(error) from error
         answers = {name: f"{reply.code} {reply.message}" for name, reply in refused.items()}
         return Delivery(tuple(r for r in recipients if r not in answers), answers)
+
+
+def _translated(error: aiosmtplib.SMTPException | OSError) -> MailDeferred | MailRejected:
+    """The domain's error for what the client raised."""
+    if isinstance(error, aiosmtplib.SMTPRecipientsRefused):
+        text = "; ".join(f"{r.recipient}: {r.code} {r.message}" for r in error.recipients)
+        # One recipient that may be accepted later is reason enough to try again.
+        return _sorted(min(r.code for r in error.recipients), text)
+    if isinstance(error, aiosmtplib.SMTPResponseException):
+        return _sorted(error.code, f"{error.code} {error.message}")
+    # The bare base class is raised for STARTTLS or AUTH that the server does not offer.
+    if type(error) in (aiosmtplib.SMTPException, aiosmtplib.SMTPNotSupported):
+        return MailRejected(f"the mail server and SMTP_SECURITY or SMTP_USER don't fit: {error}")
+    return MailDeferred(f"{type(error).__name__}: {error}")
 
 
 def _sorted(code: int, text: str) -> MailDeferred | MailRejected:

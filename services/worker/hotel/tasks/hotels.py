@@ -179,8 +179,11 @@ def _fits(row: HotelRow, query: HotelQuery) -> bool:
     if query.min_rating is not None and (row.guest_rating or 0) < query.min_rating:
         return False
     limits = query.min_price, query.max_price
-    if limits == (None, None) or row.price_for != "night" or row.currency != query.currency:
-        return True
+    comparable = row.price_for == "night" and row.currency == query.currency
+    return limits == (None, None) or not comparable or _is_affordable(row, query)
+
+
+def _is_affordable(row: HotelRow, query: HotelQuery) -> bool:
     lowest, highest = query.min_price or 0, query.max_price or float("inf")
     return row.price is not None and lowest <= row.price <= highest
 
