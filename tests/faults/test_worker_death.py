@@ -132,7 +132,7 @@ async def test_a_stopping_worker_finishes_what_it_can_and_gives_the_rest_back(pl
     waiting = await platform.submit(INSTANT, Nothing(), count=50)
     worker.send_signal(signal.SIGTERM)
     assert await asyncio.to_thread(worker.wait, 20) == 0
-    assert "do not heed the interrupt" not in platform.log_of(worker)
+    assert "ignore the interrupt" not in platform.log_of(worker)
 
     assert {row["status"] for row in await platform.tasks(short)} == {"success"}
     for row in await platform.tasks(long):

@@ -243,7 +243,7 @@ async def test_a_task_a_route_and_a_table_of_a_second_application_work_beside_th
     assert (driven["status"], driven["result"]) == ("success", {"depot": "Pune"})
     assert (broken["status"], broken["error_message"]) == ("failure", "RuntimeError: it does not start")
     assert (await guest.get("/trips")).json() == ["van driven home"]
-    lines = (await guest.get(f"/tasks/{driven['task_id']}/logs")).json()["items"]
+    lines = (await guest.get(f"/tasks/{driven['task_id']}/logs")).json()["logs"]
     said = [line["message"] for line in lines]
     assert said[:2] == ["around: begins", "around: ends"]
     assert said[2].startswith("hook: Driven(")

@@ -110,7 +110,7 @@ async def test_a_worker_that_is_killed_between_charge_and_record_has_charged_onc
         await connection.fetch("SELECT 1 FROM task WHERE id = $1 FOR UPDATE", task_id)
         waiting = (
             "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-            " AND query LIKE '%UPDATE task SET status = ''success''%'"
+            " AND query LIKE '%SET status = ''success''%'"
         )
         await eventually(lambda: platform.rows(waiting))
         worker.kill()

@@ -350,13 +350,14 @@ LOGGING_PROCESS = """
 import asyncio, logging
 from services.worker.hotel.gateways.provider import Pace
 from services.worker.hotel.gateways.serpapi import SerpApiGateway
+from shared.hotel.settings import HotelSettings
 from shared.settings import read
 from shared.telemetry.logging import configure
 from tests.hotel_queries import query
 
 async def ask(environ):
     configure("worker", "text")
-    gateway = SerpApiGateway.from_settings(read(environ, needs=()), Pace(""))
+    gateway = SerpApiGateway.from_settings(read(environ, needs=()).of(HotelSettings), Pace(""))
     try:
         await gateway.search_page(query(), None)
     except Exception:
