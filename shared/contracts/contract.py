@@ -107,6 +107,8 @@ class Contract(Generic[P, R]):
     #: Fields that the vault seals; marked in `params` and `result` with `SENSITIVE`.
     sensitive_params: frozenset[str] = field(init=False, repr=False)
     sensitive_result: frozenset[str] = field(init=False, repr=False)
+    _params_hold_times: bool = field(init=False, repr=False, compare=False)
+    _result_holds_times: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -124,6 +126,8 @@ class Contract(Generic[P, R]):
             raise ValueError(f"recipient of {self.name} must be a field of {self.params.__name__}")
         object.__setattr__(self, "sensitive_params", sensitive_fields(self.params))
         object.__setattr__(self, "sensitive_result", sensitive_fields(self.result))
+        object.__setattr__(self, "_params_hold_times", _holds_times(self.params))
+        object.__setattr__(self, "_result_holds_times", _holds_times(self.result))
 
     def recipient_of(self, params: P) -> int | None:
         """The id of the account that a task with these parameters is for."""
@@ -137,12 +141,15 @@ class Contract(Generic[P, R]):
     def check_params(self, raw: Any) -> P:
         """Turn plain JSON values (dict, list, str, int, …) into this contract's parameters.
 
-        Raises InvalidFields; field paths begin with `params`.
+        Nothing is converted: a string is no number. Raises InvalidFields; field paths begin with `params`.
         """
         try:
-            return msgspec.convert(raw, self.params)
+            params = msgspec.convert(raw, self.params)
         except msgspec.ValidationError as error:
             raise InvalidFields([read_problem(str(error), "params")]) from None
+        if self._params_hold_times:
+            _refuse_naive_times(params, "params")
+        return params
 
     def upcast(self, raw: dict[str, Any], version: int) -> dict[str, Any]:
         """Parameters of an older version as this one has them. Raises InvalidFields where none leads here."""
@@ -165,11 +172,22 @@ class Contract(Generic[P, R]):
             raise InvalidFields([read_problem(str(error), "params")]) from None
 
     def encode_result(self, result: R) -> str:
-        """JSON text for the ledger. Raises InvalidFields as `encode_params` does."""
+        """JSON text for the ledger.
+
+        Raises InvalidFields as `encode_params` does, and for a field that breaks the contract's rules.
+        """
         if not isinstance(result, self.result):
             got = type(result).__name__
             raise InvalidFields([FieldProblem("result", f"must be {self.result.__name__}, not {got}")])
-        return encode_document(result, "result", MAX_RESULT_BYTES)
+        text = encode_document(result, "result", MAX_RESULT_BYTES)
+        try:
+            # Python checks no field when a struct is made. A typical result is checked in a microsecond.
+            msgspec.json.decode(text, type=self.result)
+        except msgspec.ValidationError as error:
+            raise InvalidFields([read_problem(str(error), "result")]) from None
+        if self._result_holds_times:
+            _refuse_naive_times(result, "result")
+        return text
 
 
 def encode_document(value: Any, root: str, max_bytes: int) -> str:
@@ -190,6 +208,47 @@ def encode_document(value: Any, root: str, max_bytes: int) -> str:
         rule = f"must be at most {max_bytes} bytes as JSON, but is {len(encoded)}"
         raise InvalidFields([FieldProblem(root, rule)])
     return text
+
+
+def _holds_times(struct: type[msgspec.Struct]) -> bool:
+    """True when a value of this type may contain a time without a zone."""
+    return _describes_times(msgspec.inspect.type_info(struct), set())
+
+
+def _describes_times(described: Any, seen: set[int]) -> bool:
+    """Walk msgspec's description of a type; `seen` ends the walk where structs contain themselves."""
+    if id(described) in seen:
+        return False
+    seen.add(id(described))
+    match described:
+        case msgspec.inspect.DateTimeType(tz=None):
+            return True
+        case tuple():
+            return any(_describes_times(each, seen) for each in described)
+        case msgspec.Struct():
+            return any(
+                _describes_times(getattr(described, name), seen) for name in described.__struct_fields__
+            )
+    return False
+
+
+def _refuse_naive_times(value: Any, root: str) -> None:
+    """Raises InvalidFields: a time without a zone is another moment on each machine."""
+    problems = list(_naive_times(msgspec.to_builtins(value, builtin_types=(datetime,)), root))
+    if problems:
+        raise InvalidFields(problems)
+
+
+def _naive_times(value: Any, path: str) -> Iterator[FieldProblem]:
+    match value:
+        case datetime() if value.tzinfo is None:
+            yield FieldProblem(path, "must carry a time zone, for example 2026-11-22T12:00:00Z")
+        case dict():
+            for key, item in value.items():
+                yield from _naive_times(item, f"{path}.{key}")
+        case list() | tuple():
+            for index, item in enumerate(value):
+                yield from _naive_times(item, f"{path}[{index}]")
 
 
 def _unstorable(value: Any, path: str) -> Iterator[FieldProblem]:
