@@ -107,8 +107,9 @@ class Contract(Generic[P, R]):
     #: Fields that the vault seals; marked in `params` and `result` with `SENSITIVE`.
     sensitive_params: frozenset[str] = field(init=False, repr=False)
     sensitive_result: frozenset[str] = field(init=False, repr=False)
-    _params_hold_times: bool = field(init=False, repr=False, compare=False)
-    _result_holds_times: bool = field(init=False, repr=False, compare=False)
+    #: Fields that may hold a time without a zone: attribute and name in JSON.
+    _times_in_params: Mapping[str, str] = field(init=False, repr=False, compare=False)
+    _times_in_result: Mapping[str, str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -126,8 +127,8 @@ class Contract(Generic[P, R]):
             raise ValueError(f"recipient of {self.name} must be a field of {self.params.__name__}")
         object.__setattr__(self, "sensitive_params", sensitive_fields(self.params))
         object.__setattr__(self, "sensitive_result", sensitive_fields(self.result))
-        object.__setattr__(self, "_params_hold_times", _holds_times(self.params))
-        object.__setattr__(self, "_result_holds_times", _holds_times(self.result))
+        object.__setattr__(self, "_times_in_params", _time_fields(self.params))
+        object.__setattr__(self, "_times_in_result", _time_fields(self.result))
 
     def recipient_of(self, params: P) -> int | None:
         """The id of the account that a task with these parameters is for."""
@@ -147,8 +148,7 @@ class Contract(Generic[P, R]):
             params = msgspec.convert(raw, self.params)
         except msgspec.ValidationError as error:
             raise InvalidFields([read_problem(str(error), "params")]) from None
-        if self._params_hold_times:
-            _refuse_naive_times(params, "params")
+        _refuse_naive_times(params, self._times_in_params, "params")
         return params
 
     def upcast(self, raw: dict[str, Any], version: int) -> dict[str, Any]:
@@ -185,8 +185,7 @@ class Contract(Generic[P, R]):
             msgspec.json.decode(text, type=self.result)
         except msgspec.ValidationError as error:
             raise InvalidFields([read_problem(str(error), "result")]) from None
-        if self._result_holds_times:
-            _refuse_naive_times(result, "result")
+        _refuse_naive_times(result, self._times_in_result, "result")
         return text
 
 
@@ -210,9 +209,10 @@ def encode_document(value: Any, root: str, max_bytes: int) -> str:
     return text
 
 
-def _holds_times(struct: type[msgspec.Struct]) -> bool:
-    """True when a value of this type may contain a time without a zone."""
-    return _describes_times(msgspec.inspect.type_info(struct), set())
+def _time_fields(struct: type[msgspec.Struct]) -> dict[str, str]:
+    """The fields that may hold a time without a zone, and how JSON names them."""
+    described: Any = msgspec.inspect.type_info(struct)
+    return {each.name: each.encode_name for each in described.fields if _describes_times(each.type, set())}
 
 
 def _describes_times(described: Any, seen: set[int]) -> bool:
@@ -232,9 +232,13 @@ def _describes_times(described: Any, seen: set[int]) -> bool:
     return False
 
 
-def _refuse_naive_times(value: Any, root: str) -> None:
+def _refuse_naive_times(value: msgspec.Struct, fields: Mapping[str, str], root: str) -> None:
     """Raises InvalidFields: a time without a zone is another moment on each machine."""
-    problems = list(_naive_times(msgspec.to_builtins(value, builtin_types=(datetime,)), root))
+    problems: list[FieldProblem] = []
+    for name, in_json in fields.items():
+        if (held := getattr(value, name)) is not msgspec.UNSET:
+            plain = msgspec.to_builtins(held, builtin_types=(datetime,))
+            problems += _naive_times(plain, f"{root}.{in_json}")
     if problems:
         raise InvalidFields(problems)
 
