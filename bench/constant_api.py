@@ -1,6 +1,6 @@
-"""`python -m bench.constant_api`: the API with one route more, which does all but submit.
+"""`python -m bench.constant_api`: the API with one more route, which does everything except submitting.
 
-The route stands among those of tasks, so it has the same middleware, guards and dependencies; it decodes the
+The route is one of the task routes, so it has the same middleware, guards and dependencies. It decodes the
 same body, checks the same parameters and answers a constant.
 """
 
@@ -11,10 +11,10 @@ from litestar import Response, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
-from services.api import app
 from services.api.__main__ import main
 from services.api.identity import rights
 from services.api.identity.rights import Reader
+from services.api.tasks import routes
 from services.api.tasks.schemas import NewTaskBody, Submitted
 from services.api.tasks.submission_routes import IdempotencyKey
 from services.api.tasks.submissions import Submissions
@@ -37,5 +37,5 @@ async def constant(
 
 if __name__ == "__main__":
     rights.RIGHTS[f"POST {PATH}"] = rights.RIGHTS["POST /api/v1/tasks"]
-    app._TASKS.append(constant)
+    routes.ROUTER.register(constant)
     main()

@@ -10,8 +10,6 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from piccolo.engine.postgres import PostgresEngine
-
 from bench import filler
 from bench.figure import Benchmark, Figure, Measured, Round
 from bench.stage import Stage
@@ -21,7 +19,11 @@ from services.api.tasks.task_list import TaskFilter
 from shared.contracts import catalogue
 from shared.contracts.system import HEALTH_CHECK, HealthCheck
 from shared.identity.tables import Role
-from shared.ledger import engine, partitions, statements
+from shared.ledger import partitions
+from shared.ledger.database import Database
+from shared.ledger.statement import Statement
+from shared.ledger.tables import TABLES
+from shared.ledger.transitions.send import CLAIM
 from shared.submission import NewTask, Submitter
 from shared.transport.queues import Queues, connect, lane_key, wake_key
 from shared.vault import Vault
@@ -61,11 +63,10 @@ _OWNED = "SELECT id, owner FROM task WHERE owner = ANY($1) ORDER BY random()"
 _STRANGERS = """
     SELECT DISTINCT ON (owner) id, owner FROM task TABLESAMPLE SYSTEM ($1) WHERE owner <> ALL ($2) LIMIT $3
 """
-#: values: id, lock key.
-_WORKER = """
+_WORKER = Statement("""
     INSERT INTO worker (id, hostname, pid, queues, threads, lock_key)
-    VALUES ({}, 'bench', 1, ARRAY['default'], 8, {})
-"""
+    VALUES (:id, 'bench', 1, ARRAY['default'], 8, :lock_key)
+""")
 
 
 class Ledger:
@@ -74,10 +75,10 @@ class Ledger:
     def __init__(self, database_url: str, redis_url: str) -> None:
         self.url = database_url
         vault = Vault()
-        self._database: PostgresEngine = engine.build(database_url, application="bench")
+        self._database = Database.for_service(database_url, "bench")
         self._queues = Queues(connect(redis_url))
-        self._submitter = Submitter(self._queues, vault)
-        self._view = LedgerView(catalogue.load(HOTEL), vault)
+        self._submitter = Submitter(self._database, self._queues, vault)
+        self._view = LedgerView(self._database, catalogue.load(HOTEL), vault)
         self._task = NewTask(contract=HEALTH_CHECK, params=HealthCheck(), owner=1)
         self._worker = uuid4()
         #: Task and owner, of those who look again and of strangers.
@@ -91,10 +92,10 @@ class Ledger:
         days = filler.days_before(today, first=0, count=DAYS)
         owners = count // TASKS_PER_OWNER
         await filler.fill(self.url, days, count, owners=owners, attempts=False)
-        await engine.open_pool(self._database, size=1)
+        await self._database.open(size=1)
         self._bind()
-        await engine.run(_WORKER, self._worker, self._worker.int >> 65)
-        connection = await engine.connect()
+        await self._database.run(_WORKER, id=self._worker, lock_key=self._worker.int >> 65)
+        connection = await self._database.connect()
         viewers = random.sample(range(1, owners + 1), VIEWERS)
         share = min(100.0, 100 * 50 * strangers / count)
         try:
@@ -109,17 +110,18 @@ class Ledger:
         queue = HEALTH_CHECK.queue
         await self._queues.client.delete(lane_key(queue, HEALTH_CHECK.priority), wake_key(queue))
         await self._queues.client.aclose()
-        await self._database.close_connection_pool()
+        await self._database.close()
 
     def _bind(self) -> None:
-        engine.bind(self._database)
+        """Point Piccolo's tables to this side; they know one database at a time."""
+        self._database.bind(TABLES)
 
     async def sample(self, number: int) -> None:
         """Time each operation once; each on rows of its own."""
         self._bind()
         (first,) = await self._timed("submit", self._submitter.submit([self._task]))
         ids = [first, *await self._submitter.submit([self._task] * (CLAIMED - 1))]
-        claimed = await self._timed("claim", engine.run(statements.CLAIM, self._worker, sorted(ids)))
+        claimed = await self._timed("claim", self._database.run(CLAIM, worker=self._worker, id=sorted(ids)))
         assert len(claimed) == CLAIMED
         await self._look("", *self._viewed[number % len(self._viewed)])
         await self._timed("list of all", self._page(Reader(1, Role.OPERATOR, Reach.ALL)))
@@ -137,7 +139,7 @@ class Ledger:
         """Remove what was submitted: the small side has to stay small."""
         self._bind()
         await self._submitter.mark()
-        connection = await engine.connect()
+        connection = await self._database.connect()
         try:
             await connection.execute("DELETE FROM task WHERE holder = $1", self._worker)
             today = partitions.partition_name("task", datetime.now(UTC).date())

@@ -107,6 +107,9 @@ class Contract(Generic[P, R]):
     #: Fields that the vault seals; marked in `params` and `result` with `SENSITIVE`.
     sensitive_params: frozenset[str] = field(init=False, repr=False)
     sensitive_result: frozenset[str] = field(init=False, repr=False)
+    #: Fields that may hold a time without a zone: attribute and name in JSON.
+    _times_in_params: Mapping[str, str] = field(init=False, repr=False, compare=False)
+    _times_in_result: Mapping[str, str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -122,6 +125,8 @@ class Contract(Generic[P, R]):
             raise ValueError(f"recipient of {self.name} must be a field of {self.params.__name__}")
         object.__setattr__(self, "sensitive_params", sensitive_fields(self.params))
         object.__setattr__(self, "sensitive_result", sensitive_fields(self.result))
+        object.__setattr__(self, "_times_in_params", _time_fields(self.params))
+        object.__setattr__(self, "_times_in_result", _time_fields(self.result))
 
     def _check_schedules(self) -> None:
         for schedule in self.schedules:
@@ -140,12 +145,14 @@ class Contract(Generic[P, R]):
     def check_params(self, raw: Any) -> P:
         """Turn plain JSON values (dict, list, str, int, …) into this contract's parameters.
 
-        Raises InvalidFields; field paths begin with `params`.
+        Nothing is converted: a string is no number. Raises InvalidFields; field paths begin with `params`.
         """
         try:
-            return msgspec.convert(raw, self.params)
+            params = msgspec.convert(raw, self.params)
         except msgspec.ValidationError as error:
             raise InvalidFields([read_problem(str(error), "params")]) from None
+        _refuse_naive_times(params, self._times_in_params, "params")
+        return params
 
     def upcast(self, raw: dict[str, Any], version: int) -> dict[str, Any]:
         """Parameters of an older version as this one has them. Raises InvalidFields where none leads here."""
@@ -168,11 +175,21 @@ class Contract(Generic[P, R]):
             raise InvalidFields([read_problem(str(error), "params")]) from None
 
     def encode_result(self, result: R) -> str:
-        """JSON text for the ledger. Raises InvalidFields as `encode_params` does."""
+        """JSON text for the ledger.
+
+        Raises InvalidFields as `encode_params` does, and for a field that breaks the contract's rules.
+        """
         if not isinstance(result, self.result):
             got = type(result).__name__
             raise InvalidFields([FieldProblem("result", f"must be {self.result.__name__}, not {got}")])
-        return encode_document(result, "result", MAX_RESULT_BYTES)
+        text = encode_document(result, "result", MAX_RESULT_BYTES)
+        try:
+            # Python checks no field when a struct is made. A typical result is checked in a microsecond.
+            msgspec.json.decode(text, type=self.result)
+        except msgspec.ValidationError as error:
+            raise InvalidFields([read_problem(str(error), "result")]) from None
+        _refuse_naive_times(result, self._times_in_result, "result")
+        return text
 
 
 def encode_document(value: Any, root: str, max_bytes: int) -> str:
@@ -193,6 +210,52 @@ def encode_document(value: Any, root: str, max_bytes: int) -> str:
         rule = f"must be at most {max_bytes} bytes as JSON, but is {len(encoded)}"
         raise InvalidFields([FieldProblem(root, rule)])
     return text
+
+
+def _time_fields(struct: type[msgspec.Struct]) -> dict[str, str]:
+    """The fields that may hold a time without a zone, and how JSON names them."""
+    described: Any = msgspec.inspect.type_info(struct)
+    return {each.name: each.encode_name for each in described.fields if _describes_times(each.type, set())}
+
+
+def _describes_times(described: Any, seen: set[int]) -> bool:
+    """Walk msgspec's description of a type; `seen` ends the walk where structs contain themselves."""
+    if id(described) in seen:
+        return False
+    seen.add(id(described))
+    match described:
+        case msgspec.inspect.DateTimeType(tz=None):
+            return True
+        case tuple():
+            return any(_describes_times(each, seen) for each in described)
+        case msgspec.Struct():
+            return any(
+                _describes_times(getattr(described, name), seen) for name in described.__struct_fields__
+            )
+    return False
+
+
+def _refuse_naive_times(value: msgspec.Struct, fields: Mapping[str, str], root: str) -> None:
+    """Raises InvalidFields: a time without a zone is another moment on each machine."""
+    problems: list[FieldProblem] = []
+    for name, in_json in fields.items():
+        if (held := getattr(value, name)) is not msgspec.UNSET:
+            plain = msgspec.to_builtins(held, builtin_types=(datetime,))
+            problems += _naive_times(plain, f"{root}.{in_json}")
+    if problems:
+        raise InvalidFields(problems)
+
+
+def _naive_times(value: Any, path: str) -> Iterator[FieldProblem]:
+    match value:
+        case datetime() if value.tzinfo is None:
+            yield FieldProblem(path, "must carry a time zone, for example 2026-11-22T12:00:00Z")
+        case dict():
+            for key, item in value.items():
+                yield from _naive_times(item, f"{path}.{key}")
+        case list() | tuple():
+            for index, item in enumerate(value):
+                yield from _naive_times(item, f"{path}[{index}]")
 
 
 def _unstorable(value: Any, path: str) -> Iterator[FieldProblem]:

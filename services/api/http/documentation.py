@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from litestar import MediaType, Request, Response, Router, get
-from litestar.exceptions import NotFoundException
+from litestar.exceptions import InternalServerException, NotFoundException
 from litestar.openapi.spec import Operation
 from litestar.static_files import create_static_files_router
 
@@ -86,8 +86,8 @@ def _assets() -> Router:
     assert package is not None
     assert package.submodule_search_locations is not None
     folder = Path(package.submodule_search_locations[0]) / "static"
-    # The file system raises these for a name that no file can have: one with NUL, or one that is too long.
-    impossible = {ValueError: _no_file, OSError: _no_file}
+    # A name with NUL, and one that is too long for the file system.
+    impossible: dict[int | type[Exception], Any] = {ValueError: _no_file, InternalServerException: _no_file}
     return create_static_files_router(
         "/docs/assets", [folder], include_in_schema=False, exception_handlers=impossible
     )

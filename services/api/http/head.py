@@ -1,6 +1,8 @@
 """Answers HEAD on every address that answers GET, with the same headers and no body (RFC 9110, 9.3.2)."""
 
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from typing import Any
+
+from litestar.types import ASGIApp, Message, Receive, Send
 
 
 class Head:
@@ -9,9 +11,10 @@ class Head:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "HEAD":
-            await self._app({**scope, "method": "GET"}, receive, _without_body(send))
+            scope = {**scope, "method": "GET"}
+            await self._app(scope, receive, _without_body(send))
         else:
             await self._app(scope, receive, send)
 

@@ -145,12 +145,12 @@ class TaskNotFinished(Refusal):
 
 
 class NotRetriable(Refusal):
-    """Only what failed or was cancelled can begin anew."""
+    """Only a task that failed or was canceled can run again."""
 
     status, kind = 409, "not-retriable"
 
     def __init__(self, status: str) -> None:
-        detail = f"Only a task that failed or was cancelled can be retried; this one is {status}."
+        detail = f"Only a task that failed or was canceled can be retried; this one is {status}."
         super().__init__(f"{detail} Submit a new one if it is to run again.")
 
 

@@ -108,10 +108,11 @@ class Submissions:
         reaches_all = caller.reach is Reach.ALL
         wrong = others - await accounts.existing(self._database, others) if reaches_all else others
         rule = "names no account" if reaches_all else "must be your own id"
-        fields = {
-            i: f"params.{t.new.contract.recipient}" for i, t in enumerate(tasks) if t.recipient in wrong
-        }
-        return [problem for i, field in fields.items() for problem in _inside(i, [FieldProblem(field, rule)])]
+        return [
+            FieldProblem(f"tasks[{index}].params.{task.new.contract.recipient}", rule)
+            for index, task in enumerate(tasks)
+            if task.recipient in wrong
+        ]
 
     async def _store(self, tasks: Sequence[CheckedTask], once: OnceKey | None) -> tuple[list[UUID], bool]:
         if once is None and len(tasks) == 1:

@@ -136,6 +136,16 @@ async def test_without_a_valid_token_nothing_is_answered(client: Client, header:
         assert answer.headers["content-type"] == "application/problem+json"
 
 
+@pytest.mark.parametrize("subject", ["1e23", f"{10**23}", "0", "-1", "ann", ""])
+async def test_a_token_for_an_impossible_account_is_refused(
+    client: Client, settings: Settings, subject: str
+) -> None:
+    claims = {"sub": subject, "iat": 0, "exp": datetime.now(UTC) + timedelta(hours=1)}
+    token = jwt.encode(claims, settings.secret_key, "HS256")
+    answer = await client.get("/api/v1/auth/me", headers={"Authorization": f"Bearer {token}"})
+    assert answer.status_code == 401
+
+
 async def test_a_token_of_another_key_is_refused(client: Client, guest: Person) -> None:
     claims = {"sub": str(guest.id), "iat": 0, "exp": datetime.now(UTC) + timedelta(hours=1)}
     token = jwt.encode(claims, "another key, long enough for HS256 to take it", "HS256")

@@ -8,6 +8,7 @@ from services.api.tasks.submissions import MOST_PROBLEMS
 from tests.integration.api.conftest import Person
 
 CHECK = {"name": "system.health_check", "params": {}}
+SEARCH = {"user_id": 1, "destination": "Goa", "check_in": "2099-01-01", "check_out": "2099-01-02"}
 
 
 async def test_ten_thousand_tasks_are_stored_in_order_and_pushed(
@@ -39,6 +40,7 @@ async def test_every_bad_item_is_named_by_its_index_and_nothing_is_stored(
                 "not an object",
                 {**CHECK, "priority": 10},
                 {**CHECK, "delay_s": 1, "run_at": "2020-01-01T00:00:00Z"},
+                {"name": "hotels.search", "params": SEARCH | {"destination": "a NUL \x00"}},
             ]
         },
     )
@@ -49,6 +51,7 @@ async def test_every_bad_item_is_named_by_its_index_and_nothing_is_stored(
         "tasks[3]",
         "tasks[4].priority",
         "tasks[5].run_at",
+        "tasks[6].params.destination",
     ]
     assert await database.fetchval("SELECT count(*) FROM task") == 0
 

@@ -4,6 +4,8 @@ import re
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+import pytest
+
 from tests.integration.api.conftest import Client, Person
 
 ROUTE = 'path="/api/v1/tasks/{task_id}"'
@@ -20,6 +22,14 @@ async def test_the_page_loads_nothing_from_elsewhere(client: Client) -> None:
     start = (await client.get("/docs/start.js")).text
     assert "//" not in start
     assert "validatorUrl: null" in start
+
+
+@pytest.mark.parametrize(
+    "name", ["%00", "swagger-ui.css%00", "x" * 5_000, "no-such-file", "..%2f..%2fapp.py"]
+)
+async def test_a_file_that_is_not_there_is_a_problem_document(client: Client, name: str) -> None:
+    answer = await client.get(f"/docs/assets/{name}")
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
 
 
 async def test_the_schema_tells_how_to_authorise(client: Client) -> None:

@@ -1,39 +1,47 @@
 """Concurrent submissions share a commit, and nothing else."""
 
 import asyncio
+import dataclasses
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
 
 from services.api.tasks.group_commit import GroupCommit
-from shared.errors import InvalidFields
-from shared.submission import NewTask
+from shared.contracts.contract import Contract, Retries
+from shared.submission import CheckedTask, NewTask
 from tests.platform import Platform
 from tests.sample_tasks import FAIL, Fails
 
 COMMITS = "SELECT count(DISTINCT xmin::text) AS n FROM task"
+#: A contract that Postgres refuses: the number does not fit into its column.
+BROKEN = dataclasses.replace(FAIL, retries=Retries(max_attempts=100_000))
 
 
-def new(kind: str) -> NewTask:
-    return NewTask(contract=FAIL, params=Fails(kind=kind))
+def checked(platform: Platform, kind: str, contract: Contract[Any, Any] = FAIL) -> CheckedTask:
+    return platform.submitter.checked(NewTask(contract=contract, params=Fails(kind=kind)), datetime.now(UTC))
 
 
-async def test_who_comes_while_one_is_stored_is_stored_together(platform: Platform) -> None:
+async def test_requests_that_arrive_during_a_write_are_stored_together(platform: Platform) -> None:
     group = GroupCommit(platform.submitter)
 
-    ids = await asyncio.gather(*(group.submit(new(f"kind {n}")) for n in range(50)))
+    ids = await asyncio.gather(*(group.submit(checked(platform, f"kind {n}")) for n in range(50)))
 
     rows = {row["id"]: row["params"] for row in await platform.tasks(ids)}
     assert [rows[task_id] for task_id in ids] == [f'{{"kind": "kind {n}", "times": 1000}}' for n in range(50)]
     assert (await platform.rows(COMMITS))[0]["n"] < 5
-    await group.submit(new("alone"))
+    await group.submit(checked(platform, "alone"))
     assert len(await platform.rows("SELECT 1 FROM task")) == 51
 
 
-async def test_what_is_refused_hurts_none_that_is_stored_beside_it(platform: Platform) -> None:
+async def test_a_task_that_postgres_refuses_does_not_affect_its_neighbors(platform: Platform) -> None:
     group = GroupCommit(platform.submitter)
-    kinds = ["first", *(f"kind {n}" for n in range(5)), "a NUL \x00", *(f"kind {n}" for n in range(5, 9))]
+    tasks = [checked(platform, f"kind {n}") for n in range(10)]
+    tasks.insert(6, checked(platform, "broken", BROKEN))
 
-    answers = await asyncio.gather(*(group.submit(new(kind)) for kind in kinds), return_exceptions=True)
+    answers = await asyncio.gather(*map(group.submit, tasks), return_exceptions=True)
 
-    refused = [kind for kind, answer in zip(kinds, answers, strict=True) if isinstance(answer, Exception)]
-    assert refused == ["a NUL \x00"]
-    assert isinstance(answers[kinds.index("a NUL \x00")], InvalidFields)
-    assert len(await platform.rows("SELECT 1 FROM task")) == len(kinds) - 1
+    refused = [n for n, answer in enumerate(answers) if isinstance(answer, Exception)]
+    assert refused == [6]
+    assert isinstance(answers[6], asyncpg.DataError)
+    assert len(await platform.rows("SELECT 1 FROM task")) == 10

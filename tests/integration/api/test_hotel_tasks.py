@@ -53,6 +53,12 @@ async def test_a_search_is_made_for_the_one_who_asks(guest: Person) -> None:
     assert (task["params"]["user_id"], task["params"]["adults"]) == (guest.id, 3)
 
 
+@pytest.mark.parametrize("percent", [0, 0.004, -1, 100.1])
+async def test_a_price_alert_for_less_than_can_be_stored_is_refused(guest: Person, percent: float) -> None:
+    found = errors(await guest.post("price-alerts", {"hotel_id": 1, "drop_percent": percent}))
+    assert list(found) == ["drop_percent"]
+
+
 @pytest.mark.parametrize(
     ("change", "field", "rule"),
     [

@@ -13,9 +13,10 @@ from services.api.http.refusals import LoginLocked
 from services.api.identity import accounts, lockout, logins
 from services.api.identity.account_schemas import Registration
 from services.api.identity.passwords import Passwords
+from shared.identity.tables import TABLES
+from shared.ledger.database import Database
 from shared.settings import Settings
 from tests.integration.api.conftest import Client, Person, side_by_side
-from tests.platform import Platform
 
 
 async def _login(client: httpx.AsyncClient, email: str, password: str) -> Any:
@@ -84,19 +85,25 @@ async def test_many_guesses_at_once_lock_once(guest: Person, settings: Settings,
 
 
 class _SlowPasswords(Passwords):
-    """While one is checked, others come."""
+    """While one password is checked, five wrong ones are counted."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__()
+        self._database = database
 
     async def fits(self, password: str, stored: str | None) -> bool:
         for _ in range(5):
-            await lockout.count(lockout.key("ann@often.example"))
+            await lockout.count(self._database, lockout.key("ann@often.example"))
         return await super().fits(password, stored)
 
 
-async def test_a_right_password_that_was_under_way_comes_too_late(platform: Platform) -> None:
-    passwords = _SlowPasswords()
-    await accounts.register(passwords, Registration("ann@often.example", "correct horse"))
+async def test_a_right_password_that_was_under_way_comes_too_late(database_url: str) -> None:
+    database = Database.for_service(database_url, "test")
+    database.bind(TABLES)
+    passwords = _SlowPasswords(database)
+    await accounts.register(database, passwords, Registration("ann@often.example", "correct horse"))
     with pytest.raises(LoginLocked):
-        await logins.authenticate(passwords, "ann@often.example", "correct horse")
+        await logins.authenticate(database, passwords, "ann@often.example", "correct horse")
     passwords.close()
 
 

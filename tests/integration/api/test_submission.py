@@ -1,5 +1,6 @@
 """Submitting: the row, the id, the rights, and what is refused."""
 
+import dataclasses
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -7,8 +8,14 @@ from uuid import UUID
 
 import pytest
 import redis
+from litestar.testing import AsyncTestClient
 
+from services.api import app
+from shared.contracts.catalogue import Catalogue
+from shared.errors import FieldProblem
+from shared.settings import Settings
 from tests.integration.api.conftest import Person, SignUp
+from tests.sample_tasks import INSTANT, Nothing
 
 HEALTH_CHECK = {"name": "system.health_check", "params": {}}
 
@@ -114,6 +121,22 @@ async def test_a_bad_submission_names_the_field_and_stores_nothing(
     assert (problem["status"], problem["instance"]) == (status, f"/api/v1/{path}")
     assert [error["field"] for error in problem["errors"]] == [field]
     assert await database.fetchval("SELECT count(*) FROM task") == 0
+
+
+async def test_a_submission_is_checked_once(guest: Person, settings: Settings) -> None:
+    checked = []
+
+    def rules_for_new(params: Nothing, _: datetime) -> list[FieldProblem]:
+        checked.append(params)
+        return []
+
+    counted = dataclasses.replace(INSTANT, rules_for_new=rules_for_new)
+    body = {"name": counted.name, "params": {}}
+    async with AsyncTestClient(app.build(settings, Catalogue([counted]))) as client:
+        for path, sent in (("tasks", body), ("tasks/batch", {"tasks": [body, body]})):
+            answer = await client.post(f"/api/v1/{path}", json=sent, headers=guest.headers)
+            assert answer.status_code == 202
+    assert len(checked) == 3
 
 
 async def test_an_unknown_task_is_answered_with_the_known_ones(guest: Person) -> None:

@@ -1,9 +1,14 @@
 """Errors become problem documents."""
 
+import logging
+from typing import Any
+
 import pytest
-from litestar import Litestar, get
+from litestar import Litestar, get, post
+from litestar.params import JSONBody
 from litestar.testing import TestClient
 
+from services.api.http.body import StrictRequest
 from services.api.http.errors import respond
 
 
@@ -19,3 +24,41 @@ def test_an_unforeseen_error_is_logged_and_keeps_its_text_inside(caplog: pytest.
     assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
     assert "hunter2" not in answer.text
     assert "hunter2" in caplog.text
+
+
+@post("/taken")
+async def _taken(data: JSONBody[dict[str, int]]) -> None: ...
+
+
+async def test_a_client_that_disconnects_is_no_error_of_ours(caplog: pytest.LogCaptureFixture) -> None:
+    app = Litestar(
+        [_taken], exception_handlers={Exception: respond}, request_class=StrictRequest, logging_config=None
+    )
+    arrived = iter([{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}])
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return next(arrived)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope: Any = {
+        "type": "http",
+        "method": "POST",
+        "path": "/taken",
+        "raw_path": b"/taken",
+        "query_string": b"",
+        "headers": [(b"content-type", b"application/json")],
+        "client": ("192.0.2.1", 1),
+        "root_path": "",
+        "server": ("often", 80),
+        "scheme": "http",
+        "http_version": "1.1",
+        "state": {},
+        "extensions": {},
+    }
+    with caplog.at_level(logging.INFO):
+        await app(scope, receive, send)
+    assert sent[0]["status"] == 400
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []

@@ -1,4 +1,5 @@
 import dataclasses
+from datetime import UTC, date, datetime
 from typing import Any
 
 import msgspec
@@ -27,10 +28,22 @@ class Sample(Params):
 
 
 class Done(Result):
-    pass
+    text: str = ""
+    rooms: tuple[Inner, ...] = ()
+
+
+class Dated(Params):
+    day: date | None = None
+    at: datetime | None = None
+    others: tuple[datetime, ...] = ()
+
+
+class Finished(Result):
+    at: datetime
 
 
 CONTRACT = Contract(name="sample.task", queue="default", params=Sample, result=Done)
+DATED = Contract(name="sample.dated", queue="default", params=Dated, result=Finished)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +62,61 @@ def test_wrong_parameters_name_the_field_and_the_rule(raw: Any, field: str, rule
     with pytest.raises(InvalidFields) as refused:
         CONTRACT.check_params(raw)
     assert refused.value.problems == [FieldProblem(field, rule)]
+
+
+@pytest.mark.parametrize(
+    ("raw", "field"),
+    [
+        ({"at": "2026-11-22T12:00:00"}, "params.at"),
+        ({"at": datetime(2026, 11, 22)}, "params.at"),  # noqa: DTZ001
+        ({"others": ["2026-11-22T12:00:00Z", "2026-11-22T12:00:00"]}, "params.others[1]"),
+    ],
+)
+def test_a_time_without_a_zone_is_refused(raw: Any, field: str) -> None:
+    with pytest.raises(InvalidFields) as refused:
+        DATED.check_params(raw)
+    (problem,) = refused.value.problems
+    assert problem == FieldProblem(field, "must carry a time zone, for example 2026-11-22T12:00:00Z")
+
+
+def test_a_time_with_a_zone_and_a_day_pass() -> None:
+    raw = {"day": "2026-11-22", "at": "2026-11-22T12:00:00+01:00", "others": ["2026-11-22T12:00:00Z"]}
+    assert DATED.check_params(raw).others == (datetime(2026, 11, 22, 12, tzinfo=UTC),)
+
+
+@pytest.mark.parametrize(
+    ("contract", "result", "field", "rule"),
+    [
+        (CONTRACT, Done(text=5), "result.text", "expected `str`, got `int`"),  # type: ignore[arg-type]
+        (
+            CONTRACT,
+            Done(rooms=(Inner(), Inner(None))),  # type: ignore[arg-type]
+            "result.rooms[1].text",
+            "expected `str`, got `null`",
+        ),
+        (CONTRACT, Sample(number=1), "result", "must be Done, not Sample"),
+        (
+            DATED,
+            Finished(at=datetime(2026, 11, 22)),  # noqa: DTZ001
+            "result.at",
+            "must carry a time zone, for example 2026-11-22T12:00:00Z",
+        ),
+    ],
+)
+def test_a_result_that_breaks_its_contract_names_the_field_and_the_rule(
+    contract: Contract[Any, Any], result: Any, field: str, rule: str
+) -> None:
+    with pytest.raises(InvalidFields) as refused:
+        contract.encode_result(result)
+    assert refused.value.problems == [FieldProblem(field, rule)]
+
+
+def test_a_result_that_keeps_its_contract_is_encoded() -> None:
+    assert CONTRACT.encode_result(Done(text="ok")) == '{"text":"ok","rooms":[]}'
+    assert (
+        DATED.encode_result(Finished(at=datetime(2026, 11, 22, tzinfo=UTC)))
+        == '{"at":"2026-11-22T00:00:00Z"}'
+    )
 
 
 @pytest.mark.parametrize(

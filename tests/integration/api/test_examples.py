@@ -1,0 +1,45 @@
+"""The examples on the page /docs: the API accepts each of them as it stands."""
+
+from typing import Any
+
+from tests.integration.api.conftest import Client, Person
+
+#: Examples that hold a token or a password of the caller, which no document can know.
+PERSONAL = {"/api/v1/auth/refresh", "/api/v1/auth/logout", "/api/v1/auth/password"}
+#: These create what later examples need.
+FIRST = ["/api/v1/auth/register", "/api/v1/schedules"]
+#: Values of the parameters in paths.
+IDS = {"account_id": 1, "destination_id": 1, "name": "health.hourly"}
+
+
+async def test_each_documented_example_is_accepted(
+    client: Client, administrator: Person, database: Any
+) -> None:
+    assert administrator.id == 1
+    await database.execute("INSERT INTO country (code, name) VALUES ('IN', 'India')")
+    await database.execute(
+        "INSERT INTO destination (country, name, slug) SELECT id, 'Goa', 'goa' FROM country"
+    )
+    await database.execute("INSERT INTO hotel (provider, external_id, name) VALUES ('x', '1', 'Sea View')")
+    examples = _examples((await client.get("/api/v1/schema/openapi.json")).json())
+
+    answers = {}
+    for path in dict.fromkeys([*FIRST, *examples]):
+        method, body = examples[path]
+        sent = path.format(**IDS)
+        answers[path] = await client.request(method, sent, json=body, headers=administrator.headers)
+
+    refused = {path: answer.text for path, answer in answers.items() if answer.status_code >= 400}
+    assert refused == {}
+    assert len(answers) > 15
+
+
+def _examples(document: dict[str, Any]) -> dict[str, tuple[str, Any]]:
+    """Method and example of each operation that takes a body, by path."""
+    return {
+        path: (method, content["example"])
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+        for content in operation.get("requestBody", {}).get("content", {}).values()
+        if path not in PERSONAL
+    }
