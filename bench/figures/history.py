@@ -27,7 +27,7 @@ from shared.ledger.transitions.send import CLAIM
 from shared.submission import NewTask, Submitter
 from shared.transport.queues import Queues, connect, lane_key, wake_key
 from shared.vault import Vault
-from tests.hotel import HOTEL
+from tests.installed import INSTALLED
 
 MANY, FEW = 10_000_000, 10_000
 DAYS = 30
@@ -78,7 +78,7 @@ class Ledger:
         self._database = Database.for_service(database_url, "bench")
         self._queues = Queues(connect(redis_url))
         self._submitter = Submitter(self._database, self._queues, vault)
-        self._view = LedgerView(self._database, catalogue.load(HOTEL), vault)
+        self._view = LedgerView(self._database, catalogue.load(INSTALLED), vault)
         self._task = NewTask(contract=HEALTH_CHECK, params=HealthCheck(), owner=1)
         self._worker = uuid4()
         #: Task and owner, of those who look again and of strangers.

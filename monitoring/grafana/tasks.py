@@ -95,7 +95,7 @@ def failures() -> list[PanelBuilder]:
         lines(
             "Repairs",
             "What the platform mended by itself, over 15 minutes: workers declared dead, records refused "
-            "because they arrived too late, ids that Redis lost. It is done; find out what made it necessary.",
+            "that arrived too late, ids that Redis lost. It is done; find out what made it necessary.",
             Query("sum(increase(often_rescuer_workers_dead_total[15m]))", "workers declared dead"),
             Query('sum(increase(often_recorder_rows_total{verdict="refused"}[15m]))', "records refused"),
             Query(

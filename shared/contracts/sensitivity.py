@@ -1,5 +1,6 @@
 """Marks fields that must not be read by everybody: `card_number: Annotated[str, SENSITIVE]`."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -19,18 +20,22 @@ def sensitive_fields(struct: type[msgspec.Struct]) -> frozenset[str]:
 
 def _is_marked(kind: Any, seen: set[type]) -> bool:
     """Walk msgspec's description of a type; `seen` ends the walk where structs contain themselves."""
+    if isinstance(kind, msgspec.inspect.Metadata) and (kind.extra or {}).get("sensitive"):
+        return True
+    return any(_is_marked(each, seen) for each in _inside(kind, seen))
+
+
+def _inside(kind: Any, seen: set[type]) -> Iterable[Any]:
+    """The types that a type is made of."""
     match kind:
-        case msgspec.inspect.Metadata(type=inner, extra=extra):
-            if (extra or {}).get("sensitive"):
-                return True
-            inside = [inner]
+        case msgspec.inspect.Metadata(type=inner):
+            return [inner]
         case msgspec.inspect.UnionType(types=types) | msgspec.inspect.TupleType(item_types=types):
-            inside = list(types)
+            return types
         case msgspec.inspect.DictType(key_type=key, value_type=value):
-            inside = [key, value]
+            return [key, value]
         case msgspec.inspect.StructType(cls=cls, fields=fields):
-            inside = [] if cls in seen else [field.type for field in fields]
+            known = cls in seen
             seen.add(cls)
-        case _:
-            inside = [item for item in [getattr(kind, "item_type", None)] if item is not None]
-    return any(_is_marked(each, seen) for each in inside)
+            return [] if known else [field.type for field in fields]
+    return [item for item in [getattr(kind, "item_type", None)] if item is not None]

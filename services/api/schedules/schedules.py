@@ -173,9 +173,10 @@ def _consequences(row: Mapping[str, Any], given: Mapping[str, Any], caller: Read
             rule = "cannot be true: its moment has passed; give a new expression with it"
             raise InvalidFields([FieldProblem("enabled", rule)])
         changes["next_fire_time"] = following if given["enabled"] else None
-    if "enabled" in given:
-        off = not given["enabled"]
-        changes |= {"paused_at": now if off else None, "paused_by": caller.id if off else None}
+    if given.get("enabled") is True:
+        changes |= {"paused_at": None, "paused_by": None}
+    elif "enabled" in given:
+        changes |= {"paused_at": now, "paused_by": caller.id}
     if row["source"] == "contract" and given.keys() - {"enabled"}:
         changes |= {"overridden_at": now, "overridden_by": caller.id}
     return changes
