@@ -8,7 +8,7 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ from uuid import UUID
 import msgspec
 
 from shared.contracts.contract import HIGHEST_PRIORITY, LOWEST_PRIORITY, Contract, Params
-from shared.errors import FieldProblem, InvalidFields, KeyReused, ServerUnavailable
+from shared.errors import MAX_DELAY, FieldProblem, InvalidFields, KeyReused, ServerUnavailable
 from shared.ledger.database import Database
 from shared.ledger.transitions import submit
 from shared.ledger.transitions.record import sparse
@@ -35,8 +35,6 @@ MARK_EVERY_S = 0.5
 #: After a failed push the next ones are left to the dispatcher for this long, so that callers don't wait for
 #: Redis.
 REDIS_REST_S = 1.0
-#: No hotel books further ahead; a larger delay is a mistake in the unit.
-LONGEST_DELAY = timedelta(days=366)
 
 
 class NewTask(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -63,26 +61,28 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     def check(self, now: datetime) -> None:
         """Raises InvalidFields, naming every option that breaks a rule."""
-        problems = []
-        if self.priority is not None and not LOWEST_PRIORITY <= self.priority <= HIGHEST_PRIORITY:
-            problems.append(FieldProblem("priority", "must be between 0 and 9; 9 is served first"))
-        if self.delay is not None and self.run_at is not None:
-            problems.append(FieldProblem("run_at", "must not be given together with delay_s"))
-        if self.delay is not None and not timedelta(0) <= self.delay <= LONGEST_DELAY:
-            problems.append(FieldProblem("delay_s", "must be between 0 and 366 days"))
-        for name, value in (("run_at", self.run_at), ("expires_at", self.expires_at)):
-            if value is not None and value.tzinfo is None:
-                problems.append(
-                    FieldProblem(name, "must carry a time zone, for example 2026-11-22T12:00:00Z")
-                )
-            elif value is not None and value > now + LONGEST_DELAY:
-                problems.append(FieldProblem(name, "must be at most 366 days ahead"))
+        problems = [*self._broken_options(), *self._broken_times(now)]
         if not problems and self._expires_too_early(now):
             problems.append(FieldProblem("expires_at", "must be later than the moment it may start"))
         if self.contract.rules_for_new is not None:
             problems += self.contract.rules_for_new(self.params, now)
         if problems:
             raise InvalidFields(problems)
+
+    def _broken_options(self) -> Iterator[FieldProblem]:
+        if self.priority is not None and not LOWEST_PRIORITY <= self.priority <= HIGHEST_PRIORITY:
+            yield FieldProblem("priority", "must be between 0 and 9; 9 is served first")
+        if self.delay is not None and self.run_at is not None:
+            yield FieldProblem("run_at", "must not be given together with delay_s")
+        if self.delay is not None and not timedelta(0) <= self.delay <= MAX_DELAY:
+            yield FieldProblem("delay_s", "must be between 0 and 366 days")
+
+    def _broken_times(self, now: datetime) -> Iterator[FieldProblem]:
+        for name, value in (("run_at", self.run_at), ("expires_at", self.expires_at)):
+            if value is not None and value.tzinfo is None:
+                yield FieldProblem(name, "must carry a time zone, for example 2026-11-22T12:00:00Z")
+            elif value is not None and value > now + MAX_DELAY:
+                yield FieldProblem(name, "must be at most 366 days ahead")
 
     def _expires_too_early(self, now: datetime) -> bool:
         start = self.run_at or now + (self.delay or timedelta(0))

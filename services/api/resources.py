@@ -21,6 +21,7 @@ from services.api.tasks.submissions import Submissions
 from shared.contracts.catalogue import Catalogue
 from shared.errors import ServerUnavailable
 from shared.keeper import Keeper
+from shared.ledger import connections
 from shared.ledger.database import Database
 from shared.ledger.tables import TABLES
 from shared.settings import Settings
@@ -29,8 +30,6 @@ from shared.telemetry import metrics
 from shared.transport.queues import Queues, connect
 from shared.vault import Vault
 
-#: One process uses one core: more connections cost Postgres more than they gain.
-POOL_SIZE = 10
 #: A submission waits this long for Redis at most; then it is left to the dispatcher.
 REDIS_TIMEOUT_S = 1.0
 #: Upper bound for each step of closing. uvicorn has given the requests their time before.
@@ -79,15 +78,20 @@ class Resources:
     async def serving(self, _: Litestar) -> AsyncIterator[None]:
         """The lifespan of the API."""
         self.database.bind(self._tables)
-        await self.database.open(size=POOL_SIZE)
+        await self.database.open(size=connections.API_POOL)
         for contract in self.contracts.by_name.values():
             metrics.expect_submissions(contract.queue, contract.name)
-        marking = asyncio.create_task(self.keeper.keep("marking", self.submitter.mark, every_s=MARK_EVERY_S))
+        tasks = [
+            asyncio.create_task(self.keeper.keep("marking", self.submitter.mark, every_s=MARK_EVERY_S)),
+            # Beside the requests: a Postgres that is away must not delay the start.
+            asyncio.create_task(connections.warn_when_scarce(self.database, connections.API)),
+        ]
         try:
             yield
         finally:
-            marking.cancel()
-            await asyncio.gather(marking, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self._close()
 
     async def _close(self) -> None:

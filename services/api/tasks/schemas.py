@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from services.api.http.schemas import Answer, Body
 from shared.contracts.contract import HIGHEST_PRIORITY, LOWEST_PRIORITY
-from shared.submission import LONGEST_DELAY
+from shared.errors import MAX_DELAY
 
 
 class NewTaskBody(Body):
@@ -20,7 +20,7 @@ class NewTaskBody(Body):
     delay_s: (
         Annotated[
             float,
-            Meta(ge=0, le=LONGEST_DELAY.total_seconds(), description="Start this many seconds from now"),
+            Meta(ge=0, le=MAX_DELAY.total_seconds(), description="Start this many seconds from now"),
         ]
         | None
     ) = None
