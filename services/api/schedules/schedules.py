@@ -115,12 +115,13 @@ class Schedules:
             )
             if not fired:
                 raise ScheduleJustFired
-            await self._database.run(schedules.ADVANCE, row["next_fire_time"], second, name)
+            moments = {"next_fire_time": row["next_fire_time"], "last_fire_time": second}
+            await self._database.run(schedules.ADVANCE, name=name, **moments)
             return fired[second]
 
     async def _locked(self, name: str) -> dict[str, Any]:
         """Lock the schedule until the transaction ends. Raises ScheduleNotFound."""
-        rows = await self._database.run(schedules.LOCK, name) if NAME.fullmatch(name) else []
+        rows = await self._database.run(schedules.LOCK, name=name) if NAME.fullmatch(name) else []
         if not rows:
             raise ScheduleNotFound(name)
         return rows[0]
