@@ -1,0 +1,78 @@
+"""Commands and code of the README are executed as they stand."""
+
+import asyncio
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from shared.testing import run_inline
+from tests.api_process import Api
+from tests.pages import Block, blocks
+from tests.platform import ROOT, Platform
+
+BLOCKS = blocks(ROOT / "README.md")
+
+#: Blocks that this file does not execute, by a part of them, and why.
+NOT_EXECUTED = {
+    "make run ": "it starts a whole system; tests/e2e/test_local_system.py does that, and runs the demo",
+    "make test ": "it runs all tests, this one among them; the test below looks for the targets",
+    "flowchart": "it is a picture",
+}
+
+
+def the(part: str) -> Block:
+    """The one block that contains this text."""
+    (block,) = (each for each in BLOCKS if part in each.code)
+    return block
+
+
+def test_every_block_is_executed_or_has_a_reason() -> None:
+    executed = {"auth/register", "@task(GREET)"}
+    assert all(the(part) for part in executed | NOT_EXECUTED.keys())
+    assert len(BLOCKS) == len(executed | NOT_EXECUTED.keys())
+
+
+async def test_the_first_request_submits_a_mail(platform: Platform, tmp_path: Path) -> None:
+    api = Api(platform)
+    await api.start()
+    (tmp_path / "var/run").mkdir(parents=True)
+    (tmp_path / "var/run/system.json").write_text(json.dumps({"api": api.url}))
+
+    ended = await asyncio.to_thread(
+        subprocess.run,
+        ["bash", "-euc", the("auth/register").code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    listed = json.loads(ended.stdout[ended.stdout.index('{"items"') :])["items"]
+    assert [task["task_name"] for task in listed] == ["email.send_welcome"]
+    (row,) = await platform.rows("SELECT status, queue FROM task")
+    assert row == {"status": "pending", "queue": "email"}
+
+
+def test_the_first_request_needs_no_new_curl() -> None:
+    assert "--json" not in the("auth/register").code
+
+
+async def test_the_smallest_task_runs() -> None:
+    code = the("@task(GREET)").code
+    lines = [line for line in code.splitlines() if line and not line.startswith("from ")]
+    assert len(lines) <= 10
+    defined: dict[str, Any] = {}
+    exec(code, defined)
+    run = await run_inline(defined["greet"], defined["Greet"](guest="Asha"))
+    assert run.result == defined["Greeted"](text="Hello Asha!")
+
+
+def test_the_makefile_has_every_target_that_the_page_names() -> None:
+    named = {target for block in BLOCKS for target in re.findall(r"^make (\w+)", block.code, re.MULTILINE)}
+    assert named == {"run", "demo", "test", "check"}
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert named <= targets
