@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-
 from shared.ledger import connections
 from shared.settings import Settings
 from tests.platform import ROOT
