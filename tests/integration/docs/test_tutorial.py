@@ -33,7 +33,7 @@ HTTP_SERVER = "-m http.server 9000"  # does not return; the test starts it on a 
 LOCK = "[project.optional-dependencies]"  # `make lock` needs a package index: the test reads the extra
 COMPOSE = "worker-parcels:"  # needs Docker: the test reads the service beside the others
 
-#: Stands for `.venv/bin/python`: the description of the running system is in the reader's folder.
+#: Takes the place of `.venv/bin/python`: the running system is described in the reader's folder.
 PYTHON = f"""#!{sys.executable}
 import pathlib, runpy, sys
 from local import system
@@ -60,9 +60,9 @@ class Reader:
             "PARCELS_CARRIER_URL": f"http://127.0.0.1:{self._carrier_port}",
         }
         self._services: list[subprocess.Popen[bytes]] = []
-        #: What the commands have printed.
+        #: The output of the commands so far.
         self.said: list[str] = []
-        #: What the blocks that belong to no file have defined.
+        #: Everything that the blocks without a file have defined.
         self.defined: dict[str, Any] = {}
         python = folder / ".venv/bin/python"
         python.parent.mkdir(parents=True)
@@ -213,7 +213,7 @@ def printed_lines() -> list[str]:
 
 
 def _varying(pattern: str) -> str:
-    """Let `...` stand for anything, and a decimal number for any other."""
+    """Accept anything for `...`, and any decimal number for another."""
     return re.sub(r"\d+\\\.\d+", r"[0-9.]+", pattern.replace(r"\.\.\.", ".*"))
 
 
@@ -225,8 +225,13 @@ def test_the_documented_extra_and_service_fit_the_projects_own() -> None:
 
     compose = (ROOT / "docker-compose.yml").read_text().replace("\nservices:\n", f"\nservices:\n{service}\n")
     services = yaml.safe_load(compose)["services"]
-    environments = [services[name]["environment"] for name in ("worker-email", "worker-parcels")]
-    assert environments[1].keys() - environments[0].keys() == {"OFTEN_APPLICATIONS"}
-    assert environments[1]["OFTEN_WORKER_QUEUES"] == "parcels"
-    assert services["worker-parcels"].keys() == services["worker-email"].keys()
+    added, sample = services["worker-parcels"], services["worker-email"]
+    assert added["environment"] == sample["environment"] | {"OFTEN_WORKER_QUEUES": "parcels"}
+    assert added.keys() == sample.keys()
+    shared = yaml.safe_load(compose)["x-settings"]
+    sharing = {
+        name for name, each in services.items() if shared.items() <= each.get("environment", {}).items()
+    }
+    assert {"api", "scheduler", "worker-default", "worker-parcels"} <= sharing
     assert (ROOT / "Dockerfile").read_text().count("COPY shared shared\n") == 4
+    assert "!shared\n" in (ROOT / ".dockerignore").read_text()
