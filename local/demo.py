@@ -130,7 +130,7 @@ def summarise(progress: Progress, mail_dir: str, console: Console) -> None:
     for task in progress.retrying:
         again = datetime.fromisoformat(task["scheduled_for"]).astimezone()
         say(f"Tried again at {again:%H:%M:%S}: {task['task_name']}, {task['error_message']}")
-    say(f"The mails lie in {mail_dir}")
+    say(f"Mails are in {mail_dir}")
 
 
 async def _register(api: httpx.AsyncClient, address: str) -> Any:
