@@ -48,8 +48,13 @@ VERDICT: Mapping[str, Any] = {
 }
 
 #: An advisory lock on one bigint key shows the halves of the key as classid and objid, with objsubid 1.
+#: A scheduler keeps its connections open, so a new one shows that connections were cut. That frees the locks of
+#: living workers too.
 WORKERS = Statement("""
-    SELECT w.id, w.beat, w.started_at, now() AS now, EXISTS (
+    SELECT w.id, w.beat, w.started_at, now() AS now, (
+        SELECT max(backend_start) FROM pg_stat_activity
+        WHERE application_name = 'often-scheduler' AND datname = current_database()
+    ) AS schedulers_connected_at, EXISTS (
         SELECT 1 FROM pg_locks AS l
         WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
           AND (l.classid::bigint << 32 | l.objid::bigint) = w.lock_key
@@ -85,6 +90,7 @@ class Watch:
         self._workers: dict[UUID, LastSeen] = {}
         #: By the database's clock.
         self._began_at: datetime | None = None
+        self._schedulers_connected_at: datetime | None = None
 
     def restart(self) -> None:
         """Forget everything: after a reconnect or a change of leader a whole lease must pass again."""
@@ -93,6 +99,9 @@ class Watch:
 
     def observe(self, workers: Sequence[Mapping[str, Any]], now: float) -> list[UUID]:
         """Note the workers' state at `now`; returns those that are dead by now."""
+        if workers and workers[0]["schedulers_connected_at"] != self._schedulers_connected_at:
+            self._schedulers_connected_at = workers[0]["schedulers_connected_at"]
+            self.restart()
         if self._began_at is None and workers:
             self._began_at = workers[0]["now"]
         self._workers = {row["id"]: self._compare(row, now) for row in workers}

@@ -134,7 +134,8 @@ class Database:
 
     async def open(self, *, size: int) -> None:
         """Open the pool in the running loop; it connects on first use, so Postgres may still be away."""
-        await self.engine.start_connection_pool(min_size=0, max_size=size)
+        # Idle connections stay open: the scheduler takes a new one of its own for a sign of a cut.
+        await self.engine.start_connection_pool(min_size=0, max_size=size, max_inactive_connection_lifetime=0)
 
     async def close(self) -> None:
         """Close the pool, if it was opened."""

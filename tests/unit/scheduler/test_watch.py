@@ -9,10 +9,19 @@ STALL_S = 60.0
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
 
 
-def seen(beat: int, *, locked: bool, age_s: float = 3_600, at_s: float = 0) -> list[dict[str, Any]]:
-    now = NOON + timedelta(seconds=at_s)
-    started_at = NOON - timedelta(seconds=age_s)
-    return [{"id": WORKER, "beat": beat, "locked": locked, "started_at": started_at, "now": now}]
+def seen(
+    beat: int, *, locked: bool, age_s: float = 3_600, at_s: float = 0, connected_at: datetime = NOON
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": WORKER,
+            "beat": beat,
+            "locked": locked,
+            "started_at": NOON - timedelta(seconds=age_s),
+            "now": NOON + timedelta(seconds=at_s),
+            "schedulers_connected_at": connected_at,
+        }
+    ]
 
 
 def test_a_free_lock_and_a_still_heartbeat_are_a_death_after_a_whole_lease() -> None:
@@ -60,3 +69,12 @@ def test_a_worker_that_came_and_died_between_two_looks_is_dead_after_the_short_l
     assert watch.observe(seen(0, locked=False, age_s=-0.5, at_s=1 + LOCK_LEASE_S), 1 + LOCK_LEASE_S) == [
         WORKER
     ]
+
+
+def test_a_lock_that_is_free_after_connections_were_cut_proves_a_death_only_after_the_longer_lease() -> None:
+    watch = Watch(STALL_S)
+    watch.observe(seen(7, locked=True), 0)
+    cut = NOON + timedelta(seconds=10)
+    assert watch.observe(seen(7, locked=False, connected_at=cut), 10) == []
+    assert watch.observe(seen(7, locked=False, connected_at=cut), 10 + UNSEEN_LEASE_S - 0.1) == []
+    assert watch.observe(seen(7, locked=False, connected_at=cut), 10 + UNSEEN_LEASE_S) == [WORKER]
