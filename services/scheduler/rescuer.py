@@ -48,8 +48,8 @@ VERDICT: Mapping[str, Any] = {
 }
 
 #: An advisory lock on one bigint key shows the halves of the key as classid and objid, with objsubid 1.
-#: A scheduler keeps its connections open, so a new one shows that connections were cut. That frees the locks of
-#: living workers too.
+#: A scheduler keeps its connections open, so a new one shows that connections were cut. That frees the
+#: locks of living workers too.
 WORKERS = Statement("""
     SELECT w.id, w.beat, w.started_at, now() AS now, (
         SELECT max(backend_start) FROM pg_stat_activity
