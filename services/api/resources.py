@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Sequence
+from functools import partial
 
 from litestar import Litestar
 from litestar.di import Provide
@@ -18,6 +19,7 @@ from services.api.schedules.schedules import Schedules
 from services.api.tasks.contract_view import ContractView
 from services.api.tasks.ledger_view import LedgerView
 from services.api.tasks.submissions import Submissions
+from shared import system
 from shared.contracts.catalogue import Catalogue
 from shared.errors import ServerUnavailable
 from shared.keeper import Keeper
@@ -82,12 +84,17 @@ class Resources:
         await self.database.open(size=POOL_SIZE)
         for contract in self.contracts.by_name.values():
             metrics.expect_submissions(contract.queue, contract.name)
-        marking = asyncio.create_task(self.keeper.keep("marking", self.submitter.mark, every_s=MARK_EVERY_S))
+        join = partial(system.join, self.database, self.queues)
+        loops = [
+            asyncio.create_task(self.keeper.keep("marking", self.submitter.mark, every_s=MARK_EVERY_S)),
+            asyncio.create_task(self.keeper.keep("system", join, every_s=system.JOIN_EVERY_S)),
+        ]
         try:
             yield
         finally:
-            marking.cancel()
-            await asyncio.gather(marking, return_exceptions=True)
+            for loop in loops:
+                loop.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
             await self._close()
 
     async def _close(self) -> None:

@@ -1,4 +1,7 @@
-"""Hears of cancel requests as they are made. A request that is missed arrives with the next heartbeat."""
+"""Learns of cancel requests as they are made. A request that is missed arrives with the next heartbeat.
+
+A message is a hint, for anybody may publish on a channel: the ledger says whether the request exists.
+"""
 
 import contextlib
 import logging
@@ -9,37 +12,62 @@ from uuid import UUID
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
-from shared.transport.queues import CANCEL_CHANNEL, Queues
+from services.worker.claims.claims import Claims
+from shared.ledger.database import Database
+from shared.ledger.statement import Statement
+from shared.transport.queues import Queues
 
 log = logging.getLogger(__name__)
+
+#: When the cancellation of this task was requested, if it was.
+REQUESTED = Statement("""
+    SELECT cancel_requested_at FROM task WHERE id = :id AND cancel_requested_at IS NOT NULL
+""")
 
 
 class CancelRequests:
     """Subscribes to the channel on which cancel requests are announced. Runs on the ledger loop."""
 
-    def __init__(self, queues: Queues, cancel: Callable[[UUID, datetime | None], None]) -> None:
+    def __init__(
+        self,
+        claims: Claims,
+        database: Database,
+        queues: Queues,
+        cancel: Callable[[UUID, datetime | None], None],
+    ) -> None:
+        self._claims = claims
+        self._database = database
         self._queues = queues
         self._cancel = cancel
         self._subscription: PubSub | None = None
 
     async def run_once(self) -> None:
-        """Wait a second for a cancel request; one that is missed arrives with a heartbeat."""
+        """Wait a second for a hint, and follow it when this worker holds the task."""
         try:
             if self._subscription is None:
                 self._subscription = self._queues.client.pubsub()
-                await self._subscription.subscribe(CANCEL_CHANNEL)
+                await self._subscription.subscribe(self._queues.cancel_channel)
             message = await self._subscription.get_message(ignore_subscribe_messages=True, timeout=1.0)
         except BaseException:
             await self._stop()
             raise
         if message is None:
             return
-        try:
-            task_id = UUID(bytes=message["data"])
-        except (TypeError, ValueError):
-            log.warning("ignored a message on %s that is no task id: %.100r", CANCEL_CHANNEL, message["data"])
+        data = message["data"]
+        if not isinstance(data, bytes) or len(data) != 16:
+            channel = self._queues.cancel_channel
+            log.warning("ignored a message on %s that is no task id: %.100r", channel, data[:100])
             return
-        self._cancel(task_id, None)
+        await self._follow(UUID(bytes=data))
+
+    async def _follow(self, task_id: UUID) -> None:
+        if task_id not in self._claims:
+            return
+        rows = await self._database.run(REQUESTED, id=task_id)
+        if rows:
+            self._cancel(task_id, rows[0]["cancel_requested_at"])
+        else:
+            log.warning("ignored a hint to cancel task %s: the ledger has no such request", task_id)
 
     async def _stop(self) -> None:
         """Close the subscription; the next round opens another one."""
