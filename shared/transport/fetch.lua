@@ -122,7 +122,11 @@ end
 
 for slot = served, served + math.min(wanted, waiting) - 1 do
   local round = math.floor(slot / 16)
-  if slot % 16 ~= 15 or not choose_lower(round) then choose_highest(slot - round) end
+  if slot % 16 ~= 15 then
+    choose_highest(slot - round)
+  elseif not choose_lower(round) then
+    choose_highest(round)
+  end
 end
 
 -- Highest lane first, so that the order of the answer is the order to run in.
