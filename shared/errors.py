@@ -13,6 +13,7 @@ OftenError
 ├── ServerUnavailable          Postgres or Redis cannot serve this now; the same request may succeed later
 │   ├── ServerAway             it does not answer
 │   └── ServerRefuses          it answers with an error that passes: read-only, disk full, canceled
+│       └── Stranger           the Redis database belongs to another system
 ├── Cancelled                  raised by a task that ends because its cancellation was requested
 ├── PermanentError             raised by a task: do not retry
 ├── ExpectedError              raised by a task: foreseen and passing, retry without alarm
@@ -126,6 +127,18 @@ class ServerRefuses(ServerUnavailable):
         state = f" [SQLSTATE {sqlstate}]" if sqlstate else ""
         super().__init__(server, f"{server} refuses for now: {reason}{state}")
         self.sqlstate = sqlstate
+
+
+class Stranger(ServerRefuses):
+    """The Redis database belongs to another system, whose tasks must not be touched."""
+
+    def __init__(self, owner: str, system: str) -> None:
+        super().__init__(
+            "Redis",
+            f"this database belongs to system {owner}, and this process to system {system}; give each "
+            "system a database of its own in REDIS_URL, or run `redis-cli DEL often:system` if the other one "
+            "is gone",
+        )
 
 
 class Cancelled(OftenError):

@@ -201,9 +201,9 @@ class Submitter:
             return
         try:
             await self._queues.push(addresses)
-        except ServerUnavailable:
+        except ServerUnavailable as error:
             self._redis_rests_until = time.monotonic() + REDIS_REST_S
-            log.warning("Redis is away: %d tasks wait for the dispatcher", len(addresses))
+            log.warning("%s; %d tasks wait for the dispatcher", error, len(addresses))
             return
         self._unmarked += [(address.id, claim) for address in addresses]
 

@@ -14,7 +14,7 @@ from uuid import UUID
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from shared import applications
+from shared import applications, system
 from shared.contracts.contract import Contract, Params
 from shared.ledger.database import Database
 from shared.ledger.lifecycle import FINAL
@@ -52,6 +52,7 @@ class Platform:
     async def __aenter__(self) -> Self:
         self.database.bind([*TABLES, *applications.tables(INSTALLED)])
         await self.database.open(size=4)
+        await system.join(self.database, self.queues)
         return self
 
     async def __aexit__(

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Sequence
+from functools import partial
 
 from litestar import Litestar
 from litestar.di import Provide
@@ -18,6 +19,7 @@ from services.api.schedules.schedules import Schedules
 from services.api.tasks.contract_view import ContractView
 from services.api.tasks.ledger_view import LedgerView
 from services.api.tasks.submissions import Submissions
+from shared import system
 from shared.contracts.catalogue import Catalogue
 from shared.errors import ServerUnavailable
 from shared.keeper import Keeper
@@ -81,10 +83,12 @@ class Resources:
         await self.database.open(size=connections.API_POOL)
         for contract in self.contracts.by_name.values():
             metrics.expect_submissions(contract.queue, contract.name)
+        join = partial(system.join, self.database, self.queues)
         tasks = [
             asyncio.create_task(self.keeper.keep("marking", self.submitter.mark, every_s=MARK_EVERY_S)),
             # Beside the requests: a Postgres that is away must not delay the start.
             asyncio.create_task(connections.warn_when_scarce(self.database, connections.API)),
+            asyncio.create_task(self.keeper.keep("system", join, every_s=system.JOIN_EVERY_S)),
         ]
         try:
             yield

@@ -9,10 +9,10 @@ import sys
 import uvloop
 
 from services.scheduler.process import SchedulerProcess
-from shared import applications
+from shared import applications, system
 from shared import settings as settings_module
 from shared.contracts import catalogue
-from shared.errors import SettingsError
+from shared.errors import ServerUnavailable, SettingsError, Stranger
 from shared.ledger import connections
 from shared.ledger.database import Database
 from shared.settings import Settings
@@ -31,18 +31,30 @@ async def serve(settings: Settings, vault: Vault) -> None:
     database = Database.for_service(settings.database_url, "scheduler", by_index=True)
     await database.open(size=connections.SCHEDULER_POOL)
     redis = connect(settings.redis_url)
+    queues = Queues(redis)
     stop = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
-    process = SchedulerProcess(settings, database, Queues(redis), vault)
+    process = SchedulerProcess(settings, database, queues, vault)
     health = Health(process.live_problems, process.ready_problems)
     exposition.serve(settings.metrics_host, settings.metrics_port, health)
     try:
+        await _join(database, queues)
         await connections.warn_when_scarce(database, connections.SCHEDULER)
         await process.run(stop)
     finally:
         await redis.aclose()
         await database.close()
+
+
+async def _join(database: Database, queues: Queues) -> None:
+    """Refuse the Redis of another system at once. Without Postgres the process joins later."""
+    try:
+        await system.join(database, queues)
+    except Stranger:
+        raise
+    except ServerUnavailable as error:
+        log.warning("does not know its system yet: %s", error)
 
 
 def main() -> int:
@@ -57,6 +69,10 @@ def main() -> int:
     configure("scheduler", settings.log_format)
     try:
         uvloop.run(serve(settings, vault))
+    except Stranger as error:
+        log.critical("scheduler refuses to start: %s", error)
+        logging.shutdown()
+        return 2
     except BaseException:
         log.critical("scheduler stopping: it failed", exc_info=True)
         logging.shutdown()

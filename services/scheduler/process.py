@@ -25,7 +25,7 @@ from services.scheduler import (
     worker_gauges,
 )
 from services.scheduler.leader_gauges import LeaderGauges
-from shared import applications
+from shared import applications, system
 from shared.contracts import catalogue
 from shared.contracts.catalogue import Catalogue
 from shared.errors import ServerUnavailable
@@ -75,6 +75,8 @@ class SchedulerProcess:
             gauges.forget()
             self._due.clear()
 
+        self._queues = queues
+        self._join = partial(system.join, database, queues)
         self.leader = leader.Leader(database, self.id, gained=gained)
         self.servers = servers.Servers(database, queues)
         REGISTRY.register(gauges)
@@ -100,6 +102,7 @@ class SchedulerProcess:
         loops = [
             self._keep("lease", self.leader.run_once, leader.RENEW_S, stop),
             self._keep("servers", self.servers.run_once, servers.EVERY_S, stop),
+            self._keep("system", self._join, system.JOIN_EVERY_S, stop),
         ]
         for service in self.services:
             every_s = min(service.every_s, leader.RENEW_S)
@@ -138,7 +141,9 @@ class SchedulerProcess:
 
     async def _turn(self, service: Service) -> bool:
         """One round of a service when it is due and this process leads."""
-        if not self.leader.leads or time.monotonic() < self._due.get(service.name, 0.0):
+        if not self.leader.leads or self._queues.system is None:
+            return False
+        if time.monotonic() < self._due.get(service.name, 0.0):
             return False
         again = await service.run_once()
         self._due[service.name] = time.monotonic() + (0.0 if again else service.every_s)

@@ -19,7 +19,7 @@ from services.worker.running import handover
 from shared import applications
 from shared import settings as settings_module
 from shared.contracts.catalogue import Catalogue
-from shared.errors import SettingsError
+from shared.errors import SettingsError, Stranger
 from shared.ledger.database import Database
 from shared.ledger.tables import TABLES
 from shared.settings import Settings
@@ -77,6 +77,10 @@ def main(more: Mapping[str, TaskFunction[Any, Any]] | None = None) -> int:
     gc.freeze()
     try:
         ending = process.run()
+    except Stranger as error:
+        log.critical("worker %s refuses to start: %s", process.id, error)
+        logging.shutdown()
+        os._exit(2)
     except BaseException:
         log.critical("worker %s ends: it broke", process.id, exc_info=True)
         logging.shutdown()

@@ -39,7 +39,8 @@ from services.worker.running.outcome import Outcome
 from services.worker.running.time_limits import TimeLimits
 from services.worker.running.watchdog import Watchdog
 from services.worker.running.work_queue import ThreadPool
-from shared.errors import ServerUnavailable
+from shared import system
+from shared.errors import ServerUnavailable, Stranger
 from shared.keeper import Keeper
 from shared.ledger import connections
 from shared.ledger.database import Database
@@ -151,7 +152,9 @@ class WorkerProcess:
             self._claims.threads,
             declared_dead=lambda: self.end(Ending.DEAD),
         )
-        self._cancel_requests = CancelRequests(self.id, resources.ledger, resources.queues, self._cancel)
+        self._cancel_requests = CancelRequests(
+            self.id, self._claims, resources.ledger, resources.queues, self._cancel
+        )
         self._reconciler = Reconciler(self.id, self._claims, resources.ledger, resources.queues)
         self._queues = resources.queues
 
@@ -168,7 +171,7 @@ class WorkerProcess:
         self._ending = self._ending or ending
 
     def run(self) -> Ending:
-        """Work until there is a reason to end, then drain."""
+        """Work until there is a reason to end, then drain. Raises Stranger."""
         self._loop_thread.start()
         self.on_loop(self._ledger.open(size=connections.WORKER_LEDGER_POOL))
         if not self._registered():
@@ -186,10 +189,13 @@ class WorkerProcess:
         return ending
 
     def _registered(self) -> bool:
-        """Wait for Postgres; False when asked to stop meanwhile."""
+        """Wait for Postgres; False when asked to stop meanwhile. Raises Stranger."""
         while self._ending is None:
             try:
+                self.on_loop(system.join(self._ledger, self._queues))
                 self.on_loop(self._heartbeat.register())
+            except Stranger:
+                raise
             except ServerUnavailable as error:
                 log.warning("waiting for Postgres: %s", error)
                 time.sleep(1.0)

@@ -234,6 +234,8 @@ class Generation(Table, tablename="generation"):
     #: Where an unfinished re-send goes on: [queue, priority, sent_at, id].
     resend_cursor = JSONB(null=True)
     checked_at = Timestamptz()
+    #: The id of this ledger, which Redis carries as the owner of its database.
+    system = UUID()
 
 
 class LeaderLease(Table, tablename="leader_lease"):

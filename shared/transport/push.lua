@@ -4,7 +4,10 @@
 -- KEYS[2]  the wake list of its queue
 -- ARGV[1]  wake tokens that the list may hold
 -- ARGV[2…] the ids, in order
+--
+-- Returns {ids, dropped, moved}: no ids, 0, and the keys that were moved aside.
 
-redis.call('RPUSH', KEYS[1], unpack(ARGV, 2))
-local tokens = math.min(#ARGV - 1, tonumber(ARGV[1]) - redis.call('LLEN', KEYS[2]))
+own('RPUSH', KEYS[1], unpack(ARGV, 2))
+local tokens = math.min(#ARGV - 1, tonumber(ARGV[1]) - own('LLEN', KEYS[2]))
 for _ = 1, tokens do redis.call('RPUSH', KEYS[2], '1') end
+return {{}, 0, moved}

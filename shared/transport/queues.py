@@ -6,6 +6,7 @@ any moment; the ledger knows what was here.
 
 import functools
 import hashlib
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,25 +16,30 @@ from uuid import UUID
 
 import msgspec
 import redis.asyncio as redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.connection import HiredisRespSerializer
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    NoScriptError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 
-from shared.errors import ServerAway, ServerRefuses
+from shared.errors import ServerAway, ServerRefuses, ServerUnavailable, Stranger
+from shared.transport.connection import connect as connect
+
+log = logging.getLogger(__name__)
 
 PRIORITIES = range(9, -1, -1)
 
 GENERATION_KEY = "often:generation"
+SYSTEM_KEY = "often:system"
 TURN_KEY = "often:turn"
-CANCEL_CHANNEL = "often:cancel"
 
 #: Wake tokens kept per queue; more idle workers than this find out a moment later.
 MAX_WAKE_TOKENS = 32
 #: Ids per RPUSH; keeps one command short for the other clients of Redis.
 PUSH_CHUNK = 5_000
-#: Redis' own answer comes in a millisecond; past this it counts as away.
-SOCKET_TIMEOUT_S = 2.0
 
 
 @functools.cache
@@ -52,27 +58,6 @@ def wake_key(queue: str) -> str:
 
 def unacked_key(worker: UUID) -> str:
     return f"often:unacked:{worker.hex}"
-
-
-def connect(redis_url: str, *, socket_timeout_s: float = SOCKET_TIMEOUT_S) -> "redis.Redis":
-    """A client without retries: a script that took ids must not run again because its answer was lost."""
-    client = redis.Redis.from_url(
-        redis_url,
-        socket_timeout=socket_timeout_s,
-        socket_connect_timeout=socket_timeout_s,
-        retry=Retry(NoBackoff(), 0),
-        health_check_interval=30,
-    )
-    pool = client.connection_pool
-    pool.connection_class = type("Connection", (_PacksFast, pool.connection_class), {})
-    return client
-
-
-class _PacksFast:
-    """Commands are packed by hiredis, as redis-py's blocking client does it: a fetch names 86 keys."""
-
-    def pack_command(self, *arguments: Any) -> Any:
-        return HiredisRespSerializer().pack(*arguments)
 
 
 class Address(msgspec.Struct, frozen=True, gc=False):
@@ -100,22 +85,38 @@ class Fetched:
 
 
 class _Script:
-    """A file of this package that Redis runs as one step."""
+    """A file of this package that Redis runs as one step, after `preamble.lua`."""
 
     def __init__(self, file: str) -> None:
-        self.text = files(__package__).joinpath(file).read_text()
+        folder = files(__package__)
+        self.text = folder.joinpath("preamble.lua").read_text() + folder.joinpath(file).read_text()
         self._sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
-    def call(self, keys: Sequence[str], *arguments: Any) -> tuple[Any, ...]:
-        return ("EVALSHA", self._sha, len(keys), *keys, *arguments)
+    def call(self, system: str, keys: Sequence[str], *arguments: Any) -> tuple[Any, ...]:
+        return ("EVALSHA", self._sha, len(keys) + 1, *keys, SYSTEM_KEY, *arguments, system)
 
 
 class Queues:
-    """The lanes in one Redis. Every method raises ServerUnavailable when Redis does not serve it."""
+    """The lanes in one Redis. Every method raises ServerUnavailable when Redis does not serve it.
+
+    That includes a Redis that belongs to another system: see `shared.system`.
+    """
 
     def __init__(self, client: "redis.Redis") -> None:
         self.client = client
+        #: The system to which this process belongs; None until the ledger has said so.
+        self.system: UUID | None = None
         self._push, self._fetch = _Script("push.lua"), _Script("fetch.lua")
+        self._head, self._unacked = _Script("head.lua"), _Script("unacked.lua")
+
+    @property
+    def cancel_channel(self) -> str:
+        """Names the system, because all databases of a Redis share their channels."""
+        return f"often:cancel:{self._system}"
+
+    @property
+    def _system(self) -> str:
+        return self.system.hex if self.system else ""
 
     async def push(self, addresses: Iterable[Address]) -> None:
         """Append ids to their lanes in order and wake one idle worker for each, up to a bound."""
@@ -123,11 +124,19 @@ class Queues:
         for address in addresses:
             lanes[address.lane, wake_key(address.queue)].append(address.id.bytes)
         calls = [
-            self._push.call(keys, MAX_WAKE_TOKENS, *ids[start : start + PUSH_CHUNK])
+            self._push.call(self._system, keys, MAX_WAKE_TOKENS, *ids[start : start + PUSH_CHUNK])
             for keys, ids in lanes.items()
             for start in range(0, len(ids), PUSH_CHUNK)
         ]
-        if calls:
+        if not calls:
+            return
+        try:
+            await self._carry_out(calls)
+        except ServerUnavailable as error:
+            # An id that is pushed twice is claimed once. A connection that broke, or that leads to a replica
+            # since a failover, therefore costs no more than another try.
+            if not isinstance(error.__cause__, redis.ConnectionError | ReadOnlyError):
+                raise
             await self._carry_out(calls)
 
     async def fetch(
@@ -146,27 +155,47 @@ class Queues:
         then fetch: one round trip for both.
         """
         keys = [unacked_key(worker), TURN_KEY, *_lanes(tuple(queues))]
-        calls = [self._fetch.call(keys, wanted, served, int(idle), worker.hex)]
+        calls = [self._fetch.call(self._system, keys, wanted, served, int(idle), worker.hex)]
         if wait_s:
             calls.insert(0, ("BLPOP", *(wake_key(queue) for queue in queues), wait_s))
         ids, alone, turn = await self._carry_out(calls)
-        return Fetched([UUID(bytes=i) for i in ids], bool(alone), bool(turn))
+        return Fetched(ids, bool(alone), bool(turn))
 
-    async def _carry_out(self, calls: Sequence[tuple[Any, ...]]) -> Any:
-        """Send commands in one round trip. Returns the answer to the last."""
+    async def _run(self, script: _Script, key: str, *arguments: Any) -> list[UUID]:
+        """Run a script that reads ids from one key."""
+        (ids,) = await self._carry_out([script.call(self._system, [key], *arguments)])
+        return list(ids)
+
+    async def _carry_out(self, calls: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
+        """Send commands in one round trip. Returns the ids that the last script found, and what it adds."""
         try:
-            pipe: Any = self.client
-            if len(calls) == 1:
-                return await _answer(pipe.execute_command(*calls[0]))
-            pipe = self.client.pipeline(transaction=False)
-            for call in calls:
-                pipe.execute_command(*call)
-            return (await _answer(pipe.execute()))[-1]
+            answers = await _answer(self._send(calls))
         except NoScriptError:
             # A new Redis, which has what BLPOP waited for. An id that is pushed twice is claimed once.
-            for script in (self._push, self._fetch):
+            for script in (self._push, self._fetch, self._head, self._unacked):
                 await _answer(self.client.script_load(script.text))
             return await self._carry_out([call for call in calls if call[0] == "EVALSHA"])
+        for answer in answers:
+            if isinstance(answer[0], bytes):
+                raise Stranger(answer[0].decode(), self._system)
+            _report(dropped=answer[1], moved=answer[2])
+        ids, _, _, *more = answers[-1]
+        return [UUID(bytes=i) for i in ids], *more
+
+    async def _send(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """The answers of the scripts. Raises the first error."""
+        client: Any = self.client
+        if len(calls) == 1:
+            return [await client.execute_command(*calls[0])]
+        pipe = client.pipeline(transaction=False)
+        for call in calls:
+            pipe.execute_command(*call)
+        answers = await pipe.execute(raise_on_error=False)
+        for call, answer in zip(calls, answers, strict=True):
+            # A wake list that is no list is cleared away by the script that follows.
+            if isinstance(answer, Exception) and not (call[0] == "BLPOP" and _is_wrong_type(answer)):
+                raise answer
+        return [answer for call, answer in zip(calls, answers, strict=True) if call[0] == "EVALSHA"]
 
     async def acknowledge(self, worker: UUID, ids: Iterable[UUID]) -> None:
         """Forget ids whose outcome is committed."""
@@ -176,7 +205,7 @@ class Queues:
 
     async def unacked(self, worker: UUID) -> set[UUID]:
         """The ids that this worker fetched and did not acknowledge."""
-        return {UUID(bytes=i) for i in await _answer(self.client.smembers(unacked_key(worker)))}
+        return set(await self._run(self._unacked, unacked_key(worker)))
 
     async def forget(self, worker: UUID) -> None:
         """Delete the unacked set of a worker that is gone."""
@@ -184,29 +213,39 @@ class Queues:
 
     async def head(self, queue: str, priority: int, count: int) -> list[UUID]:
         """The ids that are popped next from a lane."""
-        ids = await _answer(self.client.lrange(lane_key(queue, priority), 0, count - 1))
-        return [UUID(bytes=i) for i in ids]
+        return await self._run(self._head, lane_key(queue, priority), count)
 
     async def rescued_head(self, queue: str, count: int) -> list[UUID]:
         """The ids that are popped next from the lane of rescued ones."""
-        ids = await _answer(self.client.lrange(rescue_key(queue), 0, count - 1))
-        return [UUID(bytes=i) for i in ids]
+        return await self._run(self._head, rescue_key(queue), count)
 
     async def depths(self, queue: str) -> tuple[int, dict[int, int]]:
         """How many ids lie in the lane of rescued ones, and in the others by priority."""
         pipe = self.client.pipeline(transaction=False)
         for key in (rescue_key(queue), *(lane_key(queue, p) for p in PRIORITIES)):
             pipe.llen(key)
-        rescued, *lanes = await _answer(pipe.execute())
+        answers = await _answer(pipe.execute(raise_on_error=False))
+        # A key that is no list holds no ids.
+        rescued, *lanes = [0 if _is_wrong_type(answer) else answer for answer in answers]
         return rescued, dict(zip(PRIORITIES, lanes, strict=True))
 
     async def generation(self) -> int | None:
-        """The number that was written after the lanes were last complete; None when Redis lost it."""
-        value = await _answer(self.client.get(GENERATION_KEY))
-        return None if value is None else int(value)
+        """The number that was written after the lanes were last complete; None when Redis lost it.
+
+        Raises Stranger when this Redis belongs to another system.
+        """
+        owner, number = await _answer(self.client.mget(SYSTEM_KEY, GENERATION_KEY))
+        if self.system and _is_system(owner) and owner != self._system.encode():
+            raise Stranger(owner.decode(), self._system)
+        try:
+            return None if number is None else int(number)
+        except ValueError:
+            return None
 
     async def set_generation(self, number: int) -> None:
-        await _answer(self.client.set(GENERATION_KEY, number))
+        """Say which number the lanes have, and whose they are."""
+        owned = {SYSTEM_KEY: self._system} if self.system else {}
+        await _answer(self.client.mset({GENERATION_KEY: number, **owned}))
 
     async def run_id(self) -> str:
         """Changes when Redis restarts or fails over."""
@@ -215,8 +254,30 @@ class Queues:
         return f"{server['run_id']}:{replication['master_replid']}"
 
     async def announce_cancel(self, task_id: UUID) -> None:
-        """Tell the workers that listen; one that does not learns it from its heartbeat."""
-        await _answer(self.client.publish(CANCEL_CHANNEL, task_id.bytes))
+        """Hint to the workers that listen; one that misses it learns it from its heartbeat."""
+        await _answer(self.client.publish(self.cancel_channel, task_id.bytes))
+
+
+def _report(*, dropped: int, moved: Sequence[bytes]) -> None:
+    """Log what another program left under our keys."""
+    if dropped:
+        text = (
+            "dropped %d entries that are no task ids; check whether another program writes to this database"
+        )
+        log.warning(text, dropped)
+    for key in moved:
+        name = key.decode(errors="replace")
+        text = "%s held a value of the wrong type, which was moved to %s:misplaced; inspect it, then DEL it"
+        log.warning(text, name, name)
+
+
+def _is_wrong_type(answer: Any) -> bool:
+    return isinstance(answer, ResponseError) and str(answer).startswith("WRONGTYPE")
+
+
+def _is_system(owner: bytes | None) -> bool:
+    """Whether a value looks like the id of a system; anything else is garbage and owns nothing."""
+    return owner is not None and len(owner) == 32 and set(owner) <= set(b"0123456789abcdef")
 
 
 @functools.cache
@@ -230,10 +291,13 @@ def _lanes(queues: tuple[str, ...]) -> list[str]:
 
 
 async def _answer(command: Any) -> Any:
+    """Translate the driver's errors. The message says why."""
     try:
         return await command
     except NoScriptError:
         raise
+    except (AuthenticationError, BusyLoadingError) as error:
+        raise ServerRefuses("Redis", str(error)) from error
     except (redis.ConnectionError, redis.TimeoutError, OSError, TimeoutError) as error:
         raise ServerAway("Redis", reason=str(error)) from error
     except RedisError as error:

@@ -15,12 +15,10 @@ from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from limits.limits import RateLimitItem
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
-from redis.asyncio import ConnectionPool
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from services.api.http.refusals import TooManyRequests
+from shared.transport.connection import pool
 
 log = logging.getLogger(__name__)
 
@@ -38,15 +36,10 @@ class RateLimits:
     def __init__(self, redis_url: str, user: str, address: str) -> None:
         self._user = parse(user)
         self._address = parse(address)
-        self._pool: ConnectionPool = ConnectionPool.from_url(
-            redis_url,
-            socket_timeout=TIMEOUT_S,
-            socket_connect_timeout=TIMEOUT_S,
-            retry=Retry(NoBackoff(), 0),
-        )
+        self._pool = pool(redis_url, socket_timeout_s=TIMEOUT_S)
         # Without an address: the library's own reading of addresses wants a port, the pool's does not.
-        pool: dict[str, Any] = {"connection_pool": self._pool}
-        storage = RedisStorage("redis://", implementation="redispy", key_prefix="often:rate", **pool)
+        options: dict[str, Any] = {"connection_pool": self._pool}
+        storage = RedisStorage("redis://", implementation="redispy", key_prefix="often:rate", **options)
         self._limiter = SlidingWindowCounterRateLimiter(storage)
         self._refused_until: dict[str, float] = {}
         self._rests_until = 0.0
@@ -70,7 +63,7 @@ class RateLimits:
         return self
 
     async def close(self) -> None:
-        await self._pool.disconnect()
+        await self._pool.aclose()
 
     async def _count(self, limit: RateLimitItem, caller: str) -> None:
         now = time.monotonic()
@@ -91,8 +84,8 @@ class RateLimits:
                 else:
                     window = await self._limiter.get_window_stats(limit, caller)
                     wait_s = max(window.reset_time - time.time(), 0.05)
-        except (RedisError, OSError, TimeoutError):
-            self._rest()
+        except (RedisError, OSError, TimeoutError) as error:
+            self._rest(error)
             return 0
         self._back()
         if wait_s:
@@ -104,10 +97,11 @@ class RateLimits:
             self._refused_until.clear()
         self._refused_until[caller] = time.monotonic() + wait_s
 
-    def _rest(self) -> None:
+    def _rest(self, error: Exception) -> None:
         self._rests_until = time.monotonic() + REST_S
         if not self._away:
-            log.warning("Redis is away: requests pass uncounted")
+            reason = str(error) or f"no answer within {TIMEOUT_S} s"
+            log.warning("Redis does not count requests, which pass uncounted: %s", reason)
         self._away = True
 
     def _back(self) -> None:

@@ -1,4 +1,8 @@
-"""Hears of cancel requests as they are made, and looks for those that it missed."""
+"""Learns which held tasks are to be canceled: at once by a hint, and for certain by reading the ledger.
+
+A message on the channel is only a hint, for anybody may publish there: the ledger says whether the request
+exists.
+"""
 
 import contextlib
 import logging
@@ -9,9 +13,10 @@ from uuid import UUID
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
+from services.worker.claims.claims import Claims
 from shared.ledger.database import Database
 from shared.ledger.statement import Statement
-from shared.transport.queues import CANCEL_CHANNEL, Queues
+from shared.transport.queues import Queues
 
 log = logging.getLogger(__name__)
 
@@ -29,39 +34,48 @@ class CancelRequests:
     def __init__(
         self,
         worker: UUID,
+        claims: Claims,
         database: Database,
         queues: Queues,
         cancel: Callable[[UUID, datetime | None], None],
     ) -> None:
         self._worker = worker
+        self._claims = claims
         self._database = database
         self._queues = queues
         self._cancel = cancel
         self._subscription: PubSub | None = None
 
-    async def look_up(self) -> None:
-        """Learn for certain which held tasks are to be canceled."""
-        for row in await self._database.run(REQUESTED, worker=self._worker):
-            self._cancel(UUID(int=row["id"].int), row["cancel_requested_at"])
+    async def look_up(self) -> set[UUID]:
+        """Pass on what the ledger knows of; returns the tasks that are to be canceled."""
+        rows = await self._database.run(REQUESTED, worker=self._worker)
+        requests = {UUID(int=row["id"].int): row["cancel_requested_at"] for row in rows}
+        for task_id, requested_at in requests.items():
+            self._cancel(task_id, requested_at)
+        return set(requests)
 
     async def listen(self) -> None:
-        """Wait a second for a request on the channel."""
+        """Wait a second for a hint, and follow it when this worker holds the task."""
         try:
             if self._subscription is None:
                 self._subscription = self._queues.client.pubsub()
-                await self._subscription.subscribe(CANCEL_CHANNEL)
+                await self._subscription.subscribe(self._queues.cancel_channel)
             message = await self._subscription.get_message(ignore_subscribe_messages=True, timeout=1.0)
         except BaseException:
             await self._stop()
             raise
         if message is None:
             return
-        try:
-            task_id = UUID(bytes=message["data"])
-        except (TypeError, ValueError):
-            log.warning("ignored a message on %s that is no task id: %.100r", CANCEL_CHANNEL, message["data"])
+        data = message["data"]
+        if not isinstance(data, bytes) or len(data) != 16:
+            channel = self._queues.cancel_channel
+            log.warning("ignored a message on %s that is no task id: %.100r", channel, data[:100])
             return
-        self._cancel(task_id, None)
+        await self._follow(UUID(bytes=data))
+
+    async def _follow(self, task_id: UUID) -> None:
+        if task_id in self._claims and task_id not in await self.look_up():
+            log.warning("ignored a hint to cancel task %s: the ledger has no such request", task_id)
 
     async def _stop(self) -> None:
         """Close the subscription; the next round opens another one."""

@@ -30,8 +30,9 @@ async def test_a_held_task_is_asked_for_and_its_worker_told(
     await database.execute(
         "UPDATE task SET status = $1, send_at = NULL, sent_at = NULL, holder = $2, claim = 1", status, uuid4()
     )
+    system = await database.fetchval("SELECT system FROM generation")
     async with redis.Redis.from_url(redis_url) as listener, listener.pubsub() as channel:
-        await channel.subscribe("often:cancel")
+        await channel.subscribe(f"often:cancel:{system.hex}")
         await channel.get_message(timeout=5)
         answer = await guest.delete(f"tasks/{task_id}")
         told = await channel.get_message(ignore_subscribe_messages=True, timeout=5)

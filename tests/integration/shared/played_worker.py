@@ -105,7 +105,9 @@ class PlayedWorker:
             self.claims.threads,
             declared_dead=lambda: None,
         )
-        self._cancel_requests = CancelRequests(self.id, self._database, self._queues, self._cancel)
+        self._cancel_requests = CancelRequests(
+            self.id, self.claims, self._database, self._queues, self._cancel
+        )
         self._reconciler = Reconciler(self.id, self.claims, self._database, self._queues)
         self._lifecycle = Lifecycle(self.inbox, TASKS, self._database, VAULT)
         self._means = Means(self.id, self.inbox, self._database, self._database, {}, VAULT)

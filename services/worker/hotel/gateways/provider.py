@@ -22,6 +22,7 @@ from redis.exceptions import RedisError
 
 from services.worker.hotel.gateways import retry_after
 from shared.errors import ExpectedError, NotBefore, PermanentError
+from shared.transport.connection import pool
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class Pace:
     """Counts requests to every provider over all workers, in Redis."""
 
     def __init__(self, redis_url: str) -> None:
-        self._pool = ConnectionPool.from_url(redis_url) if redis_url else None
+        self._pool = pool(redis_url) if redis_url else None
         self._limiter = SlidingWindowCounterRateLimiter(_storage(self._pool))
 
     async def wait(self, provider: str, rate: str) -> None:
@@ -68,7 +69,7 @@ class Pace:
                 stats = await self._limiter.get_window_stats(limit, provider)
             except (RedisError, OSError) as error:
                 # The provider's own limit still stands.
-                log.warning("requests to %s are not counted: %s", provider, type(error).__name__)
+                log.warning("requests to %s are not counted: %s: %s", provider, type(error).__name__, error)
                 return
             wait_s = max(stats.reset_time - time.time(), SHORTEST_WAIT_S)
             if time.monotonic() + wait_s > deadline:
@@ -86,10 +87,10 @@ def trusted() -> ssl.SSLContext:
     return httpx.create_ssl_context(trust_env=False)
 
 
-def _storage(pool: ConnectionPool | None) -> Storage:
-    if pool is None:
+def _storage(connections: ConnectionPool | None) -> Storage:
+    if connections is None:
         return MemoryStorage()
-    options: dict[str, Any] = {"connection_pool": pool}
+    options: dict[str, Any] = {"connection_pool": connections}
     return RedisStorage("redis://", implementation="redispy", key_prefix="often:pace", **options)
 
 

@@ -1,0 +1,150 @@
+"""The grammar of REDIS_URL: one server, or the Sentinels that know which server is the primary.
+
+    redis://[[user]:password@]host[:port][/database][?options]
+    redis+sentinel://[[user]:password@]host[:port][,host[:port]…]/service[/database][?options]
+
+`rediss` instead of `redis` stands for TLS. No message shows any part of the URL: a password that is not
+percent-encoded may be anywhere in it.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+SCHEMES = ("redis", "rediss", "redis+sentinel", "rediss+sentinel")
+REDIS_PORT, SENTINEL_PORT = 6379, 26379
+
+_URL = re.compile(r"([a-z+]+)://([^/?]*)(/[^?]*)?(?:\?(.*))?")
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?)(?::([0-9]{1,5}))?")
+_SERVICE = re.compile(r"[A-Za-z0-9_.-]+")
+_DATABASE = re.compile(r"[0-9]{1,9}")
+#: Characters that end a part of the URL, and how to write them in a user name, a password or an option.
+_ENCODED = {"#": "%23", "/": "%2F", "?": "%3F", "@": "%40", "[": "%5B", "]": "%5D"}
+
+
+class BrokenRule(ValueError):
+    """The URL breaks a rule; the message is the rule."""
+
+
+def _yes_or_no(text: str) -> bool:
+    return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[text.lower()]
+
+
+def _certificate_rule(text: str) -> str:
+    return {"none": "none", "optional": "optional", "required": "required"}[text]
+
+
+_TLS_OPTIONS: Mapping[str, Callable[[str], Any]] = {
+    "ssl_ca_certs": str,
+    "ssl_cert_reqs": _certificate_rule,
+    "ssl_certfile": str,
+    "ssl_check_hostname": _yes_or_no,
+    "ssl_keyfile": str,
+}
+_SENTINEL_OPTIONS: Mapping[str, Callable[[str], Any]] = {"sentinel_password": str, "sentinel_username": str}
+_OPTIONS: Mapping[str, Callable[[str], Any]] = {"client_name": str, "max_connections": int}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a URL leads."""
+
+    #: The server, or the Sentinels.
+    hosts: tuple[tuple[str, int], ...]
+    #: The name by which Sentinels know the primary; None without Sentinels.
+    service: str | None
+    tls: bool
+    #: What redis-py takes for each connection to the server; may hold the password.
+    options: Mapping[str, Any] = field(repr=False)
+    #: The same for connections to Sentinels.
+    sentinel_options: Mapping[str, Any] = field(repr=False)
+
+
+def check_url(url: str) -> str | None:
+    """The rule that a REDIS_URL breaks; None when it breaks none."""
+    try:
+        parse(url)
+    except BrokenRule as rule:
+        return str(rule)
+    return None
+
+
+def parse(url: str) -> Target:
+    """Take a REDIS_URL apart. Raises BrokenRule."""
+    _refuse_unencoded(url)
+    parts = _URL.fullmatch(url)
+    if parts is None or parts[1] not in SCHEMES:
+        raise BrokenRule(f"must begin with one of {', '.join(f'{scheme}://' for scheme in SCHEMES)}")
+    scheme, authority, path, query = parts.groups(default="")
+    tls, sentinel = scheme.startswith("rediss"), scheme.endswith("+sentinel")
+    login, at, hosts = authority.rpartition("@")
+    service, database = _path(path[1:], sentinel)
+    options, sentinel_options = _options(query, tls, sentinel)
+    if at:
+        user, colon, password = login.partition(":")
+        if not colon:
+            raise BrokenRule("must have a ':' before the password: redis://:password@host:6379/0")
+        options |= {"username": unquote(user) or None, "password": unquote(password) or None}
+    return Target(_hosts(hosts, sentinel), service, tls, options | {"db": database}, sentinel_options)
+
+
+def _refuse_unencoded(url: str) -> None:
+    """Refuse characters that mean something else where they are; most often they are part of a password."""
+    rest = url.partition("://")[2]
+    if any(ord(c) <= 32 or ord(c) == 127 for c in url):
+        raise BrokenRule("must not contain spaces, line breaks or control characters")
+    before, _, after = rest.rpartition("@")
+    wrong = "".join(c for c in _ENCODED if c in before)
+    wrong += "#" if "#" in after and "#" not in wrong else ""
+    if wrong:
+        instead = ", ".join(f"{_ENCODED[c]} for {c}" for c in wrong)
+        raise BrokenRule(f"must have special characters of its password percent-encoded: write {instead}")
+
+
+def _hosts(text: str, sentinel: bool) -> tuple[tuple[str, int], ...]:
+    hosts = []
+    for each in text.split(","):
+        found = _HOST.fullmatch(each)
+        if found is None:
+            raise BrokenRule("must name a host, and a port as a number: host:6379, or [::1]:6379 for IPv6")
+        port = int(found[2] or (SENTINEL_PORT if sentinel else REDIS_PORT))
+        if not 1 <= port <= 65_535:
+            raise BrokenRule("must have a port between 1 and 65535")
+        hosts.append((found[1].strip("[]"), port))
+    if len(hosts) > 1 and not sentinel:
+        raise BrokenRule(
+            "must name one host; to follow a failover, name Sentinels: "
+            "redis+sentinel://:password@host1:26379,host2:26379/service/0"
+        )
+    return tuple(hosts)
+
+
+def _path(path: str, sentinel: bool) -> tuple[str | None, int]:
+    """Service and database."""
+    service: str | None = None
+    if sentinel:
+        service, _, path = path.partition("/")
+        if not _SERVICE.fullmatch(service):
+            raise BrokenRule("must name the service that the Sentinels watch, for example host:26379/service")
+    if path and not _DATABASE.fullmatch(path):
+        raise BrokenRule("must end with the number of a database, for example /0")
+    return service, int(path or 0)
+
+
+def _options(query: str, tls: bool, sentinel: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options of the server, and of the Sentinels."""
+    known = {**_OPTIONS, **(_TLS_OPTIONS if tls else {}), **(_SENTINEL_OPTIONS if sentinel else {})}
+    given: dict[str, Any] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name in _TLS_OPTIONS and not tls:
+            raise BrokenRule("must begin with rediss:// to have options for TLS")
+        if name not in known:
+            raise BrokenRule(f"has an unknown option after '?'; known options: {', '.join(sorted(known))}")
+        try:
+            given[name] = known[name](value)
+        except (KeyError, ValueError):
+            raise BrokenRule(f"has a wrong value for its option {name}") from None
+    own = {name.removeprefix("sentinel_"): given.pop(name) for name in _SENTINEL_OPTIONS if name in given}
+    return given, own | {name: value for name, value in given.items() if name in _TLS_OPTIONS}

@@ -1,0 +1,138 @@
+"""A Redis that holds, says or becomes what nobody expects: it costs time at most, and the log says why."""
+
+import subprocess
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+import redis
+
+from local.valkey import HOST
+from shared.transport.queues import (
+    GENERATION_KEY,
+    PRIORITIES,
+    SYSTEM_KEY,
+    TURN_KEY,
+    lane_key,
+    rescue_key,
+    unacked_key,
+    wake_key,
+)
+from tests.eventually import eventually
+from tests.own_valkey import Forwarder, serving
+from tests.platform import Platform
+from tests.sample_tasks import INSTANT, WAIT, Nothing, Seconds
+
+#: New work completes within this after a passing condition has ended.
+RECOVERY_S = 5.0
+#: Tasks whose ids were lost with an overwritten lane have the limit of lost tails.
+TAIL_LIMIT_S = 60
+
+
+def soil(client: "redis.Redis", worker: UUID, queue: str) -> None:
+    """Put garbage into every key of one queue, of a worker and of the platform."""
+    for priority in PRIORITIES:
+        client.rpush(lane_key(queue, priority), "xx", b"\xff" * 17, "")
+    client.rpush(rescue_key(queue), "xx")
+    client.sadd(unacked_key(worker), "xx", b"\xff" * 17)
+    client.set(GENERATION_KEY, "hello")
+    client.set(SYSTEM_KEY, "hello")
+    client.set(TURN_KEY, "hello")
+    for key in (wake_key(queue), lane_key(queue, 0), lane_key("email", 0), rescue_key("email")):
+        client.delete(key)
+        client.set(key, "hello")
+
+
+async def test_garbage_in_every_key_ends_no_process_and_delays_no_task_for_long(platform: Platform) -> None:
+    process, scheduler = await platform.start_worker(), await platform.start_scheduler()
+    worker = await platform.worker_of(process)
+    assert worker is not None
+    with redis.Redis.from_url(platform.redis_url) as client:
+        for _ in range(3):
+            soil(client, worker, "default")
+            client.set(unacked_key(uuid4()), "hello")
+            started = time.monotonic()
+            ids = [(await platform.submit(INSTANT, Nothing(), priority=p))[0] for p in PRIORITIES]
+            await platform.all_final(ids)
+            assert time.monotonic() - started < RECOVERY_S
+        client.delete(unacked_key(worker))
+        client.set(unacked_key(worker), "hello")
+    ids = await platform.submit(INSTANT, Nothing(), count=50)
+    rows = await platform.all_final(ids, TAIL_LIMIT_S)
+    assert {(row["status"], row["attempt"]) for row in rows} == {("success", 1)}
+    await platform.all_acknowledged(worker)
+    assert await platform.queues.client.type(unacked_key(worker)) in (b"none", b"set")
+    assert (process.poll(), scheduler.poll()) == (None, None)
+    assert await platform.worker_of(process) == worker
+    log = platform.log_of(process)
+    assert "are no task ids" in log
+    assert f"{lane_key('email', 0)} held a value of the wrong type" in log
+    assert "Traceback" not in log + platform.log_of(scheduler)
+
+
+async def test_messages_that_nobody_sent_revoke_nothing(platform: Platform) -> None:
+    process = await platform.start_worker()
+    (task_id,) = await platform.submit(WAIT, Seconds(seconds=2))
+    await platform.until(task_id, "started")
+    messages = (b"hello", b"", b"\xff" * 100_000, uuid4().bytes, task_id.bytes)
+    for channel in ("often:cancel", platform.queues.cancel_channel):
+        for message in messages:
+            await platform.queues.client.publish(channel, message)
+    row = await platform.until(task_id, "success", "revoked", "failure")
+    assert (row["status"], row["attempt"]) == ("success", 1)
+    assert row["execution_time_seconds"] >= 2
+    assert process.poll() is None
+    log = platform.log_of(process)
+    assert f"ignored a hint to cancel task {task_id}" in log
+    assert log.count("that is no task id") == 3
+
+
+@pytest.mark.parametrize("program", ["tests.sample_worker", "services.scheduler"])
+async def test_a_process_of_another_system_refuses_to_start(platform: Platform, program: str) -> None:
+    await platform.submit(INSTANT, Nothing())
+    owner, ours = platform.queues.system, uuid4()
+    assert owner
+    await platform.rows("UPDATE generation SET system = {}", ours)
+    stranger = platform.start(program)
+    await eventually(lambda: stranger.poll() is not None)
+    log = platform.log_of(stranger)
+    assert stranger.returncode == 2
+    assert f"this database belongs to system {owner.hex}, and this process to system {ours.hex}" in log
+    assert "Traceback" not in log
+    assert not await platform.rows("SELECT 1 FROM worker")
+    assert await platform.queues.client.llen(lane_key("default", 5)) == 1
+
+    await platform.rows("UPDATE generation SET system = {}", owner)
+    welcome = platform.start(program)
+    await eventually(lambda: any(word in platform.log_of(welcome) for word in ("serves with", "stands by")))
+    assert welcome.poll() is None
+
+
+async def test_a_failover_that_keeps_connections_costs_seconds(database_url: str, tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        old = await stack.enter_async_context(serving(tmp_path / "old"))
+        new = await stack.enter_async_context(serving(tmp_path / "new"))
+        forwarder = Forwarder(old)
+        url = await stack.enter_async_context(forwarder.serving())
+        platform = await stack.enter_async_context(Platform(database_url, url, tmp_path))
+        with redis.Redis.from_url(new.url()) as client:
+            client.config_set("requirepass", old.password)
+        worker: subprocess.Popen[bytes] = await platform.start_worker()
+        await platform.start_scheduler()
+        ids = await platform.submit(WAIT, Seconds(seconds=0.2), count=100)
+        await platform.until(ids[0], "success")
+
+        forwarder.server = new
+        with redis.Redis.from_url(old.url()) as client:
+            client.replicaof(HOST, str(new.port))
+
+        started = time.monotonic()
+        (task_id,) = await platform.submit(INSTANT, Nothing(), priority=9)
+        await platform.until(task_id, "success")
+        assert time.monotonic() - started < RECOVERY_S
+        rows = await platform.all_final(ids, TAIL_LIMIT_S)
+        assert {row["status"] for row in rows} == {"success"}
+        assert worker.poll() is None
+        assert "read only replica" in platform.log_of(worker)

@@ -1,0 +1,223 @@
+"""Connections to Redis that are closed, lead to a replica, or are found through a Sentinel."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import redis
+
+from local import ports
+from local.valkey import HOST, Valkey
+from services.api.identity.rate_limits import RateLimits
+from services.worker.hotel.gateways.provider import Pace
+from shared.errors import ServerAway, ServerRefuses, ServerUnavailable
+from shared.transport.connection import connect
+from shared.transport.queues import Address, Queues
+from tests.eventually import eventually
+from tests.own_valkey import Forwarder, sentinel_over, serving
+
+WORKER = uuid4()
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Valkey]:
+    async with serving(tmp_path / "valkey") as valkey:
+        yield valkey
+
+
+@contextlib.asynccontextmanager
+async def queues_at(url: str) -> AsyncIterator[Queues]:
+    queues = Queues(connect(url))
+    try:
+        yield queues
+    finally:
+        await queues.client.aclose()
+
+
+def address() -> Address:
+    return Address(uuid4(), "email", 5)
+
+
+async def _knows_that_it_is_closed(queues: Queues) -> bool:
+    """The event loop has seen the end of the one connection."""
+    (connection,) = queues.client.connection_pool._available_connections
+    try:
+        return bool(await connection.can_read())
+    except redis.ConnectionError:
+        return True
+
+
+async def test_a_connection_that_the_server_closed_while_it_was_idle_is_opened_again(server: Valkey) -> None:
+    async with queues_at(server.url()) as queues:
+        await queues.client.config_set("timeout", 1)
+        await queues.push([address()])
+        await eventually(lambda: _knows_that_it_is_closed(queues))
+        await queues.push([address()])
+        await eventually(lambda: _knows_that_it_is_closed(queues))
+        # A fetch is never tried twice, so this connection was found closed before anything was sent.
+        fetched = await queues.fetch(WORKER, ["email"], wanted=5, served=0, idle=True)
+    assert len(fetched.ids) == 2
+
+
+async def test_a_push_over_a_connection_that_breaks_at_this_moment_is_tried_again(server: Valkey) -> None:
+    async with queues_at(server.url()) as queues:
+        await queues.push([address()])
+        with redis.Redis.from_url(server.url()) as admin:
+            admin.client_kill_filter(_type="normal", skipme=True)
+        # The event loop has not run since, so the connection still looks open.
+        await queues.push([address()])
+        assert len(await queues.head("email", 5, 5)) == 2
+
+
+async def test_a_fetch_whose_connection_breaks_is_not_tried_again(server: Valkey) -> None:
+    async with queues_at(server.url()) as queues:
+        await queues.push([address()])
+        with redis.Redis.from_url(server.url()) as admin:
+            admin.client_kill_filter(_type="normal", skipme=True)
+        with pytest.raises(ServerAway, match="closed"):
+            await queues.fetch(WORKER, ["email"], wanted=5, served=0, idle=True)
+
+
+async def test_connections_that_are_kept_through_a_failover_are_left(server: Valkey, tmp_path: Path) -> None:
+    forwarder = Forwarder(server)
+    async with (
+        serving(tmp_path / "promoted") as promoted,
+        forwarder.serving() as url,
+        queues_at(url) as queues,
+    ):
+        await _same_password(promoted, server)
+        # Several connections: each of them leads to the old primary.
+        await asyncio.gather(*(queues.push([address()]) for _ in range(5)))
+        forwarder.server = promoted
+        with redis.Redis.from_url(server.url()) as old:
+            old.replicaof(HOST, str(promoted.port))
+        with pytest.raises(ServerRefuses, match="read only replica"):
+            await queues.fetch(WORKER, ["email"], wanted=5, served=0, idle=True)
+        # A fetch is never tried twice, and none of these meets the old primary again.
+        at_once = [queues.fetch(WORKER, ["email"], wanted=9, served=0, idle=True) for _ in range(5)]
+        assert [fetched.ids for fetched in await asyncio.gather(*at_once)] == [[]] * 5
+        new = address()
+        await queues.push([new])
+        fetched = await queues.fetch(WORKER, ["email"], wanted=9, served=0, idle=True)
+    assert fetched.ids == [new.id]
+
+
+async def test_a_push_survives_a_failover_with_kept_connections(server: Valkey, tmp_path: Path) -> None:
+    forwarder = Forwarder(server)
+    async with (
+        serving(tmp_path / "promoted") as promoted,
+        forwarder.serving() as url,
+        queues_at(url) as queues,
+    ):
+        await _same_password(promoted, server)
+        await queues.push([address()])
+        forwarder.server = promoted
+        with redis.Redis.from_url(server.url()) as old:
+            old.replicaof(HOST, str(promoted.port))
+        new = address()
+        await queues.push([new])
+        assert await queues.head("email", 5, 5) == [new.id]
+
+
+@pytest.fixture
+async def watched(server: Valkey, tmp_path: Path) -> AsyncIterator[tuple[str, int, int]]:
+    """The address that leads through a Sentinel, and the ports of a primary and its replica."""
+    async with serving(tmp_path / "replica") as replica, sentinel_over(server, tmp_path / "sentinel") as url:
+        await _same_password(replica, server)
+        with redis.Redis.from_url(_url(replica, server)) as client:
+            client.config_set("masterauth", server.password)
+            client.replicaof(HOST, str(server.port))
+            await eventually(lambda: client.info("replication")["master_link_status"] == "up")
+        with redis.Redis.from_url(server.url()) as client:
+            client.config_set("masterauth", server.password)
+        yield url, server.port, replica.port
+
+
+async def test_every_client_follows_a_sentinel_through_a_failover(watched: tuple[str, int, int]) -> None:
+    url, primary, replica = watched
+    async with queues_at(url) as queues, contextlib.AsyncExitStack() as stack:
+        limits, pace = RateLimits(url, "90/second", "90/second"), Pace(url)
+        stack.push_async_callback(limits.close)
+        stack.push_async_callback(pace.close)
+
+        async def all_reach(port: int) -> bool:
+            """Redis at this port holds what each of them writes."""
+            with contextlib.suppress(ServerUnavailable, redis.RedisError):
+                await queues.push([address()])
+                await limits.count_user(1)
+                await pace.wait("somebody", "90/second")
+                reached = (await queues.client.info("server"))["tcp_port"]
+                return reached == port and await _kinds(queues) >= {"rate", "pace", "lane"}
+            return False
+
+        await eventually(lambda: all_reach(primary))
+        await eventually(lambda: _fails_over(url))
+        await eventually(lambda: _is_primary(queues, replica))
+        await queues.client.flushdb()
+        await eventually(lambda: all_reach(replica))
+
+
+async def _is_primary(queues: Queues, port: int) -> bool:
+    with contextlib.suppress(redis.RedisError):
+        server, replication = await queues.client.info("server"), await queues.client.info("replication")
+        return bool(server["tcp_port"] == port and replication["role"] == "master")
+    return False
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda url: url.replace("default:", "default:x"), "refuses for now: invalid username-password pair"),
+        (lambda url: f"redis://{url.rpartition('@')[2]}", "refuses for now: Authentication required"),
+        (lambda url: f"{url.rpartition('/')[0]}/99", "DB index is out of range"),
+        (lambda url: "redis://no-such-host.invalid", "no-such-host.invalid:6379"),
+        (lambda url: f"redis://{HOST}:{ports.pick('nobody')['nobody']}", "Connect call failed"),
+    ],
+    ids=["wrong password", "no password", "no such database", "DNS", "nobody listens"],
+)
+async def test_the_cause_is_in_the_message(server: Valkey, change: object, reason: str) -> None:
+    assert callable(change)
+    async with queues_at(change(server.url())) as queues:
+        with pytest.raises(ServerUnavailable, match=reason):
+            await queues.push([address()])
+
+
+async def test_a_full_redis_says_so(server: Valkey) -> None:
+    async with queues_at(server.url()) as queues:
+        await queues.client.config_set("maxmemory", "1mb")
+        with pytest.raises(ServerRefuses, match="maxmemory"):
+            await queues.push([address()])
+
+
+async def test_a_server_without_tls_is_told_apart(server: Valkey) -> None:
+    queues = Queues(connect(server.url().replace("redis://", "rediss://"), socket_timeout_s=0.3))
+    with pytest.raises(ServerAway, match=r"connecting to server|SSL"):
+        await queues.push([address()])
+    await queues.client.aclose()
+
+
+def _url(server: Valkey, other: Valkey) -> str:
+    return server.url().replace(server.password, other.password)
+
+
+async def _same_password(server: Valkey, other: Valkey) -> None:
+    """Both ends of a failover take the same password."""
+    with redis.Redis.from_url(server.url()) as client:
+        client.config_set("requirepass", other.password)
+
+
+def _fails_over(url: str) -> bool:
+    """A Sentinel learns of a replica, and that it is good, within some seconds."""
+    port = int(url.rpartition(":")[2].partition("/")[0])
+    with redis.Redis(host=HOST, port=port) as sentinel, contextlib.suppress(redis.ResponseError):
+        sentinel.execute_command("SENTINEL", "FAILOVER", "often")
+        return True
+    return False
+
+
+async def _kinds(queues: Queues) -> set[str]:
+    """The first words of our keys."""
+    return {str(key).split(":")[1] for key in await queues.client.keys("often:*")}

