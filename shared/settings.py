@@ -13,10 +13,11 @@ from urllib.parse import urlsplit
 
 from shared import applications, environment
 from shared.environment import setting
+from shared.transport import address
 
 S = TypeVar("S")
 
-_SCHEMES = {"database_url": ("postgres", "postgresql"), "redis_url": ("redis", "rediss")}
+_POSTGRES_SCHEMES = ("postgres", "postgresql")
 _CHOICES = {"log_format": ("json", "text")}
 _RANGES = {"api_port": (0, 65_535), "metrics_port": (0, 65_535), "worker_threads": (1, 256)}
 _RATES = ("rate_limit_user", "rate_limit_address")
@@ -85,10 +86,11 @@ class Settings:
 
     def broken_rules(self) -> Iterator[tuple[str, str]]:
         """Field and rule, for each rule that is broken."""
-        for name, schemes in _SCHEMES.items():
-            scheme = urlsplit(getattr(self, name)).scheme
-            if getattr(self, name) and scheme not in schemes:
-                yield name, f"must begin with {schemes[0]}://, not {scheme or 'nothing'}://"
+        scheme = self.database_url.partition("://")[0]
+        if self.database_url and scheme not in _POSTGRES_SCHEMES:
+            yield "database_url", f"must begin with postgres://, not {scheme[:20]}"
+        if self.redis_url and (broken := address.check_url(self.redis_url)):
+            yield "redis_url", broken
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 yield name, f"must be one of {', '.join(choices)}, not {getattr(self, name)!r}"

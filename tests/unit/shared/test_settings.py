@@ -19,6 +19,9 @@ def test_the_environment_becomes_typed_settings() -> None:
     ("wrong", "message"),
     [
         ({"REDIS_URL": ""}, "REDIS_URL is missing; write redis://"),
+        ({"REDIS_URL": "redis://:pass#word@cache"}, "REDIS_URL must"),
+        ({"REDIS_URL": "redis://one:6379,two:6379/0"}, "REDIS_URL must"),
+        ({"REDIS_URL": "redis://cache:port"}, "REDIS_URL must"),
         ({"DATABASE_URL": "mysql://db"}, "DATABASE_URL must begin with postgres://"),
         ({"OFTEN_API_PORT": "http"}, "OFTEN_API_PORT must be a whole number, not 'http'"),
         ({"OFTEN_API_PORT": "70000"}, "OFTEN_API_PORT must be between 0 and 65535"),
