@@ -12,6 +12,7 @@ from services.worker.claims.fetcher import Fetcher
 from services.worker.recording.record import Row
 from services.worker.recording.recorder import Recorder
 from services.worker.running.executor import interrupt
+from services.worker.running.memory import MemoryLimit
 from services.worker.running.time_limits import TimeLimits
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ class Drain:
         fetcher: Fetcher,
         recorder: Recorder,
         time_limits: TimeLimits,
+        memory: MemoryLimit,
         grace: timedelta,
         on_loop: Callable[[Coroutine[Any, Any, Any]], Any],
     ) -> None:
@@ -36,6 +38,7 @@ class Drain:
         self._fetcher = fetcher
         self._recorder = recorder
         self._time_limits = time_limits
+        self._memory = memory
         self._grace = grace
         self._on_loop = on_loop
         #: Outcomes of attempts whose bodies only the end of this process ends; see `running.handover`.
@@ -48,6 +51,7 @@ class Drain:
         fetching.cancel()
         self._fetcher.give_back(self._claims.withdraw(), reason="drain")
         self._wait_for_bodies(self._grace.total_seconds())
+        self._memory.blame()
         for attempt in self._claims.running():
             interrupt(attempt)
         self._wait_for_bodies(INTERRUPT_S)

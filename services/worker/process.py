@@ -35,6 +35,7 @@ from services.worker.registry import TaskFunction
 from services.worker.running.broker import LedgerBroker
 from services.worker.running.context import Means
 from services.worker.running.executor import Executor
+from services.worker.running.memory import MemoryLimit
 from services.worker.running.outcome import Outcome
 from services.worker.running.time_limits import TimeLimits
 from services.worker.running.watchdog import Watchdog
@@ -97,7 +98,6 @@ class WorkerProcess:
         self._settings = settings
         self._ledger = resources.ledger
         self._ending: Ending | None = None
-        self._process = psutil.Process()
         self._task_limit = int(settings.worker_max_tasks * random.uniform(0.8, 1.2))
         self._loop = uvloop.new_event_loop()
         self._loop_thread = threading.Thread(target=self._loop.run_forever, name="ledger", daemon=True)
@@ -106,6 +106,7 @@ class WorkerProcess:
         self.keeper = Keeper()
         self._claims = Claims(settings.worker_threads)
         self._time_limits = TimeLimits(self._claims, tasks, resources.ledger)
+        self._memory = MemoryLimit(self._claims, settings.worker_max_memory_mb, _size_of(psutil.Process()))
         self._wire_recording(resources)
         self._wire_claims(queue_names, tasks, resources)
         self._wire_running(tasks, resources)
@@ -114,6 +115,7 @@ class WorkerProcess:
             self._fetcher,
             self._recorder,
             self._time_limits,
+            self._memory,
             settings.worker_grace,
             self.on_loop,
         )
@@ -221,11 +223,9 @@ class WorkerProcess:
         return self._ending
 
     def _watch(self) -> None:
-        settings = self._settings
         if self._task_limit and self._claims.finished >= self._task_limit:
             self.end(Ending.RECYCLE)
-        limit_mb = settings.worker_max_memory_mb
-        if limit_mb and self._process.memory_info().rss > limit_mb * 2**20:
+        if self._memory.exceeded():
             self.end(Ending.RECYCLE)
         threads = [*self._dramatiq.workers, *self._dramatiq.consumers.values(), self._loop_thread]
         dead = [thread.name for thread in threads if not thread.is_alive()]
@@ -297,3 +297,7 @@ class WorkerProcess:
         loop = asyncio.run_coroutine_threadsafe(kept, self._loop)
         self._loops.append(loop)
         return loop
+
+
+def _size_of(process: psutil.Process) -> Callable[[], int]:
+    return lambda: int(process.memory_info().rss)
