@@ -32,6 +32,7 @@ from services.worker.recording.recorder import Recorder
 from services.worker.recording.settlement import Settlement
 from services.worker.recording.writer import Writer
 from services.worker.registry import TaskFunction
+from services.worker.running import forked_child
 from services.worker.running.broker import LedgerBroker
 from services.worker.running.context import Means
 from services.worker.running.executor import Executor
@@ -202,6 +203,7 @@ class WorkerProcess:
 
     def _start(self) -> None:
         self._watchdog.feed()
+        forked_child.prepare()
         self._dramatiq.start()
         self._broker.emit_after("process_boot")
         self._keep("recorder", self._recorder.run_once)
