@@ -36,6 +36,7 @@ from services.worker.running import forked_child
 from services.worker.running.broker import LedgerBroker
 from services.worker.running.context import Means
 from services.worker.running.executor import Executor
+from services.worker.running.loop_watch import LoopWatch
 from services.worker.running.memory import MemoryLimit
 from services.worker.running.outcome import Outcome
 from services.worker.running.time_limits import TimeLimits
@@ -206,6 +207,7 @@ class WorkerProcess:
         forked_child.prepare()
         self._dramatiq.start()
         self._broker.emit_after("process_boot")
+        self._loop_watch = LoopWatch.of_bodies()
         self._keep("recorder", self._recorder.run_once)
         self._keep("heartbeat", self._heartbeat.beat, every_s=HEARTBEAT_S)
         self._keep("cancel requests", self._cancel_requests.run_once)
@@ -219,6 +221,7 @@ class WorkerProcess:
             time.sleep(WATCH_S)
             self._watchdog.feed()
             self._watch()
+            self._loop_watch.look()
             if self._time_limits.keep():
                 self.end(Ending.OVERTIME)
         self._watchdog.rest()
@@ -230,7 +233,7 @@ class WorkerProcess:
         if self._memory.exceeded():
             self.end(Ending.RECYCLE)
         threads = [*self._dramatiq.workers, *self._dramatiq.consumers.values(), self._loop_thread]
-        dead = [thread.name for thread in threads if not thread.is_alive()]
+        dead = [thread.name for thread in [*threads, self._loop_watch.thread] if not thread.is_alive()]
         if dead or any(loop.done() for loop in self._loops):
             log.critical("worker stopping: a background thread died: %s", ", ".join(dead) or "a loop")
             self.end(Ending.BROKEN)
