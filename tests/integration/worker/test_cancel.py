@@ -114,7 +114,7 @@ async def test_a_frozen_worker_that_comes_back_cannot_change_what_was_revoked_me
 
     frozen.send_signal(signal.SIGCONT)
     # Its body has ended by now, and says so.
-    await eventually(lambda: "1 records came too late" in platform.log_of(frozen))
+    await eventually(lambda: "1 records arrived too late" in platform.log_of(frozen))
 
     async def replaced() -> bool:
         return await platform.worker_of(frozen) != before
