@@ -19,7 +19,8 @@ OftenError
 ├── ExpectedError              raised by a task: foreseen and passing, retry without alarm
 │   └── Retry                  raised by a task: try again then
 │       └── NotBefore          … or later, as the contract has it
-└── TimeLimitExceeded          the attempt ran longer than its contract allows
+├── TimeLimitExceeded          the attempt ran longer than its contract allows
+└── MemoryLimitExceeded        the attempt made its worker larger than it may be
 """
 
 from dataclasses import dataclass
@@ -197,3 +198,12 @@ class TimeLimitExceeded(OftenError):
 
     def __init__(self, limit: timedelta) -> None:
         super().__init__(f"it ran longer than its limit of {limit.total_seconds():g} s")
+
+
+class MemoryLimitExceeded(OftenError):
+    """The attempt was interrupted because its worker grew beyond its memory limit while it ran."""
+
+    def __init__(self, limit_mb: int, grown_mb: int) -> None:
+        super().__init__(
+            f"the worker grew by {grown_mb} MB while this attempt ran, beyond its limit of {limit_mb} MB"
+        )

@@ -65,8 +65,9 @@ class Settings:
     worker_queues: str = setting("OFTEN_WORKER_QUEUES", "")
     #: Tasks that a worker runs at the same time.
     worker_threads: int = setting("OFTEN_WORKER_THREADS", 8)
-    #: How long a stopping worker lets running tasks finish.
-    worker_grace: timedelta = setting("OFTEN_WORKER_GRACE", timedelta(seconds=8))
+    #: How long a stopping worker lets running tasks finish. It needs up to 5 s more until it ends; whatever
+    #: stops it must wait for both. `docker stop` waits for 10 s by default.
+    worker_grace: timedelta = setting("OFTEN_WORKER_GRACE", timedelta(seconds=5))
     #: A worker replaces itself after about this many tasks (±20 %); 0 switches this off.
     worker_max_tasks: int = setting("OFTEN_WORKER_MAX_TASKS", 100_000)
     #: A worker that grows beyond this replaces itself; 0 switches this off.

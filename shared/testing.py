@@ -168,4 +168,9 @@ class _Lines(logging.Handler):
         self._lines = lines
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._lines.append(self.format(record))
+        try:
+            line = self.format(record)
+        except Exception:  # noqa: BLE001 - reported and not raised, as in a worker
+            self.handleError(record)
+        else:
+            self._lines.append(line)

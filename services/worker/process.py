@@ -32,9 +32,12 @@ from services.worker.recording.recorder import Recorder
 from services.worker.recording.settlement import Settlement
 from services.worker.recording.writer import Writer
 from services.worker.registry import TaskFunction
+from services.worker.running import forked_child
 from services.worker.running.broker import LedgerBroker
 from services.worker.running.context import Means
 from services.worker.running.executor import Executor
+from services.worker.running.loop_watch import LoopWatch
+from services.worker.running.memory import MemoryLimit
 from services.worker.running.outcome import Outcome
 from services.worker.running.time_limits import TimeLimits
 from services.worker.running.watchdog import Watchdog
@@ -98,7 +101,6 @@ class WorkerProcess:
         self._settings = settings
         self._ledger = resources.ledger
         self._ending: Ending | None = None
-        self._process = psutil.Process()
         self._task_limit = int(settings.worker_max_tasks * random.uniform(0.8, 1.2))
         self._loop = uvloop.new_event_loop()
         self._loop_thread = threading.Thread(target=self._loop.run_forever, name="ledger", daemon=True)
@@ -107,6 +109,7 @@ class WorkerProcess:
         self.keeper = Keeper()
         self._claims = Claims(settings.worker_threads)
         self._time_limits = TimeLimits(self._claims, tasks, resources.ledger)
+        self._memory = MemoryLimit(self._claims, settings.worker_max_memory_mb, _size_of(psutil.Process()))
         self._wire_recording(resources)
         self._wire_claims(queue_names, tasks, resources)
         self._wire_running(tasks, resources)
@@ -115,6 +118,7 @@ class WorkerProcess:
             self._fetcher,
             self._recorder,
             self._time_limits,
+            self._memory,
             settings.worker_grace,
             self.on_loop,
         )
@@ -205,8 +209,10 @@ class WorkerProcess:
 
     def _start(self) -> None:
         self._watchdog.feed()
+        forked_child.prepare()
         self._dramatiq.start()
         self._broker.emit_after("process_boot")
+        self._loop_watch = LoopWatch.of_bodies()
         self._keep("recorder", self._recorder.run_once)
         self._keep("heartbeat", self._heartbeat.beat, every_s=HEARTBEAT_S)
         self._keep("lock", self._heartbeat.hold_lock, every_s=HEARTBEAT_S)
@@ -222,20 +228,19 @@ class WorkerProcess:
             time.sleep(WATCH_S)
             self._watchdog.feed()
             self._watch()
+            self._loop_watch.look()
             if self._time_limits.keep():
                 self.end(Ending.OVERTIME)
         self._watchdog.rest()
         return self._ending
 
     def _watch(self) -> None:
-        settings = self._settings
         if self._task_limit and self._claims.finished >= self._task_limit:
             self.end(Ending.RECYCLE)
-        limit_mb = settings.worker_max_memory_mb
-        if limit_mb and self._process.memory_info().rss > limit_mb * 2**20:
+        if self._memory.exceeded():
             self.end(Ending.RECYCLE)
         threads = [*self._dramatiq.workers, *self._dramatiq.consumers.values(), self._loop_thread]
-        dead = [thread.name for thread in threads if not thread.is_alive()]
+        dead = [thread.name for thread in [*threads, self._loop_watch.thread] if not thread.is_alive()]
         if dead or any(loop.done() for loop in self._loops):
             log.critical("worker stopping: a background thread died: %s", ", ".join(dead) or "a loop")
             self.end(Ending.BROKEN)
@@ -304,3 +309,7 @@ class WorkerProcess:
         loop = asyncio.run_coroutine_threadsafe(kept, self._loop)
         self._loops.append(loop)
         return loop
+
+
+def _size_of(process: psutil.Process) -> Callable[[], int]:
+    return lambda: int(process.memory_info().rss)

@@ -14,7 +14,7 @@ from shared.errors import MAX_DELAY, FieldProblem, InvalidFields
 MAX_PROGRESS = 2**31 - 1
 MAX_KEY_CHARS = 255
 #: Children of one attempt. More belong into several tasks, each of which submits its share.
-MAX_CHILDREN = 100_000
+MAX_CHILDREN = 10_000
 
 
 def progress(current: Any, total: Any, message: Any) -> None:

@@ -34,7 +34,12 @@ class Sql(Protocol):
 
 
 class TaskContext(Protocol):
-    """Handed to every task as its first argument. All methods may be called from plain and async bodies."""
+    """Handed to every task as its first argument. All methods may be called from plain and async bodies.
+
+    A plain body runs in one of the worker's threads. An async body runs on the worker's event loop and holds
+    one of the threads too, until it ends. A blocking call in an async body delays every other one: use
+    `asyncio.to_thread` for it.
+    """
 
     @property
     def id(self) -> UUID: ...
@@ -82,7 +87,7 @@ class TaskContext(Protocol):
 
         It is stored together with this task's success, so a failed attempt leaves no children. With
         `at_once` it is stored right away under a key unique to this task (`key`, else its ordinal): a
-        rerun does not store it again.
+        rerun does not store it again, and returns the id of the first one. One attempt may submit 10,000.
         """
 
     def gateway(self, kind: type[G]) -> G:

@@ -12,7 +12,11 @@ def first_uuid7(moment: datetime) -> UUID:
 
 def uuid7(now: datetime) -> UUID:
     """A UUIDv7 (RFC 9562, section 5.7) of this aware time, which should be the database's."""
-    milliseconds = int(now.timestamp() * 1000)
-    value = (milliseconds & (1 << 48) - 1) << 80 | secrets.randbits(80)
+    return uuid7_of(int(now.timestamp() * 1000), secrets.randbits(80))
+
+
+def uuid7_of(milliseconds: int, rest: int) -> UUID:
+    """The UUIDv7 of this time with these 80 bits, of which version and variant replace six."""
+    value = (milliseconds & (1 << 48) - 1) << 80 | rest
     value = value & ~(0xF << 76) | 0x7 << 76  # version
     return UUID(int=value & ~(0x3 << 62) | 0x2 << 62)  # variant

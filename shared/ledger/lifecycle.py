@@ -9,6 +9,7 @@ from shared.contracts.contract import Contract, Retries
 from shared.errors import (
     ExpectedError,
     InvalidFields,
+    MemoryLimitExceeded,
     PermanentError,
     ServerUnavailable,
     TimeLimitExceeded,
@@ -60,6 +61,8 @@ class ErrorKind(StrEnum):
     UNSTORABLE = "unstorable"
     #: It ran longer than its contract allows.
     TIME_LIMIT = "time_limit"
+    #: It made its worker larger than OFTEN_WORKER_MAX_MEMORY_MB.
+    MEMORY = "memory"
     #: The process died with it.
     WORKER_DIED = "worker_died"
 
@@ -86,6 +89,8 @@ def classify(error: BaseException, contract: Contract[Any, Any]) -> ErrorKind:
     """Sort an error that a task's body raised."""
     if isinstance(error, TimeLimitExceeded):
         return ErrorKind.TIME_LIMIT
+    if isinstance(error, MemoryLimitExceeded):
+        return ErrorKind.MEMORY
     if isinstance(error, (PermanentError, InvalidFields, *contract.permanent)):
         return ErrorKind.PERMANENT
     if isinstance(error, (ExpectedError, ServerUnavailable, *contract.expected)):

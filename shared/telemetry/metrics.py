@@ -97,6 +97,12 @@ GIVEN_BACK = Counter(
     "often_worker_given_back_total", "Claims given back before their start, by reason.", ["reason", "task"]
 )
 
+EVENT_LOOP_BLOCKED_SECONDS = Histogram(
+    "often_event_loop_blocked_seconds",
+    "Times in which an async body blocked the event loop of its worker for a second or longer.",
+    buckets=(1, 2, 5, 15, 60),
+)
+
 LOOP_ERRORS = Counter(
     "often_loop_errors_total", "Rounds of a background loop that ended in an error.", ["loop"]
 )

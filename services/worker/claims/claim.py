@@ -12,6 +12,7 @@ import msgspec
 
 from services.worker.running.outcome import Outcome
 from shared.contracts.context import TaskContext
+from shared.errors import OftenError
 
 
 class Stage(Enum):
@@ -89,6 +90,8 @@ class Attempt(msgspec.Struct, eq=False):
     #: What the body was given; hooks get it too.
     context: TaskContext | None = None
     returned: Any = None
+    #: The body raised this. It is dropped once the outcome is decided.
+    error: BaseException | None = None
     outcome: Outcome | None = None
     children: list[Any] = msgspec.field(default_factory=list)
     #: Values of the sensitive parameters, which no log line and no record may contain.
@@ -100,8 +103,12 @@ class Attempt(msgspec.Struct, eq=False):
     cancelled_monotonic: float | None = None
     #: When the body was interrupted.
     interrupted_monotonic: float | None = None
-    #: It was interrupted because it exceeded its time limit.
-    overran: bool = False
+    #: The error with which it has failed if it is interrupted; without one an interrupt is no failure.
+    fault: OftenError | None = None
+    #: Size of the process in bytes just before it began.
+    memory_before: int | None = None
+    #: Why Postgres refused a part of its record. The task then fails, whatever its body returns.
+    refused: str | None = None
     #: Held while the body is interrupted and while it ends, so that no exception hits the thread's next task.
     slot: threading.Lock = msgspec.field(default_factory=threading.Lock)
     thread: int | None = None

@@ -63,6 +63,13 @@ class Claims:
             attempt.stage = Stage.ENDED
         self._tell()
 
+    def abandon(self, attempt: Attempt) -> None:
+        """Forget a claim whose end could not be handed to the recorder."""
+        with self._changed:
+            self._running.pop(attempt.id, None)
+            self._held.pop(attempt.id, None)
+            attempt.stage = Stage.ENDED
+
     def withdraw(self, *, older_than_s: float = 0.0) -> list[Attempt]:
         """Take back what no thread has taken after so long; the caller hands it to the recorder."""
         limit = time.monotonic() - older_than_s

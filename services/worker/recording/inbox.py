@@ -14,12 +14,16 @@ from typing import NamedTuple
 from services.worker.claims.claim import Attempt
 from services.worker.recording.record import Child, Entry, LogLine
 from services.worker.running.outcome import Outcome
+from shared.contracts.checks import MAX_CHILDREN
 from shared.ledger.database import Database
 
 #: Under load a round waits until this many records are pending …
 BATCH_ROWS = 32
 #: … or for this long for each row of the last round, which shows how much company arrives, up to a limit.
 WAIT_PER_ROW_S, MAX_WAIT_S = 0.003, 0.025
+#: Children in a round, which is as many as one attempt may have. Storing and sending them takes a second or
+#: two, for which the records of other tasks wait.
+MAX_CHILDREN_IN_ROUND = MAX_CHILDREN
 #: How long a start waits for the end of its task: one round for both when the task is short.
 START_WAIT_S = 0.005
 #: How long one turn of the recorder's loop waits for records.
@@ -44,6 +48,10 @@ class Inbox:
         #: The entries of the round under way.
         self._taken: list[Entry] = []
         self._waiters: list[tuple[Attempt, Future[bool]]] = []
+        #: Attempts whose record waits for a transaction of their body, which holds the lock on their row.
+        self._held: set[Attempt] = set()
+        #: Bodies that wait until the round under way is over before they lock their row.
+        self._before_lock: list[Future[None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake = asyncio.Event()
         #: A round was requested: at once, or a little later.
@@ -87,6 +95,29 @@ class Inbox:
             self._entry(attempt).spawned.append(child)
         self._signal()
 
+    def hold(self, attempt: Attempt) -> "Future[None]":
+        """Leave the record of this attempt for later: a transaction is about to lock the task's row.
+
+        Until it ends, a round with this record would wait, and every other task of the process with it. The
+        future ends once no round under way contains the record.
+        """
+        free: Future[None] = Future()
+        with self._lock:
+            self._held.add(attempt)
+            if any(entry.attempt is attempt for entry in self._taken):
+                self._before_lock.append(free)
+            else:
+                free.set_result(None)
+        return free
+
+    def release(self, attempt: Attempt) -> None:
+        """The transaction is over; nothing happens for an attempt that is not held."""
+        with self._lock:
+            if attempt not in self._held:
+                return
+            self._held.discard(attempt)
+        self._signal()
+
     def note_end(self, attempt: Attempt, outcome: Outcome) -> None:
         """The attempt is over, or the claim is given back without one."""
         execution_s, ended_at = None, self._database.now()
@@ -94,6 +125,7 @@ class Inbox:
             execution_s = time.monotonic() - attempt.started_monotonic
             ended_at = attempt.started_at + timedelta(seconds=execution_s)
         with self._lock:
+            self._held.discard(attempt)
             self._entry(attempt).note_end(outcome, ended_at, execution_s)
         self._signal()
 
@@ -101,7 +133,8 @@ class Inbox:
         """Age of the oldest record that is not committed, in seconds; 0 without any."""
         with self._lock:
             # In the order in which they were noted; a round under way is older than what is pending.
-            oldest = next(iter(self._taken or self._pending.values()), None)
+            waiting = self._taken or [e for a, e in self._pending.items() if a not in self._held]
+            oldest = next(iter(waiting), None)
         return time.monotonic() - oldest.noted_monotonic if oldest is not None else 0.0
 
     def _entry(self, attempt: Attempt) -> Entry:
@@ -131,8 +164,8 @@ class Inbox:
 
     @property
     def empty(self) -> bool:
-        """Nothing is pending, and no round is under way."""
-        return not self._pending and not self._taken
+        """Nothing is left to write now, and no round is under way."""
+        return not self._has_ready() and not self._taken
 
     def wake(self) -> None:
         """End the wait for records."""
@@ -142,7 +175,7 @@ class Inbox:
     async def wait(self) -> bool:
         """Wait for records and their company; False when there were none for a while."""
         self._loop = asyncio.get_running_loop()
-        if not self._pending:
+        if not self._has_ready():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(IDLE_S):
                     await self._wake.wait()
@@ -150,12 +183,21 @@ class Inbox:
             await self._company()
         self._wake.clear()
         self._woken = self._wake_later = False
-        return bool(self._pending)
+        return self._has_ready()
 
     def take(self) -> Batch:
-        """Take what is pending; `done` follows."""
+        """Take what is pending and not held, but only some records with many children; `done` follows."""
+        entries: list[Entry] = []
+        children = 0
         with self._lock:
-            entries, self._pending = list(self._pending.values()), {}
+            left: dict[Attempt, Entry] = {}
+            for attempt, entry in self._pending.items():
+                if attempt in self._held or children + entry.children > MAX_CHILDREN_IN_ROUND:
+                    left[attempt] = entry
+                else:
+                    entries.append(entry)
+                    children += entry.children
+            self._pending = left
             waiters, self._waiters = self._waiters, []
             self._taken = entries
         return Batch(entries, waiters)
@@ -163,9 +205,17 @@ class Inbox:
     def done(self, batch: Batch) -> None:
         """The batch is committed."""
         assert self._loop is not None
-        self._taken = []
+        with self._lock:
+            self._taken = []
+            before_lock, self._before_lock = self._before_lock, []
+        for free in before_lock:
+            free.set_result(None)
         self._wait_s = min(WAIT_PER_ROW_S * len(batch.entries), MAX_WAIT_S)
         self._busy_until = self._loop.time() + self._wait_s
+
+    def _has_ready(self) -> bool:
+        with self._lock:
+            return len(self._pending) > len(self._held) or any(a not in self._held for a in self._pending)
 
     async def _company(self) -> None:
         assert self._loop is not None

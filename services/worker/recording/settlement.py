@@ -7,7 +7,7 @@ from uuid import UUID
 
 from services.worker.claims.claim import Attempt
 from services.worker.claims.claims import Claims
-from services.worker.recording.record import Child, Entry
+from services.worker.recording.record import Child, Entry, batched
 from shared.errors import ServerUnavailable
 from shared.ledger.database import Database
 from shared.ledger.lifecycle import Status
@@ -93,11 +93,10 @@ class Settlement:
             (Address(a.id, a.queue, a.claim.priority, rescued=a.claim.suspect), a.claim.number) for a in back
         ]
         addresses += [(Address(c.id, c.contract.queue, c.priority), 0) for c in children]
-        if not addresses:
-            return
-        await self._queues.push([address for address, _ in addresses])
-        ids, numbers = zip(*sorted((address.id, number) for address, number in addresses), strict=True)
-        await self._database.run(MARK_SENT, id=list(ids), claim=list(numbers))
+        for share in batched(addresses):
+            await self._queues.push([address for address, _ in share])
+            ids, numbers = zip(*sorted((address.id, number) for address, number in share), strict=True)
+            await self._database.run(MARK_SENT, id=list(ids), claim=list(numbers))
 
     async def _time_cancels(self, ended: Sequence[Entry]) -> None:
         """Observe how long canceling these tasks took, by the clock of Postgres."""

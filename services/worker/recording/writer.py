@@ -2,17 +2,26 @@
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
 import asyncpg
 
 from services.worker.claims.claim import Attempt
-from services.worker.recording.record import Child, Entry, child_columns, columns
+from services.worker.recording.record import (
+    MAX_CHILDREN_IN_STATEMENT,
+    Child,
+    Entry,
+    batched,
+    child_columns,
+    columns,
+)
 from services.worker.running.outcome import broken
 from shared.errors import ServerAway, ServerUnavailable
 from shared.ledger import sqlstate
-from shared.ledger.database import STATEMENT_TIMEOUT_S, Database, in_fresh_context, timeout
+from shared.ledger.database import SERVER_MARGIN_S, STATEMENT_TIMEOUT_S, Database, in_fresh_context, timeout
 from shared.ledger.lifecycle import ErrorKind
 from shared.ledger.sqlstate import Meaning
 from shared.ledger.transitions.record import LOG, RECORD, sparse
@@ -23,6 +32,9 @@ log = logging.getLogger(__name__)
 
 #: A round is tried again after this, doubling up to the second number.
 RETRY_S, MAX_RETRY_S = 0.1, 1.0
+#: Postgres cancels a statement after this long; see `database.SERVER_MARGIN_S`. A round that fails later may
+#: have been too large, and is split.
+TOO_LONG_S = STATEMENT_TIMEOUT_S - SERVER_MARGIN_S
 
 
 class Writer:
@@ -36,9 +48,24 @@ class Writer:
         self.blocked = False
 
     async def write(self, entries: Sequence[Entry]) -> set[Attempt]:
-        """Write the round, however long it takes. Returns the attempts whose row took the change."""
+        """Write the round, however long it takes. Returns the attempts whose row took the change.
+
+        The children of one attempt may take a second, so records with many are written alone, after the rest.
+        """
+        for entry in entries:
+            if entry.attempt.refused is not None and entry.released and not entry.bare:
+                self._strip(entry, entry.attempt.refused)
+        light = [entry for entry in entries if entry.children <= MAX_CHILDREN_IN_STATEMENT]
+        written = await self._write_together(light) if light else set()
+        for entry in entries:
+            if entry.children > MAX_CHILDREN_IN_STATEMENT:
+                written |= await self._write_together([entry])
+        return written
+
+    async def _write_together(self, entries: Sequence[Entry]) -> set[Attempt]:
         pause = RETRY_S
         while True:
+            began = time.monotonic()
             try:
                 written = await in_fresh_context(self._try(entries))
             except asyncpg.PostgresError as error:
@@ -53,6 +80,9 @@ class Writer:
                 self._set_blocked(False)
                 return written
             self._turned()
+            if len(entries) > 1 and time.monotonic() - began >= TOO_LONG_S:
+                # Perhaps it was too much for one round. One record alone always fits.
+                return await self._in_halves(entries)
             await asyncio.sleep(pause)
             pause = min(pause * 2, MAX_RETRY_S)
 
@@ -78,9 +108,10 @@ class Writer:
     ) -> set[Attempt]:
         """Find the record that Postgres refuses; it hurts only its own task, which fails with the reason."""
         if len(entries) > 1:
-            middle = len(entries) // 2
-            return await self.write(entries[:middle]) | await self.write(entries[middle:])
+            return await self._in_halves(entries)
         (entry,) = entries
+        if entry.spawned:
+            return await self._children_first(entry, error)
         if entry.bare:
             # Nothing of the body is left in it, and it must not hold up its neighbors.
             log.error(
@@ -88,15 +119,42 @@ class Writer:
             )
             return set()
         log.error("Postgres refuses the record of %s, which fails with the reason: %s", entry.attempt, error)
-        self._strip(entry, error)
+        self._strip(entry, str(error))
         return await self.write(entries)
 
-    def _strip(self, entry: Entry, error: asyncpg.PostgresError) -> None:
-        """Leave of a record what Postgres takes for certain; an outcome becomes a failure."""
+    async def _in_halves(self, entries: Sequence[Entry]) -> set[Attempt]:
+        middle = len(entries) // 2
+        return await self.write(entries[:middle]) | await self.write(entries[middle:])
+
+    async def _children_first(self, entry: Entry, error: asyncpg.PostgresError) -> set[Attempt]:
+        """Store the children of a refused record by themselves: they are stored whatever becomes of it.
+
+        A child that Postgres refuses makes its parent fail with the reason.
+        """
+        spawned, entry.spawned = entry.spawned, []
+        alone = entry.row is None and not entry.logs
+        if alone and len(spawned) == 1:
+            log.error("Postgres refuses a child of %s, which fails with the reason: %s", entry.attempt, error)
+            entry.attempt.refused = f"a child: {error}"
+            return set()
+        size = math.ceil(len(spawned) / 2) if alone else len(spawned)
+        shares = [Entry(entry.attempt, spawned=share) for share in batched(spawned, size)]
+        for share in shares:
+            await self.write([share])
+        written = set() if alone else await self.write([entry])
+        # The settlement pushes what is stored.
+        entry.spawned = [child for share in shares for child in share.spawned]
+        return written
+
+    def _strip(self, entry: Entry, refused: str) -> None:
+        """Leave of a record what Postgres takes for certain; an outcome becomes a failure.
+
+        Children that are stored at once stay. They are no part of the outcome.
+        """
         released, failures = entry.released, entry.attempt.claim.failures + 1
-        entry.bare, entry.row, entry.outcome, entry.logs, entry.spawned = True, None, None, [], []
+        entry.bare, entry.row, entry.outcome, entry.logs = True, None, None, []
         if released:
-            reason = f"its record can't be stored: {error}"
+            reason = f"its record can't be stored: {refused}"
             entry.note_end(
                 broken(reason, ErrorKind.UNSTORABLE, failures=failures), self._database.now(), None
             )
@@ -106,11 +164,13 @@ class Writer:
     async def _try(self, entries: Sequence[Entry]) -> set[Attempt]:
         # Sorted, so that two statements over the same rows lock them in one order.
         entries = sorted(entries, key=lambda entry: entry.attempt.id)
-        if not any(entry.logs or entry.spawned or entry.ready_children for entry in entries):
+        if not any(entry.logs or entry.children for entry in entries):
             return await self._write_rows(entries)
+        children = sum(entry.children for entry in entries)
+        statements = 2 + math.ceil(children / MAX_CHILDREN_IN_STATEMENT)
         try:
             async with (
-                timeout(2 * STATEMENT_TIMEOUT_S),
+                timeout(statements * STATEMENT_TIMEOUT_S),
                 self._database.translated(),
                 self._database.transaction(),
             ):
@@ -136,15 +196,18 @@ class Writer:
         children = [c for e in entries if e.attempt in written for c in e.ready_children]
         if spawned := [child for entry in entries for child in entry.spawned]:
             children += await self._with_free_key(spawned)
-        if children:
-            await self._database.run(SUBMIT_CHILDREN, **child_columns(children))
+        for share in batched(children):
+            await self._database.run(SUBMIT_CHILDREN, **child_columns(share))
 
     async def _with_free_key(self, spawned: list[Child]) -> list[Child]:
-        free = await self._database.run(
-            RESERVE_KEYS,
-            scope=[f"task:{child.parent}" for child in spawned],
-            key=[child.key for child in spawned],
-            id=[child.id for child in spawned],
-        )
-        ids = {row["task_id"] for row in free}
+        """Those of which no attempt of a release before ids followed from keys has stored another."""
+        ids: set[UUID] = set()
+        for share in batched(spawned):
+            free = await self._database.run(
+                RESERVE_KEYS,
+                scope=[f"task:{child.parent}" for child in share],
+                key=[child.key for child in share],
+                id=[child.id for child in share],
+            )
+            ids.update(row["task_id"] for row in free)
         return [child for child in spawned if child.id in ids]

@@ -83,20 +83,23 @@ class ClaimsConsumer(Consumer):
         time.sleep(self._timeout_s)
 
     def ack(self, message: MessageProxy) -> None:
-        """The one point where an outcome leaves for the recorder. Never raises: nobody would repeat it."""
+        """The one point where an outcome leaves for the recorder."""
         attempt: Attempt = message.args[0]
+        if attempt.outcome is None:
+            text = "the attempt ended without an outcome; a middleware failed, see the worker's log"
+            attempt.outcome = outcome.broken(text, ErrorKind.BUG, failures=attempt.claim.failures + 1)
+        ended = attempt.outcome
         try:
-            if attempt.outcome is None:
-                text = "the attempt ended without an outcome; a middleware failed, see the worker's log"
-                attempt.outcome = outcome.broken(text, ErrorKind.BUG, failures=attempt.claim.failures + 1)
-            ended = attempt.outcome
             self._inbox.note_end(attempt, ended)
-            self._claims.end(attempt)
-            metrics.finished(attempt.queue, attempt.name, ended.label).inc()
-            if ended.status is Status.RETRY and ended.failure is not None:
-                metrics.RETRIED.labels(attempt.queue, attempt.name, ended.failure.kind).inc()
         except Exception:
             log.exception("could not record the end of %s; the worker gives it back within seconds", attempt)
+            # The reconciler gives back what the ledger ascribes to this worker and its memory does not know.
+            self._claims.abandon(attempt)
+            return
+        self._claims.end(attempt)
+        metrics.finished(attempt.queue, attempt.name, ended.label).inc()
+        if ended.status is Status.RETRY and ended.failure is not None:
+            metrics.RETRIED.labels(attempt.queue, attempt.name, ended.failure.kind).inc()
 
     nack = ack
 

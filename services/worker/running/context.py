@@ -1,5 +1,7 @@
 """The worker's side of `TaskContext`: what a body says goes to the recorder's inbox."""
 
+import asyncio
+import hashlib
 import logging
 import time
 from collections.abc import AsyncIterator, Coroutine, Mapping
@@ -14,14 +16,15 @@ from dramatiq.asyncio import get_event_loop_thread
 
 from services.worker.claims.claim import Attempt, Stage
 from services.worker.recording.inbox import Inbox
-from services.worker.recording.record import Child, LogLine, child_columns
+from services.worker.recording.record import Child, LogLine, batched, child_columns
+from services.worker.running import event_loop
 from services.worker.running.outcome import MAX_MESSAGE_CHARS, clean
 from shared.contracts import checks
 from shared.contracts.context import G
 from shared.contracts.contract import Contract, Params, Result
 from shared.errors import Cancelled, StaleClaim
 from shared.ledger.database import Database
-from shared.ledger.ids import uuid7
+from shared.ledger.ids import uuid7, uuid7_of
 from shared.ledger.transitions.record import COMPLETE
 from shared.ledger.transitions.submit import SUBMIT_CHILDREN
 from shared.telemetry.redaction import redact
@@ -102,8 +105,7 @@ class Context:
         if thread is None or thread.ident == self._attempt.thread:
             work.close()
             raise RuntimeError("context.wait_for is for plain bodies; an async body awaits")
-        result: T = thread.run_coroutine(work)
-        return result
+        return event_loop.run(work, name=str(self._attempt))
 
     def progress(self, current: int, total: int | None = None, message: str | None = None) -> None:
         checks.progress(current, total, message)
@@ -124,15 +126,16 @@ class Context:
     ) -> UUID:
         self._submitted += 1
         checks.child(contract, params, key=key, delay=delay, priority=priority, number=self._submitted)
+        stored_under = (key or f"#{self._submitted}") if at_once else None
         child = Child(
-            uuid7(self._means.ledger.now()),
+            uuid7(self._means.ledger.now()) if stored_under is None else child_id(self.id, stored_under),
             contract,
             self._means.vault.seal_params(contract, contract.check_params(msgspec.to_builtins(params))),
             contract.priority if priority is None else priority,
             delay,
             self._attempt.claim.owner,
             self._attempt.claim.id,
-            (key or f"#{self._submitted}") if at_once else None,
+            stored_under,
         )
         if not self._is_open():
             return child.id
@@ -148,8 +151,11 @@ class Context:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Any]:
-        async with self._means.database.transaction() as transaction:
-            yield transaction
+        try:
+            async with self._means.database.transaction() as transaction:
+                yield transaction
+        finally:
+            self._means.inbox.release(self._attempt)
         # The recorder writes the same success again, and finds it recorded.
         if self._completed is not None and self._completed[0] is transaction:
             self._attempt.returned = self._completed[1]
@@ -161,6 +167,7 @@ class Context:
         assert attempt.started_at is not None  # the body runs
         seconds = time.monotonic() - attempt.started_monotonic
         stored = self._means.vault.seal_result(self._contract, result)
+        await asyncio.wrap_future(self._means.inbox.hold(attempt))
         rows = await self._means.database.run(
             COMPLETE,
             id=attempt.claim.id,
@@ -175,8 +182,8 @@ class Context:
         )
         if not rows:
             raise StaleClaim(attempt.claim.id, attempt.claim.number)
-        if attempt.children:
-            await self._means.database.run(SUBMIT_CHILDREN, **child_columns(attempt.children))
+        for children in batched(attempt.children):
+            await self._means.database.run(SUBMIT_CHILDREN, **child_columns(children))
         self._completed = transaction, result
 
     def keep_line(self, line: LogLine) -> None:
@@ -198,6 +205,15 @@ class Context:
             self._warned = True
             log.warning("%s has ended, but something it left running still uses its context", self._attempt)
         return False
+
+
+def child_id(parent: UUID, key: str) -> UUID:
+    """The id of the child that is stored at once under this key: the same in every attempt of its parent.
+
+    It has the parent's time, and so belongs into the partition that holds the parent.
+    """
+    digest = hashlib.sha256(parent.bytes + key.encode("utf-8", "replace")).digest()
+    return uuid7_of(parent.int >> 80, int.from_bytes(digest[:10]))
 
 
 class _KeptWithAttempt(logging.Handler):

@@ -4,15 +4,15 @@ import contextvars
 import ctypes
 import inspect
 import threading
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from dramatiq.asyncio import get_event_loop_thread
 from dramatiq.threading import Interrupt, raise_thread_exception
 
 from services.worker.claims.claim import Attempt
 from services.worker.registry import TaskFunction
+from services.worker.running import event_loop
 from services.worker.running.context import Context, Means
 from shared.contracts.context import TaskContext
 from shared.telemetry.redaction import redacting
@@ -30,13 +30,18 @@ class Executor:
         self._means = means
 
     def __call__(self, attempt: Attempt) -> None:
-        """Run the body and keep what it returns on the attempt; Dramatiq would only warn about it."""
+        """Run the body and keep on the attempt what it returns or raises.
+
+        To Dramatiq some exceptions are signals. A body that raised SkipMessage would skip its own outcome.
+        """
         with attempt.slot:
             attempt.thread = threading.get_ident()
         try:
             returned = self._run(attempt)
             # complete_in has set it already where the body used that.
             attempt.returned = returned if returned is not None else attempt.returned
+        except BaseException as error:  # noqa: BLE001 - whatever a body raises ends its attempt, not a thread
+            attempt.error = error
         finally:
             with attempt.slot:
                 attempt.thread = None
@@ -63,8 +68,9 @@ class Executor:
         called = contextvars.copy_context().run(call)
         if not inspect.iscoroutine(called):
             return called
-        with around(context, params):
-            return _wait_on_loop(called, attempt.secrets)
+        # The loop's task inherits the context in which it is started.
+        with redacting(attempt.secrets), around(context, params):
+            return event_loop.run(called, name=str(attempt))
 
 
 def _nothing_around(_context: TaskContext, _params: Any) -> AbstractContextManager[None]:
@@ -84,26 +90,3 @@ def interrupt(attempt: Attempt) -> bool:
 def _clear_interrupt(thread: int) -> None:
     """Drop an exception that was set but not yet raised; the slot is held, so no new one can follow."""
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), None)
-
-
-def _wait_on_loop(body: Coroutine[Any, Any, Any], secrets: Sequence[str]) -> Any:
-    """Run an async body on Dramatiq's event loop. Returns or raises only when the body really has ended."""
-    loop = get_event_loop_thread()
-    if loop is None:
-        raise RuntimeError("the event loop thread is not running; the AsyncIO middleware starts it")
-    ended = threading.Event()
-
-    async def watched() -> Any:
-        try:
-            with redacting(secrets):
-                return await body
-        finally:
-            ended.set()
-
-    try:
-        return loop.run_coroutine(watched())
-    except BaseException:
-        # Dramatiq stops waiting for a cancelled body after a second; no outcome may be written before its
-        # end.
-        ended.wait()
-        raise

@@ -28,5 +28,5 @@ def call(hooks: Hooks, attempt: Attempt, error: BaseException | None) -> None:
         return
     try:
         hook(attempt.context, *arguments)
-    except Exception:
+    except BaseException:
         log.exception("a hook of %s failed; the task's outcome stands", attempt)

@@ -1,5 +1,6 @@
 """Turns what Dramatiq sees of a task into its life in the ledger."""
 
+import asyncio
 import logging
 import random
 import time
@@ -19,7 +20,6 @@ from services.worker.registry import TaskFunction
 from services.worker.running import hooks, outcome
 from services.worker.running.outcome import Outcome
 from shared.contracts.contract import Contract
-from shared.errors import TimeLimitExceeded
 from shared.ledger.database import Database
 from shared.ledger.lifecycle import EXPIRED_MESSAGE, ErrorKind, Status
 from shared.telemetry import metrics
@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 #: How long a suspect waits for its start to be committed before the claim is given back.
 START_COMMIT_TIMEOUT_S = 10.0
+#: Upper bound for the errors that we follow in a chain of causes, because a chain may be a ring.
+MAX_CHAIN = 100
 
 
 class Lifecycle(Middleware):
@@ -97,24 +99,35 @@ class Lifecycle(Middleware):
     ) -> None:
         attempt: Attempt = message.args[0]
         task = self._tasks[attempt.name]
-        attempt.outcome = self._outcome(attempt, task.contract, exception)
+        # An interrupt may still arrive after the body has ended; what the body itself raised counts.
+        error = attempt.error if attempt.error is not None else exception
+        attempt.outcome = self._outcome(attempt, task.contract, error)
         if attempt.outcome.failure is not None:
             self._log_failure(attempt)
-        hooks.call(task.hooks, attempt, exception)
+        hooks.call(task.hooks, attempt, error)
+        # Its traceback holds the attempt and everything that the body had.
+        attempt.error = None
         ran_s = time.monotonic() - attempt.started_monotonic
         metrics.of_task(attempt.queue, attempt.name).run_seconds.observe(ran_s)
 
     def _outcome(
         self, attempt: Attempt, contract: Contract[Any, Any], error: BaseException | None
     ) -> Outcome:
-        """What follows the end of the body."""
-        returned = attempt.returned is not None and (error is None or isinstance(error, Interrupt))
+        """What follows the end of the body. Never raises: the task would end without its own error."""
+        try:
+            return self._decide(attempt, contract, error)
+        except BaseException as trouble:  # noqa: BLE001 - a result that is nested too deeply, for example
+            return failed(attempt, contract, trouble, self._database.now())
+
+    def _decide(self, attempt: Attempt, contract: Contract[Any, Any], error: BaseException | None) -> Outcome:
+        cut_short = error is not None and was_cut_short(attempt, error)
+        returned = attempt.returned is not None and (error is None or cut_short)
         if attempt.cancel_requested and not returned:
             return Outcome(Status.REVOKED, failures=attempt.claim.failures)
         if error is None or returned:
             failures = attempt.claim.failures
             return outcome.succeeded(contract, attempt.returned, self._vault, failures=failures)
-        if isinstance(error, Interrupt):
+        if cut_short:
             return interrupted(attempt, contract, self._database.now(), error.__traceback__)
         return failed(attempt, contract, error, self._database.now())
 
@@ -150,16 +163,28 @@ def failed(attempt: Attempt, contract: Contract[Any, Any], error: BaseException,
     )
 
 
+def was_cut_short(attempt: Attempt, error: BaseException) -> bool:
+    """This process interrupted the body, and what the body raised stems from that.
+
+    Code that cleans up after an interrupt may raise another error, or wrap it in one.
+    """
+    link: BaseException | None = error
+    for _ in range(MAX_CHAIN if attempt.interrupt_pending else 0):
+        if link is None or isinstance(link, (Interrupt, asyncio.CancelledError)):
+            return link is not None
+        link = link.__cause__ or link.__context__
+    return False
+
+
 def interrupted(
     attempt: Attempt, contract: Contract[Any, Any], now: datetime, where: TracebackType | None = None
 ) -> Outcome:
-    """An attempt that was cut short: by its time limit it failed, by a drain it counts against nothing.
+    """An attempt that was cut short: with a fault it has failed, by a drain it counts against nothing.
 
     `where` is what the body was doing.
     """
     if attempt.cancel_requested:
         return Outcome(Status.REVOKED, failures=attempt.claim.failures)
-    if attempt.overran:
-        error = TimeLimitExceeded(contract.time_limit).with_traceback(where)
-        return failed(attempt, contract, error, now)
+    if attempt.fault is not None:
+        return failed(attempt, contract, attempt.fault.with_traceback(where), now)
     return Outcome(Status.PENDING, wait_s=0.0, failures=attempt.claim.failures, interruptions=1)

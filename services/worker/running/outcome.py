@@ -104,13 +104,28 @@ def broken(message: str, kind: ErrorKind, *, failures: int) -> Outcome:
 
 
 def describe(error: BaseException, kind: ErrorKind, secrets: Sequence[str] = ()) -> Failure:
-    """Message, traceback and fingerprint of an error."""
+    """Message, traceback and fingerprint of an error, whatever its own methods do."""
     frames = traceback.extract_tb(error.__traceback__)
     places = "|".join(f"{frame.filename.rpartition('/')[2]}:{frame.name}" for frame in frames[-5:])
     name = type(error).__name__
+    text = _text_of(error)
     return Failure(
         kind,
-        clean(redact(f"{name}: {error}" if str(error) else name, secrets), MAX_MESSAGE_CHARS),
-        clean(redact("".join(traceback.format_exception(error)), secrets), MAX_TRACEBACK_CHARS),
-        hashlib.sha256(f"{name}|{places}".encode()).hexdigest()[:16],
+        clean(redact(f"{name}: {text}" if text else name, secrets), MAX_MESSAGE_CHARS),
+        clean(redact(_traceback_of(error), secrets), MAX_TRACEBACK_CHARS),
+        hashlib.sha256(f"{name}|{places}".encode("utf-8", "replace")).hexdigest()[:16],
     )
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except BaseException as trouble:  # noqa: BLE001 - __str__ is code of the application
+        return f"(no text: its __str__ raised {type(trouble).__name__})"
+
+
+def _traceback_of(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(error))
+    except BaseException:  # noqa: BLE001 - it reads properties, which may raise
+        return "".join(traceback.format_tb(error.__traceback__)) + type(error).__name__

@@ -16,6 +16,7 @@ from services.worker.recording.record import Entry, Row
 from services.worker.registry import TaskFunction
 from services.worker.running.executor import interrupt
 from services.worker.running.lifecycle import interrupted
+from shared.errors import TimeLimitExceeded
 from shared.ledger.database import Database
 from shared.telemetry import metrics
 
@@ -84,7 +85,8 @@ class TimeLimits:
         return hopeless
 
     def _interrupt(self, attempt: Attempt) -> None:
-        attempt.overran = not attempt.cancel_requested
+        if not attempt.cancel_requested:
+            attempt.fault = TimeLimitExceeded(self._tasks[attempt.name].contract.time_limit)
         if interrupt(attempt):  # else its body has not begun yet, or has just ended
             attempt.interrupted_monotonic = time.monotonic()
             why = "was cancelled" if attempt.cancel_requested else "has used up its time limit"

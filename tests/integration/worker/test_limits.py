@@ -1,14 +1,21 @@
 """Bodies that run too long, or on after they were cancelled; tasks that wait too long."""
 
+import asyncio
+import signal
+import time
+from dataclasses import fields
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
 
 from shared.contracts.contract import Contract
 from shared.ledger.transitions.operate import CANCEL
+from shared.settings import Settings
 from tests.eventually import eventually
 from tests.platform import Platform
 from tests.sample_tasks import (
+    CLEAN_UP,
     HASTY,
     LATER,
     LIMITED,
@@ -22,6 +29,8 @@ from tests.sample_tasks import (
 
 #: Limit, interrupt, drain and the start of another process, with room to spare.
 REPLACED_LIMIT_S = 60
+#: How long `docker stop` waits before it kills.
+DOCKER_STOP_S = 10
 
 
 async def test_a_body_past_its_limit_is_interrupted_and_has_failed(platform: Platform) -> None:
@@ -94,6 +103,23 @@ async def test_a_task_that_waits_too_long_expires_although_no_worker_runs(platfo
     await platform.start_worker()
     await platform.until(patient, "success")
     assert (await platform.task(hasty))["attempt"] == 0
+
+
+async def test_with_its_default_grace_a_worker_ends_within_the_10_s_of_docker_stop(
+    platform: Platform,
+) -> None:
+    grace = next(field.default for field in fields(Settings) if field.name == "worker_grace")
+    assert isinstance(grace, timedelta)
+    process = await platform.start_worker(OFTEN_WORKER_GRACE=f"{grace.total_seconds():g}")
+    # It takes a minute to clean up after its interrupt, so its outcome is written by a handover.
+    (stuck,) = await platform.submit(CLEAN_UP, Seconds(seconds=60))
+    await platform.until(stuck, "started")
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    await asyncio.to_thread(process.wait, 30)
+    assert time.monotonic() - began < DOCKER_STOP_S
+    row = await platform.task(stuck)
+    assert (row["status"], row["interruptions"], row["failures"]) == ("pending", 1, 0)
 
 
 async def _replaced(platform: Platform, pid: int, before: UUID | None) -> bool:

@@ -6,11 +6,11 @@ from services.worker.claims.claim import Attempt, Claim, Stage
 from services.worker.claims.claims import Claims
 
 
-def held(priority: int = 5, suspect: bool = False) -> Attempt:
+def held(priority: int = 5, suspect: bool = False, name: str = "sample.task") -> Attempt:
     claim = Claim(
         id=uuid4(),
         number=1,
-        name="sample.task",
+        name=name,
         contract_version=1,
         queue="default",
         priority=priority,

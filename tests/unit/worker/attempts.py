@@ -1,0 +1,67 @@
+"""An attempt whose body runs, with the parts of a worker that it talks to; nothing connects to anything."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from dramatiq.broker import MessageProxy
+from dramatiq.brokers.stub import StubBroker
+from dramatiq.message import Message
+
+from services.worker.claims.claim import Attempt, Stage
+from services.worker.claims.claims import Claims
+from services.worker.recording.inbox import Inbox
+from services.worker.running.context import Context, Means
+from services.worker.running.lifecycle import Lifecycle
+from services.worker.running.outcome import Outcome
+from shared.contracts.contract import Contract
+from shared.ledger.database import Database
+from shared.vault import Vault
+from tests.sample_tasks import TASKS, Done, Fails
+from tests.unit.worker.test_claims import held
+
+
+@dataclass
+class Running:
+    """One attempt and its surroundings."""
+
+    attempt: Attempt
+    claims: Claims
+    inbox: Inbox
+    means: Means
+
+    @classmethod
+    def of(cls, contract: Contract[Fails, Done]) -> "Running":
+        database = Database.for_service("postgres://nobody@127.0.0.1:1/nowhere", "test")
+        inbox = Inbox(database)
+        claims = Claims(threads=1)
+        claims.add([held(name=contract.name)])
+        attempt = claims.take(0)
+        assert attempt is not None
+        attempt.number, attempt.started_at = 1, datetime.now(UTC)
+        means = Means(uuid4(), inbox, database, database, {}, Vault())
+        attempt.context = Context(attempt, contract, means)
+        return cls(attempt, claims, inbox, means)
+
+    @property
+    def context(self) -> Context:
+        assert isinstance(self.attempt.context, Context)
+        return self.attempt.context
+
+    def end(self, *, returned: Done | None = None, error: BaseException | None = None) -> Outcome:
+        """What follows when the body returns or raises."""
+        self.attempt.returned, self.attempt.error = returned, error
+        lifecycle = Lifecycle(self.inbox, TASKS, self.means.ledger, self.means.vault)
+        lifecycle.after_process_message(StubBroker(), message_of(self.attempt))
+        assert self.attempt.outcome is not None
+        return self.attempt.outcome
+
+    def ended(self) -> None:
+        """Its claim is over in this process."""
+        self.claims.end(self.attempt)
+        assert self.attempt.stage is Stage.ENDED
+
+
+def message_of(attempt: Attempt) -> MessageProxy:
+    """As Dramatiq hands it around."""
+    return MessageProxy(Message("often", attempt.name, (attempt,), {}, {}))
