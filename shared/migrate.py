@@ -16,7 +16,7 @@ import piccolo_conf
 LOCK = 0x6F6674656E_02
 
 #: Up to release 0.1 the accounts were part of the hotel application, whose Piccolo app was called `domain`.
-#: What was recorded under the old name is recorded under the new ones, so that it does not run again.
+#: The records move to the new names, so that no migration runs again.
 MOVE_RECORDS = """
     UPDATE migration SET app_name = CASE
         WHEN name IN ('2026-11-22T12:00:00:000000', '2026-11-22T19:20:00:000000',

@@ -21,7 +21,7 @@ _POSTGRES_SCHEMES = ("postgres", "postgresql")
 _CHOICES = {"log_format": ("json", "text")}
 _RANGES = {"api_port": (0, 65_535), "metrics_port": (0, 65_535), "worker_threads": (1, 256)}
 _RATES = ("rate_limit_user", "rate_limit_address")
-#: What a rate limit looks like; also for applications.
+#: The form of a rate limit; applications use it too.
 RATE = re.compile(r"[1-9][0-9]{0,8}/(second|minute|hour|day)")
 #: Addresses of this machine, the only ones for which plain HTTP will do.
 LOOPBACK = re.compile(r"http://(127\.0\.0\.1|localhost)(:[0-9]{1,5})?(/|$)")

@@ -215,7 +215,7 @@ class Submitter:
             await self._database.run(MARK_SENT, id=list(ids), claim=list(claims))
 
 
-#: What a task has in common with others of its kind, in the order of `_kind`.
+#: Columns that tasks of one kind share, in the order of `_kind`.
 _KIND = (
     *("name", "type", "version", "queue", "max_attempts", "max_wait_s", "priority", "key_id", "owner"),
     *("schedule", "fire_time"),
@@ -248,7 +248,7 @@ def _values_of_one(task: CheckedTask) -> dict[str, Any]:
 
 
 def _kind(checked: CheckedTask) -> tuple[Any, ...]:
-    """What a task has in common with others, in the order of `_KIND`."""
+    """The values that a task shares with others of its kind, in the order of `_KIND`."""
     task, contract = checked.new, checked.new.contract
     return (
         contract.name,

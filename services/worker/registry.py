@@ -20,7 +20,7 @@ class TaskFunction(Generic[P, R]):
 
     contract: Contract[P, R]
     function: Callable[[TaskContext, P], R | Awaitable[R]]
-    #: Those of the application that the task belongs to.
+    #: The hooks of the application that the task belongs to.
     hooks: Hooks = NO_HOOKS
 
     def __call__(self, context: TaskContext, params: P) -> R | Awaitable[R]:

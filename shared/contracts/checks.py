@@ -4,6 +4,7 @@ Every check raises InvalidFields into the body, at the call that broke the rule.
 """
 
 import logging
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -36,22 +37,35 @@ def child(contract: Any, params: Any, *, key: Any, delay: Any, priority: Any, nu
         raise InvalidFields(
             [FieldProblem("submit.contract", f"must be a contract, not {type(contract).__name__}")]
         )
-    problems = []
-    if not isinstance(params, contract.params):
-        rule = f"must be {contract.params.__name__}, not {type(params).__name__}"
-        problems.append(FieldProblem("submit.params", rule))
-    if priority is not None and not _is_whole(priority, LOWEST_PRIORITY, HIGHEST_PRIORITY):
-        problems.append(FieldProblem("submit.priority", "must be between 0 and 9; 9 is served first"))
-    if delay is not None and not (isinstance(delay, timedelta) and timedelta(0) <= delay <= MAX_DELAY):
-        problems.append(FieldProblem("submit.delay", "must be a timedelta between 0 and 366 days"))
-    if key is not None and not (isinstance(key, str) and 0 < len(key) <= MAX_KEY_CHARS and "\x00" not in key):
-        rule = f"must be text of 1 to {MAX_KEY_CHARS} characters without NUL"
-        problems.append(FieldProblem("submit.key", rule))
+    problems = list(_broken_by_child(contract, params, key, delay, priority))
     if number > MAX_CHILDREN:
         rule = f"one attempt may submit {MAX_CHILDREN} children; submit tasks that submit their share"
         problems.append(FieldProblem("submit", rule))
     if problems:
         raise InvalidFields(problems)
+
+
+def _broken_by_child(
+    contract: Contract[Any, Any], params: Any, key: Any, delay: Any, priority: Any
+) -> Iterator[FieldProblem]:
+    if not isinstance(params, contract.params):
+        rule = f"must be {contract.params.__name__}, not {type(params).__name__}"
+        yield FieldProblem("submit.params", rule)
+    if priority is not None and not _is_whole(priority, LOWEST_PRIORITY, HIGHEST_PRIORITY):
+        yield FieldProblem("submit.priority", "must be between 0 and 9; 9 is served first")
+    if delay is not None and not _is_delay(delay):
+        yield FieldProblem("submit.delay", "must be a timedelta between 0 and 366 days")
+    if key is not None and not _is_key(key):
+        rule = f"must be text of 1 to {MAX_KEY_CHARS} characters without NUL"
+        yield FieldProblem("submit.key", rule)
+
+
+def _is_delay(value: Any) -> bool:
+    return isinstance(value, timedelta) and timedelta(0) <= value <= MAX_DELAY
+
+
+def _is_key(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= MAX_KEY_CHARS and "\x00" not in value
 
 
 def attempt_logger(name: str, handler: logging.Handler) -> logging.Logger:

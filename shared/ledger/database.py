@@ -234,7 +234,7 @@ class Database:
         return reason if time.monotonic() - at < REFUSAL_MEMORY_S else None
 
     def now(self) -> datetime:
-        """The database's time: this machine's clock, corrected by what `note_time` was told last."""
+        """The database's time: this machine's clock, corrected by the last `note_time`."""
         return datetime.now(UTC) + self._offset
 
     def note_time(self, database_now: datetime) -> None:

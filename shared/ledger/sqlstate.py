@@ -44,7 +44,7 @@ LOCK_NOT_AVAILABLE: Final = "55P03"
 
 
 class Meaning(Enum):
-    """What an error of Postgres means for whoever sent the statement."""
+    """What an error of Postgres means for the sender of the statement."""
 
     PASSING = "passing"
     DATA = "data"

@@ -133,18 +133,21 @@ def _path(path: str, sentinel: bool) -> tuple[str | None, int]:
     return service, int(path or 0)
 
 
+def _option(name: str, value: str, known: Mapping[str, Callable[[str], Any]]) -> Any:
+    if name not in known and name in _TLS_OPTIONS:
+        raise BrokenRule("must begin with rediss:// to have options for TLS")
+    if name not in known:
+        raise BrokenRule(f"has an unknown option after '?'; known options: {', '.join(sorted(known))}")
+    try:
+        return known[name](value)
+    except (KeyError, ValueError):
+        raise BrokenRule(f"has a wrong value for its option {name}") from None
+
+
 def _options(query: str, tls: bool, sentinel: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     """Options of the server, and of the Sentinels."""
     known = {**_OPTIONS, **(_TLS_OPTIONS if tls else {}), **(_SENTINEL_OPTIONS if sentinel else {})}
-    given: dict[str, Any] = {}
-    for name, value in parse_qsl(query, keep_blank_values=True):
-        if name in _TLS_OPTIONS and not tls:
-            raise BrokenRule("must begin with rediss:// to have options for TLS")
-        if name not in known:
-            raise BrokenRule(f"has an unknown option after '?'; known options: {', '.join(sorted(known))}")
-        try:
-            given[name] = known[name](value)
-        except (KeyError, ValueError):
-            raise BrokenRule(f"has a wrong value for its option {name}") from None
+    pairs = parse_qsl(query, keep_blank_values=True)
+    given = {name: _option(name, value, known) for name, value in pairs}
     own = {name.removeprefix("sentinel_"): given.pop(name) for name in _SENTINEL_OPTIONS if name in given}
     return given, own | {name: value for name, value in given.items() if name in _TLS_OPTIONS}

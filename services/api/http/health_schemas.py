@@ -1,4 +1,4 @@
-"""What supervisors are told."""
+"""The answers to supervisors."""
 
 from services.api.http.schemas import Answer
 

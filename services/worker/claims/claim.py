@@ -43,7 +43,7 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
     max_attempts: int
     suspect: bool
     owner: int | None
-    #: When it could have run first since its last attempt.
+    #: The earliest moment at which it could have run since its last attempt.
     ready_at: datetime
     claimed_at: datetime
     cancel_requested_at: datetime | None
@@ -87,7 +87,7 @@ class Attempt(msgspec.Struct, eq=False):
     number: int = 0
     started_at: datetime | None = None
     started_monotonic: float = 0.0
-    #: What the body was given; hooks get it too.
+    #: The context that the body was given; hooks get it too.
     context: TaskContext | None = None
     returned: Any = None
     #: The body raised this. It is dropped once the outcome is decided.
@@ -96,12 +96,12 @@ class Attempt(msgspec.Struct, eq=False):
     children: list[Any] = msgspec.field(default_factory=list)
     #: Values of the sensitive parameters, which no log line and no record may contain.
     secrets: Sequence[str] = ()
-    #: When cancellation was requested, if this process knows.
+    #: The moment of the cancel request, if this process knows it.
     cancel_requested_at: datetime | None = None
     cancel_requested: bool = False
-    #: When this process heard of the request.
+    #: The moment at which this process heard of the request.
     cancelled_monotonic: float | None = None
-    #: When the body was interrupted.
+    #: The moment at which the body was interrupted.
     interrupted_monotonic: float | None = None
     #: The error with which it has failed if it is interrupted; without one an interrupt is no failure.
     fault: OftenError | None = None

@@ -23,7 +23,7 @@ class Claims:
         self.finished = 0
         self._held: dict[UUID, Attempt] = {}
         self._heap: list[tuple[int, int, Attempt]] = []
-        #: Those that a thread took and has not ended.
+        #: Attempts that a thread took and has not ended.
         self._running: dict[UUID, Attempt] = {}
         #: Held, and perhaps fetched once more meanwhile.
         self.fetched_again: set[UUID] = set()
@@ -71,7 +71,7 @@ class Claims:
             attempt.stage = Stage.ENDED
 
     def withdraw(self, *, older_than_s: float = 0.0) -> list[Attempt]:
-        """Take back what no thread has taken after so long; the caller hands it to the recorder."""
+        """Take back what no thread has taken for this long; the caller hands it to the recorder."""
         limit = time.monotonic() - older_than_s
         with self._changed:
             taken = [h for _, _, h in self._heap if h.claimed_monotonic <= limit]
@@ -83,7 +83,7 @@ class Claims:
             return taken
 
     def cancel(self, task_id: UUID, requested_at: datetime | None = None) -> Attempt | None:
-        """Note that somebody asked to cancel; returns the attempt when it had not been given to a thread."""
+        """Note a cancel request; returns the attempt if no thread has begun it."""
         with self._changed:
             attempt = self._held.get(task_id)
             if attempt is None or attempt.stage is Stage.ENDED:

@@ -78,22 +78,26 @@ def columns(records: Sequence[msgspec.Struct]) -> dict[str, list[Any]]:
 
 
 def child_columns(children: Sequence[Child]) -> dict[str, list[Any]]:
-    """The columns that SUBMIT_CHILDREN takes."""
-    return {
-        "id": [child.id for child in children],
-        "name": [child.contract.name for child in children],
-        "type": [child.contract.type for child in children],
-        "version": [child.contract.version for child in children],
-        "queue": [child.contract.queue for child in children],
-        "priority": [child.priority for child in children],
-        "params": [child.params.text for child in children],
-        "key_id": [child.params.key_id for child in children],
-        "max_attempts": [child.contract.retries.max_attempts for child in children],
-        "delay_s": [_seconds(child.delay) for child in children],
-        "max_wait_s": [_seconds(child.contract.max_wait) for child in children],
-        "owner": [child.owner for child in children],
-        "parent": [child.parent for child in children],
-    }
+    """The columns that SUBMIT_CHILDREN takes; at least one child."""
+    rows = [
+        {
+            "id": child.id,
+            "name": child.contract.name,
+            "type": child.contract.type,
+            "version": child.contract.version,
+            "queue": child.contract.queue,
+            "priority": child.priority,
+            "params": child.params.text,
+            "key_id": child.params.key_id,
+            "max_attempts": child.contract.retries.max_attempts,
+            "delay_s": _seconds(child.delay),
+            "max_wait_s": _seconds(child.contract.max_wait),
+            "owner": child.owner,
+            "parent": child.parent,
+        }
+        for child in children
+    ]
+    return {name: [row[name] for row in rows] for name in rows[0]}
 
 
 def batched(children: Sequence[T], size: int = MAX_CHILDREN_IN_STATEMENT) -> Iterator[list[T]]:

@@ -43,14 +43,11 @@ class Settlement:
         self._count(entries, written, recorded)
         ended = [entry for entry in entries if entry.released]
         ids = [entry.attempt.id for entry in ended]
-        back = [e.attempt for e in ended if e.attempt in written and e.row and e.row.wait_s == 0]
-        children = [child for entry in entries for child in entry.spawned]
-        children += [child for e in ended if e.attempt in recorded for child in e.ready_children]
         try:
             await self._queues.acknowledge(self._worker, ids)
             # Before the push: an id that is fetched again at once must not look as if it were still held.
             await self._send_again(self._claims.forget(ids))
-            await self._push(back, [child for child in children if child.delay is None])
+            await self._push(_given_back(ended, written), _children_to_push(entries, recorded))
         except ServerUnavailable as error:
             log.warning("%s; the dispatcher sends what is due", error)
         finally:
@@ -58,20 +55,21 @@ class Settlement:
         await self._time_cancels([entry for entry in ended if entry.attempt in recorded])
 
     async def _already_recorded(self, entries: Sequence[Entry], written: set[Attempt]) -> set[Attempt]:
-        """Of those that were not written: those whose outcome already stands under their claim.
+        """The attempts that were not written because their outcome is recorded already.
 
         `complete_in` may have written it before a start or a progress that was noted earlier.
         """
-        unwritten = [e.attempt for e in entries if e.row is not None and e.attempt not in written]
+        unwritten = {e.attempt.id: e.attempt for e in entries if e.row is not None}
+        for attempt in written:
+            unwritten.pop(attempt.id, None)
         if not unwritten:
             return set()
-        ids, numbers = [a.id for a in unwritten], [a.claim.number for a in unwritten]
+        numbers = [attempt.claim.number for attempt in unwritten.values()]
         try:
-            rows = await self._database.run(ALREADY_RECORDED, id=ids, claim=numbers)
+            rows = await self._database.run(ALREADY_RECORDED, id=list(unwritten), claim=numbers)
         except ServerUnavailable:
             return set()
-        standing = {row["id"] for row in rows}
-        return {attempt for attempt in unwritten if attempt.id in standing}
+        return {unwritten[row["id"]] for row in rows}
 
     def _count(self, entries: Sequence[Entry], written: set[Attempt], recorded: set[Attempt]) -> None:
         refused = sum(1 for e in entries if e.row is not None) - len(recorded)
@@ -108,8 +106,19 @@ class Settlement:
                 metrics.CANCEL_SECONDS.labels(steps[row["id"]]).observe(row["seconds"])
 
 
+def _given_back(ended: Iterable[Entry], written: set[Attempt]) -> list[Attempt]:
+    """Attempts whose task waits for another worker at once."""
+    return [e.attempt for e in ended if e.attempt in written and e.row and e.row.wait_s == 0]
+
+
+def _children_to_push(entries: Iterable[Entry], recorded: set[Attempt]) -> list[Child]:
+    """Stored children that may start now."""
+    stored = [c for e in entries for c in (*e.spawned, *(e.ready_children if e.attempt in recorded else ()))]
+    return [child for child in stored if child.delay is None]
+
+
 def _cancel_step(entry: Entry) -> str | None:
-    """What ended a task whose cancellation was requested; None when nothing did, or nobody requested it."""
+    """The step that ended a canceled task; None when the task was not canceled or goes on."""
     outcome = entry.outcome
     if not entry.attempt.cancel_requested or outcome is None or outcome.wait_s is not None:
         return None

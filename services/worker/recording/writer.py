@@ -193,7 +193,7 @@ class Writer:
         lines = [line for entry in entries for line in entry.logs]
         if lines:
             await self._database.run(LOG, **columns(lines))
-        children = [c for e in entries if e.attempt in written for c in e.ready_children]
+        children = _ready_children(entries, written)
         if spawned := [child for entry in entries for child in entry.spawned]:
             children += await self._with_free_key(spawned)
         for share in batched(children):
@@ -211,3 +211,9 @@ class Writer:
             )
             ids.update(row["task_id"] for row in free)
         return [child for child in spawned if child.id in ids]
+
+
+def _ready_children(entries: Sequence[Entry], written: set[Attempt]) -> list[Child]:
+    """Children that are stored together with their parent's success."""
+    succeeded = [entry for entry in entries if entry.attempt in written]
+    return [child for entry in succeeded for child in entry.ready_children]

@@ -132,7 +132,7 @@ class Lifecycle(Middleware):
         return failed(attempt, contract, error, self._database.now())
 
     def _log_failure(self, attempt: Attempt) -> None:
-        """Only what nobody foresaw is an error with a traceback; the ledger keeps all tracebacks."""
+        """Only a bug is logged as an error with its traceback; the ledger keeps all tracebacks."""
         ended = attempt.outcome
         assert ended is not None
         assert ended.failure is not None

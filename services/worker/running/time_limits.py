@@ -22,13 +22,13 @@ from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
-#: How long a body that was told of its cancelling may take to look and return.
+#: How long a canceled body may take to notice and return.
 CANCEL_GRACE_S = 5.0
 #: How long an interrupted body may take to end before its process is replaced.
 INTERRUPT_GRACE_S = 5.0
 
-#: Nobody reads the metrics of a process that is replaced in a moment: how long cancelling took until then
-#: goes over the exec in this environment variable.
+#: Environment variable that carries durations of cancellations over the exec: Prometheus does not read a
+#: process again that is replaced in a moment.
 VARIABLE = "WORKER_CANCEL_SECONDS"
 
 
@@ -37,7 +37,7 @@ class Step(Enum):
 
     WAIT = 1
     INTERRUPT = 2
-    #: It does not heed the interrupt: only the end of its process ends it.
+    #: It ignores the interrupt: only the end of its process ends it.
     REPLACE = 3
 
 
@@ -46,8 +46,8 @@ def step(attempt: Attempt, limit: timedelta, now: float) -> Step:
     if not attempt.started_monotonic:
         return Step.WAIT
     if attempt.interrupted_monotonic is not None:
-        heeds = now < attempt.interrupted_monotonic + INTERRUPT_GRACE_S
-        return Step.WAIT if heeds else Step.REPLACE
+        waits = now < attempt.interrupted_monotonic + INTERRUPT_GRACE_S
+        return Step.WAIT if waits else Step.REPLACE
     return Step.INTERRUPT if now >= due_monotonic(attempt, limit) else Step.WAIT
 
 
@@ -79,7 +79,7 @@ class TimeLimits:
                 case Step.INTERRUPT:
                     self._interrupt(attempt)
                 case Step.REPLACE:
-                    text = "%s does not heed the interrupt: this process is replaced. Its thread is at\n%s"
+                    text = "%s ignores the interrupt; this process is replaced. Its thread is at\n%s"
                     log.warning(text, attempt, _stack_of(attempt))
                     hopeless = True
         return hopeless
@@ -93,7 +93,7 @@ class TimeLimits:
             log.warning("%s is interrupted: it %s and runs on", attempt, why)
 
     def may_end(self, attempt: Attempt) -> bool:
-        """False for a body that heeds no interrupt."""
+        """False for a body that ignores the interrupt."""
         return self._step(attempt) is not Step.REPLACE
 
     def final_row(self, attempt: Attempt) -> Row:

@@ -40,7 +40,7 @@ class WorkQueue:
         return Item(MessageProxy(message))
 
     def task_done(self) -> None:
-        """Nobody waits for the end of all: a drain asks the claims."""
+        """Not used: a drain asks the claims."""
 
 
 class ThreadPool(dramatiq.Worker):

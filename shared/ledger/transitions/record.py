@@ -73,8 +73,8 @@ LOG = Statement("""
     ON CONFLICT DO NOTHING
 """)
 
-#: Of rows that RECORD did not write: those whose outcome already stands under this claim. The claim of the
-#: others is over.
+#: Finds the rows that RECORD did not write because their outcome is recorded already. The claim of the others
+#: is over.
 ALREADY_RECORDED = Statement("""
     SELECT g.id FROM unnest(:id::uuid[], :claim::integer[]) AS g(id, claim) JOIN task AS t ON t.id = g.id
     WHERE t.claim = g.claim AND t.holder IS NULL

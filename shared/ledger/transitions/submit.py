@@ -4,7 +4,7 @@ from shared.ledger.statement import Statement
 
 #: Seconds after which the dispatcher sends a task whose submitter was to push the id itself.
 PUSH_NET_S = 3
-#: Hours for which a client's key stands for its first submission.
+#: Hours for which a client's key leads to its first submission.
 KEY_LIFE_H = 24
 
 _NEW = """
@@ -18,7 +18,7 @@ _NEW_VALUES = f"""
                            + make_interval(secs => g.max_wait_s)),
     g.owner, g.schedule, g.fire_time
 """
-#: What is each task's own, and what it shares with others of its kind. An array costs the driver half a
+#: Values of each task, joined with the values that tasks of one kind share. An array costs the driver half a
 #: microsecond for each element, so eleven columns less are worth the join.
 _GIVEN = """
     given AS MATERIALIZED (
