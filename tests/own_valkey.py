@@ -1,6 +1,7 @@
 """Valkeys of a test's own, for what would disturb others: settings, failovers, Sentinels."""
 
 import asyncio
+import contextlib
 import secrets
 import subprocess
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -66,7 +67,8 @@ class Forwarder:
 
     def __init__(self, server: Valkey) -> None:
         self.server = server
-        self._open: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[str]:
@@ -76,34 +78,28 @@ class Forwarder:
             yield self.server.url().replace(f":{self.server.port}/", f":{port}/")
         finally:
             listening.close()
-            for connection in self._open:
-                connection.cancel()
-            await asyncio.gather(*self._open, return_exceptions=True)
+            for writer in self._writers:
+                writer.transport.abort()
+            await asyncio.gather(*self._tasks)
 
     async def _serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._open.add(task)
+        self._tasks.add(task)
         server, to_server = await asyncio.open_connection(HOST, self.server.port)
-        try:
-            await asyncio.wait(
-                [
-                    asyncio.create_task(_copy(client, to_server)),
-                    asyncio.create_task(_copy(server, to_client)),
-                ],
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-        finally:
-            self._open.discard(task)
-            to_client.transport.abort()
-            to_server.transport.abort()
+        self._writers |= {to_client, to_server}
+        await asyncio.gather(_copy(client, to_server), _copy(server, to_client))
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while chunk := await reader.read(65_536):
-        writer.write(chunk)
-        await writer.drain()
-    raise EOFError
+    """Until one end closes; then the other end is closed as well."""
+    with contextlib.suppress(OSError):
+        while chunk := await reader.read(65_536):
+            writer.write(chunk)
+            await writer.drain()
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
 
 
 def _start(command: Sequence[str], log: Path) -> "subprocess.Popen[bytes]":
