@@ -19,7 +19,7 @@ from shared.transport.queues import Queues
 
 log = logging.getLogger(__name__)
 
-#: When the cancellation of this task was requested, if it was.
+#: Reads when the cancellation of a task was requested; no row when it was not.
 REQUESTED = Statement("""
     SELECT cancel_requested_at FROM task WHERE id = :id AND cancel_requested_at IS NOT NULL
 """)
