@@ -56,9 +56,9 @@ class Target:
     #: The name by which Sentinels know the primary; None without Sentinels.
     service: str | None
     tls: bool
-    #: What redis-py takes for each connection to the server; may hold the password.
+    #: Arguments of redis-py for each connection to the server; they may hold the password.
     options: Mapping[str, Any] = field(repr=False)
-    #: The same for connections to Sentinels.
+    #: Arguments of redis-py for each connection to a Sentinel.
     sentinel_options: Mapping[str, Any] = field(repr=False)
 
 

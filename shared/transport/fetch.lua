@@ -4,7 +4,7 @@
 -- KEYS[2]  the turn: one busy worker at a time may empty itself to run a suspect alone
 -- then 12 keys per queue: the lane of rescued ids, the lanes of priority 9 to 0, the wake list
 -- ARGV[1]  ids wanted, at least 1
--- ARGV[2]  slots served so far by this worker: rotates the queues; every 16th slot goes to a lower lane
+-- ARGV[2]  the number of slots that this worker has served: rotates the queues and the lower lanes
 -- ARGV[3]  '1' when the worker holds nothing at all
 -- ARGV[4]  the worker's id
 --
@@ -12,9 +12,9 @@
 -- worker should let its work run out because a suspect waits for it.
 
 local PER_QUEUE = 12
--- A turn ends after this, and another worker that fetches may take the next one; so may anybody once nobody
--- has done so for as long. Each turn in a row is twice as long as the one before, up to a bound: when all
--- bodies are long, some worker must be given the time to run out of work.
+-- Length of a turn. After it the next worker that fetches takes the turn; its owner keeps it until then. A
+-- turn that was passed on lasts twice as long as the one before, up to a bound: when all bodies are long, some
+-- worker must get the time to run out of work.
 local TURN_MS, MAX_DOUBLINGS = 10000, 6
 
 local queues = (#KEYS - 2) / PER_QUEUE
@@ -120,6 +120,7 @@ local function choose_lower(turn)
   return true
 end
 
+-- One slot in 16 goes to a lower lane, so that no priority waits forever.
 for slot = served, served + math.min(wanted, waiting) - 1 do
   local round = math.floor(slot / 16)
   if slot % 16 ~= 15 then

@@ -1,4 +1,4 @@
-"""A Redis that holds, says or becomes what nobody expects: it costs time at most, and the log says why."""
+"""Redis holds garbage, forwards forged messages, changes its role: it costs time, and the log says why."""
 
 import subprocess
 import time
@@ -72,7 +72,7 @@ async def test_garbage_in_every_key_ends_no_process_and_delays_no_task_for_long(
     assert "Traceback" not in log + platform.log_of(scheduler)
 
 
-async def test_messages_that_nobody_sent_revoke_nothing(platform: Platform) -> None:
+async def test_forged_messages_revoke_nothing(platform: Platform) -> None:
     process = await platform.start_worker()
     (task_id,) = await platform.submit(WAIT, Seconds(seconds=2))
     await platform.until(task_id, "started")

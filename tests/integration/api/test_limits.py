@@ -119,7 +119,8 @@ async def test_without_redis_requests_pass_fast_and_the_log_says_so_once(
     assert max(took) < 1.5  # 0.2 s, and what a busy machine adds
     assert sum(seconds > 0.2 for seconds in took) < 10  # one a second waits, not each
     said = [r.message for r in caplog.records if r.name == "services.api.identity.rate_limits"]
-    assert said == ["Redis is away: requests pass uncounted"]
+    (line,) = said
+    assert line.startswith("Redis does not count requests, which pass uncounted: ")
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ from services.scheduler import resender
 from services.scheduler.dispatcher import Dispatcher
 from services.scheduler.partitioner import Partitioner
 from services.scheduler.resender import Resender
+from shared.errors import Stranger
 from shared.ledger import partitions
 from shared.submission import NewTask
-from shared.transport.queues import Address, lane_key, rescue_key
+from shared.transport.queues import GENERATION_KEY, SYSTEM_KEY, Address, lane_key, rescue_key
 from tests.eventually import eventually
 from tests.platform import Platform
 from tests.sample_tasks import INSTANT, Nothing
@@ -40,6 +41,40 @@ async def test_a_wiped_redis_gets_everything_again_in_order(
         pass
     assert await platform.queues.head("default", 5, 100) == ids
     assert await platform.queues.generation() == 2
+
+
+@pytest.mark.parametrize("garbage", ["hello", ""])
+async def test_an_overwritten_generation_is_written_again_and_nothing_is_lost(
+    platform: Platform, settled: Resender, garbage: str
+) -> None:
+    ids = await platform.submit(INSTANT, Nothing(), count=3)
+    await platform.queues.client.set(GENERATION_KEY, garbage)
+    while await settled.run_once():
+        pass
+    assert await platform.queues.generation() == 2
+    assert set(await platform.queues.head("default", 5, 9)) == set(ids)
+
+
+async def test_in_the_redis_of_another_system_nothing_is_sent(platform: Platform, settled: Resender) -> None:
+    ids = await platform.submit(INSTANT, Nothing(), count=3)
+    await platform.queues.client.flushdb()
+    await platform.queues.client.set(SYSTEM_KEY, "0" * 32)
+    await platform.rows("UPDATE task SET send_at = now(), sent_at = NULL")
+    for service in (settled, Dispatcher(platform.database, platform.queues)):
+        with pytest.raises(Stranger):
+            await service.run_once()
+    assert await in_redis(platform, ids) == [False] * 3
+    assert await platform.queues.client.keys("often:*") == [SYSTEM_KEY.encode()]
+
+
+async def test_garbage_at_the_head_of_a_lane_does_not_make_waiting_tasks_look_lost(
+    platform: Platform, settled: Resender
+) -> None:
+    ids = await platform.submit(INSTANT, Nothing(), count=3)
+    await platform.rows("UPDATE task SET sent_at = sent_at - interval '1 hour'")
+    await platform.queues.client.lpush(LANE, *(f"garbage {i}" for i in range(40)))
+    await settled.check_lanes()
+    assert await in_redis(platform, ids) == [True] * 3
 
 
 async def test_what_was_pushed_before_the_loss_and_marked_after_the_resend_is_sent_again(

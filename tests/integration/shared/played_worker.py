@@ -222,6 +222,7 @@ class PlayedWorker:
         attempt = body.attempt
         if error is None:
             attempt.returned = Done(attempt=attempt.number)
+        attempt.interrupt_pending = isinstance(error, Interrupt)
         self.bodies.remove(body)
         self._lifecycle.after_process_message(self._broker, body.message, exception=error)
         self._consumer.ack(body.message)
