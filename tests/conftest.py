@@ -81,6 +81,15 @@ def database_url(postgres_server: Postgres) -> Iterator[str]:
     postgres_server.drop_database(name)
 
 
+@pytest.fixture
+def empty_database(postgres_server: Postgres) -> Iterator[str]:
+    """A database without any table; dropped after the test."""
+    name = f"test_{secrets.token_hex(8)}"
+    postgres_server.create_database(name)
+    yield postgres_server.url(name)
+    postgres_server.drop_database(name)
+
+
 @pytest.fixture(scope="session")
 def _redis_numbers() -> Iterator[int]:
     return (number % REDIS_DATABASES for number in count())

@@ -11,7 +11,6 @@ from typing import Any
 import httpx
 import pytest
 
-from local.postgres import Postgres
 from shared import applications
 from shared.applications import PLATFORM
 from shared.ledger.tables import TABLES
@@ -24,24 +23,25 @@ ALONE = {"OFTEN_APPLICATIONS": "", "PYTHONPROFILEIMPORTTIME": "1"}
 
 
 @pytest.fixture
-async def alone(postgres_server: Postgres, redis_url: str, tmp_path: Path) -> AsyncIterator[Platform]:
-    """A platform whose database was migrated without any application."""
-    name = f"test_{secrets.token_hex(8)}"
-    postgres_server.create_database(name)
-    url = postgres_server.url(name)
-    migrated = subprocess.run(
+def migrated(empty_database: str) -> str:
+    """A database that was migrated without any application."""
+    ended = subprocess.run(
         [sys.executable, "-m", "shared.migrate"],
         cwd=ROOT,
-        env={**os.environ, **ALONE, "DATABASE_URL": url},
+        env={**os.environ, **ALONE, "DATABASE_URL": empty_database},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert migrated.returncode == 0, migrated.stdout + migrated.stderr
-    assert hotel_modules(migrated.stderr) == []
-    async with Platform(url, redis_url, tmp_path) as platform:
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert hotel_modules(ended.stderr) == []
+    return empty_database
+
+
+@pytest.fixture
+async def alone(migrated: str, redis_url: str, tmp_path: Path) -> AsyncIterator[Platform]:
+    async with Platform(migrated, redis_url, tmp_path) as platform:
         yield platform
-    postgres_server.drop_database(name)
 
 
 def hotel_modules(log: str) -> list[str]:

@@ -1,27 +1,15 @@
 """Migrations keep what was there."""
 
 import os
-import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import asyncpg
-import pytest
 
-from local.postgres import Postgres
 from tests.conftest import ROOT
 from tests.installed import HOTEL
 
 FIRST = "2026-11-22T12:00:00:000000"
-
-
-@pytest.fixture
-def empty_database(postgres_server: Postgres) -> Iterator[str]:
-    name = f"test_{secrets.token_hex(8)}"
-    postgres_server.create_database(name)
-    yield postgres_server.url(name)
-    postgres_server.drop_database(name)
 
 
 def _run(url: str, *arguments: str, **environment: str) -> None:

@@ -8,7 +8,7 @@ from shared.hotel import mailing
 from tests.integration.api.conftest import Person
 from tests.integration.api.examples import Belongings, Example
 
-#: Somebody's public key: the generator of the curve.
+#: A valid public key of a browser: the generator of the curve.
 P256DH = "BGsX0fLhLEJH-Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU"
 
 
@@ -37,7 +37,7 @@ async def belongings(person: Person, database: Any) -> dict[str, str]:
 
 
 async def _sights(database: Any) -> tuple[int, int]:
-    """A hotel and a destination; they are nobody's."""
+    """A hotel and a destination. They belong to no account."""
     name = secrets.token_hex(8)
     country = await database.fetchval(
         "INSERT INTO country (code, name) VALUES ('IN', 'India')"
