@@ -7,12 +7,12 @@ INSTALLED := .venv/installed
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r
 RUN_GROUPS := dependencies api worker scheduler cli local
 
-.PHONY: help run demo drill bench dashboard test test-quick test-slow check check-all lint type imports audit \
-	migrate lock compose up down logs scale loopback clean
+.PHONY: help run demo drill bench dashboard test test-quick test-slow test-platform check \
+	check-all lint type imports audit migrate lock compose up down logs scale loopback clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets (the default)
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 run: $(RUNNABLE) ## Start the whole system on this machine; Ctrl-C stops it
 	@exec $(BIN)/python -m local
@@ -39,6 +39,9 @@ test-quick: $(INSTALLED) ## Run the unit and integration tests
 # run after the quick ones, also under `make -j`.
 test-slow: $(INSTALLED) | test-quick ## Run the fault and end-to-end tests, after the quick ones
 	@$(BIN)/python -m pytest -q tests/faults tests/e2e
+
+test-platform: $(INSTALLED) ## Run the unit and integration tests with no application installed
+	@OFTEN_APPLICATIONS= $(BIN)/python -m pytest -q --numprocesses 3 tests/unit tests/integration
 
 check: lint type imports test-quick ## Run what a change needs before review: lint, types, imports, quick tests
 

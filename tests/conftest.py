@@ -22,17 +22,26 @@ from local.postgres import Postgres
 from local.valkey import Valkey
 from tests import sandbox as sandboxes
 from tests.eventually import eventually
-from tests.installed import NAMES
+from tests.installed import HOTEL
 from tests.platform import Platform
 from tests.sandbox import Sandbox
 
 ROOT = Path(__file__).parent.parent
 
-#: Without the hotel application its tests have nothing to test.
-collect_ignore_glob = [] if "shared.hotel" in NAMES else ["**/hotel/*"]
+#: The hotel application's own tests need it to be installed.
+collect_ignore_glob = [] if HOTEL else ["**/hotel/*"]
 TEMPLATE = "often_template"
 #: Logical databases of the session's Valkey; a test gets the next one, and after the last the first again.
 REDIS_DATABASES = 256
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect the tests that use the hotel application as their sample when it is not installed."""
+    if HOTEL:
+        return
+    deselected = [item for item in items if item.get_closest_marker("hotel")]
+    config.hook.pytest_deselected(items=deselected)
+    items[:] = [item for item in items if item not in set(deselected)]
 
 
 @pytest.fixture(scope="session")
@@ -68,6 +77,15 @@ def database_url(postgres_server: Postgres) -> Iterator[str]:
     """A migrated, empty database; gone after the test, with whatever still hangs on it."""
     name = f"test_{secrets.token_hex(8)}"
     postgres_server.create_database(name, template=TEMPLATE)
+    yield postgres_server.url(name)
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture
+def empty_database(postgres_server: Postgres) -> Iterator[str]:
+    """A database without any table; dropped after the test."""
+    name = f"test_{secrets.token_hex(8)}"
+    postgres_server.create_database(name)
     yield postgres_server.url(name)
     postgres_server.drop_database(name)
 

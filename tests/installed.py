@@ -10,3 +10,5 @@ from shared import applications
 #: As OFTEN_APPLICATIONS has it.
 NAMES = os.environ.get(applications.VARIABLE, applications.DEFAULT)
 INSTALLED = applications.find(NAMES)
+#: Whether the hotel application is among them.
+HOTEL = any(application.name == "hotel" for application in INSTALLED)

@@ -15,6 +15,9 @@ from cli.client import Client
 from tests.e2e.local_system import START_LIMIT_S, LocalSystem
 from tests.eventually import eventually
 
+#: The launcher starts the hotel application.
+pytestmark = pytest.mark.hotel
+
 #: What is promised for a rescue is 15 s; the mail's own five seconds come on top.
 RESCUE_LIMIT_S = 60
 STOP_LIMIT_S = 10

@@ -21,6 +21,9 @@ from tests.e2e.local_system import LocalSystem
 from tests.eventually import eventually
 from tests.prometheus import FILES, Prometheus
 
+#: The launcher starts the hotel application.
+pytestmark = pytest.mark.hotel
+
 DEMO_LIMIT_S = 90
 #: Scrapes, recording rules, and rules over these.
 TOLD_LIMIT_S = 30

@@ -13,11 +13,26 @@ from litestar import Litestar
 from litestar.testing import AsyncTestClient
 
 from services.api import app
-from shared.hotel.settings import HotelSettings
+from shared import applications
+from shared import settings as environment
+from shared.contracts import catalogue
+from shared.contracts.catalogue import Catalogue
+from shared.contracts.contract import Contract, Params
 from shared.settings import Settings
+from tests.installed import INSTALLED, NAMES
 from tests.platform import VAPID_PRIVATE_KEY, VAULT_KEYS
+from tests.sample_tasks import Done
 
 Client = AsyncTestClient[Litestar]
+
+
+class Greet(Params):
+    user_id: int
+    text: str = "Hello"
+
+
+#: A task for one account, beside the contracts of the applications. No worker runs it.
+GREET = Contract(name="sample.greet", queue="greetings", params=Greet, result=Done, recipient="user_id")
 
 
 @dataclass
@@ -49,18 +64,22 @@ SignUp = Callable[[], Awaitable[Person]]
 
 @pytest.fixture
 def settings(database_url: str, redis_url: str) -> Settings:
-    return Settings(
-        database_url=database_url,
-        redis_url=redis_url,
-        secret_key=secrets.token_hex(32),
-        vault_keys=VAULT_KEYS,
-        for_applications={HotelSettings: HotelSettings(vapid_private_key=VAPID_PRIVATE_KEY)},
+    return environment.read(
+        {
+            applications.VARIABLE: NAMES,
+            "DATABASE_URL": database_url,
+            "REDIS_URL": redis_url,
+            "SECRET_KEY": secrets.token_hex(32),
+            "OFTEN_VAULT_KEYS": VAULT_KEYS,
+            "VAPID_PRIVATE_KEY": VAPID_PRIVATE_KEY,
+        }
     )
 
 
 @pytest.fixture
 async def client(settings: Settings) -> AsyncIterator[Client]:
-    async with AsyncTestClient(app.build(settings)) as client:
+    contracts = Catalogue([*catalogue.load(INSTALLED).by_name.values(), GREET])
+    async with AsyncTestClient(app.build(settings, contracts)) as client:
         yield client
 
 

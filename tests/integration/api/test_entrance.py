@@ -1,6 +1,5 @@
 """The address `/`, and HEAD on every address that answers GET."""
 
-import asyncio
 from urllib.parse import urlsplit
 
 import pytest
@@ -51,13 +50,3 @@ async def test_head_answers_as_get_without_the_body(guest: Person, path: str, st
 
 async def test_head_needs_the_same_rights(client: Client) -> None:
     assert (await client.head("/api/v1/tasks")).status_code == 401
-
-
-async def test_head_of_an_endless_stream_ends(administrator: Person) -> None:
-    later = {"name": "system.health_check", "params": {}, "delay_s": 3600}
-    task_id = (await administrator.post("tasks", later)).json()["task_id"]
-    path = f"/api/v1/admin/hotel-tracking/logs/{task_id}/stream"
-    async with asyncio.timeout(20):
-        answer = await administrator.client.head(path, headers=administrator.headers)
-    assert (answer.status_code, answer.content) == (200, b"")
-    assert answer.headers["content-type"].startswith("text/event-stream")

@@ -1,7 +1,6 @@
 """Schedules stored under a name that their task had before."""
 
 import dataclasses
-import secrets
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -22,13 +21,7 @@ PATH = "schedules/cards.nightly"
 
 
 @pytest.fixture
-async def client(database_url: str, redis_url: str) -> AsyncIterator[Client]:
-    settings = Settings(
-        database_url=database_url,
-        redis_url=redis_url,
-        secret_key=secrets.token_hex(32),
-        vault_keys=VAULT_KEYS,
-    )
+async def client(settings: Settings) -> AsyncIterator[Client]:
     today = dataclasses.replace(PAY, former_names=(FORMERLY.name,))
     async with AsyncTestClient(app.build(settings, Catalogue([today]))) as client:
         yield client

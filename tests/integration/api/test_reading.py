@@ -17,6 +17,11 @@ async def _submit(person: Person) -> str:
     return str(answer.json()["task_id"])
 
 
+async def _greet(person: Person) -> str:
+    answer = await person.post("tasks", {"name": "sample.greet", "params": {"user_id": person.id}})
+    return str(answer.json()["task_id"])
+
+
 async def test_the_tasks_of_others_look_like_unknown_ones(guest: Person, sign_up: SignUp) -> None:
     task_id, unknown = await _submit(await sign_up()), str(uuid4())
 
@@ -61,38 +66,38 @@ async def test_a_full_last_page_has_no_next_one(guest: Person) -> None:
 
 async def test_lists_are_filtered_by_status_and_name(guest: Person) -> None:
     check = await _submit(guest)
-    mail = (await guest.post("tasks/email", {"user_id": guest.id, "email_type": "welcome"})).json()["task_id"]
+    greeting = await _greet(guest)
     await guest.delete(f"tasks/{check}")
 
     async def ids(**filters: str) -> list[str]:
         return [item["id"] for item in (await guest.get("tasks", **filters)).json()["items"]]
 
     assert await ids(status="revoked") == [check]
-    assert await ids(status="pending") == [mail]
-    assert await ids(name="email.send_welcome") == [mail]
-    assert await ids(name="email.send_welcome", status="revoked") == []
+    assert await ids(status="pending") == [greeting]
+    assert await ids(name="sample.greet") == [greeting]
+    assert await ids(name="sample.greet", status="revoked") == []
 
 
 async def test_lists_are_filtered_by_everything_else(
     administrator: Person, guest: Person, database: Any
 ) -> None:
     checks = [await _submit(guest), await _submit(administrator)]
-    mail = (await guest.post("tasks/email", {"user_id": guest.id, "email_type": "welcome"})).json()["task_id"]
+    greeting = await _greet(guest)
     await database.execute(
         "UPDATE task SET error_message = 'Timeout: 100% of_it' WHERE id = $1", UUID(checks[1])
     )
-    created = await database.fetchval("SELECT created_at FROM task WHERE id = $1", UUID(mail))
+    created = await database.fetchval("SELECT created_at FROM task WHERE id = $1", UUID(greeting))
     just_then = (created - timedelta(milliseconds=1)).isoformat()
 
     async def found(**filters: Any) -> set[str]:
         answer = await administrator.get("tasks", **filters)
         return {item["id"] for item in answer.json()["items"]}
 
-    assert await found(task_type="email") == await found(queue="email") == {mail}
-    assert await found(owner=guest.id) == {checks[0], mail}
+    assert await found(task_type="sample") == await found(queue="greetings") == {greeting}
+    assert await found(owner=guest.id) == {checks[0], greeting}
     assert await found(error="timeout: 100%") == await found(error="of_i") == {checks[1]}
     assert await found(error="of%it") == await found(error="100_") == set()
-    assert await found(created_after=just_then) == {mail}
+    assert await found(created_after=just_then) == {greeting}
     assert await found(created_before=just_then) == set(checks)
     assert await found(created_after="2020-01-01T00:00:00Z", created_before="2020-01-02T00:00:00Z") == set()
 

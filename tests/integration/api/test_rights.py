@@ -15,19 +15,23 @@ from services.api import app
 from services.api.applications import rights_of, routes_of
 from services.api.identity import rights
 from services.api.identity.rights import Reach
-from shared.hotel import mailing
 from shared.identity.tables import Role
 from shared.settings import Settings
 from tests.eventually import eventually
-from tests.installed import INSTALLED
+from tests.installed import HOTEL, INSTALLED, NAMES
 from tests.integration.api.conftest import Client, Person
-from tests.integration.api.examples import EXAMPLES, Belongings, Example
+from tests.integration.api.examples import EXAMPLES as PLATFORM_EXAMPLES
+from tests.integration.api.examples import Belongings, Example
 from tests.platform import VAULT_KEYS
+
+if HOTEL:
+    from tests.integration.api.hotel import examples as hotel
 
 Settle = Callable[[Role], Awaitable[Belongings]]
 
 _TABLE = rights_of(routes_of(INSTALLED))
 RIGHTS, PUBLIC = _TABLE.entries, _TABLE.public
+EXAMPLES = PLATFORM_EXAMPLES | (hotel.EXAMPLES if HOTEL else {})
 PASSWORD = secrets.token_hex()
 #: As cheap as it can be: here it is not about guessing.
 HASH = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
@@ -37,7 +41,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "route" not in metafunc.fixturenames:
         return
     nowhere = Settings(
-        database_url="postgres://x", redis_url="redis://x", secret_key="x" * 32, vault_keys=VAULT_KEYS
+        database_url="postgres://x",
+        redis_url="redis://x",
+        secret_key="x" * 32,
+        vault_keys=VAULT_KEYS,
+        applications=NAMES,
     )
     built = app.build(nowhere)
     routes = sorted({route for route, _ in rights.routes(built)})
@@ -74,45 +82,14 @@ async def _belongings(person: Person, database: Any) -> Belongings:
     task_id, ended_id = [(await person.post("tasks", later)).json()["task_id"] for _ in range(2)]
     await person.delete(f"tasks/{ended_id}")
     key = await person.post("keys", {"name": "a robot", "scopes": ["tasks:read"]})
-    token = await database.fetchval(
-        'INSERT INTO mail_preference ("user", kind) VALUES ($1, $2) RETURNING token',
-        person.id,
-        mailing.PRICE_ALERTS,
-    )
     schedule = await database.fetchval(
         "INSERT INTO schedule (name, task_name, params, kind, expression, owner)"
         " VALUES ($1, 'system.health_check', '{}', 'interval', '1 h', $2) RETURNING name",
         f"of_{secrets.token_hex(8)}",
         person.id,
     )
-    hotel, destination = await _sights(database)
-    subscription = await database.fetchval(
-        'INSERT INTO push_subscription ("user", endpoint, p256dh, auth) VALUES ($1, $2, $3, $4) RETURNING id',
-        *(person.id, f"https://push.example.com/{secrets.token_hex(8)}", "-", "-"),
-    )
-    alert = await database.fetchval(
-        'INSERT INTO price_alert ("user", hotel) VALUES ($1, $2) RETURNING id', person.id, hotel
-    )
-    return Belongings(
-        *(person, task_id, ended_id, key.json()["id"], str(token), schedule),
-        *(subscription, alert, hotel, destination),
-    )
-
-
-async def _sights(database: Any) -> tuple[int, int]:
-    """A hotel and a destination; they are nobody's."""
-    name = secrets.token_hex(8)
-    country = await database.fetchval(
-        "INSERT INTO country (code, name) VALUES ('IN', 'India')"
-        " ON CONFLICT (code) DO UPDATE SET name = excluded.name RETURNING id"
-    )
-    destination = await database.fetchval(
-        "INSERT INTO destination (country, name, slug) VALUES ($1, $2, $2) RETURNING id", country, name
-    )
-    hotel = await database.fetchval(
-        "INSERT INTO hotel (provider, external_id, name) VALUES ('serpapi', $1, $1) RETURNING id", name
-    )
-    return hotel, destination
+    added = await hotel.belongings(person, database) if HOTEL else {}
+    return Belongings(person, task_id, ended_id, key.json()["id"], schedule, added)
 
 
 def _example(route: str, of: Belongings) -> Example:

@@ -14,7 +14,7 @@ from tests.integration.api.conftest import Client, Person, SignUp
 from tests.platform import Platform
 
 NIGHTLY: dict[str, Any] = {
-    "name": "hotel.nightly",
+    "name": "sample.nightly",
     "task_name": "system.health_check",
     "params": {},
     "kind": "cron",
@@ -73,20 +73,20 @@ async def test_a_schedule_that_is_made_shows_its_next_times_and_its_maker(operat
     assert times == sorted(times)
     assert times[0] > datetime.now(UTC)
     assert {time.astimezone(ZoneInfo("Europe/Berlin")).strftime("%H:%M") for time in times} == {"02:30"}
-    assert (await operator.get("schedules/hotel.nightly")).json() == made
+    assert (await operator.get("schedules/sample.nightly")).json() == made
 
 
 async def test_a_name_is_taken_once(operator: Person) -> None:
     await make(operator)
     answer = await operator.post("schedules", NIGHTLY | {"expression": "0 5 * * *"})
     assert (answer.status_code, answer.json()["type"]) == (409, "urn:often:problem:schedule-exists")
-    assert (await operator.get("schedules/hotel.nightly")).json()["expression"] == "30 2 * * *"
+    assert (await operator.get("schedules/sample.nightly")).json()["expression"] == "30 2 * * *"
 
 
 @pytest.mark.parametrize(
     ("changed", "field", "rule"),
     [
-        ({"name": "Hotel Nightly"}, "name", "lower case words"),
+        ({"name": "Sample Nightly"}, "name", "lower case words"),
         ({"name": "preview"}, "name", "must not be preview"),
         ({"task_name": "no.such"}, "task_name", "system.health_check"),
         ({"params": {"user": 1}}, "params.user", "is not a known field"),
@@ -117,7 +117,7 @@ async def test_what_breaks_a_rule_is_refused_by_field_and_nothing_is_stored(
 
 async def test_the_list_is_filtered_and_comes_in_pages(operator: Person, declared: None) -> None:
     for number in range(3):
-        await make(operator, name=f"hotel.{number}", enabled=number != 1)
+        await make(operator, name=f"sample.{number}", enabled=number != 1)
     first = (await operator.get("schedules", limit=2)).json()
     second = (await operator.get("schedules", limit=2, cursor=first["next_cursor"])).json()
     names = [item["name"] for page in (first, second) for item in page["items"]]
@@ -128,19 +128,19 @@ async def test_the_list_is_filtered_and_comes_in_pages(operator: Person, declare
     async def listed(**filters: Any) -> list[str]:
         return [item["name"] for item in (await operator.get("schedules", **filters)).json()["items"]]
 
-    assert await listed(enabled="false") == ["hotel.1"]
-    assert await listed(task_name="system.health_check") == ["hotel.0", "hotel.1", "hotel.2"]
-    assert await listed(task_name="system.health_check", enabled="true") == ["hotel.0", "hotel.2"]
+    assert await listed(enabled="false") == ["sample.1"]
+    assert await listed(task_name="system.health_check") == ["sample.0", "sample.1", "sample.2"]
+    assert await listed(task_name="system.health_check", enabled="true") == ["sample.0", "sample.2"]
     assert list(broken(await operator.get("schedules", owner=1))) == ["owner"]
     assert list(broken(await operator.get("schedules", cursor="A B"))) == ["cursor"]
 
 
 async def test_switching_off_and_on_again_makes_up_for_nothing(operator: Person, database: Any) -> None:
     await make(operator, kind="interval", expression="1 min", misfire="all")
-    off = (await operator.patch("schedules/hotel.nightly", {"enabled": False})).json()
+    off = (await operator.patch("schedules/sample.nightly", {"enabled": False})).json()
     assert (off["enabled"], off["paused_by"], off["next_fire_times"]) == (False, operator.id, [])
     await database.execute("UPDATE schedule SET starts_at = now() - interval '1 day 30 seconds'")
-    on = (await operator.patch("schedules/hotel.nightly", {"enabled": True})).json()
+    on = (await operator.patch("schedules/sample.nightly", {"enabled": True})).json()
     assert (on["enabled"], on["paused_at"], on["paused_by"], on["revision"]) == (True, None, None, 2)
     ahead = moment(on["next_fire_times"][0]) - datetime.now(UTC)
     assert timedelta(0) < ahead <= timedelta(minutes=1)
@@ -148,17 +148,17 @@ async def test_switching_off_and_on_again_makes_up_for_nothing(operator: Person,
 
 async def test_a_new_timing_is_checked_and_counts_from_now(operator: Person, database: Any) -> None:
     await make(operator)
-    found = broken(await operator.patch("schedules/hotel.nightly", {"kind": "interval"}))
+    found = broken(await operator.patch("schedules/sample.nightly", {"kind": "interval"}))
     assert "'90 s'" in found["expression"]
-    found = broken(await operator.patch("schedules/hotel.nightly", {"jitter_s": 90_000}))
+    found = broken(await operator.patch("schedules/sample.nightly", {"jitter_s": 90_000}))
     assert "less than" in found["jitter_s"]
-    assert list(broken(await operator.patch("schedules/hotel.nightly", {}))) == [""]
-    assert list(broken(await operator.patch("schedules/hotel.nightly", {"name": "other"}))) == ["name"]
+    assert list(broken(await operator.patch("schedules/sample.nightly", {}))) == [""]
+    assert list(broken(await operator.patch("schedules/sample.nightly", {"name": "other"}))) == ["name"]
 
     await database.execute("UPDATE schedule SET starts_at = now() - interval '1 day'")
     before = datetime.now(UTC).replace(microsecond=0)
     changed = await operator.patch(
-        "schedules/hotel.nightly", {"kind": "interval", "expression": "2 h", "priority": 9}
+        "schedules/sample.nightly", {"kind": "interval", "expression": "2 h", "priority": 9}
     )
     assert changed.status_code == 200
     assert changed.json()["priority"] == 9
@@ -166,26 +166,26 @@ async def test_a_new_timing_is_checked_and_counts_from_now(operator: Person, dat
     assert before <= starts <= datetime.now(UTC)
     assert moment(changed.json()["next_fire_times"][0]) == starts + timedelta(hours=2)
     # A change of something else leaves the times alone.
-    after = (await operator.patch("schedules/hotel.nightly", {"overlap": "skip"})).json()
+    after = (await operator.patch("schedules/sample.nightly", {"overlap": "skip"})).json()
     assert after["next_fire_times"] == changed.json()["next_fire_times"]
 
 
 async def test_a_moment_that_has_passed_cannot_be_switched_on(operator: Person, database: Any) -> None:
     await make(operator, kind="once", expression="2099-01-01T00:00:00Z", enabled=False)
     await database.execute("UPDATE schedule SET expression = '2020-01-01T00:00:00Z'")
-    found = broken(await operator.patch("schedules/hotel.nightly", {"enabled": True}))
+    found = broken(await operator.patch("schedules/sample.nightly", {"enabled": True}))
     assert "give a new expression" in found["enabled"]
 
 
 async def test_a_removed_schedule_is_gone(operator: Person) -> None:
     await make(operator)
-    assert (await operator.delete("schedules/hotel.nightly")).status_code == 204
+    assert (await operator.delete("schedules/sample.nightly")).status_code == 204
     for answer in (
-        await operator.get("schedules/hotel.nightly"),
-        await operator.delete("schedules/hotel.nightly"),
-        await operator.patch("schedules/hotel.nightly", {"enabled": True}),
-        await operator.post("schedules/hotel.nightly/fire", None),
-        await operator.get("schedules/hotel.nightly/firings"),
+        await operator.get("schedules/sample.nightly"),
+        await operator.delete("schedules/sample.nightly"),
+        await operator.patch("schedules/sample.nightly", {"enabled": True}),
+        await operator.post("schedules/sample.nightly/fire", None),
+        await operator.get("schedules/sample.nightly/firings"),
         await operator.get("schedules/%00"),
     ):
         assert (answer.status_code, answer.json()["type"]) == (404, "urn:often:problem:schedule-not-found")
@@ -212,15 +212,15 @@ async def test_firing_by_hand_submits_at_once_and_is_recorded(
     operator: Person, administrator: Person
 ) -> None:
     made = await make(operator, enabled=False, priority=2, jitter_s=3_600)
-    answer = await administrator.post("schedules/hotel.nightly/fire", None)
+    answer = await administrator.post("schedules/sample.nightly/fire", None)
     assert answer.status_code == 202
     task = (await operator.get(f"tasks/{answer.json()['task_id']}")).json()
     assert (task["task_name"], task["owner"], task["priority"]) == ("system.health_check", operator.id, 2)
-    (firing,) = (await operator.get("schedules/hotel.nightly/firings")).json()["items"]
+    (firing,) = (await operator.get("schedules/sample.nightly/firings")).json()["items"]
     assert (firing["task_id"], firing["outcome"]) == (task["id"], "submitted")
     assert firing["detail"] == f"fired by account {administrator.id}"
     assert moment(firing["fire_time"]).microsecond == 0
-    after = (await operator.get("schedules/hotel.nightly")).json()
+    after = (await operator.get("schedules/sample.nightly")).json()
     assert after["last_fire_time"] == firing["fire_time"]
     assert (after["enabled"], after["next_fire_times"]) == (False, made["next_fire_times"])
 
@@ -229,22 +229,22 @@ async def test_firing_by_hand_waits_for_the_earlier_task_where_two_must_not_run_
     operator: Person, database: Any
 ) -> None:
     await make(operator, overlap="skip")
-    first = (await operator.post("schedules/hotel.nightly/fire", None)).json()["task_id"]
-    answer = await operator.post("schedules/hotel.nightly/fire", None)
+    first = (await operator.post("schedules/sample.nightly/fire", None)).json()["task_id"]
+    answer = await operator.post("schedules/sample.nightly/fire", None)
     assert (answer.status_code, answer.json()["type"]) == (409, "urn:often:problem:schedule-still-running")
     assert first in answer.json()["detail"]
     await operator.delete(f"tasks/{first}")
 
     async def fired() -> bool:
-        return bool((await operator.post("schedules/hotel.nightly/fire", None)).status_code == 202)
+        return bool((await operator.post("schedules/sample.nightly/fire", None)).status_code == 202)
 
     await eventually(fired)
-    assert await database.fetchval("SELECT count(*) FROM task WHERE schedule = 'hotel.nightly'") == 2
+    assert await database.fetchval("SELECT count(*) FROM task WHERE schedule = 'sample.nightly'") == 2
 
 
 async def test_two_firings_of_one_second_are_one(operator: Person, database: Any) -> None:
     await make(operator)
-    answers = [await operator.post("schedules/hotel.nightly/fire", None) for _ in range(12)]
+    answers = [await operator.post("schedules/sample.nightly/fire", None) for _ in range(12)]
     accepted = [answer for answer in answers if answer.status_code == 202]
     refused = [answer for answer in answers if answer.status_code == 409]
     assert len(accepted) + len(refused) == 12
@@ -258,9 +258,9 @@ async def test_parameters_that_no_longer_fit_are_told_when_fired_by_hand(
 ) -> None:
     await make(operator)
     await database.execute("""UPDATE schedule SET params = '{"old": 1}'""")
-    assert list(broken(await operator.post("schedules/hotel.nightly/fire", None))) == ["params.old"]
+    assert list(broken(await operator.post("schedules/sample.nightly/fire", None))) == ["params.old"]
     await database.execute("UPDATE schedule SET task_name = 'gone.task'")
-    assert list(broken(await operator.post("schedules/hotel.nightly/fire", None))) == ["task_name"]
+    assert list(broken(await operator.post("schedules/sample.nightly/fire", None))) == ["task_name"]
     assert await database.fetchval("SELECT count(*) FROM schedule_firing") == 0
 
 
@@ -268,14 +268,14 @@ async def test_firings_come_newest_first_in_pages(operator: Person, database: An
     await make(operator)
     await database.execute(
         "INSERT INTO schedule_firing (schedule, fire_time, outcome, detail)"
-        " SELECT 'hotel.nightly', timestamptz '2026-11-01' + n * interval '1 d', 'failed', 'n' || n"
+        " SELECT 'sample.nightly', timestamptz '2026-11-01' + n * interval '1 d', 'failed', 'n' || n"
         " FROM generate_series(1, 5) AS n"
     )
     seen, cursor = list[str](), None
     while True:
         page = (
             await operator.get(
-                "schedules/hotel.nightly/firings", limit=2, **({"cursor": cursor} if cursor else {})
+                "schedules/sample.nightly/firings", limit=2, **({"cursor": cursor} if cursor else {})
             )
         ).json()
         seen += [item["detail"] for item in page["items"]]
@@ -284,21 +284,21 @@ async def test_firings_come_newest_first_in_pages(operator: Person, database: An
             break
     assert seen == ["n5", "n4", "n3", "n2", "n1"]
     for wrong in ("x", "_" * 11):
-        answer = await operator.get("schedules/hotel.nightly/firings", cursor=wrong)
+        answer = await operator.get("schedules/sample.nightly/firings", cursor=wrong)
         assert list(broken(answer)) == ["cursor"]
 
 
 async def test_an_operator_reaches_by_the_clock_nobody_whom_he_may_not_reach_by_hand(
     operator: Person, administrator: Person, guest: Person
 ) -> None:
-    to_guest = {"task_name": "email.send_welcome", "params": {"user_id": guest.id}}
+    to_guest = {"task_name": "sample.greet", "params": {"user_id": guest.id}}
     answer = await operator.post("schedules", NIGHTLY | to_guest)
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (403, "params.user_id")
     await make(administrator, **to_guest)
-    assert (await operator.post("schedules/hotel.nightly/fire", None)).status_code == 403
+    assert (await operator.post("schedules/sample.nightly/fire", None)).status_code == 403
     own = {"params": {"user_id": operator.id}}
-    assert (await operator.patch("schedules/hotel.nightly", own)).status_code == 200
-    back = await operator.patch("schedules/hotel.nightly", {"params": to_guest["params"]})
+    assert (await operator.patch("schedules/sample.nightly", own)).status_code == 200
+    back = await operator.patch("schedules/sample.nightly", {"params": to_guest["params"]})
     assert back.status_code == 403
     nobody = await administrator.post(
         "schedules", NIGHTLY | to_guest | {"name": "other", "params": {"user_id": 10**9}}
@@ -343,7 +343,7 @@ async def test_a_schedule_made_over_http_is_fired_by_the_scheduler(platform: Pla
 
     async def ended() -> list[dict[str, Any]]:
         return await platform.rows(
-            "SELECT * FROM task WHERE schedule = 'hotel.nightly' AND status = 'success'"
+            "SELECT * FROM task WHERE schedule = 'sample.nightly' AND status = 'success'"
         )
 
     (task, *_) = await eventually(ended, 60)

@@ -1,6 +1,5 @@
 """Who reads sensitive fields of a task through the API."""
 
-import secrets
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -19,13 +18,7 @@ CARD = "4242-7777-0000-1234"
 
 
 @pytest.fixture
-async def client(database_url: str, redis_url: str) -> AsyncIterator[Client]:
-    settings = Settings(
-        database_url=database_url,
-        redis_url=redis_url,
-        secret_key=secrets.token_hex(32),
-        vault_keys=VAULT_KEYS,
-    )
+async def client(settings: Settings) -> AsyncIterator[Client]:
     async with AsyncTestClient(app.build(settings, Catalogue([PAY, INSTANT]))) as client:
         yield client
 

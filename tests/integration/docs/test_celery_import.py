@@ -200,6 +200,7 @@ async def test_rows_that_the_cleanup_would_remove_are_left_out(
     assert row["old_id"] == "young"
 
 
+@pytest.mark.hotel
 async def test_a_waiting_row_becomes_one_task_however_often_it_is_imported(
     platform: Platform, old: OldSystem, run: Run, tmp_path: Path
 ) -> None:
@@ -229,6 +230,7 @@ async def test_a_waiting_row_becomes_one_task_however_often_it_is_imported(
     assert len(await platform.rows("SELECT 1 FROM task")) == 4
 
 
+@pytest.mark.hotel
 async def test_a_run_that_ended_between_submission_and_record_submits_nothing_twice(
     platform: Platform, old: OldSystem, run: Run, tmp_path: Path
 ) -> None:
@@ -247,6 +249,7 @@ async def test_a_run_that_ended_between_submission_and_record_submits_nothing_tw
     assert [row["name"] for row in rows] == ["email.send_welcome", "celery.send_welcome_email"]
 
 
+@pytest.mark.hotel
 async def test_what_needs_attention_is_named_and_the_exit_status_says_so(
     platform: Platform, old: OldSystem, run: Run, tmp_path: Path
 ) -> None:

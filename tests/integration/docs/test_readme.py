@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from shared.testing import run_inline
 from tests.api_process import Api
 from tests.pages import Block, blocks
@@ -34,6 +36,7 @@ def test_every_block_is_executed_or_has_a_reason() -> None:
     assert len(BLOCKS) == len(executed | NOT_EXECUTED.keys())
 
 
+@pytest.mark.hotel
 async def test_the_first_request_submits_a_mail(platform: Platform, tmp_path: Path) -> None:
     api = Api(platform)
     await api.start()

@@ -37,10 +37,10 @@ async def test_the_leader_tells_depth_and_age_and_a_standby_does_not(platform: P
     assert values["often_queue_depth['0', 'default']"] == 0
     assert values["often_queue_depth['default', 'rescued']"] == 0
     assert 25 <= values["often_queue_oldest_age_seconds['default']"] < 90
-    assert values["often_queue_depth['5', 'email']"] == 0
-    assert values["often_queue_oldest_age_seconds['email']"] == 0
+    assert values["often_queue_depth['5', 'maintenance']"] == 0
+    assert values["often_queue_oldest_age_seconds['maintenance']"] == 0
     assert values["often_queue_due_later['default']"] == 2
-    assert values["often_queue_due_later['email']"] == 0
+    assert values["often_queue_due_later['maintenance']"] == 0
     assert values["often_scheduler_leader[]"] == 1
     standby = await platform.metrics(ports["standby"])
     assert standby["often_scheduler_leader[]"] == 0

@@ -4,8 +4,9 @@ import pytest
 from piccolo.columns import Column
 from piccolo.table import Table
 
-from shared.hotel import tables as domain
+from shared import applications
 from shared.ledger.tables import TABLES
+from tests.installed import INSTALLED
 from tests.platform import Platform
 
 TYPES = {
@@ -14,7 +15,9 @@ TYPES = {
 }
 
 
-@pytest.mark.parametrize("table", [*TABLES, *domain.TABLES], ids=lambda table: table._meta.tablename)
+@pytest.mark.parametrize(
+    "table", [*TABLES, *applications.tables(INSTALLED)], ids=lambda table: table._meta.tablename
+)
 async def test_a_table_has_the_columns_that_piccolo_expects(platform: Platform, table: type[Table]) -> None:
     rows = await platform.rows(
         "SELECT column_name, data_type, is_nullable FROM information_schema.columns WHERE table_name = {}",

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from shared.contracts import catalogue
 from shared.contracts.contract import MAX_PARAMS_BYTES, Contract, Params, Result, encode_document
+from shared.contracts.maintenance import CLEANUP_OLD_TASKS
 from shared.errors import FieldProblem, InvalidFields, UnknownTask
-from shared.hotel.contracts.email import SEND_WELCOME
 from tests.installed import INSTALLED
 
 #: What jsonb can hold.
@@ -164,10 +164,10 @@ def test_a_contract_that_breaks_a_rule_cannot_be_defined(options: dict[str, Any]
 
 def test_the_catalogue_finds_every_contract_of_the_package() -> None:
     found = catalogue.load(INSTALLED)
-    assert found.get("email.send_welcome") is SEND_WELCOME
-    assert "email" in found.queues
+    assert found.get("maintenance.cleanup_old_tasks") is CLEANUP_OLD_TASKS
+    assert "maintenance" in found.queues
     with pytest.raises(UnknownTask, match=r"system\.health_check"):
-        found.get("email.send_welcom")
+        found.get("maintenance.cleanup_old_task")
 
 
 def test_two_contracts_of_one_name_are_refused() -> None:

@@ -1,5 +1,6 @@
 """The hotel application's routes: what they accept, and what they refuse by field."""
 
+import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -190,3 +191,13 @@ async def test_tracking_is_told_at_once_and_by_staff_only(
     assert (await administrator.post(f"{path}/destination/999", {})).status_code == 404
     assert (await administrator.post(f"{path}/start", None)).status_code == 202
     assert (await administrator.get(f"{path}/health")).json()["open_tasks"] == 1
+
+
+async def test_head_of_an_endless_stream_ends(administrator: Person) -> None:
+    later = {"name": "system.health_check", "params": {}, "delay_s": 3600}
+    task_id = (await administrator.post("tasks", later)).json()["task_id"]
+    path = f"/api/v1/admin/hotel-tracking/logs/{task_id}/stream"
+    async with asyncio.timeout(20):
+        answer = await administrator.client.head(path, headers=administrator.headers)
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["content-type"].startswith("text/event-stream")

@@ -1,0 +1,27 @@
+"""The containers and the example settings are those of the hotel application."""
+
+import re
+from pathlib import Path
+
+from shared import settings
+from shared.contracts import catalogue
+from shared.environment import known_fields
+from shared.hotel.settings import HotelSettings
+from shared.settings import Settings
+from tests.installed import INSTALLED
+
+ROOT = Path(__file__).parents[4]
+COMPOSE = (ROOT / "docker-compose.yml").read_text()
+
+
+def test_every_queue_has_one_group_of_workers_in_containers() -> None:
+    served = [names.split(",") for names in re.findall(r"OFTEN_WORKER_QUEUES: (\S+)", COMPOSE)]
+    assert sorted(name for names in served for name in names) == sorted(catalogue.load(INSTALLED).queues)
+
+
+def test_the_example_settings_are_accepted() -> None:
+    text = (ROOT / "deploy/example.env").read_text()
+    given = dict(re.findall(r"^(?:# )?([A-Z_]+)=(.*)$", text, re.MULTILINE))
+    known = {*known_fields(Settings), *known_fields(HotelSettings)}
+    assert given.keys() <= known
+    assert settings.read(given, needs=()).of(HotelSettings).smtp_host == "mail"
