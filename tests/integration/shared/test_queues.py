@@ -272,7 +272,11 @@ async def test_garbage_in_an_unacked_set_is_dropped(queues: Queues) -> None:
 LANE = lane_key("email", 0)
 
 
-@pytest.mark.parametrize("key", [LANE, lane_key("email", 5), rescue_key("email"), unacked_key(WORKER)])
+@pytest.mark.parametrize(
+    "key",
+    [LANE, lane_key("email", 5), rescue_key("email"), unacked_key(WORKER)],
+    ids=["lane", "lane of a priority", "rescue lane", "unacked set"],
+)
 async def test_a_key_of_the_wrong_type_is_moved_aside_and_stops_nothing(
     queues: Queues, key: str, caplog: pytest.LogCaptureFixture
 ) -> None:
