@@ -76,16 +76,21 @@ async def sign_in(api: httpx.AsyncClient, administrator: Administrator) -> None:
     api.headers["Authorization"] = f"Bearer {tokens['access_token']}"
 
 
+def health_checks() -> list[dict[str, Any]]:
+    """Some as they are, some with a priority, some that wait."""
+    ways: list[dict[str, Any]] = [{} for _ in range(40)]
+    ways += [{"priority": priority} for priority in (1, 9) for _ in range(10)]
+    ways += [{"delay_s": seconds} for seconds in (2, 3, 4, 5)]
+    return [{"name": "system.health_check", "params": {}, **way} for way in ways]
+
+
 async def submit_mix(api: httpx.AsyncClient, sandbox: str) -> list[str]:
     """Register guests and submit a mix of tasks; returns the tasks' ids."""
     me = (await api.get("auth/me")).raise_for_status().json()
     run = secrets.token_hex(3)
     addresses = [f"{name.lower()}-{run}@often-hotels.example" for name in GUESTS]
     addresses += [f"guest-{run}{code}@often-hotels.example" for code in (DEFERRED, REJECTED)]
-    health: list[dict[str, Any]] = [{} for _ in range(40)]
-    health += [{"priority": priority} for priority in (1, 9) for _ in range(10)]
-    health += [{"delay_s": seconds} for seconds in (2, 3, 4, 5)]
-    tasks = [_post(api, "tasks", {"name": "system.health_check", "params": {}, **how}) for how in health]
+    tasks = [_post(api, "tasks", check) for check in health_checks()]
     for account in await asyncio.gather(*(_register(api, address) for address in addresses)):
         to = {"user_id": account["id"]}
         tasks.append(_post(api, "tasks/email", {**to, "email_type": "welcome"}))
