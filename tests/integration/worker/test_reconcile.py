@@ -1,5 +1,6 @@
 """Answers lost on the wire: ids and claims that a worker has without knowing it. It finds them."""
 
+from datetime import timedelta
 from uuid import uuid4
 
 from shared.transport.queues import unacked_key
@@ -27,11 +28,11 @@ async def test_an_id_whose_fetch_was_answered_into_the_void_runs(platform: Platf
 
 async def test_a_claim_whose_answer_was_lost_is_given_back_and_runs(platform: Platform) -> None:
     await platform.start_scheduler()
-    (task_id,) = await platform.submit(INSTANT, Nothing())
-    await platform.queues.client.delete("often:lane:default:5")
     worker = await platform.worker_of(await platform.start_worker())
+    # It waits for its time, so that nobody else sends or fetches it.
+    (task_id,) = await platform.submit(INSTANT, Nothing(), delay=timedelta(hours=1))
     await platform.rows(
-        "UPDATE task SET holder = {}, claim = 1, sent_at = NULL WHERE id = {}", worker, task_id
+        "UPDATE task SET holder = {}, claim = 1, send_at = NULL WHERE id = {}", worker, task_id
     )
 
     row = await platform.until(task_id, "success", timeout_s=LIMIT_S)
