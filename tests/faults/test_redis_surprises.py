@@ -40,7 +40,7 @@ def soil(client: "redis.Redis", worker: UUID, queue: str) -> None:
     client.set(GENERATION_KEY, "hello")
     client.set(SYSTEM_KEY, "hello")
     client.set(TURN_KEY, "hello")
-    for key in (wake_key(queue), lane_key(queue, 0), lane_key("email", 0), rescue_key("email")):
+    for key in (wake_key(queue), lane_key(queue, 0), lane_key("maintenance", 0), rescue_key("email")):
         client.delete(key)
         client.set(key, "hello")
 
@@ -68,7 +68,7 @@ async def test_garbage_in_every_key_ends_no_process_and_delays_no_task_for_long(
     assert await platform.worker_of(process) == worker
     log = platform.log_of(process)
     assert "are no task ids" in log
-    assert f"{lane_key('email', 0)} held a value of the wrong type" in log
+    assert f"{lane_key('maintenance', 0)} held a value of the wrong type" in log
     assert "Traceback" not in log + platform.log_of(scheduler)
 
 

@@ -12,12 +12,11 @@ import redis
 from local import ports
 from local.valkey import HOST, Valkey
 from services.api.identity.rate_limits import RateLimits
-from services.worker.hotel.gateways.provider import Pace
 from shared.errors import ServerAway, ServerRefuses, ServerUnavailable
 from shared.transport.connection import connect
 from shared.transport.queues import Address, Queues
 from tests.eventually import eventually
-from tests.own_valkey import Forwarder, sentinel_over, serving
+from tests.own_valkey import Forwarder, Watched, serving, take_password, watched_pair
 
 WORKER = uuid4()
 
@@ -88,7 +87,7 @@ async def test_connections_that_are_kept_through_a_failover_are_left(server: Val
         forwarder.serving() as url,
         queues_at(url) as queues,
     ):
-        await _same_password(promoted, server)
+        take_password(promoted, server)
         # Several connections: each of them leads to the old primary.
         await asyncio.gather(*(queues.push([address()]) for _ in range(5)))
         forwarder.server = promoted
@@ -112,7 +111,7 @@ async def test_a_push_survives_a_failover_with_kept_connections(server: Valkey, 
         forwarder.serving() as url,
         queues_at(url) as queues,
     ):
-        await _same_password(promoted, server)
+        take_password(promoted, server)
         await queues.push([address()])
         forwarder.server = promoted
         with redis.Redis.from_url(server.url()) as old:
@@ -123,48 +122,29 @@ async def test_a_push_survives_a_failover_with_kept_connections(server: Valkey, 
 
 
 @pytest.fixture
-async def watched(server: Valkey, tmp_path: Path) -> AsyncIterator[tuple[str, int, int]]:
-    """The address that leads through a Sentinel, and the ports of a primary and its replica."""
-    async with serving(tmp_path / "replica") as replica, sentinel_over(server, tmp_path / "sentinel") as url:
-        await _same_password(replica, server)
-        with redis.Redis.from_url(_url(replica, server)) as client:
-            client.config_set("masterauth", server.password)
-            client.replicaof(HOST, str(server.port))
-            await eventually(lambda: client.info("replication")["master_link_status"] == "up")
-        with redis.Redis.from_url(server.url()) as client:
-            client.config_set("masterauth", server.password)
-        yield url, server.port, replica.port
+async def watched(server: Valkey, tmp_path: Path) -> AsyncIterator[Watched]:
+    async with watched_pair(server, tmp_path) as pair:
+        yield pair
 
 
-async def test_every_client_follows_a_sentinel_through_a_failover(watched: tuple[str, int, int]) -> None:
-    url, primary, replica = watched
-    async with queues_at(url) as queues, contextlib.AsyncExitStack() as stack:
-        limits, pace = RateLimits(url, "90/second", "90/second"), Pace(url)
+async def test_every_client_follows_a_sentinel_through_a_failover(watched: Watched) -> None:
+    async with queues_at(watched.url) as queues, contextlib.AsyncExitStack() as stack:
+        limits = RateLimits(watched.url, "90/second", "90/second")
         stack.push_async_callback(limits.close)
-        stack.push_async_callback(pace.close)
 
         async def all_reach(port: int) -> bool:
             """Redis at this port holds what each of them writes."""
             with contextlib.suppress(ServerUnavailable, redis.RedisError):
                 await queues.push([address()])
                 await limits.count_user(1)
-                await pace.wait("somebody", "90/second")
                 reached = (await queues.client.info("server"))["tcp_port"]
-                return reached == port and await _kinds(queues) >= {"rate", "pace", "lane"}
+                return reached == port and await _kinds(queues) >= {"rate", "lane"}
             return False
 
-        await eventually(lambda: all_reach(primary))
-        await eventually(lambda: _fails_over(url))
-        await eventually(lambda: _is_primary(queues, replica))
+        await eventually(lambda: all_reach(watched.primary))
+        await watched.fail_over()
         await queues.client.flushdb()
-        await eventually(lambda: all_reach(replica))
-
-
-async def _is_primary(queues: Queues, port: int) -> bool:
-    with contextlib.suppress(redis.RedisError):
-        server, replication = await queues.client.info("server"), await queues.client.info("replication")
-        return bool(server["tcp_port"] == port and replication["role"] == "master")
-    return False
+        await eventually(lambda: all_reach(watched.replica))
 
 
 @pytest.mark.parametrize(
@@ -197,25 +177,6 @@ async def test_a_server_without_tls_is_told_apart(server: Valkey) -> None:
     with pytest.raises(ServerAway, match=r"connecting to server|SSL"):
         await queues.push([address()])
     await queues.client.aclose()
-
-
-def _url(server: Valkey, other: Valkey) -> str:
-    return server.url().replace(server.password, other.password)
-
-
-async def _same_password(server: Valkey, other: Valkey) -> None:
-    """Both ends of a failover take the same password."""
-    with redis.Redis.from_url(server.url()) as client:
-        client.config_set("requirepass", other.password)
-
-
-def _fails_over(url: str) -> bool:
-    """A Sentinel learns of a replica, and that it is good, within some seconds."""
-    port = int(url.rpartition(":")[2].partition("/")[0])
-    with redis.Redis(host=HOST, port=port) as sentinel, contextlib.suppress(redis.ResponseError):
-        sentinel.execute_command("SENTINEL", "FAILOVER", "often")
-        return True
-    return False
 
 
 async def _kinds(queues: Queues) -> set[str]:
