@@ -60,6 +60,7 @@ class Keeper:
                         log.info("%s works again after %d failed rounds", name, failures)
                     failures = 0
                     pause = 0.0 if at_once is True else every_s
+                _raise_if_canceled()
                 await _pause(pause, stop)
         finally:
             self._turned.pop(name, None)
@@ -89,6 +90,17 @@ def _report(name: str, error: Exception, failures: int) -> None:
     else:
         text = "%s failed; the next round follows (failure %d in a row)"
         log.error(text, name, failures, exc_info=error)
+
+
+def _raise_if_canceled() -> None:
+    """End the loop although its round swallowed the cancellation.
+
+    `asyncio.wait_for` of Python 3.11 does so when what it waits for ends at the same moment, and redis-py
+    writes with it.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def _pause(seconds: float, stop: asyncio.Event | None) -> None:

@@ -1,6 +1,7 @@
 """Background loops go on whatever a round meets, and say when they stand still."""
 
 import asyncio
+import contextlib
 import logging
 
 import pytest
@@ -85,3 +86,19 @@ async def test_a_set_stop_ends_the_loop_without_waiting_for_its_pause() -> None:
     stop.set()
     async with asyncio.timeout(5):
         await loop
+
+
+async def test_a_loop_ends_although_a_round_swallows_its_cancellation() -> None:
+    begun = asyncio.Event()
+
+    async def run_once() -> None:
+        begun.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    loop = asyncio.create_task(Keeper().keep("deaf", run_once, every_s=0.001))
+    await begun.wait()
+    loop.cancel()
+    async with asyncio.timeout(5):
+        await asyncio.wait([loop])
+    assert loop.cancelled()
