@@ -4,7 +4,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from dramatiq.asyncio import EventLoopThread, get_event_loop_thread, set_event_loop_thread
 from dramatiq.broker import Broker
@@ -80,36 +80,54 @@ def run(work: Coroutine[Any, Any, T], *, name: str) -> T:
     if thread is None:
         work.close()
         raise RuntimeError("the event loop thread is not running; the EventLoop middleware starts it")
-    # A Future would ask an exception for its truth value, and `__bool__` may raise.
-    ended = threading.Event()
-    returned: list[T] = []
-    raised: list[BaseException] = []
-    running: list[asyncio.Task[None]] = []
-
-    async def watched() -> None:
-        try:
-            returned.append(await work)
-        except BaseException as error:  # noqa: BLE001 - it is raised in the calling thread
-            raised.append(error)
-
-    def end(_task: "asyncio.Task[None]") -> None:
-        if not (returned or raised):  # canceled before its first step
-            work.close()
-            raised.append(asyncio.CancelledError())
-        ended.set()
-
-    def start() -> None:
-        running.append(thread.loop.create_task(watched(), name=name))
-        running[0].add_done_callback(end)
-
-    thread.loop.call_soon_threadsafe(start)
+    call = _Call(work, name, thread.loop)
+    # From here on the body may run, so an interrupt must not leave before it has ended.
     try:
-        while not ended.wait(INTERRUPT_POLL_S):
+        thread.loop.call_soon_threadsafe(call.start)
+        while not call.ended.wait(INTERRUPT_POLL_S):
             pass
     except Interrupt:
-        thread.loop.call_soon_threadsafe(lambda: running[0].cancel())
-        ended.wait()
+        thread.loop.call_soon_threadsafe(call.stop)
+        call.ended.wait()
         raise
-    if raised:
-        raise raised.pop()
-    return returned[0]
+    if call.raised:
+        raise call.raised.pop()
+    return call.returned[0]
+
+
+class _Call(Generic[T]):
+    """A coroutine that another thread waits for. All methods run on the loop.
+
+    It is no Future, which would ask an exception for its truth value: `__bool__` may raise.
+    """
+
+    def __init__(self, work: Coroutine[Any, Any, T], name: str, loop: asyncio.AbstractEventLoop) -> None:
+        self.ended = threading.Event()
+        self.returned: list[T] = []
+        self.raised: list[BaseException] = []
+        self._work = work
+        self._name = name
+        self._loop = loop
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = self._loop.create_task(self._watched(), name=self._name)
+        self._task.add_done_callback(self._end)
+
+    def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        else:  # interrupted before it was handed over
+            self._end(None)
+
+    async def _watched(self) -> None:
+        try:
+            self.returned.append(await self._work)
+        except BaseException as error:  # noqa: BLE001 - it is raised in the calling thread
+            self.raised.append(error)
+
+    def _end(self, _: "asyncio.Task[None] | None") -> None:
+        if not (self.returned or self.raised):  # it has not taken its first step
+            self._work.close()
+            self.raised.append(asyncio.CancelledError())
+        self.ended.set()

@@ -106,6 +106,35 @@ def test_a_body_that_is_interrupted_before_its_first_step_never_begins(loop: Loo
     assert event_loop.run(seven(), name="next") == 7
 
 
+@pytest.mark.parametrize("handed_over", [False, True])
+def test_an_interrupt_while_the_body_is_handed_over_leaves_nothing_running(
+    loop: LoopThread, monkeypatch: pytest.MonkeyPatch, handed_over: bool
+) -> None:
+    hand_over, hits = loop.loop.call_soon_threadsafe, iter([True])
+    began, ended = threading.Event(), threading.Event()
+
+    def interrupted(callback: Callable[[], None]) -> None:
+        hit = next(hits, False)
+        if handed_over or not hit:
+            hand_over(callback)
+        if hit:
+            if handed_over:
+                assert began.wait(LIMIT_S)
+            raise Interrupt
+
+    async def body() -> None:
+        began.set()
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(loop.loop, "call_soon_threadsafe", interrupted)
+    with pytest.raises(Interrupt):
+        event_loop.run(body(), name="test")
+    assert (began.is_set(), ended.is_set()) == (handed_over, handed_over)
+
+
 @pytest.mark.parametrize("error", [SystemExit(1), KeyboardInterrupt()], ids=repr)
 def test_the_loop_goes_on_after_a_callback_that_raises(loop: LoopThread, error: BaseException) -> None:
     def leave() -> None:
