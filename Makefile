@@ -7,12 +7,14 @@ INSTALLED := .venv/installed
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r
 RUN_GROUPS := dependencies api worker scheduler cli local
 
-.PHONY: help run demo drill bench dashboard test test-quick test-slow test-platform check \
+.PHONY: help install run demo drill bench dashboard test test-quick test-slow test-platform check \
 	check-all lint type imports audit migrate lock compose up down logs scale loopback clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+
+install: $(INSTALLED) ## Install into .venv what tests and checks need
 
 run: $(RUNNABLE) ## Start the whole system on this machine; Ctrl-C stops it
 	@exec $(BIN)/python -m local
