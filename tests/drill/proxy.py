@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 #: Words that only this request has, on the wire. A prepared statement shows them once, then only its name.
 ASKS = {
     "fetch": b"EVALSHA",
-    "claim": b"SET claim = t.claim + 1, holder = w.id",
+    "claim": b"SET claim = t.claim + (t.holder IS DISTINCT FROM w.id)::int",
     "finish": b"applied AS (",
 }
 _STATEMENT = re.compile(rb"__asyncpg_stmt_[0-9a-f]+__")
