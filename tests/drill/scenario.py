@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import redis
+
 from tests.drill import ledger, load, work, worker
 from tests.drill.crew import Crew
 from tests.drill.database import PASSING, unaffected
@@ -36,9 +38,10 @@ async def play(fault: Fault, servers: Servers, folder: Path) -> Report:
     logs = folder / fault.name
     logs.mkdir()
     returned = logs / "returned"
+    with redis.Redis.from_url(servers.redis_url) as client:
+        client.flushall()  # it belongs to the system of the scenario before
     async with Platform(unaffected(database_url), servers.redis_url, logs) as platform:
         platform.database_url = database_url  # the processes feel the settings of the database
-        await platform.queues.client.flushall()
         await platform.rows("CREATE TABLE effect (task_id uuid)")
         if fault.prepare is not None:
             await fault.prepare(platform)
