@@ -6,6 +6,7 @@ intent that waits for the customer or the bank.
 
 import asyncio
 import copy
+import secrets
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -67,6 +68,8 @@ class Stripe:
         self._charges: list[Body] = []
         self._keys = Keys()
         self._numbers = count(1)
+        # A ledger outlives the sandbox, and Stripe never gives an id twice.
+        self._life = secrets.token_hex(4)
         self._requests: Counter[str] = Counter()
         self._refused: Counter[str] = Counter()
 
@@ -99,7 +102,7 @@ class Stripe:
         """Raises Refusal."""
         check_form(form)
         number = next(self._numbers)
-        identity = f"pi_sandbox{number:06d}"
+        identity = f"pi_sandbox{self._life}{number:06d}"
         intent: Body = {
             "id": identity,
             "object": "payment_intent",
@@ -211,7 +214,7 @@ class Stripe:
             intent["last_payment_error"] = {"type": "card_error", **decline}
         if outcome == "succeeded":
             intent["amount_received"] = intent["amount"]
-            intent["latest_charge"] = f"ch_sandbox{len(self._charges) + 1:06d}"
+            intent["latest_charge"] = f"ch_sandbox{self._life}{len(self._charges) + 1:06d}"
             self._charges.append(
                 {
                     "intent": intent["id"],
