@@ -192,11 +192,12 @@ class Inbox:
         with self._lock:
             left: dict[Attempt, Entry] = {}
             for attempt, entry in self._pending.items():
-                if attempt in self._held or children + entry.children > MAX_CHILDREN_IN_ROUND:
+                total = children + entry.children
+                if attempt in self._held or total > MAX_CHILDREN_IN_ROUND:
                     left[attempt] = entry
                 else:
                     entries.append(entry)
-                    children += entry.children
+                    children = total
             self._pending = left
             waiters, self._waiters = self._waiters, []
             self._taken = entries

@@ -55,11 +55,11 @@ class Writer:
         for entry in entries:
             if entry.attempt.refused is not None and entry.released and not entry.bare:
                 self._strip(entry, entry.attempt.refused)
-        light = [entry for entry in entries if entry.children <= MAX_CHILDREN_IN_STATEMENT]
+        heavy = [entry for entry in entries if entry.children > MAX_CHILDREN_IN_STATEMENT]
+        light = [e for e in entries if e.children <= MAX_CHILDREN_IN_STATEMENT] if heavy else entries
         written = await self._write_together(light) if light else set()
-        for entry in entries:
-            if entry.children > MAX_CHILDREN_IN_STATEMENT:
-                written |= await self._write_together([entry])
+        for entry in heavy:
+            written |= await self._write_together([entry])
         return written
 
     async def _write_together(self, entries: Sequence[Entry]) -> set[Attempt]:

@@ -58,19 +58,13 @@ class Executor:
         around = task.hooks.around or _nothing_around
 
         def call() -> Any:
-            with redacting(attempt.secrets):
-                if inspect.iscoroutinefunction(task.function):
-                    return task(context, params)
-                with around(context, params):
-                    return task(context, params)
+            with redacting(attempt.secrets), around(context, params):
+                called = task(context, params)
+                # The loop's task inherits the context in which it is started.
+                return event_loop.run(called, name=str(attempt)) if inspect.iscoroutine(called) else called
 
         # A context of its own: what a body leaves in context variables must not reach the thread's next task.
-        called = contextvars.copy_context().run(call)
-        if not inspect.iscoroutine(called):
-            return called
-        # The loop's task inherits the context in which it is started.
-        with redacting(attempt.secrets), around(context, params):
-            return event_loop.run(called, name=str(attempt))
+        return contextvars.copy_context().run(call)
 
 
 def _nothing_around(_context: TaskContext, _params: Any) -> AbstractContextManager[None]:
