@@ -57,14 +57,17 @@ def of_worker(threads: int) -> Connections:
 async def warn_when_scarce(database: Database, wanted: Connections) -> None:
     """Log a warning when Postgres has fewer free connections than this process may open.
 
-    Call it at the start, before the process has opened more than the one connection that asks. A Postgres
-    that is unavailable is left to the loops, which report it.
+    Call it at the start, before the process has opened more than the one connection that asks. It never
+    raises: a process can start without the comparison.
     """
     try:
         (row,) = await database.run(FREE)
     except ServerUnavailable as error:
         text = "cannot compare the connections of this %s with the limit of Postgres: %s"
         log.warning(text, wanted.service, error)
+        return
+    except Exception:
+        log.exception("cannot compare the connections of this %s with the limit of Postgres", wanted.service)
         return
     if row["free"] < wanted.total:
         purposes = ", ".join(f"{count} for {purpose}" for purpose, count in wanted.by_purpose.items())

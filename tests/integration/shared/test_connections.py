@@ -6,6 +6,7 @@ import pytest
 from shared.ledger import connections
 from shared.ledger.connections import Connections
 from shared.ledger.database import Database
+from shared.ledger.statement import Statement
 from tests.platform import Platform
 
 
@@ -43,6 +44,16 @@ async def test_a_postgres_that_is_away_is_no_reason_to_stop(caplog: pytest.LogCa
     database = Database.for_service("postgres://nobody@127.0.0.1:1/nothing", "test")
     await connections.warn_when_scarce(database, connections.SCHEDULER)
     assert "cannot compare the connections of this scheduler" in caplog.text
+
+
+async def test_a_comparison_that_fails_is_logged_and_stops_nothing(
+    platform: Platform, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "FREE", Statement("SELECT missing_column"))
+    await connections.warn_when_scarce(platform.database, connections.SCHEDULER)
+    (record,) = caplog.records
+    assert record.exc_info is not None
+    assert record.exc_info[0] is asyncpg.UndefinedColumnError
 
 
 def test_a_worker_needs_a_connection_for_each_thread() -> None:
