@@ -1,53 +1,22 @@
 """Lanes in a real Valkey."""
 
 import asyncio
-import re
 from collections import Counter
-from collections.abc import AsyncIterator
 from uuid import UUID, uuid4
 
 import pytest
 
-from shared import system
-from shared.errors import ServerUnavailable, Stranger
+from shared.errors import ServerUnavailable
 from shared.transport.queues import (
-    GENERATION_KEY,
     MAX_WAKE_TOKENS,
-    SYSTEM_KEY,
     TURN_KEY,
-    Address,
     Queues,
     connect,
     lane_key,
-    rescue_key,
-    unacked_key,
-    wake_key,
 )
-from tests.platform import Platform
+from tests.lanes import WORKER, addresses, fetch
 
-WORKER, OTHER = uuid4(), uuid4()
-
-
-@pytest.fixture
-async def queues(redis_url: str) -> AsyncIterator[Queues]:
-    """An empty database that belongs to some system."""
-    async with connect(redis_url) as client:
-        made = Queues(client)
-        made.system = uuid4()
-        yield made
-
-
-def addresses(count: int, queue: str = "email", priority: int = 5, rescued: bool = False) -> list[Address]:
-    return [Address(uuid4(), queue, priority, rescued) for _ in range(count)]
-
-
-async def fetch(
-    queues: Queues, wanted: int, *names: str, served: int = 0, idle: bool = False, wait_s: float = 0.0
-) -> list[UUID]:
-    got = await queues.fetch(
-        WORKER, names or ("email",), wanted=wanted, served=served, idle=idle, wait_s=wait_s
-    )
-    return got.ids
+OTHER = uuid4()
 
 
 async def test_a_queued_task_is_its_sixteen_byte_id(queues: Queues) -> None:
@@ -217,187 +186,3 @@ async def test_a_redis_that_does_not_answer_is_away() -> None:
     with pytest.raises(ServerUnavailable, match="Redis does not answer"):
         await queues.push(addresses(1))
     await queues.client.aclose()
-
-
-async def test_what_is_no_task_id_is_dropped_with_a_log_line(
-    queues: Queues, caplog: pytest.LogCaptureFixture
-) -> None:
-    good = addresses(3)
-    await queues.client.rpush(lane_key("email", 5), "xx", b"z" * 17, "")
-    await queues.push(good)
-    await queues.client.rpush(lane_key("email", 5), "x" * 100_000)
-    got = await fetch(queues, 2) + await fetch(queues, 8)
-    assert got == [a.id for a in good]
-    assert not await queues.client.exists(lane_key("email", 5))
-    assert await queues.client.scard(unacked_key(WORKER)) == 3
-    dropped = [int(word) for word in re.findall("dropped ([0-9]+) entries that are no task ids", caplog.text)]
-    assert sum(dropped) == 4
-
-
-async def test_garbage_in_the_lane_of_rescued_ids_is_passed_over(queues: Queues) -> None:
-    (good,) = addresses(1, rescued=True)
-    await queues.client.rpush(rescue_key("email"), "xx", b"z" * 17)
-    await queues.push([good])
-    got = await queues.fetch(WORKER, ["email"], wanted=8, served=0, idle=True)
-    assert (got.ids, got.alone) == ([good.id], True)
-
-
-async def test_a_huge_entry_does_not_reach_the_client(queues: Queues) -> None:
-    """A lane, its head and an unacked set are read inside Redis."""
-    await queues.client.rpush(lane_key("email", 5), b"x" * 20_000_000)
-    await queues.client.sadd(unacked_key(WORKER), b"x" * 20_000_000)
-    await queues.client.config_resetstat()
-    assert await queues.head("email", 5, 16) == []
-    assert await queues.unacked(WORKER) == set()
-    await queues.client.rpush(lane_key("email", 5), b"x" * 20_000_000)
-    before = (await queues.client.info("stats"))["total_net_output_bytes"]
-    assert await fetch(queues, 8) == []
-    assert (await queues.client.info("stats"))["total_net_output_bytes"] - before < 1_000_000
-
-
-async def test_garbage_at_the_head_of_a_lane_does_not_make_it_look_empty(queues: Queues) -> None:
-    good = addresses(2)
-    await queues.client.rpush(lane_key("email", 5), *(f"garbage {i}" for i in range(40)))
-    await queues.push(good)
-    assert await queues.head("email", 5, 16) == [a.id for a in good]
-
-
-async def test_garbage_in_an_unacked_set_is_dropped(queues: Queues) -> None:
-    task_id = uuid4()
-    await queues.client.sadd(unacked_key(WORKER), "xx", task_id.bytes, b"z" * 17)
-    assert await queues.unacked(WORKER) == {task_id}
-    assert await queues.client.scard(unacked_key(WORKER)) == 1
-
-
-LANE = lane_key("email", 0)
-
-
-@pytest.mark.parametrize(
-    "key",
-    [LANE, lane_key("email", 5), rescue_key("email"), unacked_key(WORKER)],
-    ids=["lane", "lane of a priority", "rescue lane", "unacked set"],
-)
-async def test_a_key_of_the_wrong_type_is_moved_aside_and_stops_nothing(
-    queues: Queues, key: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    (low, high, elsewhere) = [*addresses(1, priority=0), *addresses(2)]
-    await queues.push([high])
-    await queues.client.set(key, "mine")
-    if key == LANE:
-        await queues.push([low])
-    got = await fetch(queues, 8, "email", "default", wait_s=1.0)
-    expected = {LANE: [high.id, low.id], lane_key("email", 5): []}
-    assert got == expected.get(key, [high.id])
-    assert await queues.client.get(f"{key}:misplaced") == b"mine"
-    assert f"{key} held a value of the wrong type, which was moved to {key}:misplaced" in caplog.text
-    # Everything works again, and it is logged once.
-    caplog.clear()
-    await queues.push([elsewhere])
-    assert await fetch(queues, 8, "email", wait_s=1.0) == [elsewhere.id]
-    assert {elsewhere.id} <= await queues.unacked(WORKER)
-    assert not caplog.records
-
-
-async def test_a_wake_list_of_the_wrong_type_stops_nothing(queues: Queues) -> None:
-    batch, key = addresses(3), wake_key("email")
-    await queues.client.set(key, "mine")
-    await queues.push(batch)
-    assert await queues.client.llen(key) == 3
-    await queues.client.set(key, "mine")
-    # The worker finds ids without a token, wakes another worker for the rest, and clears an empty queue.
-    assert await fetch(queues, 2, wait_s=1.0) == [a.id for a in batch[:2]]
-    assert await queues.client.llen(key) == 1
-    await queues.client.set(key, "mine")
-    assert await fetch(queues, 2, wait_s=1.0) == [batch[2].id]
-    assert not await queues.client.exists(key)
-
-
-@pytest.mark.parametrize("key", [TURN_KEY, SYSTEM_KEY])
-async def test_a_turn_or_an_owner_of_the_wrong_type_stops_nothing(queues: Queues, key: str) -> None:
-    await queues.client.delete(key)
-    await queues.client.rpush(key, "mine")
-    (rescued,) = addresses(1, rescued=True)
-    await queues.push([rescued])
-    got = await queues.fetch(WORKER, ["email"], wanted=8, served=0, idle=True)
-    assert got.ids == [rescued.id]
-
-
-async def test_reading_alone_copes_with_keys_of_the_wrong_type(queues: Queues) -> None:
-    (waiting,) = addresses(1, priority=9)
-    await queues.push([waiting])
-    for key in (LANE, rescue_key("email"), unacked_key(WORKER)):
-        await queues.client.set(key, "mine")
-    assert (await queues.depths("email"))[1] == {9: 1, **dict.fromkeys(range(9), 0)}
-    assert await queues.head("email", 0, 16) == []
-    assert await queues.rescued_head("email", 16) == []
-    assert await queues.unacked(WORKER) == set()
-
-
-@pytest.mark.parametrize("value", ["hello", "", "1.5", b"\xff", "[]"])
-async def test_a_generation_that_is_no_number_counts_as_lost(queues: Queues, value: str) -> None:
-    await queues.client.set(GENERATION_KEY, value)
-    assert await queues.generation() is None
-    await queues.client.delete(GENERATION_KEY)
-    await queues.client.rpush(GENERATION_KEY, value)
-    assert await queues.generation() is None
-    await queues.set_generation(7)
-    assert await queues.generation() == 7
-
-
-@pytest.fixture
-async def stranger(redis_url: str) -> AsyncIterator[Queues]:
-    """The same database, as another system sees it."""
-    async with connect(redis_url) as client:
-        made = Queues(client)
-        made.system = uuid4()
-        yield made
-
-
-async def test_two_systems_on_one_database_take_nothing_from_each_other(
-    queues: Queues, stranger: Queues
-) -> None:
-    (address,) = addresses(1)
-    await queues.push([address])
-    assert queues.system
-    assert stranger.system
-    both = f"belongs to system {queues.system.hex}, and this process to system {stranger.system.hex}"
-    for attempt in (
-        stranger.push(addresses(1)),
-        stranger.fetch(WORKER, ["email"], wanted=1, served=0, idle=True),
-        stranger.unacked(WORKER),
-        stranger.head("email", 5, 1),
-        stranger.generation(),
-    ):
-        with pytest.raises(Stranger, match=both):
-            await attempt
-    assert await queues.head("email", 5, 5) == [address.id]
-
-
-async def test_a_database_that_was_wiped_belongs_to_the_first_that_uses_it(
-    queues: Queues, stranger: Queues
-) -> None:
-    await queues.push(addresses(1))
-    await queues.client.flushdb()
-    await stranger.push(addresses(1))
-    with pytest.raises(Stranger):
-        await queues.push(addresses(1))
-
-
-@pytest.mark.parametrize("garbage", ["hello", "G" * 32, b"\xff" * 32, ""])
-async def test_garbage_is_no_owner(queues: Queues, garbage: str) -> None:
-    assert queues.system
-    await queues.client.set(SYSTEM_KEY, garbage)
-    await queues.generation()
-    await queues.push(addresses(1))
-    assert await queues.client.get(SYSTEM_KEY) == queues.system.hex.encode()
-
-
-async def test_a_process_learns_its_system_from_the_ledger(platform: Platform, stranger: Queues) -> None:
-    await platform.queues.push(addresses(1))
-    stranger.system = None
-    await system.join(platform.database, stranger)
-    assert stranger.system == platform.queues.system
-    stranger.system = None
-    await platform.rows("UPDATE generation SET system = gen_random_uuid()")
-    with pytest.raises(Stranger):
-        await system.join(platform.database, stranger)
