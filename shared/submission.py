@@ -208,7 +208,7 @@ class Submitter:
         self._unmarked += [(address.id, claim) for address in addresses]
 
     async def mark(self) -> None:
-        """Mark what was pushed so far. Ids that stay unmarked are sent twice and claimed once."""
+        """Mark what has been pushed. Ids that stay unmarked are sent twice and claimed once."""
         pushed, self._unmarked = sorted(self._unmarked), []
         if pushed:
             ids, claims = zip(*pushed, strict=True)

@@ -35,5 +35,5 @@ class Recording:
             await asyncio.gather(loop, return_exceptions=True)
 
     async def flush(self, timeout_s: float) -> bool:
-        """Wait until everything noted so far is written and settled."""
+        """Wait until all that was noted before this call is written and settled."""
         return await self.recorder.flush(timeout_s)

@@ -73,7 +73,7 @@ def attempt_logger(name: str, handler: logging.Handler) -> logging.Logger:
 
     A line whose arguments do not fit its text is reported by `logging`, as everywhere, and raises nothing.
     """
-    # Not registered by name: it ends with the attempt.
+    # It is not registered by name, so it ends with the attempt.
     logger = logging.Logger(f"task.{name}", logging.DEBUG)
     logger.addHandler(handler)
     return logger

@@ -132,7 +132,7 @@ class Inbox:
     def oldest_unwritten_s(self) -> float:
         """Age of the oldest record that is not committed, in seconds; 0 without any."""
         with self._lock:
-            # In the order in which they were noted; a round under way is older than what is pending.
+            # Both are in the order of noting, and a round under way is older than what is pending.
             waiting = self._taken or [e for a, e in self._pending.items() if a not in self._held]
             oldest = next(iter(waiting), None)
         return time.monotonic() - oldest.noted_monotonic if oldest is not None else 0.0

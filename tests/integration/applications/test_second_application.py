@@ -210,7 +210,7 @@ def _migrate(url: str, environment: dict[str, str]) -> None:
 
 @pytest.fixture
 async def guest(platform: Platform, beside: dict[str, str]) -> AsyncIterator[httpx.AsyncClient]:
-    """Somebody who is signed in to an API that serves both applications."""
+    """A user who is signed in to an API that serves both applications."""
     api = Api(platform)
     await api.start(**beside)
     async with httpx.AsyncClient(base_url=f"{api.url}/api/v1", trust_env=False) as client:

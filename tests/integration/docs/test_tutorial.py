@@ -60,7 +60,7 @@ class Reader:
             "PARCELS_CARRIER_URL": f"http://127.0.0.1:{self._carrier_port}",
         }
         self._services: list[subprocess.Popen[bytes]] = []
-        #: The output of the commands so far.
+        #: The output of the commands that have run.
         self.said: list[str] = []
         #: Everything that the blocks without a file have defined.
         self.defined: dict[str, Any] = {}

@@ -25,7 +25,7 @@ async def test_a_claim_repeated_because_its_answer_was_late_keeps_its_number(pla
     async def waiting(count: int) -> bool:
         return bool((await platform.rows(WAITING))[0]["n"] == count)
 
-    # Somebody else holds the row while the worker gives up on its claim and sends it again.
+    # Another session locks the row while the worker gives up on its claim and sends it again.
     connection = await asyncpg.connect(platform.database_url)
     async with connection.transaction():
         await connection.execute("SELECT 1 FROM task WHERE id = $1 FOR UPDATE", task_id)

@@ -29,7 +29,7 @@ async def test_an_id_whose_fetch_was_answered_into_the_void_runs(platform: Platf
 async def test_a_claim_whose_answer_was_lost_is_given_back_and_runs(platform: Platform) -> None:
     await platform.start_scheduler()
     worker = await platform.worker_of(await platform.start_worker())
-    # It waits for its time, so that nobody else sends or fetches it.
+    # It waits for its time, so the dispatcher does not send it and no worker fetches it.
     (task_id,) = await platform.submit(INSTANT, Nothing(), delay=timedelta(hours=1))
     await platform.rows(
         "UPDATE task SET holder = {}, claim = 1, send_at = NULL WHERE id = {}", worker, task_id
