@@ -28,7 +28,7 @@ class Statement:
 
     @classmethod
     def from_file(cls, package: str, file: str, **parts: str) -> Self:
-        """The statement in a file of a package; `{part}` in it is replaced by a text that statements share."""
+        """The statement in a file of a package. A text that statements share replaces `{part}` in it."""
         text = files(package).joinpath(file).read_text()
         for name, part in parts.items():
             text = text.replace(f"{{{name}}}", part)

@@ -38,7 +38,7 @@ class Recorder:
                 self._busy = False
 
     async def flush(self, timeout_s: float) -> bool:
-        """Wait until all that was noted before this call is written and settled; False when that took longer."""
+        """Wait until all that has been noted is written and settled; False when that took longer."""
         try:
             async with asyncio.timeout(timeout_s):
                 while self._busy or not self._inbox.empty:
