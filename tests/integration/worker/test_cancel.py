@@ -97,9 +97,6 @@ async def test_what_a_killed_worker_held_is_revoked_once_the_worker_is_declared_
     assert await platform.task(task_id) == row
 
 
-LATE = ("1 records arrived too late", "the rescuer takes 1 tasks", "the rescuer cleans up after this worker")
-
-
 async def test_a_frozen_worker_that_comes_back_cannot_change_what_was_revoked_meanwhile(
     platform: Platform,
 ) -> None:
@@ -121,8 +118,8 @@ async def test_a_frozen_worker_that_comes_back_cannot_change_what_was_revoked_me
         return await platform.worker_of(frozen) != before
 
     await eventually(replaced)
-    # Its body ended, and its record was refused; or nothing could be written before the process was replaced.
-    assert any(line in platform.log_of(frozen) for line in LATE)
+    # A dead worker ends without a drain; what it wrote before it knew was refused.
+    assert "it was declared dead" in platform.log_of(frozen)
     await _another_runs(platform)
     assert await platform.task(task_id) == row
 
