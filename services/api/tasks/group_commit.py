@@ -48,8 +48,9 @@ class GroupCommit:
         except Exception as error:  # noqa: BLE001 - the requests wait for it, whatever it is
             if len(group) == 1:
                 _refuse(group, error)
-            for alone in group if len(group) > 1 else ():
-                await self._store([alone])
+            else:
+                for alone in group:
+                    await self._store([alone])
         else:
             for task_id, (_, stored) in zip(ids, group, strict=True):
                 if not stored.done():  # its request may have been given up
