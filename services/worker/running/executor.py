@@ -5,7 +5,7 @@ import ctypes
 import inspect
 import threading
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 from dramatiq.threading import Interrupt, raise_thread_exception
@@ -14,7 +14,6 @@ from services.worker.claims.claim import Attempt
 from services.worker.registry import TaskFunction
 from services.worker.running import event_loop
 from services.worker.running.context import Context, Means
-from shared.contracts.context import TaskContext
 from shared.telemetry.redaction import redacting
 
 
@@ -55,20 +54,20 @@ class Executor:
         )
         context = Context(attempt, task.contract, self._means)
         attempt.context = context
-        around = task.hooks.around or _nothing_around
 
         def call() -> Any:
-            with redacting(attempt.secrets), around(context, params):
-                called = task(context, params)
-                # The loop's task inherits the context in which it is started.
-                return event_loop.run(called, name=str(attempt)) if inspect.iscoroutine(called) else called
+            called = task(context, params)
+            # The loop's task inherits the context in which it is started.
+            return event_loop.run(called, name=str(attempt)) if inspect.iscoroutine(called) else called
+
+        around = task.hooks.around
+
+        def call_within() -> Any:
+            with redacting(attempt.secrets), around(context, params) if around else nullcontext():
+                return call()
 
         # A context of its own: what a body leaves in context variables must not reach the thread's next task.
-        return contextvars.copy_context().run(call)
-
-
-def _nothing_around(_context: TaskContext, _params: Any) -> AbstractContextManager[None]:
-    return nullcontext()
+        return contextvars.copy_context().run(call_within if attempt.secrets or around else call)
 
 
 def interrupt(attempt: Attempt) -> bool:
