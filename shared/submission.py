@@ -22,7 +22,7 @@ from shared.errors import MAX_DELAY, FieldProblem, InvalidFields, KeyReused, Ser
 from shared.ledger.database import Database
 from shared.ledger.transitions import submit
 from shared.ledger.transitions.record import sparse
-from shared.ledger.transitions.send import MARK_SENT
+from shared.ledger.transitions.send import MARK_PUSHED
 from shared.telemetry import metrics
 from shared.transport.queues import Address, Queues
 from shared.vault import Stored, Vault
@@ -212,7 +212,7 @@ class Submitter:
         pushed, self._unmarked = sorted(self._unmarked), []
         if pushed:
             ids, claims = zip(*pushed, strict=True)
-            await self._database.run(MARK_SENT, id=list(ids), claim=list(claims))
+            await self._database.run(MARK_PUSHED, id=list(ids), claim=list(claims))
 
 
 #: Columns that tasks of one kind share, in the order of `_kind`.
