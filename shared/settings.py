@@ -61,7 +61,8 @@ class Settings:
     metrics_port: int = setting("OFTEN_METRICS_PORT", 0)
     #: Format of log lines.
     log_format: str = setting("OFTEN_LOG_FORMAT", "json", "json or text")
-    #: Queues that a worker serves, separated by commas; empty means every queue that a contract names.
+    #: Queues that a worker serves, separated by commas; empty means every queue that a contract names, and
+    #: `-email,-payments` all but these. The former names of a queue are served with it.
     worker_queues: str = setting("OFTEN_WORKER_QUEUES", "")
     #: Tasks that a worker runs at the same time.
     worker_threads: int = setting("OFTEN_WORKER_THREADS", 8)

@@ -84,7 +84,9 @@ async def test_a_task_that_kills_its_process_is_given_up_and_its_neighbours_are_
 
 
 async def rescued(platform: Platform, task_id: UUID) -> bool:
-    return bool((await platform.task(task_id))["claim"] > 1)
+    """It waits in the lane of rescued ids."""
+    row = await platform.task(task_id)
+    return bool(row["claim"] > 1 and row["sent_at"])
 
 
 async def wait_of_urgent(platform: Platform) -> float:

@@ -6,7 +6,7 @@ from uuid import UUID
 from services.api.http import paging
 from services.api.http.refusals import TaskNotFinished
 from services.api.identity.rights import Reach, Reader
-from services.api.tasks import task_list
+from services.api.tasks import task_list, wait_reason
 from services.api.tasks.schemas import TaskAnswer, TaskPage, TaskResult, TaskSummary
 from services.api.tasks.task_list import TaskFilter
 from shared.contracts.catalogue import Catalogue
@@ -75,6 +75,7 @@ class LedgerView:
         row = await self._database.answered(query.where(Task.id == task_id).first())
         if row is None:
             raise TaskNotFound(task_id)
+        await wait_reason.explain(self._database, [row])
         return dict(row)
 
     async def page(self, reader: Reader, wanted: TaskFilter, *, limit: int, cursor: str | None) -> TaskPage:
@@ -83,6 +84,7 @@ class LedgerView:
         if cursor is not None:
             query = query.where(Task.id < UUID(bytes=paging.decode(cursor, 16)))
         rows = await self._database.answered(query.order_by(Task.id, ascending=False).limit(limit + 1))
+        await wait_reason.explain(self._database, rows)
         items = [self.answer(row, reader) for row in rows[:limit]]
         return TaskPage(items, paging.encode(items[-1].id.bytes) if len(rows) > limit else None)
 
