@@ -190,6 +190,7 @@ async def test_a_stopping_worker_finishes_what_it_can_and_gives_the_rest_back(pl
     assert {row["status"] for row in await platform.tasks(short)} == {"success"}
     for row in await platform.tasks(long):
         assert (row["status"], row["holder"], row["interruptions"]) == ("pending", None, 1)
+        assert row["wait_reason"] == "its worker stopped"
         (attempt,) = await platform.attempts(row["id"])
         assert attempt["outcome"] == "interrupted"
     assert not await platform.rows("SELECT 1 FROM task WHERE holder IS NOT NULL")

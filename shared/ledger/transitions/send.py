@@ -51,7 +51,7 @@ CLAIM = Statement(f"""
       AND (t.sent_at IS NOT NULL OR t.send_at <= now() OR t.holder = w.id
            OR (t.claim = 0 AND t.send_at <= now() + interval '{PUSH_NET_S} s')) IS TRUE
     RETURNING t.id, t.claim, t.name, t.contract_version, t.queue, t.priority, t.status, t.params, t.attempt,
-              t.failures, t.max_attempts, t.suspect, t.owner, t.cancel_requested_at,
+              t.failures, t.max_attempts, t.interruptions, t.suspect, t.owner, t.cancel_requested_at,
               t.expires_at <= now() AS expired,
               CASE WHEN old.claim = 0 AND old.send_at > now() THEN t.created_at
                    ELSE coalesce(old.sent_at, old.send_at, now()) END AS ready_at,
