@@ -15,8 +15,9 @@
 -- ARGV[5]  milliseconds for which the worker gets a turn; it renews it while a suspect runs alone
 -- ARGV[6]  the worker's id
 --
--- Returns {ids, dropped, moved, suspects, turn, alone}: suspects = 1 when some wait, turn = 1 when this worker
--- has the turn of a queue and stops fetching, alone = 1 when the one id is to run alone.
+-- Returns {ids, dropped, moved, suspects, turn, alone, waiting}: suspects = 1 when some wait, turn = 1 when this
+-- worker has the turn of a queue and stops fetching, alone = 1 when the one id is to run alone; waiting counts
+-- the ordinary ids in the lanes before this fetch.
 
 local PER_QUEUE, LANES = 14, 11
 local WAKE, TURN, SPARE = 12, 13, 14
@@ -92,11 +93,11 @@ for _, queue in ipairs(suspects) do
     local ids = take_suspect(queue)
     if #ids > 0 then
       leave_spares()
-      return {ids, dropped, moved, 1, mine and 1 or 0, 1}
+      return {ids, dropped, moved, 1, mine and 1 or 0, 1, waiting}
     end
   elseif mine then
     leave_spares()
-    return {{}, dropped, moved, 1, 1, 0}
+    return {{}, dropped, moved, 1, 1, 0, waiting}
   end
 end
 for _, queue in ipairs(suspects) do
@@ -173,4 +174,4 @@ for queue = 1, queues do
 end
 if #empty > 0 then redis.call('DEL', unpack(empty)) end
 
-return {ids, dropped, moved, #suspects > 0 and 1 or 0, 0, 0}
+return {ids, dropped, moved, #suspects > 0 and 1 or 0, 0, 0, waiting}

@@ -95,6 +95,8 @@ class Fetched:
     turn: bool
     #: The one id is a suspect and begins alone.
     alone: bool
+    #: Ordinary ids in the lanes before this fetch.
+    waiting: int
 
 
 class _Script:
@@ -174,8 +176,8 @@ class Queues:
         calls = [self._fetch.call(self._system, keys, wanted, served, *flags, TURN_MS, worker.hex)]
         if wait_s:
             calls.insert(0, ("BLPOP", *(wake_key(queue) for queue in queues), wait_s))
-        ids, suspects, turn, alone = await self._carry_out(calls)
-        return Fetched(ids, bool(suspects), bool(turn), bool(alone))
+        ids, suspects, turn, alone, waiting = await self._carry_out(calls)
+        return Fetched(ids, bool(suspects), bool(turn), bool(alone), waiting)
 
     async def renew_turn(self, worker: UUID, queue: str) -> None:
         """Keep the turn of a queue while a suspect runs alone."""

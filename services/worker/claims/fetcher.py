@@ -123,6 +123,7 @@ class Fetcher:
             return
         async with self.moving:
             fetched = await self._fetch(wanted)
+        self._inbox.deep = fetched.waiting >= prefetch.DEEP_IDS
         self._stops.note(time.monotonic(), suspects=fetched.suspects, stops=fetched.turn or fetched.alone)
         if fetched.alone:
             await self._stay_alone(renew_turn=fetched.turn)
@@ -136,7 +137,10 @@ class Fetcher:
         held = self._claims
         self._oldest_s = held.longest_running_s()
         self._ahead = prefetch.ahead(
-            threads=held.threads, rate=self._rate.update(held.finished), longest_s=self._oldest_s
+            threads=held.threads,
+            rate=self._rate.update(held.finished),
+            longest_s=self._oldest_s,
+            deep=self._inbox.deep,
         )
         return prefetch.wanted(
             threads=held.threads, busy=held.busy, waiting=held.waiting, held=len(held), ahead=self._ahead
