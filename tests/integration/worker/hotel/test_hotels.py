@@ -104,6 +104,24 @@ async def test_a_search_returns_what_was_asked_for_whatever_a_provider_filters(
     assert max(hotel["price"] for hotel in found if hotel["price_for"] == "night") <= 12_000
 
 
+async def test_a_search_for_the_name_of_a_hotel_finds_this_hotel(
+    platform: Platform, sandbox: Sandbox
+) -> None:
+    await platform.start_worker(**settings(sandbox, TRAVCLAN_API_KEY=""))
+    user = await account(platform)
+    (task_id,) = await platform.submit(SEARCH, search(user, max_pages=1))
+    known, *_ = json.loads((await platform.until(task_id, "success"))["result"])["hotels"]
+    wanted = SearchHotels(
+        user_id=user,
+        destination=known["name"],
+        check_in=TODAY + timedelta(days=7),
+        check_out=TODAY + timedelta(days=9),
+    )
+    (task_id,) = await platform.submit(SEARCH, wanted)
+    found = json.loads((await platform.until(task_id, "success"))["result"])
+    assert [(hotel["id"], hotel["price"]) for hotel in found["hotels"]] == [(known["id"], known["price"])]
+
+
 async def test_the_same_search_within_the_hour_costs_nothing(platform: Platform, sandbox: Sandbox) -> None:
     await platform.start_worker(**settings(sandbox))
     user = await account(platform)
