@@ -19,11 +19,12 @@ GRACE_S = 3
 def main() -> None:
     try:
         read = settings.read(os.environ, needs=("database_url", "redis_url", "secret_key"))
+        logging.configure("api", read.log_format)
+        read.warn_of_ignored()
         application = app.build(read)
     except SettingsError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"api: {error}\n")
         sys.exit(2)
-    logging.configure("api", read.log_format)
     # uvicorn raises the signal again once it has stopped; an orderly stop is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     # What is loaded by now stays. Full collections need not walk it: a fifth of a large batch's CPU time.

@@ -61,14 +61,18 @@ def main() -> int:
     """Read settings and serve."""
     try:
         settings = settings_module.read(os.environ)
+        configure("scheduler", settings.log_format)
+        settings.warn_of_ignored()
         vault = Vault.from_setting(settings.vault_keys)
         vault.require(catalogue.load(applications.find(settings.applications)).by_name.values())
     except SettingsError as error:
         sys.stderr.write(f"scheduler: {error}\n")
         return 2
-    configure("scheduler", settings.log_format)
     try:
         uvloop.run(serve(settings, vault))
+    except SettingsError as error:
+        sys.stderr.write(f"scheduler: {error}\n")
+        return 2
     except Stranger as error:
         log.critical("scheduler refuses to start: %s", error)
         logging.shutdown()

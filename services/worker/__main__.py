@@ -35,6 +35,8 @@ def main(more: Mapping[str, TaskFunction[Any, Any]] | None = None) -> int:
     """Build, run, and end as the process asks for; `more` tasks are run beside those of the applications."""
     try:
         settings = settings_module.read(os.environ)
+        configure("worker", settings.log_format)
+        settings.warn_of_ignored()
         found = applications.find(settings.applications)
         tasks = registry.load(found) | dict(more or {})
         queues = queue_names(settings.worker_queues, tasks)
@@ -43,7 +45,6 @@ def main(more: Mapping[str, TaskFunction[Any, Any]] | None = None) -> int:
     except SettingsError as error:
         sys.stderr.write(f"worker: {error}\n")
         return 2
-    configure("worker", settings.log_format)
     resources = Resources(
         ledger=Database.for_recorder(settings.database_url, "worker"),
         database=Database.for_tasks(settings.database_url, "worker-tasks"),
@@ -54,7 +55,11 @@ def main(more: Mapping[str, TaskFunction[Any, Any]] | None = None) -> int:
     resources.database.bind([*TABLES, *applications.tables(found)])
     process = WorkerProcess(settings, queues, tasks, resources)
     health = Health(process.live_problems, process.ready_problems)
-    exposition.serve(settings.metrics_host, settings.metrics_port, health)
+    try:
+        exposition.serve(settings.metrics_host, settings.metrics_port, health)
+    except SettingsError as error:
+        sys.stderr.write(f"worker: {error}\n")
+        return 2
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         process.end(Ending.STOP)

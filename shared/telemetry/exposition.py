@@ -16,6 +16,8 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import make_wsgi_app
 
+from shared.errors import SettingsError
+
 #: Returns what is wrong, in words; nothing when all is well.
 Check = Callable[[], list[str]]
 
@@ -31,9 +33,18 @@ class Health:
 
 
 def serve(host: str, port: int, health: Health) -> int:
-    """Start the server; returns its port, which the system chooses when `port` is 0."""
+    """Start the server; returns its port, which the system chooses when `port` is 0.
+
+    Raises SettingsError when it cannot listen there.
+    """
     server_class = _ThreadsOverIPv6 if ":" in host else _Threads
-    server = make_server(host, port, _application(health), server_class, handler_class=_Silent)
+    try:
+        server = make_server(host, port, _application(health), server_class, handler_class=_Silent)
+    except OSError as error:
+        raise SettingsError(
+            f"OFTEN_METRICS_HOST and OFTEN_METRICS_PORT: cannot listen on {host}, port {port} ({error}); "
+            "choose an address of this machine and a free port"
+        ) from None
     threading.Thread(target=server.serve_forever, name="exposition", daemon=True).start()
     return int(server.server_port)
 

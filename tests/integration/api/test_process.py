@@ -56,6 +56,10 @@ async def test_it_serves_and_stops_in_order(database_url: str, redis_url: str) -
         ({}, "DATABASE_URL"),
         ({"DATABASE_URL": "postgres://x", "REDIS_URL": "redis://x"}, "SECRET_KEY"),
         ({"OFTEN_API_PROT": "1"}, "OFTEN_API_PORT"),
+        (
+            {"DATABASE_URL": "postgres://x", "REDIS_URL": "redis://:a#b@x", "SECRET_KEY": "k" * 32},
+            "REDIS_URL",
+        ),
     ],
 )
 def test_a_wrong_setting_is_one_line_and_status_2(environment: dict[str, str], variable: str) -> None:
