@@ -9,6 +9,7 @@ from litestar import Litestar
 from litestar.di import Provide
 from piccolo.table import Table
 
+from services.api.drain import Drain
 from services.api.identity.auth import AccessTokens
 from services.api.identity.passwords import Passwords
 from services.api.identity.rate_limits import RateLimits
@@ -54,6 +55,7 @@ class Resources:
         self.keeper = Keeper()
         self.passwords = Passwords()
         self.limits = RateLimits(settings.redis_url, settings.rate_limit_user, settings.rate_limit_address)
+        self.drain = Drain()
         self.access = AccessTokens(settings.secret_key, settings.access_token_life)
         self._tables = [*TABLES, *tables]
 
@@ -65,6 +67,7 @@ class Resources:
             "database": database,
             "keeper": self.keeper,
             "ledger": LedgerView(database, contracts, vault),
+            "drain": self.drain,
             "passwords": self.passwords,
             "queues": self.queues,
             "rights": self.rights,
