@@ -28,7 +28,7 @@ from shared.ledger import connections
 from shared.ledger.database import Database
 from shared.ledger.tables import TABLES
 from shared.settings import Settings
-from shared.submission import MARK_EVERY_S, Submitter
+from shared.submission import MARK_EVERY_S, NOTE_TIME_EVERY_S, Submitter
 from shared.telemetry import metrics
 from shared.transport.queues import Queues, connect
 from shared.vault import Vault
@@ -93,6 +93,9 @@ class Resources:
             asyncio.create_task(connections.warn_when_scarce(self.database, connections.API)),
             asyncio.create_task(self.keeper.keep("system", join, every_s=system.JOIN_EVERY_S)),
         ]
+            asyncio.create_task(
+                self.keeper.keep("clock", self.submitter.note_time, every_s=NOTE_TIME_EVERY_S)
+            ),
         try:
             yield
         finally:

@@ -1,7 +1,6 @@
 """The hotel application's tasks under addresses of their own: mail, search, push, payment and the like."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -153,7 +152,7 @@ async def _submit(
     """Submit it as `POST tasks` would; broken rules name the fields as they were sent."""
     body = NewTaskBody(name=wanted.contract.name, params=wanted.params)
     try:
-        task = submissions.new_task(body, reader, datetime.now(UTC))
+        task = submissions.new_task(body, reader)
     except InvalidFields as error:
         raise InvalidFields(_as_sent(error.problems, wanted.sent_as)) from None
     once = submissions.once(key, reader, route, sent)

@@ -3,8 +3,7 @@
 These are the addresses of the old application, now with rights. Tasks are read as everywhere else.
 """
 
-from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
 from litestar import Response, get, post
@@ -150,7 +149,7 @@ async def stream(
 async def _submit(
     body: NewTaskBody, route: str, sent: Any, reader: Reader, submissions: Submissions, key: str | None
 ) -> Response[Submitted]:
-    task = submissions.new_task(body, reader, datetime.now(UTC))
+    task = submissions.new_task(body, reader)
     once = submissions.once(key, reader, f"{PATH}/{route}", sent)
     task_id, is_new = await submissions.submit_one(task, reader, once)
     return submitted(task_id, body.name, is_new)

@@ -1,6 +1,5 @@
 """Submits tasks of any kind, one or many at once."""
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -42,7 +41,7 @@ async def submit(
     submissions: NamedDependency[Submissions],
     idempotency_key: IdempotencyKey = None,
 ) -> Response[Submitted]:
-    task = submissions.new_task(data, reader, datetime.now(UTC))
+    task = submissions.new_task(data, reader)
     once = submissions.once(idempotency_key, reader, "tasks", data)
     task_id, is_new = await submissions.submit_one(task, reader, once)
     return submitted(task_id, data.name, is_new)

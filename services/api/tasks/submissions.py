@@ -24,6 +24,7 @@ from shared.submission import CheckedTask, NewTask, OnceKey, Submitter
 MOST_PROBLEMS = 100
 LONGEST_KEY = 255
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 class Submissions:
     """What all routes that submit have in common."""
@@ -37,7 +38,7 @@ class Submissions:
         self._group = GroupCommit(submitter)
         self._secret = secret_key.encode()
 
-    def new_task(self, body: NewTaskBody, caller: Reader, now: datetime) -> CheckedTask:
+    def new_task(self, body: NewTaskBody, caller: Reader) -> CheckedTask:
         """The one check of a submission. Raises UnknownTask, TaskRestricted or InvalidFields."""
         contract = self._catalogue.get(body.name)
         task = NewTask(
@@ -46,12 +47,12 @@ class Submissions:
             owner=caller.id,
             priority=body.priority,
             delay=None if body.delay_s is None else timedelta(seconds=body.delay_s),
-            # A time in the past means now.
-            run_at=None if body.run_at is None else max(body.run_at, now),
+            # A moment that has passed means now; the driver cannot send the first day of the year 1.
+            run_at=None if body.run_at is None else max(body.run_at, EPOCH),
             expires_at=body.expires_at,
         )
         _check_staff(contract, caller)
-        return self._submitter.checked(task, now)
+        return self._submitter.checked(task)
 
     async def submit_one(
         self, task: CheckedTask, caller: Reader, once: OnceKey | None, *, sent_as: str | None = None
@@ -73,10 +74,9 @@ class Submissions:
         """All or none. Raises InvalidFields, which names every bad item by its index."""
         problems: list[FieldProblem] = []
         tasks = []
-        now = datetime.now(UTC)
         for index, item in enumerate(items):
             try:
-                tasks.append(self.new_task(_parsed(item), caller, now))
+                tasks.append(self.new_task(_parsed(item), caller))
             except InvalidFields as error:
                 problems += _inside(index, error.problems)
             except UnknownTask as error:

@@ -2,7 +2,6 @@
 
 import asyncio
 import dataclasses
-from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -19,7 +18,7 @@ BROKEN = dataclasses.replace(FAIL, retries=Retries(max_attempts=100_000))
 
 
 def checked(platform: Platform, kind: str, contract: Contract[Any, Any] = FAIL) -> CheckedTask:
-    return platform.submitter.checked(NewTask(contract=contract, params=Fails(kind=kind)), datetime.now(UTC))
+    return platform.submitter.checked(NewTask(contract=contract, params=Fails(kind=kind)))
 
 
 async def test_requests_that_arrive_during_a_write_are_stored_together(platform: Platform) -> None:
