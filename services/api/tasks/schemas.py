@@ -75,6 +75,8 @@ class ContractAnswer(Answer, kw_only=True):
     priority: int
     #: True: only operators and administrators may submit it.
     staff_only: bool
+    #: True: a submission needs an Idempotency-Key.
+    needs_key: bool
     #: The parameter that holds the id of the account that the task is for.
     recipient: str | None
     retries: RetriesAnswer

@@ -18,6 +18,14 @@ HEALTH_CHECK: dict[str, Any] = {"name": "system.health_check", "params": {}}
 #: Room for 10,000 tasks with parameters of a kilobyte and a half.
 BATCH_BYTES = 16 * 2**20
 
+#: For tasks that need a key.
+RequiredKey = Annotated[
+    str,
+    HeaderParameter(
+        name="Idempotency-Key",
+        description="Choose one for each intention; for 24 hours, the same key and body are one submission",
+    ),
+]
 IdempotencyKey = Annotated[
     str | None,
     HeaderParameter(
