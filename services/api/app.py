@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from litestar import Litestar, Router
+from litestar.config.cors import CORSConfig
 from litestar.middleware import DefineMiddleware
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
@@ -49,13 +50,15 @@ def build(settings: Settings, contracts: Catalogue | None = None) -> Litestar:
         dependencies=resources.provided(),
         lifespan=[resources.serving],
         middleware=_middleware(settings),
-        before_send=[security_headers.add, allowed_methods.correct],
+        before_send=[security_headers.add, allowed_methods.correct, resources.drain.close_connections],
+        cors_config=_cors(settings),
         exception_handlers={Exception: respond},
         openapi_config=_openapi(resources),
         request_class=StrictRequest,
         request_max_body_size=settings.max_body_bytes,
         logging_config=None,
     )
+    api.state.drain = resources.drain
     resources.rights.check(api)
     api.asgi_handler = Head(api.asgi_handler)
     return api
@@ -100,6 +103,18 @@ def _middleware(settings: Settings) -> list[Middleware]:
     """Around all routes, the outermost first."""
     deadline = DefineMiddleware(Deadline, timeout_s=settings.request_timeout.total_seconds())
     return [REQUESTS.middleware, deadline]
+
+
+def _cors(settings: Settings) -> CORSConfig | None:
+    """Browsers let pages of these origins read answers. No cookies: callers send their credentials."""
+    if not settings.origins:
+        return None
+    return CORSConfig(
+        allow_origins=settings.origins,
+        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+        allow_headers=["Authorization", "Content-Type", "Idempotency-Key"],
+        expose_headers=["Retry-After", "Idempotent-Replayed"],
+    )
 
 
 def _openapi(resources: Resources) -> OpenAPIConfig:

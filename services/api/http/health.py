@@ -5,6 +5,7 @@ from litestar import Response, Router, get
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 
+from services.api.drain import Drain
 from services.api.http.health_schemas import Liveness, Readiness
 from shared import probes
 from shared.keeper import Keeper
@@ -28,11 +29,17 @@ async def live(keeper: NamedDependency[Keeper]) -> Response[Liveness]:
     "/health/ready",
     summary="Postgres and Redis answer",
     responses={
-        503: ResponseSpec(Readiness, description="Postgres cannot store tasks", generate_examples=False)
+        503: ResponseSpec(
+            Readiness, description="Postgres cannot store tasks, or the API stops", generate_examples=False
+        )
     },
 )
-async def ready(database: NamedDependency[Database], queues: NamedDependency[Queues]) -> Response[Readiness]:
+async def ready(
+    database: NamedDependency[Database], queues: NamedDependency[Queues], drain: NamedDependency[Drain]
+) -> Response[Readiness]:
     """Without Postgres nothing can be accepted; without Redis tasks are accepted and sent later."""
+    if drain.began:
+        return Response(Readiness("stopping", {}), status_code=503)
     servers = await probes.servers(database, queues)
     if servers["postgres"] != "ok":
         return Response(Readiness("unavailable", servers), status_code=503, headers={"Retry-After": "1"})
