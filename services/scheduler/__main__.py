@@ -9,7 +9,7 @@ import sys
 import uvloop
 
 from services.scheduler.process import SchedulerProcess
-from shared import applications, system
+from shared import applications
 from shared import settings as settings_module
 from shared.contracts import catalogue
 from shared.errors import ServerUnavailable, SettingsError, Stranger
@@ -39,7 +39,7 @@ async def serve(settings: Settings, vault: Vault) -> None:
     health = Health(process.live_problems, process.ready_problems)
     exposition.serve(settings.metrics_host, settings.metrics_port, health)
     try:
-        await _join(database, queues)
+        await _join(process)
         await connections.warn_when_scarce(database, connections.SCHEDULER)
         await process.run(stop)
     finally:
@@ -47,10 +47,10 @@ async def serve(settings: Settings, vault: Vault) -> None:
         await database.close()
 
 
-async def _join(database: Database, queues: Queues) -> None:
+async def _join(process: SchedulerProcess) -> None:
     """Refuse the Redis of another system at once. Without Postgres the process joins later."""
     try:
-        await system.join(database, queues)
+        await process.join()
     except Stranger:
         raise
     except ServerUnavailable as error:

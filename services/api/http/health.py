@@ -9,6 +9,7 @@ from services.api.http.health_schemas import Liveness, Readiness
 from shared import probes
 from shared.keeper import Keeper
 from shared.ledger.database import Database
+from shared.ledger.schema_check import SchemaCheck
 from shared.transport.queues import Queues
 
 
@@ -31,9 +32,13 @@ async def live(keeper: NamedDependency[Keeper]) -> Response[Liveness]:
         503: ResponseSpec(Readiness, description="Postgres cannot store tasks", generate_examples=False)
     },
 )
-async def ready(database: NamedDependency[Database], queues: NamedDependency[Queues]) -> Response[Readiness]:
+async def ready(
+    database: NamedDependency[Database], queues: NamedDependency[Queues], schema: NamedDependency[SchemaCheck]
+) -> Response[Readiness]:
     """Without Postgres nothing can be accepted; without Redis tasks are accepted and sent later."""
     servers = await probes.servers(database, queues)
+    if schema.problem is not None:
+        servers["postgres"] = str(schema.problem)
     if servers["postgres"] != "ok":
         return Response(Readiness("unavailable", servers), status_code=503, headers={"Retry-After": "1"})
     return Response(Readiness("ready" if servers["redis"] == "ok" else "degraded", servers))
@@ -49,4 +54,6 @@ def metrics() -> bytes:
     return prometheus_client.generate_latest()
 
 
+#: They answer whatever is wrong.
+PATHS = ("/health/live", "/health/ready", "/metrics")
 ROUTER = Router("", route_handlers=[live, ready, metrics], tags=["health"])
