@@ -90,7 +90,7 @@ class Resources:
         tasks = [
             asyncio.create_task(self.keeper.keep("marking", self.submitter.mark, every_s=MARK_EVERY_S)),
             # Beside the requests: a Postgres that is away must not delay the start.
-            asyncio.create_task(connections.warn_when_scarce(self.database, connections.API)),
+            asyncio.create_task(self._warn_when_scarce()),
             asyncio.create_task(self.keeper.keep("system", self._join, every_s=system.JOIN_EVERY_S)),
         ]
         try:
@@ -104,6 +104,11 @@ class Resources:
     async def _join(self) -> None:
         await self.schema.require()
         await system.join(self.database, self.queues)
+
+    async def _warn_when_scarce(self) -> None:
+        with contextlib.suppress(ServerUnavailable):  # reported by the loop that joins
+            await self.schema.require()
+            await connections.warn_when_scarce(self.database, connections.API)
 
     async def _close(self) -> None:
         await _briefly(self.submitter.mark())

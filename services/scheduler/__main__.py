@@ -39,15 +39,15 @@ async def serve(settings: Settings, vault: Vault) -> None:
     health = Health(process.live_problems, process.ready_problems)
     exposition.serve(settings.metrics_host, settings.metrics_port, health)
     try:
-        await _join(process)
-        await connections.warn_when_scarce(database, connections.SCHEDULER)
+        if await _joined(process):
+            await connections.warn_when_scarce(database, connections.SCHEDULER)
         await process.run(stop)
     finally:
         await redis.aclose()
         await database.close()
 
 
-async def _join(process: SchedulerProcess) -> None:
+async def _joined(process: SchedulerProcess) -> bool:
     """Refuse the Redis of another system at once. Without Postgres the process joins later."""
     try:
         await process.join()
@@ -55,6 +55,8 @@ async def _join(process: SchedulerProcess) -> None:
         raise
     except ServerUnavailable as error:
         log.warning("does not know its system yet: %s", error)
+        return False
+    return True
 
 
 def main() -> int:

@@ -94,6 +94,6 @@ _NEEDS_SESSIONS = (
 
 
 def _not_migrated(missing: list[str], *, empty: bool) -> str:
-    state = "the database is empty" if empty else "the database is older than this release"
+    state = "it is empty" if empty else "it is older than this release"
     more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
     return f"{state}: migration {missing[0]}{more} did not run; run `make migrate`"

@@ -107,7 +107,7 @@ class Waiter:
                     await self._look(connection, what, holders, done)
                 finally:
                     await connection.close(timeout=1)
-        except (asyncpg.PostgresError, OSError, TimeoutError):
+        except Exception:  # whatever fails here, the migration itself goes on
             log.warning("cannot look up what %s waits for", what, exc_info=True)
 
     async def _look(

@@ -108,7 +108,7 @@ async def test_a_schema_that_is_newer_than_the_release_is_fine(database: Databas
 async def test_an_older_schema_is_named_until_it_is_migrated(database: Database) -> None:
     check = SchemaCheck(database, {"ledger": ["2026-11-22T12:00:00:000000", "2099-01-01T00:00:00"]})
     with pytest.raises(
-        UnfitDatabase, match="older than this release: migration ledger 2099-01-01T00:00:00 did"
+        UnfitDatabase, match="it is older than this release: migration ledger 2099-01-01T00:00:00 did"
     ):
         await check.require()
     assert check.problem is not None
