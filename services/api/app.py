@@ -15,6 +15,7 @@ from services.api.http import allowed_methods, documentation, entrance, health, 
 from services.api.http.body import StrictRequest
 from services.api.http.deadline import Deadline
 from services.api.http.errors import respond
+from services.api.http.fit_database import FitDatabase
 from services.api.http.head import Head
 from services.api.identity import auth
 from services.api.identity import routes as identity
@@ -49,7 +50,7 @@ def build(settings: Settings, contracts: Catalogue | None = None) -> Litestar:
         ],
         dependencies=resources.provided(),
         lifespan=[resources.serving],
-        middleware=_middleware(settings),
+        middleware=_middleware(resources),
         before_send=[security_headers.add, allowed_methods.correct, resources.drain.close_connections],
         cors_config=_cors(settings),
         exception_handlers={Exception: respond},
@@ -99,10 +100,11 @@ def _open(resources: Resources, added: Sequence[Routes]) -> Router:
     )
 
 
-def _middleware(settings: Settings) -> list[Middleware]:
+def _middleware(resources: Resources) -> list[Middleware]:
     """Around all routes, the outermost first."""
-    deadline = DefineMiddleware(Deadline, timeout_s=settings.request_timeout.total_seconds())
-    return [REQUESTS.middleware, deadline]
+    timeout_s = resources.settings.request_timeout.total_seconds()
+    fit_database = DefineMiddleware(FitDatabase, schema=resources.schema)
+    return [REQUESTS.middleware, DefineMiddleware(Deadline, timeout_s=timeout_s), fit_database]
 
 
 def _cors(settings: Settings) -> CORSConfig | None:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Sequence
-from functools import partial
 
 from litestar import Litestar
 from litestar.di import Provide
@@ -21,13 +20,15 @@ from services.api.schedules.schedules import Schedules
 from services.api.tasks.contract_view import ContractView
 from services.api.tasks.ledger_view import LedgerView
 from services.api.tasks.submissions import Submissions
-from shared import system
+from shared import applications, system
 from shared.contracts.catalogue import Catalogue
 from shared.errors import ServerUnavailable
 from shared.keeper import Keeper
 from shared.ledger import connections
 from shared.ledger.database import Database
+from shared.ledger.schema_check import SchemaCheck
 from shared.ledger.tables import TABLES
+from shared.migration import known
 from shared.settings import Settings
 from shared.submission import MARK_EVERY_S, NOTE_TIME_EVERY_S, Submitter
 from shared.telemetry import metrics
@@ -52,6 +53,8 @@ class Resources:
         self.vault.require(contracts.by_name.values())
         self.database = Database.for_service(settings.database_url, "api")
         self.reads = Reads(settings.database_url, self.database)
+        needed = known.ids(applications.find(settings.applications))
+        self.schema = SchemaCheck(self.database, needed)
         self.queues = Queues(connect(settings.redis_url, socket_timeout_s=REDIS_TIMEOUT_S))
         self.submitter = Submitter(self.database, self.queues, self.vault)
         self.keeper = Keeper()
@@ -74,6 +77,7 @@ class Resources:
             "queues": self.queues,
             "reads": self.reads,
             "rights": self.rights,
+            "schema": self.schema,
             "schedules": Schedules(database, contracts, self.submitter, vault, self.rights),
             "sessions": Sessions(database, self.access, self.settings.refresh_token_life),
             "settings": self.settings,
@@ -90,15 +94,14 @@ class Resources:
         await self.reads.open()
         for contract in self.contracts.by_name.values():
             metrics.expect_submissions(contract.queue, contract.name)
-        join = partial(system.join, self.database, self.queues)
         tasks = [
             asyncio.create_task(self.keeper.keep("marking", self.submitter.mark, every_s=MARK_EVERY_S)),
             asyncio.create_task(
                 self.keeper.keep("clock", self.submitter.note_time, every_s=NOTE_TIME_EVERY_S)
             ),
             # Beside the requests: a Postgres that is away must not delay the start.
-            asyncio.create_task(connections.warn_when_scarce(self.database, connections.API)),
-            asyncio.create_task(self.keeper.keep("system", join, every_s=system.JOIN_EVERY_S)),
+            asyncio.create_task(self._warn_when_scarce()),
+            asyncio.create_task(self.keeper.keep("system", self._join, every_s=system.JOIN_EVERY_S)),
         ]
         try:
             yield
@@ -107,6 +110,15 @@ class Resources:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._close()
+
+    async def _join(self) -> None:
+        await self.schema.require()
+        await system.join(self.database, self.queues)
+
+    async def _warn_when_scarce(self) -> None:
+        with contextlib.suppress(ServerUnavailable):  # reported by the loop that joins
+            await self.schema.require()
+            await connections.warn_when_scarce(self.database, connections.API)
 
     async def _close(self) -> None:
         await _briefly(self.submitter.mark())

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from services.api.identity.rights import Reach, Reader
+from services.api.reads import Reads
 from services.api.tasks.ledger_view import LedgerView
 from services.api.tasks.task_list import TaskFilter
 from shared.contracts.catalogue import Catalogue
@@ -101,7 +102,8 @@ async def test_an_operator_sees_why_a_task_is_parked_and_cancels_it(platform: Pl
 
 async def test_a_task_whose_queue_no_worker_serves_says_so(platform: Platform) -> None:
     (task_id,) = await platform.submit(INSTANT, Nothing())
-    view = LedgerView(platform.database, Catalogue([]), platform.vault)
+    reads = Reads(platform.database_url, platform.database)
+    view = LedgerView(platform.database, reads, Catalogue([]), platform.vault)
     seen = await view.find(task_id, READER)
     assert seen["wait_reason"] == "no worker serves the queue default"
     page = await view.page(READER, TaskFilter(), limit=1, cursor=None)
