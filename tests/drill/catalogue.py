@@ -1,10 +1,10 @@
 """Every fault by its name, in the order of the report."""
 
 from tests.drill.fault import Fault
-from tests.drill.faults import anything, locks, postgres, processes, redis, refusals
+from tests.drill.faults import anything, connections, failovers, locks, postgres, processes, redis, refusals
 
-#: These change what the rest of a scenario needs, or take most of its time.
-NOT_AT_RANDOM = {"nothing", "drop_replies", "roll_over", "disk_full", "serializable", "table_lock_long"}
+#: Each of these is part of others or milder than others. They take part in `random` only, unless named.
+EXTRAS = {"cut_sessions", "cut_redis_connections"}
 
 
 def faults(*, seed: int, seconds: float) -> dict[str, Fault]:
@@ -12,9 +12,12 @@ def faults(*, seed: int, seconds: float) -> dict[str, Fault]:
     known = (
         *processes.FAULTS,
         *redis.FAULTS,
+        *failovers.FAULTS,
+        *connections.FAULTS,
         *postgres.FAULTS,
         *refusals.FAULTS,
         *locks.FAULTS,
     )
-    chosen = [fault for fault in known if fault.name not in NOT_AT_RANDOM]
+    # One without parts changes what the rest of a scenario needs, or takes most of its time.
+    chosen = [fault for fault in known if fault.parts]
     return {f.name: f for f in (*known, anything.at_random(chosen, seed=seed, seconds=seconds))}
