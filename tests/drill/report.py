@@ -38,6 +38,7 @@ COLUMNS = (
     "ended",
     "idle",
     "wrong answers",
+    "took, s",
     "",
 )
 HEAD = f"{_row(COLUMNS)}\n|{'---|' * len(COLUMNS)}"
@@ -64,6 +65,8 @@ class Report:
     #: A check of the fault itself that failed.
     failed: str
     note: str
+    #: The whole scenario, from its empty database to its last check.
+    took_s: float
 
     @property
     def broken(self) -> list[str]:
@@ -93,6 +96,7 @@ class Report:
             _times(self.ended),
             ", ".join(self.idle) or 0,
             _times(self.wrong),
+            round(self.took_s),
             f"BROKEN: {', '.join(self.broken)}" if self.broken else "sound",
         )
         return _row(cells)

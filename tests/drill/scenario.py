@@ -31,6 +31,7 @@ POLL_S = 0.1
 
 async def play(fault: Fault, servers: Servers, folder: Path) -> Report:
     """In a database of its own, with processes of its own. Raises Skipped."""
+    began = time.monotonic()
     create = servers.create_on_disk if fault.small_disk else servers.create
     database_url = create(fault.name)
     logs = folder / fault.name
@@ -75,6 +76,7 @@ async def play(fault: Fault, servers: Servers, folder: Path) -> Report:
                 wrong=crew.visitor.wrong + Counter({"5xx to a customer": crew.customers.wrong}),
                 failed=failed,
                 note=note,
+                took_s=time.monotonic() - began,
             )
 
 

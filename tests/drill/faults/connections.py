@@ -35,7 +35,7 @@ class ThroughProxy(Network):
 
 @asynccontextmanager
 async def through_proxy(database_url: str, redis_url: str, _: Path) -> AsyncIterator[ThroughProxy]:
-    proxy = HalfOpen(database_url, LOCK.encode())
+    proxy = HalfOpen(database_url, b"application_name\0" + LOCK.encode())
     async with proxy.serving() as url:
         yield ThroughProxy(database_url=url, redis_url=redis_url, proxy=proxy)
 

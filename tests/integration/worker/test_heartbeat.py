@@ -42,7 +42,7 @@ async def locked(platform: Platform) -> AsyncIterator[Locked]:
 
 @asynccontextmanager
 async def _registered(platform: Platform) -> AsyncIterator[Locked]:
-    proxy = HalfOpen(platform.database_url, b"often-worker-lock")
+    proxy = HalfOpen(platform.database_url, b"application_name\0often-worker-lock")
     async with proxy.serving() as url:
         database = Database.for_recorder(url, "worker")
         await database.open(size=2)
