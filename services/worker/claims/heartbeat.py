@@ -33,6 +33,17 @@ HEARTBEAT = Statement("""
     WHERE id = :worker AND dead_at IS NULL RETURNING clock_timestamp() AS now
 """)
 
+#: What Postgres knows of this worker's lock. A connection that looks open here may have ended there.
+IS_LOCKED = Statement("""
+    SELECT EXISTS (
+        SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
+        AND (classid::bigint << 32 | objid::bigint) = :lock_key
+    ) AS locked
+""")
+
+#: Shared, so that a former session of this worker that Postgres takes for alive keeps no other one waiting.
+TAKE_LOCK = "SELECT pg_advisory_lock_shared($1)"
+
 STOPPED = Statement("UPDATE worker SET stopped_at = now() WHERE id = :worker")
 
 
@@ -83,18 +94,25 @@ class Heartbeat:
             self._declared_dead()
 
     async def hold_lock(self) -> None:
-        """Take the advisory lock, if this process does not hold it.
+        """Take the advisory lock, unless Postgres shows that this process holds it.
 
         In a loop of its own, so that a heartbeat that waits for a lock does not keep it from being taken.
         """
-        if self._lock is not None and not self._lock.is_closed():
+        former = self._lock
+        if former is not None and not former.is_closed() and await self._is_locked():
             return
         async with self._database.translated(), timeout(STATEMENT_TIMEOUT_S):
             connection = await self._database.connect(application="worker-lock")
             try:
-                await connection.execute("SELECT pg_advisory_lock($1)", self._lock_key)
+                await connection.execute(TAKE_LOCK, self._lock_key)
             except BaseException:
                 connection.terminate()
                 raise
         # Only now: a connection without the lock would count as alive and prove nothing.
         self._lock = connection
+        if former is not None:
+            former.terminate()
+
+    async def _is_locked(self) -> bool:
+        (row,) = await self._database.run(IS_LOCKED, lock_key=self._lock_key)
+        return bool(row["locked"])
