@@ -10,6 +10,7 @@ import uvicorn
 from services.api import app
 from shared import settings
 from shared.errors import SettingsError
+from shared.ledger import preflight
 from shared.telemetry import logging
 
 #: Requests get this long to end; with the closing of the servers a stop takes at most 5 s.
@@ -20,10 +21,11 @@ def main() -> None:
     try:
         read = settings.read(os.environ, needs=("database_url", "redis_url", "secret_key"))
         application = app.build(read)
+        logging.configure("api", read.log_format)
+        preflight.check(read.database_url)
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)
-    logging.configure("api", read.log_format)
     # uvicorn raises the signal again once it has stopped; an orderly stop is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     # What is loaded by now stays. Full collections need not walk it: a fifth of a large batch's CPU time.

@@ -13,7 +13,7 @@ from shared import applications, system
 from shared import settings as settings_module
 from shared.contracts import catalogue
 from shared.errors import ServerUnavailable, SettingsError, Stranger
-from shared.ledger import connections
+from shared.ledger import connections, preflight
 from shared.ledger.database import Database
 from shared.settings import Settings
 from shared.telemetry import exposition
@@ -63,10 +63,11 @@ def main() -> int:
         settings = settings_module.read(os.environ)
         vault = Vault.from_setting(settings.vault_keys)
         vault.require(catalogue.load(applications.find(settings.applications)).by_name.values())
+        configure("scheduler", settings.log_format)
+        preflight.check(settings.database_url)
     except SettingsError as error:
         sys.stderr.write(f"scheduler: {error}\n")
         return 2
-    configure("scheduler", settings.log_format)
     try:
         uvloop.run(serve(settings, vault))
     except Stranger as error:

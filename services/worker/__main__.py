@@ -20,6 +20,7 @@ from shared import applications
 from shared import settings as settings_module
 from shared.contracts.catalogue import Catalogue
 from shared.errors import SettingsError, Stranger
+from shared.ledger import preflight
 from shared.ledger.database import Database
 from shared.ledger.tables import TABLES
 from shared.settings import Settings
@@ -52,10 +53,11 @@ def main(more: Mapping[str, TaskFunction[Any, Any]] | None = None) -> int:
         queues = queue_names(settings, tasks)
         vault = Vault.from_setting(settings.vault_keys)
         vault.require(task.contract for task in tasks.values())
+        configure("worker", settings.log_format)
+        preflight.check(settings.database_url)
     except SettingsError as error:
         sys.stderr.write(f"worker: {error}\n")
         return 2
-    configure("worker", settings.log_format)
     resources = Resources(
         ledger=Database.for_recorder(settings.database_url, "worker"),
         database=Database.for_tasks(settings.database_url, "worker-tasks"),

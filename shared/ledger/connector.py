@@ -64,6 +64,8 @@ class Connector:
 
     async def _connect_to(self, host: Host, wanted: Session) -> Connection:
         target = self._target
+        # From the first packet on, for the log of the server; a pooler forgets it with RESET ALL.
+        name = {"application_name": f"{target.application}-{wanted.part}"}
         async with timeout(self._limit_s):
             connection: Connection = await asyncpg.connect(
                 f"postgres://?{urlencode(target.tls)}" if target.tls else None,
@@ -75,11 +77,11 @@ class Connector:
                 timeout=TASK_STATEMENT_TIMEOUT_S,
                 command_timeout=wanted.command_timeout_s,
                 connection_class=wanted.kind,
-                server_settings={"application_name": f"{target.application}-{wanted.part}"},
+                server_settings=name,
             )
             try:
                 _notice_loss(connection)
-                connection.set_up = session.set_up({**target.settings, **wanted.settings})
+                connection.set_up = session.set_up({**target.settings, **wanted.settings, **name})
                 await connection.execute(connection.set_up)
                 if self._primary_only and await connection.fetchval("SELECT pg_is_in_recovery()"):
                     raise NotThePrimary("it is a standby")

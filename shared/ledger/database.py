@@ -8,6 +8,7 @@ import asyncio
 import contextvars
 import functools
 import itertools
+import logging
 import string
 import time
 from collections.abc import AsyncIterator, Awaitable, Coroutine, Sequence
@@ -29,8 +30,12 @@ from shared.telemetry import metrics
 
 T = TypeVar("T")
 
+log = logging.getLogger(__name__)
+
 #: A health check remembers this long what the last statement met: a full disk shows in writes only.
 REFUSAL_MEMORY_S = 5.0
+#: Pause between two log lines that say why Postgres does not serve. Requests that meet it log nothing.
+LOG_EVERY_S = 10.0
 
 
 class Database:
@@ -44,6 +49,7 @@ class Database:
         self.engine = Engine(lambda: self._connect(session), session.kind)
         self._offset = timedelta(0)
         self._refusal: tuple[float, str] = (float("-inf"), "")
+        self._logged_at = float("-inf")
 
     @classmethod
     def for_service(cls, url: str, part: str, *, by_index: bool = False) -> Self:
@@ -133,6 +139,9 @@ class Database:
             raise unavailable from error
 
     def _note(self, unavailable: ServerUnavailable) -> None:
+        if time.monotonic() - self._logged_at > LOG_EVERY_S:
+            self._logged_at = time.monotonic()
+            log.warning("%s: %s", self._session.part, unavailable)
         if isinstance(unavailable, ServerRefuses):
             self._refusal = time.monotonic(), str(unavailable)
             metrics.POSTGRES_REFUSALS.labels((unavailable.sqlstate or "")[:2]).inc()

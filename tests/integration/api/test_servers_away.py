@@ -27,10 +27,10 @@ async def test_without_redis_a_task_is_accepted_and_waits_for_the_dispatcher(
         ready = await without.get("/health/ready")
     assert [answer.status_code for answer in answers] == [202, 202]
     assert await database.fetchval("SELECT count(*) FROM task WHERE send_at IS NOT NULL") == 2
-    assert (ready.status_code, ready.json()) == (
-        200,
-        {"status": "degraded", "servers": {"postgres": "ok", "redis": "away"}},
-    )
+    assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+    servers = ready.json()["servers"]
+    assert servers["postgres"] == "ok"
+    assert servers["redis"].startswith("away: Redis does not answer")
 
 
 async def test_without_redis_a_held_task_is_still_asked_to_stop(
@@ -55,7 +55,10 @@ async def without_postgres(settings: Settings) -> Any:
 async def test_without_postgres_the_process_lives_and_is_not_ready(without_postgres: Client) -> None:
     assert (await without_postgres.get("/health/live")).status_code == 200
     ready = await without_postgres.get("/health/ready")
-    assert (ready.status_code, ready.json()["servers"]) == (503, {"postgres": "away", "redis": "ok"})
+    assert ready.status_code == 503
+    servers = ready.json()["servers"]
+    assert servers["postgres"].startswith("away: Postgres does not answer")
+    assert servers["redis"] == "ok"
 
 
 async def test_without_postgres_reads_and_writes_say_when_to_come_back(
