@@ -1,9 +1,11 @@
 """Postgres servers of a test's own, for what would disturb others: standbys, freezes, TLS, restores."""
 
 import contextlib
+import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
@@ -118,3 +120,12 @@ def restore_files(server: Postgres, backup: Path) -> None:
     if server.account:
         for path in (server.data, *server.data.rglob("*")):
             server.account.take(path)
+
+
+def migrated(server: Postgres, database: str) -> str:
+    """The address of a new database with all tables."""
+    server.create_database(database)
+    url = server.url(database)
+    command = [sys.executable, "-m", "shared.migrate"]
+    subprocess.run(command, env={**os.environ, "DATABASE_URL": url}, check=True, stdout=subprocess.DEVNULL)
+    return url
