@@ -13,12 +13,16 @@ from uuid import UUID
 
 import asyncpg
 
-from shared.ledger.database import STATEMENT_TIMEOUT_S, Database, timeout
+from shared.ledger.database import Database
+from shared.ledger.session import Connection
 from shared.ledger.statement import Statement
+from shared.ledger.time_limit import STATEMENT_TIMEOUT_S, timeout
 
 log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 1.0
+#: A connection that does not answer for this long proves no life; the lock is taken on a new one.
+LOCK_ANSWERS_S = 2.0
 
 REGISTER = Statement("""
     INSERT INTO worker (id, hostname, pid, queues, threads, lock_key)
@@ -31,14 +35,6 @@ REGISTER = Statement("""
 HEARTBEAT = Statement("""
     UPDATE worker SET beat = beat + 1, heartbeat_at = now(), state = :state
     WHERE id = :worker AND dead_at IS NULL RETURNING clock_timestamp() AS now
-""")
-
-#: What Postgres knows of this worker's lock. A connection that looks open here may have ended there.
-IS_LOCKED = Statement("""
-    SELECT EXISTS (
-        SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
-        AND (classid::bigint << 32 | objid::bigint) = :lock_key
-    ) AS locked
 """)
 
 #: Shared, so that a former session of this worker that Postgres takes for alive keeps no other one waiting.
@@ -65,7 +61,7 @@ class Heartbeat:
         self._threads = threads
         self._declared_dead = declared_dead
         self._lock_key = secrets.randbits(62)
-        self._lock: asyncpg.Connection | None = None
+        self._lock: Connection | None = None
         self.state = "running"
 
     async def register(self) -> None:
@@ -98,21 +94,30 @@ class Heartbeat:
 
         In a loop of its own, so that a heartbeat that waits for a lock does not keep it from being taken.
         """
-        former = self._lock
-        if former is not None and not former.is_closed() and await self._is_locked():
-            return
         async with self._database.translated(), timeout(STATEMENT_TIMEOUT_S):
-            connection = await self._database.connect(application="worker-lock")
-            try:
-                await connection.execute(TAKE_LOCK, self._lock_key)
-            except BaseException:
-                connection.terminate()
-                raise
-        # Only now: a connection without the lock would count as alive and prove nothing.
-        self._lock = connection
-        if former is not None:
-            former.terminate()
+            if self._lock is None or not await _answers(self._lock):
+                self._lock = None
+                # Only with the lock: a connection without it would count as alive and prove nothing.
+                self._lock = await self._locked()
 
-    async def _is_locked(self) -> bool:
-        (row,) = await self._database.run(IS_LOCKED, lock_key=self._lock_key)
-        return bool(row["locked"])
+    async def _locked(self) -> Connection:
+        connection = await self._database.connect(part="worker-lock")
+        try:
+            await connection.execute(TAKE_LOCK, self._lock_key)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
+
+
+async def _answers(connection: Connection) -> bool:
+    """False when the connection is gone, or its server has fallen silent: another one may be the primary."""
+    if connection.is_closed():
+        return False
+    try:
+        async with timeout(LOCK_ANSWERS_S):
+            await connection.execute("SELECT 1")
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):  # a time-out is an OSError
+        connection.terminate()
+        return False
+    return True

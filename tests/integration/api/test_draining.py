@@ -113,7 +113,7 @@ async def test_a_client_that_disconnects_is_no_error_in_the_log(api: Api) -> Non
         writer.write(f"{head} HTTP/1.1\r\nHost: often\r\nContent-Length: 100\r\n\r\n{{".encode())
         await writer.drain()
         writer.transport.abort()
-    assert await asyncio.to_thread(api.is_ready)
+    assert await api.is_ready()
     await api.stop()
     log = api.platform.log_of(api.process)
     assert "Traceback" not in log

@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 
 from shared.applications import DEFAULT
-from shared.ledger.database import STATEMENT_TIMEOUT_S
+from shared.ledger.time_limit import STATEMENT_TIMEOUT_S
 from tests.conftest import ROOT
 from tests.eventually import eventually
 from tests.installed import HOTEL
