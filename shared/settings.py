@@ -27,6 +27,7 @@ _RANGES = {"api_port": (0, 65_535), "metrics_port": (0, 65_535), "worker_threads
 _RATES = ("rate_limit_user", "rate_limit_address")
 #: The form of a rate limit; applications use it too.
 RATE = re.compile(r"[1-9][0-9]{0,8}/(second|minute|hour|day)")
+_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?")
 #: Addresses of this machine, the only ones for which plain HTTP will do.
 LOOPBACK = re.compile(r"http://(127\.0\.0\.1|localhost)(:[0-9]{1,5})?(/[!-~]*)?")
 _HTTPS = re.compile(r"https://(\w[\w.-]{0,252}|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[!-~]*)?")
@@ -37,6 +38,7 @@ _HOSTS = ("api_host", "metrics_host")
 _AT_LEAST = {
     "access_token_life": (1, "every session would end at once"),
     "refresh_token_life": (1, "every session would end at once"),
+    "keep_alive": (1, "every request would open a connection"),
     "request_timeout": (1, "slower requests would all fail"),
     "stall_after": (10, "shorter pauses are no deaths"),
 }
@@ -66,6 +68,14 @@ class Settings:
     max_body_bytes: int = setting("OFTEN_MAX_BODY_BYTES", 1_048_576)
     #: Time limit of a request until its answer begins, reading the body included.
     request_timeout: timedelta = setting("OFTEN_REQUEST_TIMEOUT", timedelta(seconds=30))
+    #: An idle connection to the API is closed after this long. Longer than the 60 s of most load balancers:
+    #: otherwise they send requests on a connection that is being closed, and answer 502.
+    keep_alive: timedelta = setting("OFTEN_KEEP_ALIVE", timedelta(seconds=75))
+    #: After SIGTERM the API says for this long that it is not ready, and still serves, so that proxies can
+    #: leave it. It needs up to 5 s more until it ends. `docker stop` waits for 10 s by default.
+    drain: timedelta = setting("OFTEN_API_DRAIN", timedelta(seconds=3))
+    #: Origins whose pages may call the API from a browser, as `https://app.example.com`, separated by commas.
+    cors_origins: str = setting("OFTEN_CORS_ORIGINS", "")
     #: Requests of one signed-in user.
     rate_limit_user: str = setting("OFTEN_RATE_LIMIT_USER", "60000/minute")
     #: Requests of one address without valid credentials.
@@ -76,7 +86,8 @@ class Settings:
     metrics_port: int = setting("OFTEN_METRICS_PORT", 0)
     #: Format of log lines.
     log_format: str = setting("OFTEN_LOG_FORMAT", "json", "json or text")
-    #: Queues that a worker serves, separated by commas; empty means every queue that a contract names.
+    #: Queues that a worker serves, separated by commas; empty means every queue that a contract names, and
+    #: `-email,-payments` all but these. The former names of a queue are served with it.
     worker_queues: str = setting("OFTEN_WORKER_QUEUES", "")
     #: Tasks that a worker runs at the same time.
     worker_threads: int = setting("OFTEN_WORKER_THREADS", 8)
@@ -106,6 +117,11 @@ class Settings:
         """The settings of one application; its defaults where none were read."""
         found: S = self.for_applications[kind] if kind in self.for_applications else kind()
         return found
+
+    @property
+    def origins(self) -> list[str]:
+        """The origins of `cors_origins`."""
+        return [each.strip() for each in self.cors_origins.split(",") if each.strip()]
 
     def broken_rules(self) -> Iterator[tuple[str, str]]:
         """Field and rule, for each rule that is broken."""
@@ -139,6 +155,9 @@ class Settings:
                 yield name, f"must be a host name or an address, not {getattr(self, name)[:40]!r}"
         if problem := url_problem(self.public_url):
             yield "public_url", problem
+        for origin in self.origins:
+            if not _ORIGIN.fullmatch(origin):
+                yield "cors_origins", f"must name origins like https://app.example.com, not {origin!r}"
 
 
 def rate_problem(rate: str) -> str | None:

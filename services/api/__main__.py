@@ -1,18 +1,21 @@
 """Starts the API: `python -m services.api`."""
 
+import contextlib
 import gc
 import os
 import signal
 import sys
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 
 from services.api import app
+from services.api.drain import Server
 from shared import settings
 from shared.errors import SettingsError
 from shared.telemetry import logging
 
-#: Requests get this long to end; with the closing of the servers a stop takes at most 5 s.
+#: Requests get this long to end. With the closing of the servers a stop takes at most 5 s after the drain.
 GRACE_S = 3
 
 
@@ -29,7 +32,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     # What is loaded by now stays. Full collections need not walk it: a fifth of a large batch's CPU time.
     gc.freeze()
-    uvicorn.run(
+    config = uvicorn.Config(
         application,
         host=read.api_host,
         port=read.api_port,
@@ -39,8 +42,14 @@ def main() -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        timeout_keep_alive=int(read.keep_alive.total_seconds()),
         timeout_graceful_shutdown=GRACE_S,
     )
+    server = Server(config, application.state.drain, read.drain.total_seconds())
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        sys.exit(STARTUP_FAILURE)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import sys
 import uvloop
 
 from services.scheduler.process import SchedulerProcess
-from shared import applications, system
+from shared import applications
 from shared import settings as settings_module
 from shared.contracts import catalogue
 from shared.errors import ServerUnavailable, SettingsError, Stranger
@@ -39,22 +39,24 @@ async def serve(settings: Settings, vault: Vault) -> None:
     health = Health(process.live_problems, process.ready_problems)
     exposition.serve(settings.metrics_host, settings.metrics_port, health)
     try:
-        await _join(database, queues)
-        await connections.warn_when_scarce(database, connections.SCHEDULER)
+        if await _joined(process):
+            await connections.warn_when_scarce(database, connections.SCHEDULER)
         await process.run(stop)
     finally:
         await redis.aclose()
         await database.close()
 
 
-async def _join(database: Database, queues: Queues) -> None:
+async def _joined(process: SchedulerProcess) -> bool:
     """Refuse the Redis of another system at once. Without Postgres the process joins later."""
     try:
-        await system.join(database, queues)
+        await process.join()
     except Stranger:
         raise
     except ServerUnavailable as error:
         log.warning("does not know its system yet: %s", error)
+        return False
+    return True
 
 
 def main() -> int:

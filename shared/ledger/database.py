@@ -41,8 +41,11 @@ REFUSAL_MEMORY_S = 5.0
 #: Statements of the recorder and of the scheduler find their rows by id or by place. Postgres takes a new day
 #: for empty until it analyzes it, and would read whole partitions. One generic plan for each statement is
 #: also cheaper: planning a claim over many partitions takes longer than running it.
+#: Rows that are given by sorted ids are also locked in that order. A bitmap scan locks them in the order of
+#: the disk, and two statements over the same rows would wait for each other.
 BY_INDEX = {
     "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "plan_cache_mode": "force_generic_plan",

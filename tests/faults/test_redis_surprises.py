@@ -14,9 +14,10 @@ from shared.transport.queues import (
     GENERATION_KEY,
     PRIORITIES,
     SYSTEM_KEY,
-    TURN_KEY,
     lane_key,
     rescue_key,
+    spare_key,
+    turn_key,
     unacked_key,
     wake_key,
 )
@@ -39,7 +40,8 @@ def soil(client: "redis.Redis", worker: UUID, queue: str) -> None:
     client.sadd(unacked_key(worker), "xx", b"\xff" * 17)
     client.set(GENERATION_KEY, "hello")
     client.set(SYSTEM_KEY, "hello")
-    client.set(TURN_KEY, "hello")
+    client.set(turn_key(queue), "hello")
+    client.set(spare_key(queue), "hello")
     for key in (wake_key(queue), lane_key(queue, 0), lane_key("maintenance", 0), rescue_key("email")):
         client.delete(key)
         client.set(key, "hello")

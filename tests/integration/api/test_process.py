@@ -37,6 +37,7 @@ async def test_it_serves_and_stops_in_order(database_url: str, redis_url: str) -
         REDIS_URL=redis_url,
         SECRET_KEY=secrets.token_hex(32),
         OFTEN_API_PORT=str(port),
+        OFTEN_API_DRAIN="0",
         OFTEN_VAULT_KEYS=VAULT_KEYS,
     )
     try:

@@ -32,6 +32,9 @@ def test_the_environment_becomes_typed_settings() -> None:
         ({"OFTEN_STALL_AFTER": "1"}, "OFTEN_STALL_AFTER must be at least 10 seconds"),
         ({"OFTEN_RATE_LIMIT_USER": "many"}, "OFTEN_RATE_LIMIT_USER must be like 600/minute"),
         ({"OFTEN_RATE_LIMIT_ADDRESS": "0/minute"}, "OFTEN_RATE_LIMIT_ADDRESS must be like 600/minute"),
+        ({"OFTEN_KEEP_ALIVE": "0.5"}, "OFTEN_KEEP_ALIVE must be at least 1 second"),
+        ({"OFTEN_CORS_ORIGINS": "*"}, "OFTEN_CORS_ORIGINS must name origins like"),
+        ({"OFTEN_CORS_ORIGINS": "https://a.example/, https://b.example"}, "not 'https://a.example/'"),
         ({"OFTEN_REQUEST_TIMEOUT": "0.5"}, "OFTEN_REQUEST_TIMEOUT must be at least 1 second"),
         ({"SECRET_KEY": "short"}, "SECRET_KEY must have at least 32 characters"),
         (
