@@ -66,9 +66,9 @@ def test_probes_ask_the_port_that_the_process_is_told_to_listen_on(name: str) ->
 
 def test_every_pod_gets_longer_to_end_than_its_process_needs() -> None:
     grace = int(environment("worker")["OFTEN_WORKER_GRACE"])
-    pause = int(PODS["api"]["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])
+    drain = int(environment("api")["OFTEN_API_DRAIN"])
     needed = {
-        "api": pause + GRACE_S + 2,
+        "api": drain + GRACE_S + 2,
         "worker": grace + INTERRUPT_S + FLUSH_S + 2,
         "scheduler": STOP_TIMEOUT_S + 5,
     }
