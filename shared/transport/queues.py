@@ -10,6 +10,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
 from uuid import UUID
@@ -34,6 +35,7 @@ PRIORITIES = range(9, -1, -1)
 
 GENERATION_KEY = "often:generation"
 SYSTEM_KEY = "often:system"
+CHECKED_KEY = "often:checked"
 TURN_KEY = "often:turn"
 
 #: Wake tokens kept per queue; more idle workers than this find out a moment later.
@@ -246,6 +248,18 @@ class Queues:
         """Say which number the lanes have, and whose they are."""
         owned = {SYSTEM_KEY: self._system} if self.system else {}
         await _answer(self.client.mset({GENERATION_KEY: number, **owned}))
+
+    async def checked_at(self) -> datetime | None:
+        """The latest check of the lanes that Redis has been told of; None when it lost that."""
+        text = await _answer(self.client.get(CHECKED_KEY))
+        try:
+            return datetime.fromisoformat(text.decode()).astimezone(UTC)
+        except (AttributeError, ValueError, OverflowError):  # None, and what somebody else wrote
+            return None
+
+    async def set_checked_at(self, moment: datetime) -> None:
+        """Tell Redis when the ledger says that the lanes were checked; the ledger must have committed it."""
+        await _answer(self.client.set(CHECKED_KEY, moment.isoformat()))
 
     async def run_id(self) -> str:
         """Changes when Redis restarts or fails over."""
