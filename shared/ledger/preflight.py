@@ -6,6 +6,7 @@ import logging
 import asyncpg
 
 from shared.errors import ServerUnavailable, SettingsError
+from shared.ledger import pooling
 from shared.ledger.database import Database
 from shared.ledger.session import Connection
 
@@ -15,13 +16,8 @@ log = logging.getLogger(__name__)
 LIMIT_S = 3.0
 POOLED = (
     "leads to a pooler that shares sessions between its clients, but every process needs a session pool: "
-    "set pool_mode = session in PgBouncer, or name Postgres itself"
+    f"{pooling.ADVICE}"
 )
-#: Through such a pooler a statement is prepared in one session and executed in another one.
-STATEMENT_LOST = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
-
-#: PgBouncer's words about BEGIN where it shares sessions between single statements.
-NO_TRANSACTIONS = "statement pooling mode"
 
 
 def check(database_url: str) -> None:
@@ -39,7 +35,7 @@ async def _check(database_url: str) -> None:
         async with database.translated(), asyncio.timeout(LIMIT_S):
             opened.append(await database.connect())
             opened.append(await database.connect())
-            if await _share_sessions(*opened):
+            if await pooling.shares_sessions(*opened):
                 raise SettingsError(f"DATABASE_URL {POOLED}")
     except ServerUnavailable as error:
         log.warning("starting without Postgres: %s", error)
@@ -48,21 +44,3 @@ async def _check(database_url: str) -> None:
     finally:
         for connection in opened:
             connection.terminate()
-
-
-async def _share_sessions(one: Connection, other: Connection) -> bool:
-    """Whether two connections that are open are in one session, or one of them in several."""
-    try:
-        before = await _session(one)
-        await other.execute("BEGIN")
-        return bool(before == await _session(other) or before != await _session(one))
-    except STATEMENT_LOST:
-        return True
-    except asyncpg.PostgresConnectionError as error:
-        if NO_TRANSACTIONS in str(error):
-            return True
-        raise
-
-
-async def _session(connection: Connection) -> int:
-    return int(await connection.fetchval("SELECT pg_backend_pid()"))

@@ -15,8 +15,11 @@ from shared.ledger.time_limit import SERVER_MARGIN_S, STATEMENT_TIMEOUT_S, TASK_
 #: Statements of the recorder and of the scheduler find their rows by id or by place. Postgres takes a new day
 #: for empty until it analyzes it, and would read whole partitions. One generic plan for each statement is
 #: also cheaper: planning a claim over many partitions takes longer than running it.
+#: Rows that are given by sorted ids are also locked in that order. A bitmap scan locks them in the order of
+#: the disk, and two statements over the same rows would wait for each other.
 BY_INDEX = {
     "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "plan_cache_mode": "force_generic_plan",
@@ -89,6 +92,11 @@ def of_recorder(part: str) -> Session:
 def of_tasks(part: str) -> Session:
     """For the bodies of tasks, whose statements may take longer and leave session state behind."""
     return Session(part, settings(TASK_STATEMENT_TIMEOUT_S), TaskConnection, TASK_STATEMENT_TIMEOUT_S)
+
+
+def of_migrations() -> Session:
+    """Statements may take as long as they need; `shared.migration` limits those that hold strong locks."""
+    return Session("migrate", settings(0), Connection, None)
 
 
 def unlimited(like: Session, part: str) -> Session:

@@ -41,6 +41,7 @@ PASSING_STATES: Final = frozenset({"25006", "25P03", "25P04", "3D000"})
 DATA_CLASSES: Final = frozenset({"22", "23", "54"})
 CHECK_VIOLATION: Final = "23514"
 READ_ONLY: Final = "25006"
+QUERY_CANCELED: Final = "57014"
 LOCK_NOT_AVAILABLE: Final = "55P03"
 TOO_MANY_CONNECTIONS: Final = "53300"
 #: Why a statement timed out before it was sent, in the cancellation behind the TimeoutError.

@@ -37,6 +37,9 @@ HEARTBEAT = Statement("""
     WHERE id = :worker AND dead_at IS NULL RETURNING clock_timestamp() AS now
 """)
 
+#: Shared, so that a former session of this worker that Postgres takes for alive keeps no other one waiting.
+TAKE_LOCK = "SELECT pg_advisory_lock_shared($1)"
+
 STOPPED = Statement("UPDATE worker SET stopped_at = now() WHERE id = :worker")
 
 
@@ -87,7 +90,7 @@ class Heartbeat:
             self._declared_dead()
 
     async def hold_lock(self) -> None:
-        """Take the advisory lock, if this process does not hold it.
+        """Take the advisory lock, unless Postgres shows that this process holds it.
 
         In a loop of its own, so that a heartbeat that waits for a lock does not keep it from being taken.
         """
@@ -100,7 +103,7 @@ class Heartbeat:
     async def _locked(self) -> Connection:
         connection = await self._database.connect(part="worker-lock")
         try:
-            await connection.execute("SELECT pg_advisory_lock($1)", self._lock_key)
+            await connection.execute(TAKE_LOCK, self._lock_key)
         except BaseException:
             connection.terminate()
             raise

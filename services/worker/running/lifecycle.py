@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 #: How long a suspect waits for its start to be committed before the claim is given back.
 START_COMMIT_TIMEOUT_S = 10.0
+#: A task that begins again after so many starts that were cut short is reported: it may never come to an end.
+MANY_INTERRUPTIONS = 3
 #: Mean wait of a task whose body found no connection to Postgres.
 CONNECTION_WAIT_S = 2.0
 NO_CONNECTION = "Postgres had no connection left; raise max_connections, or run fewer workers or threads"
@@ -82,6 +84,8 @@ class Lifecycle(Middleware):
         measured = metrics.of_task(claim.queue, claim.name)
         measured.wait_seconds.observe(max(0.0, waited_s))
         measured.started.inc()
+        if claim.interruptions >= MANY_INTERRUPTIONS:
+            _report_start_over(attempt)
         return None
 
     def _start_is_committed(self, attempt: Attempt) -> bool:
@@ -148,6 +152,17 @@ class Lifecycle(Middleware):
             log.warning("%s failed, %s: %s", attempt, follows, ended.failure.message)
 
 
+def _report_start_over(attempt: Attempt) -> None:
+    """It starts over again and again, as a task does that takes longer than its workers live."""
+    metrics.STARTED_OVER.labels(attempt.queue, attempt.name).inc()
+    log.warning(
+        "%s starts over: its workers stopped or died %d times while it ran. Let it resume from what it has "
+        "stored, split it, or raise OFTEN_WORKER_GRACE",
+        attempt,
+        attempt.claim.interruptions,
+    )
+
+
 def given_back(attempt: Attempt, *, wait_s: float = 0.0, reason: str | None = None) -> Outcome:
     """A claim that ends without an attempt; the row is as it was before."""
     return Outcome(
@@ -208,4 +223,8 @@ def interrupted(
         return Outcome(Status.REVOKED, failures=attempt.claim.failures)
     if attempt.fault is not None:
         return failed(attempt, contract, attempt.fault.with_traceback(where), now)
-    return Outcome(Status.PENDING, wait_s=0.0, failures=attempt.claim.failures, interruptions=1)
+    times = attempt.claim.interruptions + 1
+    reason = f"cut short {times} times because its worker stopped" if times > 1 else "its worker stopped"
+    return Outcome(
+        Status.PENDING, wait_s=0.0, failures=attempt.claim.failures, interruptions=1, wait_reason=reason
+    )
