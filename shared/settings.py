@@ -48,7 +48,7 @@ _AT_LEAST = {
 class Settings:
     """What operators may set. Durations are written in seconds."""
 
-    #: Postgres 18 or newer.
+    #: Postgres 18 or newer; several hosts are separated by commas, and the primary among them is used.
     database_url: str = setting("DATABASE_URL", "", "postgres://user:password@host:5432/name")
     #: Redis 7 or Valkey 8, or newer. Queues live in one logical database, which no other program may use.
     redis_url: str = setting("REDIS_URL", "", "redis://:password@host:6379/0")

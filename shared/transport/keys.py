@@ -7,6 +7,7 @@ PRIORITIES = range(9, -1, -1)
 
 GENERATION_KEY = "often:generation"
 SYSTEM_KEY = "often:system"
+CHECKED_KEY = "often:checked"
 
 
 @functools.cache

@@ -9,6 +9,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
 from uuid import UUID
@@ -26,6 +27,7 @@ from redis.exceptions import (
 
 from shared.errors import ServerAway, ServerRefuses, ServerUnavailable, Stranger
 from shared.transport.connection import connect as connect
+from shared.transport.keys import CHECKED_KEY as CHECKED_KEY
 from shared.transport.keys import GENERATION_KEY as GENERATION_KEY
 from shared.transport.keys import PRIORITIES as PRIORITIES
 from shared.transport.keys import SYSTEM_KEY as SYSTEM_KEY
@@ -244,6 +246,18 @@ class Queues:
         """Say which number the lanes have, and whose they are."""
         owned = {SYSTEM_KEY: self._system} if self.system else {}
         await _answer(self.client.mset({GENERATION_KEY: number, **owned}))
+
+    async def checked_at(self) -> datetime | None:
+        """The latest check of the lanes that Redis has been told of; None when it lost that."""
+        text = await _answer(self.client.get(CHECKED_KEY))
+        try:
+            return datetime.fromisoformat(text.decode()).astimezone(UTC)
+        except (AttributeError, ValueError, OverflowError):  # None, and what somebody else wrote
+            return None
+
+    async def set_checked_at(self, moment: datetime) -> None:
+        """Tell Redis when the ledger says that the lanes were checked; the ledger must have committed it."""
+        await _answer(self.client.set(CHECKED_KEY, moment.isoformat()))
 
     async def run_id(self) -> str:
         """Changes when Redis restarts or fails over."""

@@ -4,6 +4,7 @@ from tests.drill.fault import Fault
 from tests.drill.faults import (
     anything,
     connections,
+    failover,
     failovers,
     locks,
     migration,
@@ -24,6 +25,7 @@ def faults(*, seed: int, seconds: float) -> dict[str, Fault]:
         *processes.FAULTS,
         *redis.FAULTS,
         *failovers.FAULTS,
+        *failover.FAULTS,
         *connections.FAULTS,
         *postgres.FAULTS,
         *refusals.FAULTS,

@@ -12,6 +12,8 @@ class Network:
 
     database_url: str
     redis_url: str
+    #: The database for the drill's own sessions; empty: the one that was made for the scenario.
+    own_url: str = ""
 
 
 #: Lays the way to a database and to Redis; the folder is for the files of further servers.

@@ -40,7 +40,7 @@ async def play(fault: Fault, servers: Servers, folder: Path) -> Report:
         client.flushall()  # it belongs to the system of the scenario before
     async with (
         _network(fault, database_url, servers.redis_url, logs) as network,
-        Platform(unaffected(database_url), network.redis_url, logs) as platform,
+        Platform(unaffected(network.own_url or database_url), network.redis_url, logs) as platform,
     ):
         platform.database_url = network.database_url  # the processes feel the settings of the database
         await platform.rows("CREATE TABLE effect (task_id uuid)")
