@@ -9,12 +9,15 @@
 Source: appendix A of the PostgreSQL 18 manual, "PostgreSQL Error Codes".
 """
 
+import re
 from enum import Enum
 from typing import Any, Final
+from uuid import UUID
 
 import asyncpg
 
 from shared.errors import ServerAway, ServerRefuses, ServerUnavailable
+from shared.ledger import partitions
 
 #: The driver raises these when no answer arrived or the connection is gone.
 NO_ANSWER: Final = (
@@ -41,6 +44,8 @@ DATA_CLASSES: Final = frozenset({"22", "23", "54"})
 CHECK_VIOLATION: Final = "23514"
 READ_ONLY: Final = "25006"
 LOCK_NOT_AVAILABLE: Final = "55P03"
+
+_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class Meaning(Enum):
@@ -72,13 +77,23 @@ def unavailable(error: BaseException) -> ServerUnavailable | None:
         # The driver's complaint about an argument is an InterfaceError too, but no outage.
         return None if isinstance(error, ValueError) else ServerAway("Postgres", reason=_reason(error))
     if isinstance(error, asyncpg.PostgresError) and meaning(error) is Meaning.PASSING:
-        return ServerRefuses("Postgres", _reason(error), sqlstate=error.sqlstate)
+        reason = _missing_partition(error) if _misses_partition(error) else _reason(error)
+        return ServerRefuses("Postgres", reason, sqlstate=error.sqlstate)
     return None
 
 
 def _misses_partition(error: Any) -> bool:
     """No partition for the row's day: a check violation that names no constraint."""
     return error.sqlstate == CHECK_VIOLATION and not getattr(error, "constraint_name", None)
+
+
+def _missing_partition(error: Any) -> str:
+    """Names the partition by the id that Postgres quotes in the error's detail."""
+    found = _UUID.search(getattr(error, "detail", None) or "")
+    table = getattr(error, "table_name", None)
+    if not found or not table:
+        return _reason(error)
+    return partitions.missing(partitions.partition_name(table, partitions.day_of_id(UUID(found[0]))))
 
 
 def _reason(error: BaseException) -> str:

@@ -34,6 +34,8 @@ async def live(keeper: NamedDependency[Keeper]) -> Response[Liveness]:
 async def ready(database: NamedDependency[Database], queues: NamedDependency[Queues]) -> Response[Readiness]:
     """Without Postgres nothing can be accepted; without Redis tasks are accepted and sent later."""
     servers = await probes.servers(database, queues)
+    if servers["postgres"] == "ok":
+        servers["postgres"] = await probes.storing(database)
     if servers["postgres"] != "ok":
         return Response(Readiness("unavailable", servers), status_code=503, headers={"Retry-After": "1"})
     return Response(Readiness("ready" if servers["redis"] == "ok" else "degraded", servers))
