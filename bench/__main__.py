@@ -32,6 +32,7 @@ from bench.figures import (
     ten_ms,
     throughput,
     waiting,
+    waiting_days,
 )
 from bench.stage import Stage
 
@@ -48,6 +49,7 @@ ALL = (
     post.BENCHMARK,
     batch.BENCHMARK,
     backlog.BENCHMARK,
+    waiting_days.BENCHMARK,
     dropping.BENCHMARK,
     history.BENCHMARK,
 )
