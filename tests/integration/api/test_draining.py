@@ -96,7 +96,7 @@ async def test_ctrl_c_and_a_second_signal_do_not_wait_for_the_drain(
     await api.start(OFTEN_API_DRAIN="600")
     for number in signals:
         api.process.send_signal(number)
-        await eventually(lambda: not api.is_ready())
+        await eventually(lambda: _is_unready(api))
     await asyncio.to_thread(api.process.wait, 10)
     assert api.process.returncode == 0
 
@@ -123,3 +123,7 @@ async def test_a_client_that_disconnects_is_no_error_in_the_log(api: Api) -> Non
     log = api.platform.log_of(api.process)
     assert "Traceback" not in log
     assert "ERROR" not in log
+
+
+async def _is_unready(api: Api) -> bool:
+    return not await api.is_ready()
