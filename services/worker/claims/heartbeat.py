@@ -111,6 +111,7 @@ class Heartbeat:
         # Only now: a connection without the lock would count as alive and prove nothing.
         self._lock = connection
         if former is not None:
+            log.warning("worker %s has taken its advisory lock again: its connection had ended", self._worker)
             former.terminate()
 
     async def _is_locked(self) -> bool:
