@@ -5,6 +5,7 @@ import secrets
 import threading
 import time
 from typing import Self
+from uuid import UUID
 
 from cli.client import ApiAway, ApiError, Client
 from tests.drill.customers import PASSWORD
@@ -22,6 +23,7 @@ class Stopwatch:
         #: Of each request, in seconds.
         self.took_s: list[float] = []
         self.failed = 0
+        self.ids: list[UUID] = []
 
     async def __aenter__(self) -> Self:
         self._thread.start()
@@ -39,7 +41,7 @@ class Stopwatch:
             while not self._stop.wait(PAUSE_S):
                 begun = time.monotonic()
                 try:
-                    client.submit("system.health_check", {})
+                    self.ids.append(client.submit("system.health_check", {}))
                 except (ApiAway, ApiError):
                     self.failed += 1
                 self.took_s.append(time.monotonic() - begun)
