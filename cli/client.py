@@ -137,7 +137,7 @@ class Client:
         return self._ask("DELETE", f"tasks/{task_id}", Submitted)
 
     def retry(self, task_id: UUID) -> Submitted:
-        """Let a task that failed or was cancelled begin anew; for operators."""
+        """Run a failed or canceled task again; for operators."""
         return self._ask("POST", f"tasks/{task_id}/retry", Submitted)
 
     def wait(self, task_id: UUID, timeout_s: float = 60.0) -> Task:

@@ -10,7 +10,7 @@ from typing import Any
 
 from piccolo.query.methods.select import Select
 
-from services.api.http.refusals import ReadTooSlow
+from services.api.http.refusals import Refusal
 from shared.errors import ServerAway, ServerRefuses
 from shared.ledger import connections, sqlstate
 from shared.ledger.database import Database
@@ -18,6 +18,18 @@ from shared.ledger.statement import Statement
 
 #: What Piccolo calls this pool beside the one to which the tables are bound.
 _NODE = "reads"
+
+
+class ReadTooSlow(Refusal):
+    """A list, a search or a count took longer than a read may take."""
+
+    status, kind = 504, "read-too-slow"
+
+    def __init__(self, limit_s: float) -> None:
+        super().__init__(
+            f"This took longer than {limit_s:g} s. Narrow the search (fewer days with created_after and "
+            "created_before, one name or queue), or repeat it when fewer of its kind are running."
+        )
 
 
 class Reads:
