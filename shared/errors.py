@@ -12,6 +12,7 @@ OftenError
 ├── VaultError                a sealed field does not open: the key is missing or the row was changed
 ├── ServerUnavailable          Postgres or Redis cannot serve this now; the same request may succeed later
 │   ├── ServerAway             it does not answer
+│   ├── TlsFails               its certificate is not accepted, or no cipher is
 │   ├── UnfitDatabase          it answers, but this release cannot work with it as it is
 │   └── ServerRefuses          it answers with an error that passes: read-only, disk full, canceled
 │       └── Stranger           the Redis database belongs to another system
@@ -121,6 +122,13 @@ class ServerAway(ServerUnavailable):
 
     def __init__(self, server: str, *, reason: str = "") -> None:
         super().__init__(server, f"{server} does not answer{f' ({reason})' if reason else ''}")
+
+
+class TlsFails(ServerUnavailable):
+    """The connection cannot be made secure; `check` says what to look at."""
+
+    def __init__(self, server: str, reason: str, check: str) -> None:
+        super().__init__(server, f"TLS with {server} fails: {reason}; check {check}")
 
 
 class ServerRefuses(ServerUnavailable):

@@ -15,13 +15,13 @@ from urllib.parse import urlsplit
 from shared import applications, environment
 from shared.environment import setting
 from shared.errors import SettingsError
-from shared.transport import address
+from shared.ledger import address as ledger_address
+from shared.transport import address as redis_address
 
 log = logging.getLogger(__name__)
 
 S = TypeVar("S")
 
-_POSTGRES_SCHEMES = ("postgres", "postgresql")
 _CHOICES = {"log_format": ("json", "text")}
 _RANGES = {"api_port": (0, 65_535), "metrics_port": (0, 65_535), "worker_threads": (1, 256)}
 _RATES = ("rate_limit_user", "rate_limit_address")
@@ -48,7 +48,7 @@ _AT_LEAST = {
 class Settings:
     """What operators may set. Durations are written in seconds."""
 
-    #: Postgres 18 or newer.
+    #: Postgres 18 or newer; several hosts are separated by commas, and the primary among them is used.
     database_url: str = setting("DATABASE_URL", "", "postgres://user:password@host:5432/name")
     #: Redis 7 or Valkey 8, or newer. Queues live in one logical database, which no other program may use.
     redis_url: str = setting("REDIS_URL", "", "redis://:password@host:6379/0")
@@ -125,10 +125,9 @@ class Settings:
 
     def broken_rules(self) -> Iterator[tuple[str, str]]:
         """Field and rule, for each rule that is broken."""
-        scheme = self.database_url.partition("://")[0]
-        if self.database_url and scheme not in _POSTGRES_SCHEMES:
-            yield "database_url", f"must begin with postgres://, not {scheme[:20]}"
-        if self.redis_url and (broken := address.check_url(self.redis_url)):
+        if self.database_url and (broken := ledger_address.check_url(self.database_url)):
+            yield "database_url", broken
+        if self.redis_url and (broken := redis_address.check_url(self.redis_url)):
             yield "redis_url", broken
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:

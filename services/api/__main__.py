@@ -13,6 +13,7 @@ from services.api import app
 from services.api.drain import Server
 from shared import settings
 from shared.errors import SettingsError
+from shared.ledger import preflight
 from shared.telemetry import logging
 
 #: Requests get this long to end. With the closing of the servers a stop takes at most 5 s after the drain.
@@ -25,6 +26,8 @@ def main() -> None:
         logging.configure("api", read.log_format)
         read.warn_of_ignored()
         application = app.build(read)
+        logging.configure("api", read.log_format)
+        preflight.check(read.database_url)
     except SettingsError as error:
         sys.stderr.write(f"api: {error}\n")
         sys.exit(2)

@@ -13,7 +13,7 @@ from shared import applications
 from shared import settings as settings_module
 from shared.contracts import catalogue
 from shared.errors import ServerUnavailable, SettingsError, Stranger
-from shared.ledger import connections
+from shared.ledger import connections, preflight
 from shared.ledger.database import Database
 from shared.settings import Settings
 from shared.telemetry import exposition
@@ -67,6 +67,8 @@ def main() -> int:
         settings.warn_of_ignored()
         vault = Vault.from_setting(settings.vault_keys)
         vault.require(catalogue.load(applications.find(settings.applications)).by_name.values())
+        configure("scheduler", settings.log_format)
+        preflight.check(settings.database_url)
     except SettingsError as error:
         sys.stderr.write(f"scheduler: {error}\n")
         return 2

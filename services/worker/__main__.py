@@ -20,6 +20,7 @@ from services.worker.running import handover
 from shared import applications
 from shared import settings as settings_module
 from shared.errors import SettingsError, Stranger
+from shared.ledger import preflight
 from shared.ledger.database import Database
 from shared.ledger.tables import TABLES
 from shared.telemetry import exposition
@@ -42,6 +43,8 @@ def main(more: Mapping[str, TaskFunction[Any, Any]] | None = None) -> int:
         queues = queue_names(settings.worker_queues, tasks)
         vault = Vault.from_setting(settings.vault_keys)
         vault.require(task.contract for task in tasks.values())
+        configure("worker", settings.log_format)
+        preflight.check(settings.database_url)
     except SettingsError as error:
         sys.stderr.write(f"worker: {error}\n")
         return 2

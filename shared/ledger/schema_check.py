@@ -4,25 +4,21 @@ A database that is not fit is looked at again until it is: somebody may be about
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import AsyncExitStack
 
 import asyncpg
 from piccolo.engine.postgres import PostgresEngine
 
 from shared.errors import UnfitDatabase
+from shared.ledger import pooling
 from shared.ledger.database import Database
 
 #: The first version with `uuidv7()`.
 MIN_VERSION = 18
-#: A pool with many sessions may give two clients different ones by chance.
-PROBES = 5
 
 VERSION = "SELECT current_setting('server_version_num')::int / 10000 AS major"
-PID = "SELECT pg_backend_pid()"
 HAS_RECORDS = "SELECT to_regclass('migration') IS NOT NULL AS has_records"
 RECORDS = "SELECT app_name, name FROM migration"
-
-#: A pool that hands sessions around loses prepared statements: the name is unknown, or known already.
-LOST_STATEMENT = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
 
 
 class SchemaCheck:
@@ -59,38 +55,19 @@ class SchemaCheck:
 
 async def check_server(engine: PostgresEngine) -> None:
     """Raises UnfitDatabase for an old server and for a pool that shares sessions."""
-    connection = await engine.get_new_connection()
-    try:
-        major = await connection.fetchval(VERSION)
+    async with AsyncExitStack() as opened:
+        one, other = [await _connected(engine, opened) for _ in range(2)]
+        major = await one.fetchval(VERSION)
         if major < MIN_VERSION:
             raise UnfitDatabase(f"it is PostgreSQL {major}; use PostgreSQL {MIN_VERSION} or newer")
-        # A pool makes up process ids of its own.
-        is_direct = connection.get_server_pid() == await connection.fetchval(PID)
-        if not is_direct and await _shares_sessions(engine, connection):
-            raise UnfitDatabase(_NEEDS_SESSIONS)
-    except LOST_STATEMENT as error:
-        raise UnfitDatabase(_NEEDS_SESSIONS) from error
-    finally:
-        await connection.close()
+        if await pooling.shares_sessions(one, other):
+            raise UnfitDatabase(f"it is reached through a pool that shares sessions; {pooling.ADVICE}")
 
 
-async def _shares_sessions(engine: PostgresEngine, connection: asyncpg.Connection) -> bool:
-    """Whether another client gets the session of this one, which is connected still."""
-    other = await engine.get_new_connection()
-    try:
-        for _ in range(PROBES):
-            if await connection.fetchval(PID) == await other.fetchval(PID):
-                return True
-    finally:
-        await other.close()
-    return False
-
-
-_NEEDS_SESSIONS = (
-    "a pool in front of Postgres gives each transaction another session, and this release needs one for each "
-    "connection (locks and settings belong to it); set pool_mode = session for this database, or connect to "
-    "Postgres directly"
-)
+async def _connected(engine: PostgresEngine, opened: AsyncExitStack) -> asyncpg.Connection:
+    connection = await engine.get_new_connection()
+    opened.push_async_callback(connection.close)
+    return connection
 
 
 def _not_migrated(missing: list[str], *, empty: bool) -> str:

@@ -9,7 +9,8 @@ import asyncpg
 import pytest
 
 from shared.errors import MigrationError
-from shared.ledger.database import Connection, Database, session_settings
+from shared.ledger.database import Database
+from shared.ledger.session import of_migrations
 from shared.migration import session
 from shared.migration.patience import Patience
 from shared.migration.session import Session
@@ -32,7 +33,7 @@ SMALL = Patience(lock_timeout_s=0.5, brief_s=5, limit_s=1, first_pause_s=0.1)
 
 @asynccontextmanager
 async def migrating(url: str, patience: Patience) -> AsyncIterator[Session]:
-    database = Database(url, session_settings("migrate", 0), connection_class=Connection)
+    database = Database(url, of_migrations())
     async with session.opened(database.engine, patience) as opened:
         yield opened
 
@@ -110,7 +111,7 @@ async def test_a_step_that_rewrites_a_large_table_is_undone(
 ) -> None:
     await other.execute("CREATE TABLE large AS SELECT n FROM generate_series(1, 300000) AS n")
     step = AddColumn(table="large", name="token", definition="uuid DEFAULT gen_random_uuid()")
-    async with migrating(database_url, Patience(brief_s=0.05)) as migration:
+    async with migrating(database_url, Patience(brief_s=0.05, first_pause_s=0.1)) as migration:
         with pytest.raises(MigrationError, match="rewrites the table"):
             await step.run(migration)
         await Brief(sql="ALTER TABLE large ADD COLUMN IF NOT EXISTS token uuid").run(migration)

@@ -132,9 +132,8 @@ class _SharingPool:
     async def get_new_connection(self) -> "_SharingPool":
         return self
 
-    def get_server_pid(self) -> int:
-        """A pool makes it up."""
-        return 1
+    async def execute(self, sql: str) -> Any:
+        return await self._session.execute(sql)
 
     async def fetchval(self, sql: str) -> Any:
         return await self._session.fetchval(sql)
