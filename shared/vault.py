@@ -6,7 +6,6 @@ another field or another kind of task does not open.
 """
 
 import base64
-import binascii
 import contextlib
 import os
 import re
@@ -195,7 +194,7 @@ def _checked_id(key_id: str, known: Mapping[str, bytes]) -> str:
 def _decoded(key_id: str, encoded: str) -> bytes:
     try:
         key = base64.b64decode(encoded, validate=True)
-    except binascii.Error:
+    except ValueError:  # also binascii.Error
         key = b""
     if len(key) != KEY_BYTES:
         raise SettingsError(f"{VARIABLE}: key {key_id!r} must be {KEY_BYTES} random bytes in base64")

@@ -55,6 +55,7 @@ CALLS = st.one_of(
 RETRY_OPTIONS = st.dictionaries(st.sampled_from(["delay_s", "at"]), VALUES, max_size=2)
 RAISED = st.one_of(
     st.none(),
+    st.none(),
     st.tuples(st.just(Retry), st.tuples(VALUES), RETRY_OPTIONS.map(lambda given: tuple(given.items()))),
     st.tuples(
         st.sampled_from([ExpectedError, PermanentError, Cancelled, ValueError, KeyError, UnicodeError]),
@@ -62,7 +63,7 @@ RAISED = st.one_of(
         st.just(()),
     ),
 )
-RESULTS = st.one_of(st.builds(Done, attempt=VALUES), VALUES)
+RESULTS = st.one_of(st.just(Done(attempt=1)), st.builds(Done, attempt=VALUES), VALUES)
 SCRIPTS = st.builds(Script, st.lists(CALLS, max_size=4).map(tuple), st.booleans(), RAISED, RESULTS)
 
 #: A `retry` waits for its next attempt; its first one has an outcome.

@@ -55,7 +55,7 @@ def refusal(given: dict[str, str]) -> str | None:
 @example({"REDIS_URL": "redis://:p#ss@cache:6379/0"})
 @example({"OFTEN_PUSH_SANDBOX_URL": "http://127.0.0.1:99999"})
 @example({"SERP_API_BASE_URL": "https://["})
-@example({"OFTEN_VAULT_KEYS": "a:\ud800"})
+@example({"OFTEN_VAULT_KEYS": "a:\x80"})
 def test_any_text_makes_a_process_or_a_message_that_names_the_variable(given: dict[str, str]) -> None:
     refused = refusal(given)
     assert refused is None or any(variable in refused for variable in given), refused
