@@ -33,6 +33,7 @@ from bench.figures import (
     ten_ms,
     throughput,
     waiting,
+    waiting_days,
 )
 from bench.stage import Stage
 
@@ -50,6 +51,7 @@ ALL = (
     post.BENCHMARK,
     batch.BENCHMARK,
     backlog.BENCHMARK,
+    waiting_days.BENCHMARK,
     dropping.BENCHMARK,
     history.BENCHMARK,
 )

@@ -5,6 +5,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 from shared.errors import ServerRefuses, ServerUnavailable
+from shared.ledger import partitions
 from shared.ledger.database import Database
 from shared.transport.queues import Queues
 
@@ -18,6 +19,17 @@ async def servers(database: Database, queues: Queues) -> dict[str, str]:
     if postgres == "ok" and (refusal := database.recent_refusal()):
         postgres = f"refuses writes: {refusal}"
     return {"postgres": postgres, "redis": redis}
+
+
+async def storing(database: Database) -> str:
+    """`ok`, or in words why no task can be stored although Postgres serves us."""
+    return await _probe(_has_today(database))
+
+
+async def _has_today(database: Database) -> None:
+    """Raises ServerRefuses when a partition of today is missing."""
+    if rows := await database.run(partitions.MISSING_TODAY):
+        raise ServerRefuses("Postgres", partitions.missing(rows[0]["name"]))
 
 
 async def _writable(database: Database) -> None:

@@ -435,5 +435,17 @@ async def overstay(context: TaskContext, params: Nothing) -> Done:
     return done
 
 
+WAIT_IN_LOOP = Contract(
+    name="sample.wait_in_loop", queue="default", params=Nothing, result=Done, retries=Retries(max_attempts=1)
+)
+
+
+@task(WAIT_IN_LOOP)
+async def wait_in_loop(context: TaskContext, params: Nothing) -> Done:
+    """Ask the loop to wait for itself."""
+    context.wait_for(asyncio.sleep(0))
+    return Done(attempt=context.attempt)
+
+
 TASKS: dict[str, TaskFunction[Any, Any]] = {}
 registry.add(TASKS, list(globals().values()))

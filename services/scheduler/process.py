@@ -15,6 +15,7 @@ from services.scheduler import (
     dispatcher,
     expirer,
     leader,
+    partition_gauges,
     partitioner,
     queue_gauges,
     rescuer,
@@ -85,6 +86,7 @@ class SchedulerProcess:
         REGISTRY.register(gauges)
         queue = queue_gauges.QueueGauges(database, gauges, queues, contracts.queues)
         schedule = schedule_gauges.ScheduleGauges(database, gauges)
+        partition = partition_gauges.PartitionGauges(database, gauges)
         worker = worker_gauges.WorkerGauges(database, gauges)
         self.services = [
             Service("dispatcher", dispatcher.EVERY_S, dispatcher.Dispatcher(database, queues).run_once),
@@ -97,6 +99,7 @@ class SchedulerProcess:
             Service("schedule gauges", schedule_gauges.EVERY_S, schedule.run_once),
             Service("expirer", expirer.EVERY_S, expirer.Expirer(database).run_once),
             Service("partitioner", partitioner.EVERY_S, partitioner.Partitioner(database).run_once),
+            Service("partition gauges", partition_gauges.EVERY_S, partition.run_once),
         ]
 
     async def run(self, stop: asyncio.Event) -> None:

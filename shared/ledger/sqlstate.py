@@ -9,13 +9,16 @@
 Source: appendix A of the PostgreSQL 18 manual, "PostgreSQL Error Codes".
 """
 
+import re
 import ssl
 from enum import Enum
 from typing import Any, Final
+from uuid import UUID
 
 import asyncpg
 
 from shared.errors import ServerAway, ServerRefuses, ServerUnavailable, TlsFails
+from shared.ledger import partitions
 
 #: The driver raises these when no answer arrived or the connection is gone.
 NO_ANSWER: Final = (
@@ -48,6 +51,8 @@ TOO_MANY_CONNECTIONS: Final = "53300"
 ALL_IN_USE: Final = "all connections of this process are in use"
 #: Upper bound for the errors that are followed in a chain of causes, because a chain may be a ring.
 MAX_CHAIN: Final = 100
+
+_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class Meaning(Enum):
@@ -85,7 +90,8 @@ def unavailable(error: BaseException) -> ServerUnavailable | None:
         # The driver's complaint about an argument is an InterfaceError too, but no outage.
         return None if isinstance(error, ValueError) else ServerAway("Postgres", reason=_reason(error))
     if isinstance(error, asyncpg.PostgresError) and meaning(error) is Meaning.PASSING:
-        return ServerRefuses("Postgres", _reason(error), sqlstate=error.sqlstate)
+        reason = _missing_partition(error) if _misses_partition(error) else _reason(error)
+        return ServerRefuses("Postgres", reason, sqlstate=error.sqlstate)
     return None
 
 
@@ -111,6 +117,15 @@ def _tls_reason(error: ssl.SSLError) -> str:
 def _misses_partition(error: Any) -> bool:
     """No partition for the row's day: a check violation that names no constraint."""
     return error.sqlstate == CHECK_VIOLATION and not getattr(error, "constraint_name", None)
+
+
+def _missing_partition(error: Any) -> str:
+    """Names the partition by the id that Postgres quotes in the error's detail."""
+    found = _UUID.search(getattr(error, "detail", None) or "")
+    table = getattr(error, "table_name", None)
+    if not found or not table:
+        return _reason(error)
+    return partitions.missing(partitions.partition_name(table, partitions.day_of_id(UUID(found[0]))))
 
 
 def _reason(error: BaseException) -> str:

@@ -4,7 +4,6 @@ A queue is eleven lists of 16-byte task ids: one per priority and one for rescue
 any moment; the ledger knows what was here.
 """
 
-import functools
 import hashlib
 import logging
 from collections import defaultdict
@@ -28,14 +27,20 @@ from redis.exceptions import (
 
 from shared.errors import ServerAway, ServerRefuses, ServerUnavailable, Stranger
 from shared.transport.connection import connect as connect
+from shared.transport.keys import (
+    CHECKED_KEY,
+    GENERATION_KEY,
+    PRIORITIES,
+    SYSTEM_KEY,
+    fetch_keys,
+    lane_key,
+    rescue_key,
+    turn_key,
+    unacked_key,
+    wake_key,
+)
 
 log = logging.getLogger(__name__)
-
-PRIORITIES = range(9, -1, -1)
-
-GENERATION_KEY = "often:generation"
-SYSTEM_KEY = "often:system"
-CHECKED_KEY = "often:checked"
 
 #: Wake tokens kept per queue; more idle workers than this find out a moment later.
 MAX_WAKE_TOKENS = 32
@@ -43,34 +48,6 @@ MAX_WAKE_TOKENS = 32
 TURN_MS = 5_000
 #: Ids per RPUSH; keeps one command short for the other clients of Redis.
 PUSH_CHUNK = 5_000
-
-
-@functools.cache
-def lane_key(queue: str, priority: int) -> str:
-    """One of a few, asked for with each id."""
-    return f"often:lane:{queue}:{priority}"
-
-
-def rescue_key(queue: str) -> str:
-    return f"often:lane:{queue}:rescued"
-
-
-def wake_key(queue: str) -> str:
-    return f"often:wake:{queue}"
-
-
-def turn_key(queue: str) -> str:
-    """Names the worker that stops for a suspect, or runs one; see `fetch.lua`."""
-    return f"often:turn:{queue}"
-
-
-def spare_key(queue: str) -> str:
-    """Names a worker that keeps to ordinary work while others run suspects."""
-    return f"often:spare:{queue}"
-
-
-def unacked_key(worker: UUID) -> str:
-    return f"often:unacked:{worker.hex}"
 
 
 class Address(msgspec.Struct, frozen=True, gc=False):
@@ -173,7 +150,7 @@ class Queues:
         With `wait_s` (below the socket's own time-out) block for so long until a queue has a wake token, and
         then fetch: one round trip for both.
         """
-        keys = [unacked_key(worker), *_keys(tuple(queues))]
+        keys = [unacked_key(worker), *fetch_keys(tuple(queues))]
         flags = int(idle), int(may_stop)
         calls = [self._fetch.call(self._system, keys, wanted, served, *flags, TURN_MS, worker.hex)]
         if wait_s:
@@ -314,17 +291,6 @@ def _is_wrong_type(answer: Any) -> bool:
 def _is_system(owner: bytes | None) -> bool:
     """Whether a value looks like the id of a system; anything else is garbage and owns nothing."""
     return owner is not None and len(owner) == 32 and set(owner) <= set(b"0123456789abcdef")
-
-
-@functools.cache
-def _keys(queues: tuple[str, ...]) -> list[str]:
-    """The keys of these queues, in the order of `fetch.lua`."""
-    return [key for queue in queues for key in _keys_of(queue)]
-
-
-def _keys_of(queue: str) -> tuple[str, ...]:
-    lanes = rescue_key(queue), *(lane_key(queue, priority) for priority in PRIORITIES)
-    return *lanes, wake_key(queue), turn_key(queue), spare_key(queue)
 
 
 async def _answer(command: Any) -> Any:

@@ -51,8 +51,7 @@ class Crew:
     async def __aenter__(self) -> Self:
         self._schedulers = [self._scheduler() for _ in range(SCHEDULERS)]
         await eventually(self.platform.has_settled, 60)
-        await self._start_workers()
-        await self._start_api()
+        await asyncio.gather(self._start_workers(), self._start_api())
         self._keeping = asyncio.create_task(self._keep())
         return self
 

@@ -47,6 +47,8 @@ async def ready(
     servers = await probes.servers(database, queues)
     if schema.problem is not None:
         servers["postgres"] = str(schema.problem)
+    if servers["postgres"] == "ok":
+        servers["postgres"] = await probes.storing(database)
     if servers["postgres"] != "ok":
         return Response(Readiness("unavailable", servers), status_code=503, headers={"Retry-After": "1"})
     return Response(Readiness("ready" if servers["redis"] == "ok" else "degraded", servers))

@@ -62,6 +62,7 @@ class Heartbeat:
         self._declared_dead = declared_dead
         self._lock_key = secrets.randbits(62)
         self._lock: Connection | None = None
+        self._had_lock = False
         self.state = "running"
 
     async def register(self) -> None:
@@ -94,11 +95,15 @@ class Heartbeat:
 
         In a loop of its own, so that a heartbeat that waits for a lock does not keep it from being taken.
         """
+        if self._lock is not None and await _answers(self._lock):
+            return
+        self._lock = None
         async with self._database.translated(), timeout(STATEMENT_TIMEOUT_S):
-            if self._lock is None or not await _answers(self._lock):
-                self._lock = None
-                # Only with the lock: a connection without it would count as alive and prove nothing.
-                self._lock = await self._locked()
+            # Only with the lock: a connection without it would count as alive and prove nothing.
+            self._lock = await self._locked()
+        if self._had_lock:
+            log.warning("worker %s has taken its advisory lock again: its connection had ended", self._worker)
+        self._had_lock = True
 
     async def _locked(self) -> Connection:
         connection = await self._database.connect(part="worker-lock")

@@ -8,12 +8,11 @@ import pytest
 from local.ports import pick
 from services.scheduler import resender
 from services.scheduler.dispatcher import Dispatcher
-from services.scheduler.partitioner import Partitioner
 from services.scheduler.resender import Resender
 from shared.errors import Stranger
-from shared.ledger import partitions
 from shared.submission import NewTask
-from shared.transport.queues import CHECKED_KEY, GENERATION_KEY, SYSTEM_KEY, Address, lane_key, rescue_key
+from shared.transport.keys import CHECKED_KEY, GENERATION_KEY, SYSTEM_KEY, lane_key, rescue_key
+from shared.transport.queues import Address
 from tests.eventually import eventually
 from tests.platform import Platform
 from tests.sample_tasks import INSTANT, Nothing
@@ -247,16 +246,6 @@ async def test_the_leader_counts_what_it_sends_by_reason(platform: Platform) -> 
     await platform.queues.client.lrem(LANE, 0, later.bytes)  # type: ignore[arg-type] # redis-py knows text only
     await platform.rows("UPDATE task SET sent_at = sent_at - interval '2 minutes' WHERE id = {}", later)
     await _sent(platform, port, due=2, generation=3, restart=3, lost=1)
-
-
-async def test_missing_days_are_added_under_load(platform: Platform) -> None:
-    await platform.submit(INSTANT, Nothing())
-    names = [row["name"] for row in await platform.rows(partitions.EXISTING)]
-    for table in ("task", "task_log"):
-        await platform.rows(f"DROP TABLE {max(n for n in names if n.startswith(f'{table}_p'))}")
-    await Partitioner(platform.database).run_once()
-    await Partitioner(platform.database).run_once()
-    assert sorted(row["name"] for row in await platform.rows(partitions.EXISTING)) == sorted(names)
 
 
 async def _sent(platform: Platform, port: int, **wanted: int) -> None:
