@@ -127,5 +127,5 @@ def migrated(server: Postgres, database: str) -> str:
     server.create_database(database)
     url = server.url(database)
     command = [sys.executable, "-m", "shared.migrate"]
-    subprocess.run(command, env={**os.environ, "DATABASE_URL": url}, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, env={**os.environ, "DATABASE_URL": url}, check=True, capture_output=True)
     return url

@@ -55,6 +55,8 @@ def main(more: Mapping[str, TaskFunction[Any, Any]] | None = None) -> int:
         gateways=registry.gateways(found, settings),
         vault=vault,
     )
+    # The statements of bodies may take a minute; the ledger notices a silent primary within seconds.
+    resources.ledger.followed_by(resources.database)
     resources.database.bind([*TABLES, *applications.tables(found)])
     process = WorkerProcess(settings, queues, tasks, resources)
     health = Health(process.live_problems, process.ready_problems)

@@ -4,8 +4,11 @@ Several hosts are asked in turn, the last good one first. A host that is silent,
 is asked last from then on, so that one silent host costs its time limit once.
 """
 
+import contextlib
 import logging
 import socket
+import weakref
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
@@ -40,6 +43,9 @@ class Connector:
         #: In the order in which they are asked.
         self.hosts = list(self._target.hosts)
         self._last: Host | None = None
+        self._open: weakref.WeakSet[Connection] = weakref.WeakSet()
+        #: Called with a host that is left for another one.
+        self.when_left: list[Callable[[Host], None]] = [self.leave]
         several = len(self.hosts) > 1
         self._primary_only = several or self._target.primary_only
         longest = self._target.connect_timeout_s or STATEMENT_TIMEOUT_S
@@ -81,6 +87,8 @@ class Connector:
             )
             try:
                 _notice_loss(connection)
+                connection.host = host
+                self._open.add(connection)
                 connection.set_up = session.set_up({**target.settings, **wanted.settings, **name})
                 await connection.execute(connection.set_up)
                 if self._primary_only and await connection.fetchval("SELECT pg_is_in_recovery()"):
@@ -90,11 +98,23 @@ class Connector:
                 raise
         return connection
 
+    def leave(self, host: Host) -> None:
+        """Cut every connection to a server that is the primary no longer; from any thread.
+
+        What waits for its answer would wait until its time limit, which is a minute in bodies.
+        """
+        for connection in list(self._open):
+            if connection.host == host:
+                with contextlib.suppress(RuntimeError):  # its loop has ended
+                    connection._loop.call_soon_threadsafe(connection.terminate)
+
     def _ask_first(self, host: Host) -> None:
         self.hosts.remove(host)
         self.hosts.insert(0, host)
         if self._last is not None and self._last != host:
             log.warning("Postgres: connected to %s:%d from now on, not to %s:%d", *host, *self._last)
+            for call in self.when_left:
+                call(self._last)
         self._last = host
 
     def _ask_last(self, host: Host) -> None:

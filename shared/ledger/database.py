@@ -66,6 +66,10 @@ class Database:
         """For the bodies of tasks, whose statements may take longer and leave session state behind."""
         return cls(url, sessions.of_tasks(part), limit_s=TASK_STATEMENT_TIMEOUT_S)
 
+    def followed_by(self, other: "Database") -> None:
+        """When this pool leaves a primary for another one, the other pool cuts its connections to it."""
+        self._connector.when_left.append(other._connector.leave)
+
     def bind(self, tables: Sequence[type[Table]]) -> None:
         """Let Piccolo's queries over these tables use this pool."""
         for table in tables:

@@ -13,7 +13,7 @@ from shared.ledger.session import Connection
 log = logging.getLogger(__name__)
 
 #: A Postgres that is silent delays a start for this long.
-LIMIT_S = 3.0
+LIMIT_S = 5.0
 POOLED = (
     "leads to a pooler that shares sessions between its clients, but every process needs a session pool: "
     f"{pooling.ADVICE}"

@@ -33,6 +33,8 @@ class Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg is not typ
 
     #: Statements that set up the session.
     set_up: str
+    #: Host and port.
+    host: tuple[str, int]
 
     def get_reset_query(self) -> str:
         """Open transactions are rolled back all the same."""

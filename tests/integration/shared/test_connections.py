@@ -1,8 +1,12 @@
 """A process that may open more connections than Postgres has left says so at its start."""
 
+import asyncio
+import contextvars
+
 import asyncpg
 import pytest
 
+from shared.errors import ServerRefuses
 from shared.ledger import connections
 from shared.ledger.connections import Connections
 from shared.ledger.database import Database
@@ -54,6 +58,26 @@ async def test_a_comparison_that_fails_is_logged_and_stops_nothing(
     (record,) = caplog.records
     assert record.exc_info is not None
     assert record.exc_info[0] is asyncpg.UndefinedColumnError
+
+
+async def test_a_statement_that_found_all_connections_in_use_does_not_say_that_postgres_is_away(
+    database_url: str,
+) -> None:
+    database = Database.for_service(database_url, "test")
+    database.limit_s = 0.5
+    await database.open(size=1)
+    async with database.transaction():
+        waiting = asyncio.create_task(database.run("SELECT 1"), context=contextvars.Context())
+        with pytest.raises(ServerRefuses, match="all connections of this process are in use"):
+            await waiting
+    assert await database.run("SELECT 1 AS one") == [{"one": 1}]
+    await database.close()
+
+
+async def test_a_statement_that_is_too_slow_does_not_say_that_postgres_is_away(database_url: str) -> None:
+    database = Database.for_service(database_url, "test")
+    with pytest.raises(ServerRefuses, match="statement timeout"):
+        await database.run("SELECT pg_sleep(6)")
 
 
 def test_a_worker_needs_a_connection_for_each_thread() -> None:

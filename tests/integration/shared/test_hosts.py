@@ -1,5 +1,6 @@
 """Several hosts in DATABASE_URL: a silent one costs seconds, a standby is passed over."""
 
+import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator
@@ -62,6 +63,28 @@ async def test_a_standby_is_passed_over_and_a_silent_primary_is_left_for_the_pro
         assert time.monotonic() - began < 1  # the last good one is asked first
         await other.close()
     await database.close()
+
+
+async def test_a_body_does_not_wait_for_a_silent_primary_that_the_ledger_has_left(
+    pair: tuple[Running, Running],
+) -> None:
+    primary, standby = pair
+    url = url_of([primary.server, standby.server], "postgres")
+    ledger, tasks = Database.for_recorder(url, "test"), Database.for_tasks(url, "test")
+    ledger.followed_by(tasks)
+    for database in (ledger, tasks):
+        await database.open(size=1)
+        await port_of(database)
+    with primary.frozen():
+        ask(standby.server, "SELECT pg_promote()")
+        began = time.monotonic()
+        body = asyncio.create_task(port_of(tasks))
+        await eventually(lambda: answer(ledger))
+        with pytest.raises(ServerAway):
+            await body
+        assert time.monotonic() - began < 12
+    for database in (ledger, tasks):
+        await database.close()
 
 
 async def test_the_lock_of_a_worker_moves_to_the_promoted_standby(pair: tuple[Running, Running]) -> None:

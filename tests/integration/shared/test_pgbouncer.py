@@ -1,7 +1,9 @@
 """Through PgBouncer: in session mode everything works, in the other modes no process starts."""
 
 import secrets
+import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,10 @@ async def lock_is_free(platform: Platform) -> bool:
     return bool(row["n"] == 0)
 
 
+def has_ended(process: "subprocess.Popen[bytes]") -> bool:
+    return process.poll() is not None
+
+
 @pytest.mark.parametrize("mode", ["transaction", "statement"])
 async def test_in_other_modes_each_process_refuses_to_start_in_one_line(
     platform: Platform, folder: Path, mode: str
@@ -81,7 +87,7 @@ async def test_in_other_modes_each_process_refuses_to_start_in_one_line(
             platform.start(module, DATABASE_URL=url, SECRET_KEY=secrets.token_hex(32)) for module in modules
         ]
         for process in processes:
-            await eventually(lambda process=process: process.poll() is not None)  # type: ignore[arg-type, misc]
+            await eventually(partial(has_ended, process), 90)
             said = platform.log_of(process)
             assert process.returncode == 2, said
             assert f"DATABASE_URL {preflight.POOLED}\n" in said

@@ -203,6 +203,6 @@ async def test_the_start_of_a_process_says_it_in_one_line(secured: Secured, plat
     url = secured.with_ca(Authority.new())
     worker = platform.start("tests.sample_worker", DATABASE_URL=url)
     line = "starting without Postgres: TLS with Postgres fails: unable to get local issuer certificate"
-    await eventually(lambda: line in platform.log_of(worker))
-    await eventually(lambda: "waiting for Postgres: TLS" in platform.log_of(worker))
+    await eventually(lambda: line in platform.log_of(worker), 90)
+    await eventually(lambda: "waiting for Postgres: TLS" in platform.log_of(worker), 90)
     assert "Traceback" not in platform.log_of(worker)
