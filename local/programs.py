@@ -127,6 +127,7 @@ def _environment(kept: Secrets, mail_port: int, api: str) -> dict[str, str]:
         "SMTP_HOST": HOST,
         "SMTP_PORT": str(mail_port),
         "OFTEN_WORKER_GRACE": str(GRACE_S),
+        "OFTEN_API_DRAIN": "0",  # no proxy has to notice that it stops
     }
 
 

@@ -44,6 +44,8 @@ async def _probe(answer: Awaitable[Any]) -> str:
         await asyncio.wait_for(answer, TIMEOUT_S)
     except ServerRefuses as error:
         return f"refuses: {error}"
-    except (ServerUnavailable, TimeoutError):
-        return "away"
+    except ServerUnavailable as error:
+        return f"away: {error}"
+    except TimeoutError:
+        return f"away: no answer within {TIMEOUT_S:g} s"
     return "ok"

@@ -55,6 +55,11 @@ class Paid(Result):
     receipt: Annotated[str, SENSITIVE]
 
 
+class Asks(Params):
+    #: How the body uses the database.
+    way: str
+
+
 class Hoards(Params):
     megabytes: int
 
@@ -144,6 +149,10 @@ FIRST_CHILD = Contract(
 BLOCK = Contract(name="sample.block", queue="default", params=Seconds, result=Done)
 FORK = Contract(name="sample.fork", queue="default", params=Forks, result=Done)
 CLEAN_UP = Contract(name="sample.clean_up", queue="default", params=Seconds, result=Done)
+ASK = Contract(name="sample.ask", queue="default", params=Asks, result=Done, retries=Retries(max_attempts=1))
+ASK_ASYNC = Contract(
+    name="sample.ask_async", queue="default", params=Asks, result=Done, retries=Retries(max_attempts=1)
+)
 OVERSTAY = Contract(name="sample.overstay", queue="default", params=Nothing, result=Done)
 
 ERRORS: dict[str, Exception] = {
@@ -391,6 +400,28 @@ async def clean_up(context: TaskContext, params: Seconds) -> Done:
         await asyncio.sleep(params.seconds)
         raise RuntimeError("what it cleaned up was gone already")
     raise AssertionError("unreachable")
+
+
+@task(ASK)
+def ask(context: TaskContext, params: Asks) -> Done:
+    context.wait_for(context.database.run("SELECT 1"))
+    return Done(attempt=context.attempt)
+
+
+@task(ASK_ASYNC)
+async def ask_async(context: TaskContext, params: Asks) -> Done:
+    match params.way:
+        case "transaction":
+            async with context.transaction():
+                await context.database.run("SELECT 1")
+        case "connection":
+            await (await context.database.connect()).close()
+        case "wrapped":
+            try:
+                await context.database.run("SELECT 1")
+            except Exception as error:
+                raise RuntimeError("the shop is closed") from error
+    return Done(attempt=context.attempt)
 
 
 @task(OVERSTAY)

@@ -34,10 +34,11 @@ PRIORITIES = range(9, -1, -1)
 
 GENERATION_KEY = "often:generation"
 SYSTEM_KEY = "often:system"
-TURN_KEY = "often:turn"
 
 #: Wake tokens kept per queue; more idle workers than this find out a moment later.
 MAX_WAKE_TOKENS = 32
+#: How long a worker has its turn unless it renews it: longer than a claim takes.
+TURN_MS = 5_000
 #: Ids per RPUSH; keeps one command short for the other clients of Redis.
 PUSH_CHUNK = 5_000
 
@@ -54,6 +55,16 @@ def rescue_key(queue: str) -> str:
 
 def wake_key(queue: str) -> str:
     return f"often:wake:{queue}"
+
+
+def turn_key(queue: str) -> str:
+    """Names the worker that stops for a suspect, or runs one; see `fetch.lua`."""
+    return f"often:turn:{queue}"
+
+
+def spare_key(queue: str) -> str:
+    """Names a worker that keeps to ordinary work while others run suspects."""
+    return f"often:spare:{queue}"
 
 
 def unacked_key(worker: UUID) -> str:
@@ -78,10 +89,14 @@ class Fetched:
     """What one fetch brought."""
 
     ids: list[UUID]
-    #: The one id is a suspect and runs alone.
-    alone: bool
-    #: A suspect waits for this worker to run out of work.
+    #: Suspects wait for a worker that holds nothing, or did until this fetch.
+    suspects: bool
+    #: This worker has the turn of a queue: it fetches nothing until it is idle and has run a suspect.
     turn: bool
+    #: The one id is a suspect and begins alone.
+    alone: bool
+    #: Ordinary ids in the lanes before this fetch.
+    waiting: int
 
 
 class _Script:
@@ -147,19 +162,26 @@ class Queues:
         wanted: int,
         served: int,
         idle: bool,
+        may_stop: bool = True,
         wait_s: float = 0.0,
     ) -> Fetched:
         """Move up to `wanted` ids from the lanes of `queues` into the worker's unacked set.
 
+        `may_stop`: while ordinary work waits, the worker may get a turn all the same.
         With `wait_s` (below the socket's own time-out) block for so long until a queue has a wake token, and
         then fetch: one round trip for both.
         """
-        keys = [unacked_key(worker), TURN_KEY, *_lanes(tuple(queues))]
-        calls = [self._fetch.call(self._system, keys, wanted, served, int(idle), worker.hex)]
+        keys = [unacked_key(worker), *_keys(tuple(queues))]
+        flags = int(idle), int(may_stop)
+        calls = [self._fetch.call(self._system, keys, wanted, served, *flags, TURN_MS, worker.hex)]
         if wait_s:
             calls.insert(0, ("BLPOP", *(wake_key(queue) for queue in queues), wait_s))
-        ids, alone, turn = await self._carry_out(calls)
-        return Fetched(ids, bool(alone), bool(turn))
+        ids, suspects, turn, alone, waiting = await self._carry_out(calls)
+        return Fetched(ids, bool(suspects), bool(turn), bool(alone), waiting)
+
+    async def renew_turn(self, worker: UUID, queue: str) -> None:
+        """Keep the turn of a queue while a suspect runs alone."""
+        await _answer(self.client.set(turn_key(queue), worker.hex, px=TURN_MS))
 
     async def _run(self, script: _Script, key: str, *arguments: Any) -> list[UUID]:
         """Run a script that reads ids from one key."""
@@ -281,13 +303,14 @@ def _is_system(owner: bytes | None) -> bool:
 
 
 @functools.cache
-def _lanes(queues: tuple[str, ...]) -> list[str]:
+def _keys(queues: tuple[str, ...]) -> list[str]:
     """The keys of these queues, in the order of `fetch.lua`."""
-    return [
-        key
-        for queue in queues
-        for key in (rescue_key(queue), *(lane_key(queue, p) for p in PRIORITIES), wake_key(queue))
-    ]
+    return [key for queue in queues for key in _keys_of(queue)]
+
+
+def _keys_of(queue: str) -> tuple[str, ...]:
+    lanes = rescue_key(queue), *(lane_key(queue, priority) for priority in PRIORITIES)
+    return *lanes, wake_key(queue), turn_key(queue), spare_key(queue)
 
 
 async def _answer(command: Any) -> Any:
