@@ -10,6 +10,9 @@ from local.ports import pick
 from tests.eventually import eventually
 from tests.platform import Platform
 
+#: A busy machine starts several processes at once.
+START_LIMIT_S = 60
+
 
 class Api:
     """The API's process; it can be stopped and started again at its address."""
@@ -23,7 +26,7 @@ class Api:
     async def start(self, **environment: str) -> None:
         settings = {"OFTEN_API_PORT": str(self.port), "SECRET_KEY": self._secret, **environment}
         self.process: subprocess.Popen[bytes] = self.platform.start("services.api", **settings)
-        await eventually(self.is_ready)
+        await eventually(self.is_ready, START_LIMIT_S)
 
     async def stop(self) -> None:
         self.process.terminate()

@@ -12,7 +12,7 @@ COUNT_EVERY_S = 0.5
 #: Sessions of two workers, two schedulers and an API under load. There are fewer after a cut.
 USUAL_BACKENDS = 20
 #: Sessions that the pools may open while the table is locked.
-MORE_BACKENDS = 12
+MORE_BACKENDS = 16
 HELD_S, ROUNDS = 3.0, 4
 BETWEEN_S = 2.0
 
