@@ -17,6 +17,8 @@ from tests.own_postgres import STANDBY_NAME, Running, ask, copied, migrated, ser
 PROMISED_S = 20.0
 #: From the silence until somebody promotes the standby.
 PROMOTED_AFTER_S = 5.0
+#: Every commit waits for two disks, so what is in flight takes longer.
+SETTLE_S = 90.0
 DATABASE = "drill"
 
 
@@ -49,6 +51,7 @@ async def with_standby(_: str, redis_url: str, folder: Path) -> AsyncIterator[Re
     "the primary of Postgres falls silent, its standby is promoted",
     promised_s=PROMISED_S,
     deaths=True,
+    settle_s=SETTLE_S,
     network=with_standby,
 )
 async def postgres_failover(crew: Crew) -> None:
