@@ -102,8 +102,13 @@ def of_migrations() -> Session:
 
 
 def unlimited(like: Session, part: str) -> Session:
-    """Without time limits. The server ends it within a minute when this end has vanished."""
-    free = {"statement_timeout": "0", "tcp_keepalives_idle": "10"}
+    """Without time limits. The server ends it within half a minute when this end has vanished."""
+    free = {
+        "statement_timeout": "0",
+        "tcp_keepalives_idle": "10",
+        "tcp_keepalives_interval": "5",
+        "tcp_keepalives_count": "3",
+    }
     return Session(part, {**like.settings, **free}, like.kind, None)
 
 
