@@ -53,11 +53,27 @@ class Engine(PostgresEngine):
                     connection.terminate()
                 raise
 
+    def transaction(self, *args: Any, **options: Any) -> Any:
+        """As Piccolo's. Raises RuntimeError in another event loop than that of the pool."""
+        if self.pool is not None:
+            self._own_pool()
+        return super().transaction(*args, **options)
+
+    def _own_pool(self) -> asyncpg.Pool:
+        """The pool. The driver may crash the process when two event loops share its connections."""
+        pool = self.pool
+        assert pool is not None
+        if pool._loop is not asyncio.get_running_loop():
+            raise RuntimeError(
+                "these connections belong to another event loop; in a plain body use "
+                "context.wait_for(coroutine) instead of asyncio.run"
+            )
+        return pool
+
     @asynccontextmanager
     async def _acquired(self) -> AsyncIterator[Any]:
         """A connection of the pool. A time-out while all of them are in use says so."""
-        pool = self.pool
-        assert pool is not None
+        pool = self._own_pool()
         try:
             connection = await pool.acquire()
         except asyncio.CancelledError as canceled:

@@ -82,3 +82,19 @@ async def test_a_statement_that_is_too_slow_does_not_say_that_postgres_is_away(d
 
 def test_a_worker_needs_a_connection_for_each_thread() -> None:
     assert connections.of_worker(8).total == connections.of_worker(1).total + 7
+
+
+async def test_another_event_loop_is_refused_before_it_touches_a_connection(database_url: str) -> None:
+    database = Database.for_tasks(database_url, "test")
+    await database.open(size=1)
+    assert await database.run("SELECT 1 AS one") == [{"one": 1}]
+
+    async def in_transaction() -> None:
+        async with database.transaction():
+            """Never begun."""
+
+    for work in (database.run("SELECT 1"), in_transaction()):
+        with pytest.raises(RuntimeError, match=r"in a plain body use context\.wait_for"):
+            await asyncio.to_thread(asyncio.run, work)
+    assert await database.run("SELECT 2 AS two") == [{"two": 2}]
+    await database.close()
