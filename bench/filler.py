@@ -81,7 +81,7 @@ async def fill(database_url: str, days: list[date], count: int, *, owners: int, 
 
 
 async def fill_waiting(database_url: str, days: list[date], count: int) -> None:
-    """Spread `count` tasks that are not due over these days, which lie in the past."""
+    """Spread `count` tasks that are not due over these past days."""
     connection = await asyncpg.connect(database_url)
     try:
         for day in days:

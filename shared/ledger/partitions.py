@@ -43,7 +43,7 @@ KEPT = """
 """
 
 #: Every day's partition by name, and whether it belongs to its table. A pending one was left half detached:
-#: queries see it no more, and it stands in the way of others.
+#: queries no longer see it, and it keeps others from being detached.
 STATES = """
     SELECT child.relname AS name,
            CASE WHEN inhrelid IS NULL THEN 'detached' WHEN inhdetachpending THEN 'pending' ELSE 'attached' END

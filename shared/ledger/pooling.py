@@ -1,4 +1,4 @@
-"""Tells whether a pooler such as PgBouncer shares sessions between its clients.
+"""Detects whether a pooler such as PgBouncer shares sessions between its clients.
 
 Locks, settings and prepared statements belong to a session, so every connection needs one of its own.
 """

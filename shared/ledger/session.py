@@ -70,7 +70,7 @@ class TaskConnection(Connection):
 class Session:
     """What a connection is opened for."""
 
-    #: Which process and which of its parts; the server shows it after the application's name.
+    #: The process and the part of it that uses the connection; the server shows this after the application's name.
     part: str
     settings: Mapping[str, str]
     kind: type[Connection]

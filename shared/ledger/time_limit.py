@@ -1,4 +1,4 @@
-"""How long statements may take, by whose clock."""
+"""Time limits of statements, and the clock that counts them."""
 
 import asyncio
 from collections.abc import AsyncIterator

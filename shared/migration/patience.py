@@ -20,7 +20,7 @@ from shared.errors import MigrationError
 
 log = logging.getLogger(__name__)
 
-#: How often it is looked up who holds the lock that the migration waits for.
+#: Pause between two look-ups of the session that holds the lock.
 LOOK_S = 0.25
 #: A long wait is logged this often.
 REPORT_S = 10.0

@@ -1,4 +1,4 @@
-"""What clients asked for and were told, in a file: a line before each request and after each answer.
+"""Requests and answers of the clients, in a file: a line before each request and after each answer.
 
 The ledger is compared with this file, which outlives whatever happens to the drill itself.
 """

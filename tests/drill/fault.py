@@ -34,7 +34,7 @@ class Fault:
     small_disk: bool = False
     #: Leads the processes to their servers; None: nothing is in between.
     network: Lay | None = None
-    #: What it disturbs or needs undisturbed. Faults without a common part can happen at once.
+    #: Parts that it disturbs, or that it needs undisturbed. Faults that share none can happen at once.
     parts: frozenset[str] = frozenset()
 
 

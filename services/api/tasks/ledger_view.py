@@ -26,7 +26,7 @@ COUNTS = Statement("""
     GROUP BY status
 """)
 
-#: Of one task in a list: all but the traceback, of which 100 would weigh a quarter of a megabyte.
+#: The columns of a task in a list. A hundred tracebacks would weigh a quarter of a megabyte.
 _LISTED = (
     Task.id,
     Task.name,

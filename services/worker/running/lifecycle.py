@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 #: How long a suspect waits for its start to be committed before the claim is given back.
 START_COMMIT_TIMEOUT_S = 10.0
-#: A task that begins again after so many starts that were cut short is reported: it may never come to an end.
+#: A task that was cut short this many times is reported when it begins again: it may never end.
 MANY_INTERRUPTIONS = 3
 #: Mean wait of a task whose body found no connection to Postgres.
 CONNECTION_WAIT_S = 2.0

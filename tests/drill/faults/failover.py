@@ -13,9 +13,9 @@ from tests.eventually import eventually
 from tests.own_postgres import STANDBY_NAME, Running, ask, copied, migrated, serving, settle, url_of
 
 #: A statement meets its limit of 5 s and the silent host is asked for 2 s; then the rescuer and the scheduler
-#: watch anew for one lease.
+#: wait for one lease before they judge.
 PROMISED_S = 20.0
-#: From the silence until somebody promotes the standby.
+#: Time from the silence to the promotion of the standby.
 PROMOTED_AFTER_S = 5.0
 #: Every commit waits for two disks, so what is in flight takes longer.
 SETTLE_S = 90.0

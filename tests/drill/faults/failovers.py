@@ -17,7 +17,7 @@ from tests.drill.network import Network
 from tests.eventually import eventually
 from tests.own_valkey import Forwarder, Watched, replicate, serving, watched_pair, with_password
 
-#: What the old primary took last may be missing in the new one: lost tails have this limit.
+#: The new primary may lack the last writes of the old one: this is the limit for lost tails.
 PROMISED_S = 60.0
 #: Between the failover and the one back.
 BETWEEN_S = 5.0

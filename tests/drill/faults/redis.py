@@ -20,7 +20,7 @@ from tests.platform import Platform
 FREEZE_S = 30.0
 DROPPING_S = 20.0
 GARBAGE_ROUNDS, GARBAGE_EVERY_S = 4, 2.0
-#: A supervisor starts the processes of the other system again so often.
+#: A supervisor starts the processes of the other system this many times.
 STRANGER_STARTS = 3
 STRANGERS = ("tests.sample_worker", "services.scheduler")
 #: Exit status of a process with a wrong setting.

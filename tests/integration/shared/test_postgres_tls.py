@@ -1,4 +1,4 @@
-"""TLS to Postgres: what is wrong with a certificate is said at the start, in 503s and by the health check."""
+"""TLS to Postgres: the start, 503s and the health check name what is wrong with a certificate."""
 
 import contextlib
 import datetime

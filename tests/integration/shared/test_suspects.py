@@ -27,7 +27,7 @@ async def claim(platform: Platform, task_id: UUID) -> UUID:
 
 
 async def die(platform: Platform, task_id: UUID, *, began_s: float, died_s: float) -> None:
-    """A worker starts the task and dies, both so many seconds ago; the task is rescued and sent again."""
+    """A worker started the task and died, each this many seconds ago; the task is rescued and sent."""
     worker = await claim(platform, task_id)
     await platform.rows(START, began_s)
     await platform.rows(DIED, died_s)

@@ -1,4 +1,4 @@
-"""The drill's file of what clients asked for and were told."""
+"""The drill's file of requests and answers."""
 
 from pathlib import Path
 from uuid import UUID, uuid4
