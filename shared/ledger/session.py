@@ -70,7 +70,7 @@ class TaskConnection(Connection):
 class Session:
     """What a connection is opened for."""
 
-    #: The process and the part of it that uses the connection; the server shows this after the application's name.
+    #: The process, and which of its parts; the server shows this after the name of the application.
     part: str
     settings: Mapping[str, str]
     kind: type[Connection]
