@@ -1,0 +1,80 @@
+"""Postgres goes back in time: a backup is restored beside a Redis that is newer."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from uuid import UUID
+
+from shared.ledger.lifecycle import FINAL
+from tests.drill.crew import Crew
+from tests.drill.fault import fault
+from tests.drill.network import Network
+from tests.own_postgres import Running, copied, migrated, restored, serving, settle
+
+#: The leader notices the restore within a second of its first statement, and sends 5,000 tasks per round.
+PROMISED_S = 10.0
+#: Between the backup and the restore. The workers go on, so Redis is newer than the backup.
+LATER_S = 5.0
+DATABASE = "drill"
+
+ENDED = "SELECT id, clock_timestamp() AS now FROM task WHERE status = ANY($1::text[])"
+#: Which of $1 the backup does not know as ended: $2 is after the backup and before the restore.
+UNDONE = """
+    SELECT count(*) FROM task WHERE id = ANY($1::uuid[]) AND (completed_at <= $2) IS NOT TRUE
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restorable(Network):
+    """A server of the scenario's own, because a restore takes back all databases of a server."""
+
+    running: Running
+    #: Where the backup goes.
+    backup: Path
+
+
+@asynccontextmanager
+async def restorable(_: str, redis_url: str, folder: Path) -> AsyncIterator[Restorable]:
+    server = settle(folder / "server")
+    async with serving(server, durable=True) as running:
+        url = migrated(server, DATABASE)
+        yield Restorable(
+            database_url=url, redis_url=redis_url, own_url=url, running=running, backup=folder / "backup"
+        )
+
+
+@fault(
+    "a backup of Postgres is restored beside a newer Redis",
+    promised_s=PROMISED_S,
+    deaths=True,
+    network=restorable,
+)
+async def restore_postgres(crew: Crew) -> str:
+    network = crew.network
+    assert isinstance(network, Restorable)
+    # What is accepted after the backup is lost by definition, so nothing is submitted until the restore.
+    async with crew.no_submissions():
+        backup = await asyncio.to_thread(copied, network.running.server, network.backup, standby=False)
+        await asyncio.sleep(LATER_S)
+        ended, moment = await _ended(crew)
+        await crew.closing.enter_async_context(restored(network.running, backup, durable=True))
+        undone = await _undone(crew, ended, moment)
+    assert undone, "no task ended between the backup and the restore"
+    return f"{undone} tasks had ended since the backup and ran again"
+
+
+async def _ended(crew: Crew) -> tuple[list[UUID], datetime]:
+    async with crew.database.connected() as connection:
+        rows = await connection.fetch(ENDED, list(FINAL))
+    return [row["id"] for row in rows], rows[0]["now"]
+
+
+async def _undone(crew: Crew, ended: list[UUID], moment: datetime) -> int:
+    async with crew.database.connected() as connection:
+        return int(await connection.fetchval(UNDONE, ended, moment))
+
+
+FAULTS = (restore_postgres,)
