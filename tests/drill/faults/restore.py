@@ -1,4 +1,4 @@
-"""Postgres goes back in time: a backup is restored beside a Redis that is newer."""
+"""Postgres goes back in time: a backup is restored beside a newer Redis."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,17 +18,17 @@ from tests.drill.network import Network
 from tests.own_postgres import Running, copied, migrated, restored, serving, settle
 from tests.sample_tasks import INSTANT, Nothing
 
-#: The leader notices the restore within a second of its first statement, and sends 5,000 tasks per round.
+#: The leading scheduler notices the restore in its first round and then sends 5,000 tasks per round.
 PROMISED_S = 5.0
-#: Between the backup and the restore. The workers go on, so Redis is newer than the backup.
+#: Time between the backup and the restore. Workers and scheduler go on, so Redis becomes newer.
 LATER_S = 5.0
 DATABASE = "drill"
-#: Sent just before the backup and ended before the restore. The check of the lanes would find them too, but
-#: not before they are 30 s old, and only 1,000 of a lane in 10 s.
+#: Submitted just before the backup, so that workers run them between the backup and the restore. Without the
+#: resender's note the check of lanes finds them too, but only 30 s after they were sent.
 URGENT = [NewTask(contract=INSTANT, params=Nothing(), priority=HIGHEST_PRIORITY)] * 1_500
 
 ENDED = "SELECT id, clock_timestamp() AS now FROM task WHERE status = ANY($1::text[])"
-#: Which of $1 the backup does not know as ended: $2 is after the backup and before the restore.
+#: Counts the tasks of $1 that are not ended in the backup. $2 is a moment between backup and restore.
 UNDONE = """
     SELECT count(*) FROM task WHERE id = ANY($1::uuid[]) AND (completed_at <= $2) IS NOT TRUE
 """
