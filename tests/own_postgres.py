@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -113,13 +112,12 @@ def url_of(servers: list[Postgres], database: str) -> str:
     return f"postgres://{SUPERUSER}:{servers[0].password}@{hosts}/{database}"
 
 
-def restore_files(server: Postgres, backup: Path) -> None:
-    """Put the data folder back as it was when it was copied; the server must not run."""
-    shutil.rmtree(server.data)
-    shutil.copytree(backup, server.data)
-    if server.account:
-        for path in (server.data, *server.data.rglob("*")):
-            server.account.take(path)
+@asynccontextmanager
+async def restored(running: Running, backup: Postgres, *, durable: bool = False) -> AsyncIterator[Running]:
+    """Kill a server and run the backup of it at its address until the test is over."""
+    running.kill()
+    async with serving(replace(backup, port=running.server.port), durable=durable) as successor:
+        yield successor
 
 
 def migrated(server: Postgres, database: str) -> str:

@@ -12,6 +12,7 @@ from tests.drill.faults import (
     processes,
     redis,
     refusals,
+    restore,
 )
 
 #: These run when they are named. The first two are part of others or milder than others, and take part in
@@ -26,6 +27,7 @@ def faults(*, seed: int, seconds: float) -> dict[str, Fault]:
         *redis.FAULTS,
         *failovers.FAULTS,
         *failover.FAULTS,
+        *restore.FAULTS,
         *connections.FAULTS,
         *postgres.FAULTS,
         *refusals.FAULTS,

@@ -5,7 +5,7 @@ import contextlib
 import signal
 import subprocess
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Self
 
@@ -42,6 +42,8 @@ class Crew:
         #: Processes that ended by themselves, and how; the drill's own kills are not among them.
         self.ended: Counter[str] = Counter()
         self.workers: list[subprocess.Popen[bytes]] = []
+        #: Held while a part of the load is submitted.
+        self.submitting = asyncio.Lock()
         #: What has to be closed when the scenario is over.
         self.closing = contextlib.AsyncExitStack()
         self._schedulers: list[subprocess.Popen[bytes]] = []
@@ -80,6 +82,16 @@ class Crew:
     def live(self) -> list[int]:
         """The workers' process ids."""
         return [worker.pid for worker in self.workers if worker.poll() is None]
+
+    @contextlib.asynccontextmanager
+    async def no_submissions(self) -> AsyncIterator[None]:
+        """Pause the load and all clients. Each of them has the answer to its last submission by then."""
+        async with self.submitting, self.visitor.submitting:
+            await asyncio.to_thread(self.customers.submitting.acquire)
+            try:
+                yield
+            finally:
+                self.customers.submitting.release()
 
     async def leader(self) -> subprocess.Popen[bytes]:
         """The scheduler whose log says last that it leads."""

@@ -24,6 +24,8 @@ class Customers:
         self._url = url
         self._log = log
         self._stop = threading.Event()
+        #: Held during each submission. A fault that holds it pauses the customers.
+        self.submitting = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="customers", daemon=True)
         self.ids: list[UUID] = []
         #: Answers that said 503, answers with another 5xx, and requests without any answer.
@@ -42,10 +44,12 @@ class Customers:
     def _run(self) -> None:
         with Client(self._url) as client:
             email = f"{secrets.token_hex(8)}@often.example"
-            client.register(email, PASSWORD)
-            client.sign_in(email, PASSWORD)
+            with self.submitting:
+                client.register(email, PASSWORD)
+                client.sign_in(email, PASSWORD)
             while not self._stop.wait(PAUSE_S):
-                self.ids += self._submitted(client, str(uuid4()))
+                with self.submitting:
+                    self.ids += self._submitted(client, str(uuid4()))
 
     def _submitted(self, client: Client, key: str) -> list[UUID]:
         tasks = [{"name": "system.health_check", "params": {}}] * BATCH

@@ -28,7 +28,7 @@ class Fault:
     #: The load is spread over this time.
     load_s: float = 0.0
     settle_s: float = SETTLE_S
-    #: The fault ends a worker or has it declared dead, so a body may run a second time.
+    #: The fault ends a worker, has it declared dead or restores a backup, so a body may run twice.
     deaths: bool = False
     #: The database needs a file system of its own that can be filled.
     small_disk: bool = False

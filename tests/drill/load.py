@@ -45,7 +45,8 @@ async def submit(crew: Crew, *, over_s: float = 0.0) -> None:
     chunks = len(tasks) // CHUNK
     tasks = [tasks[i] for start in range(chunks) for i in range(start, len(tasks), chunks)]
     for start in range(0, len(tasks), CHUNK):
-        await submit_once(crew, tasks[start : start + CHUNK])
+        async with crew.submitting:
+            await submit_once(crew, tasks[start : start + CHUNK])
         await asyncio.sleep(over_s / chunks)
 
 

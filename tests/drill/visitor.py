@@ -28,6 +28,8 @@ class Visitor:
         self._login = {"email": f"{secrets.token_hex(8)}@often.example", "password": PASSWORD}
         self._ready = f"{url}/health/ready"
         self._stop = asyncio.Event()
+        #: Held during each submission. A fault that holds it pauses the visitor.
+        self.submitting = asyncio.Lock()
         self._running: asyncio.Task[None] | None = None
         #: Answers that break the API's promises: a 5xx other than 503, or a 503 without Retry-After.
         self.wrong: Counter[str] = Counter()
@@ -61,7 +63,8 @@ class Visitor:
 
     async def _run(self) -> None:
         while not self._stop.is_set():
-            await self._submit(str(uuid4()))
+            async with self.submitting:
+                await self._submit(str(uuid4()))
             await asyncio.sleep(PAUSE_S)
 
     async def _sign_in(self) -> None:

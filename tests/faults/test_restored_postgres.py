@@ -2,11 +2,10 @@
 
 import secrets
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from tests import own_postgres
-from tests.own_postgres import copied, migrated, serving
+from tests.own_postgres import copied, migrated, restored, serving
 from tests.platform import Platform
 from tests.sample_tasks import INSTANT, Nothing
 
@@ -28,8 +27,7 @@ async def test_what_redis_has_forgotten_since_the_backup_is_sent_again_within_se
             backup = copied(server, own / "backup", standby=False)
             await platform.start_worker()
             await platform.all_final(ids)
-            running.kill()
-            async with serving(replace(backup, port=server.port)):
+            async with restored(running, backup):
                 began = time.monotonic()
                 (first,) = await platform.tasks(ids[:1])
                 assert first["status"] == "pending"
