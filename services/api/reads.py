@@ -11,7 +11,7 @@ from typing import Any
 from piccolo.query.methods.select import Select
 
 from services.api.http.refusals import Refusal
-from shared.errors import ServerAway, ServerRefuses
+from shared.errors import ServerRefuses, ServerUnavailable
 from shared.ledger import connections, sqlstate
 from shared.ledger.database import Database
 from shared.ledger.statement import Statement
@@ -59,12 +59,16 @@ class Reads:
     async def _in_time(self) -> AsyncIterator[None]:
         try:
             yield
-        except ServerRefuses as error:
-            if error.sqlstate != sqlstate.QUERY_CANCELED:
+        except ServerUnavailable as error:
+            if not _took_too_long(error):
                 raise
             raise ReadTooSlow(self._database.limit_s) from error
-        except ServerAway as error:
-            # The caller was identified by this Postgres a moment ago, so only this read got no answer.
-            if not isinstance(error.__cause__, TimeoutError):
-                raise
-            raise ReadTooSlow(self._database.limit_s) from error
+
+
+def _took_too_long(error: ServerUnavailable) -> bool:
+    """Postgres canceled the statement, or it got no connection or no answer in time.
+
+    The caller was identified by this Postgres a moment ago, so only this read is to blame.
+    """
+    canceled = isinstance(error, ServerRefuses) and error.sqlstate == sqlstate.QUERY_CANCELED
+    return canceled or isinstance(error.__cause__, TimeoutError)

@@ -29,7 +29,7 @@ async def test_a_thousand_at_once_under_one_key_are_one_task(
             while (
                 answer := await client.post("/api/v1/tasks", json=HEALTH_CHECK, headers=headers)
             ).is_server_error:
-                assert answer.json()["type"] == "urn:often:problem:server-away"
+                assert answer.status_code == 503, answer.text
                 asked_again += 1
                 await asyncio.sleep(int(answer.headers["Retry-After"]))
             return answer

@@ -9,6 +9,7 @@ import pytest
 from shared.hotel import mailing
 from tests.integration.api.conftest import Client, Person, SignUp
 
+PRICES = {"currency": "INR", "old_price": 2.0, "new_price": 1.0}
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}
 
 
@@ -88,7 +89,7 @@ async def test_an_administrator_mails_anybody_who_exists(administrator: Person, 
         ({"email_type": "welcome"}, "user_id"),
         ({"user_id": 0, "email_type": "welcome"}, "user_id"),
         ({"user_id": 1, "email_type": "goodbye"}, "email_type"),
-        ({"user_id": 1, "email_type": "price_alert"}, "data.hotel_name"),
+        ({"user_id": 1, "email_type": "price_alert", "data": PRICES | {"hotel_name": 1}}, "data.hotel_name"),
         ({"user_id": 1, "email_type": "welcome", "data": {"to": "x"}}, "data.to"),
     ],
 )
