@@ -24,7 +24,7 @@ _RATES = ("rate_limit_user", "rate_limit_address", "rate_limit_sign_in")
 #: The form of a rate limit; applications use it too.
 RATE = re.compile(r"[1-9][0-9]{0,8}/(second|minute|hour|day)")
 #: Addresses of this machine, the only ones for which plain HTTP will do.
-LOOPBACK = re.compile(r"http://(127\.0\.0\.1|localhost)(:[0-9]{1,5})?(/|$)")
+LOOPBACK = re.compile(r"http://(127\.0\.0\.1|localhost)(:[0-9]{1,5})?(/|\Z)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

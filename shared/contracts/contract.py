@@ -28,7 +28,7 @@ MAX_RESULT_BYTES = 1024 * 1024
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
 _QUEUE = re.compile(r"[a-z][a-z0-9_]*")
-_PATH = re.compile(r" - at `\$(?P<path>[^`]*)`$")
+_PATH = re.compile(r" - at `\$(?P<path>[^`]*)`\Z")
 #: As a struct's own check says it: "check_out must be later than check_in".
 _FIELD_FIRST = re.compile(r"([a-z][a-z0-9_]*) (must .*)", re.DOTALL)
 

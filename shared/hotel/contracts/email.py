@@ -6,11 +6,12 @@ from typing import Annotated
 import msgspec
 
 from shared.contracts.contract import Contract, Params, Result, Retries
+from shared.contracts.patterns import whole
 
 Line = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Price = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 #: Web addresses only: a mail must not carry `javascript:`.
-Link = Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s<>\"]+$", max_length=2000)]
+Link = Annotated[str, msgspec.Meta(pattern=whole(r"https?://[^\s<>\"]+"), max_length=2000)]
 
 
 class SendWelcome(Params):
@@ -35,7 +36,7 @@ class PriceAlert(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     hotel_name: Line
     #: ISO 4217.
-    currency: Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")]
+    currency: Annotated[str, msgspec.Meta(pattern=whole("[A-Z]{3}"))]
     old_price: Price
     new_price: Price
     destination: Line | None = None

@@ -1,4 +1,5 @@
 import re
+import secrets
 from datetime import timedelta
 from pathlib import Path
 
@@ -33,6 +34,18 @@ def test_the_environment_becomes_typed_settings() -> None:
         ({"OFTEN_RATE_LIMIT_ADDRESS": "0/minute"}, "OFTEN_RATE_LIMIT_ADDRESS must be like 600/minute"),
         ({"OFTEN_REQUEST_TIMEOUT": "0.5"}, "OFTEN_REQUEST_TIMEOUT must be at least 1 second"),
         ({"SECRET_KEY": "short"}, "SECRET_KEY must have at least 32 characters"),
+        ({"SECRET_KEY": "a" * 64}, "SECRET_KEY must be random, but has only 1 different characters; make"),
+        ({"SECRET_KEY": "secret" * 8}, "SECRET_KEY must be random, but has only 5 different characters"),
+        (
+            {"SECRET_KEY": "correct horse battery " * 2},
+            "SECRET_KEY must be random, but repeats itself after 22 characters",
+        ),
+        (
+            {"SECRET_KEY": "abcdefghijklmnopqrstuvwxyz0123456789"},
+            "SECRET_KEY must be random, but most of its characters follow each other",
+        ),
+        ({"OFTEN_SESSION_LIFE": "60"}, "OFTEN_SESSION_LIFE must not be shorter than"),
+        ({"OFTEN_RATE_LIMIT_SIGN_IN": "0"}, "OFTEN_RATE_LIMIT_SIGN_IN must be like 600/minute"),
         (
             {"OFTEN_WORKER_THREAD": "4"},
             "OFTEN_WORKER_THREAD is not a setting: did you mean OFTEN_WORKER_THREADS",
@@ -76,6 +89,12 @@ def test_the_environment_becomes_typed_settings() -> None:
 def test_a_wrong_setting_names_the_variable_and_the_rule(wrong: dict[str, str], message: str) -> None:
     with pytest.raises(SettingsError, match=re.escape(message)):
         settings.read(GOOD | wrong)
+
+
+def test_random_secret_keys_are_taken_however_they_are_written() -> None:
+    for _ in range(300):
+        for key in (secrets.token_hex(16), secrets.token_urlsafe(24), secrets.token_hex(32)):
+            settings.read({**GOOD, "SECRET_KEY": key})
 
 
 def test_a_setting_may_lie_in_a_file(tmp_path: Path) -> None:
