@@ -82,7 +82,9 @@ def respond(request: Request[Any, Any, Any], error: Exception) -> Response[Probl
     """The exception handler of the whole application."""
     problem = describe(error)
     if problem.status == 500:
-        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        # The template, because a path may hold a secret: the link in a mail does.
+        route = request.scope.get("path_template", "?")
+        log.error("%s %s failed", request.method, route, exc_info=error)
     return Response(
         msgspec.structs.replace(problem, instance=request.url.path),
         status_code=problem.status,
