@@ -101,7 +101,7 @@ async def robot(guest: Person) -> Person:
     ids=["SECRET_KEY", "OFTEN_VAULT_KEYS"],
 )
 async def test_a_change_of_keys_does_not_make_a_repeated_request_another_one(
-    robot: Person, settings: Settings, change: dict[str, str]
+    robot: Person, settings: Settings, change: dict[str, Any]
 ) -> None:
     first = await send(robot, "k")
     async with side_by_side(dataclasses.replace(settings, **change)) as robot.client:

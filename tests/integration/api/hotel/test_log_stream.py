@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from typing import Any
 
 import httpx
 import pytest
@@ -27,7 +26,9 @@ async def _sign_in(api: httpx.AsyncClient) -> tuple[dict[str, str], str]:
     return {"Authorization": f"Bearer {tokens['access_token']}"}, tokens["refresh_token"]
 
 
-async def _opened(stack: AsyncExitStack, api: httpx.AsyncClient, task: str, headers: Any) -> Any:
+async def _opened(
+    stack: AsyncExitStack, api: httpx.AsyncClient, task: str, headers: dict[str, str]
+) -> AsyncIterator[str]:
     """The events of a stream that has begun."""
     path = f"/admin/hotel-tracking/logs/{task}/stream"
     answer = await stack.enter_async_context(api.stream("GET", path, headers=headers))
@@ -38,7 +39,7 @@ async def _opened(stack: AsyncExitStack, api: httpx.AsyncClient, task: str, head
     return lines
 
 
-async def _last_event(lines: Any) -> str:
+async def _last_event(lines: AsyncIterator[str]) -> str:
     async with asyncio.timeout(20):
         return [line async for line in lines if line.startswith("event: ")][-1]
 
