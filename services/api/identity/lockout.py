@@ -111,7 +111,7 @@ class Attempt:
 
     async def begin(self) -> None:
         """Count it. Raises LoginLocked, counting nothing, or ServerUnavailable."""
-        # Reads first: whoever is locked out costs no write.
+        # A locked caller causes no write.
         await self._refuse_locked()
         async with self._database.short_transaction():
             for key, policy in self._counts():

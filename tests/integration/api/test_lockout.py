@@ -93,11 +93,19 @@ async def test_many_right_passwords_at_once_are_let_in(guest: Person, settings: 
     assert {answer.status_code for answer in answers} == {200}
 
 
+class _CountingPasswords(passwords.Passwords):
+    checked = 0
+
+    async def fits(self, password: str, stored: str | None) -> bool:
+        self.checked += 1
+        return await super().fits(password, stored)
+
+
 async def test_processes_count_attempts_before_they_check_them(
     guest: Person, opened: Database, database: Any
 ) -> None:
     """Here each process is a `Logins` of its own, and all of them begin at the same time."""
-    checker = passwords.Passwords()
+    checker = _CountingPasswords()
     with contextlib.closing(checker):
         answers = await asyncio.gather(
             *(
@@ -106,7 +114,7 @@ async def test_processes_count_attempts_before_they_check_them(
             ),
             return_exceptions=True,
         )
-    assert answers.count(None) == 5
+    assert (checker.checked, answers.count(None)) == (5, 5)
     assert sum(isinstance(answer, LoginLocked) for answer in answers) == 7
     assert await database.fetchval("SELECT max(locks) FROM login_failure") == 1
 

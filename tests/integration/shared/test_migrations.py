@@ -60,8 +60,11 @@ async def test_what_the_release_before_recorded_as_its_application_does_not_run_
     database = await asyncpg.connect(empty_database)
     recorded = "SELECT app_name, count(*) FROM migration GROUP BY app_name ORDER BY app_name"
     before = await database.fetch(recorded)
-    # Release 0.1 had one application for accounts and hotels.
-    await database.execute("UPDATE migration SET app_name = 'domain' WHERE app_name IN ('identity', 'hotel')")
+    # Release 0.1 had one application for accounts and hotels, and none of the later migrations.
+    await database.execute(
+        "UPDATE migration SET app_name = 'domain'"
+        " WHERE app_name IN ('identity', 'hotel') AND name < '2026-11-29'"
+    )
     await database.execute("INSERT INTO account (email, password_hash) VALUES ('ann@x', '')")
 
     _run(empty_database, "shared.migrate")

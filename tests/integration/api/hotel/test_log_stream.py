@@ -1,4 +1,4 @@
-"""Who reads a stream loses it with what let them in."""
+"""A stream ends when its reader loses the session, the key or the account."""
 
 import asyncio
 from collections.abc import AsyncIterator
