@@ -118,7 +118,7 @@ LABEL org.opencontainers.image.title="often-tasks-scheduler" \
 FROM runtime AS migrate
 COPY --from=migrate-build /opt/venv /opt/venv
 COPY --from=migrate-build /app /app
-RUN DATABASE_URL=postgres://nowhere python -c "import shared.migrate"
+RUN DATABASE_URL=postgres://nowhere python -c "import piccolo_conf, shared.migrate"
 ENV PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001
 HEALTHCHECK NONE

@@ -5,15 +5,12 @@ import os
 from piccolo.conf.apps import AppRegistry
 
 from shared import applications, settings
+from shared.ledger import session
 from shared.ledger.database import Database
+from shared.migration import known
 
 _settings = settings.read(os.environ, needs=("database_url",))
 
-DB = Database.for_service(_settings.database_url, "migrations").engine
+DB = Database(_settings.database_url, session.of_migrations()).engine
 
-APP_REGISTRY = AppRegistry(
-    apps=[
-        "shared.ledger.piccolo_app",
-        *(each.migrations for each in applications.find(_settings.applications) if each.migrations),
-    ]
-)
+APP_REGISTRY = AppRegistry(apps=known.modules(applications.find(_settings.applications)))

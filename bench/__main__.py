@@ -22,6 +22,7 @@ from bench.figures import (
     backlog,
     batch,
     cost,
+    crowd,
     dropping,
     history,
     memory,
@@ -32,6 +33,7 @@ from bench.figures import (
     ten_ms,
     throughput,
     waiting,
+    waiting_days,
 )
 from bench.stage import Stage
 
@@ -40,6 +42,7 @@ ALL = (
     throughput.BENCHMARK,
     regression.BENCHMARK,
     cost.BENCHMARK,
+    crowd.BENCHMARK,
     scraping.BENCHMARK,
     ten_ms.BENCHMARK,
     pickup.BENCHMARK,
@@ -48,6 +51,7 @@ ALL = (
     post.BENCHMARK,
     batch.BENCHMARK,
     backlog.BENCHMARK,
+    waiting_days.BENCHMARK,
     dropping.BENCHMARK,
     history.BENCHMARK,
 )

@@ -4,7 +4,6 @@ The route is one of the task routes, so it has the same middleware, guards and d
 same body, checks the same parameters and answers a constant.
 """
 
-from datetime import UTC, datetime
 from uuid import UUID
 
 from litestar import Response, post
@@ -31,7 +30,7 @@ async def constant(
     submissions: NamedDependency[Submissions],
     idempotency_key: IdempotencyKey = None,
 ) -> Response[Submitted]:
-    submissions.new_task(data, reader, datetime.now(UTC))
+    submissions.new_task(data, reader)
     return Response(_ANSWER, status_code=202)
 
 

@@ -70,11 +70,16 @@ async def working(platform: Platform) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        running = [process for process in platform.processes if process.poll() is None]
-        for process in running:
-            process.terminate()
-        for process in running:
-            await asyncio.to_thread(process.wait, 30)
+        await stop(platform)
+
+
+async def stop(platform: Platform) -> None:
+    """Let all its processes end in good order."""
+    running = [process for process in platform.processes if process.poll() is None]
+    for process in running:
+        process.terminate()
+    for process in running:
+        await asyncio.to_thread(process.wait, 30)
 
 
 @contextlib.asynccontextmanager

@@ -31,6 +31,18 @@ _FILL = """
     ) AS made
 """
 
+#: Tasks of a day that wait for a moment months ahead. $1: the day's begin, $2: its length in seconds, $3: how
+#: many.
+_FILL_WAITING = """
+    INSERT INTO task (id, name, type, queue, params, created_at, send_at)
+    SELECT uuidv7(at - clock_timestamp()), 'email.send_welcome', 'email', 'email', '{"user_id": 1}', at,
+           now() + interval '200 days'
+    FROM (
+        SELECT $1::timestamptz + make_interval(secs => $2::float8 * n / $3::integer) AS at
+        FROM generate_series(0, $3::integer - 1) AS n
+    ) AS made
+"""
+
 #: The failed attempt that each of a day's tasks had before. $1, $2: first id of the day and of the next.
 _FILL_ATTEMPTS = """
     INSERT INTO task_attempt (task_id, claim, attempt, worker, started_at, ended_at, outcome,
@@ -65,6 +77,19 @@ async def fill(database_url: str, days: list[date], count: int, *, owners: int, 
     async with asyncio.TaskGroup() as group:
         for day in days:
             group.create_task(fill_day(day))
+    await settle(database_url)
+
+
+async def fill_waiting(database_url: str, days: list[date], count: int) -> None:
+    """Spread `count` tasks that are not due over these days, which lie in the past."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        for day in days:
+            await _make(connection, day)
+            begin = datetime.combine(day, time(), UTC)
+            await connection.execute(_FILL_WAITING, begin, 86_400.0, count // len(days))
+    finally:
+        await connection.close()
     await settle(database_url)
 
 

@@ -145,7 +145,8 @@ async def _register(api: httpx.AsyncClient, address: str) -> Any:
 
 
 async def _post(api: httpx.AsyncClient, path: str, body: dict[str, Any]) -> Any:
-    answer = await api.post(path, json=body)
+    # A payment needs a key; elsewhere it does no harm.
+    answer = await api.post(path, json=body, headers={"Idempotency-Key": secrets.token_hex()})
     if answer.is_error:
         raise LaunchError(f"POST {answer.url.path} answered {answer.status_code}: {answer.text}")
     return answer.json()

@@ -12,10 +12,13 @@ import httpx
 from local import checks, leftovers, outside, ports, postgres, system
 from local.checks import url
 from local.configuration import Program
+from local.errors import LaunchError
 from local.mail import HOST
 from local.postgres import Postgres
 from local.system import Administrator, Secrets, System
 from local.valkey import Valkey
+from shared import settings
+from shared.errors import SettingsError
 
 #: Beside the API.
 SERVICES = ("worker-1", "worker-2", "scheduler-1", "scheduler-2")
@@ -25,7 +28,7 @@ API_PORT = 8000
 GRACE_S = 4
 #: A slow machine may hash a password for several seconds.
 SIGN_IN_TIMEOUT_S = 60.0
-#: Read by the launcher only; a service refuses a setting that it does not know.
+#: Read by the launcher only; a service would warn of a setting that it does not know.
 OWN_SETTINGS = ("OFTEN_RELOAD",)
 
 
@@ -84,6 +87,7 @@ def prepare(kept: Secrets) -> Plan:
     environment = _environment(kept, port["mail"], url(api_port))
     played = outside.stand_ins(environment, url(port["sandbox"]), kept.vapid_private_key)
     environment |= played.environment
+    _check(environment)
     if not environment.get("DATABASE_URL"):
         database = postgres.settle(system.VAR / "postgres", port=port["postgres"])
         database.initialise()
@@ -127,7 +131,18 @@ def _environment(kept: Secrets, mail_port: int, api: str) -> dict[str, str]:
         "SMTP_HOST": HOST,
         "SMTP_PORT": str(mail_port),
         "OFTEN_WORKER_GRACE": str(GRACE_S),
+        "OFTEN_API_DRAIN": "0",  # no proxy has to notice that it stops
     }
+
+
+def _check(environment: Mapping[str, str]) -> None:
+    """Refuse what no service would start with. Raises LaunchError, naming variable and rule."""
+    try:
+        ignored = settings.read(environment, needs=()).ignored
+    except SettingsError as error:
+        raise LaunchError(str(error)) from None
+    if ignored:
+        print(f"{ignored[0].upper()}{ignored[1:]}", flush=True)
 
 
 def _api_port() -> int:

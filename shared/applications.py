@@ -60,6 +60,8 @@ def find(names: str) -> list[Application]:
 
 
 def _find(package: str) -> Application:
+    if not all(part.isidentifier() for part in package.split(".")):
+        raise SettingsError(f"{VARIABLE} must name importable packages like shop.tasks, not {package[:40]!r}")
     module = f"{package}.application"
     try:
         application = importlib.import_module(module).APPLICATION

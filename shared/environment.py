@@ -5,7 +5,9 @@ which yields the name of a field and the rule that its value breaks.
 """
 
 import difflib
-from collections.abc import Iterable, Mapping
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import Field, field, fields
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +19,21 @@ S = TypeVar("S")
 
 #: `<VARIABLE>_FILE` names a file that holds the setting, as the secrets of containers do.
 IN_FILE = "_FILE"
+#: Every variable with this prefix is meant as a setting.
+PREFIX = "OFTEN_"
+#: Upper bounds of what is written as a number: ten years, and what Postgres calls an integer.
+MAX_SECONDS = 3_650 * 86_400
+MAX_NUMBER = 2**31 - 1
+
+#: What Kubernetes calls the variables that it sets for each service of a namespace.
+_LINK_NAME = re.compile(
+    r".+_SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|.+_PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?"
+)
+_LINK = re.compile("(tcp|udp|sctp)://")
+#: Control characters, and bytes that are not UTF-8, which Python reads as lone surrogates.
+_NOT_IN_TEXT = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+#: A wrong value is shown up to this length.
+MAX_SHOWN = 40
 
 
 def setting(variable: str, default: Any, rule: str = "") -> Any:
@@ -29,16 +46,36 @@ def known_fields(kind: type[Any]) -> dict[str, Field[Any]]:
     return {f.metadata["variable"]: f for f in fields(kind) if "variable" in f.metadata}
 
 
-def refuse_misspelt(environ: Mapping[str, str], kinds: Iterable[type[Any]]) -> None:
-    """Raises SettingsError for a variable that is probably meant as a setting, and is none."""
+def ignored(environ: Mapping[str, str], kinds: Iterable[type[Any]]) -> str:
+    """One line about variables that look like settings and are not read, with the reason; mostly empty.
+
+    A newer setting beside an older release is one of them, so they do not stop a process.
+    """
     known = {variable for kind in kinds for variable in known_fields(kind)}
-    names = [*known, *(f"{variable}{IN_FILE}" for variable in known)]
-    for variable in environ.keys() - set(names):
-        close = difflib.get_close_matches(variable, names, n=1, cutoff=0.85)
-        transposed = bool(close) and sorted(variable) == sorted(close[0])
-        if variable.startswith("OFTEN_") or transposed:
-            hint = f": did you mean {close[0]}?" if close else f"; known: {', '.join(sorted(known))}"
-            raise SettingsError(f"{variable} is not a setting{hint}")
+    names = sorted([*known, *(f"{variable}{IN_FILE}" for variable in known)])
+    links = [name for name in sorted(environ) if _is_ours(name, known) and _is_link(name, environ[name])]
+    others = environ.keys() - {*names, *links}
+    said = [text for name in sorted(others) if (text := _unknown(name, names))]
+    if links:
+        said.append(f"{', '.join(links)}: service links of Kubernetes (set enableServiceLinks: false)")
+    return f"ignored in the environment: {'; '.join(said)}" if said else ""
+
+
+def _is_ours(name: str, known: Iterable[str]) -> bool:
+    return name.startswith(PREFIX) or name in known
+
+
+def _is_link(name: str, value: str) -> bool:
+    """Whether Kubernetes sets this for a service whose name is like the beginning of a setting."""
+    return bool(_LINK_NAME.fullmatch(name) or (name.endswith("_PORT") and _LINK.match(value)))
+
+
+def _unknown(name: str, known: Sequence[str]) -> str | None:
+    """What is wrong with a name that is probably meant as a setting."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+    if not name.startswith(PREFIX) and (not close or sorted(name) != sorted(close[0])):
+        return None
+    return f"{name} is not a setting" + (f": did you mean {close[0]}?" if close else " of this release")
 
 
 def read(kind: type[S], environ: Mapping[str, str], needs: Iterable[str] = (), **given: Any) -> S:
@@ -64,15 +101,24 @@ def read(kind: type[S], environ: Mapping[str, str], needs: Iterable[str] = (), *
 def _value(environ: Mapping[str, str], variable: str) -> str:
     """What the variable, or the file that `<variable>_FILE` names, holds; empty when there is neither."""
     text, path = environ.get(variable, ""), environ.get(f"{variable}{IN_FILE}")
-    if not path:
-        return text
-    if text:
+    if _is_link(variable, text):
+        text = ""
+    if path and text:
         raise SettingsError(f"{variable} and {variable}{IN_FILE} are both set: leave one of them out")
+    text = _content(variable, path) if path else text
+    if _NOT_IN_TEXT.search(text):
+        where = f"the file that {variable}{IN_FILE} names" if path else "it"
+        raise SettingsError(f"{variable} must be one line of UTF-8 text, but {where} has other characters")
+    return text
+
+
+def _content(variable: str, path: str) -> str:
     try:
-        return Path(path).read_text().rstrip("\r\n")  # editors and `echo` end a file with a line break
-    except (OSError, UnicodeDecodeError) as error:
+        # A byte-order mark is no part of a secret. Editors and `echo` end a file with a line break.
+        return Path(path).read_text("utf-8-sig").rstrip("\r\n")
+    except (OSError, ValueError) as error:
         raise SettingsError(
-            f"{variable}{IN_FILE} names {path}, which cannot be read ({error}); "
+            f"{variable}{IN_FILE} names {path!r}, which cannot be read ({error}); "
             f"make it a text file that this account may read, or set {variable}"
         ) from None
 
@@ -80,11 +126,17 @@ def _value(environ: Mapping[str, str], variable: str) -> str:
 def _parse(variable: str, text: str, default: Any) -> Any:
     if isinstance(default, str):
         return text
+    in_seconds = isinstance(default, timedelta)
     try:
-        number = float(text) if isinstance(default, timedelta) else int(text)
+        number = float(text) if in_seconds else int(text)
     except ValueError:
-        kind = "a number of seconds" if isinstance(default, timedelta) else "a whole number"
-        raise SettingsError(f"{variable} must be {kind}, not {text!r}") from None
+        number = math.nan
+    if not math.isfinite(number):
+        kind = "a number of seconds" if in_seconds else "a whole number"
+        raise SettingsError(f"{variable} must be {kind}, not {text[:MAX_SHOWN]!r}")
     if number < 0:
-        raise SettingsError(f"{variable} must not be negative, but is {text}")
-    return timedelta(seconds=number) if isinstance(default, timedelta) else number
+        raise SettingsError(f"{variable} must not be negative, but is {text[:MAX_SHOWN]}")
+    highest = MAX_SECONDS if in_seconds else MAX_NUMBER
+    if number > highest:
+        raise SettingsError(f"{variable} must be at most {highest}, but is {text[:MAX_SHOWN]}")
+    return timedelta(seconds=number) if in_seconds else number

@@ -12,8 +12,11 @@ OftenError
 ├── VaultError                a sealed field does not open: the key is missing or the row was changed
 ├── ServerUnavailable          Postgres or Redis cannot serve this now; the same request may succeed later
 │   ├── ServerAway             it does not answer
+│   ├── TlsFails               its certificate is not accepted, or no cipher is
+│   ├── UnfitDatabase          it answers, but this release cannot work with it as it is
 │   └── ServerRefuses          it answers with an error that passes: read-only, disk full, canceled
 │       └── Stranger           the Redis database belongs to another system
+├── MigrationError             a migration stopped; it can run again
 ├── Cancelled                  raised by a task that ends because its cancellation was requested
 ├── PermanentError             raised by a task: do not retry
 ├── ExpectedError              raised by a task: foreseen and passing, retry without alarm
@@ -121,6 +124,13 @@ class ServerAway(ServerUnavailable):
         super().__init__(server, f"{server} does not answer{f' ({reason})' if reason else ''}")
 
 
+class TlsFails(ServerUnavailable):
+    """The connection cannot be made secure; `check` says what to look at."""
+
+    def __init__(self, server: str, reason: str, check: str) -> None:
+        super().__init__(server, f"TLS with {server} fails: {reason}; check {check}")
+
+
 class ServerRefuses(ServerUnavailable):
     """Postgres or Redis answers with an error that passes; the same request may succeed later."""
 
@@ -140,6 +150,17 @@ class Stranger(ServerRefuses):
             "system a database of its own in REDIS_URL, or run `redis-cli DEL often:system` if the other one "
             "is gone",
         )
+
+
+class UnfitDatabase(ServerUnavailable):
+    """This release cannot work with the database as it is; the message says what an operator has to do."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("Postgres", f"this release cannot work with the database: {reason}")
+
+
+class MigrationError(OftenError):
+    """A migration stopped where it can be taken up again; the message says why and what to do."""
 
 
 class Cancelled(OftenError):

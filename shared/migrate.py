@@ -1,42 +1,60 @@
 """`python -m shared.migrate`: brings the database of DATABASE_URL up to date.
 
-Piccolo runs the migrations of the ledger, of identity, and of the applications in OFTEN_APPLICATIONS, in this
-order. Only one process migrates at a time.
+It runs the migrations of the ledger, of identity, and of the applications in OFTEN_APPLICATIONS, in this
+order, while the services work. Only one process migrates at a time. An interrupted run can be repeated.
 """
 
 import asyncio
+import logging
+import os
 import sys
-from typing import Any
 
-from piccolo.apps.migrations.commands.forwards import forwards
+from piccolo.engine import engine_finder
+from piccolo.engine.postgres import PostgresEngine
 
-import piccolo_conf
+from shared import settings
+from shared.errors import MigrationError, ServerUnavailable, SettingsError
+from shared.ledger import schema_check, sqlstate
+from shared.migration.runner import Runner
+from shared.telemetry.logging import configure
 
-#: Advisory lock key: only one process may migrate at a time.
-LOCK = 0x6F6674656E_02
-
-#: Up to release 0.1 the accounts were part of the hotel application, whose Piccolo app was called `domain`.
-#: The records move to the new names, so that no migration runs again.
-MOVE_RECORDS = """
-    UPDATE migration SET app_name = CASE
-        WHEN name IN ('2026-11-22T12:00:00:000000', '2026-11-22T19:20:00:000000',
-                      '2026-11-22T19:40:00:000000') THEN 'identity' ELSE 'hotel' END
-    WHERE app_name = 'domain'
-"""
+log = logging.getLogger(__name__)
 
 
-async def migrate() -> None:
-    """Wait for the lock, then run everything that has not run yet."""
-    connection: Any = await piccolo_conf.DB.get_new_connection()
+async def migrate(engine: PostgresEngine) -> None:
+    """Run everything that has not run yet. Raises MigrationError or ServerUnavailable."""
+    # One connection holds the lock and runs everything. Postgres frees the lock when both have ended.
+    await engine.start_connection_pool(min_size=0, max_size=1, max_inactive_connection_lifetime=0)
     try:
-        await connection.execute("SELECT pg_advisory_lock($1)", LOCK, timeout=None)
-        if await connection.fetchval("SELECT to_regclass('migration')"):
-            await connection.execute(MOVE_RECORDS)
-        await forwards("all")
+        await schema_check.check_server(engine)
+        await Runner(engine).run()
+    except Exception as error:
+        unavailable = sqlstate.unavailable(error)
+        if unavailable is None or isinstance(error, ServerUnavailable):
+            raise
+        raise unavailable from error
     finally:
-        await connection.close()
+        await engine.close_connection_pool()
+
+
+def main() -> int:
+    try:
+        configure("migrate", settings.read(os.environ, needs=("database_url",)).log_format)
+        engine = engine_finder()
+    except SettingsError as error:
+        sys.stderr.write(f"migrate: {error}\n")
+        return 2
+    assert isinstance(engine, PostgresEngine)
+    try:
+        asyncio.run(migrate(engine))
+    except (MigrationError, ServerUnavailable) as error:
+        log.critical("migration stopped: %s", error)
+        return 1
+    except Exception:
+        log.critical("migration stopped: it failed; run it again when the cause is gone", exc_info=True)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    asyncio.run(migrate())
-    sys.exit(0)
+    sys.exit(main())

@@ -4,6 +4,7 @@ An application brings a class of its own (`Application.settings`), which is read
 `Settings.of` returns it.
 """
 
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,25 +14,41 @@ from urllib.parse import urlsplit
 
 from shared import applications, environment, secret_key
 from shared.environment import setting
-from shared.transport import address
+from shared.errors import SettingsError
+from shared.ledger import address as ledger_address
+from shared.transport import address as redis_address
+
+log = logging.getLogger(__name__)
 
 S = TypeVar("S")
 
-_POSTGRES_SCHEMES = ("postgres", "postgresql")
 _CHOICES = {"log_format": ("json", "text")}
 _RANGES = {"api_port": (0, 65_535), "metrics_port": (0, 65_535), "worker_threads": (1, 256)}
 _RATES = ("rate_limit_user", "rate_limit_address", "rate_limit_sign_in")
 #: The form of a rate limit; applications use it too.
 RATE = re.compile(r"[1-9][0-9]{0,8}/(second|minute|hour|day)")
+_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?")
 #: Addresses of this machine, the only ones for which plain HTTP will do.
-LOOPBACK = re.compile(r"http://(127\.0\.0\.1|localhost)(:[0-9]{1,5})?(/|\Z)")
+LOOPBACK = re.compile(r"http://(127\.0\.0\.1|localhost)(:[0-9]{1,5})?(/[!-~]*)?")
+_HTTPS = re.compile(r"https://(\w[\w.-]{0,252}|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[!-~]*)?")
+#: A name in DNS, or an address of IPv4 or IPv6.
+_HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*|[0-9A-Fa-f:.]{2,45}")
+_HOSTS = ("api_host", "metrics_host")
+#: Shortest durations in seconds, and why.
+_AT_LEAST = {
+    "access_token_life": (1, "every session would end at once"),
+    "refresh_token_life": (1, "every session would end at once"),
+    "keep_alive": (1, "every request would open a connection"),
+    "request_timeout": (1, "slower requests would all fail"),
+    "stall_after": (10, "shorter pauses are no deaths"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What operators may set. Durations are written in seconds."""
 
-    #: Postgres 18 or newer.
+    #: Postgres 18 or newer; several hosts are separated by commas, and the primary among them is used.
     database_url: str = setting("DATABASE_URL", "", "postgres://user:password@host:5432/name")
     #: Redis 7 or Valkey 8, or newer. Queues live in one logical database, which no other program may use.
     redis_url: str = setting("REDIS_URL", "", "redis://:password@host:6379/0")
@@ -56,6 +73,14 @@ class Settings:
     max_body_bytes: int = setting("OFTEN_MAX_BODY_BYTES", 1_048_576)
     #: Time limit of a request until its answer begins, reading the body included.
     request_timeout: timedelta = setting("OFTEN_REQUEST_TIMEOUT", timedelta(seconds=30))
+    #: An idle connection to the API is closed after this long. Longer than the 60 s of most load balancers:
+    #: otherwise they send requests on a connection that is being closed, and answer 502.
+    keep_alive: timedelta = setting("OFTEN_KEEP_ALIVE", timedelta(seconds=75))
+    #: After SIGTERM the API says for this long that it is not ready, and still serves, so that proxies can
+    #: leave it. It needs up to 5 s more until it ends. `docker stop` waits for 10 s by default.
+    drain: timedelta = setting("OFTEN_API_DRAIN", timedelta(seconds=3))
+    #: Origins whose pages may call the API from a browser, as `https://app.example.com`, separated by commas.
+    cors_origins: str = setting("OFTEN_CORS_ORIGINS", "")
     #: Requests of one signed-in user.
     rate_limit_user: str = setting("OFTEN_RATE_LIMIT_USER", "60000/minute")
     #: Requests of one address without valid credentials.
@@ -68,7 +93,8 @@ class Settings:
     metrics_port: int = setting("OFTEN_METRICS_PORT", 0)
     #: Format of log lines.
     log_format: str = setting("OFTEN_LOG_FORMAT", "json", "json or text")
-    #: Queues that a worker serves, separated by commas; empty means every queue that a contract names.
+    #: Queues that a worker serves, separated by commas; empty means every queue that a contract names, and
+    #: `-email,-payments` all but these. The former names of a queue are served with it.
     worker_queues: str = setting("OFTEN_WORKER_QUEUES", "")
     #: Tasks that a worker runs at the same time.
     worker_threads: int = setting("OFTEN_WORKER_THREADS", 8)
@@ -86,6 +112,13 @@ class Settings:
     #: Packages of the applications that run here, separated by commas.
     applications: str = setting(applications.VARIABLE, applications.DEFAULT)
     for_applications: Mapping[type[Any], Any] = field(default_factory=dict, repr=False)
+    #: One line about variables of the environment that are not read; empty when there are none.
+    ignored: str = field(default="", repr=False)
+
+    def warn_of_ignored(self) -> None:
+        """Log variables that have no effect; one of them may be a misspelled setting."""
+        if self.ignored:
+            log.warning(self.ignored)
 
     def of(self, kind: type[S]) -> S:
         """The settings of one application; its defaults where none were read."""
@@ -96,12 +129,16 @@ class Settings:
         """The words that new passwords must not consist of."""
         return [word for word in (part.strip() for part in self.password_words.split(",")) if word]
 
+    @property
+    def origins(self) -> list[str]:
+        """The origins of `cors_origins`."""
+        return [each.strip() for each in self.cors_origins.split(",") if each.strip()]
+
     def broken_rules(self) -> Iterator[tuple[str, str]]:
         """Field and rule, for each rule that is broken."""
-        scheme = self.database_url.partition("://")[0]
-        if self.database_url and scheme not in _POSTGRES_SCHEMES:
-            yield "database_url", f"must begin with postgres://, not {scheme[:20]}"
-        if self.redis_url and (broken := address.check_url(self.redis_url)):
+        if self.database_url and (broken := ledger_address.check_url(self.database_url)):
+            yield "database_url", broken
+        if self.redis_url and (broken := redis_address.check_url(self.redis_url)):
             yield "redis_url", broken
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
@@ -110,6 +147,7 @@ class Settings:
             if not lowest <= getattr(self, name) <= highest:
                 yield name, f"must be between {lowest} and {highest}, not {getattr(self, name)}"
         yield from self._too_weak()
+        yield from self._bad_addresses()
 
     def _too_weak(self) -> Iterator[tuple[str, str]]:
         for name in _RATES:
@@ -119,13 +157,19 @@ class Settings:
             yield "secret_key", weakness
         if self.session_life < self.access_token_life:
             yield "session_life", "must not be shorter than OFTEN_ACCESS_TOKEN_LIFE"
-        if self.request_timeout < timedelta(seconds=1):
-            yield "request_timeout", "must be at least 1 second: slower requests would all fail"
-        public = urlsplit(self.public_url)
-        if public.scheme != "https" and public.hostname not in ("127.0.0.1", "localhost"):
-            yield "public_url", "must begin with https://; plain http is for this machine only"
-        if self.stall_after < timedelta(seconds=10):
-            yield "stall_after", "must be at least 10 seconds: shorter pauses are no deaths"
+        for name, (least_s, why) in _AT_LEAST.items():
+            if getattr(self, name) < timedelta(seconds=least_s):
+                yield name, f"must be at least {least_s} second{'s' * (least_s > 1)}: {why}"
+
+    def _bad_addresses(self) -> Iterator[tuple[str, str]]:
+        for name in _HOSTS:
+            if not _HOST.fullmatch(getattr(self, name)):
+                yield name, f"must be a host name or an address, not {getattr(self, name)[:40]!r}"
+        if problem := url_problem(self.public_url):
+            yield "public_url", problem
+        for origin in self.origins:
+            if not _ORIGIN.fullmatch(origin):
+                yield "cors_origins", f"must name origins like https://app.example.com, not {origin!r}"
 
 
 def rate_problem(rate: str) -> str | None:
@@ -133,6 +177,20 @@ def rate_problem(rate: str) -> str | None:
     if RATE.fullmatch(rate):
         return None
     return f"must be like 600/minute (second, minute, hour, day), not {rate!r}"
+
+
+def url_problem(url: str) -> str | None:
+    """The rule that a web address breaks, if any: plain HTTP is for this machine only."""
+    if (LOOPBACK.fullmatch(url) or _HTTPS.fullmatch(url)) and _port_is_valid(url):
+        return None
+    return "must begin with https:// and a host, like https://example.com; plain http is for this machine"
+
+
+def _port_is_valid(url: str) -> bool:
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False
 
 
 def read(environ: Mapping[str, str], *, needs: tuple[str, ...] = ("database_url", "redis_url")) -> Settings:
@@ -143,6 +201,12 @@ def read(environ: Mapping[str, str], *, needs: tuple[str, ...] = ("database_url"
     names = environ.get(applications.VARIABLE, applications.DEFAULT)
     found = applications.find(names)
     kinds = [applications.resolve(each.settings) for each in found if each.settings]
-    environment.refuse_misspelt(environ, [Settings, *kinds])
-    given = {kind: environment.read(kind, environ) for kind in kinds}
-    return environment.read(Settings, environ, needs, applications=names, for_applications=given)
+    ignored = environment.ignored(environ, [Settings, *kinds])
+    try:
+        given = {kind: environment.read(kind, environ) for kind in kinds}
+        return environment.read(
+            Settings, environ, needs, applications=names, for_applications=given, ignored=ignored
+        )
+    except SettingsError as error:
+        # What is missing may be there under a misspelled name.
+        raise SettingsError(f"{error} ({ignored})" if ignored else str(error)) from None

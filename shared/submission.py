@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +22,7 @@ from shared.errors import MAX_DELAY, FieldProblem, InvalidFields, KeyReused, Ser
 from shared.ledger.database import Database
 from shared.ledger.transitions import submit
 from shared.ledger.transitions.record import sparse
-from shared.ledger.transitions.send import MARK_SENT
+from shared.ledger.transitions.send import MARK_PUSHED
 from shared.telemetry import metrics
 from shared.transport.queues import Address, Queues
 from shared.vault import Stored, Vault
@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 #: How long pushed ids collect before one statement marks them. Most are claimed by then and need no mark at
 #: all.
 MARK_EVERY_S = 0.5
+#: How often a process that submits compares its clock with the database's.
+NOTE_TIME_EVERY_S = 10.0
 #: After a failed push the next ones are left to the dispatcher for this long, so that callers don't wait for
 #: Redis.
 REDIS_REST_S = 1.0
@@ -125,9 +127,9 @@ class Submitter:
         self._redis_rests_until = 0.0
         self._after_commit: ContextVar[list[Address] | None] = ContextVar("after_commit", default=None)
 
-    def checked(self, task: NewTask, now: datetime) -> CheckedTask:
-        """Check a task and seal its parameters, once. Raises InvalidFields."""
-        task.check(now)
+    def checked(self, task: NewTask) -> CheckedTask:
+        """Check a task by the database's time and seal its parameters, once. Raises InvalidFields."""
+        task.check(self._database.now())
         return CheckedTask(task, self._vault.seal_params(task.contract, task.params))
 
     async def submit(self, tasks: Sequence[NewTask | CheckedTask]) -> list[UUID]:
@@ -167,8 +169,7 @@ class Submitter:
             # The key was pruned in between, so it is free now.
 
     def _all_checked(self, tasks: Sequence[NewTask | CheckedTask]) -> list[CheckedTask]:
-        now = datetime.now(UTC)
-        return [t if isinstance(t, CheckedTask) else self.checked(t, now) for t in tasks]
+        return [t if isinstance(t, CheckedTask) else self.checked(t) for t in tasks]
 
     async def _accepted(self, tasks: Sequence[CheckedTask], ids: list[UUID]) -> list[UUID]:
         """Count and push what was stored."""
@@ -209,12 +210,17 @@ class Submitter:
             return
         self._unmarked += [(address.id, claim) for address in addresses]
 
+    async def note_time(self) -> None:
+        """Learn the database's time, by which tasks are checked; to be repeated, because clocks drift."""
+        (row,) = await self._database.run("SELECT clock_timestamp() AS now")
+        self._database.note_time(row["now"])
+
     async def mark(self) -> None:
         """Mark what has been pushed. Ids that stay unmarked are sent twice and claimed once."""
         pushed, self._unmarked = sorted(self._unmarked), []
         if pushed:
             ids, claims = zip(*pushed, strict=True)
-            await self._database.run(MARK_SENT, id=list(ids), claim=list(claims))
+            await self._database.run(MARK_PUSHED, id=list(ids), claim=list(claims))
 
 
 #: Columns that tasks of one kind share, in the order of `_kind`.

@@ -85,6 +85,8 @@ class InlineContext:
         self.attempt = 1
         self.owner = owner
         self.cancelled = cancelled
+        #: Set before an async body takes its first step.
+        self.is_async = False
         self.log = checks.attempt_logger("inline", _Lines(run.log_lines))
 
     @property
@@ -99,6 +101,10 @@ class InlineContext:
 
     def wait_for(self, work: Coroutine[Any, Any, T]) -> T:
         """In a thread of its own: the caller's loop runs the body."""
+        checks.coroutine(work)
+        if self.is_async:
+            work.close()
+            raise RuntimeError("context.wait_for is for plain bodies; an async body awaits")
         with ThreadPoolExecutor(1) as thread:
             return thread.submit(asyncio.run, work).result()
 
@@ -154,7 +160,8 @@ async def run_inline(
     context = InlineContext(run, gateways or {}, owner, cancelled, database)
     checked = task.contract.check_params(msgspec.to_builtins(params))
     returned: Any = task(context, checked)
-    result = await returned if inspect.isawaitable(returned) else returned
+    context.is_async = inspect.isawaitable(returned)
+    result = await returned if context.is_async else returned
     # A body that used complete_in has set the result already.
     run.result = run.result if result is None else result
     ended: Any = run.result

@@ -29,8 +29,10 @@ class Api:
         self.process.terminate()
         await asyncio.to_thread(self.process.wait, 30)
 
-    def is_ready(self) -> bool:
-        try:
-            return httpx.get(f"{self.url}/health/ready", trust_env=False).is_success
-        except httpx.TransportError:
-            return False
+    async def is_ready(self) -> bool:
+        """Asks without blocking the loop, where a test may run what the API waits for."""
+        async with httpx.AsyncClient(trust_env=False) as http:
+            try:
+                return (await http.get(f"{self.url}/health/ready")).is_success
+            except httpx.TransportError:
+                return False

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from hypothesis import settings
 
 from local import ports, postgres
 from local.account import Account
@@ -27,6 +28,11 @@ from tests.platform import Platform
 from tests.sandbox import Sandbox
 
 ROOT = Path(__file__).parent.parent
+
+# The same examples in every run; `--hypothesis-profile=many` looks further.
+settings.register_profile("bounded", derandomize=True, database=None, deadline=None, max_examples=100)
+settings.register_profile("many", deadline=None, max_examples=2_000)
+settings.load_profile("bounded")
 
 #: The hotel application's own tests need it to be installed.
 collect_ignore_glob = [] if HOTEL else ["**/hotel/*"]

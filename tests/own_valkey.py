@@ -18,6 +18,8 @@ from shared.transport.connection import connect
 from tests.eventually import eventually
 
 SERVICE = "often"
+#: A server without an answer for this long is down. Shorter, a busy machine would cause failovers.
+DOWN_AFTER_MS = 2_000
 
 
 @asynccontextmanager
@@ -30,8 +32,20 @@ async def serving(folder: Path) -> AsyncIterator[Valkey]:
 
 
 @asynccontextmanager
-async def sentinel_over(primary: Valkey, folder: Path) -> AsyncIterator[str]:
-    """A Sentinel that watches a primary; yields the REDIS_URL that leads through it."""
+async def sentinels_over(primary: Valkey, folder: Path, *, count: int = 1) -> AsyncIterator[str]:
+    """Sentinels that watch a primary; yields the REDIS_URL that leads through them."""
+    # The first address never answers: the next one is asked.
+    found = [f"{HOST}:{ports.pick('nobody')['nobody']}"]
+    async with contextlib.AsyncExitStack() as stack:
+        for number in range(count):
+            sentinel = _sentinel(primary, folder.with_name(f"{folder.name}-{number}"), quorum=count // 2 + 1)
+            found.append(f"{HOST}:{await stack.enter_async_context(sentinel)}")
+        yield f"redis+sentinel://default:{primary.password}@{','.join(found)}/{SERVICE}/0"
+
+
+@asynccontextmanager
+async def _sentinel(primary: Valkey, folder: Path, *, quorum: int) -> AsyncIterator[int]:
+    """One Sentinel; yields its port."""
     port = ports.pick("sentinel")["sentinel"]
     folder.mkdir()
     configuration = folder / "sentinel.conf"
@@ -39,15 +53,13 @@ async def sentinel_over(primary: Valkey, folder: Path) -> AsyncIterator[str]:
         f"bind {HOST}",
         f"port {port}",
         f'dir "{folder}"',
-        f"sentinel monitor {SERVICE} {HOST} {primary.port} 1",
+        f"sentinel monitor {SERVICE} {HOST} {primary.port} {quorum}",
         f"sentinel auth-pass {SERVICE} {primary.password}",
-        f"sentinel down-after-milliseconds {SERVICE} 1000",
+        f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER_MS}",
         f"sentinel failover-timeout {SERVICE} 3000",
     ]
     configuration.write_text("\n".join(lines) + "\n")
     command = [str(get_binary_path()), str(configuration), "--sentinel"]
-    # The first one never answers: the second one is asked.
-    nobody = ports.pick("nobody")["nobody"]
 
     def answers() -> bool:
         try:
@@ -57,15 +69,14 @@ async def sentinel_over(primary: Valkey, folder: Path) -> AsyncIterator[str]:
             return False
 
     async with _process(command, folder, answers):
-        login = f"default:{primary.password}"
-        yield f"redis+sentinel://{login}@{HOST}:{nobody},{HOST}:{port}/{SERVICE}/0"
+        yield port
 
 
 @dataclass(frozen=True)
 class Watched:
-    """A primary and its replica, which a Sentinel watches."""
+    """A primary and its replica, which Sentinels watch."""
 
-    #: The REDIS_URL that leads through the Sentinel.
+    #: The REDIS_URL that leads through the Sentinels.
     url: str
     #: Their ports.
     primary: int
@@ -74,7 +85,7 @@ class Watched:
     async def fail_over(self) -> None:
         """Return when the replica is the primary."""
         await eventually(self._is_accepted)
-        await eventually(self._is_done)
+        await eventually(lambda: self.leads(self.replica))
 
     def _is_accepted(self) -> bool:
         """A Sentinel learns of a replica, and that it is good, within some seconds."""
@@ -84,7 +95,19 @@ class Watched:
             return True
         return False
 
-    async def _is_done(self) -> bool:
+    async def has_replica(self) -> bool:
+        """The primary that the Sentinels name has a replica that follows it."""
+        client = connect(self.url)
+        try:
+            replicas = await client.info("replication")
+        except redis.RedisError:
+            return False
+        finally:
+            await client.aclose()
+        return bool(replicas.get("slave0", {}).get("state") == "online")
+
+    async def leads(self, port: int) -> bool:
+        """The Sentinels lead to this port, and the server there is a primary."""
         client = connect(self.url)
         try:
             server, replication = await client.info("server"), await client.info("replication")
@@ -92,21 +115,29 @@ class Watched:
             return False
         finally:
             await client.aclose()
-        return bool(server["tcp_port"] == self.replica and replication["role"] == "master")
+        return bool(server["tcp_port"] == port and replication["role"] == "master")
 
 
 @asynccontextmanager
-async def watched_pair(server: Valkey, folder: Path) -> AsyncIterator[Watched]:
-    """The server gets a replica and a Sentinel; their files are in `folder`."""
-    async with serving(folder / "replica") as replica, sentinel_over(server, folder / "sentinel") as url:
-        take_password(replica, server)
-        with redis.Redis.from_url(with_password(replica, server)) as client:
-            client.config_set("masterauth", server.password)
-            client.replicaof(HOST, str(server.port))
-            await eventually(lambda: client.info("replication")["master_link_status"] == "up")
-        with redis.Redis.from_url(server.url()) as client:
-            client.config_set("masterauth", server.password)
+async def watched_pair(server: Valkey, folder: Path, *, sentinels: int = 1) -> AsyncIterator[Watched]:
+    """The server gets a replica and Sentinels; their files are in `folder`."""
+    async with (
+        serving(folder / "replica") as replica,
+        sentinels_over(server, folder / "sentinel", count=sentinels) as url,
+    ):
+        await replicate(server, replica)
         yield Watched(url, server.port, replica.port)
+
+
+async def replicate(primary: Valkey, replica: Valkey) -> None:
+    """Make the second one a replica of the first; with one password, so that they can change places."""
+    take_password(replica, primary)
+    with redis.Redis.from_url(primary.url()) as client:
+        client.config_set("masterauth", primary.password)
+    with redis.Redis.from_url(with_password(replica, primary)) as client:
+        client.config_set("masterauth", primary.password)
+        client.replicaof(HOST, str(primary.port))
+        await eventually(lambda: client.info("replication")["master_link_status"] == "up")
 
 
 def with_password(server: Valkey, other: Valkey) -> str:

@@ -74,6 +74,7 @@ class Platform:
             "OFTEN_LOG_FORMAT": "text",
             "OFTEN_VAULT_KEYS": VAULT_KEYS,
             "OFTEN_WORKER_GRACE": "3",
+            "OFTEN_API_DRAIN": "0",
         }
         number = len(self.processes)
         with (self._logs / f"{number}-{module.rpartition('.')[2]}.log").open("wb") as log:

@@ -55,6 +55,11 @@ class Paid(Result):
     receipt: Annotated[str, SENSITIVE]
 
 
+class Asks(Params):
+    #: How the body uses the database.
+    way: str
+
+
 class Hoards(Params):
     megabytes: int
 
@@ -144,6 +149,10 @@ FIRST_CHILD = Contract(
 BLOCK = Contract(name="sample.block", queue="default", params=Seconds, result=Done)
 FORK = Contract(name="sample.fork", queue="default", params=Forks, result=Done)
 CLEAN_UP = Contract(name="sample.clean_up", queue="default", params=Seconds, result=Done)
+ASK = Contract(name="sample.ask", queue="default", params=Asks, result=Done, retries=Retries(max_attempts=1))
+ASK_ASYNC = Contract(
+    name="sample.ask_async", queue="default", params=Asks, result=Done, retries=Retries(max_attempts=1)
+)
 OVERSTAY = Contract(name="sample.overstay", queue="default", params=Nothing, result=Done)
 
 ERRORS: dict[str, Exception] = {
@@ -393,6 +402,28 @@ async def clean_up(context: TaskContext, params: Seconds) -> Done:
     raise AssertionError("unreachable")
 
 
+@task(ASK)
+def ask(context: TaskContext, params: Asks) -> Done:
+    context.wait_for(context.database.run("SELECT 1"))
+    return Done(attempt=context.attempt)
+
+
+@task(ASK_ASYNC)
+async def ask_async(context: TaskContext, params: Asks) -> Done:
+    match params.way:
+        case "transaction":
+            async with context.transaction():
+                await context.database.run("SELECT 1")
+        case "connection":
+            await (await context.database.connect()).close()
+        case "wrapped":
+            try:
+                await context.database.run("SELECT 1")
+            except Exception as error:
+                raise RuntimeError("the shop is closed") from error
+    return Done(attempt=context.attempt)
+
+
 @task(OVERSTAY)
 async def overstay(context: TaskContext, params: Nothing) -> Done:
     """Hold the transaction open after `complete_in` for as long as the row of this task is locked by it."""
@@ -402,6 +433,18 @@ async def overstay(context: TaskContext, params: Nothing) -> Done:
         context.progress(1, 2)
         await context.database.run("SELECT pg_advisory_xact_lock(1)")
     return done
+
+
+WAIT_IN_LOOP = Contract(
+    name="sample.wait_in_loop", queue="default", params=Nothing, result=Done, retries=Retries(max_attempts=1)
+)
+
+
+@task(WAIT_IN_LOOP)
+async def wait_in_loop(context: TaskContext, params: Nothing) -> Done:
+    """Ask the loop to wait for itself."""
+    context.wait_for(asyncio.sleep(0))
+    return Done(attempt=context.attempt)
 
 
 TASKS: dict[str, TaskFunction[Any, Any]] = {}

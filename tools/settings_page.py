@@ -29,11 +29,15 @@ HEAD = """\
 After this page you can look up every setting of the processes, with its default and its rule.
 
 Each process reads its settings once, at its start, from environment variables. A wrong setting
-stops the process with a line that names the variable and the rule. A misspelled one stops it too.
+stops the process with a line that names the variable and the rule.
 
 - **Durations** are numbers of seconds.
+- **Text** is one line of UTF-8.
 - **Files.** `<VARIABLE>_FILE` names a file that holds the setting, as container secrets do. If both
   the variable and the file are set, the process stops.
+- **Unknown names** that begin with `OFTEN_` change nothing, so that a newer setting does not stop
+  an older release. The process logs one warning that lists them with the nearest known name. Service
+  links of Kubernetes, such as `OFTEN_API_PORT=tcp://10.0.0.7:8000`, are ignored and listed too.
 - **Required** are `DATABASE_URL` and `REDIS_URL` for every process, `SECRET_KEY` for the API, and
   `OFTEN_VAULT_KEYS` as soon as a task has sensitive fields.
 """

@@ -14,6 +14,7 @@ from bench import filler
 from bench.figure import Benchmark, Figure, Measured, Round
 from bench.stage import Stage
 from services.api.identity.rights import Reach, Reader
+from services.api.reads import Reads
 from services.api.tasks.ledger_view import LedgerView
 from services.api.tasks.task_list import TaskFilter
 from shared.contracts import catalogue
@@ -78,7 +79,8 @@ class Ledger:
         self._database = Database.for_service(database_url, "bench")
         self._queues = Queues(connect(redis_url))
         self._submitter = Submitter(self._database, self._queues, vault)
-        self._view = LedgerView(self._database, catalogue.load(INSTALLED), vault)
+        self._reads = Reads(database_url, self._database)
+        self._view = LedgerView(self._database, self._reads, catalogue.load(INSTALLED), vault)
         self._task = NewTask(contract=HEALTH_CHECK, params=HealthCheck(), owner=1)
         self._worker = uuid4()
         #: Task and owner, of those who look again and of strangers.
@@ -93,6 +95,7 @@ class Ledger:
         owners = count // TASKS_PER_OWNER
         await filler.fill(self.url, days, count, owners=owners, attempts=False)
         await self._database.open(size=1)
+        await self._reads.open()
         self._bind()
         await self._database.run(_WORKER, id=self._worker, lock_key=self._worker.int >> 65)
         connection = await self._database.connect()
@@ -110,6 +113,7 @@ class Ledger:
         queue = HEALTH_CHECK.queue
         await self._queues.client.delete(lane_key(queue, HEALTH_CHECK.priority), wake_key(queue))
         await self._queues.client.aclose()
+        await self._reads.close()
         await self._database.close()
 
     def _bind(self) -> None:

@@ -23,6 +23,8 @@ from shared.hotel import web_push
 
 LONGEST_BODY, LONGEST_TTL_S = 4_096, 2_419_200
 URGENCIES = ("very-low", "low", "normal", "high")
+#: Windows' service says this in a header only; it reads a TTL of 0 as "do not keep".
+TTL_CONFLICT = "Ttl value conflicts with X-WNS-Cache-Policy."
 TOPIC = re.compile(r"[A-Za-z0-9_-]{1,32}")
 
 Asked = Request[Any, Any, Any]
@@ -142,6 +144,8 @@ async def take(identity: FromPath[str], request: Asked, push: NamedDependency[Pu
         push.take(identity, request.headers, body, origin_of(request))
     except Refusal as refusal:
         push.count_refusal(refusal.status)
+        if refusal.text == TTL_CONFLICT:
+            return Response({}, status_code=400, headers={"X-WNS-Error-Description": TTL_CONFLICT})
         problem = {"code": refusal.status, "errno": 100, "message": refusal.text}
         return Response(problem, status_code=refusal.status)
     return Response({}, status_code=201, headers={"location": f"{origin_of(request)}/push/messages/sandbox"})
@@ -175,6 +179,8 @@ def check_headers(headers: Any) -> tuple[str | None, str, int]:
         raise Refusal(400, "Content-Encoding must be aes128gcm.")
     if topic is not None and not TOPIC.fullmatch(topic):
         raise Refusal(400, "Topic must be up to 32 characters of base64url.")
+    if int(ttl) == 0 and headers.get("x-wns-cache-policy") != "no-cache":
+        raise Refusal(400, TTL_CONFLICT)
     if urgency not in URGENCIES:
         raise Refusal(400, f"Urgency must be one of {', '.join(URGENCIES)}.")
     return topic, urgency, int(ttl)

@@ -57,6 +57,8 @@ class SerpApi:
             searches_left=10_000, price_factor=1.0, hourly_limit_reached=False, nonsense_rows=0
         )
         self._searches: Counter[str] = Counter()
+        #: The hotels of all pages so far: a search for the name of one is answered with its details.
+        self._by_name: dict[str, MadeUpHotel] = {}
         self._details = 0
         self._account_requests = 0
         self._refused = 0
@@ -91,6 +93,8 @@ class SerpApi:
             found = self._hotel(parameters, check_in, check_out)
         elif NOWHERE in parameters["q"]:
             found = {"error": EMPTY}
+        elif hotel := self._by_name.get(parameters["q"].strip().casefold()):
+            found = self._details_of(hotel, parameters, check_in, check_out)
         else:
             found = self._page(parameters, check_in, check_out)
         echo = {name: value for name, value in parameters.items() if name != "api_key"}
@@ -123,10 +127,9 @@ class SerpApi:
     def _page(self, parameters: Parameters, check_in: date, check_out: date) -> dict[str, Any]:
         place = place_id(parameters["q"])
         start = first_row(parameters.get("next_page_token"), place)
-        rows = [
-            self._row(MadeUpHotel(place, index), parameters, check_in, check_out)
-            for index in range(PAGE_SIZE * PAGES)
-        ]
+        hotels = [MadeUpHotel(place, index) for index in range(PAGE_SIZE * PAGES)]
+        self._by_name |= {hotel.name.casefold(): hotel for hotel in hotels}
+        rows = [self._row(hotel, parameters, check_in, check_out) for hotel in hotels]
         rows = in_order([row for row in rows if fits(row, parameters)], parameters.get("sort_by"))
         end = start + PAGE_SIZE
         pagination: dict[str, Any] = {"current_from": start + 1, "current_to": min(end, len(rows))}
@@ -145,8 +148,14 @@ class SerpApi:
         place, _, index = parameters["property_token"].rpartition("-")
         if not place or not index.isdecimal() or int(index) >= PAGE_SIZE * PAGES:
             return {"error": EMPTY}
-        return self._row(MadeUpHotel(place, int(index)), parameters, check_in, check_out) | {
-            "address": f"{int(index) + 1}, Beach Road",
+        return self._details_of(MadeUpHotel(place, int(index)), parameters, check_in, check_out)
+
+    def _details_of(
+        self, hotel: MadeUpHotel, parameters: Parameters, check_in: date, check_out: date
+    ) -> dict[str, Any]:
+        """One hotel's fields at the top level of the answer, with more of them than a list has."""
+        return self._row(hotel, parameters, check_in, check_out) | {
+            "address": f"{hotel.index + 1}, Beach Road",
             "phone": "000 0000",
         }
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from litestar import Litestar, Router
+from litestar.config.cors import CORSConfig
 from litestar.middleware import DefineMiddleware
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
@@ -14,6 +15,7 @@ from services.api.http import allowed_methods, documentation, entrance, health, 
 from services.api.http.body import StrictRequest
 from services.api.http.deadline import Deadline
 from services.api.http.errors import respond
+from services.api.http.fit_database import FitDatabase
 from services.api.http.head import Head
 from services.api.identity import auth
 from services.api.identity import routes as identity
@@ -48,14 +50,16 @@ def build(settings: Settings, contracts: Catalogue | None = None) -> Litestar:
         ],
         dependencies=resources.provided(),
         lifespan=[resources.serving],
-        middleware=_middleware(settings),
-        before_send=[security_headers.add, allowed_methods.correct],
+        middleware=_middleware(resources),
+        before_send=[security_headers.add, allowed_methods.correct, resources.drain.close_connections],
+        cors_config=_cors(settings),
         exception_handlers={Exception: respond},
         openapi_config=_openapi(resources),
         request_class=StrictRequest,
         request_max_body_size=settings.max_body_bytes,
         logging_config=None,
     )
+    api.state.drain = resources.drain
     resources.rights.check(api)
     api.asgi_handler = Head(api.asgi_handler)
     return api
@@ -98,10 +102,23 @@ def _open(resources: Resources, added: Sequence[Routes]) -> Router:
     )
 
 
-def _middleware(settings: Settings) -> list[Middleware]:
+def _middleware(resources: Resources) -> list[Middleware]:
     """Around all routes, the outermost first."""
-    deadline = DefineMiddleware(Deadline, timeout_s=settings.request_timeout.total_seconds())
-    return [REQUESTS.middleware, deadline]
+    timeout_s = resources.settings.request_timeout.total_seconds()
+    fit_database = DefineMiddleware(FitDatabase, schema=resources.schema)
+    return [REQUESTS.middleware, DefineMiddleware(Deadline, timeout_s=timeout_s), fit_database]
+
+
+def _cors(settings: Settings) -> CORSConfig | None:
+    """Browsers let pages of these origins read answers. No cookies: callers send their credentials."""
+    if not settings.origins:
+        return None
+    return CORSConfig(
+        allow_origins=settings.origins,
+        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+        allow_headers=["Authorization", "Content-Type", "Idempotency-Key"],
+        expose_headers=["Retry-After", "Idempotent-Replayed"],
+    )
 
 
 def _openapi(resources: Resources) -> OpenAPIConfig:

@@ -3,12 +3,12 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Sequence
-from functools import partial
 
 from litestar import Litestar
 from litestar.di import Provide
 from piccolo.table import Table
 
+from services.api.drain import Drain
 from services.api.identity import rate_limits
 from services.api.identity.access_tokens import AccessTokens
 from services.api.identity.logins import Logins
@@ -16,20 +16,23 @@ from services.api.identity.passwords import Passwords
 from services.api.identity.rate_limits import RateLimits
 from services.api.identity.rights import Rights
 from services.api.identity.sessions import Sessions
+from services.api.reads import Reads
 from services.api.schedules.schedule_view import ScheduleView
 from services.api.schedules.schedules import Schedules
 from services.api.tasks.contract_view import ContractView
 from services.api.tasks.ledger_view import LedgerView
 from services.api.tasks.submissions import Submissions
-from shared import system
+from shared import applications, system
 from shared.contracts.catalogue import Catalogue
 from shared.errors import ServerUnavailable
 from shared.keeper import Keeper
 from shared.ledger import connections
 from shared.ledger.database import Database
+from shared.ledger.schema_check import SchemaCheck
 from shared.ledger.tables import TABLES
+from shared.migration import known
 from shared.settings import Settings
-from shared.submission import MARK_EVERY_S, Submitter
+from shared.submission import MARK_EVERY_S, NOTE_TIME_EVERY_S, Submitter
 from shared.telemetry import metrics
 from shared.transport.queues import Queues, connect
 from shared.vault import Vault
@@ -51,9 +54,13 @@ class Resources:
         self.vault = Vault.from_setting(settings.vault_keys)
         self.vault.require(contracts.by_name.values())
         self.database = Database.for_service(settings.database_url, "api")
+        self.reads = Reads(settings.database_url, self.database)
+        needed = known.ids(applications.find(settings.applications))
+        self.schema = SchemaCheck(self.database, needed)
         self.queues = Queues(connect(settings.redis_url, socket_timeout_s=REDIS_TIMEOUT_S))
         self.submitter = Submitter(self.database, self.queues, self.vault)
         self.keeper = Keeper()
+        self.drain = Drain()
         self.passwords = Passwords()
         self.limits = RateLimits(
             settings.redis_url,
@@ -75,12 +82,15 @@ class Resources:
         provided: dict[str, object] = {
             "contracts": ContractView(contracts),
             "database": database,
+            "drain": self.drain,
             "keeper": self.keeper,
-            "ledger": LedgerView(database, contracts, vault),
+            "ledger": LedgerView(database, self.reads, contracts, vault),
             "logins": Logins(database, self.passwords),
             "passwords": self.passwords,
             "queues": self.queues,
+            "reads": self.reads,
             "rights": self.rights,
+            "schema": self.schema,
             "schedules": Schedules(database, contracts, self.submitter, vault, self.rights),
             "sessions": self.sessions,
             "settings": self.settings,
@@ -95,14 +105,17 @@ class Resources:
         """The lifespan of the API."""
         self.database.bind(self._tables)
         await self.database.open(size=connections.API_POOL)
+        await self.reads.open()
         for contract in self.contracts.by_name.values():
             metrics.expect_submissions(contract.queue, contract.name)
-        join = partial(system.join, self.database, self.queues)
         tasks = [
             asyncio.create_task(self.keeper.keep("marking", self.submitter.mark, every_s=MARK_EVERY_S)),
+            asyncio.create_task(
+                self.keeper.keep("clock", self.submitter.note_time, every_s=NOTE_TIME_EVERY_S)
+            ),
             # Beside the requests: a Postgres that is away must not delay the start.
-            asyncio.create_task(connections.warn_when_scarce(self.database, connections.API)),
-            asyncio.create_task(self.keeper.keep("system", join, every_s=system.JOIN_EVERY_S)),
+            asyncio.create_task(self._warn_when_scarce()),
+            asyncio.create_task(self.keeper.keep("system", self._join, every_s=system.JOIN_EVERY_S)),
         ]
         try:
             yield
@@ -112,9 +125,19 @@ class Resources:
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._close()
 
+    async def _join(self) -> None:
+        await self.schema.require()
+        await system.join(self.database, self.queues)
+
+    async def _warn_when_scarce(self) -> None:
+        with contextlib.suppress(ServerUnavailable):  # reported by the loop that joins
+            await self.schema.require()
+            await connections.warn_when_scarce(self.database, connections.API)
+
     async def _close(self) -> None:
         await _briefly(self.submitter.mark())
         await _briefly(self.database.close())  # when it is canceled, the pool cuts its connections
+        await _briefly(self.reads.close())
         await _briefly(self.queues.client.aclose())
         await _briefly(self.limits.close())
         self.passwords.close()

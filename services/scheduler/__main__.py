@@ -9,11 +9,11 @@ import sys
 import uvloop
 
 from services.scheduler.process import SchedulerProcess
-from shared import applications, system
+from shared import applications
 from shared import settings as settings_module
 from shared.contracts import catalogue
 from shared.errors import ServerUnavailable, SettingsError, Stranger
-from shared.ledger import connections
+from shared.ledger import connections, preflight
 from shared.ledger.database import Database
 from shared.settings import Settings
 from shared.telemetry import exposition
@@ -39,36 +39,44 @@ async def serve(settings: Settings, vault: Vault) -> None:
     health = Health(process.live_problems, process.ready_problems)
     exposition.serve(settings.metrics_host, settings.metrics_port, health)
     try:
-        await _join(database, queues)
-        await connections.warn_when_scarce(database, connections.SCHEDULER)
+        if await _joined(process):
+            await connections.warn_when_scarce(database, connections.SCHEDULER)
         await process.run(stop)
     finally:
         await redis.aclose()
         await database.close()
 
 
-async def _join(database: Database, queues: Queues) -> None:
+async def _joined(process: SchedulerProcess) -> bool:
     """Refuse the Redis of another system at once. Without Postgres the process joins later."""
     try:
-        await system.join(database, queues)
+        await process.join()
     except Stranger:
         raise
     except ServerUnavailable as error:
         log.warning("does not know its system yet: %s", error)
+        return False
+    return True
 
 
 def main() -> int:
     """Read settings and serve."""
     try:
         settings = settings_module.read(os.environ)
+        configure("scheduler", settings.log_format)
+        settings.warn_of_ignored()
         vault = Vault.from_setting(settings.vault_keys)
         vault.require(catalogue.load(applications.find(settings.applications)).by_name.values())
+        configure("scheduler", settings.log_format)
+        preflight.check(settings.database_url)
     except SettingsError as error:
         sys.stderr.write(f"scheduler: {error}\n")
         return 2
-    configure("scheduler", settings.log_format)
     try:
         uvloop.run(serve(settings, vault))
+    except SettingsError as error:
+        sys.stderr.write(f"scheduler: {error}\n")
+        return 2
     except Stranger as error:
         log.critical("scheduler refuses to start: %s", error)
         logging.shutdown()

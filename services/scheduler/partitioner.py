@@ -40,6 +40,6 @@ class Partitioner:
             except ServerRefuses as error:
                 if error.sqlstate != sqlstate.LOCK_NOT_AVAILABLE:
                     raise
-                log.warning("partition %s waits for a lock; the next round tries again", name)
+                log.warning("partition %s waits for a lock; the next round tries again: %s", name, error)
                 return
         log.info("partition %s is ready", name)

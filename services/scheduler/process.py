@@ -15,6 +15,7 @@ from services.scheduler import (
     dispatcher,
     expirer,
     leader,
+    partition_gauges,
     partitioner,
     queue_gauges,
     rescuer,
@@ -31,6 +32,8 @@ from shared.contracts.catalogue import Catalogue
 from shared.errors import ServerUnavailable
 from shared.keeper import Keeper
 from shared.ledger.database import Database, in_fresh_context
+from shared.ledger.schema_check import SchemaCheck
+from shared.migration import known
 from shared.settings import Settings
 from shared.submission import Submitter
 from shared.telemetry import metrics
@@ -63,7 +66,9 @@ class SchedulerProcess:
         self._due: dict[str, float] = {}
         rescue = rescuer.Rescuer(database, queues, stall_after_s=settings.stall_after.total_seconds())
         resend = resender.Resender(database, queues)
-        contracts = catalogue.load(applications.find(settings.applications))
+        found = applications.find(settings.applications)
+        self.schema = SchemaCheck(database, known.ids(found))
+        contracts = catalogue.load(found)
         _expect(contracts)
         submitter = Submitter(database, queues, vault)
         clock = timetable.Timetable(database, submitter, vault, contracts)
@@ -75,13 +80,13 @@ class SchedulerProcess:
             gauges.forget()
             self._due.clear()
 
-        self._queues = queues
-        self._join = partial(system.join, database, queues)
+        self._database, self._queues = database, queues
         self.leader = leader.Leader(database, self.id, gained=gained)
         self.servers = servers.Servers(database, queues)
         REGISTRY.register(gauges)
         queue = queue_gauges.QueueGauges(database, gauges, queues, contracts.queues)
         schedule = schedule_gauges.ScheduleGauges(database, gauges)
+        partition = partition_gauges.PartitionGauges(database, gauges)
         worker = worker_gauges.WorkerGauges(database, gauges)
         self.services = [
             Service("dispatcher", dispatcher.EVERY_S, dispatcher.Dispatcher(database, queues).run_once),
@@ -94,15 +99,16 @@ class SchedulerProcess:
             Service("schedule gauges", schedule_gauges.EVERY_S, schedule.run_once),
             Service("expirer", expirer.EVERY_S, expirer.Expirer(database).run_once),
             Service("partitioner", partitioner.EVERY_S, partitioner.Partitioner(database).run_once),
+            Service("partition gauges", partition_gauges.EVERY_S, partition.run_once),
         ]
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set; then another scheduler may lead at once."""
         log.info("scheduler %s stands by", self.id)
         loops = [
-            self._keep("lease", self.leader.run_once, leader.RENEW_S, stop),
+            self._keep("lease", self._lead, leader.RENEW_S, stop),
             self._keep("servers", self.servers.run_once, servers.EVERY_S, stop),
-            self._keep("system", self._join, system.JOIN_EVERY_S, stop),
+            self._keep("system", self.join, system.JOIN_EVERY_S, stop),
         ]
         for service in self.services:
             every_s = min(service.every_s, leader.RENEW_S)
@@ -118,6 +124,18 @@ class SchedulerProcess:
         except ServerUnavailable as error:
             log.warning("could not give up the lease, which expires by itself: %s", error)
 
+    async def join(self) -> None:
+        """Learn whether this release can work with the database, and to which system it belongs.
+
+        Raises Stranger, or ServerUnavailable.
+        """
+        await self.schema.require()
+        await system.join(self._database, self._queues)
+
+    async def _lead(self) -> None:
+        if self.schema.problem is None:
+            await self.leader.run_once()
+
     def live_problems(self) -> list[str]:
         """Background loops that do not turn; asked by the health endpoint, from any thread."""
         return [f"the loop '{name}' does not turn" for name in self.keeper.stalled()]
@@ -125,7 +143,8 @@ class SchedulerProcess:
     def ready_problems(self) -> list[str]:
         """Why this process can neither lead nor stand by right now; asked from any thread."""
         away = [f"{name} {answer}" for name, answer in self.servers.answers.items() if answer != "ok"]
-        return self.live_problems() + away
+        unfit = [str(self.schema.problem)] if self.schema.problem is not None else []
+        return self.live_problems() + away + unfit
 
     def _keep(
         self,

@@ -29,8 +29,8 @@ EVERY_S = 1.0
 #: How long a free lock and a still heartbeat must last. A worker takes less time to renew both (1 s plus a
 #: connect).
 LOCK_LEASE_S = 5.0
-#: The same for a lock that was never taken since this process began to watch. A restart of Postgres frees all
-#: locks, and a worker whose interpreter is busy needs this long to connect again.
+#: The same for a lock that was never taken since this process began to watch, or whose worker went on without
+#: it. A restart of Postgres frees all locks, and a busy interpreter needs this long to connect again.
 UNSEEN_LEASE_S = 20.0
 #: Interval of the full scan for tasks held by unknown workers. Tasks of workers that were declared dead are
 #: rescued in every round.
@@ -76,7 +76,7 @@ class LastSeen:
 
     beat: int
     locked: bool
-    #: True when its lock was held at least once since the watch began.
+    #: True when its lock was held since the watch began, and no heartbeat has come without it since.
     was_locked: bool
     beat_since: float
     lock_free_since: float
@@ -108,16 +108,17 @@ class Watch:
         return [worker for worker, seen in self._workers.items() if self._is_dead(seen, now)]
 
     def _compare(self, row: Mapping[str, Any], now: float) -> LastSeen:
-        # A worker takes its lock before it writes its row.
-        locked_since = self._began_at is not None and row["started_at"] > self._began_at
-        was_locked = row["locked"] or locked_since
         before = self._workers.get(row["id"])
         if before is None:
-            return LastSeen(row["beat"], row["locked"], was_locked, now, now)
+            # A worker takes its lock before it writes its row.
+            locked_since = self._began_at is not None and row["started_at"] > self._began_at
+            return LastSeen(row["beat"], row["locked"], row["locked"] or locked_since, now, now)
+        # A heartbeat that goes on without the lock: only the connection was lost. It needs time to come back.
+        lost_lock = not before.locked and not row["locked"] and row["beat"] != before.beat
         return LastSeen(
             row["beat"],
             row["locked"],
-            was_locked or before.was_locked,
+            row["locked"] or (before.was_locked and not lost_lock),
             before.beat_since if before.beat == row["beat"] else now,
             now if before.locked or row["locked"] else before.lock_free_since,
         )

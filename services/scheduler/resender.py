@@ -1,9 +1,11 @@
 """Finds out what Redis lost and sends it again.
 
 A generation number is stored in Postgres and in Redis. When it is missing or different in Redis, the lanes
-are gone, and every sent row is pushed again; while that goes on, the number in Redis is negative. A new run
-id means a restart that may have lost the tail. And whatever the reason, in a FIFO lane an id that was sent
-well before the one now at its head can only have been lost.
+are gone, and every sent row is pushed again; while that goes on, the number in Redis is negative. The same
+follows when Redis has been told of a later check than Postgres knows: Postgres was restored from a backup, or
+a standby took over that lacked the latest commits. A new run id means a restart of Redis that may have lost
+the tail. And whatever the reason, in a FIFO lane an id that was sent well before the one now at its head can
+only have been lost.
 """
 
 import logging
@@ -40,6 +42,8 @@ LATE_MARKS = timedelta(seconds=5)
 #: Ids at the head of a lane that the FIFO check looks up; those that are elsewhere by now say nothing.
 HEAD = 16
 
+SENT_AGAIN = "all sent tasks are sent again"
+
 NOW = "SELECT now() AS now"
 STATE = Statement("SELECT number, run_id, resend_cursor, checked_at FROM generation WHERE id = 1")
 SAVE_CURSOR = Statement("UPDATE generation SET resend_cursor = :cursor::text::jsonb WHERE id = 1")
@@ -47,10 +51,12 @@ NEW_GENERATION = Statement("""
     UPDATE generation SET number = number + 1, resend_cursor = '["", 0, null, null]', run_id = :run_id
     WHERE id = 1 RETURNING number
 """)
-RESEND_DONE = Statement("UPDATE generation SET run_id = :run_id, checked_at = now() WHERE id = 1")
+RESEND_DONE = Statement("""
+    UPDATE generation SET run_id = :run_id, checked_at = now() WHERE id = 1 RETURNING checked_at
+""")
 #: Late marks are still to come (see `LATE_MARKS`), so the time of the last good check stays.
 LANES_FILLED = Statement("UPDATE generation SET resend_cursor = NULL, run_id = :run_id WHERE id = 1")
-CHECKED = Statement("UPDATE generation SET checked_at = now() WHERE id = 1")
+CHECKED = Statement("UPDATE generation SET checked_at = now() WHERE id = 1 RETURNING checked_at")
 
 #: In the order of the lanes, so that a re-send keeps FIFO.
 SENT = Statement("""
@@ -93,27 +99,38 @@ class Resender:
         self._queues = queues
 
     async def run_once(self) -> bool:
-        """Compare generation and run id; True while a re-send goes on."""
+        """Compare generation, run id and time of the last check; True while a re-send goes on."""
+        # Redis first: what it has been told was committed before, and a ledger that lacks it was restored.
+        told = await self._queues.checked_at()
         (state,) = await self._database.run(STATE)
         run_id = await self._queues.run_id()
         generation, number = await self._queues.generation(), state["number"]
         resending = state["resend_cursor"] is not None
-        if resending and generation == -number:
+        restored = told is not None and told > state["checked_at"]
+        if resending and generation == -number and not restored:
             return await self._resend_batch(msgspec.json.decode(state["resend_cursor"]), number)
-        if resending or generation != number:
+        if resending or generation != number or restored:
             # This also covers a Redis that was wiped during a re-send: the negative number is gone then.
-            if number:
-                log.warning("Redis lost its lanes: all sent tasks are sent again")
-            (new,) = await self._database.run(NEW_GENERATION, run_id=run_id)
-            await self._queues.set_generation(-new["number"])
+            await self._begin(state, run_id, restored=restored)
             return True
         if state["run_id"] != run_id:
             tail = LATE_MARKS if state["run_id"] == SETTLING else TAIL
             await self._resend_tail(state["checked_at"] - tail)
-            await self._database.run(RESEND_DONE, run_id=run_id)
+            (checked,) = await self._database.run(RESEND_DONE, run_id=run_id)
         else:
-            await self._database.run(CHECKED)
+            (checked,) = await self._database.run(CHECKED)
+        await self._queues.set_checked_at(checked["checked_at"])
         return False
+
+    async def _begin(self, state: dict[str, Any], run_id: str, *, restored: bool) -> None:
+        """Begin a new generation: all sent tasks are sent again."""
+        if restored:
+            log.warning("Postgres is older than what Redis has seen, as after a restore: %s", SENT_AGAIN)
+        elif state["number"]:
+            log.warning("Redis lost its lanes: %s", SENT_AGAIN)
+        (new,) = await self._database.run(NEW_GENERATION, run_id=run_id)
+        await self._queues.set_generation(-new["number"])
+        await self._queues.set_checked_at(state["checked_at"])
 
     async def _resend_batch(self, cursor: list[Any], number: int) -> bool:
         queue, priority, sent_at, last = cursor

@@ -14,15 +14,15 @@ from typing import Any
 
 from services.worker import registry
 from services.worker.process import Ending, Resources, WorkerProcess
+from services.worker.queue_choice import queue_names
 from services.worker.registry import TaskFunction
 from services.worker.running import handover
 from shared import applications
 from shared import settings as settings_module
-from shared.contracts.catalogue import Catalogue
 from shared.errors import SettingsError, Stranger
+from shared.ledger import preflight
 from shared.ledger.database import Database
 from shared.ledger.tables import TABLES
-from shared.settings import Settings
 from shared.telemetry import exposition
 from shared.telemetry.exposition import Health
 from shared.telemetry.logging import configure
@@ -32,30 +32,22 @@ from shared.vault import Vault
 log = logging.getLogger(__name__)
 
 
-def queue_names(settings: Settings, tasks: Mapping[str, TaskFunction[Any, Any]]) -> tuple[str, ...]:
-    """The queues to serve. Raises SettingsError for one that no contract names."""
-    contracts = {id(task.contract): task.contract for task in tasks.values()}
-    known = Catalogue(list(contracts.values())).queues
-    chosen = tuple(name.strip() for name in settings.worker_queues.split(",") if name.strip())
-    unknown = [name for name in chosen if name not in known]
-    if unknown:
-        raise SettingsError(f"OFTEN_WORKER_QUEUES names {unknown[0]!r}; known queues: {', '.join(known)}")
-    return chosen or known
-
-
 def main(more: Mapping[str, TaskFunction[Any, Any]] | None = None) -> int:
     """Build, run, and end as the process asks for; `more` tasks are run beside those of the applications."""
     try:
         settings = settings_module.read(os.environ)
+        configure("worker", settings.log_format)
+        settings.warn_of_ignored()
         found = applications.find(settings.applications)
         tasks = registry.load(found) | dict(more or {})
-        queues = queue_names(settings, tasks)
+        queues = queue_names(settings.worker_queues, tasks)
         vault = Vault.from_setting(settings.vault_keys)
         vault.require(task.contract for task in tasks.values())
+        configure("worker", settings.log_format)
+        preflight.check(settings.database_url)
     except SettingsError as error:
         sys.stderr.write(f"worker: {error}\n")
         return 2
-    configure("worker", settings.log_format)
     resources = Resources(
         ledger=Database.for_recorder(settings.database_url, "worker"),
         database=Database.for_tasks(settings.database_url, "worker-tasks"),
@@ -66,7 +58,11 @@ def main(more: Mapping[str, TaskFunction[Any, Any]] | None = None) -> int:
     resources.database.bind([*TABLES, *applications.tables(found)])
     process = WorkerProcess(settings, queues, tasks, resources)
     health = Health(process.live_problems, process.ready_problems)
-    exposition.serve(settings.metrics_host, settings.metrics_port, health)
+    try:
+        exposition.serve(settings.metrics_host, settings.metrics_port, health)
+    except SettingsError as error:
+        sys.stderr.write(f"worker: {error}\n")
+        return 2
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         process.end(Ending.STOP)

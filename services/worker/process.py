@@ -42,12 +42,14 @@ from services.worker.running.outcome import Outcome
 from services.worker.running.time_limits import TimeLimits
 from services.worker.running.watchdog import Watchdog
 from services.worker.running.work_queue import ThreadPool
-from shared import system
+from shared import applications, system
 from shared.errors import ServerUnavailable, Stranger
 from shared.keeper import Keeper
 from shared.ledger import connections
 from shared.ledger.database import Database
 from shared.ledger.lifecycle import Status
+from shared.ledger.schema_check import SchemaCheck
+from shared.migration import known
 from shared.settings import Settings
 from shared.telemetry import metrics
 from shared.transport.queues import Queues
@@ -100,6 +102,9 @@ class WorkerProcess:
         self.id: UUID = uuid4()
         self._settings = settings
         self._ledger = resources.ledger
+        self._schema = SchemaCheck(resources.ledger, known.ids(applications.find(settings.applications)))
+        #: Why this worker does not serve yet.
+        self._waits_for = "the first answer of Postgres"
         self._ending: Ending | None = None
         self._task_limit = int(settings.worker_max_tasks * random.uniform(0.8, 1.2))
         self._loop = uvloop.new_event_loop()
@@ -193,17 +198,21 @@ class WorkerProcess:
         return ending
 
     def _registered(self) -> bool:
-        """Wait for Postgres; False when asked to stop meanwhile. Raises Stranger."""
+        """Wait for Postgres and its migration; False when asked to stop meanwhile. Raises Stranger."""
         while self._ending is None:
             try:
+                self.on_loop(self._schema.require())
                 self.on_loop(system.join(self._ledger, self._queues))
                 self.on_loop(self._heartbeat.register())
             except Stranger:
                 raise
             except ServerUnavailable as error:
-                log.warning("waiting for Postgres: %s", error)
+                if str(error) != self._waits_for:
+                    log.warning("waiting for Postgres: %s", error)
+                self._waits_for = str(error)
                 time.sleep(1.0)
             else:
+                self._waits_for = ""
                 return True
         return False
 
@@ -275,6 +284,8 @@ class WorkerProcess:
     def ready_problems(self) -> list[str]:
         """Why no task is started right now; asked by the health endpoint, from any thread."""
         problems = self.live_problems()
+        if self._waits_for:
+            problems.append(f"the worker waits for Postgres: {self._waits_for}")
         if self._ending is not None:
             problems.append(f"the worker is stopping: {self._ending.value}")
         if self._writer.blocked:

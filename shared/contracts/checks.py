@@ -3,6 +3,7 @@
 Every check raises InvalidFields into the body, at the call that broke the rule.
 """
 
+import asyncio
 import logging
 from collections.abc import Iterator
 from datetime import timedelta
@@ -29,6 +30,13 @@ def progress(current: Any, total: Any, message: Any) -> None:
         problems.append(FieldProblem("progress.message", f"must be text, not {type(message).__name__}"))
     if problems:
         raise InvalidFields(problems)
+
+
+def coroutine(work: Any) -> None:
+    """The argument of `context.wait_for`."""
+    if not asyncio.iscoroutine(work):
+        rule = f"must be a coroutine, as an async function returns it, not {type(work).__name__}"
+        raise InvalidFields([FieldProblem("wait_for.work", rule)])
 
 
 def child(contract: Any, params: Any, *, key: Any, delay: Any, priority: Any, number: int) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from shared.contracts import broken_rules
 from shared.contracts.schedule import Schedule
 from shared.contracts.sensitivity import sensitive_fields
 from shared.errors import FieldProblem, InvalidFields
@@ -28,9 +29,6 @@ MAX_RESULT_BYTES = 1024 * 1024
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
 _QUEUE = re.compile(r"[a-z][a-z0-9_]*")
-_PATH = re.compile(r" - at `\$(?P<path>[^`]*)`\Z")
-#: As a struct's own check says it: "check_out must be later than check_in".
-_FIELD_FIRST = re.compile(r"([a-z][a-z0-9_]*) (must .*)", re.DOTALL)
 
 
 class Params(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -104,6 +102,8 @@ class Contract(Generic[P, R]):
     #: The parameter that holds the id of the account the task is for; None: it is for no account in
     #: particular. Users may name themselves only, administrators any account that exists.
     recipient: str | None = None
+    #: A submission through the API needs an Idempotency-Key: done twice, it would do harm.
+    needs_key: bool = False
     #: Fields that the vault seals; marked in `params` and `result` with `SENSITIVE`.
     sensitive_params: frozenset[str] = field(init=False, repr=False)
     sensitive_result: frozenset[str] = field(init=False, repr=False)
@@ -149,8 +149,8 @@ class Contract(Generic[P, R]):
         """
         try:
             params = msgspec.convert(raw, self.params)
-        except msgspec.ValidationError as error:
-            raise InvalidFields([read_problem(str(error), "params")]) from None
+        except msgspec.ValidationError:
+            raise InvalidFields(broken_rules.find(raw, self.params, "params")) from None
         _refuse_naive_times(params, self._times_in_params, "params")
         return params
 
@@ -172,7 +172,7 @@ class Contract(Generic[P, R]):
         try:
             return msgspec.json.decode(text, type=self.params)
         except msgspec.ValidationError as error:
-            raise InvalidFields([read_problem(str(error), "params")]) from None
+            raise InvalidFields([broken_rules.read(str(error), "params")]) from None
 
     def encode_result(self, result: R) -> str:
         """JSON text for the ledger.
@@ -187,7 +187,7 @@ class Contract(Generic[P, R]):
             # Python checks no field when a struct is made. A typical result is checked in a microsecond.
             msgspec.json.decode(text, type=self.result)
         except msgspec.ValidationError as error:
-            raise InvalidFields([read_problem(str(error), "result")]) from None
+            raise InvalidFields([broken_rules.read(str(error), "result")]) from None
         _refuse_naive_times(result, self._times_in_result, "result")
         return text
 
@@ -274,16 +274,3 @@ def _unstorable(value: Any, path: str) -> Iterator[FieldProblem]:
         case list() | tuple():
             for index, item in enumerate(value):
                 yield from _unstorable(item, f"{path}[{index}]")
-
-
-def read_problem(message: str, root: str) -> FieldProblem:
-    """Read msgspec's message: the rule, which may name a field, then the path in backticks."""
-    found = _PATH.search(message)
-    path = (root + (found["path"] if found else "")).lstrip(".")
-    rule = message[: found.start()] if found else message
-    if named := re.search(r"(?:required|unknown) field `([^`]+)`", rule):
-        kind = "is required" if "required" in named[0] else "is not a known field"
-        return FieldProblem(f"{path}.{named[1]}".lstrip("."), kind)
-    if first := _FIELD_FIRST.fullmatch(rule):
-        return FieldProblem(f"{path}.{first[1]}".lstrip("."), first[2])
-    return FieldProblem(path, rule[:1].lower() + rule[1:])

@@ -126,8 +126,12 @@ TRACKED_DESTINATIONS = """
 
 ACTIVE_HOTELS = "SELECT id FROM hotel WHERE is_active ORDER BY id"
 
-#: values: id[].
-HOTELS = "SELECT id, provider, external_id, name FROM hotel WHERE id = ANY({}::bigint[]) ORDER BY id"
+#: `is_fresh`: refreshed since this task was submitted. values: task, id[].
+HOTELS = """
+    SELECT id, provider, external_id, name,
+           coalesce(synced_at >= uuid_extract_timestamp({}::uuid), false) AS is_fresh
+    FROM hotel WHERE id = ANY({}::bigint[]) ORDER BY id
+"""
 
 #: values: id, name, star_rating, guest_rating, guest_rating_count, received.
 REFRESH_HOTEL = """

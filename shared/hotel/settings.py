@@ -6,12 +6,16 @@ from dataclasses import dataclass
 
 from shared.environment import setting
 from shared.hotel import web_push
-from shared.settings import LOOPBACK, rate_problem
+from shared.settings import LOOPBACK, rate_problem, url_problem
 
 #: URLs to which keys are sent.
 _KEYED_URLS = ("serpapi_url", "travclan_auth_url", "travclan_hotel_url", "travclan_volt_url", "stripe_url")
 _RATES = ("serpapi_rate", "travclan_rate", "push_rate", "stripe_rate")
 _SMTP_SECURITY = ("none", "starttls", "tls")
+#: What goes into headers or addresses of requests.
+_KEYS = ("serpapi_key", "travclan_api_key", "travclan_merchant_id", "travclan_user_id", "stripe_key")
+#: ASCII only: an international domain is written in its xn-- form.
+_ADDRESS = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]{1,64}@[a-z0-9-]+(\.[a-z0-9-]+)*", re.ASCII | re.IGNORECASE)
 _SUBJECT = re.compile(r"mailto:[^@\s]+@[^@\s]+|https://\S+")
 
 
@@ -29,7 +33,7 @@ class HotelSettings:
     smtp_password: str = setting("SMTP_PASSWORD", "")
     #: Encryption of the connection to it.
     smtp_security: str = setting("SMTP_SECURITY", "none", "none, starttls or tls")
-    #: Sender's address of all mail.
+    #: Sender's address of all mail, without a name.
     mail_from: str = setting("EMAILS_FROM_EMAIL", "hello@often-hotels.example")
     #: Sender's name of all mail.
     mail_from_name: str = setting("EMAILS_FROM_NAME", "Often Hotels")
@@ -78,12 +82,13 @@ class HotelSettings:
         if not 1 <= self.smtp_port <= 65_535:
             yield "smtp_port", f"must be between 1 and 65535, not {self.smtp_port}"
         for name in _KEYED_URLS:
-            url = getattr(self, name)
-            if not re.match("https://[^/]", url) and not LOOPBACK.match(url):
-                yield (
-                    name,
-                    "must begin with https://; plain http is for http://127.0.0.1 only: a key goes there",
-                )
+            if problem := url_problem(getattr(self, name)):
+                yield name, f"{problem}: a key goes there"
+        if not _ADDRESS.fullmatch(self.mail_from):
+            yield "mail_from", f"must be a bare address like hello@example.com, not {self.mail_from[:40]!r}"
+        for name in _KEYS:
+            if not getattr(self, name).isascii():
+                yield name, "must have ASCII characters only, as keys do"
         for name in _RATES:
             if problem := rate_problem(getattr(self, name)):
                 yield name, problem
@@ -97,5 +102,6 @@ class HotelSettings:
                 yield "vapid_private_key", str(error)
         if not _SUBJECT.fullmatch(self.vapid_subject):
             yield "vapid_subject", f"must be like mailto:you@host or https://host, not {self.vapid_subject!r}"
-        if self.push_sandbox_url and not LOOPBACK.match(self.push_sandbox_url):
+        url = self.push_sandbox_url
+        if url and (not LOOPBACK.fullmatch(url) or url_problem(url)):
             yield "push_sandbox_url", "must begin with http://127.0.0.1: pushes to it are let inside"

@@ -1,6 +1,7 @@
 """What is watched and how: the numbers that a task and the API both tell."""
 
-from shared.contracts.context import Sql
+from typing import Any, Protocol
+
 from shared.hotel import hotels, pricing
 from shared.hotel.contracts.hotels import (
     TrackedDestination,
@@ -30,7 +31,13 @@ CONFIGURATION = TrackingConfiguration(
 )
 
 
-async def summary(database: Sql) -> TrackingSummary:
+class Rows(Protocol):
+    """Runs a statement and returns its rows."""
+
+    async def run(self, sql: str, *values: Any) -> list[dict[str, Any]]: ...
+
+
+async def summary(database: Rows) -> TrackingSummary:
     """Raises ServerUnavailable."""
     tracked = await database.run(hotels.TRACKED_DESTINATIONS)
     (counts,) = await database.run(pricing.SUMMARY)

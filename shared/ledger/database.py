@@ -8,6 +8,7 @@ import asyncio
 import contextvars
 import functools
 import itertools
+import logging
 import string
 import time
 from collections.abc import AsyncIterator, Awaitable, Coroutine, Sequence
@@ -15,117 +16,55 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self, TypeVar
 
-import asyncpg
-from piccolo.engine.postgres import PostgresEngine
 from piccolo.table import Table
 
-from shared.errors import ServerRefuses
+from shared.errors import ServerRefuses, ServerUnavailable
+from shared.ledger import session as sessions
 from shared.ledger import sqlstate
+from shared.ledger.connector import Connector
+from shared.ledger.engine import Engine
+from shared.ledger.session import Connection, Session
 from shared.ledger.statement import Statement
+from shared.ledger.time_limit import STATEMENT_TIMEOUT_S, TASK_STATEMENT_TIMEOUT_S, timeout
 from shared.telemetry import metrics
 
 T = TypeVar("T")
 
-#: How long one statement may take, waiting for a connection included, before Postgres counts as away.
-STATEMENT_TIMEOUT_S = 5.0
-#: The same in the bodies of tasks.
-TASK_STATEMENT_TIMEOUT_S = 60.0
-#: Postgres itself cancels a statement this much earlier. A server that answers therefore says that it was
-#: slow, and no statement that its client gave up keeps running.
-SERVER_MARGIN_S = 0.5
-#: Step in which a time-out counts down; see `timeout`.
-TICK_S = 0.5
+log = logging.getLogger(__name__)
+
 #: A health check remembers this long what the last statement met: a full disk shows in writes only.
 REFUSAL_MEMORY_S = 5.0
-
-#: Statements of the recorder and of the scheduler find their rows by id or by place. Postgres takes a new day
-#: for empty until it analyzes it, and would read whole partitions. One generic plan for each statement is
-#: also cheaper: planning a claim over many partitions takes longer than running it.
-BY_INDEX = {
-    "enable_seqscan": "off",
-    "enable_hashjoin": "off",
-    "enable_mergejoin": "off",
-    "plan_cache_mode": "force_generic_plan",
-}
-
-
-class Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg is not typed
-    """Returns to its pool without a round trip that resets it: our own statements leave nothing behind."""
-
-    def get_reset_query(self) -> str:
-        """Open transactions are rolled back all the same."""
-        return ""
-
-
-class RecorderConnection(Connection):
-    """Closes when a statement is given up, instead of asking the same Postgres to cancel it.
-
-    Postgres cancels the statement by its own time limit. If it still commits, the claim's number guards it.
-    """
-
-    def _cancel_current_command(self, *_: object) -> None:
-        self.terminate()
-
-
-class _Engine(PostgresEngine):
-    """An engine that can be built while Postgres is away: Piccolo's own asks for the version at once."""
-
-    async def check_version(self) -> None:
-        """Left to the migrations, which need `uuidv7()` and therefore PostgreSQL 18."""
+#: Pause between two log lines that say why Postgres does not serve. Requests that meet it log nothing.
+LOG_EVERY_S = 10.0
 
 
 class Database:
     """One pool of connections, for one event loop. Building it connects to nothing."""
 
-    def __init__(
-        self, url: str, session: dict[str, str], *, limit_s: float = STATEMENT_TIMEOUT_S, **options: Any
-    ) -> None:
-        """`session` holds settings of each connection, `options` what else asyncpg takes.
-
-        A statement may take `limit_s` seconds, waiting for a connection included.
-        """
+    def __init__(self, url: str, session: Session, *, limit_s: float = STATEMENT_TIMEOUT_S) -> None:
+        """A statement may take `limit_s` seconds, waiting for a connection included. Raises BrokenRule."""
         self.limit_s = limit_s
-        self.engine = _Engine(config={"dsn": url, "server_settings": session, **options}, extensions=())
-        self._config = self.engine.config
+        self._connector = Connector(url)
+        self._session = session
+        self.engine = Engine(lambda: self._connect(session), session.kind)
         self._offset = timedelta(0)
         self._refusal: tuple[float, str] = (float("-inf"), "")
+        self._logged_at = float("-inf")
 
     @classmethod
-    def for_service(cls, url: str, application: str, *, by_index: bool = False) -> Self:
+    def for_service(cls, url: str, part: str, *, by_index: bool = False) -> Self:
         """For a process' own short statements."""
-        session = session_settings(application, STATEMENT_TIMEOUT_S)
-        return cls(
-            url,
-            session | BY_INDEX if by_index else session,
-            timeout=STATEMENT_TIMEOUT_S,
-            # Bounds what the driver does by itself: otherwise canceling a statement waits forever on a
-            # connection whose other end has vanished.
-            command_timeout=STATEMENT_TIMEOUT_S,
-            connection_class=Connection,
-        )
+        return cls(url, sessions.of_service(part, by_index=by_index))
 
     @classmethod
-    def for_recorder(cls, url: str, application: str) -> Self:
+    def for_recorder(cls, url: str, part: str) -> Self:
         """For the ledger loop of a worker, which bodies may keep from running for seconds."""
-        return cls(
-            url,
-            session_settings(application, STATEMENT_TIMEOUT_S) | BY_INDEX,
-            # The driver's own time-outs go on while the loop cannot run; see `timeout`.
-            timeout=TASK_STATEMENT_TIMEOUT_S,
-            command_timeout=TASK_STATEMENT_TIMEOUT_S,
-            connection_class=RecorderConnection,
-        )
+        return cls(url, sessions.of_recorder(part))
 
     @classmethod
-    def for_tasks(cls, url: str, application: str) -> Self:
+    def for_tasks(cls, url: str, part: str) -> Self:
         """For the bodies of tasks, whose statements may take longer and leave session state behind."""
-        return cls(
-            url,
-            session_settings(application, TASK_STATEMENT_TIMEOUT_S),
-            limit_s=TASK_STATEMENT_TIMEOUT_S,
-            timeout=STATEMENT_TIMEOUT_S,
-            command_timeout=TASK_STATEMENT_TIMEOUT_S,
-        )
+        return cls(url, sessions.of_tasks(part), limit_s=TASK_STATEMENT_TIMEOUT_S)
 
     def bind(self, tables: Sequence[type[Table]]) -> None:
         """Let Piccolo's queries over these tables use this pool."""
@@ -153,28 +92,7 @@ class Database:
         else:
             text = _numbered(sql)
         async with self.translated(), timeout(self.limit_s):
-            return [dict(row) for row in await self._fetch(text, values)]
-
-    async def _fetch(self, sql: str, values: Sequence[Any]) -> list[Any]:
-        """Past Piccolo's query builder, which costs as much as a short statement."""
-        engine = self.engine
-        transaction = engine.current_transaction.get()
-        if transaction is not None:
-            return list(await transaction.connection.fetch(sql, *values))
-        if engine.pool is None:  # a command that is done after a statement or two
-            connection = await engine.get_new_connection()
-            try:
-                return list(await connection.fetch(sql, *values))
-            finally:
-                await connection.close()
-        async with engine.pool.acquire() as connection:
-            try:
-                return list(await connection.fetch(sql, *values))
-            except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
-                # The driver has lost track of this connection; another one has not.
-                if not isinstance(error, ValueError):
-                    connection.terminate()
-                raise
+            return [dict(row) for row in await self.engine.fetch(text, values)]
 
     async def answered(self, query: Awaitable[T]) -> T:
         """Await one of Piccolo's own queries under the time limit. Raises ServerUnavailable."""
@@ -195,17 +113,16 @@ class Database:
         """True inside a transaction of this pool."""
         return self.engine.current_transaction.get() is not None
 
-    async def connect(self, *, application: str = "") -> asyncpg.Connection:
+    async def connect(self, *, part: str = "") -> Connection:
         """A connection outside the pool and without time limits; the caller closes it.
 
         Raises ServerUnavailable.
         """
-        session = {**self._config["server_settings"], "statement_timeout": "0", "tcp_keepalives_idle": "10"}
-        if application:
-            session["application_name"] = f"often-{application}"
+        return await self._connect(sessions.unlimited(self._session, part or self._session.part))
+
+    async def _connect(self, session: Session) -> Connection:
         async with self.translated():
-            config = self._config | {"command_timeout": None, "server_settings": session}
-            return await asyncpg.connect(**config)
+            return await self._connector.connect(session)
 
     @asynccontextmanager
     async def translated(self) -> AsyncIterator[None]:
@@ -216,15 +133,21 @@ class Database:
             unavailable = sqlstate.unavailable(error)
             if unavailable is None:
                 raise
-            if isinstance(unavailable, ServerRefuses):
-                if unavailable.sqlstate == sqlstate.READ_ONLY:
-                    await self._reconnect()
-                self._refusal = time.monotonic(), str(unavailable)
-                metrics.POSTGRES_REFUSALS.labels((unavailable.sqlstate or "")[:2]).inc()
+            self._note(unavailable)
+            if _is_of_a_former_primary(error, unavailable):
+                await self._reconnect()
             raise unavailable from error
 
+    def _note(self, unavailable: ServerUnavailable) -> None:
+        if time.monotonic() - self._logged_at > LOG_EVERY_S:
+            self._logged_at = time.monotonic()
+            log.warning("%s: %s", self._session.part, unavailable)
+        if isinstance(unavailable, ServerRefuses):
+            self._refusal = time.monotonic(), str(unavailable)
+            metrics.POSTGRES_REFUSALS.labels((unavailable.sqlstate or "")[:2]).inc()
+
     async def _reconnect(self) -> None:
-        """Open new connections from now on: one that was opened on a read-only server stays read-only."""
+        """Open new connections from now on."""
         if self.engine.pool is not None:
             await self.engine.pool.expire_connections()
 
@@ -242,44 +165,14 @@ class Database:
         self._offset = database_now - datetime.now(UTC)
 
 
-def session_settings(application: str, statement_timeout_s: float) -> dict[str, str]:
-    """What the code relies on in every session, whatever the database or the role has as its default.
+def _is_of_a_former_primary(error: Exception, unavailable: ServerUnavailable) -> bool:
+    """Whether the other connections of the pool are worthless too.
 
-    With `statement_timeout_s` of 0 statements may take as long as they like.
+    One that was opened on a read-only server stays read-only, and one to a silent server stays silent.
     """
-    limit_s = max(0.0, statement_timeout_s - SERVER_MARGIN_S)
-    return {
-        "application_name": f"often-{application}",
-        "default_transaction_isolation": "read committed",
-        "statement_timeout": f"{limit_s * 1000:.0f}",
-        "lock_timeout": "0",
-    }
-
-
-@asynccontextmanager
-async def timeout(seconds: float) -> AsyncIterator[None]:
-    """Raise TimeoutError after this much of the loop's own time.
-
-    A body that keeps the interpreter for a second at a time lets this loop run in rare moments only, and a
-    statement needs several of them. That does not mean that Postgres is away.
-    """
-    loop = asyncio.get_running_loop()
-    scope = asyncio.timeout(None)
-    handle: asyncio.TimerHandle
-
-    def tick(left: float) -> None:
-        nonlocal handle
-        if left > 0:
-            handle = loop.call_later(TICK_S, tick, left - TICK_S)
-        else:
-            scope.reschedule(loop.time())
-
-    tick(seconds)
-    try:
-        async with scope:
-            yield
-    finally:
-        handle.cancel()
+    if isinstance(unavailable, ServerRefuses):
+        return unavailable.sqlstate == sqlstate.READ_ONLY
+    return isinstance(error, TimeoutError)
 
 
 async def in_fresh_context(work: Coroutine[Any, Any, T]) -> T:

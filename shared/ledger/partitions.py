@@ -1,9 +1,12 @@
 """Daily partitions of `task`, `task_attempt` and `task_log`, cut by the time inside the task's UUIDv7.
 
-There is no default partition (DETACH CONCURRENTLY refuses one), so days are made well ahead.
+There is no default partition (DETACH CONCURRENTLY refuses one), so days are made well ahead. Tasks of a
+dropped day that are not final are in the kept partition, which covers everything below the oldest day.
+Every look-up finds the tables by the search path: a database may hold a second ledger in another schema.
 """
 
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID
 
@@ -12,23 +15,42 @@ from shared.ledger.ids import first_uuid7
 #: Partitioned table and the column that holds the task's id.
 PARTITIONED = {"task": "id", "task_attempt": "task_id", "task_log": "task_id"}
 #: One day back covers clocks that are behind, a week ahead covers a scheduler that is down. With 30 days that
-#: are kept these are 39 partitions a table at most (docs/decisions/0005).
+#: are kept these are 39 days a table at most (docs/decisions/0005), and the kept partition.
 DAYS_BACK, DAYS_AHEAD = 1, 7
 
+#: Every attached partition, the kept ones among them.
 EXISTING = """
-    SELECT child.relname AS name FROM pg_inherits
+    SELECT child.relname AS name, parent.relname AS "table" FROM pg_inherits
     JOIN pg_class child ON child.oid = inhrelid JOIN pg_class parent ON parent.oid = inhparent
-    WHERE parent.relname IN ('task', 'task_attempt', 'task_log')
+    WHERE parent.oid IN (to_regclass('task'), to_regclass('task_attempt'), to_regclass('task_log'))
 """
 
-#: Every partition by name, and whether it belongs to its table. A pending one was left half detached: queries
-#: see it no more, and it stands in the way of others.
+#: Partitions of today (UTC) that are missing: without them no task, attempt or log line is stored.
+MISSING_TODAY = """
+    SELECT name FROM (
+        SELECT parent || to_char(now() AT TIME ZONE 'UTC', '"_p"YYYYMMDD') AS name
+        FROM unnest(ARRAY['task', 'task_attempt', 'task_log']) AS parent
+    ) AS wanted
+    WHERE NOT EXISTS (SELECT 1 FROM pg_inherits WHERE inhrelid = to_regclass(name) AND NOT inhdetachpending)
+"""
+
+#: How far the kept partitions reach: `low` is the first id that a table's days may hold.
+KEPT = """
+    SELECT replace(relname, '_kept', '') AS name,
+           (regexp_match(pg_get_expr(relpartbound, oid), $$TO \\('([^']+)'\\)$$))[1]::uuid AS low
+    FROM pg_class
+    WHERE oid IN (to_regclass('task_kept'), to_regclass('task_attempt_kept'), to_regclass('task_log_kept'))
+"""
+
+#: Every day's partition by name, and whether it belongs to its table. A pending one was left half detached:
+#: queries see it no more, and it stands in the way of others.
 STATES = """
     SELECT child.relname AS name,
            CASE WHEN inhrelid IS NULL THEN 'detached' WHEN inhdetachpending THEN 'pending' ELSE 'attached' END
                AS state
     FROM pg_class child LEFT JOIN pg_inherits ON inhrelid = child.oid
-    WHERE child.relkind = 'r' AND child.relnamespace = current_schema()::regnamespace
+    WHERE child.relkind = 'r'
+      AND child.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass('task'))
       AND child.relname ~ '^(task|task_attempt|task_log)_p[0-9]+$'
 """
 
@@ -42,9 +64,32 @@ def partition_name(table: str, day: date) -> str:
     return f"{table}_p{day:%Y%m%d}"
 
 
+def missing(name: str) -> str:
+    """Why nothing can be stored, and what an operator can do about it."""
+    return f"the partition {name} is missing; the leading scheduler creates it: start one, or read its log"
+
+
+def day_of_id(task_id: UUID) -> date:
+    """The UTC day that a task's id names."""
+    return datetime.fromtimestamp((task_id.int >> 80) / 1000, UTC).date()
+
+
 def day_of(name: str) -> date:
     """The day of the partition with this name."""
     return datetime.strptime(name[-8:], "%Y%m%d").replace(tzinfo=UTC).date()
+
+
+def kept_name(table: str) -> str:
+    return f"{table}_kept"
+
+
+def days_ahead(names: Collection[str], today: date) -> int:
+    """How many days after today have all their partitions among `names`; -1 when today itself has not."""
+    for ahead in itertools.count():
+        day = today + timedelta(days=ahead)
+        if not all(partition_name(table, day) in names for table in PARTITIONED):
+            return ahead - 1
+    raise AssertionError("names are finite")
 
 
 def days_needed(today: date) -> list[date]:
@@ -80,6 +125,37 @@ def detach(table: str, day: date) -> str:
 def finish_detaching(table: str, day: date) -> str:
     """Takes up a `detach` that was interrupted."""
     return f"ALTER TABLE {table} DETACH PARTITION {partition_name(table, day)} FINALIZE"
+
+
+def prepare_kept(table: str, day: date) -> Iterator[str]:
+    """Statements that prove that all of the kept partition is below this day's end, and stop nobody.
+
+    Thanks to that proof `attach_kept` need not read the rows while it has the table to itself.
+    """
+    kept, constraint = kept_name(table), _below(table, day)
+    yield f"ALTER TABLE {kept} DROP CONSTRAINT IF EXISTS {kept}_end, ADD {constraint} NOT VALID"
+    yield f"ALTER TABLE {kept} VALIDATE CONSTRAINT {kept}_end"
+
+
+def create_kept(table: str, day: date) -> str:
+    return f"CREATE TABLE {kept_name(table)} (LIKE {table} INCLUDING ALL, {_below(table, day)})"
+
+
+def detach_kept(table: str) -> str:
+    """Only inside the transaction that attaches it again."""
+    return f"ALTER TABLE {table} DETACH PARTITION {kept_name(table)}"
+
+
+def attach_kept(table: str, day: date) -> Iterator[str]:
+    """Statements that let the kept partition cover everything up to the end of this day."""
+    kept, high = kept_name(table), floor_id(day + timedelta(days=1))
+    yield f"ALTER TABLE {table} ATTACH PARTITION {kept} FOR VALUES FROM (MINVALUE) TO ('{high}')"
+    yield f"ALTER TABLE {kept} DROP CONSTRAINT {kept}_end"
+
+
+def _below(table: str, day: date) -> str:
+    high = floor_id(day + timedelta(days=1))
+    return f"CONSTRAINT {kept_name(table)}_end CHECK ({PARTITIONED[table]} < '{high}'::uuid)"
 
 
 def drop(names: Iterable[str]) -> str:

@@ -39,10 +39,9 @@ class _Field:
         if first is None:
             return self.lowest, self.highest
         low = self._value(first)
-        if last is None or last == first:
-            return low, low
-        # In fri-sun the end is the week's second Sunday.
-        return low, 7 if last == "sun" else self._value(last)
+        high = low if last is None else self._value(last)
+        # In fri-sun the end is the week's second Sunday; sun-sun and 0-sun are one day.
+        return low, 7 if last == "sun" and high < low else high
 
     def _read_part(self, part: str) -> range:
         found = _PART.fullmatch(part)

@@ -58,9 +58,11 @@ async def fire(
     """Submit one task per nominal time that nobody has recorded; returns these times with their tasks.
 
     `by` is the account that fires by hand; then there is no jitter.
-    The caller holds the row's lock in a transaction of `submitter`, so that record and task commit together.
+    The caller has locked the row, and read `now` with it, in a transaction of `submitter`, so that record and
+    task commit together.
     """
     name, timing = row["name"], timing_of(row)
+    database.note_time(row["now"])
     detail = None if by is None else f"fired by account {by}"
     new = await schedules.record(database, name, "submitted", times, detail)
     tasks = [

@@ -6,8 +6,8 @@ Only APScheduler's triggers are used, never its scheduler or its job stores.
 import difflib
 import functools
 import hashlib
+import importlib.resources
 import re
-import zoneinfo
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -205,7 +205,9 @@ _READ: dict[Kind, Callable[[str], Crontab | timedelta | datetime]] = {
 
 @functools.cache
 def _zones() -> frozenset[str]:
-    return frozenset(zoneinfo.available_timezones())
+    """The same names on every machine; `localtime` of the system is none of them, and `Factory` no place."""
+    listed = importlib.resources.files("tzdata").joinpath("zones").read_text()
+    return frozenset(listed.split()) - {"Factory"}
 
 
 def _unknown_zone(name: str) -> str:

@@ -16,6 +16,11 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import make_wsgi_app
 
+from shared.errors import SettingsError
+
+METRICS = "/metrics"
+METHODS = ("GET", "HEAD")
+
 #: Returns what is wrong, in words; nothing when all is well.
 Check = Callable[[], list[str]]
 
@@ -31,9 +36,18 @@ class Health:
 
 
 def serve(host: str, port: int, health: Health) -> int:
-    """Start the server; returns its port, which the system chooses when `port` is 0."""
+    """Start the server; returns its port, which the system chooses when `port` is 0.
+
+    Raises SettingsError when it cannot listen there.
+    """
     server_class = _ThreadsOverIPv6 if ":" in host else _Threads
-    server = make_server(host, port, _application(health), server_class, handler_class=_Silent)
+    try:
+        server = make_server(host, port, _application(health), server_class, handler_class=_Silent)
+    except OSError as error:
+        raise SettingsError(
+            f"OFTEN_METRICS_HOST and OFTEN_METRICS_PORT: cannot listen on {host}, port {port} ({error}); "
+            "choose an address of this machine and a free port"
+        ) from None
     threading.Thread(target=server.serve_forever, name="exposition", daemon=True).start()
     return int(server.server_port)
 
@@ -43,24 +57,42 @@ def _application(health: Health) -> Any:
     checks = {"/health/live": health.live, "/health/ready": health.ready}
 
     def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        path = environ.get("PATH_INFO", "")
-        if path == "/metrics":
-            answer: Iterable[bytes] = exposition(environ, start_response)
-            return answer
-        if path not in checks:
-            detail = f"there is nothing here; try /metrics, {', '.join(checks)}"
+        path, method = environ.get("PATH_INFO", ""), environ["REQUEST_METHOD"]
+        if path != METRICS and path not in checks:
+            detail = f"there is nothing here; try {', '.join([METRICS, *checks])}"
             return _answer(start_response, HTTPStatus.NOT_FOUND, {"detail": detail})
-        problems = checks[path]()
-        status = HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK
-        document = {"status": "failing" if problems else "ok", "problems": problems}
-        return _answer(start_response, status, document)
+        if method not in METHODS:
+            detail = f"this address takes {' and '.join(METHODS)} only"
+            return _answer(start_response, HTTPStatus.METHOD_NOT_ALLOWED, {"detail": detail})
+        if path == METRICS:
+            answer = _exposed(exposition, environ, start_response)
+        else:
+            answer = _checked(start_response, checks[path]())
+        return answer if method == "GET" else []
 
     return application
+
+
+def _exposed(exposition: Any, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    """The metrics with their length, which the answer to HEAD needs."""
+    started: list[tuple[str, list[tuple[str, str]]]] = []
+    body = b"".join(exposition({**environ, "REQUEST_METHOD": "GET"}, lambda *given: started.append(given)))
+    ((status, headers),) = started
+    start_response(status, [*headers, ("Content-Length", str(len(body)))])
+    return [body]
+
+
+def _checked(start_response: Any, problems: list[str]) -> Iterable[bytes]:
+    status = HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK
+    document = {"status": "failing" if problems else "ok", "problems": problems}
+    return _answer(start_response, status, document)
 
 
 def _answer(start_response: Any, status: HTTPStatus, document: dict[str, Any]) -> Iterable[bytes]:
     body = json.dumps(document).encode()
     headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        headers.append(("Allow", ", ".join(METHODS)))
     start_response(f"{status.value} {status.phrase}", headers)
     return [body]
 

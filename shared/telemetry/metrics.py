@@ -23,6 +23,11 @@ WAIT_SECONDS = Histogram(
     buckets=(0.005, 0.02, 0.1, 0.5, 1, 5, 15, 60, 300, 1800, 7200),
 )
 STARTED = Counter("often_tasks_started_total", "Attempts started.", ["queue", "task"])
+STARTED_OVER = Counter(
+    "often_tasks_started_over_total",
+    "Attempts begun after three or more of the same task were cut short by the end of their worker.",
+    ["queue", "task"],
+)
 FINISHED = Counter("often_tasks_finished_total", "Attempts ended, by outcome.", ["queue", "task", "outcome"])
 EXPIRED = Counter(
     "often_tasks_expired_total", "Tasks whose expires_at passed while they waited.", ["queue", "task"]
@@ -156,6 +161,7 @@ def expect_submissions(queue: str, task: str) -> None:
 def expect_attempts(queue: str, task: str) -> None:
     """But for the histograms, which are most of all lines and none of whose first events anybody misses."""
     STARTED.labels(queue, task)
+    STARTED_OVER.labels(queue, task)
     for outcome in ("success", "failure", "retry", "revoked", "given_back"):
         finished(queue, task, outcome)
     for kind in ("expected", "bug", "time_limit"):

@@ -3,8 +3,7 @@
     redis://[[user]:password@]host[:port][/database][?options]
     redis+sentinel://[[user]:password@]host[:port][,host[:port]…]/service[/database][?options]
 
-`rediss` instead of `redis` stands for TLS. No message shows any part of the URL: a password that is not
-percent-encoded may be anywhere in it.
+`rediss` instead of `redis` stands for TLS. No message shows any part of the URL (see `shared.url`).
 """
 
 import re
@@ -13,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
+from shared.url import BrokenRule, refuse_unencoded
+
 SCHEMES = ("redis", "rediss", "redis+sentinel", "rediss+sentinel")
 REDIS_PORT, SENTINEL_PORT = 6379, 26379
 
@@ -20,12 +21,6 @@ _URL = re.compile(r"([a-z+]+)://([^/?]*)(/[^?]*)?(?:\?(.*))?")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?)(?::([0-9]{1,5}))?")
 _SERVICE = re.compile(r"[A-Za-z0-9_.-]+")
 _DATABASE = re.compile(r"[0-9]{1,9}")
-#: Characters that end a part of the URL, and how to write them in a user name, a password or an option.
-_ENCODED = {"#": "%23", "/": "%2F", "?": "%3F", "@": "%40", "[": "%5B", "]": "%5D"}
-
-
-class BrokenRule(ValueError):
-    """The URL breaks a rule; the message is the rule."""
 
 
 def _yes_or_no(text: str) -> bool:
@@ -73,7 +68,7 @@ def check_url(url: str) -> str | None:
 
 def parse(url: str) -> Target:
     """Take a REDIS_URL apart. Raises BrokenRule."""
-    _refuse_unencoded(url)
+    refuse_unencoded(url)
     parts = _URL.fullmatch(url)
     if parts is None or parts[1] not in SCHEMES:
         raise BrokenRule(f"must begin with one of {', '.join(f'{scheme}://' for scheme in SCHEMES)}")
@@ -88,19 +83,6 @@ def parse(url: str) -> Target:
             raise BrokenRule("must have a ':' before the password: redis://:password@host:6379/0")
         options |= {"username": unquote(user) or None, "password": unquote(password) or None}
     return Target(_hosts(hosts, sentinel), service, tls, options | {"db": database}, sentinel_options)
-
-
-def _refuse_unencoded(url: str) -> None:
-    """Refuse characters that mean something else where they are; most often they are part of a password."""
-    rest = url.partition("://")[2]
-    if any(ord(c) <= 32 or ord(c) == 127 for c in url):
-        raise BrokenRule("must not contain spaces, line breaks or control characters")
-    before, _, after = rest.rpartition("@")
-    wrong = "".join(c for c in _ENCODED if c in before)
-    wrong += "#" if "#" in after and "#" not in wrong else ""
-    if wrong:
-        instead = ", ".join(f"{_ENCODED[c]} for {c}" for c in wrong)
-        raise BrokenRule(f"must have special characters of its password percent-encoded: write {instead}")
 
 
 def _hosts(text: str, sentinel: bool) -> tuple[tuple[str, int], ...]:

@@ -30,14 +30,14 @@ HEALTH_CHECK_S = 30
 
 
 def connect(redis_url: str, *, socket_timeout_s: float = SOCKET_TIMEOUT_S) -> "redis.Redis":
-    """A client over a pool of its own. Raises `address.BrokenRule`."""
+    """A client over a pool of its own. Raises `shared.url.BrokenRule`."""
     return redis.Redis.from_pool(pool(redis_url, socket_timeout_s=socket_timeout_s))
 
 
 def pool(redis_url: str, *, socket_timeout_s: float = SOCKET_TIMEOUT_S) -> ConnectionPool:
     """A pool without retries: a script that took ids must not run again because its answer was lost.
 
-    Connects to nothing yet. Raises `address.BrokenRule`.
+    Connects to nothing yet. Raises `shared.url.BrokenRule`.
     """
     target = address.parse(redis_url)
     common: dict[str, Any] = {

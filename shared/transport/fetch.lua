@@ -1,29 +1,37 @@
 -- Fetch ids for one worker over all lanes that it serves.
 --
+-- A suspect (an id in the lane of rescued ones) runs alone at first: only a worker that holds nothing takes one.
+-- Two keys of each queue let suspects begin and ordinary work go on. Each names a worker, and lapses unless that
+-- worker renews it:
+--   turn   the one worker that stops fetching until it is idle, then runs a suspect, while ordinary work waits
+--   spare  a worker that keeps to ordinary work. While there is one, others that are idle take suspects as well.
+--
 -- KEYS[1]  the worker's unacked set
--- KEYS[2]  the turn: one busy worker at a time may empty itself to run a suspect alone
--- then 12 keys per queue: the lane of rescued ids, the lanes of priority 9 to 0, the wake list
+-- then 14 keys per queue: the lane of rescued ids, the lanes of priority 9 to 0, the wake list, turn, spare
 -- ARGV[1]  ids wanted, at least 1
 -- ARGV[2]  the number of slots that this worker has served: rotates the queues and the lower lanes
 -- ARGV[3]  '1' when the worker holds nothing at all
--- ARGV[4]  the worker's id
+-- ARGV[4]  '1' when the worker may stop for a suspect although ordinary work waits
+-- ARGV[5]  milliseconds for which the worker gets a turn; it renews it while a suspect runs alone
+-- ARGV[6]  the worker's id
 --
--- Returns {ids, dropped, moved, alone, turn}: alone = 1 when the one id is to run alone, turn = 1 when the
--- worker should let its work run out because a suspect waits for it.
+-- Returns {ids, dropped, moved, suspects, turn, alone, waiting}: suspects = 1 when some wait, turn = 1 when this
+-- worker has the turn of a queue and stops fetching, alone = 1 when the one id is to run alone; waiting counts
+-- the ordinary ids in the lanes before this fetch.
 
-local PER_QUEUE = 12
--- Length of a turn. After it the next worker that fetches takes the turn; its owner keeps it until then. A
--- turn that was passed on lasts twice as long as the one before, up to a bound: when all bodies are long, some
--- worker must get the time to run out of work.
-local TURN_MS, MAX_DOUBLINGS = 10000, 6
+local PER_QUEUE, LANES = 14, 11
+local WAKE, TURN, SPARE = 12, 13, 14
+-- An idle worker looks every second, and a busy one whenever a thread is free.
+local SPARE_MS = 3000
 
-local queues = (#KEYS - 2) / PER_QUEUE
+local queues = (#KEYS - 1) / PER_QUEUE
 local wanted, served = tonumber(ARGV[1]), tonumber(ARGV[2])
-local idle, worker = ARGV[3] == '1', ARGV[4]
+local idle, may_stop = ARGV[3] == '1', ARGV[4] == '1'
+local turn_ms, worker = ARGV[5], ARGV[6]
 local dropped = 0
 
 local function key(queue, place)
-  return KEYS[2 + (queue - 1) * PER_QUEUE + place]
+  return KEYS[1 + (queue - 1) * PER_QUEUE + place]
 end
 
 -- Take ids off a lane that is a list.
@@ -33,57 +41,68 @@ local function pop(lane, count, ids)
   end
 end
 
-local function take_turn(doublings)
-  local length = TURN_MS * 2 ^ doublings
-  redis.call('SET', KEYS[2], worker .. ':' .. doublings, 'PX', length + TURN_MS)
+-- Lengths once; all choices below count in memory. Most queues are empty, and one question finds that out.
+local length, waiting, suspects = {}, 0, {}
+for step = 0, queues - 1 do
+  local queue = (served + step) % queues + 1
+  length[queue] = {}
+  local first = key(queue, 1)
+  local lanes = {unpack(KEYS, 2 + (queue - 1) * PER_QUEUE, 1 + (queue - 1) * PER_QUEUE + LANES)}
+  local any = redis.call('EXISTS', unpack(lanes)) > 0
+  for place = 1, LANES do
+    local n = any and own('LLEN', lanes[place]) or 0
+    length[queue][place] = n
+    if place > 1 then waiting = waiting + n elseif n > 0 then suspects[#suspects + 1] = queue end
+  end
 end
 
--- True when it is this worker that may run suspects.
-local function has_turn()
-  local turn = own('GET', KEYS[2])
-  if not turn then
-    take_turn(0)
-    return true
-  end
-  if string.sub(turn, 1, #worker) == worker then return true end
-  if redis.call('PTTL', KEYS[2]) > TURN_MS then return false end
-  local doublings = tonumber(string.match(turn, ':(%d+)$')) or 0
-  take_turn(math.min(doublings + 1, MAX_DOUBLINGS))
+-- Take a key that is free, or renew it. False when another worker has it; what never lapses is garbage.
+local function keep(name, ms)
+  local owner = own('GET', name)
+  if owner and owner ~= worker and redis.call('PTTL', name) > 0 then return false end
+  redis.call('SET', name, worker, 'PX', ms)
   return true
 end
 
--- Lengths once; all choices below count in memory. Most queues are empty, and one question finds that out.
-local length, waiting, rescued = {}, 0, 0
-for queue = 1, queues do
-  length[queue] = {}
-  local lanes = {unpack(KEYS, 3 + (queue - 1) * PER_QUEUE, 1 + queue * PER_QUEUE)}
-  local any = redis.call('EXISTS', unpack(lanes)) > 0
-  for place = 1, PER_QUEUE - 1 do
-    local n = any and own('LLEN', lanes[place]) or 0
-    length[queue][place] = n
-    if place == 1 then rescued = rescued + n else waiting = waiting + n end
-  end
+local function leave(name)
+  if own('GET', name) == worker then redis.call('DEL', name) end
 end
 
-if rescued > 0 then
-  local mine = has_turn()
-  if idle and (mine or waiting == 0) then
-    for step = 0, queues - 1 do
-      local queue = (served + step) % queues + 1
-      local ids = {}
-      while #ids == 0 and length[queue][1] > 0 do
-        pop(key(queue, 1), 1, ids)
-        length[queue][1] = length[queue][1] - 1
-      end
-      if #ids > 0 then
-        own('SADD', KEYS[1], ids[1])
-        if mine then take_turn(0) end
-        return {ids, dropped, moved, 1, 0}
-      end
+-- The next suspect of a queue.
+local function take_suspect(queue)
+  local ids = {}
+  while #ids == 0 and length[queue][1] > 0 do
+    pop(key(queue, 1), 1, ids)
+    length[queue][1] = length[queue][1] - 1
+  end
+  if #ids > 0 then own('SADD', KEYS[1], ids[1]) end
+  return ids
+end
+
+-- A worker that stops or runs a suspect is no spare of any queue.
+local function leave_spares()
+  for queue = 1, queues do leave(key(queue, SPARE)) end
+end
+
+local stops = may_stop or (idle and waiting == 0)
+for _, queue in ipairs(suspects) do
+  local mine = stops and keep(key(queue, TURN), turn_ms)
+  local spare = own('GET', key(queue, SPARE))
+  local beside = waiting == 0 and spare and spare ~= worker
+  if idle and (mine or beside) then
+    local ids = take_suspect(queue)
+    if #ids > 0 then
+      leave_spares()
+      return {ids, dropped, moved, 1, mine and 1 or 0, 1, waiting}
     end
   elseif mine then
-    return {{}, dropped, moved, 0, 1}
+    leave_spares()
+    return {{}, dropped, moved, 1, 1, 0, waiting}
   end
+end
+for _, queue in ipairs(suspects) do
+  leave(key(queue, TURN))
+  keep(key(queue, SPARE), SPARE_MS)
 end
 
 -- How many to take from each lane.
@@ -96,7 +115,7 @@ end
 
 -- The highest lane; queues take turns.
 local function choose_highest(turn)
-  for place = 2, PER_QUEUE - 1 do
+  for place = 2, LANES do
     for step = 0, queues - 1 do
       local queue = (turn + step) % queues + 1
       if length[queue][place] > 0 then return choose(queue, place) end
@@ -107,7 +126,7 @@ end
 -- One of the lanes below the highest priority that waits; they take turns. True when there is one.
 local function choose_lower(turn)
   local top, lower = nil, {}
-  for place = 2, PER_QUEUE - 1 do
+  for place = 2, LANES do
     for queue = 1, queues do
       if length[queue][place] > 0 then
         top = top or place
@@ -132,7 +151,7 @@ end
 
 -- Highest lane first, so that the order of the answer is the order to run in.
 local ids = {}
-for place = 2, PER_QUEUE - 1 do
+for place = 2, LANES do
   for queue = 1, queues do
     local name = key(queue, place)
     if take[name] then pop(name, take[name], ids) end
@@ -140,12 +159,13 @@ for place = 2, PER_QUEUE - 1 do
 end
 if #ids > 0 then own('SADD', KEYS[1], unpack(ids)) end
 
--- A queue that still has ids wakes one more worker; an empty one takes its tokens back.
+-- A queue that still has ordinary ids wakes one more worker; an empty one takes its tokens back. A token for a
+-- suspect would wake the spare again and again.
 local empty = {}
 for queue = 1, queues do
   local left = 0
-  for place = 1, PER_QUEUE - 1 do left = left + length[queue][place] end
-  local wake = key(queue, PER_QUEUE)
+  for place = 2, LANES do left = left + length[queue][place] end
+  local wake = key(queue, WAKE)
   if left == 0 then
     empty[#empty + 1] = wake
   elseif own('LLEN', wake) == 0 then
@@ -154,4 +174,4 @@ for queue = 1, queues do
 end
 if #empty > 0 then redis.call('DEL', unpack(empty)) end
 
-return {ids, dropped, moved, 0, 0}
+return {ids, dropped, moved, #suspects > 0 and 1 or 0, 0, 0, waiting}

@@ -4,12 +4,12 @@ A queue is eleven lists of 16-byte task ids: one per priority and one for rescue
 any moment; the ledger knows what was here.
 """
 
-import functools
 import hashlib
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
 from uuid import UUID
@@ -27,37 +27,26 @@ from redis.exceptions import (
 
 from shared.errors import ServerAway, ServerRefuses, ServerUnavailable, Stranger
 from shared.transport.connection import connect as connect
+from shared.transport.keys import CHECKED_KEY as CHECKED_KEY
+from shared.transport.keys import GENERATION_KEY as GENERATION_KEY
+from shared.transport.keys import PRIORITIES as PRIORITIES
+from shared.transport.keys import SYSTEM_KEY as SYSTEM_KEY
+from shared.transport.keys import fetch_keys
+from shared.transport.keys import lane_key as lane_key
+from shared.transport.keys import rescue_key as rescue_key
+from shared.transport.keys import spare_key as spare_key
+from shared.transport.keys import turn_key as turn_key
+from shared.transport.keys import unacked_key as unacked_key
+from shared.transport.keys import wake_key as wake_key
 
 log = logging.getLogger(__name__)
 
-PRIORITIES = range(9, -1, -1)
-
-GENERATION_KEY = "often:generation"
-SYSTEM_KEY = "often:system"
-TURN_KEY = "often:turn"
-
 #: Wake tokens kept per queue; more idle workers than this find out a moment later.
 MAX_WAKE_TOKENS = 32
+#: How long a worker has its turn unless it renews it: longer than a claim takes.
+TURN_MS = 5_000
 #: Ids per RPUSH; keeps one command short for the other clients of Redis.
 PUSH_CHUNK = 5_000
-
-
-@functools.cache
-def lane_key(queue: str, priority: int) -> str:
-    """One of a few, asked for with each id."""
-    return f"often:lane:{queue}:{priority}"
-
-
-def rescue_key(queue: str) -> str:
-    return f"often:lane:{queue}:rescued"
-
-
-def wake_key(queue: str) -> str:
-    return f"often:wake:{queue}"
-
-
-def unacked_key(worker: UUID) -> str:
-    return f"often:unacked:{worker.hex}"
 
 
 class Address(msgspec.Struct, frozen=True, gc=False):
@@ -78,10 +67,14 @@ class Fetched:
     """What one fetch brought."""
 
     ids: list[UUID]
-    #: The one id is a suspect and runs alone.
-    alone: bool
-    #: A suspect waits for this worker to run out of work.
+    #: Suspects wait for a worker that holds nothing, or did until this fetch.
+    suspects: bool
+    #: This worker has the turn of a queue: it fetches nothing until it is idle and has run a suspect.
     turn: bool
+    #: The one id is a suspect and begins alone.
+    alone: bool
+    #: Ordinary ids in the lanes before this fetch.
+    waiting: int
 
 
 class _Script:
@@ -147,19 +140,26 @@ class Queues:
         wanted: int,
         served: int,
         idle: bool,
+        may_stop: bool = True,
         wait_s: float = 0.0,
     ) -> Fetched:
         """Move up to `wanted` ids from the lanes of `queues` into the worker's unacked set.
 
+        `may_stop`: while ordinary work waits, the worker may get a turn all the same.
         With `wait_s` (below the socket's own time-out) block for so long until a queue has a wake token, and
         then fetch: one round trip for both.
         """
-        keys = [unacked_key(worker), TURN_KEY, *_lanes(tuple(queues))]
-        calls = [self._fetch.call(self._system, keys, wanted, served, int(idle), worker.hex)]
+        keys = [unacked_key(worker), *fetch_keys(tuple(queues))]
+        flags = int(idle), int(may_stop)
+        calls = [self._fetch.call(self._system, keys, wanted, served, *flags, TURN_MS, worker.hex)]
         if wait_s:
             calls.insert(0, ("BLPOP", *(wake_key(queue) for queue in queues), wait_s))
-        ids, alone, turn = await self._carry_out(calls)
-        return Fetched(ids, bool(alone), bool(turn))
+        ids, suspects, turn, alone, waiting = await self._carry_out(calls)
+        return Fetched(ids, bool(suspects), bool(turn), bool(alone), waiting)
+
+    async def renew_turn(self, worker: UUID, queue: str) -> None:
+        """Keep the turn of a queue while a suspect runs alone."""
+        await _answer(self.client.set(turn_key(queue), worker.hex, px=TURN_MS))
 
     async def _run(self, script: _Script, key: str, *arguments: Any) -> list[UUID]:
         """Run a script that reads ids from one key."""
@@ -247,6 +247,18 @@ class Queues:
         owned = {SYSTEM_KEY: self._system} if self.system else {}
         await _answer(self.client.mset({GENERATION_KEY: number, **owned}))
 
+    async def checked_at(self) -> datetime | None:
+        """The latest check of the lanes that Redis has been told of; None when it lost that."""
+        text = await _answer(self.client.get(CHECKED_KEY))
+        try:
+            return datetime.fromisoformat(text.decode()).astimezone(UTC)
+        except (AttributeError, ValueError, OverflowError):  # None, and what somebody else wrote
+            return None
+
+    async def set_checked_at(self, moment: datetime) -> None:
+        """Tell Redis when the ledger says that the lanes were checked; the ledger must have committed it."""
+        await _answer(self.client.set(CHECKED_KEY, moment.isoformat()))
+
     async def run_id(self) -> str:
         """Changes when Redis restarts or fails over."""
         server = await _answer(self.client.info("server"))
@@ -278,16 +290,6 @@ def _is_wrong_type(answer: Any) -> bool:
 def _is_system(owner: bytes | None) -> bool:
     """Whether a value looks like the id of a system; anything else is garbage and owns nothing."""
     return owner is not None and len(owner) == 32 and set(owner) <= set(b"0123456789abcdef")
-
-
-@functools.cache
-def _lanes(queues: tuple[str, ...]) -> list[str]:
-    """The keys of these queues, in the order of `fetch.lua`."""
-    return [
-        key
-        for queue in queues
-        for key in (rescue_key(queue), *(lane_key(queue, p) for p in PRIORITIES), wake_key(queue))
-    ]
 
 
 async def _answer(command: Any) -> Any:

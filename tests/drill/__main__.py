@@ -49,7 +49,9 @@ def main() -> int:
     if unknown:
         print(f"make drill: unknown fault {unknown[0]}; known: {', '.join(known)}", file=sys.stderr)
         return 2
-    chosen = [known[name] for name in sys.argv[1:]] or list(known.values())
+    chosen = [known[name] for name in sys.argv[1:]] or [
+        f for f in known.values() if f.name not in catalogue.EXTRAS
+    ]
     return 0 if asyncio.run(drill(chosen)) else 1
 
 

@@ -1,10 +1,22 @@
 """Every fault by its name, in the order of the report."""
 
 from tests.drill.fault import Fault
-from tests.drill.faults import anything, locks, postgres, processes, redis, refusals
+from tests.drill.faults import (
+    anything,
+    connections,
+    failover,
+    failovers,
+    locks,
+    migration,
+    postgres,
+    processes,
+    redis,
+    refusals,
+)
 
-#: These change what the rest of a scenario needs, or take most of its time.
-NOT_AT_RANDOM = {"nothing", "drop_replies", "roll_over", "disk_full", "serializable", "table_lock_long"}
+#: These run when they are named. The first two are part of others or milder than others, and take part in
+#: `random`; the last one takes long: `make drill FAULTS=migrate_large ROWS=20000000`.
+EXTRAS = {"cut_sessions", "cut_redis_connections", "migrate_large"}
 
 
 def faults(*, seed: int, seconds: float) -> dict[str, Fault]:
@@ -12,9 +24,14 @@ def faults(*, seed: int, seconds: float) -> dict[str, Fault]:
     known = (
         *processes.FAULTS,
         *redis.FAULTS,
+        *failovers.FAULTS,
+        *failover.FAULTS,
+        *connections.FAULTS,
         *postgres.FAULTS,
         *refusals.FAULTS,
         *locks.FAULTS,
+        *migration.FAULTS,
     )
-    chosen = [fault for fault in known if fault.name not in NOT_AT_RANDOM]
+    # One without parts changes what the rest of a scenario needs, or takes most of its time.
+    chosen = [fault for fault in known if fault.parts]
     return {f.name: f for f in (*known, anything.at_random(chosen, seed=seed, seconds=seconds))}

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Self
 
 from tests.api_process import Api
+from tests.drill.client_log import ClientLog
 from tests.drill.customers import Customers
 from tests.drill.database import PASSING, Database
+from tests.drill.network import Network
 from tests.drill.servers import Servers
 from tests.drill.visitor import Visitor
 from tests.drill.worker import RETURNED
@@ -27,13 +29,16 @@ KEEP_S = 0.5
 class Crew:
     """Two workers, two schedulers, an API; whatever ends comes back."""
 
-    def __init__(self, platform: Platform, servers: Servers, returned: Path) -> None:
+    def __init__(self, platform: Platform, servers: Servers, network: Network, folder: Path) -> None:
         self.platform = platform
         self.servers = servers
+        self.network = network
+        self.log = ClientLog(folder / "clients.jsonl")
+        self.returned = folder / "returned"
         self.database = Database(platform.database_url)
         self.api = Api(platform)
-        self.customers = Customers(self.api.url)
-        self.visitor = Visitor(self.api.url)
+        self.customers = Customers(self.api.url, self.log)
+        self.visitor = Visitor(self.api.url, self.log)
         #: Processes that ended by themselves, and how; the drill's own kills are not among them.
         self.ended: Counter[str] = Counter()
         self.workers: list[subprocess.Popen[bytes]] = []
@@ -41,13 +46,12 @@ class Crew:
         self.closing = contextlib.AsyncExitStack()
         self._schedulers: list[subprocess.Popen[bytes]] = []
         self._keeping: asyncio.Task[None] | None = None
-        self._addresses: dict[str, str] = {RETURNED: str(returned)}
+        self._addresses: dict[str, str] = {RETURNED: str(self.returned)}
 
     async def __aenter__(self) -> Self:
         self._schedulers = [self._scheduler() for _ in range(SCHEDULERS)]
         await eventually(self.platform.has_settled, 60)
-        await self._start_workers()
-        await self._start_api()
+        await asyncio.gather(self._start_workers(), self._start_api())
         self._keeping = asyncio.create_task(self._keep())
         return self
 
@@ -58,6 +62,7 @@ class Crew:
         for process in (*self.workers, *self._schedulers, self.api.process):
             await self._stopped(process)
         await self.closing.aclose()
+        self.log.close()
 
     async def _stopped(self, process: subprocess.Popen[bytes]) -> None:
         """A process that ignores SIGTERM is killed: the report says already that it does not work."""

@@ -8,6 +8,7 @@ from typing import Self
 from uuid import UUID, uuid4
 
 from cli.client import ApiAway, ApiError, Client
+from tests.drill.client_log import ClientLog
 
 BATCH = 5
 PAUSE_S = 0.1
@@ -19,8 +20,9 @@ PASSWORD = "a horse, a battery"
 class Customers:
     """One thread with the real client. Asks again under the same key until it was told the ids."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, log: ClientLog) -> None:
         self._url = url
+        self._log = log
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="customers", daemon=True)
         self.ids: list[UUID] = []
@@ -47,9 +49,10 @@ class Customers:
 
     def _submitted(self, client: Client, key: str) -> list[UUID]:
         tasks = [{"name": "system.health_check", "params": {}}] * BATCH
+        self._log.asks(key, BATCH)
         while True:
             try:
-                return client.submit_batch(tasks, key=key)
+                ids = client.submit_batch(tasks, key=key)
             except ApiAway:
                 self.unanswered += 1
             except ApiError as error:
@@ -59,4 +62,7 @@ class Customers:
                     self.refused += 1
                 else:
                     self.wrong += 1
+            else:
+                self._log.was_told(key, ids)
+                return ids
             time.sleep(AGAIN_S)

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import asyncpg
 
@@ -28,7 +28,8 @@ ROWS = "SELECT 1 FROM task WHERE holder IS NOT NULL OR sent_at IS NOT NULL ORDER
 
 def unaffected(url: str) -> str:
     """The same database for sessions of the drill itself."""
-    return f"{url}?{urlencode(UNAFFECTED)}"
+    options = " ".join(f"-c {name}={value!r}" for name, value in UNAFFECTED.items())
+    return f"{url}?{urlencode({'options': options}, quote_via=quote)}"
 
 
 class Database:

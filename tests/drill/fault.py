@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from tests.drill.crew import Crew
+from tests.drill.network import Lay
 from tests.platform import Platform
 
 #: Breaks something and returns when the fault is over; recovery is measured from then. The text is added to
@@ -31,6 +32,10 @@ class Fault:
     deaths: bool = False
     #: The database needs a file system of its own that can be filled.
     small_disk: bool = False
+    #: Leads the processes to their servers; None: nothing is in between.
+    network: Lay | None = None
+    #: What it disturbs or needs undisturbed. Faults without a common part can happen at once.
+    parts: frozenset[str] = frozenset()
 
 
 def fault(
@@ -43,8 +48,13 @@ def fault(
     settle_s: float = SETTLE_S,
     deaths: bool = False,
     small_disk: bool = False,
+    network: Lay | None = None,
+    parts: str = "",
 ) -> Callable[[Inflict], Fault]:
-    """Make a function a fault. The fault has the function's name unless `name` is given."""
+    """Make a function a fault. The fault has the function's name unless `name` is given.
+
+    `parts` are words.
+    """
 
     def make(inflict: Inflict) -> Fault:
         return Fault(
@@ -57,6 +67,8 @@ def fault(
             settle_s=settle_s,
             deaths=deaths,
             small_disk=small_disk,
+            network=network,
+            parts=frozenset(parts.split()),
         )
 
     return make

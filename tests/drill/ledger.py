@@ -1,13 +1,14 @@
 """What must be true of the ledger after a fault."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from shared.ledger.lifecycle import FINAL
+from tests.drill.client_log import Accepted
 from tests.drill.load import EACH_SECOND, MIX
 from tests.platform import Platform
 from tests.sample_tasks import EFFECT, FAIL, SPIN, Spawns
@@ -24,8 +25,10 @@ class Count:
 
     #: Accepted, and not in the ledger; a child or a second of the schedule that is not there.
     lost: int
-    #: More tasks, children or firings than were asked for.
+    #: Tasks that no client was told of, and more children or firings than were asked for.
     doubled: int
+    #: Submissions that were never answered, and those whose answers contradict each other.
+    misinformed: int
     #: Effects inside `complete_in` that are there another number of times than once.
     effects_wrong: int
     #: Innocent tasks with a crash to their name.
@@ -45,23 +48,17 @@ class Count:
         return [f.name for f in fields(self) if f.name not in allowed and getattr(self, f.name)]
 
 
-async def count(
-    platform: Platform, ids: Sequence[UUID], customers: Sequence[UUID], returned: Mapping[UUID, int]
-) -> Count:
-    """Compare with what clients saw: `ids` were accepted from the drill, `customers` by the API.
-
-    `returned` says how often each body returned a result.
-    """
+async def count(platform: Platform, accepted: Accepted, returned: Mapping[UUID, int]) -> Count:
+    """Compare with what clients were told. `returned` says how often each body returned a result."""
     rows = await platform.rows("SELECT * FROM task WHERE created_at > now() - interval '1 day'")
     known = {UUID(int=row["id"].int) for row in rows}
     children = sum(number * task.params.children for number, task in MIX if isinstance(task.params, Spawns))
     spawned = sum(row["parent"] is not None for row in rows)
-    mixed = sum(row["name"].startswith("sample.") and row["parent"] is None for row in rows)
-    ordered = sum(row["owner"] is not None for row in rows)
     missed, twice = await _seconds(platform, rows)
     return Count(
-        lost=len({*ids, *customers} - known) + max(0, children - spawned) + missed,
-        doubled=max(0, spawned - children) + (mixed - len(ids)) + (ordered - len(customers)) + twice,
+        lost=len(accepted.ids - known) + max(0, children - spawned) + missed,
+        doubled=max(0, spawned - children) + len(_submitted(rows) - accepted.ids) + twice,
+        misinformed=accepted.unanswered + accepted.contradicted,
         effects_wrong=await _wrong_effects(platform, rows),
         blamed=sum(row["crashes"] > 0 for row in rows),
         wrong_end=sum(row["status"] != _expected(row) for row in rows if row["status"] in FINAL),
@@ -70,6 +67,13 @@ async def count(
         reruns=sum(max(0, row["attempt"] - 1 - row["failures"]) for row in rows if row["name"] != FAIL.name),
         spin_reruns=sum(row["attempt"] - 1 for row in rows if row["name"] == SPIN.name),
     )
+
+
+def _submitted(rows: Sequence[dict[str, Any]]) -> Set[UUID]:
+    """Tasks that clients of the drill submitted: bodies submit children, and the schedule has no owner."""
+    samples = (row for row in rows if row["name"].startswith("sample.") and row["parent"] is None)
+    ordered = (row for row in rows if row["owner"] is not None)
+    return {UUID(int=row["id"].int) for row in (*samples, *ordered)}
 
 
 async def _wrong_effects(platform: Platform, rows: Sequence[dict[str, Any]]) -> int:

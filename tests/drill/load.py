@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 from shared.ledger.lifecycle import FINAL
 from shared.schedules import statements as schedules
 from shared.submission import NewTask, OnceKey
+from tests.drill.crew import Crew
 from tests.drill.database import PASSING
 from tests.platform import Platform
 from tests.sample_tasks import (
@@ -38,26 +39,28 @@ AGAIN_S = 0.2
 EACH_SECOND = "each second"
 
 
-async def submit(platform: Platform, *, over_s: float = 0.0) -> list[UUID]:
+async def submit(crew: Crew, *, over_s: float = 0.0) -> None:
     """The whole mix, the kinds side by side, spread over a time. Asks again until Postgres has taken it."""
     tasks = [task for count, task in MIX for _ in range(count)]
     chunks = len(tasks) // CHUNK
     tasks = [tasks[i] for start in range(chunks) for i in range(start, len(tasks), chunks)]
-    ids: list[UUID] = []
     for start in range(0, len(tasks), CHUNK):
-        ids += await submit_once(platform, tasks[start : start + CHUNK])
+        await submit_once(crew, tasks[start : start + CHUNK])
         await asyncio.sleep(over_s / chunks)
-    return ids
 
 
-async def submit_once(platform: Platform, tasks: list[NewTask]) -> list[UUID]:
+async def submit_once(crew: Crew, tasks: list[NewTask]) -> list[UUID]:
     """Submit them under one key, again and again until Postgres accepts them."""
     once = OnceKey(scope="drill", key=str(uuid4()), body_hash=hashlib.sha256(b"drill").digest())
+    crew.log.asks(once.key, len(tasks))
     while True:
         try:
-            return (await platform.submitter.submit_once(tasks, once))[0]
+            ids, _ = await crew.platform.submitter.submit_once(tasks, once)
         except PASSING:
             await asyncio.sleep(AGAIN_S)
+        else:
+            crew.log.was_told(once.key, ids)
+            return ids
 
 
 async def tick(platform: Platform) -> None:

@@ -1,25 +1,24 @@
 """One fault under load, and what it cost."""
 
 import asyncio
-import os
-import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import redis
 
-from tests.drill import ledger, load, work, worker
+from tests.drill import client_log, ledger, load, work, worker
 from tests.drill.crew import Crew
 from tests.drill.database import PASSING, unaffected
 from tests.drill.fault import Fault
+from tests.drill.network import Network
 from tests.drill.recovery import recovered
 from tests.drill.report import PATIENCE, Report
 from tests.drill.servers import Servers
 from tests.eventually import eventually
-from tests.platform import ROOT, Platform
+from tests.platform import Platform
 
 #: A fault begins when so many tasks have ended.
 BEGIN_AFTER = 500
@@ -32,23 +31,25 @@ POLL_S = 0.1
 
 async def play(fault: Fault, servers: Servers, folder: Path) -> Report:
     """In a database of its own, with processes of its own. Raises Skipped."""
+    began = time.monotonic()
     create = servers.create_on_disk if fault.small_disk else servers.create
     database_url = create(fault.name)
-    _migrate(database_url)
     logs = folder / fault.name
     logs.mkdir()
-    returned = logs / "returned"
     with redis.Redis.from_url(servers.redis_url) as client:
         client.flushall()  # it belongs to the system of the scenario before
-    async with Platform(unaffected(database_url), servers.redis_url, logs) as platform:
-        platform.database_url = database_url  # the processes feel the settings of the database
+    async with (
+        _network(fault, database_url, servers.redis_url, logs) as network,
+        Platform(unaffected(network.own_url or database_url), network.redis_url, logs) as platform,
+    ):
+        platform.database_url = network.database_url  # the processes feel the settings of the database
         await platform.rows("CREATE TABLE effect (task_id uuid)")
         if fault.prepare is not None:
             await fault.prepare(platform)
-        async with Crew(platform, servers, returned) as crew:
+        async with Crew(platform, servers, network, logs) as crew:
             await load.tick(platform)
             async with crew.customers, crew.visitor:
-                submitting = asyncio.create_task(load.submit(platform, over_s=fault.load_s))
+                submitting = asyncio.create_task(load.submit(crew, over_s=fault.load_s))
                 await eventually(lambda: _ended(platform, BEGIN_AFTER), 120)
                 in_flight = await load.open_tasks(platform)
                 note, failed = await _inflicted(fault, crew)
@@ -56,13 +57,12 @@ async def play(fault: Fault, servers: Servers, folder: Path) -> Report:
                 mended, fresh = await asyncio.gather(
                     recovered(platform, crew.live, limit_s=limit_s), work.fresh(crew)
                 )
-                ids = [*await submitting, *fresh.ids]
+                await submitting
             await load.stop_ticking(platform)
             stuck = await _stuck(platform, fault.settle_s)
-            idle, probes = await work.idle_workers(crew)
-            count = await ledger.count(
-                platform, [*ids, *probes], [*crew.customers.ids, *crew.visitor.ids], worker.returned(returned)
-            )
+            idle = await work.idle_workers(crew)
+            accepted, returned = client_log.read(crew.log.path), worker.returned(crew.returned)
+            count = await ledger.count(platform, accepted, returned)
             leads = await work.standby_leads(crew)
             return Report(
                 fault=fault,
@@ -76,7 +76,18 @@ async def play(fault: Fault, servers: Servers, folder: Path) -> Report:
                 wrong=crew.visitor.wrong + Counter({"5xx to a customer": crew.customers.wrong}),
                 failed=failed,
                 note=note,
+                took_s=time.monotonic() - began,
             )
+
+
+@asynccontextmanager
+async def _network(fault: Fault, database_url: str, redis_url: str, folder: Path) -> AsyncIterator[Network]:
+    """The way to the servers: direct, unless the fault needs another one."""
+    if fault.network is None:
+        yield Network(database_url=database_url, redis_url=redis_url)
+        return
+    async with fault.network(database_url, redis_url, folder) as network:
+        yield network
 
 
 async def _inflicted(fault: Fault, crew: Crew) -> tuple[str, str]:
@@ -111,10 +122,3 @@ async def _ended(platform: Platform, number: int) -> bool:
     except PASSING:
         return False
     return bool(row["n"] >= number)
-
-
-def _migrate(url: str) -> None:
-    command = [sys.executable, "-m", "shared.migrate"]
-    subprocess.run(
-        command, cwd=ROOT, env={**os.environ, "DATABASE_URL": url}, check=True, stdout=subprocess.DEVNULL
-    )

@@ -1,10 +1,12 @@
 """Postgres and Valkey of the drill: durable, and there to be killed, frozen and robbed of their files."""
 
 import contextlib
+import os
 import secrets
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,10 @@ from local import ports, postgres
 from local.valkey import Valkey
 from tests.drill.disk import SmallDisk
 from tests.eventually import eventually
+from tests.platform import ROOT
+
+#: The database that the others are copied from.
+TEMPLATE = "drill_template"
 
 
 class Server:
@@ -95,9 +101,8 @@ class Servers:
         await self.valkey.start()
 
     def create(self, database: str) -> str:
-        """A database, and its address."""
-        self._postgres.create_database(database)
-        return self._postgres.url(database)
+        """A migrated database, and its address."""
+        return self._created(database, f"--template={self._migrated()}")
 
     def create_on_disk(self, database: str) -> str:
         """A database whose tables are on the small disk; the log of Postgres is not.
@@ -110,7 +115,22 @@ class Servers:
                 self._postgres.account.take(self.disk.folder)
             location = f"CREATE TABLESPACE small LOCATION '{self.disk.folder}'"
             self._postgres.run("psql", "-XAtqc", location, postgres.SUPERUSER)
-        self._postgres.run("createdb", "--template=template1", "--tablespace=small", database)
+        return self._created(database, f"--template={self._migrated()}", "--tablespace=small")
+
+    def _migrated(self) -> str:
+        """The name of a migrated database. Copying it takes a tenth of the time of migrating."""
+        if not self._postgres.has_database(TEMPLATE):
+            self._postgres.create_database(TEMPLATE)
+            environment = {**os.environ, "DATABASE_URL": self._postgres.url(TEMPLATE)}
+            command = [sys.executable, "-m", "shared.migrate"]
+            subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
+        return TEMPLATE
+
+    def _created(self, database: str, *options: str) -> str:
+        self._postgres.run("createdb", *options, database)
+        # Each database is a system of its own; a copy would be the same one.
+        new_system = "UPDATE generation SET system = gen_random_uuid()"
+        self._postgres.run("psql", "-XAtqc", new_system, database)
         return self._postgres.url(database)
 
     def stop(self) -> None:

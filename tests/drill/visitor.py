@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 import httpx
 
+from tests.drill.client_log import ClientLog
 from tests.drill.customers import FINISH_S, PASSWORD
 
 PAUSE_S = 0.5
@@ -21,13 +22,13 @@ TASK = {"name": "system.health_check", "params": {}}
 class Visitor:
     """Submits one task twice a second, and the same one again until it is accepted."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, log: ClientLog) -> None:
+        self._log = log
         self._http = httpx.AsyncClient(base_url=f"{url}/api/v1/", trust_env=False, timeout=TIMEOUT_S)
         self._login = {"email": f"{secrets.token_hex(8)}@often.example", "password": PASSWORD}
         self._ready = f"{url}/health/ready"
         self._stop = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
-        self.ids: list[UUID] = []
         #: Answers that break the API's promises: a 5xx other than 503, or a 503 without Retry-After.
         self.wrong: Counter[str] = Counter()
         #: Time at which the newest accepted request was sent, by the monotonic clock.
@@ -71,6 +72,7 @@ class Visitor:
                 self._http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
 
     async def _submit(self, key: str) -> None:
+        self._log.asks(key, 1)
         while True:
             sent_at = time.monotonic()
             try:
@@ -79,7 +81,7 @@ class Visitor:
                 await asyncio.sleep(AGAIN_S)
                 continue
             if answer.is_success:
-                self.ids.append(UUID(answer.json()["task_id"]))
+                self._log.was_told(key, [UUID(answer.json()["task_id"])])
                 self.accepted_at = sent_at
                 return
             if answer.status_code == httpx.codes.UNAUTHORIZED:  # a token lasts for 15 minutes

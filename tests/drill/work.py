@@ -39,7 +39,6 @@ class Fresh:
 
     accepted_s: float
     completed_s: float
-    ids: list[UUID]
 
     @property
     def seconds(self) -> float:
@@ -52,7 +51,7 @@ class Fresh:
 async def fresh(crew: Crew) -> Fresh:
     """Measure from now on. What never happens takes `FRESH_LIMIT_S`."""
     began = time.monotonic()
-    ids = await load.submit_once(crew.platform, [FRESH])
+    ids = await load.submit_once(crew, [FRESH])
 
     async def accepted() -> float:
         await _within(FRESH_LIMIT_S, lambda: crew.visitor.has_accepted_since(began))
@@ -62,23 +61,23 @@ async def fresh(crew: Crew) -> Fresh:
         await _within(FRESH_LIMIT_S, lambda: _have_completed(crew.platform, ids))
         return time.monotonic() - began
 
-    return Fresh(*await asyncio.gather(accepted(), completed()), ids)
+    return Fresh(*await asyncio.gather(accepted(), completed()))
 
 
-async def idle_workers(crew: Crew) -> tuple[int, list[UUID]]:
-    """Workers that live and complete nothing of what the others do; and the tasks it took to see that."""
+async def idle_workers(crew: Crew) -> int:
+    """Workers that live and complete nothing of what the others do."""
     ids: list[UUID] = []
 
     async def idle() -> set[int]:
         return set(crew.live()) - {row["pid"] for row in await crew.platform.rows(WORKED, ids)}
 
     async def all_work() -> bool:
-        ids.extend(await load.submit_once(crew.platform, [SHARED] * SHARED_COUNT))
+        ids.extend(await load.submit_once(crew, [SHARED] * SHARED_COUNT))
         await _within(WORKS_WITHIN_S, lambda: _have_completed(crew.platform, ids))
         return not await idle()
 
     await _within(WORKS_WITHIN_S, all_work)
-    return len(await idle()), ids
+    return len(await idle())
 
 
 async def _have_completed(platform: Platform, ids: list[UUID]) -> bool:

@@ -4,23 +4,15 @@ import subprocess
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 import redis
 
 from local.valkey import HOST
-from shared.transport.queues import (
-    GENERATION_KEY,
-    PRIORITIES,
-    SYSTEM_KEY,
-    TURN_KEY,
-    lane_key,
-    rescue_key,
-    unacked_key,
-    wake_key,
-)
+from shared.transport.queues import PRIORITIES, lane_key, unacked_key
 from tests.eventually import eventually
+from tests.garbage import forge, soil
 from tests.own_valkey import Forwarder, serving
 from tests.platform import Platform
 from tests.sample_tasks import INSTANT, WAIT, Nothing, Seconds
@@ -29,20 +21,6 @@ from tests.sample_tasks import INSTANT, WAIT, Nothing, Seconds
 RECOVERY_S = 5.0
 #: Tasks whose ids were lost with an overwritten lane have the limit of lost tails.
 TAIL_LIMIT_S = 60
-
-
-def soil(client: "redis.Redis", worker: UUID, queue: str) -> None:
-    """Put garbage into every key of one queue, of a worker and of the platform."""
-    for priority in PRIORITIES:
-        client.rpush(lane_key(queue, priority), "xx", b"\xff" * 17, "")
-    client.rpush(rescue_key(queue), "xx")
-    client.sadd(unacked_key(worker), "xx", b"\xff" * 17)
-    client.set(GENERATION_KEY, "hello")
-    client.set(SYSTEM_KEY, "hello")
-    client.set(TURN_KEY, "hello")
-    for key in (wake_key(queue), lane_key(queue, 0), lane_key("maintenance", 0), rescue_key("email")):
-        client.delete(key)
-        client.set(key, "hello")
 
 
 async def test_garbage_in_every_key_ends_no_process_and_delays_no_task_for_long(platform: Platform) -> None:
@@ -76,10 +54,8 @@ async def test_forged_messages_revoke_nothing(platform: Platform) -> None:
     process = await platform.start_worker()
     (task_id,) = await platform.submit(WAIT, Seconds(seconds=2))
     await platform.until(task_id, "started")
-    messages = (b"hello", b"", b"\xff" * 100_000, uuid4().bytes, task_id.bytes)
-    for channel in ("often:cancel", platform.queues.cancel_channel):
-        for message in messages:
-            await platform.queues.client.publish(channel, message)
+    with redis.Redis.from_url(platform.redis_url) as client:
+        forge(client, ("often:cancel", platform.queues.cancel_channel), [task_id])
     row = await platform.until(task_id, "success", "revoked", "failure")
     assert (row["status"], row["attempt"]) == ("success", 1)
     assert row["execution_time_seconds"] >= 2

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from uuid import UUID
 
 from local.ports import pick
 from shared.ledger.transitions.operate import RETRY
@@ -82,6 +83,58 @@ async def test_a_task_that_kills_its_process_is_given_up_and_its_neighbours_are_
     assert await platform.attempts(poison) == attempts
 
 
+async def rescued(platform: Platform, task_id: UUID) -> bool:
+    """It waits in the lane of rescued ids."""
+    row = await platform.task(task_id)
+    return bool(row["claim"] > 1 and row["sent_at"])
+
+
+async def wait_of_urgent(platform: Platform) -> float:
+    """Seconds that an urgent task waits for its start."""
+    (task_id,) = await platform.submit(INSTANT, Nothing(), priority=9)
+    row = await platform.until(task_id, "success", timeout_s=RESCUE_LIMIT_S)
+    return float((row["started_at"] - row["created_at"]).total_seconds())
+
+
+async def test_suspects_run_alone_no_longer_than_it_took_them_to_die(platform: Platform) -> None:
+    await platform.start_scheduler()
+    worker = await platform.start_worker()
+    ids = await platform.submit(WAIT, Seconds(seconds=8), count=4)
+    for task_id in ids:
+        await platform.until(task_id, "started")
+    worker.kill()
+    await eventually(lambda: rescued(platform, ids[-1]))
+    await platform.start_worker()
+
+    waits = [await wait_of_urgent(platform)]
+    while {row["status"] for row in await platform.tasks(ids)} != {"success"}:
+        waits.append(await wait_of_urgent(platform))
+
+    assert max(waits) < 8
+    rows = await platform.tasks(ids)
+    assert {(row["attempt"], row["crashes"], row["suspect"]) for row in rows} == {(2, 0, False)}
+
+
+async def test_a_worker_with_a_long_body_works_on_while_a_suspect_waits(platform: Platform) -> None:
+    await platform.start_scheduler()
+    dying = await platform.start_worker(OFTEN_WORKER_THREADS="1")
+    (suspect,) = await platform.submit(WAIT, Seconds(seconds=60))
+    await platform.until(suspect, "started")
+    await platform.start_worker()
+    (long,) = await platform.submit(WAIT, Seconds(seconds=40))
+    await platform.until(long, "started")
+    dying.kill()
+    await eventually(lambda: rescued(platform, suspect))
+
+    assert await wait_of_urgent(platform) < 15
+
+    assert (await platform.task(long))["status"] == "started"
+    assert (await platform.task(suspect))["status"] == "pending"
+    # As soon as a worker is free, the suspect begins.
+    await platform.start_worker()
+    await platform.until(suspect, "started", timeout_s=15)
+
+
 async def test_a_call_that_never_gives_the_interpreter_back_ends_its_process_only(platform: Platform) -> None:
     await platform.start_scheduler()
     hung = await platform.start_worker(OFTEN_STALL_AFTER="10")
@@ -137,6 +190,7 @@ async def test_a_stopping_worker_finishes_what_it_can_and_gives_the_rest_back(pl
     assert {row["status"] for row in await platform.tasks(short)} == {"success"}
     for row in await platform.tasks(long):
         assert (row["status"], row["holder"], row["interruptions"]) == ("pending", None, 1)
+        assert row["wait_reason"] == "its worker stopped"
         (attempt,) = await platform.attempts(row["id"])
         assert attempt["outcome"] == "interrupted"
     assert not await platform.rows("SELECT 1 FROM task WHERE holder IS NOT NULL")

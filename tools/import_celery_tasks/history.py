@@ -39,9 +39,12 @@ class History:
         self._apply = apply
         self._oldest = datetime.now(UTC).date() - timedelta(days=keep_days)
         self._partitions: set[str] = set()
+        #: By table, the first id above its kept partition.
+        self._kept: dict[str, UUID] = {}
 
     async def load_partitions(self) -> None:
         self._partitions = {row["name"] for row in await self._ledger.fetch(partitions.EXISTING)}
+        self._kept = {row["name"]: row["low"] for row in await self._ledger.fetch(partitions.KEPT)}
 
     def is_too_old(self, task: OldTask) -> bool:
         """True for rows that the daily cleanup would remove anyway."""
@@ -74,10 +77,14 @@ class History:
         return len(await self._ledger.fetch(INSERT, json.dumps(rows, allow_nan=False)))
 
     async def _ensure(self, day: date) -> None:
-        """Create the day's partitions where they are missing. Raises LockNotAvailableError."""
+        """Create the day's partitions where they are missing. Raises LockNotAvailableError.
+
+        Rows of days that the cleanup has dropped go to the kept partition, if there is one.
+        """
         for table in partitions.PARTITIONED:
             name = partitions.partition_name(table, day)
-            if name in self._partitions:
+            is_kept = table in self._kept and partitions.floor_id(day) < self._kept[table]
+            if is_kept or name in self._partitions:
                 continue
             for statement in partitions.create(table, day):
                 async with self._ledger.transaction():

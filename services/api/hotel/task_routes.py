@@ -1,7 +1,6 @@
 """The hotel application's tasks under addresses of their own: mail, search, push, payment and the like."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -15,7 +14,7 @@ from services.api.http.errors import documented
 from services.api.http.schemas import Body
 from services.api.identity.rights import Reader
 from services.api.tasks.schemas import NewTaskBody, Submitted
-from services.api.tasks.submission_routes import IdempotencyKey, submitted
+from services.api.tasks.submission_routes import IdempotencyKey, RequiredKey, submitted
 from services.api.tasks.submissions import Submissions
 from shared.contracts.contract import Contract
 from shared.errors import FieldProblem, InvalidFields
@@ -112,8 +111,8 @@ async def submit_notification(
     operation_class=example(
         {"user_id": 1, "amount": "12.50", "currency": "USD", "payment_method": "pm_card_visa"}
     ),
-    description="Send an Idempotency-Key: the same one never charges twice. A payment that the customer has "
-    "to confirm ends as requires_action, with a client_secret for him in its result.",
+    description="The same Idempotency-Key never charges twice. A payment that the customer has to confirm "
+    "ends as requires_action, with a client_secret for the customer in its result.",
     status_code=202,
     responses=REFUSALS,
 )
@@ -121,7 +120,7 @@ async def submit_payment(
     data: JSONBody[PaymentBody],
     reader: NamedDependency[Reader],
     submissions: NamedDependency[Submissions],
-    idempotency_key: IdempotencyKey = None,
+    idempotency_key: RequiredKey,
 ) -> Response[Submitted]:
     wanted = Wanted(payments.PROCESS, msgspec.to_builtins(data))
     return await _submit(wanted, "tasks/payment", data, reader, submissions, idempotency_key)
@@ -153,7 +152,7 @@ async def _submit(
     """Submit it as `POST tasks` would; broken rules name the fields as they were sent."""
     body = NewTaskBody(name=wanted.contract.name, params=wanted.params)
     try:
-        task = submissions.new_task(body, reader, datetime.now(UTC))
+        task = submissions.new_task(body, reader)
     except InvalidFields as error:
         raise InvalidFields(_as_sent(error.problems, wanted.sent_as)) from None
     once = submissions.once(key, reader, route, sent)

@@ -3,13 +3,12 @@
 These are the addresses of the old application, now with rights. Tasks are read as everywhere else.
 """
 
-from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
 from litestar import Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.params import FromPath, JSONBody
 from litestar.response import ServerSentEvent
 
 from services.api.hotel.task_schemas import ScanBody, TrackingHealth
@@ -18,12 +17,13 @@ from services.api.http.errors import documented
 from services.api.http.refusals import DestinationNotFound
 from services.api.identity.auth import Stays
 from services.api.identity.rights import Reader
-from services.api.tasks import attempt_view, log_stream
+from services.api.reads import Reads
+from services.api.tasks import log_stream
 from services.api.tasks.ledger_view import LedgerView
-from services.api.tasks.schemas import NewTaskBody, Submitted, TaskAnswer, TaskLogs
+from services.api.tasks.lookup_routes import LowestLevel, logs_at, task_at
+from services.api.tasks.schemas import NewTaskBody, Submitted
 from services.api.tasks.submission_routes import IdempotencyKey, submitted
 from services.api.tasks.submissions import Submissions
-from services.api.tasks.task_routes import Level
 from shared import probes
 from shared.hotel import hotels as tables
 from shared.hotel import tracking
@@ -84,15 +84,8 @@ async def scan(
     return await _submit(body, f"destination/{destination_id}", data, reader, submissions, idempotency_key)
 
 
-@get(
-    f"{PATH}/status/{{task_id:uuid}}",
-    summary="Look up a scan",
-    responses=documented(400, 401, 403, 404),
-)
-async def status(
-    task_id: FromPath[UUID], reader: NamedDependency[Reader], ledger: NamedDependency[LedgerView]
-) -> TaskAnswer:
-    return ledger.answer(await ledger.find(task_id, reader), reader)
+status = task_at(f"{PATH}/status/{{task_id:uuid}}", "Look up a scan")
+logs = logs_at(f"{PATH}/logs/{{task_id:uuid}}", "What a scan has logged")
 
 
 @get(f"{PATH}/config", summary="What a scan asks for", responses=documented(401, 403))
@@ -100,34 +93,19 @@ async def configuration() -> TrackingConfiguration:
     return tracking.CONFIGURATION
 
 
-@get(f"{PATH}/summary", summary="What is watched", responses=documented(401, 403))
-async def summarise(database: NamedDependency[Database]) -> TrackingSummary:
+@get(f"{PATH}/summary", summary="What is watched", responses=documented(401, 403, 504))
+async def summarise(reads: NamedDependency[Reads]) -> TrackingSummary:
     """Reads the tables directly: a GET submits nothing."""
-    return await tracking.summary(database)
+    return await tracking.summary(reads)
 
 
-@get(f"{PATH}/health", summary="Whether scans can run", responses=documented(401, 403))
-async def health(database: NamedDependency[Database], queues: NamedDependency[Queues]) -> TrackingHealth:
+@get(f"{PATH}/health", summary="Whether scans can run", responses=documented(401, 403, 504))
+async def health(
+    database: NamedDependency[Database], reads: NamedDependency[Reads], queues: NamedDependency[Queues]
+) -> TrackingHealth:
     servers = await probes.servers(database, queues)
-    (work,) = await database.run(WORK, queue=hotels.SCAN_DESTINATION.queue)
+    (work,) = await reads.run(WORK, queue=hotels.SCAN_DESTINATION.queue)
     return TrackingHealth(servers["postgres"], servers["redis"], work["workers"], work["open_tasks"])
-
-
-@get(
-    f"{PATH}/logs/{{task_id:uuid}}",
-    summary="What a scan has logged",
-    responses=documented(400, 401, 403, 404),
-)
-async def logs(
-    task_id: FromPath[UUID],
-    reader: NamedDependency[Reader],
-    ledger: NamedDependency[LedgerView],
-    database: NamedDependency[Database],
-    level: Annotated[Level, QueryParameter(description="The lowest level to return")] = "debug",
-    limit: Annotated[int, QueryParameter(ge=1, le=1000, description="The last lines")] = 100,
-) -> TaskLogs:
-    task = await ledger.find(task_id, reader)
-    return await attempt_view.logs(database, task, level=level, limit=limit)
 
 
 @get(
@@ -143,7 +121,7 @@ async def stream(
     ledger: NamedDependency[LedgerView],
     database: NamedDependency[Database],
     stays: NamedDependency[Stays],
-    level: Annotated[Level, QueryParameter(description="The lowest level to return")] = "debug",
+    level: LowestLevel = "debug",
 ) -> ServerSentEvent:
     await ledger.find(task_id, reader)
     return ServerSentEvent(log_stream.events(database, task_id, reader, ledger, level, stays))
@@ -152,7 +130,7 @@ async def stream(
 async def _submit(
     body: NewTaskBody, route: str, sent: Any, reader: Reader, submissions: Submissions, key: str | None
 ) -> Response[Submitted]:
-    task = submissions.new_task(body, reader, datetime.now(UTC))
+    task = submissions.new_task(body, reader)
     once = submissions.once(key, reader, f"{PATH}/{route}", sent)
     task_id, is_new = await submissions.submit_one(task, reader, once)
     return submitted(task_id, body.name, is_new)

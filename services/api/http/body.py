@@ -11,8 +11,8 @@ from services.api.http.errors import MalformedBody
 from services.api.http.refusals import ClientGone
 from services.api.identity.account_schemas import Account
 from services.api.identity.auth import Credential
-from shared.contracts.contract import read_problem
-from shared.errors import InvalidFields
+from shared.contracts import broken_rules
+from shared.errors import FieldProblem, InvalidFields
 
 
 class StrictRequest(Request[Account, Credential, State]):
@@ -28,11 +28,22 @@ class StrictRequest(Request[Account, Credential, State]):
     async def json(self) -> Any:
         """Raises InvalidFields or MalformedBody."""
         declared = self.route_handler.parsed_data_field
+        kind = declared.annotation if declared else Any
+        body = await self.body()
         try:
-            return msgspec.json.decode(await self.body(), type=declared.annotation if declared else Any)
+            return msgspec.json.decode(body, type=kind)
         except msgspec.ValidationError as error:
-            raise InvalidFields([read_problem(str(error), "")]) from None
+            raise InvalidFields(_broken(body, kind, str(error))) from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise MalformedBody(str(error)) from None
         except RecursionError:
             raise MalformedBody("it is nested too deeply") from None
+
+
+def _broken(body: bytes, kind: Any, first: str) -> list[FieldProblem]:
+    """Every broken rule; only the first one of a body that is malformed behind it."""
+    try:
+        found = broken_rules.find(msgspec.json.decode(body), kind, "")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        found = []
+    return found or [broken_rules.read(first, "")]

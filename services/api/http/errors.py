@@ -13,13 +13,15 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
 
+from services.api.http import parameters
 from services.api.http.problem import FieldRule, Problem
-from services.api.http.refusals import Refusal
+from services.api.http.refusals import Refusal, RequestTooSlow
 from shared.errors import (
     FieldProblem,
     InvalidFields,
     KeyReused,
     OftenError,
+    ServerAway,
     ServerUnavailable,
     TaskFinished,
     TaskNotFound,
@@ -38,6 +40,15 @@ NEXT = {
     405: "This address does not take this method. See /docs for those that it takes.",
     413: "The body is too large. Put large data elsewhere and send its id.",
 }
+#: After a POST whose answer was lost on the way from Postgres, with an Idempotency-Key and without.
+REPEAT = (
+    "It may have been carried out all the same. Send it again with the same Idempotency-Key: then it happens "
+    "once."
+)
+LOOK_FIRST = (
+    "It may have been carried out all the same. Look whether it was before you send it again: GET "
+    "/api/v1/tasks lists your tasks. A submission with an Idempotency-Key can be repeated safely."
+)
 
 
 class MalformedBody(OftenError):
@@ -80,7 +91,13 @@ def documented(*statuses: int) -> dict[int, ResponseSpec]:
 
 def respond(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
     """The exception handler of the whole application."""
-    problem = describe(error)
+    if isinstance(error, ValidationException):
+        problem = _invalid(parameters.problems(error, request))
+    else:
+        problem = describe(error)
+    if _outcome_unknown(request, error):
+        advice = REPEAT if "idempotency-key" in request.headers else LOOK_FIRST
+        problem = msgspec.structs.replace(problem, detail=f"{error}. {advice}", outcome_unknown=True)
     if problem.status == 500:
         # The template, because a path may hold a secret: the link in a mail does.
         route = request.scope.get("path_template", "?")
@@ -91,6 +108,19 @@ def respond(request: Request[Any, Any, Any], error: Exception) -> Response[Probl
         media_type=MEDIA_TYPE,
         headers={**HEADERS.get(problem.status, {}), **(getattr(error, "headers", None) or {})},
     )
+
+
+def _outcome_unknown(request: Request[Any, Any, Any], error: Exception) -> bool:
+    """True when a POST may have been committed although it has failed. Other methods can be repeated.
+
+    Where Postgres answered with an error, the statement was undone, and a caller that could not be identified
+    has changed nothing.
+    """
+    if request.method != "POST" or request.scope.get("user") is None:
+        return False
+    if isinstance(error, ServerAway):
+        return error.server == "Postgres" and not isinstance(error.__cause__, ConnectionRefusedError)
+    return isinstance(error, RequestTooSlow)
 
 
 @singledispatch
@@ -125,6 +155,11 @@ def _(error: NotAllowed) -> Problem:
 @describe.register
 def _(error: Refusal) -> Problem:
     return _problem(error.status, error.kind, str(error), error.problems)
+
+
+@describe.register
+def _(error: RequestTooSlow) -> Problem:
+    return _problem(error.status, error.kind, f"{error}. Send it again later.")
 
 
 @describe.register
@@ -168,19 +203,6 @@ def _(error: UnknownAccount) -> Problem:
 @describe.register
 def _(error: ServerUnavailable) -> Problem:
     return _problem(503, "server-away", f"{error}. Send the same request again shortly.")
-
-
-@describe.register
-def _(error: ValidationException) -> Problem:
-    """Litestar refused a query parameter, or missed the body."""
-    problems = []
-    found_by_litestar: Any = error.extra or []
-    for found in found_by_litestar:
-        field, rule = found.get("key", ""), found["message"]
-        if field == "data":
-            field, rule = "", "a JSON object is required as the body"
-        problems.append(FieldProblem(field, rule[:1].lower() + rule[1:]))
-    return _invalid(problems)
 
 
 @describe.register

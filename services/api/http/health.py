@@ -5,10 +5,12 @@ from litestar import Response, Router, get
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 
+from services.api.drain import Drain
 from services.api.http.health_schemas import Liveness, Readiness
 from shared import probes
 from shared.keeper import Keeper
 from shared.ledger.database import Database
+from shared.ledger.schema_check import SchemaCheck
 from shared.transport.queues import Queues
 
 
@@ -28,12 +30,25 @@ async def live(keeper: NamedDependency[Keeper]) -> Response[Liveness]:
     "/health/ready",
     summary="Postgres and Redis answer",
     responses={
-        503: ResponseSpec(Readiness, description="Postgres cannot store tasks", generate_examples=False)
+        503: ResponseSpec(
+            Readiness, description="Postgres cannot store tasks, or the API stops", generate_examples=False
+        )
     },
 )
-async def ready(database: NamedDependency[Database], queues: NamedDependency[Queues]) -> Response[Readiness]:
+async def ready(
+    database: NamedDependency[Database],
+    queues: NamedDependency[Queues],
+    drain: NamedDependency[Drain],
+    schema: NamedDependency[SchemaCheck],
+) -> Response[Readiness]:
     """Without Postgres nothing can be accepted; without Redis tasks are accepted and sent later."""
+    if drain.began:
+        return Response(Readiness("stopping", {}), status_code=503)
     servers = await probes.servers(database, queues)
+    if schema.problem is not None:
+        servers["postgres"] = str(schema.problem)
+    if servers["postgres"] == "ok":
+        servers["postgres"] = await probes.storing(database)
     if servers["postgres"] != "ok":
         return Response(Readiness("unavailable", servers), status_code=503, headers={"Retry-After": "1"})
     return Response(Readiness("ready" if servers["redis"] == "ok" else "degraded", servers))
@@ -49,4 +64,6 @@ def metrics() -> bytes:
     return prometheus_client.generate_latest()
 
 
+#: They answer whatever is wrong.
+PATHS = ("/health/live", "/health/ready", "/metrics")
 ROUTER = Router("", route_handlers=[live, ready, metrics], tags=["health"])

@@ -11,7 +11,7 @@ class Liveness(Answer):
 
 
 class Readiness(Answer):
-    #: ready; degraded: submissions are stored and sent later; unavailable.
+    #: ready; degraded: submissions are stored and sent later; unavailable; stopping: send requests elsewhere.
     status: str
     #: ok, or what is wrong, by name.
     servers: dict[str, str]

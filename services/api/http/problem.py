@@ -22,5 +22,7 @@ class Problem(Answer, omit_defaults=True):
     #: Path of the request.
     instance: str
     errors: list[FieldRule] | UnsetType = UNSET
+    #: True: it may have been carried out all the same; absent: it was not.
+    outcome_unknown: bool | UnsetType = UNSET
     #: How the task ended, where that is the problem.
     task_status: str | UnsetType = UNSET

@@ -236,7 +236,19 @@ class RequestTooSlow(Refusal):
     status, kind = 503, "request-too-slow"
 
     def __init__(self, timeout_s: float) -> None:
-        super().__init__(f"This took longer than {timeout_s:g} s and was given up. Send it again later.")
+        super().__init__(f"This took longer than {timeout_s:g} s and was given up")
+
+
+class ReadTooSlow(Refusal):
+    """A list, a search or a count took longer than a read may take."""
+
+    status, kind = 504, "read-too-slow"
+
+    def __init__(self, limit_s: float) -> None:
+        super().__init__(
+            f"This took longer than {limit_s:g} s. Narrow the search (fewer days with created_after and "
+            "created_before, one name or queue), or repeat it when fewer of its kind are running."
+        )
 
 
 class BodyTooSlow(Refusal):

@@ -25,6 +25,7 @@ from services.api.identity.auth import Credential
 from services.api.identity.logins import Logins
 from services.api.identity.passwords import Passwords
 from services.api.identity.sessions import Sessions, close, close_all
+from services.api.reads import Reads
 from shared.errors import FieldProblem, InvalidFields
 from shared.ledger.database import Database
 from shared.settings import Settings
@@ -148,16 +149,16 @@ async def me(user: NamedDependency[Account]) -> Account:
     return user
 
 
-@get("/accounts", summary="List accounts, oldest first", responses=documented(400, 401, 403))
+@get("/accounts", summary="List accounts, oldest first", responses=documented(400, 401, 403, 504))
 async def list_accounts(
     request: Request[Any, Any, Any],
-    database: NamedDependency[Database],
+    reads: NamedDependency[Reads],
     limit: Annotated[int, QueryParameter(ge=1, le=100)] = 50,
     cursor: Annotated[str | None, QueryParameter(description="next_cursor of an earlier answer")] = None,
     email: Annotated[str | None, QueryParameter(description="how the address begins", max_length=320)] = None,
 ) -> AccountPage:
     paging.refuse_unknown(request.query_params, ("limit", "cursor", "email"))
-    return await administration.page(database, limit=limit, cursor=cursor, email=email)
+    return await administration.page(reads, limit=limit, cursor=cursor, email=email)
 
 
 @get("/accounts/{account_id:int}", summary="Look up an account", responses=documented(400, 401, 403, 404))

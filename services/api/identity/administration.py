@@ -12,6 +12,7 @@ from services.api.identity import sessions
 from services.api.identity.account_schemas import Account, AccountChange, AccountPage
 from services.api.identity.new_passwords import check_new
 from services.api.identity.passwords import Passwords
+from services.api.reads import Reads
 from shared.errors import FieldProblem, InvalidFields
 from shared.identity.tables import Role, User
 from shared.ledger.database import Database
@@ -24,14 +25,14 @@ _ADMINISTRATORS = """
 """
 
 
-async def page(database: Database, *, limit: int, cursor: str | None, email: str | None) -> AccountPage:
-    """In the order of registration; `email` is how the address begins."""
+async def page(reads: Reads, *, limit: int, cursor: str | None, email: str | None) -> AccountPage:
+    """In the order of registration; `email` is how the address begins. Raises ReadTooSlow."""
     query = _select().order_by(User.id).limit(limit + 1)
     if cursor is not None:
         query = query.where(User.id > int.from_bytes(paging.decode(cursor, 8), signed=True))
     if email is not None:
         query = query.where(User.email.like(_prefix(email)))
-    rows = await database.answered(query)
+    rows = await reads.select(query)
     items = [msgspec.convert(row, Account) for row in rows[:limit]]
     more = len(rows) > limit
     return AccountPage(items, paging.encode(items[-1].id.to_bytes(8, signed=True)) if more else None)

@@ -15,7 +15,7 @@ from services.api.identity import accounts
 from services.api.identity.account_schemas import Registration
 from services.api.identity.passwords import Passwords
 from shared import settings
-from shared.contracts.contract import read_problem
+from shared.contracts import broken_rules
 from shared.errors import InvalidFields, ServerUnavailable, SettingsError
 from shared.identity.tables import Role
 from shared.ledger.database import Database
@@ -28,10 +28,11 @@ async def ensure_administrator(
 
     Raises InvalidFields or ServerUnavailable.
     """
+    given = {"email": email, "password": password}
     try:
-        new = msgspec.convert({"email": email, "password": password}, Registration)
-    except msgspec.ValidationError as error:
-        raise InvalidFields([read_problem(str(error), "")]) from None
+        new = msgspec.convert(given, Registration)
+    except msgspec.ValidationError:
+        raise InvalidFields(broken_rules.find(given, Registration, "")) from None
     passwords = Passwords()
     try:
         made = await accounts.register(

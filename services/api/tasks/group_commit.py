@@ -1,6 +1,7 @@
 """Stores the tasks of concurrent requests in one statement and one commit.
 
 A lone request is stored immediately. Requests that arrive while a write is in progress share the next one.
+A request that is given up while it waits is not stored.
 """
 
 import asyncio
@@ -33,11 +34,16 @@ class GroupCommit:
 
     async def _store_all(self) -> None:
         try:
-            while self._waiting:
-                group, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
+            while group := self._next_group():
                 await self._store(group)
         finally:
             self._storing = None
+
+    def _next_group(self) -> list[Waiting]:
+        """Without the requests that were given up meanwhile, which canceled their futures."""
+        wanted = [each for each in self._waiting if not each[1].cancelled()]
+        group, self._waiting = wanted[:MOST], wanted[MOST:]
+        return group
 
     async def _store(self, group: list[Waiting]) -> None:
         """Store a group; if Postgres refuses it because of one task, store each task alone."""
@@ -50,7 +56,8 @@ class GroupCommit:
                 _refuse(group, error)
             else:
                 for alone in group:
-                    await self._store([alone])
+                    if not alone[1].cancelled():
+                        await self._store([alone])
         else:
             for task_id, (_, stored) in zip(ids, group, strict=True):
                 if not stored.done():  # its request may have been given up

@@ -6,7 +6,8 @@ from uuid import UUID
 from services.api.http import paging
 from services.api.http.refusals import TaskNotFinished
 from services.api.identity.rights import Reach, Reader
-from services.api.tasks import task_list
+from services.api.reads import Reads
+from services.api.tasks import task_list, wait_reason
 from services.api.tasks.schemas import TaskAnswer, TaskPage, TaskResult, TaskSummary
 from services.api.tasks.task_list import TaskFilter
 from shared.contracts.catalogue import Catalogue
@@ -25,7 +26,8 @@ COUNTS = Statement("""
     GROUP BY status
 """)
 
-_COLUMNS = (
+#: Of one task in a list: all but the traceback, of which 100 would weigh a quarter of a megabyte.
+_LISTED = (
     Task.id,
     Task.name,
     Task.type,
@@ -46,7 +48,6 @@ _COLUMNS = (
     Task.interruptions,
     Task.error_kind,
     Task.error_message,
-    Task.error_traceback,
     Task.error_fingerprint,
     Task.created_at,
     Task.started_at,
@@ -59,13 +60,15 @@ _COLUMNS = (
     Task.cancel_requested_at,
     Task.revision,
 )
+_COLUMNS = (*_LISTED, Task.error_traceback)
 
 
 class LedgerView:
     """Reads the ledger for the API."""
 
-    def __init__(self, database: Database, catalogue: Catalogue, vault: Vault) -> None:
+    def __init__(self, database: Database, reads: Reads, catalogue: Catalogue, vault: Vault) -> None:
         self._database = database
+        self._reads = reads
         self._catalogue = catalogue
         self._vault = vault
 
@@ -75,21 +78,23 @@ class LedgerView:
         row = await self._database.answered(query.where(Task.id == task_id).first())
         if row is None:
             raise TaskNotFound(task_id)
+        await wait_reason.explain(self._database, [row])
         return dict(row)
 
     async def page(self, reader: Reader, wanted: TaskFilter, *, limit: int, cursor: str | None) -> TaskPage:
-        """Newest first."""
-        query = wanted.apply(task_list.visible(Task.select(*_COLUMNS), reader))
+        """Newest first. Raises ReadTooSlow."""
+        query = wanted.apply(task_list.visible(Task.select(*_LISTED), reader))
         if cursor is not None:
             query = query.where(Task.id < UUID(bytes=paging.decode(cursor, 16)))
-        rows = await self._database.answered(query.order_by(Task.id, ascending=False).limit(limit + 1))
+        rows = await self._reads.select(query.order_by(Task.id, ascending=False).limit(limit + 1))
+        await wait_reason.explain(self._database, rows)
         items = [self.answer(row, reader) for row in rows[:limit]]
         return TaskPage(items, paging.encode(items[-1].id.bytes) if len(rows) > limit else None)
 
     async def summary(self, reader: Reader) -> TaskSummary:
-        """Counts of all that the reader may see, and the newest of it."""
+        """Counts of all that the reader may see, and the newest of it. Raises ReadTooSlow."""
         own = None if reader.reach is Reach.ALL else reader.id
-        counts = {row["status"]: row["n"] for row in await self._database.run(COUNTS, owner=own)}
+        counts = {row["status"]: row["n"] for row in await self._reads.run(COUNTS, owner=own)}
         recent = await self.page(reader, TaskFilter(), limit=RECENT, cursor=None)
         done, failed = counts.get(Status.SUCCESS, 0), counts.get(Status.FAILURE, 0)
         return TaskSummary(
@@ -112,7 +117,7 @@ class LedgerView:
             params=self._document(row, "params", reader),
             result=self._document(row, "result", reader),
             progress_percentage=_percentage(row),
-            error_traceback=row["error_traceback"] if reader.sees_tracebacks else None,
+            error_traceback=row.get("error_traceback") if reader.sees_tracebacks else None,
             scheduled_for=row["send_at"],
             **{field: row[field] for field in _SAME},
         )

@@ -75,6 +75,8 @@ class ContractAnswer(Answer, kw_only=True):
     priority: int
     #: True: only operators and administrators may submit it.
     staff_only: bool
+    #: True: a submission needs an Idempotency-Key.
+    needs_key: bool
     #: The parameter that holds the id of the account that the task is for.
     recipient: str | None
     retries: RetriesAnswer
@@ -116,7 +118,7 @@ class TaskAnswer(Answer):
     interruptions: int
     error_kind: str | None
     error_message: str | None
-    #: For administrators and operators only.
+    #: For administrators and operators only; null in lists.
     error_traceback: str | None
     created_at: datetime
     started_at: datetime | None

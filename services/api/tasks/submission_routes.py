@@ -1,6 +1,5 @@
 """Submits tasks of any kind, one or many at once."""
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -19,6 +18,14 @@ HEALTH_CHECK: dict[str, Any] = {"name": "system.health_check", "params": {}}
 #: Room for 10,000 tasks with parameters of a kilobyte and a half.
 BATCH_BYTES = 16 * 2**20
 
+#: For tasks that need a key.
+RequiredKey = Annotated[
+    str,
+    HeaderParameter(
+        name="Idempotency-Key",
+        description="Choose one for each intention; for 24 hours, the same key and body are one submission",
+    ),
+]
 IdempotencyKey = Annotated[
     str | None,
     HeaderParameter(
@@ -42,7 +49,7 @@ async def submit(
     submissions: NamedDependency[Submissions],
     idempotency_key: IdempotencyKey = None,
 ) -> Response[Submitted]:
-    task = submissions.new_task(data, reader, datetime.now(UTC))
+    task = submissions.new_task(data, reader)
     once = submissions.once(idempotency_key, reader, "tasks", data)
     task_id, is_new = await submissions.submit_one(task, reader, once)
     return submitted(task_id, data.name, is_new)

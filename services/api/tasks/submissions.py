@@ -14,8 +14,9 @@ from services.api.identity import accounts
 from services.api.identity.rights import Reach, Reader
 from services.api.tasks.group_commit import GroupCommit
 from services.api.tasks.schemas import NewTaskBody
+from shared.contracts import broken_rules
 from shared.contracts.catalogue import Catalogue
-from shared.contracts.contract import Contract, read_problem
+from shared.contracts.contract import Contract
 from shared.errors import FieldProblem, InvalidFields, UnknownTask
 from shared.ledger.database import Database
 from shared.submission import CheckedTask, NewTask, OnceKey, Submitter
@@ -24,6 +25,7 @@ from shared.vault import Vault
 #: Upper bound for the broken rules that one answer lists.
 MOST_PROBLEMS = 100
 LONGEST_KEY = 255
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Submissions:
@@ -39,7 +41,7 @@ class Submissions:
         self._vault = vault
         self._former_key = secret_key.encode()
 
-    def new_task(self, body: NewTaskBody, caller: Reader, now: datetime) -> CheckedTask:
+    def new_task(self, body: NewTaskBody, caller: Reader) -> CheckedTask:
         """The one check of a submission. Raises UnknownTask, TaskRestricted or InvalidFields."""
         contract = self._catalogue.get(body.name)
         task = NewTask(
@@ -48,12 +50,12 @@ class Submissions:
             owner=caller.id,
             priority=body.priority,
             delay=None if body.delay_s is None else timedelta(seconds=body.delay_s),
-            # A time in the past means now.
-            run_at=None if body.run_at is None else max(body.run_at, now),
+            # A moment that has passed means now; the driver cannot send the first day of the year 1.
+            run_at=None if body.run_at is None else max(body.run_at, EPOCH),
             expires_at=body.expires_at,
         )
         _check_staff(contract, caller)
-        return self._submitter.checked(task, now)
+        return self._submitter.checked(task)
 
     async def submit_one(
         self, task: CheckedTask, caller: Reader, once: OnceKey | None, *, sent_as: str | None = None
@@ -75,10 +77,9 @@ class Submissions:
         """All or none. Raises InvalidFields, which names every bad item by its index."""
         problems: list[FieldProblem] = []
         tasks = []
-        now = datetime.now(UTC)
         for index, item in enumerate(items):
             try:
-                tasks.append(self.new_task(_parsed(item), caller, now))
+                tasks.append(self.new_task(_parsed(item), caller))
             except InvalidFields as error:
                 problems += _inside(index, error.problems)
             except UnknownTask as error:
@@ -119,11 +120,21 @@ class Submissions:
         ]
 
     async def _store(self, tasks: Sequence[CheckedTask], once: OnceKey | None) -> tuple[list[UUID], bool]:
+        if once is None:
+            _refuse_without_key(tasks)
         if once is None and len(tasks) == 1:
             return [await self._group.submit(tasks[0])], True
         if once is None:
             return await self._submitter.submit(tasks), True
         return await self._submitter.submit_once(tasks, once)
+
+
+def _refuse_without_key(tasks: Iterable[CheckedTask]) -> None:
+    """Raises InvalidFields for tasks that must not be stored twice when an answer is lost."""
+    names = sorted({task.new.contract.name for task in tasks if task.new.contract.needs_key})
+    if names:
+        rule = f"is required for {', '.join(names)}: choose one for each intention and repeat it with a retry"
+        raise InvalidFields([FieldProblem("Idempotency-Key", rule)])
 
 
 def _check_staff(contract: Contract[Any, Any], caller: Reader) -> None:
@@ -134,8 +145,8 @@ def _check_staff(contract: Contract[Any, Any], caller: Reader) -> None:
 def _parsed(item: Any) -> NewTaskBody:
     try:
         return msgspec.convert(item, NewTaskBody)
-    except msgspec.ValidationError as error:
-        raise InvalidFields([read_problem(str(error), "")]) from None
+    except msgspec.ValidationError:
+        raise InvalidFields(broken_rules.find(item, NewTaskBody, "")) from None
 
 
 def _inside(index: int, problems: Iterable[FieldProblem]) -> Iterator[FieldProblem]:

@@ -3,13 +3,13 @@
 import contextlib
 import time
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, delete, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.params import FromPath, QueryParameter
 
 from services.api.http import paging
 from services.api.http.errors import documented
@@ -17,11 +17,10 @@ from services.api.http.refusals import NotRetriable
 from services.api.identity.rights import Reader
 from services.api.tasks import attempt_view
 from services.api.tasks.ledger_view import LedgerView
+from services.api.tasks.lookup_routes import logs_at, task_at
 from services.api.tasks.schemas import (
     AttemptAnswer,
     Submitted,
-    TaskAnswer,
-    TaskLogs,
     TaskPage,
     TaskResult,
     TaskSummary,
@@ -35,7 +34,6 @@ from shared.ledger.transitions import operate
 from shared.telemetry import metrics
 from shared.transport.queues import Queues
 
-Level = Literal["debug", "info", "warning", "error", "critical"]
 Name = Annotated[str | None, QueryParameter(pattern=whole(r"[a-z0-9_.]{1,100}"))]
 AwareTime = Annotated[datetime, msgspec.Meta(tz=True)]
 #: Parsed in `_moment`, because Litestar would accept a number as a time.
@@ -44,20 +42,30 @@ Moment = Annotated[
 ]
 
 
-@get("/tasks", summary="List tasks, newest first", responses=documented(400, 401, 403))
+@get(
+    "/tasks",
+    summary="List tasks, newest first",
+    description="Without tracebacks; the task itself and its attempts show them.",
+    responses=documented(400, 401, 403, 504),
+)
 async def list_tasks(
     request: Request[Any, Any, Any],
     reader: NamedDependency[Reader],
     ledger: NamedDependency[LedgerView],
     limit: Annotated[int, QueryParameter(ge=1, le=100)] = 50,
     cursor: Annotated[str | None, QueryParameter(description="next_cursor of an earlier answer")] = None,
-    status: FromQuery[Status | None] = None,
+    status: Annotated[
+        list[Status] | None,
+        QueryParameter(max_items=len(Status), description="Any of these; give it several times"),
+    ] = None,
     task_type: Name = None,
     name: Name = None,
     queue: Name = None,
     owner: Annotated[int | None, QueryParameter(ge=1, le=2**63 - 1)] = None,
     created_after: Moment = None,
     created_before: Moment = None,
+    completed_after: Moment = None,
+    completed_before: Moment = None,
     error: Annotated[str | None, QueryParameter(max_length=200, description="Part of the message")] = None,
 ) -> TaskPage:
     paging.refuse_unknown(request.query_params, ("limit", "cursor", *TaskFilter.__dataclass_fields__))
@@ -71,21 +79,20 @@ async def list_tasks(
         owner=owner,
         created_after=_moment(created_after, "created_after"),
         created_before=_moment(created_before, "created_before"),
+        completed_after=_moment(completed_after, "completed_after"),
+        completed_before=_moment(completed_before, "completed_before"),
         error=error,
     )
     return await ledger.page(reader, wanted, limit=limit, cursor=cursor)
 
 
-@get("/tasks/stats/summary", summary="Count tasks", responses=documented(401, 403))
+@get("/tasks/stats/summary", summary="Count tasks", responses=documented(401, 403, 504))
 async def summarise(reader: NamedDependency[Reader], ledger: NamedDependency[LedgerView]) -> TaskSummary:
     return await ledger.summary(reader)
 
 
-@get("/tasks/{task_id:uuid}", summary="Look up a task", responses=documented(400, 401, 403, 404))
-async def get_task(
-    task_id: FromPath[UUID], reader: NamedDependency[Reader], ledger: NamedDependency[LedgerView]
-) -> TaskAnswer:
-    return ledger.answer(await ledger.find(task_id, reader), reader)
+get_task = task_at("/tasks/{task_id:uuid}", "Look up a task")
+list_logs = logs_at("/tasks/{task_id:uuid}/logs", "What a task has logged")
 
 
 @get(
@@ -111,23 +118,6 @@ async def list_attempts(
     database: NamedDependency[Database],
 ) -> list[AttemptAnswer]:
     return await attempt_view.attempts(database, await ledger.find(task_id, reader), reader)
-
-
-@get(
-    "/tasks/{task_id:uuid}/logs",
-    summary="What a task has logged",
-    responses=documented(400, 401, 403, 404),
-)
-async def list_logs(
-    task_id: FromPath[UUID],
-    reader: NamedDependency[Reader],
-    ledger: NamedDependency[LedgerView],
-    database: NamedDependency[Database],
-    level: Annotated[Level, QueryParameter(description="The lowest level to return")] = "debug",
-    limit: Annotated[int, QueryParameter(ge=1, le=1000, description="The last lines")] = 100,
-) -> TaskLogs:
-    task = await ledger.find(task_id, reader)
-    return await attempt_view.logs(database, task, level=level, limit=limit)
 
 
 @delete(

@@ -41,6 +41,8 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
     attempt: int
     failures: int
     max_attempts: int
+    #: Starts that were cut short, and count against nothing.
+    interruptions: int
     suspect: bool
     owner: int | None
     #: The earliest moment at which it could have run since its last attempt.
@@ -64,6 +66,7 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
             attempt=row["attempt"],
             failures=row["failures"],
             max_attempts=row["max_attempts"],
+            interruptions=row["interruptions"],
             suspect=row["suspect"],
             owner=row["owner"],
             ready_at=row["ready_at"],

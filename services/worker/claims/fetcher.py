@@ -1,6 +1,7 @@
 """Fetches ids, claims their rows and fills the heap; gives back what does not start in time."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,11 +11,13 @@ from uuid import UUID
 from services.worker.claims import prefetch
 from services.worker.claims.claim import Attempt, Claim
 from services.worker.claims.claims import Claims
+from services.worker.claims.stops import Stops
 from services.worker.recording.inbox import Inbox
 from services.worker.registry import TaskFunction
 from services.worker.running.lifecycle import given_back
 from shared.errors import ServerUnavailable
 from shared.ledger.database import Database
+from shared.ledger.transitions.rescue import LIFT
 from shared.ledger.transitions.send import CLAIM, UNCLAIMED_TO_POSTGRES
 from shared.telemetry import metrics
 from shared.transport.queues import Fetched, Queues
@@ -31,6 +34,10 @@ HANDOVER_S = 0.001
 UNSTARTED_S = 0.2
 #: A task whose name or version this worker does not know waits this long for one that does.
 PARKED_S = 15.0
+#: Interval at which a worker asks whether its suspect may get company, and renews its turn.
+LIFT_EVERY_S = 0.5
+#: A suspect runs alone for this much longer than it took to die: no two runs take the same time.
+LIFT_MARGIN_S = 1.0
 #: Pause after Redis or Postgres did not answer.
 AWAY_PAUSE_S = 0.5
 
@@ -64,6 +71,9 @@ class Fetcher:
         self._served = 0
         self._rate = _Rate()
         self._ahead = 0
+        self._stops = Stops()
+        #: Age of the body that began first.
+        self._oldest_s = 0.0
         self._room = asyncio.Event()
         self._stopping = False
         #: The lanes were empty when they were looked at last.
@@ -113,8 +123,10 @@ class Fetcher:
             return
         async with self.moving:
             fetched = await self._fetch(wanted)
+        self._inbox.deep = fetched.waiting >= prefetch.DEEP_IDS
+        self._stops.note(time.monotonic(), suspects=fetched.suspects, stops=fetched.turn or fetched.alone)
         if fetched.alone:
-            await self._run_out()
+            await self._stay_alone(renew_turn=fetched.turn)
         elif fetched.turn:
             await self._wait_for_room()
         self._nothing_waits = not (fetched.ids or fetched.turn)
@@ -123,10 +135,12 @@ class Fetcher:
 
     def _wanted(self) -> int:
         held = self._claims
+        self._oldest_s = held.longest_running_s()
         self._ahead = prefetch.ahead(
             threads=held.threads,
             rate=self._rate.update(held.finished),
-            longest_s=held.longest_running_s(),
+            longest_s=self._oldest_s,
+            deep=self._inbox.deep,
         )
         return prefetch.wanted(
             threads=held.threads, busy=held.busy, waiting=held.waiting, held=len(held), ahead=self._ahead
@@ -151,14 +165,15 @@ class Fetcher:
         return fetched
 
     async def _fetched(self, wanted: int) -> Fetched:
-        idle = len(self._claims) == 0
+        may_stop = self._stops.may_stop(time.monotonic(), oldest_s=self._oldest_s)
         wait_s = WAKE_TIMEOUT_S if self._nothing_waits else 0.0
         fetch = self._queues.fetch(
             self._worker,
             self._queue_names,
             wanted=wanted,
             served=self._served,
-            idle=idle,
+            idle=len(self._claims) == 0,
+            may_stop=may_stop,
             wait_s=wait_s,
         )
         try:
@@ -208,14 +223,28 @@ class Fetcher:
         self._inbox.note_end(attempt, given_back(attempt, wait_s=PARKED_S, reason=reason))
         metrics.GIVEN_BACK.labels("parked", attempt.name).inc()
 
-    async def _run_out(self) -> None:
-        """Fetch nothing until everything held has ended and is acknowledged."""
+    async def _stay_alone(self, *, renew_turn: bool) -> None:
+        """Fetch nothing beside a suspect until it has ended, or has outlived what it may have done before."""
         while len(self._claims) and not self._stopping:
-            await self._wait_for_room()
+            await self._wait_for_room(LIFT_EVERY_S)
+            self._turned()
+            suspect = next(iter(self._claims.running()), None)
+            with contextlib.suppress(ServerUnavailable):
+                if suspect is not None and await self._is_lifted(suspect, renew_turn=renew_turn):
+                    break
+        self._stops.resume(time.monotonic())
 
-    async def _wait_for_room(self) -> None:
+    async def _is_lifted(self, suspect: Attempt, *, renew_turn: bool) -> bool:
+        if not suspect.claim.suspect:
+            return True
+        if renew_turn:
+            await self._queues.renew_turn(self._worker, suspect.queue)
+        values = {"id": suspect.id, "claim": suspect.claim.number, "worker": self._worker}
+        return bool(await self._database.run(LIFT, **values, margin_s=LIFT_MARGIN_S))
+
+    async def _wait_for_room(self, timeout_s: float = BUSY_POLL_S) -> None:
         try:
-            async with asyncio.timeout(BUSY_POLL_S):
+            async with asyncio.timeout(timeout_s):
                 await self._room.wait()
             self._room.clear()
         except TimeoutError:

@@ -13,12 +13,16 @@ from uuid import UUID
 
 import asyncpg
 
-from shared.ledger.database import STATEMENT_TIMEOUT_S, Database, timeout
+from shared.ledger.database import Database
+from shared.ledger.session import Connection
 from shared.ledger.statement import Statement
+from shared.ledger.time_limit import STATEMENT_TIMEOUT_S, timeout
 
 log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 1.0
+#: A connection that does not answer for this long proves no life; the lock is taken on a new one.
+LOCK_ANSWERS_S = 2.0
 
 REGISTER = Statement("""
     INSERT INTO worker (id, hostname, pid, queues, threads, lock_key)
@@ -32,6 +36,9 @@ HEARTBEAT = Statement("""
     UPDATE worker SET beat = beat + 1, heartbeat_at = now(), state = :state
     WHERE id = :worker AND dead_at IS NULL RETURNING clock_timestamp() AS now
 """)
+
+#: Shared, so that a former session of this worker that Postgres takes for alive keeps no other one waiting.
+TAKE_LOCK = "SELECT pg_advisory_lock_shared($1)"
 
 STOPPED = Statement("UPDATE worker SET stopped_at = now() WHERE id = :worker")
 
@@ -54,7 +61,8 @@ class Heartbeat:
         self._threads = threads
         self._declared_dead = declared_dead
         self._lock_key = secrets.randbits(62)
-        self._lock: asyncpg.Connection | None = None
+        self._lock: Connection | None = None
+        self._had_lock = False
         self.state = "running"
 
     async def register(self) -> None:
@@ -83,18 +91,38 @@ class Heartbeat:
             self._declared_dead()
 
     async def hold_lock(self) -> None:
-        """Take the advisory lock, if this process does not hold it.
+        """Take the advisory lock, unless Postgres shows that this process holds it.
 
         In a loop of its own, so that a heartbeat that waits for a lock does not keep it from being taken.
         """
-        if self._lock is not None and not self._lock.is_closed():
+        if self._lock is not None and await _answers(self._lock):
             return
+        self._lock = None
         async with self._database.translated(), timeout(STATEMENT_TIMEOUT_S):
-            connection = await self._database.connect(application="worker-lock")
-            try:
-                await connection.execute("SELECT pg_advisory_lock($1)", self._lock_key)
-            except BaseException:
-                connection.terminate()
-                raise
-        # Only now: a connection without the lock would count as alive and prove nothing.
-        self._lock = connection
+            # Only with the lock: a connection without it would count as alive and prove nothing.
+            self._lock = await self._locked()
+        if self._had_lock:
+            log.warning("worker %s has taken its advisory lock again: its connection had ended", self._worker)
+        self._had_lock = True
+
+    async def _locked(self) -> Connection:
+        connection = await self._database.connect(part="worker-lock")
+        try:
+            await connection.execute(TAKE_LOCK, self._lock_key)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
+
+
+async def _answers(connection: Connection) -> bool:
+    """False when the connection is gone, or its server has fallen silent: another one may be the primary."""
+    if connection.is_closed():
+        return False
+    try:
+        async with timeout(LOCK_ANSWERS_S):
+            await connection.execute("SELECT 1")
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):  # a time-out is an OSError
+        connection.terminate()
+        return False
+    return True

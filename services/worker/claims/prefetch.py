@@ -6,13 +6,22 @@ AHEAD_S = 0.040
 #: others end, so that none is left: they would wait in the wrong process, and threads that work them off
 #: would keep the ledger loop from running at all.
 LONG_TASK_S = 0.100
+#: While many ids wait, up to this many claims ahead may be worth this much work. Of many workers on few cores
+#: each is slow, and statements over a handful of rows cost several times as much a row.
+DEEP_AHEAD, DEEP_AHEAD_S = 48, 0.120
+#: Waiting ids from which on the lanes are deep: what one worker takes ahead is missed by no other.
+DEEP_IDS = 1_000
 #: Most claims that one process holds; a death puts no more than this into doubt.
 MAX_HELD = 128
 
 
-def ahead(*, threads: int, rate: float, longest_s: float) -> int:
+def ahead(*, threads: int, rate: float, longest_s: float, deep: bool = False) -> int:
     """Claims beyond those that have a thread; `rate` is tasks ended per second."""
-    worth = int(rate * AHEAD_S) - (threads if longest_s >= LONG_TASK_S else 0)
+    worth = int(rate * AHEAD_S)
+    if longest_s >= LONG_TASK_S:
+        worth -= threads
+    elif deep:
+        worth = max(worth, min(int(rate * DEEP_AHEAD_S), DEEP_AHEAD))
     return max(0, min(MAX_HELD - threads, worth))
 
 

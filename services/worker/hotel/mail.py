@@ -3,14 +3,16 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.message import EmailMessage
-from email.utils import format_datetime, formataddr
+from email.utils import format_datetime
 from typing import Any
 from uuid import UUID
 
 import jinja2
 import msgspec
 
+from services.worker.hotel import mail_header
 from shared.hotel.contracts.email import PriceAlert
+from shared.hotel.contracts.money import decimals
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,9 @@ class PublicLinks:
         return f"{self.public_url}/unsubscribe/{token}"
 
 
+#: Prices that differ by less than this are written in full.
+MAX_DECIMALS = 7
+
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("services.worker.hotel"),
     autoescape=lambda name: bool(name and name.endswith(".html.j2")),
@@ -31,11 +36,6 @@ _TEMPLATES = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-
-
-def one_line(text: str) -> str:
-    """User text for a header: no line breaks, no control characters."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def build(
@@ -52,9 +52,9 @@ def build(
     The Message-ID comes from the task, so that a receiver can tell the copy that a rerun may send.
     """
     message = EmailMessage()
-    message["From"] = formataddr((one_line(sender[0]), sender[1]))
-    message["To"] = formataddr((one_line(to[0]), to[1]))
-    message["Subject"] = one_line(_render(f"{template}.subject.j2", values))
+    message["From"] = mail_header.mailbox("From", *sender)
+    message["To"] = mail_header.mailbox("To", *to)
+    message["Subject"] = mail_header.unstructured("Subject", _render(f"{template}.subject.j2", values))
     message["Date"] = format_datetime(datetime.now(UTC))
     message["Message-ID"] = f"<{task_id}.{template}@{domain}>"
     message["Auto-Submitted"] = "auto-generated"
@@ -71,14 +71,30 @@ def let_unsubscribe(message: EmailMessage, url: str) -> None:
 
 def price_alert_values(alert: PriceAlert, user_name: str, unsubscribe_url: str) -> dict[str, Any]:
     """What the templates of a price alert show."""
+    old_price, new_price = _prices(alert)
     return {
         **msgspec.structs.asdict(alert),
         "user_name": user_name,
-        "old_price": f"{alert.old_price:,.2f}",
-        "new_price": f"{alert.new_price:,.2f}",
-        "saving_percent": round(100 * (1 - alert.new_price / alert.old_price)),
+        "old_price": old_price,
+        "new_price": new_price,
+        "saving": _saving(100 * (1 - alert.new_price / alert.old_price)),
         "unsubscribe_url": unsubscribe_url,
     }
+
+
+def _prices(alert: PriceAlert) -> tuple[str, str]:
+    """Old and new price with the decimals of their currency; with more where they would look equal."""
+    for digits in range(decimals(alert.currency), MAX_DECIMALS):
+        old, new = f"{alert.old_price:,.{digits}f}", f"{alert.new_price:,.{digits}f}"
+        if old != new:
+            return old, new
+    return str(alert.old_price), str(alert.new_price)
+
+
+def _saving(percent: float) -> str:
+    if percent < 1:
+        return "less than 1"
+    return "more than 99" if percent > 99 else f"{percent:.0f}"
 
 
 def _render(name: str, values: dict[str, Any]) -> str:

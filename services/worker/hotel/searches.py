@@ -47,9 +47,15 @@ class SerpApiSearches:
         return serpapi.parse_page(raw, query)
 
     async def details(self, database: Sql, query: HotelQuery, token: str) -> tuple[HotelRow | None, str]:
-        """One hotel, and the answer as it came. Raises as `page` does."""
-        await self._spend(database, self.scan_reserve)
-        raw = await self.gateway.details(query, token)
+        """One hotel, and the answer as it came, out of the last hour or paid. Raises as `page` does."""
+        key = _key(query, f"details of {token}", None)
+        kept = await database.run(pricing.CACHED, PROVIDER, key)
+        if kept:
+            raw = msgspec.json.decode(kept[0]["body"])
+        else:
+            await self._spend(database, self.scan_reserve)
+            raw = await self.gateway.details(query, token)
+            await database.run(pricing.KEEP_ANSWER, PROVIDER, key, msgspec.json.encode(raw).decode())
         return serpapi.parse_details(raw, query), msgspec.json.encode(raw).decode()
 
     async def _spend(self, database: Sql, reserve: int) -> None:

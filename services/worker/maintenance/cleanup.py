@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
-from services.worker.maintenance.pruner import READ, UNFINISHED, Pruned, Pruner, prune_aged
+from services.worker.maintenance.kept import CROWDED, READ
+from services.worker.maintenance.pruner import BEHIND, Pruned, Pruner, prune_aged
 from services.worker.registry import task
 from shared.contracts.context import TaskContext
 from shared.contracts.maintenance import (
@@ -106,9 +107,9 @@ async def _prune_days(context: TaskContext, connection: asyncpg.Connection, cuto
     if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", CLEANUP_LOCK):
         raise ExpectedError("another cleanup is at work; this one waits for it to end")
     pruner = Pruner(connection)
-    days = await pruner.days(cutoff)
-    for reason in (UNFINISHED, READ):
+    for reason in (READ, CROWDED, BEHIND):
         metrics.PARTITIONS_KEPT.labels(reason).set(0)
+    days = await pruner.days(cutoff)
     for number, day in enumerate(days):
         context.progress(40 + 40 * number // len(days), message=f"Removing {day}")
         begun = time.monotonic()
@@ -116,4 +117,6 @@ async def _prune_days(context: TaskContext, connection: asyncpg.Connection, cuto
             break
         if day != days[-1]:
             await asyncio.sleep(min((time.monotonic() - begun) / 2, LONGEST_REST_S))
+    if not context.cancelled:
+        await pruner.prune_kept(cutoff)
     return pruner.pruned

@@ -1,5 +1,6 @@
 """Removes whole days of tasks whose time is over: their partitions go, and only then what belongs to them.
 
+What belongs to living tasks of such a day is moved to the kept partitions first (see `kept`).
 Every step may be the last one of a run: what is found half done is taken up by the next run.
 """
 
@@ -12,9 +13,9 @@ from functools import partial
 
 import asyncpg
 
+from services.worker.maintenance.kept import Busy, Kept, Stays
 from shared.contracts.context import Sql
 from shared.ledger import partitions
-from shared.ledger.transitions.delete import DELETE_FINAL
 from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -26,8 +27,8 @@ PAUSE_S = 1.0
 #: Rows per statement where they are deleted one by one.
 BATCH = 1_000
 
-#: Reasons for which a day stays, as the metric calls them.
-UNFINISHED, READ = "unfinished", "read"
+#: A day with living tasks can only go once all older days have gone.
+BEHIND = "behind"
 
 #: What goes by its age, in batches. A child's key outlives its parent, whose rerun would submit it twice.
 #: values: limit.
@@ -69,14 +70,6 @@ class Pruned:
     kept: dict[str, str] = field(default_factory=dict)
 
 
-class Busy(Exception):
-    """Somebody has read this partition in a transaction that is still open."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"{name} is being read")
-        self.name = name
-
-
 class Pruner:
     """Over a connection of its own, outside any transaction. Nobody else removes days meanwhile.
 
@@ -85,6 +78,7 @@ class Pruner:
 
     def __init__(self, connection: asyncpg.Connection) -> None:
         self._connection = connection
+        self._kept = Kept(connection)
         #: Of every partition, by its name.
         self._states: dict[str, str] = {}
         self.pruned = Pruned()
@@ -98,6 +92,7 @@ class Pruner:
             f"SET lock_timeout = '{LOCK_TIMEOUT_S}s'; SET max_parallel_workers_per_gather = 0"
         )
         await self._look()
+        await self._give_back_living()
         found = {partitions.day_of(name) for name in self._states}
         pending = {partitions.day_of(name) for name, state in self._states.items() if state == "pending"}
         return sorted(
@@ -105,46 +100,71 @@ class Pruner:
         )
 
     async def prune(self, day: date) -> bool:
-        """Remove one of `days`, or all of it that is final.
+        """Remove one of `days`, but for what belongs to living tasks.
 
         False when it is read: later days would not go either.
         """
         name = partitions.partition_name("task", day)
         had_tasks = name in self._states
         try:
-            alive, found = await self._take_out(day) if had_tasks else (0, 0)
-            self.pruned.found += found
-            if alive:
-                await self._attach(day)
-                await self._delete_final(day)
-                self._keep(name, UNFINISHED, f"{alive} of its tasks are not final")
-                return True
+            found, kept = await self._take_out(day) if had_tasks else (0, 0)
             await self._drop(day)
-        except Busy as busy:
-            self._keep(busy.name, READ, "an open transaction reads it; the next run goes on")
-            return False
+        except Stays as stays:
+            self._stay(stays)
+            return not isinstance(stays, Busy)
         if had_tasks:
-            self.pruned.deleted += found
+            self._count(found, found - kept)
             self.pruned.dropped.append(name)
-            metrics.PRUNED.labels("task").inc(found)
-            log.info("partition %s is dropped with %d tasks", name, found)
+            log.info("partition %s is dropped with %d tasks; %d are kept", name, found - kept, kept)
         return True
 
+    async def prune_kept(self, ended_before: datetime) -> None:
+        """Remove the tasks that have ended since their day was dropped."""
+        gone = await self._kept.prune(ended_before)
+        self._count(gone, gone)
+
     async def _take_out(self, day: date) -> tuple[int, int]:
-        """Detach a day's tasks when all are final. Returns how many are not, and how many there are."""
+        """Detach a day's tasks when all are final; otherwise keep the living ones and drop the others.
+
+        Returns how many there were, and how many are kept. Raises Stays.
+        """
         if not await self._connection.fetchval(partitions.count_alive(day)):
             await self._detach("task", day)
         # Until it was detached an operator may have brought a task back to life.
         counts = await self._connection.fetchrow(partitions.count_alive_and_all(day))
-        return counts["alive"], counts["found"]
+        return counts["found"], await self._take("task", day) if counts["alive"] else 0
+
+    async def _take(self, table: str, day: date) -> int:
+        """Replace a day's partition by rows in the kept one. Returns how many. Raises Stays."""
+        name = partitions.partition_name(table, day)
+        if any(partitions.day_of(other) < day for other in self._states):
+            await self._attach(day)
+            raise Stays(name, BEHIND, "an older day has to go first")
+        if self._states[name] == "pending":
+            await self._detach(table, day)
+        moved = await self._kept.take(table, day)
+        del self._states[name]
+        return moved
 
     async def _drop(self, day: date) -> None:
-        """What is left of a day. Raises Busy."""
-        for table in partitions.PARTITIONED:
-            await self._detach(table, day)
-        names = [partitions.partition_name(table, day) for table in partitions.PARTITIONED]
-        left = [name for name in names if self._states.pop(name, None)]
-        await self._patiently("task", day, partial(self._connection.execute, partitions.drop(left)))
+        """What is left of a day. Raises Stays."""
+        names = {table: partitions.partition_name(table, day) for table in partitions.PARTITIONED}
+        some_are_kept = await self._kept.has(day)
+        for table in [table for table, name in names.items() if name in self._states]:
+            await (self._take(table, day) if some_are_kept else self._detach(table, day))
+        left = [name for name in names.values() if self._states.pop(name, None)]
+        if left:
+            await self._patiently("task", day, partial(self._connection.execute, partitions.drop(left)))
+
+    async def _give_back_living(self) -> None:
+        """Attach the days that an earlier run left detached although a task came back to life."""
+        left = [name for name, state in self._states.items() if state != "attached"]
+        for day in sorted(partitions.day_of(name) for name in left if name.startswith("task_p")):
+            try:
+                if await self._connection.fetchval(partitions.count_alive(day)):
+                    await self._attach(day)
+            except Busy as busy:
+                self._stay(busy)
 
     async def _look(self) -> None:
         rows = await self._connection.fetch(partitions.STATES)
@@ -168,9 +188,9 @@ class Pruner:
     async def _attach(self, day: date) -> None:
         """Give a day with a living task its place in the table back. Raises Busy."""
         name = partitions.partition_name("task", day)
-        if self._states[name] == "pending":
+        if self._states.get(name) == "pending":
             await self._detach("task", day)
-        if self._states[name] == "detached":
+        if self._states.get(name) == "detached":
             statement = partitions.attach("task", day)
             await self._patiently("task", day, partial(self._connection.execute, statement))
             self._states[name] = "attached"
@@ -188,20 +208,15 @@ class Pruner:
             else:
                 return
 
-    async def _delete_final(self, day: date) -> None:
-        low, high = partitions.floor_id(day), partitions.floor_id(day + timedelta(days=1))
-        gone = BATCH
-        while gone == BATCH:
-            gone = await self._connection.fetchval(
-                DELETE_FINAL.sql, *DELETE_FINAL.values({"low": low, "high": high, "limit": BATCH})
-            )
-            self.pruned.deleted += gone
-            metrics.PRUNED.labels("task").inc(gone)
+    def _count(self, found: int, deleted: int) -> None:
+        self.pruned.found += found
+        self.pruned.deleted += deleted
+        metrics.PRUNED.labels("task").inc(deleted)
 
-    def _keep(self, name: str, reason: str, words: str) -> None:
-        self.pruned.kept[name] = words
-        metrics.PARTITIONS_KEPT.labels(reason).inc()
-        log.warning("partition %s stays: %s", name, words)
+    def _stay(self, stays: Stays) -> None:
+        self.pruned.kept[stays.name] = str(stays)
+        metrics.PARTITIONS_KEPT.labels(stays.reason).inc()
+        log.warning("partition %s stays: %s", stays.name, stays)
 
 
 async def prune_aged(database: Sql) -> None:

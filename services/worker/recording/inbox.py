@@ -21,6 +21,9 @@ from shared.ledger.database import Database
 BATCH_ROWS = 32
 #: … or for this long for each row of the last round, which shows how much company arrives, up to a limit.
 WAIT_PER_ROW_S, MAX_WAIT_S = 0.003, 0.025
+#: … or for this long in any case while the lanes are deep, where the wait in them is longer by far. Of many
+#: workers on few cores each ends too few tasks to fill a round sooner.
+DEEP_WAIT_S = 0.1
 #: Children in a round, which is as many as one attempt may have. Storing and sending them takes a second or
 #: two, for which the records of other tasks wait.
 MAX_CHILDREN_IN_ROUND = MAX_CHILDREN
@@ -58,6 +61,8 @@ class Inbox:
         self._woken = self._wake_later = False
         #: The pending round need not wait for company any longer.
         self._full = asyncio.Event()
+        #: Many ids wait in the lanes of this worker; set by the fetcher.
+        self.deep = False
         #: Until then records wait up to that many seconds for company.
         self._busy_until = self._wait_s = 0.0
 
@@ -211,7 +216,8 @@ class Inbox:
             before_lock, self._before_lock = self._before_lock, []
         for free in before_lock:
             free.set_result(None)
-        self._wait_s = min(WAIT_PER_ROW_S * len(batch.entries), MAX_WAIT_S)
+        short_s = min(WAIT_PER_ROW_S * len(batch.entries), MAX_WAIT_S)
+        self._wait_s = DEEP_WAIT_S if self.deep else short_s
         self._busy_until = self._loop.time() + self._wait_s
 
     def _has_ready(self) -> bool:

@@ -88,7 +88,7 @@ class Settlement:
     async def _push(self, back: Iterable[Attempt], children: Iterable[Child]) -> None:
         """Push what was given back for another worker to take, and children; then mark both."""
         addresses = [
-            (Address(a.id, a.queue, a.claim.priority, rescued=a.claim.suspect), a.claim.number) for a in back
+            (Address(a.id, a.queue, a.claim.priority, rescued=_is_suspect(a)), a.claim.number) for a in back
         ]
         addresses += [(Address(c.id, c.contract.queue, c.priority), 0) for c in children]
         for share in batched(addresses):
@@ -104,6 +104,11 @@ class Settlement:
         with contextlib.suppress(ServerUnavailable):
             for row in await self._database.run(CANCELLED_SINCE, id=sorted(steps)):
                 metrics.CANCEL_SECONDS.labels(steps[row["id"]]).observe(row["seconds"])
+
+
+def _is_suspect(attempt: Attempt) -> bool:
+    """Whether the ledger still suspects it: an attempt that ended in this process lifts the suspicion."""
+    return attempt.claim.suspect and attempt.started_at is None
 
 
 def _given_back(ended: Iterable[Entry], written: set[Attempt]) -> list[Attempt]:

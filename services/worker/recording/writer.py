@@ -21,9 +21,10 @@ from services.worker.recording.record import (
 from services.worker.running.outcome import broken
 from shared.errors import ServerAway, ServerUnavailable
 from shared.ledger import sqlstate
-from shared.ledger.database import SERVER_MARGIN_S, STATEMENT_TIMEOUT_S, Database, in_fresh_context, timeout
+from shared.ledger.database import Database, in_fresh_context
 from shared.ledger.lifecycle import ErrorKind
 from shared.ledger.sqlstate import Meaning
+from shared.ledger.time_limit import SERVER_MARGIN_S, STATEMENT_TIMEOUT_S, timeout
 from shared.ledger.transitions.record import LOG, RECORD, sparse
 from shared.ledger.transitions.submit import RESERVE_KEYS, SUBMIT_CHILDREN
 from shared.telemetry import metrics

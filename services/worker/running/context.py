@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import logging
+import threading
 import time
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
@@ -101,8 +102,10 @@ class Context:
         return self._means.database
 
     def wait_for(self, work: Coroutine[Any, Any, T]) -> T:
+        checks.coroutine(work)
         thread = get_event_loop_thread()
-        if thread is None or thread.ident == self._attempt.thread:
+        # The loop's own thread would wait for itself, and every async body with it.
+        if thread is None or thread.ident == threading.get_ident():
             work.close()
             raise RuntimeError("context.wait_for is for plain bodies; an async body awaits")
         return event_loop.run(work, name=str(self._attempt))

@@ -20,8 +20,9 @@ from services.worker.registry import TaskFunction
 from services.worker.running import hooks, outcome
 from services.worker.running.outcome import Outcome
 from shared.contracts.contract import Contract
+from shared.ledger import sqlstate
 from shared.ledger.database import Database
-from shared.ledger.lifecycle import EXPIRED_MESSAGE, ErrorKind, Status
+from shared.ledger.lifecycle import EXPIRED_MESSAGE, ErrorKind, Status, classify
 from shared.telemetry import metrics
 from shared.vault import Vault
 
@@ -29,8 +30,11 @@ log = logging.getLogger(__name__)
 
 #: How long a suspect waits for its start to be committed before the claim is given back.
 START_COMMIT_TIMEOUT_S = 10.0
-#: Upper bound for the errors that we follow in a chain of causes, because a chain may be a ring.
-MAX_CHAIN = 100
+#: A task that begins again after so many starts that were cut short is reported: it may never come to an end.
+MANY_INTERRUPTIONS = 3
+#: Mean wait of a task whose body found no connection to Postgres.
+CONNECTION_WAIT_S = 2.0
+NO_CONNECTION = "Postgres had no connection left; raise max_connections, or run fewer workers or threads"
 
 
 class Lifecycle(Middleware):
@@ -80,6 +84,8 @@ class Lifecycle(Middleware):
         measured = metrics.of_task(claim.queue, claim.name)
         measured.wait_seconds.observe(max(0.0, waited_s))
         measured.started.inc()
+        if claim.interruptions >= MANY_INTERRUPTIONS:
+            _report_start_over(attempt)
         return None
 
     def _start_is_committed(self, attempt: Attempt) -> bool:
@@ -129,6 +135,9 @@ class Lifecycle(Middleware):
             return outcome.succeeded(contract, attempt.returned, self._vault, failures=failures)
         if cut_short:
             return interrupted(attempt, contract, self._database.now(), error.__traceback__)
+        if lacked_connection(error, contract):
+            log.warning("%s is given back and waits: %s", attempt, NO_CONNECTION)
+            return without_connection(attempt, spread=random.random())
         return failed(attempt, contract, error, self._database.now())
 
     def _log_failure(self, attempt: Attempt) -> None:
@@ -141,6 +150,17 @@ class Lifecycle(Middleware):
             log.error("%s failed, %s\n%s", attempt, follows, ended.failure.traceback)
         else:
             log.warning("%s failed, %s: %s", attempt, follows, ended.failure.message)
+
+
+def _report_start_over(attempt: Attempt) -> None:
+    """It starts over again and again, as a task does that takes longer than its workers live."""
+    metrics.STARTED_OVER.labels(attempt.queue, attempt.name).inc()
+    log.warning(
+        "%s starts over: its workers stopped or died %d times while it ran. Let it resume from what it has "
+        "stored, split it, or raise OFTEN_WORKER_GRACE",
+        attempt,
+        attempt.claim.interruptions,
+    )
 
 
 def given_back(attempt: Attempt, *, wait_s: float = 0.0, reason: str | None = None) -> Outcome:
@@ -163,13 +183,29 @@ def failed(attempt: Attempt, contract: Contract[Any, Any], error: BaseException,
     )
 
 
+def lacked_connection(error: BaseException, contract: Contract[Any, Any]) -> bool:
+    """Postgres had no connection left for the body, and the body does not say that a retry is useless."""
+    return sqlstate.lacks_connection(error) and classify(error, contract) is not ErrorKind.PERMANENT
+
+
+def without_connection(attempt: Attempt, *, spread: float) -> Outcome:
+    """An attempt that counts against nothing. It waits, so that others can end first."""
+    return Outcome(
+        Status.PENDING,
+        wait_s=CONNECTION_WAIT_S * (0.5 + spread),
+        failures=attempt.claim.failures,
+        interruptions=1,
+        wait_reason=NO_CONNECTION,
+    )
+
+
 def was_cut_short(attempt: Attempt, error: BaseException) -> bool:
     """This process interrupted the body, and what the body raised stems from that.
 
     Code that cleans up after an interrupt may raise another error, or wrap it in one.
     """
     link: BaseException | None = error
-    for _ in range(MAX_CHAIN if attempt.interrupt_pending else 0):
+    for _ in range(sqlstate.MAX_CHAIN if attempt.interrupt_pending else 0):
         if link is None or isinstance(link, (Interrupt, asyncio.CancelledError)):
             return link is not None
         link = link.__cause__ or link.__context__
@@ -187,4 +223,8 @@ def interrupted(
         return Outcome(Status.REVOKED, failures=attempt.claim.failures)
     if attempt.fault is not None:
         return failed(attempt, contract, attempt.fault.with_traceback(where), now)
-    return Outcome(Status.PENDING, wait_s=0.0, failures=attempt.claim.failures, interruptions=1)
+    times = attempt.claim.interruptions + 1
+    reason = f"cut short {times} times because its worker stopped" if times > 1 else "its worker stopped"
+    return Outcome(
+        Status.PENDING, wait_s=0.0, failures=attempt.claim.failures, interruptions=1, wait_reason=reason
+    )

@@ -7,6 +7,7 @@ import msgspec
 
 from shared.contracts.contract import Contract, Params, Result, Retries
 from shared.contracts.patterns import whole
+from shared.hotel.contracts.money import CurrencyCode, check_currency
 
 Line = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Price = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
@@ -36,7 +37,7 @@ class PriceAlert(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     hotel_name: Line
     #: ISO 4217.
-    currency: Annotated[str, msgspec.Meta(pattern=whole("[A-Z]{3}"))]
+    currency: CurrencyCode
     old_price: Price
     new_price: Price
     destination: Line | None = None
@@ -45,6 +46,7 @@ class PriceAlert(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     link: Link | None = None
 
     def __post_init__(self) -> None:
+        check_currency("currency", self.currency)
         if self.new_price >= self.old_price:
             raise ValueError("new_price must be lower than old_price")
 

@@ -22,6 +22,12 @@ def check_currency(field: str, code: str) -> None:
         raise ValueError(f"{field} must be an ISO 4217 code like INR or USD; {code} is none")
 
 
+def decimals(code: str) -> int:
+    """How many decimals an amount in this currency is written with; 2 where it has no units, as gold."""
+    digits = Currency(code).exponent
+    return 2 if digits is None else digits
+
+
 def minor_units(amount: str, currency: str) -> int:
     """The amount in the smallest unit of its currency: 1250 for "12.50" USD, 12 for "12" JPY.
 

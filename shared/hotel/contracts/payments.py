@@ -81,6 +81,7 @@ PROCESS = Contract(
     queue="payments",
     params=ProcessPayment,
     recipient="user_id",
+    needs_key=True,
     result=PaymentProcessed,
     # Under one idempotency key; the service forgets it after a day.
     retries=Retries(max_attempts=10, delay=timedelta(seconds=3), cap=timedelta(minutes=30)),

@@ -1,22 +1,20 @@
-"""Deletes final tasks one by one, where their day cannot be dropped as a whole."""
+"""Deletes final tasks one by one, where they cannot go with their day."""
 
 from shared.ledger.statement import Statement
 
-#: Final rows of a day with their attempts and logs; a row that comes back to life meanwhile stays. `low` and
-#: `high` are the first ids of the day and of the next. Returns how many tasks went.
-DELETE_FINAL = Statement("""
+#: Kept tasks that ended before `ended_before`, with their attempts and logs, in the order of their ids after
+#: `after`; a task that comes back to life meanwhile stays. Returns how many went, and the last id.
+DELETE_KEPT = Statement("""
     WITH doomed AS (
-        SELECT id FROM task WHERE id >= :low AND id < :high AND num_nonnulls(send_at, sent_at, holder) = 0
+        SELECT id FROM task_kept
+        WHERE id > :after AND completed_at < :ended_before AND num_nonnulls(send_at, sent_at, holder) = 0
         ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED
     ), attempts AS (
-        DELETE FROM task_attempt AS a USING doomed
-        WHERE a.task_id = doomed.id AND a.task_id >= :low AND a.task_id < :high
+        DELETE FROM task_attempt_kept AS a USING doomed WHERE a.task_id = doomed.id
     ), logs AS (
-        DELETE FROM task_log AS l USING doomed
-        WHERE l.task_id = doomed.id AND l.task_id >= :low AND l.task_id < :high
+        DELETE FROM task_log_kept AS l USING doomed WHERE l.task_id = doomed.id
     ), gone AS (
-        DELETE FROM task AS t USING doomed WHERE t.id = doomed.id AND t.id >= :low AND t.id < :high
-        RETURNING 1
+        DELETE FROM task_kept AS t USING doomed WHERE t.id = doomed.id RETURNING 1
     )
-    SELECT count(*) FROM gone
+    SELECT (SELECT count(*) FROM gone) AS gone, (SELECT id FROM doomed ORDER BY id DESC LIMIT 1) AS last
 """)

@@ -1,6 +1,10 @@
-"""Takes back what dead workers held."""
+"""Takes back what dead workers held, and lifts the suspicion that this leaves."""
 
+from shared.ledger.statement import Statement
 from shared.ledger.transitions.ending import Ending
+
+#: A worker renews its heartbeat each second, so it died at most this much later than the last one.
+HEARTBEAT_S = 1
 
 
 def _rescue(lost: str) -> Ending:
@@ -32,8 +36,8 @@ def _rescue(lost: str) -> Ending:
             FROM lost WHERE t.id = lost.id AND t.claim = lost.claim
         """,
         closing="""
-            SELECT r.id, lost.claim, r.attempt, r.worker, r.started_at, now(), 'crashed',
-                   extract(epoch FROM now() - r.started_at), :worker_died,
+            SELECT r.id, lost.claim, r.attempt, r.worker, r.started_at, lost.died_at, 'crashed',
+                   extract(epoch FROM lost.died_at - r.started_at), :worker_died,
                    'the worker process died while it ran this task', NULL, NULL
             FROM applied AS r JOIN lost USING (id) WHERE lost.status = 'started'
         """,
@@ -44,7 +48,13 @@ def _rescue(lost: str) -> Ending:
     )
 
 
-_LOST = "SELECT t.id, t.claim, t.status, t.suspect AND t.status = 'started' AS crashed"
+#: `died_at` is the latest moment at which the worker can have died: the rescue comes seconds later.
+_LOST = f"""
+    SELECT t.id, t.claim, t.status, t.suspect AND t.status = 'started' AS crashed,
+        greatest(t.started_at, least(now(), interval '{HEARTBEAT_S} s' + (
+            SELECT heartbeat_at FROM worker WHERE id = t.holder
+        ))) AS died_at
+"""
 
 #: Rows held by an id between those of two living workers. The rows of the living ones are not read: until the
 #: next vacuum the index has an entry for each task that they ever claimed. `limit` bounds each gap.
@@ -67,4 +77,17 @@ RESCUE_FROM = _rescue(f"""
     FROM task AS t LEFT JOIN worker AS w ON w.id = t.holder AND w.dead_at IS NULL AND w.stopped_at IS NULL
     WHERE t.holder = ANY(:workers::uuid[]) AND w.id IS NULL
     LIMIT :limit FOR UPDATE OF t SKIP LOCKED
+""")
+
+#: Lifts the suspicion from a task that has run alone for longer than in any process that died with it. From
+#: then on it is no more likely to end its process than any other task. Returns its id.
+LIFT = Statement("""
+    UPDATE task AS t SET suspect = false
+    WHERE t.id = :id AND t.claim = :claim
+      AND (t.holder = :worker AND t.suspect AND t.status = 'started') IS TRUE
+      AND now() > t.started_at + make_interval(secs => :margin_s + coalesce((
+          SELECT max(a.execution_time_seconds) FROM task_attempt AS a
+          WHERE a.task_id = t.id AND a.outcome = 'crashed'
+      ), 0))
+    RETURNING t.id
 """)

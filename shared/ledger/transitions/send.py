@@ -1,7 +1,8 @@
 """Moves tasks between Postgres (`send_at`), Redis lanes (`sent_at`) and workers (`holder`).
 
-Each statement guards itself in its own WHERE: by place, by claim, by holder. Ids are passed sorted, so that
-two statements over the same rows lock them in one order.
+Each statement guards itself in its own WHERE: by place, by claim, by holder. Ids are passed sorted, and rows
+are read by the index of ids (see `database.BY_INDEX`), so that two statements over the same rows lock them in
+one order. A statement that finds its rows otherwise skips those that are locked.
 
 Where the id is given, a guard by place is written `(…) IS TRUE`, which no index serves. Otherwise Postgres,
 whose statistics of a busy day may be those of a quiet one, would look for the few rows that it expects in
@@ -11,13 +12,29 @@ that place, and find a million.
 from shared.ledger.statement import Statement
 from shared.ledger.transitions.submit import PUSH_NET_S
 
+_SENT_NOW = """
+    send_at = NULL,
+    sent_at = CASE WHEN t.claim = 0 AND t.send_at > now() THEN t.created_at ELSE now() END
+"""
+
 #: The ids are in a Redis lane now; an id that its submitter pushed has been there since it was created. A
 #: late mark hits nothing: the claim has gone up, or the row is in another place.
-MARK_SENT = Statement("""
-    UPDATE task AS t SET send_at = NULL,
-        sent_at = CASE WHEN t.claim = 0 AND t.send_at > now() THEN t.created_at ELSE now() END
+MARK_SENT = Statement(f"""
+    UPDATE task AS t SET {_SENT_NOW}
     FROM unnest(:id::uuid[], :claim::integer[]) AS g(id, claim)
     WHERE t.id = g.id AND t.claim = g.claim AND (t.send_at IS NOT NULL) IS TRUE
+""")
+
+#: The same for submitters, whose sessions may read the rows in any order. A row that is locked is being
+#: claimed, and needs no mark.
+MARK_PUSHED = Statement(f"""
+    UPDATE task AS t SET {_SENT_NOW}
+    FROM (
+        SELECT t.id FROM unnest(:id::uuid[], :claim::integer[]) AS g(id, claim) JOIN task AS t USING (id)
+        WHERE t.claim = g.claim AND (t.send_at IS NOT NULL) IS TRUE
+        FOR UPDATE OF t SKIP LOCKED
+    ) AS free
+    WHERE t.id = free.id
 """)
 
 #: Takes what is in a lane, what is due, what its submitter pushed a moment ago and has not marked yet, and
@@ -34,7 +51,7 @@ CLAIM = Statement(f"""
       AND (t.sent_at IS NOT NULL OR t.send_at <= now() OR t.holder = w.id
            OR (t.claim = 0 AND t.send_at <= now() + interval '{PUSH_NET_S} s')) IS TRUE
     RETURNING t.id, t.claim, t.name, t.contract_version, t.queue, t.priority, t.status, t.params, t.attempt,
-              t.failures, t.max_attempts, t.suspect, t.owner, t.cancel_requested_at,
+              t.failures, t.max_attempts, t.interruptions, t.suspect, t.owner, t.cancel_requested_at,
               t.expires_at <= now() AS expired,
               CASE WHEN old.claim = 0 AND old.send_at > now() THEN t.created_at
                    ELSE coalesce(old.sent_at, old.send_at, now()) END AS ready_at,
@@ -64,7 +81,7 @@ LOST = Statement("""
     WHERE (sent_at IS NOT NULL) IS TRUE AND id IN (
         SELECT id FROM task WHERE queue = :queue AND priority = :priority AND sent_at IS NOT NULL
           AND sent_at < :before AND (NOT suspect OR sent_at < :suspects_before)
-        ORDER BY sent_at LIMIT :limit
+        ORDER BY sent_at LIMIT :limit FOR UPDATE SKIP LOCKED
     )
     RETURNING id
 """)

@@ -11,11 +11,14 @@ _NEW = """
     id, name, type, contract_version, queue, priority, params, key_id, max_attempts, send_at, expires_at,
     owner, schedule, fire_time
 """
+#: By the database's time, whatever clock a submitter has: a `run_at` in the past means now, and `max_wait_s`
+#: counts from then.
 _NEW_VALUES = f"""
     g.id, g.name, g.type, g.version, g.queue, g.priority, g.params, g.key_id, g.max_attempts,
-    coalesce(g.run_at, now() + make_interval(secs => coalesce(g.delay_s, {PUSH_NET_S}))),
-    coalesce(g.expires_at, coalesce(g.run_at, now() + make_interval(secs => coalesce(g.delay_s, 0)))
-                           + make_interval(secs => g.max_wait_s)),
+    greatest(now(), coalesce(g.run_at, now() + make_interval(secs => coalesce(g.delay_s, {PUSH_NET_S})))),
+    coalesce(g.expires_at,
+             greatest(now(), coalesce(g.run_at, now() + make_interval(secs => coalesce(g.delay_s, 0))))
+             + make_interval(secs => g.max_wait_s)),
     g.owner, g.schedule, g.fire_time
 """
 #: Values of each task, joined with the values that tasks of one kind share. An array costs the driver half a

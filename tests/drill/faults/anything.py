@@ -10,6 +10,8 @@ from tests.drill.fault import Fault, fault
 #: Promised after the last of many faults: each of them may still be under repair.
 PROMISED_S = 60.0
 PAUSE_S = 3.0
+#: How often the second fault is added.
+TWO_AT_ONCE = 0.5
 
 
 def in_turn(name: str, *faults: Fault) -> Fault:
@@ -28,10 +30,13 @@ def in_turn(name: str, *faults: Fault) -> Fault:
 
 
 def at_random(choice: Sequence[Fault], *, seed: int, seconds: float) -> Fault:
-    """One of `choice` after the other. The seed repeats the order, not the moments."""
+    """One of `choice` after the other, or two at once that have no part in common.
+
+    The seed repeats the order, not the moments.
+    """
 
     @fault(
-        f"all of them at random, {seconds:g} s, seed {seed}",
+        f"all of them at random, one or two at once, {seconds:g} s, seed {seed}",
         name="random",
         promised_s=PROMISED_S,
         load_s=seconds,
@@ -43,14 +48,30 @@ def at_random(choice: Sequence[Fault], *, seed: int, seconds: float) -> Fault:
         names: list[str] = []
         failed: list[str] = []
         while asyncio.get_running_loop().time() < ends:
-            chosen = dice.choice(choice)
-            names.append(chosen.name)
-            try:
-                await chosen.inflict(crew)
-            except AssertionError as error:
-                failed.append(f"{chosen.name}: {error}")
+            chosen = draw(dice, choice)
+            names.append(" with ".join(f.name for f in chosen))
+            failed += await _at_once(chosen, crew)
             await asyncio.sleep(dice.uniform(0, PAUSE_S))
-        assert not failed, "; ".join(failed)
-        return f"{len(names)} faults: {', '.join(names)}"
+        assert not failed, f"{', '.join(names)}: {'; '.join(failed)}"
+        return f"{len(names)} times: {', '.join(names)}"
 
     return inflict
+
+
+def draw(dice: random.Random, choice: Sequence[Fault]) -> list[Fault]:
+    """One fault, or two without a common part."""
+    first = dice.choice(choice)
+    apart = [fault for fault in choice if not fault.parts & first.parts]
+    return [first, dice.choice(apart)] if apart and dice.random() < TWO_AT_ONCE else [first]
+
+
+async def _at_once(chosen: Sequence[Fault], crew: Crew) -> list[str]:
+    """Which of their own checks failed."""
+    ended = await asyncio.gather(*(f.inflict(crew) for f in chosen), return_exceptions=True)
+    failed = []
+    for fault_, error in zip(chosen, ended, strict=True):
+        if isinstance(error, AssertionError):
+            failed.append(f"{fault_.name}: {error}")
+        elif isinstance(error, BaseException):
+            raise error
+    return failed

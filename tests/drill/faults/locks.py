@@ -18,7 +18,13 @@ BETWEEN_S = 2.0
 
 
 def table_lock(
-    name: str, *, seconds: float, times: int, between_s: float = 5.0, settle_s: float = SETTLE_S
+    name: str,
+    *,
+    seconds: float,
+    times: int,
+    between_s: float = 5.0,
+    settle_s: float = SETTLE_S,
+    parts: str = "postgres",
 ) -> Fault:
     """The table of tasks is locked; the sessions of the services are counted meanwhile."""
 
@@ -27,6 +33,7 @@ def table_lock(
         name=name,
         promised_s=PROMISED_S,
         settle_s=settle_s,
+        parts=parts,
     )
     async def lock(crew: Crew) -> str:
         before = max(USUAL_BACKENDS, await crew.database.backends())
@@ -46,7 +53,9 @@ def table_lock(
 def time_limit(setting: str, value: str) -> Fault:
     """The database gives statements little time, and locks keep them waiting for longer."""
 
-    @fault(f"{setting} of {value} while locks are held for {HELD_S:g} s", name=setting, promised_s=PROMISED_S)
+    title = f"{setting} of {value} while locks are held for {HELD_S:g} s"
+
+    @fault(title, name=setting, promised_s=PROMISED_S, parts="postgres")
     async def limit(crew: Crew) -> None:
         async with crew.database.setting(setting, value, cut=True):
             for round_ in range(ROUNDS):
@@ -71,5 +80,5 @@ FAULTS = (
     time_limit("statement_timeout", "800ms"),
     time_limit("lock_timeout", "200ms"),
     table_lock("table_lock", seconds=8, times=3),
-    table_lock("table_lock_long", seconds=60, times=1),
+    table_lock("table_lock_long", seconds=60, times=1, parts=""),
 )

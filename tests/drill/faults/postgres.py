@@ -17,19 +17,19 @@ AWAY_S = 60.0
 GROWTH_LIMIT_MB = 64
 
 
-@fault(f"SIGSTOP of Postgres, {FREEZE_S:g} s", promised_s=5)
+@fault(f"SIGSTOP of Postgres, {FREEZE_S:g} s", promised_s=5, parts="postgres")
 async def freeze_postgres(crew: Crew) -> None:
     with crew.servers.postgres.frozen():
         await asyncio.sleep(FREEZE_S)
 
 
-@fault("kill -9 of Postgres, which recovers", promised_s=5)
+@fault("kill -9 of Postgres, which recovers", promised_s=5, parts="postgres")
 async def kill_postgres(crew: Crew) -> None:
     crew.servers.postgres.kill()
     await crew.servers.postgres.start()
 
 
-@fault(f"Postgres away, {AWAY_S:g} s", promised_s=5)
+@fault(f"Postgres away, {AWAY_S:g} s", promised_s=5, parts="postgres api workers")
 async def leave_without_postgres(crew: Crew) -> str:
     workers = [psutil.Process(pid) for pid in crew.live()]
     before = [worker.memory_info().rss for worker in workers]

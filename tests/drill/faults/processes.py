@@ -32,14 +32,14 @@ async def nothing(crew: Crew) -> None:
     pass
 
 
-@fault("kill -9 of every worker in turn", promised_s=15, deaths=True)
+@fault("kill -9 of every worker in turn", promised_s=15, deaths=True, parts="workers")
 async def kill_workers(crew: Crew) -> None:
     for pause_s, worker in enumerate(list(crew.workers)):
         await asyncio.sleep(2 * pause_s)
         worker.kill()
 
 
-@fault("kill -9 of a worker full of claims", promised_s=15)
+@fault("kill -9 of a worker full of claims", promised_s=15, parts="postgres redis")
 async def kill_claimer(crew: Crew) -> str:
     claimer = crew.platform.start("tests.faults.claimer", str(CLAIMS))
     held = "SELECT count(*) AS n FROM task JOIN worker w ON w.id = holder WHERE w.pid = {}"
@@ -52,7 +52,9 @@ async def kill_claimer(crew: Crew) -> str:
     return f"{held_claims} of them"
 
 
-@fault("kill -9 of the API, in its INSERT and between commit and push", promised_s=5)
+@fault(
+    "kill -9 of the API, in its INSERT and between commit and push", promised_s=5, parts="api postgres redis"
+)
 async def kill_api(crew: Crew) -> None:
     async with _held_up(crew.platform, "LOCK TABLE task IN SHARE MODE", "given AS MATERIALIZED"):
         crew.api.process.kill()
@@ -64,17 +66,22 @@ async def kill_api(crew: Crew) -> None:
         crew.api.process.kill()
 
 
-@fault(f"SIGSTOP of a worker for {WORKER_FREEZE_S:g} s, declared dead after 40", promised_s=15, deaths=True)
+@fault(
+    f"SIGSTOP of a worker for {WORKER_FREEZE_S:g} s, declared dead after 40",
+    promised_s=15,
+    deaths=True,
+    parts="workers",
+)
 async def freeze_worker(crew: Crew) -> None:
     await _freeze(crew.workers[0], WORKER_FREEZE_S)
 
 
-@fault(f"SIGSTOP of the leader, {FREEZE_S:g} s", promised_s=5)
+@fault(f"SIGSTOP of the leader, {FREEZE_S:g} s", promised_s=5, parts="schedulers postgres")
 async def freeze_leader(crew: Crew) -> None:
     await _freeze(await crew.leader(), FREEZE_S)
 
 
-@fault("kill -9 of the leader during a firing", promised_s=5)
+@fault("kill -9 of the leader during a firing", promised_s=5, parts="schedulers postgres")
 async def kill_leader(crew: Crew) -> None:
     held = "LOCK TABLE schedule_firing IN SHARE MODE"
     async with _held_up(crew.platform, held, "INSERT INTO schedule_firing"):

@@ -32,6 +32,7 @@ def read_only(name: str, *, seconds: float, cut: bool) -> Fault:
         f"Postgres read-only, {seconds:g} s, {'all sessions cut' if cut else 'new sessions only'}",
         name=name,
         promised_s=PROMISED_S,
+        parts="postgres api",
     )
     async def become_read_only(crew: Crew) -> str:
         async with crew.database.setting("default_transaction_read_only", "on", cut=cut):
@@ -53,7 +54,7 @@ async def disk_full(crew: Crew) -> None:
             await asyncio.sleep(REFILL_S)
 
 
-@fault(f"statements canceled for {CANCEL_S:g} s", promised_s=PROMISED_S)
+@fault(f"statements canceled for {CANCEL_S:g} s", promised_s=PROMISED_S, parts="postgres")
 async def cancelled_statements(crew: Crew) -> str:
     log = crew.servers.postgres.log
     before = log.read_bytes().count(CANCELED)
@@ -79,7 +80,7 @@ async def serializable(crew: Crew) -> None:
     await asyncio.sleep(STRICT_S)
 
 
-@fault("columns added to task and schedule, and dropped", promised_s=PROMISED_S)
+@fault("columns added to task and schedule, and dropped", promised_s=PROMISED_S, parts="postgres")
 async def schema_change(crew: Crew) -> None:
     tables = ("schedule", "task")
     try:

@@ -2,7 +2,6 @@
 
 import asyncio
 import dataclasses
-from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -10,16 +9,20 @@ import asyncpg
 from services.api.tasks.group_commit import GroupCommit
 from shared.contracts.contract import Contract, Retries
 from shared.submission import CheckedTask, NewTask
+from tests.eventually import eventually
 from tests.platform import Platform
 from tests.sample_tasks import FAIL, Fails
 
 COMMITS = "SELECT count(DISTINCT xmin::text) AS n FROM task"
+WAITS_FOR_LOCK = """
+    SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
 #: A contract that Postgres refuses: the number does not fit into its column.
 BROKEN = dataclasses.replace(FAIL, retries=Retries(max_attempts=100_000))
 
 
 def checked(platform: Platform, kind: str, contract: Contract[Any, Any] = FAIL) -> CheckedTask:
-    return platform.submitter.checked(NewTask(contract=contract, params=Fails(kind=kind)), datetime.now(UTC))
+    return platform.submitter.checked(NewTask(contract=contract, params=Fails(kind=kind)))
 
 
 async def test_requests_that_arrive_during_a_write_are_stored_together(platform: Platform) -> None:
@@ -32,6 +35,25 @@ async def test_requests_that_arrive_during_a_write_are_stored_together(platform:
     assert (await platform.rows(COMMITS))[0]["n"] < 5
     await group.submit(checked(platform, "alone"))
     assert len(await platform.rows("SELECT 1 FROM task")) == 51
+
+
+async def test_a_request_that_is_given_up_while_it_waits_is_not_stored(platform: Platform) -> None:
+    group = GroupCommit(platform.submitter)
+    blocking = await platform.database.connect()
+    try:
+        async with blocking.transaction():
+            await blocking.execute("LOCK TABLE task IN SHARE MODE")
+            stored = asyncio.create_task(group.submit(checked(platform, "stored")))
+            await eventually(lambda: platform.rows(WAITS_FOR_LOCK))
+            given_up = asyncio.create_task(group.submit(checked(platform, "given up")))
+            await asyncio.sleep(0)
+            given_up.cancel()
+            waits = asyncio.create_task(group.submit(checked(platform, "waits")))
+            await asyncio.wait([given_up])
+    finally:
+        await blocking.close()
+    ids = {await stored, await waits}
+    assert {row["id"] for row in await platform.rows("SELECT id FROM task")} == ids
 
 
 async def test_a_task_that_postgres_refuses_does_not_affect_its_neighbors(platform: Platform) -> None:

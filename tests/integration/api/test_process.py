@@ -37,6 +37,7 @@ async def test_it_serves_and_stops_in_order(database_url: str, redis_url: str) -
         REDIS_URL=redis_url,
         SECRET_KEY=secrets.token_hex(32),
         OFTEN_API_PORT=str(port),
+        OFTEN_API_DRAIN="0",
         OFTEN_VAULT_KEYS=VAULT_KEYS,
     )
     try:
@@ -56,6 +57,14 @@ async def test_it_serves_and_stops_in_order(database_url: str, redis_url: str) -
         ({}, "DATABASE_URL"),
         ({"DATABASE_URL": "postgres://x", "REDIS_URL": "redis://x"}, "SECRET_KEY"),
         ({"OFTEN_API_PROT": "1"}, "OFTEN_API_PORT"),
+        (
+            {
+                "DATABASE_URL": "postgres://x",
+                "REDIS_URL": "redis://:a#b@x",
+                "SECRET_KEY": secrets.token_hex(),
+            },
+            "REDIS_URL",
+        ),
     ],
 )
 def test_a_wrong_setting_is_one_line_and_status_2(environment: dict[str, str], variable: str) -> None:

@@ -69,10 +69,12 @@ async def test_lists_are_filtered_by_status_and_name(guest: Person) -> None:
     greeting = await _greet(guest)
     await guest.delete(f"tasks/{check}")
 
-    async def ids(**filters: str) -> list[str]:
+    async def ids(**filters: str | list[str]) -> list[str]:
         return [item["id"] for item in (await guest.get("tasks", **filters)).json()["items"]]
 
     assert await ids(status="revoked") == [check]
+    assert await ids(status=["revoked", "pending"]) == [greeting, check]
+    assert await ids(status=["revoked", "success"]) == [check]
     assert await ids(status="pending") == [greeting]
     assert await ids(name="sample.greet") == [greeting]
     assert await ids(name="sample.greet", status="revoked") == []
@@ -99,6 +101,15 @@ async def test_lists_are_filtered_by_everything_else(
     assert await found(error="of%it") == await found(error="100_") == set()
     assert await found(created_after=just_then) == {greeting}
     assert await found(created_before=just_then) == set(checks)
+    await database.execute(
+        "UPDATE task SET status = 'success', completed_at = '2026-01-02T03:04Z', send_at = NULL,"
+        " sent_at = NULL WHERE id = $1",
+        UUID(greeting),
+    )
+    assert await found(completed_after="2026-01-02T03:04:00Z") == {greeting}
+    assert await found(completed_after="2026-01-02T03:04:01Z") == set()
+    assert await found(completed_before="2026-01-02T03:04:01Z") == {greeting}
+    assert await found(completed_before="2026-01-02T03:04:00Z") == set()
     assert await found(created_after="2020-01-01T00:00:00Z", created_before="2020-01-02T00:00:00Z") == set()
 
 
@@ -163,6 +174,8 @@ async def test_logs_are_the_last_lines_of_a_level_and_above(guest: Person, datab
     [
         ("created_after", "yesterday"),
         ("created_before", "2026-11-22T12:00:00"),
+        ("completed_after", "2026-11-22T12:00:00"),
+        ("completed_before", "1"),
         ("owner", "0"),
         ("error", "x" * 201),
         ("error", "a\x00b"),
@@ -180,6 +193,18 @@ async def test_a_bad_query_parameter_is_named(guest: Person, key: str, value: st
     answer = await guest.get("tasks", **{key: value})
     assert answer.status_code == 400
     assert [error["field"] for error in answer.json()["errors"]] == [key]
+
+
+async def test_a_value_that_does_not_exist_is_answered_with_those_that_do(guest: Person) -> None:
+    rule = "must be one of pending, started, success, failure, retry, revoked"
+    for status in ("done", ["success", "done"]):
+        answer = await guest.get("tasks", status=status)
+        assert answer.json()["errors"] == [{"field": "status", "rule": rule}]
+
+
+async def test_every_bad_query_parameter_is_named(guest: Person) -> None:
+    answer = await guest.get("tasks", limit=1_000, status="done", owner=0)
+    assert {error["field"] for error in answer.json()["errors"]} == {"limit", "status", "owner"}
 
 
 async def _retried_then_done(database: Any, task_id: str) -> None:
@@ -263,4 +288,6 @@ async def test_tracebacks_are_for_administrators(guest: Person, administrator: P
         return [task["error_traceback"], *(attempt["error_traceback"] for attempt in attempts)]
 
     assert await tracebacks(guest) == [None, None, None]
+    (listed,) = (await administrator.get("tasks")).json()["items"]
+    assert listed["error_traceback"] is None
     assert await tracebacks(administrator) == ["at line 5"] * 3

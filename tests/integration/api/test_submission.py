@@ -107,6 +107,15 @@ async def test_a_bad_submission_names_the_field_and_stores_nothing(
     assert await database.fetchval("SELECT count(*) FROM task") == 0
 
 
+async def test_every_bad_field_is_named(guest: Person) -> None:
+    body = {"params": 5, "priority": 10, "delay_s": -1, "prority": 5}
+    fields = [error["field"] for error in (await guest.post("tasks", body)).json()["errors"]]
+    assert fields == ["name", "params", "priority", "delay_s", "prority"]
+    params = {"user_id": "1", "text": 5, "more": None}
+    errors = (await guest.post("tasks", {"name": "sample.greet", "params": params})).json()["errors"]
+    assert [error["field"] for error in errors] == ["params.user_id", "params.text", "params.more"]
+
+
 async def test_a_submission_is_checked_once(guest: Person, settings: Settings) -> None:
     checked = []
 

@@ -17,6 +17,7 @@ from cli.client import Client
 from local.postgres import Postgres
 from shared.ledger import partitions
 from tests.api_process import Api
+from tests.integration.worker.old_days import add_day, clean
 from tests.platform import ROOT, Platform
 
 PAGE = (ROOT / "docs/migrating_from_celery.md").read_text()
@@ -198,6 +199,16 @@ async def test_rows_that_the_cleanup_would_remove_are_left_out(
     assert seen(done.stdout) == {"imported as history": 1, "older than --keep-days, left out": 2}
     (row,) = await platform.rows("SELECT params ->> 'task_id' AS old_id FROM task")
     assert row["old_id"] == "young"
+
+
+async def test_a_row_of_a_day_that_the_cleanup_has_dropped_is_imported_all_the_same(
+    platform: Platform, old: OldSystem, run: Run
+) -> None:
+    await add_day(platform, 22, final=0, alive=1)
+    await clean(platform, days_old=20)
+    await old.add("young", "success", days_ago=25)
+    assert seen(run("--apply").stdout) == {"imported as history": 1}
+    assert len(await platform.rows("SELECT 1 FROM task_kept")) == 2
 
 
 @pytest.mark.hotel

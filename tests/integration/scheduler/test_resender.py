@@ -8,12 +8,10 @@ import pytest
 from local.ports import pick
 from services.scheduler import resender
 from services.scheduler.dispatcher import Dispatcher
-from services.scheduler.partitioner import Partitioner
 from services.scheduler.resender import Resender
 from shared.errors import Stranger
-from shared.ledger import partitions
 from shared.submission import NewTask
-from shared.transport.queues import GENERATION_KEY, SYSTEM_KEY, Address, lane_key, rescue_key
+from shared.transport.queues import CHECKED_KEY, GENERATION_KEY, SYSTEM_KEY, Address, lane_key, rescue_key
 from tests.eventually import eventually
 from tests.platform import Platform
 from tests.sample_tasks import INSTANT, Nothing
@@ -53,6 +51,32 @@ async def test_an_overwritten_generation_is_written_again_and_nothing_is_lost(
         pass
     assert await platform.queues.generation() == 2
     assert set(await platform.queues.head("default", 5, 9)) == set(ids)
+
+
+async def test_a_ledger_that_is_older_than_redis_was_restored_and_everything_is_sent_again(
+    platform: Platform, settled: Resender
+) -> None:
+    await settled.run_once()
+    ids = await platform.submit(INSTANT, Nothing(), count=3)
+    await platform.queues.client.delete(LANE)  # these tasks have ended since the backup was made
+    await platform.rows("UPDATE generation SET checked_at = checked_at - interval '1 second'")
+    while await settled.run_once():
+        pass
+    assert await platform.queues.generation() == 2
+    assert await platform.queues.head("default", 5, 9) == ids
+    for _ in range(2):  # once is enough
+        await settled.run_once()
+    assert await platform.queues.generation() == 2
+
+
+@pytest.mark.parametrize("garbage", ["hello", "0001-01-01T00:00:00+14:00", "2026-01-01"])
+async def test_a_time_that_somebody_else_wrote_means_no_restore(
+    platform: Platform, settled: Resender, garbage: str
+) -> None:
+    await platform.queues.client.set(CHECKED_KEY, garbage)
+    for _ in range(2):
+        await settled.run_once()
+    assert await platform.queues.generation() == 1
 
 
 async def test_in_the_redis_of_another_system_nothing_is_sent(platform: Platform, settled: Resender) -> None:
@@ -221,16 +245,6 @@ async def test_the_leader_counts_what_it_sends_by_reason(platform: Platform) -> 
     await platform.queues.client.lrem(LANE, 0, later.bytes)  # type: ignore[arg-type] # redis-py knows text only
     await platform.rows("UPDATE task SET sent_at = sent_at - interval '2 minutes' WHERE id = {}", later)
     await _sent(platform, port, due=2, generation=3, restart=3, lost=1)
-
-
-async def test_missing_days_are_added_under_load(platform: Platform) -> None:
-    await platform.submit(INSTANT, Nothing())
-    names = [row["name"] for row in await platform.rows(partitions.EXISTING)]
-    for table in ("task", "task_log"):
-        await platform.rows(f"DROP TABLE {max(n for n in names if n.startswith(f'{table}_p'))}")
-    await Partitioner(platform.database).run_once()
-    await Partitioner(platform.database).run_once()
-    assert sorted(row["name"] for row in await platform.rows(partitions.EXISTING)) == sorted(names)
 
 
 async def _sent(platform: Platform, port: int, **wanted: int) -> None:

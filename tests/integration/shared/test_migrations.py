@@ -1,15 +1,68 @@
 """Migrations keep what was there."""
 
+import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
 
 import asyncpg
+import pytest
 
+from shared.applications import DEFAULT
+from shared.ledger.time_limit import STATEMENT_TIMEOUT_S
 from tests.conftest import ROOT
+from tests.eventually import eventually
 from tests.installed import HOTEL
 
 FIRST = "2026-11-22T12:00:00:000000"
+#: The last one before `generation.system`.
+BEFORE_SYSTEM = "2026-11-26T12:00:00:000000"
+#: With an application whose migration changes `task`.
+GROWTH = f"{DEFAULT},tests.growth" if HOTEL else "tests.growth"
+BUILDS = (
+    "SELECT pid FROM pg_stat_progress_create_index WHERE datname = current_database() "
+    "AND phase = 'waiting for old snapshots'"
+)
+RECORDED = "SELECT count(*) FROM migration WHERE app_name = 'growth'"
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """`python -m shared.migrate` on its way."""
+
+    process: subprocess.Popen[bytes]
+    _log: Path
+
+    def log(self) -> str:
+        return self._log.read_text()
+
+    async def ended(self) -> int:
+        return await asyncio.to_thread(self.process.wait, 60)
+
+
+@pytest.fixture
+def migrations(tmp_path: Path) -> Iterator[Callable[..., Migration]]:
+    """Starts migrations; ends those that still run after the test."""
+    started: list[Migration] = []
+    numbers = count()
+
+    def start(url: str, **environment: str) -> Migration:
+        file = tmp_path / f"migrate-{next(numbers)}.log"
+        known = {**os.environ, "DATABASE_URL": url, "OFTEN_LOG_FORMAT": "text", **environment}
+        with file.open("wb") as log:
+            command = [sys.executable, "-m", "shared.migrate"]
+            process = subprocess.Popen(command, cwd=ROOT, env=known, stdout=log, stderr=subprocess.STDOUT)
+        started.append(Migration(process, file))
+        return started[-1]
+
+    yield start
+    for migration in started:
+        migration.process.kill()
+        migration.process.wait()
 
 
 def _run(url: str, *arguments: str, **environment: str) -> None:
@@ -58,19 +111,21 @@ async def test_what_the_release_before_recorded_as_its_application_does_not_run_
 ) -> None:
     _run(empty_database, "shared.migrate")
     database = await asyncpg.connect(empty_database)
-    recorded = "SELECT app_name, count(*) FROM migration GROUP BY app_name ORDER BY app_name"
-    before = await database.fetch(recorded)
+    recorded = "SELECT app_name, count(*) AS n FROM migration GROUP BY app_name"
+    before = {row["app_name"]: row["n"] for row in await database.fetch(recorded)}
     # Release 0.1 had one application for accounts and hotels, and none of the later migrations.
-    await database.execute(
+    moved = await database.fetch(
         "UPDATE migration SET app_name = 'domain'"
-        " WHERE app_name IN ('identity', 'hotel') AND name < '2026-11-29'"
+        " WHERE app_name IN ('identity', 'hotel') AND name < '2026-11-29' RETURNING name"
     )
     await database.execute("INSERT INTO account (email, password_hash) VALUES ('ann@x', '')")
 
     _run(empty_database, "shared.migrate")
 
-    assert await database.fetch(recorded) == before
-    assert {row["app_name"] for row in before} == {"ledger", "identity"} | ({"hotel"} if HOTEL else set())
+    # Its own records stay: after a rollback it must not run its migrations again either.
+    after = {row["app_name"]: row["n"] for row in await database.fetch(recorded)}
+    assert after == {**before, "domain": len(moved)}
+    assert before.keys() == {"ledger", "identity"} | ({"hotel"} if HOTEL else set())
     assert await database.fetchval("SELECT count(*) FROM account") == 1
     await database.close()
 
@@ -81,3 +136,77 @@ async def test_the_platform_migrates_without_any_application(empty_database: str
     assert await database.fetchval("SELECT to_regclass('account')") is not None
     assert await database.fetchval("SELECT to_regclass('payment')") is None
     await database.close()
+
+
+async def test_a_migration_waits_for_a_long_reader_and_lets_the_services_pass(
+    empty_database: str, migrations: Callable[..., Migration]
+) -> None:
+    _run(empty_database, "piccolo.main", "migrations", "forwards", "ledger", BEFORE_SYSTEM)
+    reader = await asyncpg.connect(empty_database, server_settings={"application_name": "report"})
+    service = await asyncpg.connect(empty_database)
+    async with reader.transaction():
+        await reader.execute("SELECT * FROM generation")
+        migration = migrations(empty_database)
+        # Longer than the time limit of the services' own statements.
+        await eventually(lambda: migration.log().count("(report, idle in transaction") > 2)
+        await service.execute("UPDATE generation SET checked_at = now()", timeout=STATEMENT_TIMEOUT_S)
+    assert await migration.ended() == 0, migration.log()
+    assert await service.fetchval("SELECT system FROM generation") is not None
+    for connection in (reader, service):
+        await connection.close()
+
+
+async def test_a_migration_that_was_killed_while_it_built_an_index_can_run_again(
+    database_url: str, migrations: Callable[..., Migration]
+) -> None:
+    database, reader = [await asyncpg.connect(database_url) for _ in range(2)]
+    async with reader.transaction(isolation="repeatable_read"):
+        await reader.execute("SELECT * FROM generation")  # CREATE INDEX CONCURRENTLY waits for its end
+        killed = migrations(database_url, OFTEN_APPLICATIONS=GROWTH)
+        await eventually(lambda: database.fetchval(BUILDS))
+        killed.process.kill()
+        # Postgres notices that nobody waits for the index, and frees the lock of the migration.
+        await eventually(lambda: database.fetchval(f"SELECT NOT EXISTS ({BUILDS})"))
+    assert await database.fetchval(
+        "SELECT NOT indisvalid FROM pg_index WHERE indexrelid = 'task_name'::regclass"
+    )
+
+    _run(database_url, "shared.migrate", OFTEN_APPLICATIONS=GROWTH)
+
+    assert await database.fetchval(
+        "SELECT bool_and(indisvalid) FROM pg_index WHERE indrelid = 'task'::regclass"
+    )
+    assert await database.fetchval(RECORDED) == 1
+    for connection in (database, reader):
+        await connection.close()
+
+
+async def test_two_migrations_at_once_run_each_step_once(
+    database_url: str, migrations: Callable[..., Migration]
+) -> None:
+    database, reader = [await asyncpg.connect(database_url) for _ in range(2)]
+    async with reader.transaction(isolation="repeatable_read"):
+        await reader.execute("SELECT * FROM generation")
+        first = migrations(database_url, OFTEN_APPLICATIONS=GROWTH)
+        await eventually(lambda: database.fetchval(BUILDS))
+        second = migrations(database_url, OFTEN_APPLICATIONS=GROWTH)
+        await eventually(lambda: "another process migrates this database: session" in second.log())
+    assert [await first.ended(), await second.ended()] == [0, 0], first.log() + second.log()
+    assert await database.fetchval(RECORDED) == 1
+    for connection in (database, reader):
+        await connection.close()
+
+
+def test_a_missing_address_and_a_server_that_is_away_take_one_line(tmp_path: Path) -> None:
+    without = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
+    for environment, words in (
+        (without, "DATABASE_URL is missing"),
+        ({**without, "DATABASE_URL": "postgres://x:y@127.0.0.1:1/z"}, "Postgres does not answer"),
+    ):
+        command = [sys.executable, "-m", "shared.migrate"]
+        ended = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        )
+        assert ended.returncode != 0
+        assert words in ended.stderr
+        assert "Traceback" not in ended.stderr

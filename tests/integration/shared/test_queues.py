@@ -9,11 +9,14 @@ import pytest
 from shared.errors import ServerUnavailable
 from shared.transport.queues import (
     MAX_WAKE_TOKENS,
-    TURN_KEY,
+    Fetched,
     Queues,
     connect,
     lane_key,
+    turn_key,
+    wake_key,
 )
+from tests.eventually import eventually
 from tests.lanes import WORKER, addresses, fetch
 
 OTHER = uuid4()
@@ -88,72 +91,86 @@ async def test_queues_of_one_priority_take_turns(queues: Queues) -> None:
     assert len(set(got) & {x.id for x in a}) == 5
 
 
+async def ask(
+    queues: Queues, worker: UUID = WORKER, *names: str, idle: bool = False, may_stop: bool = True
+) -> Fetched:
+    return await queues.fetch(worker, names or ("email",), wanted=2, served=0, idle=idle, may_stop=may_stop)
+
+
 async def test_a_rescued_id_is_fetched_alone_and_only_by_an_idle_worker(queues: Queues) -> None:
     (rescued,) = addresses(1, rescued=True)
     await queues.push([rescued])
-    busy = await queues.fetch(WORKER, ["email"], wanted=8, served=0, idle=False)
-    assert (busy.ids, busy.turn) == ([], True)
-    idle = await queues.fetch(WORKER, ["email"], wanted=8, served=0, idle=True)
-    assert (idle.ids, idle.alone) == ([rescued.id], True)
+    busy = await ask(queues)
+    assert (busy.ids, busy.turn, busy.suspects) == ([], True, True)
+    idle = await ask(queues, idle=True)
+    assert (idle.ids, idle.alone, idle.turn) == ([rescued.id], True, True)
 
 
-async def test_only_one_busy_worker_at_a_time_empties_itself_for_a_suspect(queues: Queues) -> None:
+async def test_one_worker_at_a_time_stops_for_a_suspect_and_the_others_work_on(queues: Queues) -> None:
     await queues.push([*addresses(1, rescued=True), *addresses(4)])
-    first = await queues.fetch(WORKER, ["email"], wanted=2, served=0, idle=False)
-    second = await queues.fetch(OTHER, ["email"], wanted=2, served=0, idle=False)
+    first, second = await ask(queues), await ask(queues, OTHER)
     assert (first.ids, first.turn) == ([], True)
-    assert (len(second.ids), second.turn) == (2, False)
+    assert (len(second.ids), second.turn, second.alone) == (2, False, False)
 
 
-async def turn_of(queues: Queues, worker: UUID) -> bool:
-    return (await queues.fetch(worker, ["email"], wanted=1, served=0, idle=False)).turn
+async def test_a_worker_that_may_not_stop_works_on_and_leaves_its_turn_to_another(queues: Queues) -> None:
+    await queues.push([*addresses(1, rescued=True), *addresses(4)])
+    assert (await ask(queues)).turn
+    busy = await ask(queues, may_stop=False)
+    assert (len(busy.ids), busy.turn, busy.suspects) == (2, False, True)
+    assert (await ask(queues, OTHER)).turn
 
 
-async def pass_time(queues: Queues, seconds: float) -> None:
-    """As if the turn had begun earlier."""
-    left = await queues.client.pttl(TURN_KEY)
-    await queues.client.pexpire(TURN_KEY, max(1, left - int(seconds * 1000)))
+async def test_a_turn_that_is_not_renewed_lapses(queues: Queues) -> None:
+    await queues.push([*addresses(1, rescued=True), *addresses(4)])
+    assert (await ask(queues)).turn
+    await queues.client.pexpire(turn_key("email"), 1)
+    await eventually(lambda: is_gone(queues, turn_key("email")))
+    assert (await ask(queues, OTHER)).turn
 
 
-async def test_a_turn_moves_on_when_its_worker_does_not_run_out_of_work(queues: Queues) -> None:
-    await queues.push([*addresses(1, rescued=True), *addresses(40)])
-    assert await turn_of(queues, WORKER)
-    await pass_time(queues, 9)
-    # Asking again does not make it last longer.
-    assert await turn_of(queues, WORKER)
-    assert not await turn_of(queues, OTHER)
-    await pass_time(queues, 2)
-    assert await turn_of(queues, OTHER)
-    assert not await turn_of(queues, WORKER)
+async def is_gone(queues: Queues, key: str) -> bool:
+    return not await queues.client.exists(key)
 
 
-async def test_a_worker_keeps_its_turn_while_no_other_takes_it(queues: Queues) -> None:
-    await queues.push([*addresses(1, rescued=True), *addresses(40)])
-    for _ in range(4):
-        assert await turn_of(queues, WORKER)
-        await pass_time(queues, 11)
+async def test_suspects_never_take_all_idle_workers(queues: Queues) -> None:
+    workers = [uuid4() for _ in range(4)]
+    await queues.push(addresses(8, rescued=True))
+    got = [await ask(queues, worker, idle=True) for worker in workers]
+    # One by its turn, one is spare, and the others run suspects beside it.
+    assert [len(fetched.ids) for fetched in got] == [1, 0, 1, 1]
+    assert [fetched.turn for fetched in got] == [True, False, False, False]
+    # Ordinary work that comes now finds the spare worker.
+    await queues.push(addresses(2))
+    assert len((await ask(queues, workers[1], idle=True, may_stop=False)).ids) == 2
 
 
-async def test_turns_grow_longer_until_some_worker_has_the_time_to_run_out_of_work(
+async def test_while_ordinary_work_waits_only_the_worker_with_the_turn_takes_a_suspect(
     queues: Queues,
 ) -> None:
-    await queues.push([*addresses(1, rescued=True), *addresses(40)])
-    lengths = []
-    for worker in (WORKER, OTHER, WORKER, OTHER):
-        assert await turn_of(queues, worker)
-        lengths.append(round(await queues.client.pttl(TURN_KEY) / 1000) - 10)
-        await pass_time(queues, lengths[-1] + 1)
-    assert lengths == [10, 20, 40, 80]
+    await queues.push([*addresses(8, rescued=True), *addresses(9)])
+    got = [await ask(queues, uuid4(), idle=True) for _ in range(4)]
+    assert [fetched.alone for fetched in got] == [True, False, False, False]
 
 
-async def test_after_a_suspect_has_run_turns_are_short_again(queues: Queues) -> None:
-    await queues.push([*addresses(2, rescued=True), *addresses(40)])
-    assert await turn_of(queues, WORKER)
-    await pass_time(queues, 11)
-    assert await turn_of(queues, OTHER)
-    alone = await queues.fetch(OTHER, ["email"], wanted=8, served=0, idle=True)
-    assert alone.alone
-    assert 19_000 < await queues.client.pttl(TURN_KEY) <= 20_000
+async def test_a_single_worker_runs_suspects_though_it_may_not_stop_for_them(queues: Queues) -> None:
+    await queues.push(addresses(2, rescued=True))
+    for _ in range(2):
+        assert (await ask(queues, idle=True, may_stop=False)).alone
+
+
+async def test_a_suspect_of_one_queue_keeps_no_worker_of_another_from_its_own(queues: Queues) -> None:
+    await queues.push([*addresses(1, rescued=True), *addresses(1, "payments", rescued=True)])
+    assert (await ask(queues, idle=True)).alone
+    assert (await ask(queues, OTHER, "payments", idle=True)).alone
+
+
+async def test_a_spare_worker_sleeps_while_suspects_wait(queues: Queues) -> None:
+    """A wake token for them would let it look again and again."""
+    await queues.push(addresses(3, rescued=True))
+    assert (await ask(queues, idle=True)).alone
+    assert not (await ask(queues, OTHER, idle=True)).ids
+    assert await is_gone(queues, wake_key("email"))
 
 
 async def test_a_push_wakes_a_blocked_worker_and_what_is_left_wakes_the_next(queues: Queues) -> None:

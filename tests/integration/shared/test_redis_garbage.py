@@ -8,10 +8,11 @@ import pytest
 from shared.transport.queues import (
     GENERATION_KEY,
     SYSTEM_KEY,
-    TURN_KEY,
     Queues,
     lane_key,
     rescue_key,
+    spare_key,
+    turn_key,
     unacked_key,
     wake_key,
 )
@@ -111,10 +112,18 @@ async def test_a_wake_list_of_the_wrong_type_stops_nothing(queues: Queues) -> No
     assert not await queues.client.exists(key)
 
 
-@pytest.mark.parametrize("key", [TURN_KEY, SYSTEM_KEY])
+@pytest.mark.parametrize("key", [turn_key("email"), spare_key("email"), SYSTEM_KEY])
 async def test_a_turn_or_an_owner_of_the_wrong_type_stops_nothing(queues: Queues, key: str) -> None:
     await queues.client.delete(key)
     await queues.client.rpush(key, "mine")
+    (rescued,) = addresses(1, rescued=True)
+    await queues.push([rescued])
+    got = await queues.fetch(WORKER, ["email"], wanted=8, served=0, idle=True)
+    assert got.ids == [rescued.id]
+
+
+async def test_a_turn_that_never_lapses_is_garbage(queues: Queues) -> None:
+    await queues.client.set(turn_key("email"), "mine")
     (rescued,) = addresses(1, rescued=True)
     await queues.push([rescued])
     got = await queues.fetch(WORKER, ["email"], wanted=8, served=0, idle=True)

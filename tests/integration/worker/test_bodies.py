@@ -36,6 +36,7 @@ from tests.sample_tasks import (
     SPAWN,
     WAIT,
     WAIT_ASYNC,
+    WAIT_IN_LOOP,
     Done,
     Fails,
     Hoards,
@@ -87,6 +88,16 @@ async def test_no_body_ends_the_event_loop_of_its_worker(working: Platform, kind
     assert first["error_message"] == {"exit": "SystemExit: 3", "keyboard": "KeyboardInterrupt"}[kind]
     row = await working.until(neighbor, "success")
     assert (row["attempt"], row["worker"]) == (1, (await working.task(task_id))["worker"])
+
+
+async def test_an_async_body_that_waits_for_its_own_loop_fails_and_holds_up_no_other(
+    working: Platform,
+) -> None:
+    (task_id,) = await working.submit(WAIT_IN_LOOP, Nothing())
+    (neighbor,) = await working.submit(WAIT_ASYNC, Seconds(seconds=0.1))
+    row = await working.until(task_id, "failure", timeout_s=10)
+    assert row["error_message"] == "RuntimeError: context.wait_for is for plain bodies; an async body awaits"
+    await working.until(neighbor, "success")
 
 
 async def test_a_result_nested_too_deeply_fails_with_type_and_traceback(working: Platform) -> None:

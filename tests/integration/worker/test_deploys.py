@@ -9,10 +9,18 @@ from uuid import UUID
 import httpx
 import pytest
 
+from services.api.identity.rights import Reach, Reader
+from services.api.reads import Reads
+from services.api.tasks.ledger_view import LedgerView
+from services.api.tasks.task_list import TaskFilter
+from shared.contracts.catalogue import Catalogue
+from shared.identity.tables import Role
 from tests.api_process import Api
 from tests.eventually import eventually
 from tests.platform import Platform
 from tests.sample_tasks import GROWN, INSTANT, Nothing, Seconds
+
+READER = Reader(1, Role.OPERATOR, Reach.ALL)
 
 
 @pytest.mark.parametrize(
@@ -90,6 +98,23 @@ async def test_an_operator_sees_why_a_task_is_parked_and_cancels_it(platform: Pl
     told = await platform.metrics(api.port)
     assert told["often_cancel_seconds_count['waiting']"] == 1
     assert 0 < told["often_cancel_seconds_sum['waiting']"] < 5
+
+
+async def test_a_task_whose_queue_no_worker_serves_says_so(platform: Platform) -> None:
+    (task_id,) = await platform.submit(INSTANT, Nothing())
+    reads = Reads(platform.database_url, platform.database)
+    view = LedgerView(platform.database, reads, Catalogue([]), platform.vault)
+    seen = await view.find(task_id, READER)
+    assert seen["wait_reason"] == "no worker serves the queue default"
+    page = await view.page(READER, TaskFilter(), limit=1, cursor=None)
+    assert page.items[0].wait_reason == "no worker serves the queue default"
+
+    worker = await platform.start_worker(OFTEN_WORKER_QUEUES="maintenance")
+    assert (await view.find(task_id, READER))["wait_reason"] == "no worker serves the queue default"
+    worker.terminate()
+    await platform.start_worker()
+    await platform.until(task_id, "success")
+    assert (await view.find(task_id, READER))["wait_reason"] is None
 
 
 async def _waiting(platform: Platform, task_id: UUID) -> dict[str, Any] | None:

@@ -30,6 +30,21 @@ from tests.sample_tasks import (
 REPLACED_LIMIT_S = 60
 
 
+async def test_a_worker_reports_a_task_that_starts_over_again_and_again(platform: Platform) -> None:
+    port = pick("metrics")["metrics"]
+    often, seldom = await platform.submit(INSTANT, Nothing(), count=2)
+    await platform.rows("UPDATE task SET interruptions = 3 WHERE id = {}", often)
+    await platform.rows("UPDATE task SET interruptions = 2 WHERE id = {}", seldom)
+    worker = await platform.start_worker(OFTEN_METRICS_PORT=str(port))
+    await platform.all_final([often, seldom])
+    told = await platform.metrics(port)
+    assert told["often_tasks_started_over_total['default', 'sample.instant']"] == 1
+    assert told["often_tasks_started_over_total['default', 'sample.wait']"] == 0
+    (line,) = [line for line in platform.log_of(worker).splitlines() if "starts over" in line]
+    assert str(often) in line
+    assert "stopped or died 3 times" in line
+
+
 async def test_a_worker_counts_starts_ends_retries_and_times(platform: Platform) -> None:
     port = pick("metrics")["metrics"]
     await platform.start_scheduler()

@@ -45,6 +45,22 @@ def test_a_worker_that_beats_lives_although_its_lock_is_gone() -> None:
         assert watch.observe(seen(second, locked=False), second) == []
 
 
+def test_a_worker_that_beats_without_its_lock_is_dead_after_the_longer_lease() -> None:
+    watch = Watch(STALL_S)
+    watch.observe(seen(7, locked=True), 0)
+    watch.observe(seen(8, locked=False), 1)
+    watch.observe(seen(9, locked=False), 2)
+    assert watch.observe(seen(9, locked=False), 2 + UNSEEN_LEASE_S - 0.1) == []
+    assert watch.observe(seen(9, locked=False), 2 + UNSEEN_LEASE_S) == [WORKER]
+
+
+def test_a_last_heartbeat_before_a_death_lengthens_no_lease() -> None:
+    watch = Watch(STALL_S)
+    watch.observe(seen(7, locked=True), 0)
+    watch.observe(seen(8, locked=False), 1)
+    assert watch.observe(seen(8, locked=False), 1 + LOCK_LEASE_S) == [WORKER]
+
+
 def test_a_lock_that_comes_back_starts_the_lease_anew() -> None:
     watch = Watch(STALL_S)
     watch.observe(seen(7, locked=False), 0)

@@ -130,7 +130,8 @@ def test_weekdays_are_counted_as_in_crontab() -> None:
     assert local_times("0 9 * * 1", count=1) == ["2026-01-05 09:00"]
     assert [day[8:10] for day in local_times("0 9 * * 5-7", count=3)] == ["02", "03", "04"]
     assert [day[8:10] for day in local_times("0 9 * * fri-sun", count=3)] == ["02", "03", "04"]
-    assert [day[8:10] for day in local_times("0 9 * * sun-sun", count=2)] == ["04", "11"]
+    for one_day in ("sun-sun", "0-sun", "0-0", "7-7", "sun-sun/2"):
+        assert [day[8:10] for day in local_times(f"0 9 * * {one_day}", count=2)] == ["04", "11"], one_day
     assert [day[8:10] for day in local_times("0 9 * * mon-fri", count=4)] == ["01", "02", "05", "06"]
 
 
@@ -160,6 +161,8 @@ def test_lists_ranges_steps_and_names_mean_what_crontab_says() -> None:
         ("5/15 * * * *", "must give a range before the step: 5-59"),
         ("*/0 * * * *", "must have a step of at least 1"),
         ("* 22-4 * * *", "must not run backwards"),
+        ("* * * * fri-mon", "must not run backwards"),
+        ("* * * jan-sun *", "must be from 1 to 12 or one of jan"),
         ("1,,2 * * * *", "minute '' must be"),
         ("* * last * *", "day of month 'last'"),
         ("² * * * *", "minute '²'"),

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from shared.ledger.database import TICK_S, timeout
+from shared.ledger.time_limit import TICK_S, timeout
 
 
 async def test_a_statement_times_out_when_the_loop_runs_and_nothing_comes() -> None:

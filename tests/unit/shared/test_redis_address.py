@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.transport import address
-from shared.transport.address import BrokenRule, check_url, parse
+from shared.transport.address import check_url, parse
 from shared.transport.connection import pool
+from shared.url import BrokenRule
 
 
 def test_a_plain_address_has_defaults() -> None:

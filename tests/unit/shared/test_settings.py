@@ -7,6 +7,7 @@ import pytest
 
 from shared import settings
 from shared.errors import SettingsError
+from shared.hotel.settings import HotelSettings
 
 GOOD = {"DATABASE_URL": "postgresql://db/often", "REDIS_URL": "redis://cache"}
 
@@ -32,6 +33,9 @@ def test_the_environment_becomes_typed_settings() -> None:
         ({"OFTEN_STALL_AFTER": "1"}, "OFTEN_STALL_AFTER must be at least 10 seconds"),
         ({"OFTEN_RATE_LIMIT_USER": "many"}, "OFTEN_RATE_LIMIT_USER must be like 600/minute"),
         ({"OFTEN_RATE_LIMIT_ADDRESS": "0/minute"}, "OFTEN_RATE_LIMIT_ADDRESS must be like 600/minute"),
+        ({"OFTEN_KEEP_ALIVE": "0.5"}, "OFTEN_KEEP_ALIVE must be at least 1 second"),
+        ({"OFTEN_CORS_ORIGINS": "*"}, "OFTEN_CORS_ORIGINS must name origins like"),
+        ({"OFTEN_CORS_ORIGINS": "https://a.example/, https://b.example"}, "not 'https://a.example/'"),
         ({"OFTEN_REQUEST_TIMEOUT": "0.5"}, "OFTEN_REQUEST_TIMEOUT must be at least 1 second"),
         ({"SECRET_KEY": "short"}, "SECRET_KEY must have at least 32 characters"),
         ({"SECRET_KEY": "a" * 64}, "SECRET_KEY must be random, but has only 1 different characters; make"),
@@ -47,21 +51,12 @@ def test_the_environment_becomes_typed_settings() -> None:
         ({"OFTEN_SESSION_LIFE": "60"}, "OFTEN_SESSION_LIFE must not be shorter than"),
         ({"OFTEN_RATE_LIMIT_SIGN_IN": "0"}, "OFTEN_RATE_LIMIT_SIGN_IN must be like 600/minute"),
         (
-            {"OFTEN_WORKER_THREAD": "4"},
-            "OFTEN_WORKER_THREAD is not a setting: did you mean OFTEN_WORKER_THREADS",
-        ),
-        ({"DATABASE_ULR": "x"}, "DATABASE_ULR is not a setting: did you mean DATABASE_URL"),
-        (
-            {"OFTEN_VAULT_KEY_FILE": "x"},
-            "OFTEN_VAULT_KEY_FILE is not a setting: did you mean OFTEN_VAULT_KEYS_FILE",
-        ),
-        (
             {"REDIS_URL_FILE": "x"},
             "REDIS_URL and REDIS_URL_FILE are both set: leave one of them out",
         ),
         (
             {"SECRET_KEY_FILE": "/nowhere/secret_key"},
-            "SECRET_KEY_FILE names /nowhere/secret_key, which cannot be read ([Errno 2]",
+            "SECRET_KEY_FILE names '/nowhere/secret_key', which cannot be read ([Errno 2]",
         ),
         (
             {"VAPID_PRIVATE_KEY": "c2hvcnQ"},
@@ -83,7 +78,43 @@ def test_the_environment_becomes_typed_settings() -> None:
                 "api.example.com",
             )
         ),
-        ({"OFTEN_NONSENSE": "x"}, "OFTEN_NONSENSE is not a setting; known: DATABASE_URL"),
+        *(
+            ({"OFTEN_STALL_AFTER": text}, f"OFTEN_STALL_AFTER must be a number of seconds, not '{text}'")
+            for text in ("nan", "inf", "-inf", "soon")
+        ),
+        ({"OFTEN_STALL_AFTER": "1e308"}, "OFTEN_STALL_AFTER must be at most 315360000, but is 1e308"),
+        ({"OFTEN_WORKER_MAX_TASKS": "9" * 30}, "OFTEN_WORKER_MAX_TASKS must be at most 2147483647"),
+        ({"OFTEN_ACCESS_TOKEN_LIFE": "0"}, "OFTEN_ACCESS_TOKEN_LIFE must be at least 1 second"),
+        *(
+            ({"EMAILS_FROM_EMAIL": text}, "EMAILS_FROM_EMAIL must be a bare address like hello@example.com")
+            for text in ("Name <a@b.example>", "a@b.example, c@d.example", "hello", "jörg@b.example")
+        ),
+        *(
+            ({"OFTEN_PUBLIC_URL": url}, "OFTEN_PUBLIC_URL must begin with https:// and a host")
+            for url in ("https://[", "https://a:port", "https://a:99999", "http://hotels.example")
+        ),
+        ({"OFTEN_API_HOST": "all addresses"}, "OFTEN_API_HOST must be a host name or an address"),
+        ({"STRIPE_SECRET_KEY": "sk_ü"}, "STRIPE_SECRET_KEY must have ASCII characters only"),
+        *(
+            ({"SMTP_PASSWORD": text}, "SMTP_PASSWORD must be one line of UTF-8 text")
+            for text in ("two\nlines", "\udcff")
+        ),
+        *(
+            (
+                {"OFTEN_APPLICATIONS": name},
+                f"OFTEN_APPLICATIONS must name importable packages like shop.tasks, not '{name}'",
+            )
+            for name in (".", "..shop", "shop.", "my shop")
+        ),
+        (
+            {"OFTEN_APPLICATIONS": "shop"},
+            "OFTEN_APPLICATIONS names 'shop', but there is no module shop.application",
+        ),
+        (
+            {"DATABASE_URL": "", "DATABASE_ULR": "x"},
+            "DATABASE_URL is missing; write postgres://user:password@host:5432/name (ignored in the "
+            "environment: DATABASE_ULR is not a setting: did you mean DATABASE_URL?)",
+        ),
     ],
 )
 def test_a_wrong_setting_names_the_variable_and_the_rule(wrong: dict[str, str], message: str) -> None:
@@ -95,6 +126,63 @@ def test_random_secret_keys_are_taken_however_they_are_written() -> None:
     for _ in range(300):
         for key in (secrets.token_hex(16), secrets.token_urlsafe(24), secrets.token_hex(32)):
             settings.read({**GOOD, "SECRET_KEY": key})
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("OFTEN_WORKER_THREAD", ": did you mean OFTEN_WORKER_THREADS?"),
+        ("OFTEN_VAULT_KEY_FILE", ": did you mean OFTEN_VAULT_KEYS_FILE?"),
+        ("DATABASE_ULR", ": did you mean DATABASE_URL?"),
+        ("OFTEN_SOMETHING_NEWER", " of this release"),
+    ],
+)
+def test_an_unknown_name_is_a_warning_with_the_nearest_known_one(
+    name: str, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.read(GOOD | {name: "secret"}).warn_of_ignored()
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage() == f"ignored in the environment: {name} is not a setting{said}"
+
+
+def test_service_links_of_kubernetes_are_ignored_and_named(caplog: pytest.LogCaptureFixture) -> None:
+    links = {
+        "OFTEN_API_PORT": "tcp://10.0.0.7:8000",
+        "OFTEN_API_PORT_8000_TCP": "tcp://10.0.0.7:8000",
+        "OFTEN_API_PORT_8000_TCP_ADDR": "10.0.0.7",
+        "OFTEN_API_SERVICE_HOST": "10.0.0.7",
+        "OFTEN_API_SERVICE_PORT_HTTP": "8000",
+        "SMTP_PORT": "tcp://10.0.0.8:25",
+    }
+    read = settings.read(GOOD | links | {"REDIS_PORT": "tcp://10.0.0.9:6379", "SMTP_SERVICE_HOST": "x"})
+    read.warn_of_ignored()
+    assert (read.api_port, read.of(HotelSettings).smtp_port) == (8000, 25)
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        f"ignored in the environment: {', '.join(sorted(links))}: service links of Kubernetes "
+        "(set enableServiceLinks: false)"
+    )
+
+
+def test_an_environment_without_strangers_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    settings.read(GOOD | {"HOME": "/", "OFTEN_API_PORT": "80"}).warn_of_ignored()
+    assert caplog.records == []
+
+
+def test_a_byte_order_mark_is_no_part_of_a_secret(tmp_path: Path) -> None:
+    file = tmp_path / "secret_key"
+    key = secrets.token_hex()
+    file.write_bytes(b"\xef\xbb\xbf" + key.encode() + b"\r\n")
+    assert settings.read({**GOOD, "SECRET_KEY_FILE": str(file)}).secret_key == key
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfek\x00e\x00y\x00", b"\xe9"])
+def test_a_file_that_is_not_utf_8_is_refused_by_its_name(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "secret_key"
+    file.write_bytes(content)
+    with pytest.raises(SettingsError, match=r"SECRET_KEY_FILE names .*secret_key', which cannot be read"):
+        settings.read({**GOOD, "SECRET_KEY_FILE": str(file)})
 
 
 def test_a_setting_may_lie_in_a_file(tmp_path: Path) -> None:

@@ -57,6 +57,18 @@ def test_a_missing_partition_passes_and_a_broken_check_does_not() -> None:
     assert sqlstate.meaning(answered("23514", n="task_one_place")) is Meaning.DATA
 
 
+def test_a_missing_partition_is_named_together_with_who_creates_it() -> None:
+    error = answered(
+        "23514",
+        t="task",
+        D="Partition key of the failing row contains (id) = (019ad1b4-9c00-7000-8000-000000000001).",
+    )
+    assert str(sqlstate.unavailable(error)) == (
+        "Postgres refuses for now: the partition task_p20251129 is missing; the leading scheduler creates "
+        "it: start one, or read its log [SQLSTATE 23514]"
+    )
+
+
 def test_a_plan_that_went_stale_passes() -> None:
     assert sqlstate.meaning(asyncpg.InvalidCachedStatementError("cached plan")) is Meaning.PASSING
 

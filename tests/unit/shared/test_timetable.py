@@ -62,6 +62,8 @@ def test_a_single_moment_fires_once() -> None:
         (("cron", "0 0 * * *", "Europe/Berlim"), "time_zone", "did you mean Europe/Berlin"),
         (("cron", "0 0 * * *", "../etc/passwd"), "time_zone", "IANA"),
         (("cron", "0 0 * * *", "Europe"), "time_zone", "IANA"),
+        (("cron", "0 0 * * *", "localtime"), "time_zone", "IANA"),
+        (("cron", "0 0 * * *", "Factory"), "time_zone", "IANA"),
         (("interval", "0 s"), "expression", "'90 s'"),
         (("interval", "0.5 s"), "expression", "'90 s'"),
         (("interval", "90"), "expression", "'90 s'"),

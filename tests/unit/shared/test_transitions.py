@@ -14,10 +14,10 @@ from shared.ledger.statement import Statement
 from shared.ledger.transitions.ending import Ending
 from tests.platform import ROOT
 
-#: `task` itself, not `task_attempt` or `task_log`.
+#: `task` itself or its kept partition, not `task_attempt` or `task_log`.
 WRITES_TASK = re.compile(
     r"\b(?:INSERT\s+INTO|UPDATE(?:\s+ONLY)?|DELETE\s+FROM(?:\s+ONLY)?|MERGE\s+INTO|TRUNCATE(?:\s+TABLE)?)"
-    r"\s+\"?task\b\"?(?!_)",
+    r"\s+\"?task(?:_kept)?\b\"?",
     re.IGNORECASE,
 )
 #: Finds the assignments of an UPDATE of `task`. Every such statement of the book has a WHERE.

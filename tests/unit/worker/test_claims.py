@@ -19,6 +19,7 @@ def held(priority: int = 5, suspect: bool = False, name: str = "sample.task") ->
         attempt=0,
         failures=0,
         max_attempts=3,
+        interruptions=0,
         suspect=suspect,
         owner=None,
         ready_at=datetime.now(UTC),

@@ -17,8 +17,8 @@ from shared.contracts.checks import MAX_CHILDREN, MAX_PROGRESS
 from shared.contracts.context import TaskContext
 from shared.errors import MAX_DELAY, Cancelled, InvalidFields
 from shared.ledger.ids import first_uuid7, uuid7
-from shared.testing import InlineContext, InlineRun
-from tests.sample_tasks import FAIL, INSTANT, Nothing, Seconds
+from shared.testing import InlineContext, InlineRun, run_inline
+from tests.sample_tasks import FAIL, INSTANT, Nothing, Seconds, wait_in_loop
 from tests.unit.worker.attempts import Running
 
 CONTEXTS: dict[str, Callable[[], TaskContext]] = {
@@ -195,3 +195,14 @@ def test_the_context_of_an_ended_attempt_warns_once_and_writes_nothing(
     assert not running.attempt.children
     warnings = [r for r in caplog.records if "something it left running still uses" in r.getMessage()]
     assert len(warnings) == 1
+
+
+@pytest.mark.parametrize("work", [None, 5, "text", uuid4], ids=["none", "number", "text", "function"])
+def test_wait_for_refuses_what_is_no_coroutine(context: TaskContext, work: Any) -> None:
+    with pytest.raises(InvalidFields, match=r"wait_for\.work: must be a coroutine"):
+        context.wait_for(work)
+
+
+async def test_an_async_body_is_told_to_await_in_a_test_as_in_a_worker() -> None:
+    with pytest.raises(RuntimeError, match="an async body awaits"):
+        await run_inline(wait_in_loop, Nothing())

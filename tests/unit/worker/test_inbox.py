@@ -1,5 +1,6 @@
 """What threads note about their tasks, until a round takes it."""
 
+import time
 from typing import cast
 from uuid import UUID
 
@@ -90,3 +91,18 @@ def test_a_claim_whose_end_cannot_be_handed_over_is_forgotten_so_that_it_is_give
     ids: set[UUID] = running.claims.ids()
     assert (ids, running.claims.busy) == (set(), 0)
     assert "gives it back within seconds" in caplog.text
+
+
+@pytest.mark.parametrize(("deep", "waits_s"), [(False, 0.003), (True, inbox_module.DEEP_WAIT_S)])
+async def test_a_round_of_one_waits_longer_for_company_while_many_ids_wait(
+    deep: bool, waits_s: float
+) -> None:
+    running = Running.of(FAIL)
+    running.inbox.deep = deep
+    running.inbox.note_start(running.attempt)
+    assert await running.inbox.wait()
+    running.inbox.done(running.inbox.take())
+    running.inbox.note_end(running.attempt, SUCCESS)
+    begun = time.monotonic()
+    assert await running.inbox.wait()
+    assert waits_s * 0.9 <= time.monotonic() - begun < waits_s + 0.09

@@ -111,6 +111,7 @@ def test_an_interrupted_body_fails_by_its_fault_alone(
     outcome = running.end(error=error)
     if kind is None:
         assert (outcome.status, outcome.interruptions, outcome.failures) == (Status.PENDING, 1, 0)
+        assert outcome.wait_reason == "its worker stopped"
     else:
         assert outcome.failure is not None
         assert (outcome.status, outcome.failure.kind, outcome.failures) == (Status.RETRY, kind, 1)

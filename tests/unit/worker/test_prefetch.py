@@ -2,6 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.worker.claims import prefetch
+from services.worker.claims.fetcher import UNSTARTED_S
 
 threads = st.integers(1, 64)
 
@@ -40,3 +41,17 @@ def test_short_tasks_are_claimed_ahead_and_refilled_below_half() -> None:
         return prefetch.wanted(threads=8, busy=8, waiting=waiting, held=8 + waiting, ahead=ahead)
 
     assert (at(0), at(20), at(21), at(40)) == (40, 20, 0, 0)
+
+
+def test_where_many_ids_wait_a_slow_worker_claims_enough_for_a_statement_to_pay() -> None:
+    # 12 workers on two cores end some 250 tasks a second each.
+    assert prefetch.ahead(threads=8, rate=250, longest_s=0.01) == 10
+    assert prefetch.ahead(threads=8, rate=250, longest_s=0.01, deep=True) == 30
+
+
+@given(rate=st.floats(0, 1e5), longest_s=st.floats(0, 60))
+def test_what_is_claimed_ahead_starts_before_it_would_be_given_back(rate: float, longest_s: float) -> None:
+    ahead = prefetch.ahead(threads=8, rate=rate, longest_s=longest_s, deep=True)
+    assert ahead <= rate * UNSTARTED_S
+    if longest_s >= prefetch.LONG_TASK_S:
+        assert ahead == prefetch.ahead(threads=8, rate=rate, longest_s=longest_s)

@@ -45,13 +45,19 @@ def an_object(body: Any, provider: str) -> dict[str, Any]:
     return body
 
 
-def words(response: httpx.Response, provider: str, secrets: Sequence[str]) -> str:
-    """Why the provider refuses, in its own words and one line; its status where it has none."""
+def words(
+    response: httpx.Response, provider: str, secrets: Sequence[str], headers: Sequence[str] = ()
+) -> str:
+    """Why the provider refuses, in its own words and one line; its status where it has none.
+
+    `headers` name those that may hold a reason beside the body.
+    """
     try:
         body = parse_object(response, provider, secrets)
     except ProviderAway:
         body = {}
-    text = " ".join("; ".join(complaints(body)).split())
+    named = (redact(response.headers[name], secrets) for name in headers if name in response.headers)
+    text = " ".join("; ".join([*complaints(body), *named]).split())
     return f"{provider} answered {response.status_code}{': ' if text else ''}{text[:LONGEST_WORDS]}"
 
 

@@ -184,9 +184,12 @@ def _raise_in_band(raw: dict[str, Any]) -> None:
 def parse_page(raw: dict[str, Any], query: HotelQuery) -> HotelPage:
     """Read a raw answer to `search_page`, which may have been kept since; never raises."""
     found = raw.get("properties")
-    # Absent where nothing was found; what is neither is one thing that can't be read.
-    found = [] if found is None else found if isinstance(found, list) else [found]
-    rows = [_row(row, query) if isinstance(row, dict) else None for row in found]
+    if found is None and _is_one_hotel(raw):
+        rows = [parse_details(raw, query)]
+    else:
+        # Absent where nothing was found; what is neither is one thing that can't be read.
+        found = [] if found is None else found if isinstance(found, list) else [found]
+        rows = [_row(row, query) if isinstance(row, dict) else None for row in found]
     readable = tuple(row for row in rows if row is not None)
     pagination = raw.get("serpapi_pagination")
     return HotelPage(
@@ -194,6 +197,11 @@ def parse_page(raw: dict[str, Any], query: HotelQuery) -> HotelPage:
         unreadable=len(rows) - len(readable),
         next_page=answer.text(pagination.get("next_page_token")) if isinstance(pagination, dict) else None,
     )
+
+
+def _is_one_hotel(raw: dict[str, Any]) -> bool:
+    """Whether a search was answered with details: a place that is the name of a hotel has no list."""
+    return any(raw.get(key) is not None for key in ("name", "property_token"))
 
 
 def parse_details(raw: dict[str, Any], query: HotelQuery) -> HotelRow | None:

@@ -31,6 +31,8 @@ BUSY_DELAY_S = 60.0
 TOKEN_LIFE_S = 12 * 3600
 #: There are a handful of push services; more origins are somebody's play.
 MOST_TOKENS = 100
+#: Windows' service gives the reason of a refusal here, and no body.
+REASON_HEADERS = ("X-WNS-Error-Description",)
 GONE = (httpx.codes.NOT_FOUND, httpx.codes.GONE)
 
 
@@ -92,6 +94,8 @@ class WebPushGateway:
             "TTL": str(ttl_s),
             "Urgency": urgency,
             "Topic": topic,
+            # Windows' service refuses a TTL of 0 without it; the others ignore it.
+            "X-WNS-Cache-Policy": "cache" if ttl_s else "no-cache",
         }
         service = f"the push service {url.host}"
         response = await self._provider.request(
@@ -99,7 +103,7 @@ class WebPushGateway:
         )
         if not response.is_success:
             secrets = (subscription.endpoint, url.raw_path.decode(), subscription.auth, subscription.p256dh)
-            raise _failure(response, answer.words(response, service, secrets))
+            raise _failure(response, answer.words(response, service, secrets, REASON_HEADERS))
 
     async def close(self) -> None:
         await self._provider.close()

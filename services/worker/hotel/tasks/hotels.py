@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import msgspec
 
@@ -221,18 +221,15 @@ async def sync(context: TaskContext, params: SyncHotels) -> HotelsSynced:
 
 @task(SYNC_BATCH)
 async def sync_batch(context: TaskContext, params: SyncHotelBatch) -> HotelBatchSynced:
-    """Ask the provider of each hotel what it knows now; one that has nothing to say is reported by its id."""
-    rows = await context.database.run(hotels.HOTELS, params.hotel_ids)
+    """Ask the provider of each hotel what it knows now; one that has nothing to say is reported by its id.
+
+    What an earlier attempt has refreshed is not asked, and paid, again.
+    """
+    rows = await context.database.run(hotels.HOTELS, context.id, params.hotel_ids)
     errors = {hotel: "does not exist" for hotel in params.hotel_ids if hotel not in {r["id"] for r in rows}}
     for number, row in enumerate(rows, 1):
-        try:
-            values = await _refreshed(context, row["provider"], row["external_id"], row["name"])
-        except OutOfSearches:
-            raise
-        except ProviderRefused as error:
-            errors[row["id"]] = str(error)
-        else:
-            await context.database.run(hotels.REFRESH_HOTEL, row["id"], *values)
+        if not row["is_fresh"] and (error := await _refresh(context, row)):
+            errors[row["id"]] = error
         context.progress(number, len(rows), f"{number} of {len(rows)} hotels")
     return HotelBatchSynced(
         success=not errors,
@@ -241,6 +238,18 @@ async def sync_batch(context: TaskContext, params: SyncHotelBatch) -> HotelBatch
         errors=errors,
         sync_completed_at=datetime.now(UTC),
     )
+
+
+async def _refresh(context: TaskContext, row: dict[str, Any]) -> str | None:
+    """Why the provider refuses, if it does. Raises OutOfSearches, ProviderBusy and ProviderAway."""
+    try:
+        values = await _refreshed(context, row["provider"], row["external_id"], row["name"])
+    except OutOfSearches:
+        raise
+    except ProviderRefused as error:
+        return str(error)
+    await context.database.run(hotels.REFRESH_HOTEL, row["id"], *values)
+    return None
 
 
 async def _refreshed(context: TaskContext, provider: str, external_id: str, name: str) -> tuple[object, ...]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import secrets
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,6 +20,15 @@ def errors(answer: Any) -> dict[str, str]:
     """Rules by field."""
     assert answer.status_code == 400, answer.text
     return {error["field"]: error["rule"] for error in answer.json()["errors"]}
+
+
+async def charge(person: Person, body: dict[str, Any]) -> Any:
+    headers = {**person.headers, "Idempotency-Key": secrets.token_hex()}
+    return await person.client.post("/api/v1/tasks/payment", json=body, headers=headers)
+
+
+async def notify(person: Person, body: dict[str, Any]) -> Any:
+    return await person.post("tasks/notification", body)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +86,7 @@ async def test_a_price_alert_for_less_than_can_be_stored_is_refused(guest: Perso
 async def test_a_payment_that_makes_no_sense_is_refused_by_its_field(
     guest: Person, change: dict[str, Any], field: str, rule: str
 ) -> None:
-    found = errors(await guest.post("tasks/payment", {"user_id": guest.id} | CHARGE | change))
+    found = errors(await charge(guest, {"user_id": guest.id} | CHARGE | change))
     assert list(found) == [field]
     assert rule in found[field]
 
@@ -84,7 +94,7 @@ async def test_a_payment_that_makes_no_sense_is_refused_by_its_field(
 async def test_a_payment_shows_its_card_to_the_payer_only(
     guest: Person, administrator: Person, sign_up: SignUp, database: Any
 ) -> None:
-    answer = await guest.post("tasks/payment", {"user_id": guest.id} | CHARGE)
+    answer = await charge(guest, {"user_id": guest.id} | CHARGE)
     path = f"tasks/{answer.json()['task_id']}"
     assert (await guest.get(path)).json()["params"]["payment_method"] == "pm_card_visa"
     operator = await sign_up()
@@ -99,13 +109,28 @@ async def test_nobody_charges_or_pushes_to_somebody_else(
 ) -> None:
     other = await sign_up()
     push = {"title": "Hello", "message": "there"}
-    for route, body in (("tasks/payment", CHARGE), ("tasks/notification", push)):
-        refused = await guest.post(route, {"user_id": other.id} | body)
+    for send, body in ((charge, CHARGE), (notify, push)):
+        refused = await send(guest, {"user_id": other.id} | body)
         assert refused.status_code == 403
         assert refused.json()["errors"][0]["field"] == "user_id"
-        unknown = await administrator.post(route, {"user_id": 10**12} | body)
+        unknown = await send(administrator, {"user_id": 10**12} | body)
         assert unknown.status_code == 422
-        assert (await administrator.post(route, {"user_id": other.id} | body)).status_code == 202
+        assert (await send(administrator, {"user_id": other.id} | body)).status_code == 202
+
+
+async def test_a_payment_needs_an_idempotency_key(guest: Person, database: Any) -> None:
+    payment = {"user_id": guest.id} | CHARGE
+    task = {"name": "payments.process", "params": payment}
+    answers = [
+        await guest.post("tasks/payment", payment),
+        await guest.post("tasks", task),
+        await guest.post("tasks/batch", {"tasks": [task]}),
+    ]
+    for answer in answers:
+        assert list(errors(answer)) == ["Idempotency-Key"]
+        assert "is required" in errors(answer)["Idempotency-Key"]
+    assert await database.fetchval("SELECT count(*) FROM task") == 0
+    assert (await charge(guest, payment)).status_code == 202
 
 
 async def test_a_push_that_no_service_would_take_is_refused(guest: Person) -> None:

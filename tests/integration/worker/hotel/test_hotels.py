@@ -21,11 +21,13 @@ from shared.hotel.contracts.hotels import (
     SEARCH,
     SUMMARISE_TRACKING,
     SYNC,
+    SYNC_BATCH,
     Filters,
     ScanDestination,
     ScanDestinations,
     SearchHotels,
     SummariseTracking,
+    SyncHotelBatch,
     SyncHotels,
 )
 from shared.ledger.ids import uuid7
@@ -102,6 +104,24 @@ async def test_a_search_returns_what_was_asked_for_whatever_a_provider_filters(
     assert {hotel["star_rating"] for hotel in found} == {5}
     assert min(hotel["guest_rating"] for hotel in found) >= 4.2
     assert max(hotel["price"] for hotel in found if hotel["price_for"] == "night") <= 12_000
+
+
+async def test_a_search_for_the_name_of_a_hotel_finds_this_hotel(
+    platform: Platform, sandbox: Sandbox
+) -> None:
+    await platform.start_worker(**settings(sandbox, TRAVCLAN_API_KEY=""))
+    user = await account(platform)
+    (task_id,) = await platform.submit(SEARCH, search(user, max_pages=1))
+    known, *_ = json.loads((await platform.until(task_id, "success"))["result"])["hotels"]
+    wanted = SearchHotels(
+        user_id=user,
+        destination=known["name"],
+        check_in=TODAY + timedelta(days=7),
+        check_out=TODAY + timedelta(days=9),
+    )
+    (task_id,) = await platform.submit(SEARCH, wanted)
+    found = json.loads((await platform.until(task_id, "success"))["result"])
+    assert [(hotel["id"], hotel["price"]) for hotel in found["hotels"]] == [(known["id"], known["price"])]
 
 
 async def test_the_same_search_within_the_hour_costs_nothing(platform: Platform, sandbox: Sandbox) -> None:
@@ -216,6 +236,26 @@ async def test_a_scan_that_was_interrupted_pays_for_no_page_twice(
     assert (await sandbox.happened()) == {"serpapi 503": 1}
     assert (await sandbox.books())["serpapi"]["searches"] == pages["n"] > 3
     assert result["hotels_discovered"] > 5
+
+
+async def test_a_synchronisation_that_was_interrupted_pays_for_no_hotel_twice(
+    platform: Platform, sandbox: Sandbox
+) -> None:
+    await platform.start_worker(**settings(sandbox))
+    await platform.start_scheduler()
+    (task_id,) = await platform.submit(SEARCH, search(await account(platform), max_pages=1))
+    await platform.until(task_id, "success")
+    hotels = await platform.rows("SELECT id FROM hotel WHERE provider = 'serpapi' ORDER BY id LIMIT 5")
+    await sandbox.arm(service="serpapi", path="search", status=503, skip=3)
+    # Later attempts may be more than an hour later: answers that are kept for an hour do not help them.
+    await platform.rows("CREATE RULE forget AS ON INSERT TO provider_answer DO INSTEAD NOTHING")
+    ids = [row["id"] for row in hotels]
+    (task_id,) = await platform.submit(SYNC_BATCH, SyncHotelBatch(hotel_ids=ids))
+    row = await platform.until(task_id, "success", "failure")
+    assert (row["status"], row["attempt"]) == ("success", 2), row["error_message"]
+    assert json.loads(row["result"])["hotels_updated"] == 5
+    assert await sandbox.happened() == {"serpapi 503": 1}
+    assert (await sandbox.books())["serpapi"]["details"] == 5
 
 
 async def test_scans_leave_the_reserve_of_the_plan_to_people(platform: Platform, sandbox: Sandbox) -> None:

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from local.sandbox import vapid
+from services.worker.hotel.gateways import answer
 from services.worker.hotel.gateways.provider import (
     FAILURES,
     Pace,
@@ -21,7 +22,12 @@ from services.worker.hotel.gateways.provider import (
     ProviderBusy,
     ProviderRefused,
 )
-from services.worker.hotel.gateways.webpush import Subscription, SubscriptionGone, WebPushGateway
+from services.worker.hotel.gateways.webpush import (
+    REASON_HEADERS,
+    Subscription,
+    SubscriptionGone,
+    WebPushGateway,
+)
 from shared.hotel import web_push
 from shared.hotel.settings import HotelSettings
 from tests.integration.worker.hotel.gateways.failures import IMPATIENT, NO_ANSWER, everything_said
@@ -83,6 +89,27 @@ async def test_a_browser_reads_what_was_sent(
     assert (await books_of(sandbox, browser))["receipts"] == [
         {"topic": TASK, "urgency": "high", "ttl_s": 90, "content": {"title": "₹ 900"}}
     ]
+
+
+async def test_a_message_that_no_service_may_keep_is_taken_by_those_that_ask_for_a_cache_policy(
+    gateway: WebPushGateway, sandbox: Sandbox, browser: Subscription
+) -> None:
+    await send(gateway, browser, ttl_s=0)
+
+    books = await books_of(sandbox, browser)
+    assert [message["ttl_s"] for message in books["receipts"]] == [0]
+    assert books["waiting"] == []
+
+
+async def test_a_reason_that_is_only_in_a_header_is_in_the_error(
+    browser: Subscription,
+) -> None:
+    async with httpx.AsyncClient() as client:
+        refused = await client.post(
+            browser.endpoint, headers={"TTL": "0", "Content-Encoding": "aes128gcm"}, content=b"x"
+        )
+    said = answer.words(refused, "the push service", (), REASON_HEADERS)
+    assert said == "the push service answered 400: Ttl value conflicts with X-WNS-Cache-Policy."
 
 
 async def test_a_message_sent_again_replaces_the_one_that_waits(

@@ -46,7 +46,8 @@ def test_a_page_is_read_whatever_it_holds(raw: dict[str, Any]) -> None:
     page = parse_page(raw, query())
 
     given_rows = raw.get("properties")
-    count = len(given_rows) if isinstance(given_rows, list) else given_rows is not None
+    one = given_rows is not None or raw.get("name") is not None
+    count = len(given_rows) if isinstance(given_rows, list) else one
     assert len(page.rows) + page.unreadable == count
     for row in page.rows:
         assert row.name
@@ -163,3 +164,18 @@ def test_a_page_can_be_read_again_from_where_it_was_kept() -> None:
     kept = msgspec.json.decode(msgspec.json.encode(raw))
 
     assert parse_page(kept, query()) == parse_page(raw, query())
+
+
+def test_a_search_that_is_answered_with_one_hotel_is_a_page_of_one() -> None:
+    page = parse_page({**GOOD, "rate_per_night": {"extracted_lowest": 10}, "phone": "1"}, query())
+
+    assert [(row.name, row.external_id, row.price) for row in page.rows] == [
+        ("Blue Lagoon", "token-1", Decimal(10))
+    ]
+    assert (page.unreadable, page.next_page) == (0, None)
+
+
+def test_one_hotel_without_a_handle_is_reported_as_unreadable() -> None:
+    page = parse_page({"name": "Blue Lagoon"}, query())
+
+    assert (page.rows, page.unreadable) == ((), 1)

@@ -1,0 +1,49 @@
+"""One task and its log lines. An application may offer both under addresses of its own."""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from litestar import get
+from litestar.di import NamedDependency
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath, QueryParameter
+
+from services.api.http.errors import documented
+from services.api.identity.rights import Reader
+from services.api.tasks import attempt_view
+from services.api.tasks.ledger_view import LedgerView
+from services.api.tasks.schemas import TaskAnswer, TaskLogs
+from shared.ledger.database import Database
+
+Level = Literal["debug", "info", "warning", "error", "critical"]
+LowestLevel = Annotated[Level, QueryParameter(description="The lowest level to return")]
+
+REFUSALS = documented(400, 401, 403, 404)
+
+
+def task_at(path: str, summary: str) -> HTTPRouteHandler:
+    """A route that answers with the task whose id the path holds as `task_id`."""
+    return get(path, summary=summary, responses=REFUSALS)(_task)
+
+
+def logs_at(path: str, summary: str) -> HTTPRouteHandler:
+    """A route that answers with the last log lines of the task whose id the path holds as `task_id`."""
+    return get(path, summary=summary, responses=REFUSALS)(_logs)
+
+
+async def _task(
+    task_id: FromPath[UUID], reader: NamedDependency[Reader], ledger: NamedDependency[LedgerView]
+) -> TaskAnswer:
+    return ledger.answer(await ledger.find(task_id, reader), reader)
+
+
+async def _logs(
+    task_id: FromPath[UUID],
+    reader: NamedDependency[Reader],
+    ledger: NamedDependency[LedgerView],
+    database: NamedDependency[Database],
+    level: LowestLevel = "debug",
+    limit: Annotated[int, QueryParameter(ge=1, le=1000, description="The last lines")] = 100,
+) -> TaskLogs:
+    task = await ledger.find(task_id, reader)
+    return await attempt_view.logs(database, task, level=level, limit=limit)

@@ -1,0 +1,59 @@
+"""Exports how many partitions the ledger has, how many it may have, and how many days they reach ahead."""
+
+from collections import Counter
+from datetime import UTC, datetime
+
+from services.scheduler.leader_gauges import LeaderGauges
+from shared.contracts.maintenance import CLEANUP_OLD_TASKS, CleanupOldTasks
+from shared.ledger import partitions
+from shared.ledger.database import Database
+from shared.ledger.statement import Statement
+from shared.telemetry.metrics import gauge
+
+EVERY_S = 15.0
+#: Partitions beside the days of the retention and those ahead: today, the day in which the last cutoff was,
+#: and the kept partition.
+BESIDE = 3
+
+#: The retention: days for which the cleanup keeps tasks.
+RETENTION = Statement("""
+    SELECT coalesce(min((params->>'days_old')::integer), :default::integer) AS days FROM schedule
+    WHERE task_name = :task AND enabled
+""")
+
+
+class PartitionGauges:
+    """One of the leader's services."""
+
+    def __init__(self, database: Database, gauges: LeaderGauges) -> None:
+        self._database = database
+        self._gauges = gauges
+
+    async def run_once(self) -> bool:
+        existing = await self._database.run(partitions.EXISTING)
+        attached = Counter(row["table"] for row in existing)
+        ahead = partitions.days_ahead({row["name"] for row in existing}, datetime.now(UTC).date())
+        default = CleanupOldTasks().days_old
+        (retention,) = await self._database.run(RETENTION, task=CLEANUP_OLD_TASKS.name, default=default)
+        self._gauges.publish(
+            "partitions",
+            gauge(
+                "often_ledger_partitions",
+                "Attached partitions, by table.",
+                ("table",),
+                {(table,): attached[table] for table in partitions.PARTITIONED},
+            ),
+            gauge(
+                "often_ledger_partitions_limit",
+                "Partitions that a table has at most while the daily cleanup does its work.",
+                (),
+                {(): retention["days"] + partitions.DAYS_AHEAD + BESIDE},
+            ),
+            gauge(
+                "often_ledger_days_ahead",
+                "Days after today (UTC) that have their partitions; -1 when today has none.",
+                (),
+                {(): ahead},
+            ),
+        )
+        return False

@@ -1,0 +1,249 @@
+"""The grammar of DATABASE_URL: one Postgres, or several of which one is the primary.
+
+    postgres://[user[:password]@]host[:port][,host[:port]…][/database][?options]
+
+A folder of Unix sockets is named by an option: `postgres://user@/database?host=/run/postgresql`.
+No message shows any part of the URL (see `shared.url`).
+"""
+
+import os
+import re
+import shlex
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import parse_qsl, unquote
+
+from shared.url import BrokenRule, refuse_unencoded
+
+SCHEMES = ("postgres", "postgresql")
+PORT = 5432
+#: Longest wait for one host that may be asked for.
+MAX_CONNECT_TIMEOUT_S = 60
+
+_URL = re.compile(r"([a-z]+)://([^/?]*)(?:/([^?/]*))?(?:\?(.*))?")
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?)(?::([0-9]{1,5}))?")
+_APPLICATION = re.compile(r"[A-Za-z0-9_.-]{1,30}")
+#: One setting in the option `options`.
+_SETTING = re.compile(r"([A-Za-z_][A-Za-z0-9_.]*)=(.*)")
+_TLS_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_TLS_VERSIONS = ("TLSv1.2", "TLSv1.3")
+#: The driver looks here for the certificate of the CA.
+_OWN_CA = Path(os.path.expanduser("~/.postgresql/root.crt"))
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a URL leads. What the URL does not say is None, and the driver's default holds."""
+
+    #: Host or folder of Unix sockets, and port.
+    hosts: tuple[tuple[str, int], ...]
+    user: str | None
+    password: str | None = field(repr=False)
+    database: str | None
+    #: How long to wait for one host.
+    connect_timeout_s: float | None
+    #: Connect to a primary only, although there is one host.
+    primary_only: bool
+    #: First part of the name by which the server knows the sessions.
+    application: str
+    #: Settings of each session.
+    settings: Mapping[str, str]
+    #: The driver's options for TLS; they may hold the password of a key.
+    tls: Mapping[str, str] = field(repr=False)
+
+
+def check_url(url: str) -> str | None:
+    """The rule that a DATABASE_URL breaks, its files included; None when it breaks none."""
+    try:
+        _check_files(parse(url).tls)
+    except BrokenRule as rule:
+        return str(rule)
+    return None
+
+
+def parse(url: str) -> Target:
+    """Take a DATABASE_URL apart. Raises BrokenRule."""
+    refuse_unencoded(url)
+    parts = _URL.fullmatch(url)
+    if parts is None or parts[1] not in SCHEMES:
+        raise BrokenRule("must begin with postgres:// and look like postgres://user:password@host:5432/name")
+    _, authority, database, query = parts.groups(default="")
+    login, _, hosts = authority.rpartition("@")
+    user, _, password = login.partition(":")
+    options = _options(query)
+    return Target(
+        hosts=_hosts(hosts) if hosts else _hosts_of(options),
+        user=_text(user) or None,
+        password=_text(password) or None,
+        database=_text(database) or None,
+        connect_timeout_s=float(options.get("connect_timeout", 0)) or None,
+        primary_only=options.get("target_session_attrs", "any") != "any",
+        application=options.get("application_name", "often"),
+        settings=_settings(options.get("options", "")),
+        tls={name: value for name, value in options.items() if name in _TLS},
+    )
+
+
+def _text(quoted: str) -> str:
+    text = unquote(quoted)
+    if "\0" in text:
+        raise BrokenRule("must not contain %00")
+    return text
+
+
+def _hosts(text: str) -> tuple[tuple[str, int], ...]:
+    return tuple(_host(each) for each in text.split(","))
+
+
+def _host(text: str) -> tuple[str, int]:
+    found = _HOST.fullmatch(text)
+    if found is None:
+        raise BrokenRule("must name a host, and a port as a number: host:5432, or [::1]:5432 for IPv6")
+    return found[1].strip("[]"), _port(found[2] or str(PORT))
+
+
+def _port(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= 65_535:
+        raise BrokenRule("must have a port between 1 and 65535")
+    return int(text)
+
+
+def _hosts_of(options: Mapping[str, str]) -> tuple[tuple[str, int], ...]:
+    """A folder of Unix sockets, whose name cannot be written where a host is."""
+    folder = options.get("host", "")
+    if not folder.startswith("/"):
+        raise BrokenRule("must name a host after '://' or '@', or a folder of sockets: ?host=/run/postgresql")
+    return ((folder, _port(options.get("port", str(PORT)))),)
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def chosen(value: str) -> str:
+        if value not in choices:
+            raise BrokenRule(f"must be one of {', '.join(choices)}")
+        return value
+
+    return chosen
+
+
+def _connect_timeout(value: str) -> str:
+    if not re.fullmatch(r"[0-9]{1,9}", value) or int(value) > MAX_CONNECT_TIMEOUT_S:
+        raise BrokenRule(f"must be a number of seconds from 0 to {MAX_CONNECT_TIMEOUT_S}")
+    return value
+
+
+def _application_name(value: str) -> str:
+    if not _APPLICATION.fullmatch(value):
+        raise BrokenRule("must have at most 30 letters, digits, dots, dashes or underscores")
+    return value
+
+
+def _channel_binding(value: str) -> str:
+    if value == "require":
+        raise BrokenRule(
+            "must not be require, which the driver does not offer; write prefer, and sslmode=verify-full "
+            "with sslrootcert to be sure of the server"
+        )
+    return _one_of("disable", "prefer")(value)
+
+
+def _session_attributes(value: str) -> str:
+    if value in ("standby", "read-only", "prefer-standby"):
+        raise BrokenRule("must be read-write or primary: every process writes")
+    return _one_of("any", "read-write", "primary")(value)
+
+
+def _no_nul(value: str) -> str:
+    return _text(value.replace("%", "%25"))
+
+
+_TLS: Mapping[str, Callable[[str], str]] = {
+    "ssl_max_protocol_version": _one_of(*_TLS_VERSIONS),
+    "ssl_min_protocol_version": _one_of(*_TLS_VERSIONS),
+    "sslcert": _no_nul,
+    "sslcrl": _no_nul,
+    "sslkey": _no_nul,
+    "sslmode": _one_of(*_TLS_MODES),
+    "sslnegotiation": _one_of("postgres", "direct"),
+    "sslpassword": _no_nul,
+    "sslrootcert": _no_nul,
+}
+_OPTIONS: Mapping[str, Callable[[str], str]] = {
+    **_TLS,
+    "application_name": _application_name,
+    "channel_binding": _channel_binding,
+    "client_encoding": _one_of("utf8", "UTF8", "utf-8", "UTF-8", "auto"),
+    "connect_timeout": _connect_timeout,
+    "gssencmode": _one_of("disable", "prefer"),
+    "host": _no_nul,
+    "load_balance_hosts": _one_of("disable"),
+    "options": _no_nul,
+    "port": _no_nul,
+    "target_session_attrs": _session_attributes,
+}
+#: Options of libpq that would change nothing, and why.
+_NEEDLESS = {
+    **dict.fromkeys(
+        ("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"),
+        "is not taken: every process notices by itself within 20 s that a server has vanished; leave it out",
+    ),
+    **dict.fromkeys(("dbname", "user", "password"), "must be written before '?'"),
+}
+
+
+def _options(query: str) -> dict[str, str]:
+    """The options after '?', each checked."""
+    options: dict[str, str] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True, errors="replace"):
+        if name in _NEEDLESS:
+            raise BrokenRule(f"has an option {name}, which {_NEEDLESS[name]}")
+        if name not in _OPTIONS:
+            raise BrokenRule(f"has an unknown option after '?'; known options: {', '.join(sorted(_OPTIONS))}")
+        if name in options:
+            raise BrokenRule(f"has the option {name} twice")
+        try:
+            options[name] = _OPTIONS[name](value)
+        except BrokenRule as rule:
+            raise BrokenRule(f"has an option {name}, which {rule}") from None
+    return {name: value for name, value in options.items() if value}
+
+
+def _settings(text: str) -> dict[str, str]:
+    """The settings in `-c name=value -c name=value`."""
+    rule = BrokenRule("has an option options, which must look like '-c name=value', percent-encoded")
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        raise rule from None
+    settings = {}
+    for flag, setting in zip(words[::2], [*words[1::2], ""][: len(words[::2])], strict=True):
+        found = _SETTING.fullmatch(setting)
+        if flag != "-c" or found is None:
+            raise rule
+        settings[found[1]] = found[2]
+    return settings
+
+
+def _check_files(tls: Mapping[str, str]) -> None:
+    """Load what the driver will load, so that a missing file is found at the start."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    for name in ("sslrootcert", "sslcrl"):
+        if name in tls:
+            _load(name, lambda file=tls[name]: context.load_verify_locations(file))  # type: ignore[misc]
+    if "sslcert" in tls:
+        password = tls.get("sslpassword", "")
+        key = tls.get("sslkey")
+        _load("sslcert", lambda: context.load_cert_chain(tls["sslcert"], key, password=lambda: password))
+    if tls.get("sslmode", "").startswith("verify-") and "sslrootcert" not in tls and not _OWN_CA.exists():
+        raise BrokenRule(
+            "must name the file of the CA's certificate with sslrootcert when sslmode is verify-ca or -full"
+        )
+
+
+def _load(name: str, load: Callable[[], None]) -> None:
+    try:
+        load()
+    except (OSError, ValueError) as error:  # the errors of TLS are OSErrors
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or type(error).__name__
+        raise BrokenRule(f"has an option {name}, whose file cannot be used: {reason}") from None

@@ -1,0 +1,76 @@
+"""Whether this release can work with the database: its version, the pool in front of it, its migrations.
+
+A database that is not fit is looked at again until it is: somebody may be about to migrate it.
+"""
+
+from collections.abc import Iterable, Mapping
+from contextlib import AsyncExitStack
+
+import asyncpg
+from piccolo.engine.postgres import PostgresEngine
+
+from shared.errors import UnfitDatabase
+from shared.ledger import pooling
+from shared.ledger.database import Database
+
+#: The first version with `uuidv7()`.
+MIN_VERSION = 18
+
+VERSION = "SELECT current_setting('server_version_num')::int / 10000 AS major"
+HAS_RECORDS = "SELECT to_regclass('migration') IS NOT NULL AS has_records"
+RECORDS = "SELECT app_name, name FROM migration"
+
+
+class SchemaCheck:
+    """Looks until the database is fit, then never again. A newer schema than this release knows is fine."""
+
+    def __init__(self, database: Database, needed: Mapping[str, Iterable[str]]) -> None:
+        """`needed` holds ids of migrations by Piccolo app."""
+        self._database, self._needed = database, needed
+        self._passed = False
+        #: Why this release cannot work with the database; None when it can, or when it was not asked yet.
+        self.problem: UnfitDatabase | None = None
+
+    async def require(self) -> None:
+        """Raises UnfitDatabase, or ServerUnavailable while Postgres is away."""
+        if self._passed:
+            return
+        try:
+            async with self._database.translated():
+                await check_server(self._database.engine)
+                await self._check_migrations()
+        except UnfitDatabase as error:
+            self.problem = error
+            raise
+        self._passed, self.problem = True, None
+
+    async def _check_migrations(self) -> None:
+        (row,) = await self._database.run(HAS_RECORDS)
+        rows = await self._database.run(RECORDS) if row["has_records"] else []
+        ran = {(row["app_name"], row["name"]) for row in rows}
+        needed = [(app, name) for app, names in self._needed.items() for name in names]
+        if missing := [f"{app} {name}" for app, name in needed if (app, name) not in ran]:
+            raise UnfitDatabase(_not_migrated(missing, empty=not ran))
+
+
+async def check_server(engine: PostgresEngine) -> None:
+    """Raises UnfitDatabase for an old server and for a pool that shares sessions."""
+    async with AsyncExitStack() as opened:
+        one, other = [await _connected(engine, opened) for _ in range(2)]
+        major = await one.fetchval(VERSION)
+        if major < MIN_VERSION:
+            raise UnfitDatabase(f"it is PostgreSQL {major}; use PostgreSQL {MIN_VERSION} or newer")
+        if await pooling.shares_sessions(one, other):
+            raise UnfitDatabase(f"it is reached through a pool that shares sessions; {pooling.ADVICE}")
+
+
+async def _connected(engine: PostgresEngine, opened: AsyncExitStack) -> asyncpg.Connection:
+    connection = await engine.get_new_connection()
+    opened.push_async_callback(connection.close)
+    return connection
+
+
+def _not_migrated(missing: list[str], *, empty: bool) -> str:
+    state = "it is empty" if empty else "it is older than this release"
+    more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+    return f"{state}: migration {missing[0]}{more} did not run; run `make migrate`"

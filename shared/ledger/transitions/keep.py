@@ -1,0 +1,34 @@
+"""Copies what belongs to living tasks from a day that is about to be dropped to the partition that stays.
+
+The caller has the table to itself and drops the day in the same transaction.
+"""
+
+from datetime import date, timedelta
+
+from shared.ledger import partitions
+
+#: Each living task is in one place, and each place has an index that holds nothing else.
+_PLACES = ("send_at", "sent_at", "holder")
+
+
+def keep(table: str, day: date) -> str:
+    """Copies the rows of one table. Attempts and logs follow the tasks that were kept before."""
+    return f"INSERT INTO {partitions.kept_name(table)} {_rows(table, day)}"
+
+
+def count(table: str, day: date) -> str:
+    """How many rows `keep` would copy, as `rows`."""
+    return f"SELECT count(*) AS rows FROM ({_rows(table, day)}) AS r"
+
+
+def kept_tasks(day: date) -> str:
+    """Ids of this day's tasks in the kept partition."""
+    low, high = partitions.floor_id(day), partitions.floor_id(day + timedelta(days=1))
+    return f"SELECT id FROM {partitions.kept_name('task')} WHERE id >= '{low}' AND id < '{high}'"
+
+
+def _rows(table: str, day: date) -> str:
+    source = partitions.partition_name(table, day)
+    if table == "task":
+        return " UNION ALL ".join(f"SELECT * FROM {source} WHERE {place} IS NOT NULL" for place in _PLACES)
+    return f"SELECT r.* FROM ({kept_tasks(day)}) AS t JOIN {source} AS r ON r.task_id = t.id"

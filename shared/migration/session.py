@@ -1,0 +1,75 @@
+"""The session in which the steps of a migration run."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import count
+from typing import Any
+
+import asyncpg
+from piccolo.engine.postgres import PostgresEngine
+
+from shared.errors import MigrationError
+from shared.migration.patience import PATIENCE, Patience, Waiter
+
+#: A statement that was canceled because it held its lock for too long may have waited in a queue of many
+#: short waits. After this many times it is the statement's own fault.
+MAX_CANCELED = 3
+
+
+class Session:
+    """Runs statements one after the other, outside any transaction, and waits for their locks."""
+
+    def __init__(self, connection: asyncpg.Connection, waiter: Waiter) -> None:
+        self._connection, self._waiter, self._patience = connection, waiter, waiter.patience
+
+    async def fetch(self, sql: str, *values: Any) -> list[Any]:
+        """Rows of a short query."""
+        return list(await self._connection.fetch(sql, *values))
+
+    async def brief(self, *statements: str) -> None:
+        """Run statements that need a strong lock, for a moment, in one transaction. Raises MigrationError."""
+        for canceled in count(1):
+            try:
+                await self._waiter.patiently(statements[0], lambda: self._in_transaction(statements))
+                return
+            except asyncpg.QueryCanceledError as error:
+                if canceled >= MAX_CANCELED:
+                    raise _too_long(statements[0], self._patience.brief_s) from error
+
+    async def _in_transaction(self, statements: tuple[str, ...]) -> None:
+        async with self._connection.transaction():
+            await self._connection.execute(timeouts(self._patience.lock_timeout_s, self._patience.brief_s))
+            for statement in statements:
+                await self._connection.execute(statement)
+
+    async def long(self, statement: str) -> None:
+        """Run a statement that takes its time and blocks neither readers nor writers."""
+        async with self._waiter.watched(statement):
+            await self._connection.execute(statement)
+
+
+@asynccontextmanager
+async def opened(engine: PostgresEngine, patience: Patience = PATIENCE) -> AsyncIterator[Session]:
+    """A session over the engine's pool, which has one connection, or over a connection of its own."""
+    async with contextlib.AsyncExitStack() as closing:
+        if engine.pool is not None:
+            connection = await closing.enter_async_context(engine.pool.acquire())
+        else:
+            connection = await engine.get_new_connection()
+            closing.push_async_callback(connection.close)
+        pid = await connection.fetchval("SELECT pg_backend_pid()")
+        yield Session(connection, Waiter(engine, pid, patience))
+
+
+def timeouts(lock_s: float, statement_s: float) -> str:
+    """Set the limits of the open transaction; 0 is no limit."""
+    limits = {"lock_timeout": lock_s, "statement_timeout": statement_s}
+    return "; ".join(f"SET LOCAL {name} = '{limit_s * 1000:.0f}ms'" for name, limit_s in limits.items())
+
+
+def _too_long(statement: str, limit_s: float) -> MigrationError:
+    return MigrationError(
+        f"{statement} held up all other statements for more than {limit_s:g} s and was undone: it scans or "
+        "rewrites the table. Split it as docs/upgrading.md describes, then run the migration again."
+    )

@@ -1,0 +1,45 @@
+"""A client that takes the time of each of its requests."""
+
+import asyncio
+import secrets
+import threading
+import time
+from typing import Self
+
+from cli.client import ApiAway, ApiError, Client
+from tests.drill.customers import PASSWORD
+
+PAUSE_S = 0.02
+
+
+class Stopwatch:
+    """One thread with the real client; submits one task after the other and asks for none of them again."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="stopwatch", daemon=True)
+        #: Of each request, in seconds.
+        self.took_s: list[float] = []
+        self.failed = 0
+
+    async def __aenter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stop.set()
+        await asyncio.to_thread(self._thread.join, 60)
+
+    def _run(self) -> None:
+        with Client(self._url) as client:
+            email = f"{secrets.token_hex(8)}@often.example"
+            client.register(email, PASSWORD)
+            client.sign_in(email, PASSWORD)
+            while not self._stop.wait(PAUSE_S):
+                begun = time.monotonic()
+                try:
+                    client.submit("system.health_check", {})
+                except (ApiAway, ApiError):
+                    self.failed += 1
+                self.took_s.append(time.monotonic() - begun)

@@ -1,0 +1,129 @@
+"""How the process stops: not ready first, then closed; and connections that stay open or are shared."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.api_process import Api
+from tests.eventually import eventually
+from tests.platform import Platform
+
+#: Long enough to see several requests in it on a busy machine.
+DRAIN_S = 2
+LIVE = "/health/live"
+
+
+@pytest.fixture
+async def api(platform: Platform) -> Api:
+    return Api(platform)
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(trust_env=False, timeout=10) as http:
+        yield http
+
+
+def _refuses_connections(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) != 0
+
+
+async def test_it_says_that_it_stops_and_serves_until_proxies_have_noticed(
+    api: Api, http: httpx.AsyncClient
+) -> None:
+    await api.start(OFTEN_API_DRAIN=str(DRAIN_S))
+    assert (await http.get(f"{api.url}{LIVE}")).headers.get("connection") != "close"
+    api.process.send_signal(signal.SIGTERM)
+
+    async def readiness() -> Any:
+        answer = await http.get(f"{api.url}/health/ready")
+        return answer if answer.status_code == 503 else None
+
+    turned = await eventually(readiness, 5)
+    assert turned.json() == {"status": "stopping", "servers": {}}
+    served = [await http.get(f"{api.url}{path}") for path in (LIVE, "/", "/api/v1/tasks", LIVE)]
+    assert [answer.status_code for answer in served] == [200, 200, 401, 200]
+    # A kept connection would be cut with the next request on it.
+    assert {answer.headers["connection"] for answer in served} == {"close"}
+    await asyncio.to_thread(api.process.wait, 10)
+    assert api.process.returncode == 0
+    assert _refuses_connections(api.port)
+
+
+async def test_no_request_is_refused_before_readiness_has_turned_and_open_ones_are_finished(
+    api: Api, http: httpx.AsyncClient
+) -> None:
+    await api.start(OFTEN_API_DRAIN=str(DRAIN_S))
+    head = "POST /api/v1/auth/login HTTP/1.1\r\nHost: often\r\nContent-Length: 2\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
+    writer.write(head.encode())
+    seen: list[tuple[int, int]] = []
+
+    async def visit() -> None:
+        """As a proxy that asks for readiness with each request, until it learns that the API stops."""
+        while not seen or seen[-1][1] != 503:
+            answer = await http.get(f"{api.url}{LIVE}")
+            seen.append((answer.status_code, (await http.get(f"{api.url}/health/ready")).status_code))
+
+    visiting = asyncio.create_task(visit())
+    await eventually(lambda: len(seen) > 3)
+    api.process.send_signal(signal.SIGTERM)
+    await visiting
+    assert {status for status, _ in seen} == {200}
+    await eventually(lambda: _refuses_connections(api.port))
+    writer.write(b"{}")
+    answer = (await asyncio.wait_for(reader.read(), 10)).decode()
+    writer.close()
+    assert answer.startswith("HTTP/1.1 400 ")
+    await asyncio.to_thread(api.process.wait, 10)
+    assert api.process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    "signals",
+    [[signal.SIGINT], [signal.SIGTERM, signal.SIGTERM], [signal.SIGTERM, signal.SIGINT]],
+    ids=["Ctrl-C", "twice", "Ctrl-C in the drain"],
+)
+async def test_ctrl_c_and_a_second_signal_do_not_wait_for_the_drain(
+    api: Api, signals: list[signal.Signals]
+) -> None:
+    await api.start(OFTEN_API_DRAIN="600")
+    for number in signals:
+        api.process.send_signal(number)
+        await eventually(lambda: _is_unready(api))
+    await asyncio.to_thread(api.process.wait, 10)
+    assert api.process.returncode == 0
+
+
+async def test_idle_connections_are_kept_as_long_as_the_setting_says(api: Api) -> None:
+    await api.start(OFTEN_KEEP_ALIVE="7")
+    reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
+    writer.write(f"GET {LIVE} HTTP/1.1\r\nHost: often\r\n\r\n".encode())
+    began = asyncio.get_running_loop().time()
+    await asyncio.wait_for(reader.read(), 30)  # until the server closes; by itself uvicorn does so after 5 s
+    writer.close()
+    assert asyncio.get_running_loop().time() - began >= 7
+
+
+async def test_a_client_that_disconnects_is_no_error_in_the_log(api: Api) -> None:
+    await api.start()
+    for head in ("POST /api/v1/auth/login", "POST /api/v1/tasks", "GET /health/ready", "GET /metrics"):
+        _, writer = await asyncio.open_connection("127.0.0.1", api.port)
+        writer.write(f"{head} HTTP/1.1\r\nHost: often\r\nContent-Length: 100\r\n\r\n{{".encode())
+        await writer.drain()
+        writer.transport.abort()
+    assert await api.is_ready()
+    await api.stop()
+    log = api.platform.log_of(api.process)
+    assert "Traceback" not in log
+    assert "ERROR" not in log
+
+
+async def _is_unready(api: Api) -> bool:
+    return not await api.is_ready()

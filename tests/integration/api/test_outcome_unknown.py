@@ -1,0 +1,71 @@
+"""A submission whose answer is lost: the API says that it may be stored, and how to repeat it."""
+
+import asyncio
+import dataclasses
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from shared.settings import Settings
+from tests.eventually import eventually
+from tests.integration.api.conftest import Person, side_by_side
+
+HEALTH_CHECK = {"name": "system.health_check", "params": {}}
+#: Not pg_stat_activity, which stays the same inside a transaction.
+BLOCKED = "SELECT pid FROM pg_locks WHERE NOT granted AND relation = 'task'::regclass"
+
+
+async def _submit_blocked(
+    client: httpx.AsyncClient, person: Person, database: Any, *, cut: bool, headers: dict[str, str]
+) -> Any:
+    """The answer to a submission whose INSERT waits for a lock, and whose connection is then cut."""
+    async with database.transaction():
+        await database.execute("LOCK TABLE task IN SHARE MODE")
+        asked = asyncio.create_task(
+            client.post("/api/v1/tasks", json=HEALTH_CHECK, headers={**person.headers, **headers})
+        )
+        pid = await eventually(lambda: database.fetchval(BLOCKED))
+        if cut:
+            await database.execute("SELECT pg_terminate_backend($1)", pid)
+        return await asked
+
+
+@pytest.mark.parametrize(
+    ("cut", "kind"), [(True, "server-away"), (False, "request-too-slow")], ids=["cut off", "too slow"]
+)
+@pytest.mark.parametrize(
+    ("headers", "advice"),
+    [({}, "Look whether it was"), ({"Idempotency-Key": "k"}, "with the same Idempotency-Key")],
+    ids=["without key", "with key"],
+)
+async def test_a_submission_that_may_be_stored_is_answered_as_such(
+    guest: Person,
+    settings: Settings,
+    database: asyncpg.Connection,
+    cut: bool,
+    kind: str,
+    headers: dict[str, str],
+    advice: str,
+) -> None:
+    given = dataclasses.replace(settings, request_timeout=timedelta(seconds=30 if cut else 0.5))
+    async with side_by_side(given) as client:
+        answer = await _submit_blocked(client, guest, database, cut=cut, headers=headers)
+    problem = answer.json()
+    assert (answer.status_code, problem["type"]) == (503, f"urn:often:problem:{kind}")
+    assert answer.headers["retry-after"] == "1"
+    assert problem["outcome_unknown"] is True
+    assert "It may have been carried out all the same." in problem["detail"]
+    assert advice in problem["detail"]
+
+
+async def test_a_submission_that_postgres_refused_was_not_carried_out(
+    guest: Person, settings: Settings, database: asyncpg.Connection
+) -> None:
+    async with side_by_side(settings) as client, database.transaction():
+        await database.execute("LOCK TABLE task IN SHARE MODE")
+        answer = await client.post("/api/v1/tasks", json=HEALTH_CHECK, headers=guest.headers)
+    assert (answer.status_code, "outcome_unknown" in answer.json()) == (503, False)
+    assert "Send the same request again shortly." in answer.json()["detail"]

@@ -1,0 +1,92 @@
+"""Several hosts in DATABASE_URL: a silent one costs seconds, a standby is passed over."""
+
+import secrets
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from services.worker.claims.heartbeat import Heartbeat
+from shared.errors import ServerAway, ServerUnavailable
+from shared.ledger.database import Database
+from shared.ledger.ids import uuid7
+from tests import own_postgres
+from tests.eventually import eventually
+from tests.own_postgres import Running, ask, copied, serving, url_of
+
+WHERE = "SELECT current_setting('port')::int AS port"
+
+
+@pytest.fixture
+async def pair(folder: Path) -> AsyncIterator[tuple[Running, Running]]:
+    """A primary and a standby that follows it."""
+    own = folder / secrets.token_hex(4)
+    primary = own_postgres.settle(own / "primary")
+    async with (
+        serving(primary) as first,
+        serving(copied(primary, own / "standby", standby=True)) as second,
+    ):
+        yield first, second
+
+
+async def port_of(database: Database) -> int:
+    (row,) = await database.run(WHERE)
+    return int(row["port"])
+
+
+async def answer(database: Database) -> int | None:
+    try:
+        return await port_of(database)
+    except ServerUnavailable:
+        return None
+
+
+async def test_a_standby_is_passed_over_and_a_silent_primary_is_left_for_the_promoted_standby(
+    pair: tuple[Running, Running],
+) -> None:
+    primary, standby = pair
+    database = Database.for_service(url_of([standby.server, primary.server], "postgres"), "test")
+    await database.open(size=3)
+    assert await port_of(database) == primary.server.port
+    with primary.frozen():
+        ask(standby.server, "SELECT pg_promote()")
+        began = time.monotonic()
+        found = await eventually(lambda: answer(database))
+        lasted = time.monotonic() - began
+        assert found == standby.server.port
+        # One statement meets its limit of 5 s, and the silent host is asked for 2 s.
+        assert lasted < 9
+        began = time.monotonic()
+        other = await database.connect()
+        assert time.monotonic() - began < 1  # the last good one is asked first
+        await other.close()
+    await database.close()
+
+
+async def test_the_lock_of_a_worker_moves_to_the_promoted_standby(pair: tuple[Running, Running]) -> None:
+    primary, standby = pair
+    database = Database.for_recorder(url_of([primary.server, standby.server], "postgres"), "test")
+    await database.open(size=1)
+    heartbeat = Heartbeat(uuid7(database.now()), database, ["default"], 1, declared_dead=lambda: None)
+    await heartbeat.hold_lock()
+    assert ask(primary.server, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == "1"
+    with primary.frozen():
+        ask(standby.server, "SELECT pg_promote()")
+        began = time.monotonic()
+        await heartbeat.hold_lock()
+        assert time.monotonic() - began < 5.5
+        assert ask(standby.server, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == "1"
+    assert heartbeat._lock is not None
+    heartbeat._lock.terminate()  # as the end of its process does
+    await database.close()
+
+
+async def test_when_no_host_serves_the_error_says_what_each_one_did(pair: tuple[Running, Running]) -> None:
+    _, standby = pair
+    nobody = own_postgres.settle(standby.server.home / "nobody")
+    database = Database.for_service(url_of([standby.server, nobody], "postgres"), "test")
+    with pytest.raises(ServerAway) as away:
+        await port_of(database)
+    assert f"{standby.server.port}: it is a standby; " in str(away.value)
+    assert "Connect call failed" in str(away.value)

@@ -1,0 +1,66 @@
+"""The release before works on the present schema: migrations expand, and contract one release later."""
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from tests.release_before.schema import Schema, broken_by
+
+#: Rules of a new schema that the release before keeps all the same, each with the reason.
+KEPT_ANYWAY: dict[str, str] = {}
+
+
+@pytest.fixture
+async def migrated(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(database_url)
+    yield connection
+    await connection.close()
+
+
+def _changes(found: list[str]) -> list[str]:
+    return [change for change in found if change.split()[0] not in KEPT_ANYWAY]
+
+
+@pytest.mark.hotel
+async def test_the_release_before_finds_everything_that_it_reads_and_may_write_what_it_wrote(
+    migrated: asyncpg.Connection,
+) -> None:
+    assert _changes(broken_by(Schema.recorded(), await Schema.of(migrated))) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "finding"),
+    [
+        ("ALTER TABLE account DROP COLUMN full_name", "account.full_name is missing"),
+        ("ALTER TABLE worker RENAME COLUMN pid TO process", "worker.pid is missing"),
+        (
+            "ALTER TABLE schedule ALTER COLUMN revision TYPE bigint",
+            "schedule.revision is missing or has another",
+        ),
+        ("ALTER TABLE task ADD COLUMN cost integer NOT NULL", "task.cost is new and must be given a value"),
+        ("ALTER TABLE task ALTER COLUMN owner SET NOT NULL", "task.owner must not be null any more"),
+        ("ALTER TABLE task ADD CONSTRAINT low CHECK (priority < 5)", "task.low may refuse a row"),
+        ("CREATE UNIQUE INDEX once ON worker (hostname)", "worker.once may refuse a row"),
+        ("DROP TABLE generation", "generation.number is missing"),
+    ],
+)
+async def test_a_change_that_breaks_the_release_before_is_found(
+    migrated: asyncpg.Connection, change: str, finding: str
+) -> None:
+    before = await Schema.of(migrated)
+    await migrated.execute(change)
+    assert any(found.startswith(finding) for found in broken_by(before, await Schema.of(migrated)))
+
+
+async def test_changes_that_expand_are_allowed(migrated: asyncpg.Connection) -> None:
+    before = await Schema.of(migrated)
+    await migrated.execute(
+        """
+        CREATE TABLE report (id integer PRIMARY KEY);
+        ALTER TABLE task ADD COLUMN cost integer NOT NULL DEFAULT 0, ADD COLUMN note text;
+        ALTER TABLE task ALTER COLUMN queue DROP NOT NULL;
+        CREATE INDEX task_name ON task (name)
+        """
+    )
+    assert broken_by(before, await Schema.of(migrated)) == []

@@ -1,0 +1,131 @@
+"""Postgres servers of a test's own, for what would disturb others: standbys, freezes, TLS, restores."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psutil
+
+from local import ports, postgres
+from local.leash import leashed
+from local.postgres import HOST, SUPERUSER, Postgres
+from tests.eventually import eventually
+
+#: Where a standby is named, for the primary that waits for it.
+STANDBY_NAME = "standby"
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server and its process."""
+
+    server: Postgres
+    process: subprocess.Popen[bytes]
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """All its processes stop where they are: the server falls silent, and its connections stay."""
+        family = self._family()
+        for process in family:
+            process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for process in family:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """kill -9 of all its processes, frozen ones too."""
+        family = self._family()
+        for process in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(family, timeout=10)
+        self.process.wait(10)
+
+    def _family(self) -> list[psutil.Process]:
+        if self.process.poll() is not None:
+            return []
+        parent = psutil.Process(self.process.pid)
+        return [parent, *parent.children(recursive=True)]
+
+
+def settle(folder: Path) -> Postgres:
+    """A server that does not exist yet; its files are to be in `folder`."""
+    return postgres.settle(folder, port=ports.pick("postgres")["postgres"])
+
+
+@asynccontextmanager
+async def serving(server: Postgres, *, durable: bool = False, **options: str) -> AsyncIterator[Running]:
+    """Run it with these settings until the test is over."""
+    server.initialise(durable=durable)
+    command = [*server.command(durable=durable), *(f"--{name}={value}" for name, value in options.items())]
+    running = Running(server, _start(server, command))
+    process = running.process
+    with leashed(process.pid, "INT"):
+        try:
+            await eventually(lambda: server.answers() or process.poll() is not None, 60)
+            assert process.poll() is None, (server.home / "log").read_text()
+            yield running
+        finally:
+            running.kill()
+
+
+def _start(server: Postgres, command: list[str]) -> "subprocess.Popen[bytes]":
+    with (server.home / "log").open("ab") as log:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            **(server.account.for_subprocess if server.account else {}),
+        )
+
+
+def copied(server: Postgres, folder: Path, *, standby: bool) -> Postgres:
+    """A base backup of a server that runs; a standby follows it."""
+    copy = replace(settle(folder), password=server.password)
+    arguments = ["--pgdata", str(copy.data), "--checkpoint=fast", "--no-sync", "--wal-method=stream"]
+    if standby:
+        place = f"host={HOST} port={server.port} user={SUPERUSER} password={server.password}"
+        arguments += ["--write-recovery-conf", f"--dbname={place} application_name={STANDBY_NAME}"]
+    server.run("pg_basebackup", *arguments)
+    return copy
+
+
+def ask(server: Postgres, sql: str, database: str = SUPERUSER) -> str:
+    """What psql prints for one statement."""
+    return server.run("psql", "-XAtqc", sql, database)
+
+
+def url_of(servers: list[Postgres], database: str) -> str:
+    """One DATABASE_URL with all hosts, in this order."""
+    hosts = ",".join(f"{HOST}:{server.port}" for server in servers)
+    return f"postgres://{SUPERUSER}:{servers[0].password}@{hosts}/{database}"
+
+
+def restore_files(server: Postgres, backup: Path) -> None:
+    """Put the data folder back as it was when it was copied; the server must not run."""
+    shutil.rmtree(server.data)
+    shutil.copytree(backup, server.data)
+    if server.account:
+        for path in (server.data, *server.data.rglob("*")):
+            server.account.take(path)
+
+
+def migrated(server: Postgres, database: str) -> str:
+    """The address of a new database with all tables."""
+    server.create_database(database)
+    url = server.url(database)
+    command = [sys.executable, "-m", "shared.migrate"]
+    subprocess.run(command, env={**os.environ, "DATABASE_URL": url}, check=True, stdout=subprocess.DEVNULL)
+    return url

@@ -1,0 +1,21 @@
+"""`python -m tests.release_before`: records the schema of DATABASE_URL, right after a release.
+
+From then on no migration may break that release: `tests/integration/shared/test_release_before.py`.
+"""
+
+import asyncio
+import os
+
+import asyncpg
+
+from tests.release_before.schema import Schema
+
+
+async def main() -> None:
+    connection = await asyncpg.connect(os.environ["DATABASE_URL"])
+    (await Schema.of(connection)).record()
+    await connection.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,95 @@
+"""What a mail says: names in headers, prices and savings."""
+
+import email
+import re
+from email import policy
+from email.header import decode_header, make_header
+from email.message import EmailMessage
+from email.utils import getaddresses
+from uuid import UUID
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from services.worker.hotel import mail
+from services.worker.hotel.gateways.smtp import WIRE
+from services.worker.hotel.mail_header import mailbox, one_line, unstructured
+from shared.hotel.contracts.email import PriceAlert
+
+ADDRESS = "guest@often-hotels.example"
+ENCODED_WORD = re.compile(rb"=\?[^?\s]+\?[bqBQ]\?[^?\s]*\?=")
+#: Letters of names beside what means something in a header.
+NAMES = st.text(max_size=100) | st.text(alphabet='Jö ü(),<>@"\\=?._utf-8:;[]', max_size=100)
+
+
+def sent(name: str) -> bytes:
+    message = EmailMessage()
+    message["To"] = mailbox("To", name, ADDRESS)
+    message["Subject"] = unstructured("Subject", name)
+    message.set_content("text")
+    return message.as_bytes(policy=WIRE)
+
+
+def decoded(text: str) -> str:
+    """By RFC 2047: white space between two encoded words is no part of the text."""
+    return str(make_header(decode_header(re.sub(r"\r?\n", "", text))))
+
+
+@given(NAMES)
+@example("Jörg <victim@example.com>, x")
+@example("Jörg Müller (Firma)")
+@example('Müller, Jörg; x: "y" <a@b>')
+@example("=?utf-8?q?victim=40example.com?=, x")
+@example("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645 " * 9)
+@example("\u0c77" + "\U0001d400" * 10 + "00" + "\U0001d400" * 10)
+def test_any_name_comes_back_and_adds_no_recipient(name: str) -> None:
+    raw = sent(name)
+    plain = email.message_from_bytes(raw, policy=policy.compat32)
+    ((shown, address),) = getaddresses([str(plain["To"])])
+    assert (decoded(shown), address) == (one_line(name), ADDRESS)
+    assert decoded(plain["Subject"]) == one_line(name)
+    (parsed,) = email.message_from_bytes(raw, policy=policy.default)["To"].addresses
+    assert parsed.addr_spec == ADDRESS
+    assert max(map(len, ENCODED_WORD.findall(raw)), default=0) <= 75
+
+
+def test_every_person_in_a_mail_is_written_by_the_same_rules() -> None:
+    message = mail.build(
+        "welcome",
+        {"user_name": "Jörg", "welcome_bonus": 50},
+        task_id=UUID(int=1),
+        sender=("Öften, Hotels <x@example.com>", "hello@often-hotels.example"),
+        to=("Jörg <victim@example.com>, x", ADDRESS),
+        domain="often-hotels.example",
+    )
+    read = email.message_from_bytes(message.as_bytes(policy=WIRE), policy=policy.default)
+    people = [(one.display_name, one.addr_spec) for field in ("From", "To") for one in read[field].addresses]
+    assert people == [
+        ("Öften, Hotels <x@example.com>", "hello@often-hotels.example"),
+        ("Jörg <victim@example.com>, x", ADDRESS),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("currency", "old", "new", "shown"),
+    [
+        ("INR", 9000, 7500.5, ("9,000.00", "7,500.50", "17")),
+        ("JPY", 12_000, 7_500, ("12,000", "7,500", "38")),
+        ("KWD", 10.1234, 5, ("10.123", "5.000", "51")),
+        ("INR", 9000, 8999.99, ("9,000.00", "8,999.99", "less than 1")),
+        ("JPY", 9000.4, 9000.3, ("9,000.4", "9,000.3", "less than 1")),
+        ("INR", 9000, 0.01, ("9,000.00", "0.01", "more than 99")),
+    ],
+)
+def test_prices_have_the_decimals_of_their_currency_and_a_saving_that_is_true(
+    currency: str, old: float, new: float, shown: tuple[str, str, str]
+) -> None:
+    alert = PriceAlert(hotel_name="Sea View", currency=currency, old_price=old, new_price=new)
+    values = mail.price_alert_values(alert, "Asha", "https://hotels.example/unsubscribe")
+    assert (values["old_price"], values["new_price"], values["saving"]) == shown
+
+
+def test_a_currency_that_iso_4217_does_not_know_is_refused_by_its_field() -> None:
+    with pytest.raises(ValueError, match="currency must be an ISO 4217 code like INR or USD; ZZZ is none"):
+        PriceAlert(hotel_name="Sea View", currency="ZZZ", old_price=2, new_price=1)
