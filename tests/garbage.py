@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import redis
 
-from shared.transport.queues import (
+from shared.transport.keys import (
     GENERATION_KEY,
     PRIORITIES,
     SYSTEM_KEY,

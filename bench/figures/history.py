@@ -26,7 +26,8 @@ from shared.ledger.statement import Statement
 from shared.ledger.tables import TABLES
 from shared.ledger.transitions.send import CLAIM
 from shared.submission import NewTask, Submitter
-from shared.transport.queues import Queues, connect, lane_key, wake_key
+from shared.transport.keys import lane_key, wake_key
+from shared.transport.queues import Queues, connect
 from shared.vault import Vault
 from tests.installed import INSTALLED
 

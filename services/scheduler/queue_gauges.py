@@ -13,7 +13,8 @@ from shared.ledger.database import Database
 from shared.ledger.statement import Statement
 from shared.ledger.transitions.submit import PUSH_NET_S
 from shared.telemetry.metrics import gauge
-from shared.transport.queues import PRIORITIES, Queues
+from shared.transport.keys import PRIORITIES
+from shared.transport.queues import Queues
 
 EVERY_S = 5.0
 

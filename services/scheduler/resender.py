@@ -20,7 +20,8 @@ from shared.ledger.database import Database
 from shared.ledger.statement import Statement
 from shared.ledger.transitions.send import LOST
 from shared.telemetry import metrics
-from shared.transport.queues import PRIORITIES, Address, Queues
+from shared.transport.keys import PRIORITIES
+from shared.transport.queues import Address, Queues
 
 log = logging.getLogger(__name__)
 

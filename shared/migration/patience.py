@@ -40,8 +40,9 @@ BLOCKERS = """
 class Patience:
     """How a migration waits for locks."""
 
-    #: Claims and submissions wait behind a waiting statement for this long at most.
-    lock_timeout_s: float = 1.0
+    #: Claims and submissions wait behind a waiting statement for this long at most. In a deadlock the
+    #: migration gives up first: Postgres looks for a victim after 1 s (`deadlock_timeout`).
+    lock_timeout_s: float = 0.8
     #: A statement that holds a strong lock for longer is canceled: it scans or rewrites the table.
     brief_s: float = 3.0
     #: Tries go on for this long.

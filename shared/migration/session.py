@@ -1,5 +1,6 @@
 """The session in which the steps of a migration run."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -27,21 +28,22 @@ class Session:
         """Rows of a short query."""
         return list(await self._connection.fetch(sql, *values))
 
-    async def brief(self, *statements: str) -> None:
-        """Run statements that need a strong lock, for a moment, in one transaction. Raises MigrationError."""
+    async def brief(self, statement: str) -> None:
+        """Run a statement that needs a strong lock for a moment. Raises MigrationError."""
+        patience = self._patience
         for canceled in count(1):
             try:
-                await self._waiter.patiently(statements[0], lambda: self._in_transaction(statements))
+                await self._waiter.patiently(statement, lambda: self._limited(statement))
                 return
             except asyncpg.QueryCanceledError as error:
                 if canceled >= MAX_CANCELED:
-                    raise _too_long(statements[0], self._patience.brief_s) from error
+                    raise _too_long(statement, patience.brief_s) from error
+            await asyncio.sleep(patience.first_pause_s * 4**canceled)
 
-    async def _in_transaction(self, statements: tuple[str, ...]) -> None:
+    async def _limited(self, statement: str) -> None:
         async with self._connection.transaction():
             await self._connection.execute(timeouts(self._patience.lock_timeout_s, self._patience.brief_s))
-            for statement in statements:
-                await self._connection.execute(statement)
+            await self._connection.execute(statement)
 
     async def long(self, statement: str) -> None:
         """Run a statement that takes its time and blocks neither readers nor writers."""

@@ -27,17 +27,18 @@ from redis.exceptions import (
 
 from shared.errors import ServerAway, ServerRefuses, ServerUnavailable, Stranger
 from shared.transport.connection import connect as connect
-from shared.transport.keys import CHECKED_KEY as CHECKED_KEY
-from shared.transport.keys import GENERATION_KEY as GENERATION_KEY
-from shared.transport.keys import PRIORITIES as PRIORITIES
-from shared.transport.keys import SYSTEM_KEY as SYSTEM_KEY
-from shared.transport.keys import fetch_keys
-from shared.transport.keys import lane_key as lane_key
-from shared.transport.keys import rescue_key as rescue_key
-from shared.transport.keys import spare_key as spare_key
-from shared.transport.keys import turn_key as turn_key
-from shared.transport.keys import unacked_key as unacked_key
-from shared.transport.keys import wake_key as wake_key
+from shared.transport.keys import (
+    CHECKED_KEY,
+    GENERATION_KEY,
+    PRIORITIES,
+    SYSTEM_KEY,
+    fetch_keys,
+    lane_key,
+    rescue_key,
+    turn_key,
+    unacked_key,
+    wake_key,
+)
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from redis.exceptions import RedisError
 
-from shared.transport.queues import PRIORITIES, lane_key, rescue_key
+from shared.transport.keys import PRIORITIES, lane_key, rescue_key
 from tests.drill.database import PASSING
 from tests.platform import Platform
 

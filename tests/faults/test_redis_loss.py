@@ -1,6 +1,6 @@
 """A Redis that loses what it held."""
 
-from shared.transport.queues import lane_key
+from shared.transport.keys import lane_key
 from tests.platform import Platform
 from tests.sample_tasks import INSTANT, Nothing
 

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from local.valkey import HOST
-from shared.transport.queues import PRIORITIES, lane_key, unacked_key
+from shared.transport.keys import PRIORITIES, lane_key, unacked_key
 from tests.eventually import eventually
 from tests.garbage import forge, soil
 from tests.own_valkey import Forwarder, serving

@@ -9,6 +9,9 @@ from typing import Any, Self
 import asyncpg
 
 FILE = Path(__file__).parent / "schema.json"
+#: Statements of the release before, one a line. The log of Postgres showed them (`log_statement = all`)
+#: while its processes ran tasks and answered requests.
+STATEMENTS = Path(__file__).parent / "statements.sql"
 
 OWN = "c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition"
 #: `optional`: an INSERT may leave the column out.

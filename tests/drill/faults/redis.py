@@ -7,7 +7,8 @@ from uuid import UUID
 
 import redis
 
-from shared.transport.queues import SYSTEM_KEY, connect
+from shared.transport.keys import SYSTEM_KEY
+from shared.transport.queues import connect
 from tests import garbage
 from tests.drill.crew import Crew
 from tests.drill.database import PASSING

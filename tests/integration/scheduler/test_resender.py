@@ -11,7 +11,8 @@ from services.scheduler.dispatcher import Dispatcher
 from services.scheduler.resender import Resender
 from shared.errors import Stranger
 from shared.submission import NewTask
-from shared.transport.queues import CHECKED_KEY, GENERATION_KEY, SYSTEM_KEY, Address, lane_key, rescue_key
+from shared.transport.keys import CHECKED_KEY, GENERATION_KEY, SYSTEM_KEY, lane_key, rescue_key
+from shared.transport.queues import Address
 from tests.eventually import eventually
 from tests.platform import Platform
 from tests.sample_tasks import INSTANT, Nothing

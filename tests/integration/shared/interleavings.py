@@ -14,7 +14,8 @@ from shared.ledger.database import Database
 from shared.ledger.lifecycle import FINAL
 from shared.ledger.statement import Statement
 from shared.ledger.tables import TABLES
-from shared.transport.queues import PRIORITIES, Queues, connect, lane_key, rescue_key
+from shared.transport.keys import PRIORITIES, lane_key, rescue_key
+from shared.transport.queues import Queues, connect
 from shared.vault import Vault
 from tests.platform import VAULT_KEYS
 from tests.sample_tasks import EFFECT

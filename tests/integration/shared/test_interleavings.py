@@ -35,7 +35,8 @@ from shared.ledger.lifecycle import FINAL
 from shared.ledger.transitions.operate import CANCEL, RETRY
 from shared.ledger.transitions.send import MARK_SENT
 from shared.submission import NewTask, Submitter
-from shared.transport.queues import Address, lane_key
+from shared.transport.keys import lane_key
+from shared.transport.queues import Address
 from tests.integration.shared.crew import Crew, Drawn
 from tests.integration.shared.interleavings import (
     QUEUE,

@@ -111,7 +111,7 @@ async def test_a_step_that_rewrites_a_large_table_is_undone(
 ) -> None:
     await other.execute("CREATE TABLE large AS SELECT n FROM generate_series(1, 300000) AS n")
     step = AddColumn(table="large", name="token", definition="uuid DEFAULT gen_random_uuid()")
-    async with migrating(database_url, Patience(brief_s=0.05)) as migration:
+    async with migrating(database_url, Patience(brief_s=0.05, first_pause_s=0.1)) as migration:
         with pytest.raises(MigrationError, match="rewrites the table"):
             await step.run(migration)
         await Brief(sql="ALTER TABLE large ADD COLUMN IF NOT EXISTS token uuid").run(migration)

@@ -156,6 +156,21 @@ async def test_a_migration_waits_for_a_long_reader_and_lets_the_services_pass(
         await connection.close()
 
 
+async def test_a_migration_that_could_not_be_recorded_has_changed_nothing(
+    empty_database: str, migrations: Callable[..., Migration]
+) -> None:
+    _run(empty_database, "piccolo.main", "migrations", "forwards", "ledger", BEFORE_SYSTEM)
+    database = await asyncpg.connect(empty_database)
+    await database.execute("ALTER TABLE migration ADD CONSTRAINT closed CHECK (name < '2026-11-29')")
+    assert await migrations(empty_database).ended() == 1
+    await database.execute("ALTER TABLE migration DROP CONSTRAINT closed")
+
+    _run(empty_database, "shared.migrate")
+
+    assert await database.fetchval("SELECT system FROM generation") is not None
+    await database.close()
+
+
 async def test_a_migration_that_was_killed_while_it_built_an_index_can_run_again(
     database_url: str, migrations: Callable[..., Migration]
 ) -> None:

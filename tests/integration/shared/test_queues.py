@@ -7,15 +7,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from shared.errors import ServerUnavailable
-from shared.transport.queues import (
-    MAX_WAKE_TOKENS,
-    Fetched,
-    Queues,
-    connect,
-    lane_key,
-    turn_key,
-    wake_key,
-)
+from shared.transport.keys import lane_key, turn_key, wake_key
+from shared.transport.queues import MAX_WAKE_TOKENS, Fetched, Queues, connect
 from tests.eventually import eventually
 from tests.lanes import WORKER, addresses, fetch
 

@@ -5,10 +5,9 @@ from uuid import uuid4
 
 import pytest
 
-from shared.transport.queues import (
+from shared.transport.keys import (
     GENERATION_KEY,
     SYSTEM_KEY,
-    Queues,
     lane_key,
     rescue_key,
     spare_key,
@@ -16,6 +15,7 @@ from shared.transport.queues import (
     unacked_key,
     wake_key,
 )
+from shared.transport.queues import Queues
 from tests.lanes import WORKER, addresses, fetch
 
 

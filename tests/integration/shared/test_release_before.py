@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from tests.release_before.schema import Schema, broken_by
+from tests.release_before.schema import STATEMENTS, Schema, broken_by
 
 #: Rules of a new schema that the release before keeps all the same, each with the reason.
 KEPT_ANYWAY: dict[str, str] = {}
@@ -27,6 +27,16 @@ async def test_the_release_before_finds_everything_that_it_reads_and_may_write_w
     migrated: asyncpg.Connection,
 ) -> None:
     assert _changes(broken_by(Schema.recorded(), await Schema.of(migrated))) == []
+
+
+@pytest.mark.hotel
+async def test_each_statement_of_the_release_before_fits_the_present_schema(
+    migrated: asyncpg.Connection,
+) -> None:
+    statements = STATEMENTS.read_text().splitlines()
+    assert len(statements) > 60
+    for statement in statements:
+        await migrated.prepare(statement)
 
 
 @pytest.mark.parametrize(

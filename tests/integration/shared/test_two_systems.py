@@ -7,11 +7,8 @@ import pytest
 
 from shared import system
 from shared.errors import Stranger
-from shared.transport.queues import (
-    SYSTEM_KEY,
-    Queues,
-    connect,
-)
+from shared.transport.keys import SYSTEM_KEY
+from shared.transport.queues import Queues, connect
 from tests.lanes import WORKER, addresses
 from tests.platform import Platform
 

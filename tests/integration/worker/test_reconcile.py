@@ -3,7 +3,7 @@
 from datetime import timedelta
 from uuid import uuid4
 
-from shared.transport.queues import unacked_key
+from shared.transport.keys import unacked_key
 from tests.eventually import eventually
 from tests.platform import Platform
 from tests.sample_tasks import INSTANT, Nothing
