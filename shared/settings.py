@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from shared import applications, environment
+from shared import applications, environment, secret_key
 from shared.environment import setting
 from shared.errors import SettingsError
 from shared.ledger import address as ledger_address
@@ -24,7 +24,7 @@ S = TypeVar("S")
 
 _CHOICES = {"log_format": ("json", "text")}
 _RANGES = {"api_port": (0, 65_535), "metrics_port": (0, 65_535), "worker_threads": (1, 256)}
-_RATES = ("rate_limit_user", "rate_limit_address")
+_RATES = ("rate_limit_user", "rate_limit_address", "rate_limit_sign_in")
 #: The form of a rate limit; applications use it too.
 RATE = re.compile(r"[1-9][0-9]{0,8}/(second|minute|hour|day)")
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?")
@@ -52,14 +52,19 @@ class Settings:
     database_url: str = setting("DATABASE_URL", "", "postgres://user:password@host:5432/name")
     #: Redis 7 or Valkey 8, or newer. Queues live in one logical database, which no other program may use.
     redis_url: str = setting("REDIS_URL", "", "redis://:password@host:6379/0")
-    #: Signs access tokens and idempotency keys. Required by the API only.
-    secret_key: str = setting("SECRET_KEY", "", "at least 32 characters; signs access tokens")
+    #: Signs access tokens. Required by the API only. After a change, clients renew their access tokens and
+    #: sessions go on.
+    secret_key: str = setting("SECRET_KEY", "", "at least 32 random characters")
     #: Keys that seal sensitive fields, as `id:base64,id:base64`; the first one seals, all of them open.
     vault_keys: str = setting("OFTEN_VAULT_KEYS", "")
     #: Life of an access token. A session renews it with its refresh token.
     access_token_life: timedelta = setting("OFTEN_ACCESS_TOKEN_LIFE", timedelta(minutes=15))
     #: Life of a refresh token; a session that is not renewed for this long ends.
     refresh_token_life: timedelta = setting("OFTEN_REFRESH_TOKEN_LIFE", timedelta(days=14))
+    #: Life of a session, however often it is renewed.
+    session_life: timedelta = setting("OFTEN_SESSION_LIFE", timedelta(days=30))
+    #: Names of the product and the company, separated by commas; new passwords must not consist of them.
+    password_words: str = setting("OFTEN_PASSWORD_WORDS", "Often Tasks,Often Hotels")
     #: Address on which the API listens.
     api_host: str = setting("OFTEN_API_HOST", "127.0.0.1")
     #: Port on which the API listens.
@@ -80,6 +85,8 @@ class Settings:
     rate_limit_user: str = setting("OFTEN_RATE_LIMIT_USER", "60000/minute")
     #: Requests of one address without valid credentials.
     rate_limit_address: str = setting("OFTEN_RATE_LIMIT_ADDRESS", "600/minute")
+    #: Sign-ins and registrations of one address; each of them costs a password hash.
+    rate_limit_sign_in: str = setting("OFTEN_RATE_LIMIT_SIGN_IN", "60/minute")
     #: Address on which worker and scheduler answer Prometheus and health checks.
     metrics_host: str = setting("OFTEN_METRICS_HOST", "127.0.0.1")
     #: Port for the same; 0 lets the system choose one.
@@ -118,6 +125,10 @@ class Settings:
         found: S = self.for_applications[kind] if kind in self.for_applications else kind()
         return found
 
+    def refused_words(self) -> list[str]:
+        """The words that new passwords must not consist of."""
+        return [word for word in (part.strip() for part in self.password_words.split(",")) if word]
+
     @property
     def origins(self) -> list[str]:
         """The origins of `cors_origins`."""
@@ -142,8 +153,10 @@ class Settings:
         for name in _RATES:
             if problem := rate_problem(getattr(self, name)):
                 yield name, problem
-        if self.secret_key and len(self.secret_key) < 32:
-            yield "secret_key", f"must have at least 32 characters, but has {len(self.secret_key)}"
+        if self.secret_key and (weakness := secret_key.weakness(self.secret_key)):
+            yield "secret_key", weakness
+        if self.session_life < self.access_token_life:
+            yield "session_life", "must not be shorter than OFTEN_ACCESS_TOKEN_LIFE"
         for name, (least_s, why) in _AT_LEAST.items():
             if getattr(self, name) < timedelta(seconds=least_s):
                 yield name, f"must be at least {least_s} second{'s' * (least_s > 1)}: {why}"

@@ -112,6 +112,8 @@ class OnceKey:
     key: str
     #: Of route and canonical body: the same key with another one is a mistake.
     body_hash: bytes
+    #: Further hashes of the same body: under keys that were the current one before.
+    former_hashes: tuple[bytes, ...] = ()
 
 
 class Submitter:
@@ -160,7 +162,7 @@ class Submitter:
             if row["ids"] is not None:
                 return await self._accepted(checked, row["ids"]), True
             first = await self._database.run(submit.SUBMITTED_UNDER, **key)
-            if first and first[0]["body_hash"] != once.body_hash:
+            if first and first[0]["body_hash"] not in (once.body_hash, *once.former_hashes):
                 raise KeyReused(once.key)
             if first:
                 return list(first[0]["task_ids"]), False

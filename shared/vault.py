@@ -7,6 +7,8 @@ another field or another kind of task does not open.
 
 import base64
 import contextlib
+import hashlib
+import hmac
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,6 +30,8 @@ NONCE_BYTES, KEY_BYTES = 12, 32
 #: Shorter texts occur everywhere by chance.
 SHORTEST_SECRET = 3
 
+#: What the keys of `Vault.digests` are derived with.
+_DIGEST = b"often: digest of a submission"
 _KEY_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 
 
@@ -45,6 +49,8 @@ class Vault:
 
     def __init__(self, keys: Mapping[str, bytes] | None = None) -> None:
         self._keys = {key_id: AESGCM(key) for key_id, key in (keys or {}).items()}
+        # Keys of their own, so that no key serves two algorithms.
+        self._digest_keys = [hmac.digest(key, _DIGEST, "sha256") for key in (keys or {}).values()]
         self.current = next(iter(self._keys), None)
 
     @classmethod
@@ -61,6 +67,15 @@ class Vault:
         for contract in contracts:
             if self.current is None and (contract.sensitive_params or contract.sensitive_result):
                 raise _missing_for(contract)
+
+    def digests(self, data: bytes) -> tuple[bytes, ...]:
+        """Digests by which equal data is recognized: under the current key, the others, and none.
+
+        They are keyed, because a sensitive value can be guessed from a plain hash. Without keys there are no
+        sensitive fields, and the plain hash is the only one.
+        """
+        keyed = [hmac.digest(key, data, "sha256") for key in self._digest_keys]
+        return (*keyed, hashlib.sha256(data).digest())
 
     def seal_params(self, contract: Contract[P, Any], params: P) -> Stored:
         """Raises InvalidFields as `Contract.encode_params` does."""

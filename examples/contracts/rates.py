@@ -6,8 +6,9 @@ from typing import Annotated
 from msgspec import Meta
 
 from shared.contracts.contract import Contract, Params, Result, Retries
+from shared.contracts.patterns import whole
 
-CurrencyCode = Annotated[str, Meta(pattern="^[A-Z]{3}$")]
+CurrencyCode = Annotated[str, Meta(pattern=whole("[A-Z]{3}"))]
 
 
 class FetchRate(Params):

@@ -66,13 +66,15 @@ def build(settings: Settings, contracts: Catalogue | None = None) -> Litestar:
 
 
 def _public(resources: Resources) -> Router:
-    """Signing in: without credentials, limited by address."""
-    return Router("", route_handlers=[identity.PUBLIC], guards=[resources.limits.by_address])
+    """Signing in: without credentials, limited by address, and where passwords are hashed once more."""
+    limits = resources.limits
+    sign_in = Router("", route_handlers=[identity.SIGN_IN], guards=[limits.by_sign_in])
+    return Router("", route_handlers=[sign_in, identity.RENEWAL], guards=[limits.by_address])
 
 
 def _signed_in(resources: Resources, added: Sequence[Routes]) -> Router:
     """Everything else below `/api/v1`."""
-    callers = auth.Callers(resources.database, resources.access)
+    callers = auth.Callers(resources.database, resources.sessions)
     authentication = DefineMiddleware(auth.Authentication, callers=callers, limits=resources.limits)
     return Router(
         "",
@@ -86,7 +88,7 @@ def _signed_in(resources: Resources, added: Sequence[Routes]) -> Router:
         middleware=[authentication],
         guards=[resources.rights.enforce],
         security=auth.SECURITY,
-        dependencies=auth.CALLER,
+        dependencies=callers.provided(),
     )
 
 

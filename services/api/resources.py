@@ -9,7 +9,9 @@ from litestar.di import Provide
 from piccolo.table import Table
 
 from services.api.drain import Drain
-from services.api.identity.auth import AccessTokens
+from services.api.identity import rate_limits
+from services.api.identity.access_tokens import AccessTokens
+from services.api.identity.logins import Logins
 from services.api.identity.passwords import Passwords
 from services.api.identity.rate_limits import RateLimits
 from services.api.identity.rights import Rights
@@ -60,8 +62,18 @@ class Resources:
         self.keeper = Keeper()
         self.drain = Drain()
         self.passwords = Passwords()
-        self.limits = RateLimits(settings.redis_url, settings.rate_limit_user, settings.rate_limit_address)
-        self.access = AccessTokens(settings.secret_key, settings.access_token_life)
+        self.limits = RateLimits(
+            settings.redis_url,
+            settings.rate_limit_user,
+            settings.rate_limit_address,
+            settings.rate_limit_sign_in,
+        )
+        self.sessions = Sessions(
+            self.database,
+            AccessTokens(settings.secret_key, settings.access_token_life),
+            refresh_life=settings.refresh_token_life,
+            life=settings.session_life,
+        )
         self._tables = [*TABLES, *tables]
 
     def provided(self) -> dict[str, Provide]:
@@ -73,18 +85,20 @@ class Resources:
             "drain": self.drain,
             "keeper": self.keeper,
             "ledger": LedgerView(database, self.reads, contracts, vault),
+            "logins": Logins(database, self.passwords),
             "passwords": self.passwords,
             "queues": self.queues,
             "reads": self.reads,
             "rights": self.rights,
             "schema": self.schema,
             "schedules": Schedules(database, contracts, self.submitter, vault, self.rights),
-            "sessions": Sessions(database, self.access, self.settings.refresh_token_life),
+            "sessions": self.sessions,
             "settings": self.settings,
-            "submissions": Submissions(database, contracts, self.submitter, self.settings.secret_key),
+            "submissions": Submissions(database, contracts, self.submitter, vault, self.settings.secret_key),
             "view": ScheduleView(database, contracts, vault),
         }
-        return {name: _always(value) for name, value in provided.items()}
+        network = Provide(rate_limits.caller_network, sync_to_thread=False)
+        return {name: _always(value) for name, value in provided.items()} | {"network": network}
 
     @contextlib.asynccontextmanager
     async def serving(self, _: Litestar) -> AsyncIterator[None]:

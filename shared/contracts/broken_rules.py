@@ -17,7 +17,7 @@ from shared.errors import FieldProblem
 #: Upper bound for the problems of one value.
 MAX_PROBLEMS = 100
 
-_PATH = re.compile(r" - at `\$(?P<path>[^`]*)`$")
+_PATH = re.compile(r" - at `\$(?P<path>[^`]*)`\Z")
 #: As a struct's own check says it: "check_out must be later than check_in".
 _FIELD_FIRST = re.compile(r"([a-z][a-z0-9_]*) (must .*)", re.DOTALL)
 

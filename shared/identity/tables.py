@@ -51,6 +51,8 @@ class Session(Table, tablename="session"):
     user = ForeignKey(User, null=False)
     created_at = Timestamptz()
     revoked_at = Timestamptz(null=True, default=None)
+    #: Where it was last signed in or renewed: an IPv4 address, or the /64 of an IPv6 address.
+    network = Text(null=True, default=None)
 
 
 class RefreshToken(Table, tablename="refresh_token"):
@@ -81,9 +83,9 @@ class ApiKey(Table, tablename="api_key"):
 
 
 class LoginFailure(Table, tablename="login_failure"):
-    """Wrong passwords given for one address, whether somebody has it or not."""
+    """Wrong passwords under one key of lockout.py, whether an account with the address exists or not."""
 
-    #: SHA-256 of the normalised address.
+    #: SHA-256 of the normalised address, alone or with the network from which the passwords came.
     address_hash = Bytea(primary_key=True)
     #: The last ones, oldest first.
     failed_at = Array(base_column=Timestamptz())

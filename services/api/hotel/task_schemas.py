@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from msgspec import Meta, field
 
 from services.api.http.schemas import Answer, Body, Id
+from shared.contracts.patterns import whole
 from shared.hotel.contracts.hotels import ChildAge, Filters
 from shared.hotel.contracts.money import Amount, CurrencyCode
 
@@ -26,7 +27,7 @@ class SearchBody(Body, kw_only=True):
         default_factory=list
     )
     currency: CurrencyCode = "INR"
-    nationality: Annotated[str, Meta(pattern="^[A-Z]{2}$", description="ISO 3166-1")] = "IN"
+    nationality: Annotated[str, Meta(pattern=whole("[A-Z]{2}"), description="ISO 3166-1")] = "IN"
     filters: Filters = field(default_factory=Filters)
     max_pages: Annotated[int, Meta(ge=1, le=5, description="Asked for at each provider")] = 2
 

@@ -15,6 +15,7 @@ from services.api.hotel.task_schemas import ScanBody, TrackingHealth
 from services.api.http.documentation import example
 from services.api.http.errors import documented
 from services.api.http.refusals import DestinationNotFound
+from services.api.identity.auth import Stays
 from services.api.identity.rights import Reader
 from services.api.reads import Reads
 from services.api.tasks import log_stream
@@ -119,10 +120,11 @@ async def stream(
     reader: NamedDependency[Reader],
     ledger: NamedDependency[LedgerView],
     database: NamedDependency[Database],
+    stays: NamedDependency[Stays],
     level: LowestLevel = "debug",
 ) -> ServerSentEvent:
     await ledger.find(task_id, reader)
-    return ServerSentEvent(log_stream.events(database, task_id, reader, ledger, level))
+    return ServerSentEvent(log_stream.events(database, task_id, reader, ledger, level, stays))
 
 
 async def _submit(

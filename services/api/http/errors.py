@@ -99,7 +99,9 @@ def respond(request: Request[Any, Any, Any], error: Exception) -> Response[Probl
         advice = REPEAT if "idempotency-key" in request.headers else LOOK_FIRST
         problem = msgspec.structs.replace(problem, detail=f"{error}. {advice}", outcome_unknown=True)
     if problem.status == 500:
-        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        # The template, because a path may hold a secret: the link in a mail does.
+        route = request.scope.get("path_template", "?")
+        log.error("%s %s failed", request.method, route, exc_info=error)
     return Response(
         msgspec.structs.replace(problem, instance=request.url.path),
         status_code=problem.status,

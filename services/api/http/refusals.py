@@ -259,7 +259,7 @@ class ClientGone(Refusal):
         super().__init__("The connection was closed before the body was complete. Send the request again.")
 
 
-class _Wait(Refusal):
+class Wait(Refusal):
     """Base of what passes by itself."""
 
     status = 429
@@ -270,16 +270,7 @@ class _Wait(Refusal):
         self.headers = {"Retry-After": str(seconds)}
 
 
-class LoginLocked(_Wait):
-    """Too many wrong passwords were given for one address."""
-
-    kind = "login-locked"
-
-    def __init__(self, wait_s: float) -> None:
-        super().__init__("Too many wrong passwords were given for this address.", wait_s)
-
-
-class TooManyRequests(_Wait):
+class TooManyRequests(Wait):
     """A rate limit is used up."""
 
     kind = "too-many-requests"

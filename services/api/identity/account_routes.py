@@ -10,7 +10,7 @@ from services.api.http import paging
 from services.api.http.documentation import example
 from services.api.http.errors import AddressTaken, NotSignedIn, documented
 from services.api.http.refusals import AccountNotFound
-from services.api.identity import accounts, administration, logins
+from services.api.identity import accounts, administration
 from services.api.identity.account_schemas import (
     Account,
     AccountChange,
@@ -21,11 +21,14 @@ from services.api.identity.account_schemas import (
     Registration,
     Tokens,
 )
+from services.api.identity.auth import Credential
+from services.api.identity.logins import Logins
 from services.api.identity.passwords import Passwords
 from services.api.identity.sessions import Sessions, close, close_all
 from services.api.reads import Reads
 from shared.errors import FieldProblem, InvalidFields
 from shared.ledger.database import Database
+from shared.settings import Settings
 
 #: The person of the documented examples.
 ANN = {"email": "ann@often.example", "password": "correct horse"}
@@ -42,8 +45,11 @@ async def register(
     data: JSONBody[Registration],
     passwords: NamedDependency[Passwords],
     database: NamedDependency[Database],
+    settings: NamedDependency[Settings],
+    network: NamedDependency[str],
 ) -> Account:
-    account = await accounts.register(database, passwords, data)
+    with passwords.place(network):
+        account = await accounts.register(database, passwords, data, refused_words=settings.refused_words())
     if account is None:
         raise AddressTaken
     return account
@@ -53,20 +59,22 @@ async def register(
     "/auth/login",
     summary="Sign in",
     operation_class=example(ANN),
-    description="After five wrong passwords logins to the address are refused for one minute and more.",
+    description="After five wrong passwords from one network, it is refused for one minute and more.",
     status_code=200,
     responses=documented(400, 401, 413),
 )
 async def login(
     data: JSONBody[Credentials],
     passwords: NamedDependency[Passwords],
+    logins: NamedDependency[Logins],
     sessions: NamedDependency[Sessions],
-    database: NamedDependency[Database],
+    network: NamedDependency[str],
 ) -> Tokens:
-    account_id = await logins.authenticate(database, passwords, data.email, data.password)
+    with passwords.place(network):
+        account_id = await logins.authenticate(data.email, data.password, network)
     if account_id is None:
         raise NotSignedIn("The address or the password is wrong. Correct them, or register.")
-    return await sessions.open(account_id)
+    return await sessions.open(account_id, network)
 
 
 @post(
@@ -77,25 +85,36 @@ async def login(
     status_code=200,
     responses=documented(400, 401, 413),
 )
-async def refresh(data: JSONBody[Refresh], sessions: NamedDependency[Sessions]) -> Tokens:
-    return await sessions.rotate(data.refresh_token)
+async def refresh(
+    data: JSONBody[Refresh], sessions: NamedDependency[Sessions], network: NamedDependency[str]
+) -> Tokens:
+    return await sessions.rotate(data.refresh_token, network)
 
 
 @post(
     "/auth/logout",
     summary="Sign out",
     operation_class=example(TOKEN),
-    description="Ends the session of the refresh token; if it has ended already, nothing changes.",
+    description="Ends your session at once, and the session of the refresh token if it is another one.",
     status_code=204,
     responses=documented(400, 401, 403, 413),
 )
 async def logout(
-    data: JSONBody[Refresh], user: NamedDependency[Account], database: NamedDependency[Database]
+    data: JSONBody[Refresh],
+    user: NamedDependency[Account],
+    credential: NamedDependency[Credential],
+    database: NamedDependency[Database],
 ) -> None:
-    await close(database, user.id, data.refresh_token)
+    await close(database, user.id, credential.session, data.refresh_token)
 
 
-@post("/auth/logout-all", summary="Sign out everywhere", status_code=204, responses=documented(401, 403))
+@post(
+    "/auth/logout-all",
+    summary="Sign out everywhere",
+    description="Ends all sessions at once. API keys go on: revoke them with DELETE /api/v1/keys.",
+    status_code=204,
+    responses=documented(401, 403),
+)
 async def logout_all(user: NamedDependency[Account], database: NamedDependency[Database]) -> None:
     await close_all(database, user.id)
 
@@ -104,7 +123,7 @@ async def logout_all(user: NamedDependency[Account], database: NamedDependency[D
     "/auth/password",
     summary="Change your password",
     operation_class=example({"current_password": "correct horse", "new_password": "battery staple"}),
-    description="Ends all sessions: sign in again with the new password.",
+    description="Ends all sessions at once: sign in again with the new password. API keys go on.",
     status_code=204,
     responses=documented(400, 401, 403, 413),
 )
@@ -112,11 +131,17 @@ async def change_password(
     data: JSONBody[PasswordChange],
     user: NamedDependency[Account],
     passwords: NamedDependency[Passwords],
+    logins: NamedDependency[Logins],
     database: NamedDependency[Database],
+    settings: NamedDependency[Settings],
+    network: NamedDependency[str],
 ) -> None:
-    if await logins.authenticate(database, passwords, user.email, data.current_password) is None:
-        raise InvalidFields([FieldProblem("current_password", "is wrong: give the one you signed in with")])
-    await administration.change_password(database, passwords, user, data.new_password)
+    words = settings.refused_words()
+    with passwords.place(network):
+        if await logins.authenticate(user.email, data.current_password, network) is None:
+            rule = "is wrong: give the one you signed in with"
+            raise InvalidFields([FieldProblem("current_password", rule)])
+        await administration.change_password(database, passwords, user, data.new_password, words)
 
 
 @get("/auth/me", summary="Who am I", responses=documented(401, 403))

@@ -8,8 +8,9 @@ from msgspec import UNSET, Meta, UnsetType
 from services.api.http.schemas import Answer, Body, Text
 from shared.identity.tables import Role
 
+MIN_PASSWORD = 8
 #: The upper bound keeps Argon2 from hashing megabytes.
-NewPassword = Annotated[str, Meta(min_length=8, max_length=1024)]
+NewPassword = Annotated[str, Meta(min_length=MIN_PASSWORD, max_length=1024)]
 FullName = Annotated[str, Meta(max_length=100)]
 
 

@@ -1,5 +1,6 @@
 """What administrators do with accounts, and what users do with their own password."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -9,7 +10,8 @@ from services.api.http import paging
 from services.api.http.refusals import AccountNotFound, LastAdministrator
 from services.api.identity import sessions
 from services.api.identity.account_schemas import Account, AccountChange, AccountPage
-from services.api.identity.passwords import Passwords, check_new
+from services.api.identity.new_passwords import check_new
+from services.api.identity.passwords import Passwords
 from services.api.reads import Reads
 from shared.errors import FieldProblem, InvalidFields
 from shared.identity.tables import Role, User
@@ -57,10 +59,14 @@ async def change(database: Database, account_id: int, wanted: AccountChange) -> 
 
 
 async def change_password(
-    database: Database, passwords: Passwords, account: Account, new_password: str
+    database: Database,
+    passwords: Passwords,
+    account: Account,
+    new_password: str,
+    refused_words: Iterable[str],
 ) -> None:
     """Store it and end all sessions. Raises InvalidFields."""
-    check_new("new_password", new_password, account.email)
+    check_new("new_password", new_password, account.email, refused_words)
     hashed = await passwords.hash(new_password)
     async with database.short_transaction():
         await User.update({User.password_hash: hashed}).where(User.id == account.id)

@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import os
 import sys
+from collections.abc import Iterable
 
 import msgspec
 
@@ -20,7 +21,9 @@ from shared.identity.tables import Role
 from shared.ledger.database import Database
 
 
-async def ensure_administrator(database: Database, email: str, password: str) -> bool:
+async def ensure_administrator(
+    database: Database, email: str, password: str, refused_words: Iterable[str] = ()
+) -> bool:
     """Create the account, or leave the one with this address as it is. Returns True when it was created.
 
     Raises InvalidFields or ServerUnavailable.
@@ -32,9 +35,12 @@ async def ensure_administrator(database: Database, email: str, password: str) ->
         raise InvalidFields(broken_rules.find(given, Registration, "")) from None
     passwords = Passwords()
     try:
-        return await accounts.register(database, passwords, new, role=Role.ADMINISTRATOR) is not None
+        made = await accounts.register(
+            database, passwords, new, role=Role.ADMINISTRATOR, refused_words=refused_words
+        )
     finally:
         passwords.close()
+    return made is not None
 
 
 def main() -> None:
@@ -44,9 +50,10 @@ def main() -> None:
     parser.add_argument("--email", required=True)
     email = parser.parse_args().email
     try:
-        database_url = settings.read(os.environ, needs=("database_url",)).database_url
-        database = Database.for_service(database_url, "administrator")
-        created = asyncio.run(ensure_administrator(database, email, os.environ.get("ADMIN_PASSWORD", "")))
+        read = settings.read(os.environ, needs=("database_url",))
+        database = Database.for_service(read.database_url, "administrator")
+        password, words = os.environ.get("ADMIN_PASSWORD", ""), read.refused_words()
+        created = asyncio.run(ensure_administrator(database, email, password, words))
     except (SettingsError, InvalidFields) as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)

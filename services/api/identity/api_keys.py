@@ -56,6 +56,13 @@ _REVOKE = Statement("""
 """)
 
 
+_REVOKE_ALL = Statement("""
+    UPDATE api_key SET revoked_at = now()
+    WHERE "user" = :owner AND revoked_at IS NULL AND expires_at > now()
+    RETURNING id
+""")
+
+
 async def make(database: Database, rights: Rights, owner: Account, wanted: NewKeyBody) -> tuple[Key, str]:
     """Store a key. The second value is what clients send; it cannot be read again.
 
@@ -95,8 +102,13 @@ async def revoke(database: Database, key_id: UUID, reader: Reader) -> None:
         raise KeyNotFound(key_id)
 
 
-async def authenticate(database: Database, shown: str) -> tuple[Account, frozenset[Scope]]:
-    """The key's owner, active or not, and what the key is good for. Raises NotSignedIn."""
+async def revoke_all(database: Database, owner: int) -> int:
+    """Revoke all usable keys of an account, and return how many there were."""
+    return len(await database.run(_REVOKE_ALL, owner=owner))
+
+
+async def authenticate(database: Database, shown: str) -> tuple[Account, UUID, frozenset[Scope]]:
+    """The key's owner, active or not, its id, and what it is good for. Raises NotSignedIn."""
     key_id, _, secret = shown.removeprefix(PREFIX).partition("_")
     row = await _load(database, key_id)
     if row is None or not hmac.compare_digest(_hash(secret), row["secret_hash"]):
@@ -107,7 +119,7 @@ async def authenticate(database: Database, shown: str) -> tuple[Account, frozens
     if row["use_unnoted"]:
         await database.run(_NOTE_USE, id=UUID(key_id))
     account = msgspec.convert({name: row[name] for name in Account.__struct_fields__}, Account)
-    return account, frozenset(map(Scope, row["scopes"]))
+    return account, UUID(key_id), frozenset(map(Scope, row["scopes"]))
 
 
 def _check(rights: Rights, owner: Account, wanted: NewKeyBody) -> None:

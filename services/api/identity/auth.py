@@ -1,10 +1,11 @@
 """Identifies the caller of each request by a session's access token (JWT) or by an API key."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Self
+from uuid import UUID
 
-import jwt
 from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
@@ -14,13 +15,14 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ASGIApp
 
 from services.api.http.errors import NotSignedIn
-from services.api.identity import accounts, api_keys
+from services.api.identity import api_keys
 from services.api.identity.account_schemas import Account
 from services.api.identity.rate_limits import RateLimits
 from services.api.identity.rights import Reach, Reader, Scope
+from services.api.identity.sessions import Sessions
 from shared.ledger.database import Database
+from shared.ledger.statement import Statement
 
-_ALGORITHM = "HS256"
 _SCHEME = "BearerToken"
 
 #: How the schema says what to send.
@@ -42,7 +44,21 @@ class Credential:
 
     #: None: a session, which may do all that its account may do.
     scopes: frozenset[Scope] | None = None
+    #: The session, or the API key, that the caller has shown.
+    session: UUID | None = None
+    key: UUID | None = None
 
+
+#: Says whether the caller of a request may still act as it did when the request began.
+Stays = Callable[[], Awaitable[bool]]
+
+#: For answers that go on for minutes. `session` or `key` is null.
+_STAYS = Statement("""
+    SELECT 1 FROM account AS a WHERE a.id = :account AND a.is_active AND a.role = :role AND (
+        EXISTS (SELECT FROM session WHERE id = :session AND revoked_at IS NULL
+                AND created_at > now() - make_interval(secs => :session_life_s))
+        OR EXISTS (SELECT FROM api_key WHERE id = :key AND revoked_at IS NULL AND expires_at > now()))
+""")
 
 Asked = Request[Account, Credential, State]
 
@@ -60,40 +76,8 @@ def _reader(request: Asked) -> Reader:
     return Reader(request.user.id, request.user.role, request.state.reach)
 
 
-#: What handlers behind the authentication may ask for by name.
-CALLER = {
-    "user": Provide(_user, sync_to_thread=False),
-    "reach": Provide(_reach, sync_to_thread=False),
-    "reader": Provide(_reader, sync_to_thread=False),
-}
-
-
-class AccessTokens:
-    """Makes and checks access tokens."""
-
-    def __init__(self, secret_key: str, life: timedelta) -> None:
-        self._secret_key = secret_key
-        self.life = life
-
-    def make(self, account_id: int) -> str:
-        now = datetime.now(UTC)
-        claims = {"sub": str(account_id), "iat": now, "exp": now + self.life}
-        return jwt.encode(claims, self._secret_key, _ALGORITHM)
-
-    def read(self, token: str) -> int:
-        """The account's id. Raises NotSignedIn."""
-        try:
-            return int(
-                jwt.decode(token, self._secret_key, [_ALGORITHM], options={"require": ["sub", "exp"]})["sub"]
-            )
-        except jwt.ExpiredSignatureError:
-            raise NotSignedIn(
-                "The access token has expired. Get a new one from POST /api/v1/auth/refresh."
-            ) from None
-        except (jwt.InvalidTokenError, ValueError):
-            raise NotSignedIn(
-                "The access token is not valid. Get one from POST /api/v1/auth/login."
-            ) from None
+def _credential(request: Asked) -> Credential:
+    return request.auth
 
 
 class Authentication(AbstractAuthenticationMiddleware):
@@ -120,9 +104,9 @@ class Authentication(AbstractAuthenticationMiddleware):
 class Callers:
     """Finds the account and the rights behind a request's credentials."""
 
-    def __init__(self, database: Database, tokens: AccessTokens) -> None:
+    def __init__(self, database: Database, sessions: Sessions) -> None:
         self._database = database
-        self._tokens = tokens
+        self._sessions = sessions
 
     def __deepcopy__(self, _: object) -> Self:
         """Litestar copies middleware when it takes in a router; the pool of connections must stay one."""
@@ -136,13 +120,40 @@ class Callers:
             raise NotSignedIn(
                 "Get an access token from POST /api/v1/auth/login and send it as `Authorization: Bearer …`."
             )
-        # The account is read for each request, so that a deactivated one is out at once.
-        account: Account | None
-        scopes: frozenset[Scope] | None = None
+        # Both are read for each request, so that a deactivated account and an ended session are out at once.
         if shown.startswith(api_keys.PREFIX):
-            account, scopes = await api_keys.authenticate(self._database, shown)
+            account, key, scopes = await api_keys.authenticate(self._database, shown)
+            credential = Credential(scopes, key=key)
         else:
-            account = await accounts.load(self._database, self._tokens.read(shown))
-        if account is None or not account.is_active:
+            account, session = await self._sessions.holder(shown)
+            credential = Credential(session=session)
+        if not account.is_active:
             raise NotSignedIn("This account is not active. Ask an administrator.")
-        return account, Credential(scopes)
+        return account, credential
+
+    def provided(self) -> dict[str, Provide]:
+        """What handlers behind the authentication may ask for by name."""
+
+        def stays(request: Asked) -> Stays:
+            return partial(self._stays, request.user, request.auth)
+
+        provided: dict[str, Callable[[Asked], Any]] = {
+            "user": _user,
+            "credential": _credential,
+            "reach": _reach,
+            "reader": _reader,
+            "stays": stays,
+        }
+        return {name: Provide(value, sync_to_thread=False) for name, value in provided.items()}
+
+    async def _stays(self, account: Account, credential: Credential) -> bool:
+        """Raises ServerUnavailable."""
+        found = await self._database.run(
+            _STAYS,
+            account=account.id,
+            role=account.role,
+            session=credential.session,
+            key=credential.key,
+            session_life_s=self._sessions.life_s,
+        )
+        return bool(found)

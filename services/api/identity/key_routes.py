@@ -13,9 +13,11 @@ from services.api.http.documentation import example
 from services.api.http.errors import NotAllowed, UnknownAccount, documented
 from services.api.identity import accounts, api_keys
 from services.api.identity.account_schemas import Account
-from services.api.identity.key_schemas import KeyPage, NewKey, NewKeyBody
+from services.api.identity.key_schemas import KeyPage, KeysRevoked, NewKey, NewKeyBody
 from services.api.identity.rights import Reach, Reader, Rights
 from shared.ledger.database import Database
+
+Owner = Annotated[int | None, QueryParameter(description="id of an account; left out: your own")]
 
 
 @post(
@@ -42,15 +44,10 @@ async def list_keys(
     database: NamedDependency[Database],
     limit: Annotated[int, QueryParameter(ge=1, le=100)] = 50,
     cursor: Annotated[str | None, QueryParameter(description="next_cursor of an earlier answer")] = None,
-    owner: Annotated[int | None, QueryParameter(description="id of an account; left out: your own")] = None,
+    owner: Owner = None,
 ) -> KeyPage:
     paging.refuse_unknown(request.query_params, ("limit", "cursor", "owner"))
-    if owner is not None and owner != reader.id:
-        if reader.reach is not Reach.ALL:
-            raise NotAllowed("owner", "must be your own id")
-        if owner not in await accounts.existing(database, [owner]):
-            raise UnknownAccount("owner")
-    whose = reader.id if owner is None else owner
+    whose = await _whose(database, reader, owner)
     return await api_keys.page(database, whose, limit=limit, cursor=cursor)
 
 
@@ -64,3 +61,32 @@ async def revoke(
     key_id: FromPath[UUID], reader: NamedDependency[Reader], database: NamedDependency[Database]
 ) -> None:
     await api_keys.revoke(database, key_id, reader)
+
+
+@delete(
+    "/keys",
+    summary="Revoke all API keys",
+    description="All keys of the account are refused from now on. Sessions are not affected.",
+    status_code=200,
+    responses=documented(400, 401, 403, 422),
+)
+async def revoke_all(
+    request: Request[Any, Any, Any],
+    reader: NamedDependency[Reader],
+    database: NamedDependency[Database],
+    owner: Owner = None,
+) -> KeysRevoked:
+    paging.refuse_unknown(request.query_params, ("owner",))
+    whose = await _whose(database, reader, owner)
+    return KeysRevoked(await api_keys.revoke_all(database, whose))
+
+
+async def _whose(database: Database, reader: Reader, owner: int | None) -> int:
+    """Raises NotAllowed or UnknownAccount."""
+    if owner is None or owner == reader.id:
+        return reader.id
+    if reader.reach is not Reach.ALL:
+        raise NotAllowed("owner", "must be your own id")
+    if owner not in await accounts.existing(database, [owner]):
+        raise UnknownAccount("owner")
+    return owner

@@ -34,6 +34,11 @@ class NewKey(Key, kw_only=True):
     key: str
 
 
+class KeysRevoked(Answer):
+    #: How many usable keys there were.
+    revoked: int
+
+
 class KeyPage(Answer):
     items: list[Key]
     #: Give it as `cursor` to get the next page; null on the last one.

@@ -1,33 +1,51 @@
-"""Refuses logins to an address after too many wrong passwords.
+"""Refuses sign-ins after too many wrong passwords, before anything is hashed.
+
+An attempt is counted before its password is checked, so attempts that arrive together cannot all be checked.
+A right password takes its own count back.
+
+There are two counts. The narrow one is of one network against one address. The wide one is of all networks
+together against one address, and does not concern networks at which the account has a session: a stranger can
+keep others from signing in at a new place, but not the owner at a known one.
 
 Counted in Postgres, so that all API processes agree, and by address, so that an address without an account
 behaves like any other.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
-from services.api.http.refusals import LoginLocked
+from services.api.identity.sign_in_refusals import LoginLocked
 from shared.ledger.database import Database
 from shared.ledger.statement import Statement
 
-#: This many wrong passwords within the window lock the address. Each further one locks it again, for longer.
-ATTEMPTS: Final = 5
-WINDOW: Final = timedelta(minutes=15)
-FIRST_LOCK: Final = timedelta(minutes=1)
-LONGEST_LOCK: Final = timedelta(minutes=15)
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """When attempts lock, and for how long."""
+
+    #: This many within the window lock. Each further one locks again, for twice as long.
+    attempts: int
+    window: timedelta
+    first_lock: timedelta
+    longest_lock: timedelta
+
+
+NARROW: Final = Policy(5, timedelta(minutes=15), timedelta(minutes=1), timedelta(minutes=15))
+#: NIST SP 800-63B-4, 3.2.2, allows at most 100 wrong passwords in a row for one account.
+WIDE: Final = Policy(50, timedelta(hours=1), timedelta(minutes=15), timedelta(hours=1))
 
 _LOCKED = Statement("""
-    SELECT extract(epoch FROM locked_until - now())::float8 AS wait_s FROM login_failure
-    WHERE address_hash = :address_hash AND locked_until > now()
+    SELECT max(extract(epoch FROM locked_until - now()))::float8 AS wait_s FROM login_failure
+    WHERE address_hash = ANY(:keys::bytea[]) AND locked_until > now()
 """)
 
 #: Locks the row until the transaction ends, and returns what it holds.
 _HOLD = Statement("""
     INSERT INTO login_failure (address_hash, failed_at, locks, forget_at)
-    VALUES (:address_hash, ARRAY[]::timestamptz[], 0, now())
+    VALUES (:key, ARRAY[]::timestamptz[], 0, now())
     ON CONFLICT (address_hash) DO UPDATE SET locks = login_failure.locks
     RETURNING failed_at, locks, locked_until, clock_timestamp() AS now
 """)
@@ -35,79 +53,120 @@ _HOLD = Statement("""
 _STORE = Statement("""
     UPDATE login_failure
     SET failed_at = :failed_at, locks = :locks, locked_until = :locked_until, forget_at = :forget_at
-    WHERE address_hash = :address_hash
+    WHERE address_hash = :key
 """)
 
-#: Each stored failure removes up to two expired ones, so the table stays small.
+#: Each wrong password removes up to three expired rows and adds two at most, so the table stays small.
 _SWEEP = """
     DELETE FROM login_failure WHERE address_hash IN (
-        SELECT address_hash FROM login_failure WHERE forget_at < now() LIMIT 2 FOR UPDATE SKIP LOCKED
+        SELECT address_hash FROM login_failure WHERE forget_at < now() LIMIT 3 FOR UPDATE SKIP LOCKED
     )
 """
 
-#: Leaves an address locked, even after the right password.
-_CLEAR = Statement("""
-    DELETE FROM login_failure
-    WHERE address_hash = :address_hash AND (locked_until IS NULL OR locked_until <= now())
+_FORGET = Statement("DELETE FROM login_failure WHERE address_hash = :key")
+
+#: Takes one attempt back and leaves those of others. A row without any is removed.
+_TAKE_BACK = Statement("""
+    WITH last AS (DELETE FROM login_failure WHERE address_hash = :key AND failed_at = ARRAY[:at::timestamptz])
+    UPDATE login_failure SET failed_at = array_remove(failed_at, :at)
+    WHERE address_hash = :key AND failed_at <> ARRAY[:at::timestamptz]
 """)
 
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """What is known of the wrong passwords for one address."""
+    """What is known of the attempts under one key; those under way count as failures."""
 
     failed_at: tuple[datetime, ...] = ()
     locks: int = 0
     locked_until: datetime | None = None
 
-    def forget_at(self) -> datetime:
-        return (self.locked_until or self.failed_at[-1]) + WINDOW
+    def forget_at(self, policy: Policy) -> datetime:
+        return (self.locked_until or self.failed_at[-1]) + policy.window
+
+    def is_locked(self, now: datetime) -> bool:
+        return self.locked_until is not None and now < self.locked_until
 
 
-def after_failure(known: Failures, now: datetime) -> Failures:
-    """Count one more. Locks last 1, 2, 4, 8 and then always 15 minutes."""
-    if known.locked_until is not None and now < known.locked_until:
-        return known  # it was under way when another one locked
-    if known.failed_at and now >= known.forget_at():
+def after_attempt(known: Failures, now: datetime, policy: Policy) -> Failures:
+    """Count one more; nothing is locked at the moment. The narrow lock lasts 1, 2, 4, 8, then 15 minutes."""
+    if known.failed_at and now >= known.forget_at(policy):
         known = Failures()
-    failed_at = (*(at for at in known.failed_at if now - at < WINDOW), now)[-ATTEMPTS:]
-    if known.locks == 0 and len(failed_at) < ATTEMPTS:
+    failed_at = (*(at for at in known.failed_at if now - at < policy.window), now)[-policy.attempts :]
+    if known.locks == 0 and len(failed_at) < policy.attempts:
         return replace(known, failed_at=failed_at)
-    lock = min(FIRST_LOCK * 2 ** min(known.locks, 10), LONGEST_LOCK)
+    lock = min(policy.first_lock * 2 ** min(known.locks, 10), policy.longest_lock)
     return Failures(failed_at, known.locks + 1, now + lock)
 
 
-def key(address: str) -> bytes:
-    """What an address is counted under."""
-    return hashlib.sha256(address.encode()).digest()
+class Attempt:
+    """One check of a password, counted from its beginning."""
 
+    def __init__(self, database: Database, address: str, network: str, *, is_known: bool) -> None:
+        """`is_known`: the account has a session at this network."""
+        self._database = database
+        self.key = narrow_key(address, network)
+        self._wide = None if is_known else wide_key(address)
+        self._counted_at: dict[bytes, datetime] = {}
 
-async def refuse_locked(database: Database, address_hash: bytes) -> None:
-    """Raises LoginLocked or ServerUnavailable."""
-    rows = await database.run(_LOCKED, address_hash=address_hash)
-    if rows:
-        raise LoginLocked(rows[0]["wait_s"])
+    async def begin(self) -> None:
+        """Count it. Raises LoginLocked, counting nothing, or ServerUnavailable."""
+        # A locked caller causes no write.
+        await self._refuse_locked()
+        async with self._database.short_transaction():
+            for key, policy in self._counts():
+                await self._count(key, policy)
 
+    async def succeeded(self) -> None:
+        """Forget the failures at this network, and take back the count for all networks."""
+        await self._database.run(_FORGET, key=self.key)
+        if self._wide:
+            await self._database.run(_TAKE_BACK, key=self._wide, at=self._counted_at[self._wide])
 
-async def count(database: Database, address_hash: bytes) -> None:
-    """Store a failure. Raises ServerUnavailable."""
-    async with database.short_transaction():
-        (row,) = await database.run(_HOLD, address_hash=address_hash)
-        known = Failures(tuple(row["failed_at"]), row["locks"], row["locked_until"])
-        failures = after_failure(known, row["now"])
-        await database.run(
+    async def failed(self) -> None:
+        """It is counted already."""
+        await self._database.run(_SWEEP)
+
+    def _counts(self) -> Sequence[tuple[bytes, Policy]]:
+        """In this order everywhere, so that two attempts cannot wait for each other."""
+        return [(self.key, NARROW), *([(self._wide, WIDE)] if self._wide else [])]
+
+    async def _refuse_locked(self) -> None:
+        keys = [key for key, _ in self._counts()]
+        (row,) = await self._database.run(_LOCKED, keys=keys)
+        if row["wait_s"] is not None:
+            raise LoginLocked(row["wait_s"])
+
+    async def _count(self, key: bytes, policy: Policy) -> None:
+        (row,) = await self._database.run(_HOLD, key=key)
+        known, now = _failures(row), row["now"]
+        if known.locked_until and known.is_locked(now):
+            raise LoginLocked((known.locked_until - now).total_seconds())
+        failures = after_attempt(known, now, policy)
+        await self._database.run(
             _STORE,
-            address_hash=address_hash,
+            key=key,
             failed_at=list(failures.failed_at),
             locks=failures.locks,
             locked_until=failures.locked_until,
-            forget_at=failures.forget_at(),
+            forget_at=failures.forget_at(policy),
         )
-    await database.run(_SWEEP)
+        self._counted_at[key] = now
 
 
-async def clear(database: Database, address_hash: bytes) -> None:
-    """Forget the failures after the right password. Raises LoginLocked or ServerUnavailable."""
-    await database.run(_CLEAR, address_hash=address_hash)
-    # A caller that tries many passwords at once must not get in with one that was checked after the lock.
-    await refuse_locked(database, address_hash)
+def narrow_key(address: str, network: str) -> bytes:
+    """The key of one network's attempts."""
+    return _digest(f"{network}|{address}")
+
+
+def wide_key(address: str) -> bytes:
+    """The key of all networks' attempts."""
+    return _digest(f"|{address}")
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
+
+
+def _failures(row: dict[str, Any]) -> Failures:
+    return Failures(tuple(row["failed_at"]), row["locks"], row["locked_until"])

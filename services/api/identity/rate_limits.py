@@ -1,6 +1,7 @@
-"""Rate limits: per user for who is signed in, per address for everybody else and for who is refused.
+"""Rate limits: per user for signed-in callers, per network for all others and for refused ones.
 
-Counted in Redis, so that all API processes agree. Without Redis nobody is refused.
+Signing in has a limit of its own, because each attempt costs a hash. Counted in Redis, so that all API
+processes agree. Without Redis nobody is refused.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from limits import parse
 from limits.aio.storage import RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from limits.limits import RateLimitItem
+from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from redis.exceptions import RedisError
@@ -33,9 +35,8 @@ MOST_REFUSED: Final = 10_000
 class RateLimits:
     """Counts requests: one round trip to Redis each, and none for who is refused anyway."""
 
-    def __init__(self, redis_url: str, user: str, address: str) -> None:
-        self._user = parse(user)
-        self._address = parse(address)
+    def __init__(self, redis_url: str, user: str, address: str, sign_in: str) -> None:
+        self._user, self._address, self._sign_in = parse(user), parse(address), parse(sign_in)
         self._pool = pool(redis_url, socket_timeout_s=TIMEOUT_S)
         # Without an address: the library's own reading of addresses wants a port, the pool's does not.
         options: dict[str, Any] = {"connection_pool": self._pool}
@@ -51,12 +52,15 @@ class RateLimits:
 
     async def count_address(self, connection: ASGIConnection[Any, Any, Any, Any]) -> None:
         """Raises TooManyRequests."""
-        host = connection.client.host if connection.client else ""
-        await self._count(self._address, f"address:{network(host)}")
+        await self._count(self._address, f"address:{network_of(connection)}")
 
     async def by_address(self, connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
         """The guard of public routes."""
         await self.count_address(connection)
+
+    async def by_sign_in(self, connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        """The guard of the public routes that hash a password. Raises TooManyRequests."""
+        await self._count(self._sign_in, f"sign-in:{network_of(connection)}")
 
     def __deepcopy__(self, _: object) -> "RateLimits":
         """Litestar copies guards and middleware when it takes in their router; the limits stay one."""
@@ -108,6 +112,16 @@ class RateLimits:
         if self._away:
             log.info("Redis is back: requests are counted")
         self._away = False
+
+
+def network_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
+    """The network of a request's client."""
+    return network(connection.client.host if connection.client else "")
+
+
+def caller_network(request: Request[Any, Any, Any]) -> str:
+    """The same, for handlers that ask for `network`."""
+    return network_of(request)
 
 
 def network(host: str) -> str:

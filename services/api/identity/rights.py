@@ -70,6 +70,7 @@ RIGHTS: dict[str, Right] = {
     "PATCH /api/v1/accounts/{account_id}": Right(Scope.ACCOUNTS_WRITE, NONE, NONE, NONE, ALL),
     "GET /api/v1/keys": Right(None, OWN, OWN, OWN, ALL),
     "POST /api/v1/keys": Right(None, OWN, OWN, OWN, OWN),
+    "DELETE /api/v1/keys": Right(None, OWN, OWN, OWN, ALL),
     "DELETE /api/v1/keys/{key_id}": Right(None, OWN, OWN, OWN, ALL),
     "GET /api/v1/catalogue": Right(Scope.TASKS_READ, OWN, OWN, ALL, ALL),
     "GET /api/v1/tasks": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),

@@ -4,12 +4,10 @@ from litestar import Router
 
 from services.api.identity import account_routes, key_routes
 
-#: For callers without credentials.
-PUBLIC = Router(
-    "",
-    route_handlers=[account_routes.register, account_routes.login, account_routes.refresh],
-    tags=["accounts"],
-)
+#: For callers without credentials. Both hash a password.
+SIGN_IN = Router("", route_handlers=[account_routes.register, account_routes.login], tags=["accounts"])
+#: For callers with a refresh token.
+RENEWAL = Router("", route_handlers=[account_routes.refresh], tags=["accounts"])
 ACCOUNTS = Router(
     "",
     route_handlers=[
@@ -23,4 +21,8 @@ ACCOUNTS = Router(
     ],
     tags=["accounts"],
 )
-KEYS = Router("", route_handlers=[key_routes.make, key_routes.list_keys, key_routes.revoke], tags=["keys"])
+KEYS = Router(
+    "",
+    route_handlers=[key_routes.make, key_routes.list_keys, key_routes.revoke, key_routes.revoke_all],
+    tags=["keys"],
+)

@@ -25,6 +25,7 @@ from services.api.schedules.schemas import (
     SchedulePage,
 )
 from services.api.tasks.schemas import Submitted
+from shared.contracts.patterns import whole
 from shared.schedules.timetable import Timing
 
 Limit = Annotated[int, QueryParameter(ge=1, le=100)]
@@ -39,7 +40,7 @@ async def list_schedules(
     limit: Limit = 50,
     cursor: Cursor = None,
     enabled: Annotated[bool | None, QueryParameter()] = None,
-    task_name: Annotated[str | None, QueryParameter(pattern=r"^[a-z0-9_.]{1,100}$")] = None,
+    task_name: Annotated[str | None, QueryParameter(pattern=whole(r"[a-z0-9_.]{1,100}"))] = None,
 ) -> SchedulePage:
     paging.refuse_unknown(request.query_params, ("limit", "cursor", "enabled", "task_name"))
     return await view.page(reader, limit=limit, cursor=cursor, enabled=enabled, task_name=task_name)

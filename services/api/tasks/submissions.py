@@ -20,6 +20,7 @@ from shared.contracts.contract import Contract
 from shared.errors import FieldProblem, InvalidFields, UnknownTask
 from shared.ledger.database import Database
 from shared.submission import CheckedTask, NewTask, OnceKey, Submitter
+from shared.vault import Vault
 
 #: Upper bound for the broken rules that one answer lists.
 MOST_PROBLEMS = 100
@@ -31,13 +32,14 @@ class Submissions:
     """What all routes that submit have in common."""
 
     def __init__(
-        self, database: Database, catalogue: Catalogue, submitter: Submitter, secret_key: str
+        self, database: Database, catalogue: Catalogue, submitter: Submitter, vault: Vault, secret_key: str
     ) -> None:
         self._database = database
         self._catalogue = catalogue
         self._submitter = submitter
         self._group = GroupCommit(submitter)
-        self._secret = secret_key.encode()
+        self._vault = vault
+        self._former_key = secret_key.encode()
 
     def new_task(self, body: NewTaskBody, caller: Reader) -> CheckedTask:
         """The one check of a submission. Raises UnknownTask, TaskRestricted or InvalidFields."""
@@ -99,8 +101,10 @@ class Submissions:
             rule = f"must be 1 to {LONGEST_KEY} printable ASCII characters"
             raise InvalidFields([FieldProblem("Idempotency-Key", rule)])
         canonical = msgspec.json.encode([route, body], order="deterministic")
-        # Keyed, because a sensitive value can be guessed from a plain hash.
-        return OnceKey(f"owner:{caller.id}", header, hmac.digest(self._secret, canonical, "sha256"))
+        current, *others = self._vault.digests(canonical)
+        # Release 0.2 used SECRET_KEY. Its keys are gone a day after the upgrade; then this can go, too.
+        former = (*others, hmac.digest(self._former_key, canonical, "sha256"))
+        return OnceKey(f"owner:{caller.id}", header, current, former)
 
     async def _wrong_recipients(self, tasks: Sequence[CheckedTask], caller: Reader) -> list[FieldProblem]:
         others = {r for task in tasks if (r := task.recipient) not in (None, caller.id)}

@@ -26,6 +26,7 @@ from services.api.tasks.schemas import (
     TaskSummary,
 )
 from services.api.tasks.task_list import TaskFilter
+from shared.contracts.patterns import whole
 from shared.errors import FieldProblem, InvalidFields, ServerUnavailable, TaskFinished
 from shared.ledger.database import Database
 from shared.ledger.lifecycle import FINAL, Status
@@ -33,7 +34,7 @@ from shared.ledger.transitions import operate
 from shared.telemetry import metrics
 from shared.transport.queues import Queues
 
-Name = Annotated[str | None, QueryParameter(pattern=r"^[a-z0-9_.]{1,100}$")]
+Name = Annotated[str | None, QueryParameter(pattern=whole(r"[a-z0-9_.]{1,100}"))]
 AwareTime = Annotated[datetime, msgspec.Meta(tz=True)]
 #: Parsed in `_moment`, because Litestar would accept a number as a time.
 Moment = Annotated[

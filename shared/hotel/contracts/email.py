@@ -6,12 +6,13 @@ from typing import Annotated
 import msgspec
 
 from shared.contracts.contract import Contract, Params, Result, Retries
+from shared.contracts.patterns import whole
 from shared.hotel.contracts.money import CurrencyCode, check_currency
 
 Line = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Price = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 #: Web addresses only: a mail must not carry `javascript:`.
-Link = Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s<>\"]+$", max_length=2000)]
+Link = Annotated[str, msgspec.Meta(pattern=whole(r"https?://[^\s<>\"]+"), max_length=2000)]
 
 
 class SendWelcome(Params):

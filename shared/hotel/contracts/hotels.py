@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from shared.contracts.contract import Contract, Params, Result, Retries
+from shared.contracts.patterns import whole
 from shared.contracts.schedule import Schedule
 from shared.errors import FieldProblem
 from shared.hotel.contracts.money import CurrencyCode, check_currency
@@ -31,7 +32,7 @@ class Filters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     min_rating: Annotated[float, Meta(ge=0, le=5)] | None = None
     free_cancellation: bool = False
     #: relevance, price or rating.
-    sort_by: Annotated[str, Meta(pattern="^(relevance|price|rating)$")] = "relevance"
+    sort_by: Annotated[str, Meta(pattern=whole("relevance|price|rating"))] = "relevance"
 
     def __post_init__(self) -> None:
         if self.min_price is not None and self.max_price is not None and self.min_price > self.max_price:
@@ -51,7 +52,7 @@ class SearchHotels(Params):
     children_ages: Annotated[list[ChildAge], Meta(max_length=10)] = msgspec.field(default_factory=list)
     currency: CurrencyCode = "INR"
     #: Country whose guests' prices are asked for, ISO 3166-1.
-    nationality: Annotated[str, Meta(pattern="^[A-Z]{2}$")] = "IN"
+    nationality: Annotated[str, Meta(pattern=whole("[A-Z]{2}"))] = "IN"
     filters: Filters = msgspec.field(default_factory=Filters)
     #: Pages asked for at each provider; a page of SerpApi costs one search.
     max_pages: Annotated[int, Meta(ge=1, le=5)] = 2

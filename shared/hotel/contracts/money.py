@@ -6,10 +6,12 @@ from typing import Annotated
 import msgspec
 from iso4217 import Currency
 
+from shared.contracts.patterns import whole
+
 #: ISO 4217, capitals.
-CurrencyCode = Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")]
+CurrencyCode = Annotated[str, msgspec.Meta(pattern=whole("[A-Z]{3}"))]
 #: As text, so that no cent is lost on the way; "1250.00".
-Amount = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,10}(\.[0-9]{1,4})?$")]
+Amount = Annotated[str, msgspec.Meta(pattern=whole(r"[0-9]{1,10}(\.[0-9]{1,4})?"))]
 
 _CODES = frozenset(currency.value for currency in Currency)
 

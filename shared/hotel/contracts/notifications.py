@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from shared.contracts.contract import Contract, Params, Result, Retries
+from shared.contracts.patterns import whole
 
 #: RFC 8030 lets a push service refuse bodies of more than 4,096 bytes; encryption takes 103 of them.
 MAX_PAYLOAD_BYTES = 3_993
@@ -14,7 +15,7 @@ MAX_PAYLOAD_BYTES = 3_993
 Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 Title = Annotated[str, Meta(min_length=1, max_length=200)]
 Message = Annotated[str, Meta(min_length=1, max_length=2_000)]
-Urgency = Annotated[str, Meta(pattern="^(very-low|low|normal|high)$")]
+Urgency = Annotated[str, Meta(pattern=whole("very-low|low|normal|high"))]
 #: How long a push service keeps it for a device that is off.
 TtlS = Annotated[int, Meta(ge=0, le=2_419_200)]
 DEFAULT_TTL_S = 86_400

@@ -7,14 +7,15 @@ from uuid import UUID
 from msgspec import Meta
 
 from shared.contracts.contract import Contract, Params, Result, Retries
+from shared.contracts.patterns import whole
 from shared.contracts.schedule import Schedule
 from shared.contracts.sensitivity import SENSITIVE
 from shared.hotel.contracts.money import Amount, CurrencyCode, minor_units
 
 Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 #: The payment service's own names for a card and a customer; no card number ever comes here.
-MethodId = Annotated[str, Meta(pattern="^pm_[A-Za-z0-9_]{1,100}$"), SENSITIVE]
-CustomerId = Annotated[str, Meta(pattern="^cus_[A-Za-z0-9_]{1,100}$"), SENSITIVE]
+MethodId = Annotated[str, Meta(pattern=whole("pm_[A-Za-z0-9_]{1,100}")), SENSITIVE]
+CustomerId = Annotated[str, Meta(pattern=whole("cus_[A-Za-z0-9_]{1,100}")), SENSITIVE]
 
 
 #: The payment service has other decimals than ISO 4217 for these; a mistake would be a hundredfold.

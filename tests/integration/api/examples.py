@@ -85,6 +85,7 @@ EXAMPLES: dict[str, Callable[[Belongings], Example]] = {
     "GET /api/v1/accounts/{account_id}": _account,
     "PATCH /api/v1/accounts/{account_id}": _account,
     "POST /api/v1/keys": lambda _: Example(body={"name": "a robot", "scopes": ["accounts:read"]}),
+    "DELETE /api/v1/keys": lambda _: Example(),
     "DELETE /api/v1/keys/{key_id}": lambda mine: Example({"key_id": mine.key_id}),
     "POST /api/v1/tasks": lambda mine: Example(body=_greeting(mine)),
     "POST /api/v1/tasks/batch": lambda mine: Example(body={"tasks": [_greeting(mine)]}),

@@ -1,5 +1,6 @@
 """Registration, signing in, and what a token is worth."""
 
+import dataclasses
 import subprocess
 import sys
 import time
@@ -10,7 +11,10 @@ import jwt
 import pytest
 
 from shared.settings import Settings
-from tests.integration.api.conftest import Client, Person
+from tests.integration.api.conftest import Client, Person, SignUp
+
+#: A session that does not exist.
+NO_SESSION = "00000000-0000-7000-8000-000000000000"
 
 
 async def test_a_registered_user_signs_in_and_is_told_who_he_is(client: Client) -> None:
@@ -37,7 +41,7 @@ async def test_a_registered_user_signs_in_and_is_told_who_he_is(client: Client) 
 
 async def test_a_taken_address_is_refused_however_it_is_written(client: Client, guest: Person) -> None:
     answer = await client.post(
-        "/api/v1/auth/register", json={"email": guest.email.upper(), "password": "x" * 8}
+        "/api/v1/auth/register", json={"email": guest.email.upper(), "password": "correct horse"}
     )
     assert answer.status_code == 409
     assert answer.json()["errors"] == [{"field": "email", "rule": "is taken"}]
@@ -51,12 +55,13 @@ async def test_a_taken_address_is_refused_however_it_is_written(client: Client, 
         ({"email": 5}, "email"),
         ({"password": "x" * 7}, "password"),
         ({"password": "x" * 1025}, "password"),
+        ({"password": "Often-Hotels-2026"}, "password"),
         ({"full_name": "A\x00"}, "full_name"),
         ({"role": "administrator"}, "role"),
     ],
 )
 async def test_a_bad_registration_names_the_field(client: Client, change: Any, field: str) -> None:
-    body = {"email": "ann@often.example", "password": "x" * 8} | change
+    body = {"email": "ann@often.example", "password": "correct horse"} | change
     answer = await client.post("/api/v1/auth/register", json=body)
     assert answer.status_code == 400
     assert [error["field"] for error in answer.json()["errors"]] == [field]
@@ -121,7 +126,7 @@ async def test_an_expired_token_is_refused_and_the_answer_says_what_to_do(
 ) -> None:
     now = datetime.now(UTC)
     claims = {"sub": str(guest.id), "iat": now - timedelta(hours=1), "exp": now - timedelta(seconds=1)}
-    token = jwt.encode(claims, settings.secret_key, "HS256")
+    token = jwt.encode(claims | {"sid": NO_SESSION}, settings.secret_key, "HS256")
     answer = await client.get("/api/v1/auth/me", headers={"Authorization": f"Bearer {token}"})
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"] == "Bearer"
@@ -140,17 +145,39 @@ async def test_without_a_valid_token_nothing_is_answered(client: Client, header:
 async def test_a_token_for_an_impossible_account_is_refused(
     client: Client, settings: Settings, subject: str
 ) -> None:
-    claims = {"sub": subject, "iat": 0, "exp": datetime.now(UTC) + timedelta(hours=1)}
-    token = jwt.encode(claims, settings.secret_key, "HS256")
-    answer = await client.get("/api/v1/auth/me", headers={"Authorization": f"Bearer {token}"})
-    assert answer.status_code == 401
+    assert await _status_with(client, settings, sub=subject, sid=NO_SESSION) == 401
 
 
-async def test_a_token_of_another_key_is_refused(client: Client, guest: Person) -> None:
-    claims = {"sub": str(guest.id), "iat": 0, "exp": datetime.now(UTC) + timedelta(hours=1)}
-    token = jwt.encode(claims, "another key, long enough for HS256 to take it", "HS256")
-    answer = await client.get("/api/v1/auth/me", headers={"Authorization": f"Bearer {token}"})
-    assert answer.status_code == 401
+@pytest.mark.parametrize("session", [None, "", "x", 5, ["x"], NO_SESSION])
+async def test_a_token_without_an_open_session_is_refused(
+    client: Client, guest: Person, settings: Settings, session: Any
+) -> None:
+    """Release 0.2 made tokens without any."""
+    named = {} if session is None else {"sid": session}
+    assert await _status_with(client, settings, sub=str(guest.id), **named) == 401
+
+
+async def test_a_session_of_somebody_else_is_refused(
+    client: Client, guest: Person, sign_up: SignUp, settings: Settings, database: Any
+) -> None:
+    other = await sign_up()
+    session = await database.fetchval('SELECT id FROM session WHERE "user" = $1', other.id)
+    assert await _status_with(client, settings, sub=str(guest.id), sid=str(session)) == 401
+    assert await _status_with(client, settings, sub=str(other.id), sid=str(session)) == 200
+
+
+async def _status_with(client: Client, settings: Settings, **claims: Any) -> int:
+    times = {"iat": 0, "exp": datetime.now(UTC) + timedelta(hours=1)}
+    token = jwt.encode(times | claims, settings.secret_key, "HS256")
+    return (await client.get("/api/v1/auth/me", headers={"Authorization": f"Bearer {token}"})).status_code
+
+
+async def test_a_token_of_another_key_is_refused(
+    client: Client, guest: Person, settings: Settings, database: Any
+) -> None:
+    another = dataclasses.replace(settings, secret_key="another key, long enough for HS256 to take it")
+    session = await database.fetchval("SELECT id FROM session")
+    assert await _status_with(client, another, sub=str(guest.id), sid=str(session)) == 401
 
 
 async def test_the_first_administrator_is_created_once(client: Client, database_url: str) -> None:

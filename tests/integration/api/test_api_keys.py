@@ -113,6 +113,30 @@ async def test_a_revoked_key_is_refused_at_once_and_revoking_may_be_repeated(gue
     assert listed["revoked_at"] is not None
 
 
+async def test_all_keys_are_revoked_together(guest: Person, sign_up: SignUp) -> None:
+    robots = [(await _make(guest))[1] for _ in range(2)]
+    _, stranger = await _make(await sign_up())
+    for revoked in (2, 0):
+        answer = await guest.delete("keys")
+        assert (answer.status_code, answer.json()) == (200, {"revoked": revoked})
+    assert [(await robot.get("tasks")).status_code for robot in robots] == [401, 401]
+    assert (await stranger.get("tasks")).status_code == 200
+    assert all(item["revoked_at"] for item in (await guest.get("keys")).json()["items"])
+
+
+async def test_only_administrators_revoke_all_keys_of_others(guest: Person, administrator: Person) -> None:
+    _, robot = await _make(guest)
+    refused = [
+        await guest.delete(f"keys?owner={administrator.id}"),
+        await administrator.delete(f"keys?owner={10**12}"),
+        await administrator.delete(f"keys?user={guest.id}"),
+    ]
+    assert [answer.status_code for answer in refused] == [403, 422, 400]
+    assert (await robot.get("tasks")).status_code == 200
+    assert (await administrator.delete(f"keys?owner={guest.id}")).json() == {"revoked": 1}
+    assert (await robot.get("tasks")).status_code == 401
+
+
 async def test_an_administrator_lists_and_revokes_the_keys_of_others(
     guest: Person, administrator: Person
 ) -> None:

@@ -1,12 +1,19 @@
 """The same request under the same key is one submission."""
 
 import asyncio
+import base64
+import dataclasses
+import hmac
+import secrets
 from typing import Any
 
+import msgspec
 import pytest
 
+from services.api.tasks.schemas import NewTaskBody
 from shared.settings import Settings
 from tests.integration.api.conftest import Person, SignUp, side_by_side
+from tests.platform import VAULT_KEYS
 
 HEALTH_CHECK = {"name": "system.health_check", "params": {}}
 
@@ -76,3 +83,43 @@ async def test_a_bad_key_is_named(guest: Person, key: str) -> None:
     answer = await send(guest, key)
     assert answer.status_code == 400
     assert [error["field"] for error in answer.json()["errors"]] == ["Idempotency-Key"]
+
+
+@pytest.fixture
+async def robot(guest: Person) -> Person:
+    """The guest with an API key, which outlives a change of SECRET_KEY."""
+    made = await guest.post("keys", {"name": "a robot", "scopes": ["tasks:read", "tasks:write"]})
+    return dataclasses.replace(guest, headers={"Authorization": f"Bearer {made.json()['key']}"})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"secret_key": secrets.token_hex()},
+        {"vault_keys": f"next:{base64.b64encode(secrets.token_bytes(32)).decode()},{VAULT_KEYS}"},
+    ],
+    ids=["SECRET_KEY", "OFTEN_VAULT_KEYS"],
+)
+async def test_a_change_of_keys_does_not_make_a_repeated_request_another_one(
+    robot: Person, settings: Settings, change: dict[str, Any]
+) -> None:
+    first = await send(robot, "k")
+    async with side_by_side(dataclasses.replace(settings, **change)) as robot.client:
+        again = await send(robot, "k")
+        other = await send(robot, "k", {**HEALTH_CHECK, "priority": 9})
+        # Sessions go on, too: only the access token has to be renewed.
+        refresh = {"refresh_token": robot.refresh_token}
+        renewed = await robot.client.post("/api/v1/auth/refresh", json=refresh)
+    assert (again.status_code, again.json()) == (202, first.json())
+    assert other.status_code == 409
+    assert renewed.status_code == 200
+
+
+async def test_a_key_that_release_0_2_stored_leads_to_its_submission(
+    guest: Person, settings: Settings, database: Any
+) -> None:
+    first = await send(guest, "k")
+    body = msgspec.json.encode(["tasks", msgspec.convert(HEALTH_CHECK, NewTaskBody)], order="deterministic")
+    former = hmac.digest(settings.secret_key.encode(), body, "sha256")
+    await database.execute("UPDATE submission_key SET body_hash = $1", former)
+    assert (await send(guest, "k")).json() == first.json()

@@ -1,7 +1,9 @@
 """Too many wrong passwords: the address rests, whether somebody has it or not."""
 
 import asyncio
+import contextlib
 import dataclasses
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -9,14 +11,22 @@ import pytest
 from litestar.testing import AsyncTestClient
 
 from services.api import app
-from services.api.http.refusals import LoginLocked
-from services.api.identity import accounts, lockout, logins
-from services.api.identity.account_schemas import Registration
-from services.api.identity.passwords import Passwords
-from shared.identity.tables import TABLES
+from services.api.identity import passwords
+from services.api.identity.lockout import Attempt
+from services.api.identity.logins import Logins
+from services.api.identity.sign_in_refusals import LoginLocked
 from shared.ledger.database import Database
 from shared.settings import Settings
 from tests.integration.api.conftest import Client, Person, side_by_side
+
+
+@pytest.fixture
+async def opened(settings: Settings) -> AsyncIterator[Database]:
+    """The database as a process of the API uses it."""
+    opened = Database.for_service(settings.database_url, "test")
+    await opened.open(size=4)
+    yield opened
+    await opened.close()
 
 
 async def _login(client: httpx.AsyncClient, email: str, password: str) -> Any:
@@ -75,42 +85,38 @@ async def test_the_right_password_resets_the_count(client: Client, guest: Person
     assert await database.fetchval("SELECT count(*) FROM login_failure") == 0
 
 
-async def test_many_guesses_at_once_lock_once(guest: Person, settings: Settings, database: Any) -> None:
+async def test_many_right_passwords_at_once_are_let_in(guest: Person, settings: Settings) -> None:
     async with side_by_side(settings) as client:
-        answers = await asyncio.gather(*(_login(client, guest.email, "wrong horse") for _ in range(12)))
-        assert {answer.status_code for answer in answers} <= {401, 429}
-        assert (await _login(client, guest.email, guest.password)).status_code == 429
-    # Those that were under way when the fifth one locked don't make the lock longer.
-    assert await database.fetchval("SELECT locks FROM login_failure") == 1
+        answers = await asyncio.gather(
+            *(_login(client, guest.email, guest.password) for _ in range(passwords.MAX_PLACES_OF_ONE))
+        )
+    assert {answer.status_code for answer in answers} == {200}
 
 
-class _SlowPasswords(Passwords):
-    """While one password is checked, five wrong ones are counted."""
-
-    def __init__(self, database: Database) -> None:
-        super().__init__()
-        self._database = database
+class _CountingPasswords(passwords.Passwords):
+    checked = 0
 
     async def fits(self, password: str, stored: str | None) -> bool:
-        for _ in range(5):
-            await lockout.count(self._database, lockout.key("ann@often.example"))
+        self.checked += 1
         return await super().fits(password, stored)
 
 
-async def test_a_right_password_that_was_under_way_comes_too_late(database_url: str) -> None:
-    database = Database.for_service(database_url, "test")
-    database.bind(TABLES)
-    passwords = _SlowPasswords(database)
-    await accounts.register(database, passwords, Registration("ann@often.example", "correct horse"))
-    with pytest.raises(LoginLocked):
-        await logins.authenticate(database, passwords, "ann@often.example", "correct horse")
-    passwords.close()
-
-
-async def test_many_right_passwords_at_once_are_let_in(guest: Person, settings: Settings) -> None:
-    async with side_by_side(settings) as client:
-        answers = await asyncio.gather(*(_login(client, guest.email, guest.password) for _ in range(12)))
-    assert {answer.status_code for answer in answers} == {200}
+async def test_processes_count_attempts_before_they_check_them(
+    guest: Person, opened: Database, database: Any
+) -> None:
+    """Here each process is a `Logins` of its own, and all of them begin at the same time."""
+    checker = _CountingPasswords()
+    with contextlib.closing(checker):
+        answers = await asyncio.gather(
+            *(
+                Logins(opened, checker).authenticate(guest.email, "wrong horse", "192.0.2.1")
+                for _ in range(12)
+            ),
+            return_exceptions=True,
+        )
+    assert (checker.checked, answers.count(None)) == (5, 5)
+    assert sum(isinstance(answer, LoginLocked) for answer in answers) == 7
+    assert await database.fetchval("SELECT max(locks) FROM login_failure") == 1
 
 
 async def test_guessing_with_a_token_locks_too(guest: Person) -> None:
@@ -120,12 +126,47 @@ async def test_guessing_with_a_token_locks_too(guest: Person) -> None:
 
 
 async def test_addresses_are_stored_as_hashes_and_forgotten(client: Client, database: Any) -> None:
+    async def stored() -> set[bytes]:
+        return {row[0] for row in await database.fetch("SELECT address_hash FROM login_failure")}
+
     await _login(client, "nobody@often.example", "wrong horse")
-    stored = await database.fetchval("SELECT address_hash FROM login_failure")
-    assert len(stored) == 32
+    before = await stored()
+    assert {len(digest) for digest in before} == {32}
     await database.execute("UPDATE login_failure SET forget_at = now() - interval '1 s'")
     await _login(client, "nobody-else@often.example", "wrong horse")
-    assert stored not in {row[0] for row in await database.fetch("SELECT address_hash FROM login_failure")}
+    assert not before & await stored()
+
+
+async def test_strangers_lock_new_places_but_not_a_known_one(
+    guest: Person, settings: Settings, opened: Database
+) -> None:
+    for number in range(50):
+        await Attempt(opened, guest.email, f"198.51.100.{number}", is_known=False).begin()
+    served: Any = app.build(settings)
+    async with served.lifespan():
+        answers = {}
+        for host in ("testclient", "203.0.113.7"):
+            transport = httpx.ASGITransport(served, client=(host, 1))
+            async with httpx.AsyncClient(transport=transport, base_url="http://often") as client:
+                answers[host] = await _login(client, guest.email, guest.password)
+    assert answers["testclient"].status_code == 200  # where the guest signed in before
+    refused = answers["203.0.113.7"]
+    assert (refused.status_code, refused.json()["type"]) == (429, "urn:often:problem:login-locked")
+    assert 800 <= int(refused.headers["retry-after"]) <= 900
+
+
+async def test_a_right_password_at_a_new_place_takes_its_own_count_back(
+    guest: Person, opened: Database, database: Any
+) -> None:
+    stranger = Attempt(opened, guest.email, "198.51.100.1", is_known=False)
+    owner = Attempt(opened, guest.email, "203.0.113.7", is_known=False)
+    await stranger.begin()
+    await owner.begin()
+    await owner.succeeded()
+    rows = await database.fetch("SELECT cardinality(failed_at) AS counted FROM login_failure")
+    assert [row["counted"] for row in rows] == [1, 1]  # the stranger's
+    await stranger.succeeded()
+    assert await database.fetchval("SELECT count(*) FROM login_failure") == 0
 
 
 async def test_without_redis_wrong_passwords_count_all_the_same(

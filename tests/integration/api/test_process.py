@@ -58,7 +58,11 @@ async def test_it_serves_and_stops_in_order(database_url: str, redis_url: str) -
         ({"DATABASE_URL": "postgres://x", "REDIS_URL": "redis://x"}, "SECRET_KEY"),
         ({"OFTEN_API_PROT": "1"}, "OFTEN_API_PORT"),
         (
-            {"DATABASE_URL": "postgres://x", "REDIS_URL": "redis://:a#b@x", "SECRET_KEY": "k" * 32},
+            {
+                "DATABASE_URL": "postgres://x",
+                "REDIS_URL": "redis://:a#b@x",
+                "SECRET_KEY": secrets.token_hex(),
+            },
             "REDIS_URL",
         ),
     ],

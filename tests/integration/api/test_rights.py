@@ -4,6 +4,7 @@ The routes come from the built application, so a new one is tested without a cha
 what to send.
 """
 
+import functools
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -34,7 +35,8 @@ RIGHTS, PUBLIC = _TABLE.entries, _TABLE.public
 EXAMPLES = PLATFORM_EXAMPLES | (hotel.EXAMPLES if HOTEL else {})
 PASSWORD = secrets.token_hex()
 #: As cheap as it can be: here it is not about guessing.
-HASH = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
+CHEAP = functools.partial(argon2.PasswordHasher, time_cost=1, memory_cost=8, parallelism=1)
+HASH = CHEAP().hash(PASSWORD)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -43,7 +45,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     nowhere = Settings(
         database_url="postgres://x",
         redis_url="redis://x",
-        secret_key="x" * 32,
+        secret_key=secrets.token_hex(),
         vault_keys=VAULT_KEYS,
         applications=NAMES,
     )
@@ -52,6 +54,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "protected" in metafunc.function.__name__:
         routes = [route for route in routes if route not in PUBLIC]
     metafunc.parametrize("route", routes)
+
+
+@pytest.fixture
+def settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """The API hashes as cheaply, and does not renew the hash at each sign-in."""
+    monkeypatch.setattr(argon2, "PasswordHasher", CHEAP)
+    return settings
 
 
 @pytest.fixture

@@ -66,7 +66,8 @@ async def test_without_postgres_the_process_lives_and_is_not_ready(without_postg
 async def test_without_postgres_reads_and_writes_say_when_to_come_back(
     without_postgres: Client, settings: Settings
 ) -> None:
-    token = jwt.encode({"sub": "1", "iat": 0, "exp": time.time() + 60}, settings.secret_key, "HS256")
+    claims = {"sub": "1", "sid": str(uuid4()), "iat": 0, "exp": time.time() + 60}
+    token = jwt.encode(claims, settings.secret_key, "HS256")
     headers = {"Authorization": f"Bearer {token}"}
     account = {"email": "ann@often.example", "password": "correct horse"}
     answers = [

@@ -129,7 +129,7 @@ async def watched(server: Valkey, tmp_path: Path) -> AsyncIterator[Watched]:
 
 async def test_every_client_follows_a_sentinel_through_a_failover(watched: Watched) -> None:
     async with queues_at(watched.url) as queues, contextlib.AsyncExitStack() as stack:
-        limits = RateLimits(watched.url, "90/second", "90/second")
+        limits = RateLimits(watched.url, "90/second", "90/second", "90/second")
         stack.push_async_callback(limits.close)
 
         async def all_reach(port: int) -> bool:

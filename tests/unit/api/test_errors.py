@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from litestar import Litestar, get, post
-from litestar.params import JSONBody
+from litestar.params import FromPath, JSONBody
 from litestar.testing import TestClient
 
 from services.api.http.body import StrictRequest
@@ -24,6 +24,25 @@ def test_an_unforeseen_error_is_logged_and_keeps_its_text_inside(caplog: pytest.
     assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
     assert "hunter2" not in answer.text
     assert "hunter2" in caplog.text
+
+
+@get("/unsubscribe/{link:str}")
+async def _broken_link(link: FromPath[str]) -> None:
+    raise RuntimeError("broken")
+
+
+def test_the_log_line_of_an_error_has_nothing_of_the_address_or_the_headers(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = Litestar([_broken_link], exception_handlers={Exception: respond}, logging_config=None)
+    caplog.set_level(logging.DEBUG)
+    for of_the_client in ("httpx", "httpcore"):
+        caplog.set_level(logging.WARNING, of_the_client)
+    with TestClient(app, raise_server_exceptions=False) as client:
+        answer = client.get("/unsubscribe/hunter2?key=hunter3", headers={"Authorization": "Bearer hunter4"})
+    assert answer.status_code == 500
+    assert "GET /unsubscribe/{link} failed" in caplog.text
+    assert "hunter" not in caplog.text
 
 
 @post("/taken")

@@ -5,16 +5,17 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.api.identity.lockout import ATTEMPTS, LONGEST_LOCK, WINDOW, Failures, after_failure
+from services.api.identity.lockout import NARROW, WIDE, Failures, Policy, after_attempt
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
+WINDOW = NARROW.window
 
 
-def _after(*moments: timedelta) -> Failures:
+def _after(*moments: timedelta, policy: Policy = NARROW) -> Failures:
     known = Failures()
     for moment in moments:
-        known = after_failure(known, START + moment)
+        known = after_attempt(known, START + moment, policy)
     return known
 
 
@@ -34,30 +35,34 @@ def test_each_wrong_password_after_a_lock_locks_for_longer() -> None:
     known, lasted = _after(*[0 * MINUTE] * 4), []
     now = START
     for _ in range(7):
-        known = after_failure(known, now)
+        known = after_attempt(known, now, NARROW)
         assert known.locked_until is not None
         lasted.append((known.locked_until - now) // MINUTE)
         now = known.locked_until
     assert lasted == [1, 2, 4, 8, 15, 15, 15]
 
 
-def test_a_wrong_password_that_was_under_way_does_not_lengthen_the_lock() -> None:
-    locked = _after(*[0 * MINUTE] * 5)
-    assert after_failure(locked, START + MINUTE / 2) == locked
+def test_all_networks_together_lock_later_and_for_longer() -> None:
+    assert _after(*[0 * MINUTE] * 49, policy=WIDE).locked_until is None
+    assert _after(*[0 * MINUTE] * 50, policy=WIDE).locked_until == START + 15 * MINUTE
 
 
 def test_after_a_quarter_of_an_hour_without_one_all_is_forgotten() -> None:
     locked = _after(*[0 * MINUTE] * 5)
-    known = after_failure(locked, START + MINUTE + WINDOW)
+    known = after_attempt(locked, START + MINUTE + WINDOW, NARROW)
     assert (known.locked_until, known.locks, len(known.failed_at)) == (None, 0, 1)
 
 
-@given(st.lists(st.floats(0, 7200), max_size=60))
-def test_whatever_comes_locks_are_short_and_what_is_kept_is_little(gaps_s: list[float]) -> None:
+@given(st.lists(st.floats(0, 7200), max_size=60), st.sampled_from([NARROW, WIDE]))
+def test_whatever_comes_locks_are_short_and_what_is_kept_is_little(
+    gaps_s: list[float], policy: Policy
+) -> None:
     known, now = Failures(), START
     for gap_s in gaps_s:
         now += timedelta(seconds=gap_s)
-        known = after_failure(known, now)
-        assert len(known.failed_at) <= ATTEMPTS
-        assert known.locked_until is None or known.locked_until - now <= LONGEST_LOCK
-        assert known.forget_at() > now
+        if known.is_locked(now):
+            continue
+        known = after_attempt(known, now, policy)
+        assert len(known.failed_at) <= policy.attempts
+        assert known.locked_until is None or known.locked_until - now <= policy.longest_lock
+        assert known.forget_at(policy) > now

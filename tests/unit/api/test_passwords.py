@@ -1,27 +1,45 @@
-"""Which new passwords are refused."""
+"""The queue in front of password hashing."""
 
+import contextlib
+from collections.abc import Iterator
+
+import argon2
 import pytest
 
-from services.api.identity.common_passwords import COMMON
-from services.api.identity.passwords import check_new
-from shared.errors import InvalidFields
+from services.api.identity.passwords import MAX_PLACES, MAX_PLACES_OF_ONE, Passwords
+from services.api.identity.sign_in_refusals import SignInBusy, TooManySignIns
 
 
-@pytest.mark.parametrize(
-    "password",
-    ["longlocalpart", "LongLocalPart", "longlocalpart@often.example", "password123", "Password1", "12345678"],
-)
-def test_what_others_guess_first_is_refused(password: str) -> None:
-    with pytest.raises(InvalidFields) as refused:
-        check_new("new_password", password, "longlocalpart@often.example")
-    assert [problem.field for problem in refused.value.problems] == ["new_password"]
+@pytest.fixture
+def passwords() -> Iterator[Passwords]:
+    made = Passwords()
+    yield made
+    made.close()
 
 
-@pytest.mark.parametrize("password", ["correct horse", "longlocalpart2", "pässwort ☃"])
-def test_what_others_do_not_guess_is_taken(password: str) -> None:
-    check_new("password", password, "longlocalpart@often.example")
+def test_one_network_gets_a_part_of_the_queue_and_all_together_fill_it(passwords: Passwords) -> None:
+    with contextlib.ExitStack() as places:
+        for _ in range(MAX_PLACES_OF_ONE):
+            places.enter_context(passwords.place("192.0.2.1"))
+        with pytest.raises(TooManySignIns) as too_many, passwords.place("192.0.2.1"):
+            pass
+        for number in range(MAX_PLACES - MAX_PLACES_OF_ONE):
+            places.enter_context(passwords.place(f"198.51.100.{number}"))
+        with pytest.raises(SignInBusy) as busy, passwords.place("203.0.113.1"):
+            pass
+    assert (too_many.value.status, too_many.value.headers) == (429, {"Retry-After": "1"})
+    assert (busy.value.status, busy.value.headers) == (503, {"Retry-After": "2"})
+    with passwords.place("192.0.2.1"):
+        pass
 
 
-def test_the_list_holds_what_comparison_can_find() -> None:
-    assert len(COMMON) > 200
-    assert {word for word in COMMON if len(word) < 8 or word != word.casefold()} == set()
+async def test_a_hash_of_other_parameters_fits_and_is_outdated(passwords: Passwords) -> None:
+    former = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("correct horse")
+    assert await passwords.fits("correct horse", former)
+    assert passwords.is_outdated(former)
+    assert not passwords.is_outdated(await passwords.hash("correct horse"))
+
+
+async def test_a_stored_hash_that_is_none_fits_nothing(passwords: Passwords) -> None:
+    assert not await passwords.fits("correct horse", "")
+    assert not await passwords.fits("correct horse", "not a hash")

@@ -1,4 +1,5 @@
 import re
+import secrets
 from datetime import timedelta
 from pathlib import Path
 
@@ -37,6 +38,18 @@ def test_the_environment_becomes_typed_settings() -> None:
         ({"OFTEN_CORS_ORIGINS": "https://a.example/, https://b.example"}, "not 'https://a.example/'"),
         ({"OFTEN_REQUEST_TIMEOUT": "0.5"}, "OFTEN_REQUEST_TIMEOUT must be at least 1 second"),
         ({"SECRET_KEY": "short"}, "SECRET_KEY must have at least 32 characters"),
+        ({"SECRET_KEY": "a" * 64}, "SECRET_KEY must be random, but has only 1 different characters; make"),
+        ({"SECRET_KEY": "secret" * 8}, "SECRET_KEY must be random, but has only 5 different characters"),
+        (
+            {"SECRET_KEY": "correct horse battery " * 2},
+            "SECRET_KEY must be random, but repeats itself after 22 characters",
+        ),
+        (
+            {"SECRET_KEY": "abcdefghijklmnopqrstuvwxyz0123456789"},
+            "SECRET_KEY must be random, but most of its characters follow each other",
+        ),
+        ({"OFTEN_SESSION_LIFE": "60"}, "OFTEN_SESSION_LIFE must not be shorter than"),
+        ({"OFTEN_RATE_LIMIT_SIGN_IN": "0"}, "OFTEN_RATE_LIMIT_SIGN_IN must be like 600/minute"),
         (
             {"REDIS_URL_FILE": "x"},
             "REDIS_URL and REDIS_URL_FILE are both set: leave one of them out",
@@ -109,6 +122,12 @@ def test_a_wrong_setting_names_the_variable_and_the_rule(wrong: dict[str, str], 
         settings.read(GOOD | wrong)
 
 
+def test_random_secret_keys_are_taken_however_they_are_written() -> None:
+    for _ in range(300):
+        for key in (secrets.token_hex(16), secrets.token_urlsafe(24), secrets.token_hex(32)):
+            settings.read({**GOOD, "SECRET_KEY": key})
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
@@ -153,8 +172,9 @@ def test_an_environment_without_strangers_logs_nothing(caplog: pytest.LogCapture
 
 def test_a_byte_order_mark_is_no_part_of_a_secret(tmp_path: Path) -> None:
     file = tmp_path / "secret_key"
-    file.write_bytes(b"\xef\xbb\xbf" + b"k" * 32 + b"\r\n")
-    assert settings.read({**GOOD, "SECRET_KEY_FILE": str(file)}).secret_key == "k" * 32
+    key = secrets.token_hex()
+    file.write_bytes(b"\xef\xbb\xbf" + key.encode() + b"\r\n")
+    assert settings.read({**GOOD, "SECRET_KEY_FILE": str(file)}).secret_key == key
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfek\x00e\x00y\x00", b"\xe9"])

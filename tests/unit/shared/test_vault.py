@@ -141,3 +141,12 @@ def test_a_secret_is_said_neither_plainly_nor_quoted(secret: str, before: str, a
     for quoted in (secret, repr(secret), json.dumps(secret)):
         said = redact(f"{before}{quoted}{after}", [secret])
         assert secret not in said.replace("[hidden]", "") or secret in before + after or secret in "[hidden]"
+
+
+def test_digests_are_found_again_after_a_change_of_keys_and_differ_between_keys() -> None:
+    plain, old, both = Vault(), Vault({"old": OLD}), Vault({"new": NEW, "old": OLD})
+    before, after = old.digests(b"body"), both.digests(b"body")
+    assert before[0] in after[1:]
+    assert plain.digests(b"body")[0] in before[1:]
+    assert len({*plain.digests(b"body"), *before, *after}) == 3
+    assert not {*after} & {*both.digests(b"another body")}
