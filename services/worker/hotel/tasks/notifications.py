@@ -47,6 +47,12 @@ class _Trouble:
 async def send_push(context: TaskContext, params: SendPush) -> PushSent:
     """Send to every browser of a user that an earlier attempt has not reached."""
     _check_configured(context)
+    async with context.gateway(WebPushGateway).place_of_user(params.user_id):
+        await _send_to_all(context, params)
+    return _result(params, await context.database.run(inbox.SENDINGS, context.id, "push"))
+
+
+async def _send_to_all(context: TaskContext, params: SendPush) -> None:
     rows = await context.database.run(inbox.SUBSCRIPTIONS, params.user_id)
     browsers = [Subscription(**row) for row in rows]
     trouble = _Trouble()
@@ -59,7 +65,6 @@ async def send_push(context: TaskContext, params: SendPush) -> PushSent:
             trouble.final.append(error)
         context.progress(number, len(browsers), f"{number} of {len(browsers)} browsers")
     trouble.raise_worst(len(browsers))
-    return _result(params, await context.database.run(inbox.SENDINGS, context.id, "push"))
 
 
 @task(SEND_BULK)

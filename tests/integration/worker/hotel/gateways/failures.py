@@ -1,9 +1,8 @@
 """Failures that every gateway sorts alike."""
 
 import traceback
+from datetime import timedelta
 from typing import Any
-
-import httpx
 
 #: A body that is no JSON object.
 NONSENSE = ("", "<html>busy</html>", "[1, 2]", '{"a": ', "null", "[" * 100_000, '{"a": NaN}')
@@ -19,7 +18,7 @@ NO_ANSWER: tuple[dict[str, Any], ...] = (
     *({"status": 200, "body": body} for body in NONSENSE),
 )
 #: Shorter than the delay above.
-IMPATIENT = httpx.Timeout(0.4)
+IMPATIENT = timedelta(seconds=0.4)
 
 
 def everything_said(error: BaseException) -> str:

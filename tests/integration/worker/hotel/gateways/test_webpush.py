@@ -14,8 +14,8 @@ import pytest
 
 from local.sandbox import vapid
 from services.worker.hotel.gateways import answer
+from services.worker.hotel.gateways.circuits import FAILURES
 from services.worker.hotel.gateways.provider import (
-    FAILURES,
     Pace,
     Provider,
     ProviderAway,
@@ -47,7 +47,7 @@ def settings(url: str, **fields: Any) -> HotelSettings:
 
 @pytest.fixture
 async def gateway(sandbox: Sandbox, pace: Pace) -> AsyncIterator[WebPushGateway]:
-    gateway = WebPushGateway.from_settings(settings(sandbox.url), pace, timeout=IMPATIENT)
+    gateway = WebPushGateway.from_settings(settings(sandbox.url, push_deadline=IMPATIENT), pace)
     yield gateway
     await gateway.close()
 
@@ -154,9 +154,10 @@ async def test_each_push_service_gets_a_token_and_a_circuit_of_its_own(
         authorizations.setdefault(request.url.host, set()).add(request.headers["authorization"])
         return httpx.Response(503 if request.url.host == httpx.URL(HERE).host else 201)
 
-    provider = Provider("Web Push", pace=pace, rate="1000/second", transport=httpx.MockTransport(answer))
+    transport = httpx.MockTransport(answer)
+    provider = Provider("Web Push", pace=pace, rate="1000/second", deadline=IMPATIENT, transport=transport)
     key = web_push.private_key(VAPID_PRIVATE_KEY)
-    gateway = WebPushGateway(key, "mailto:us@often-hotels.example", "", provider)
+    gateway = WebPushGateway(key, "mailto:us@often-hotels.example", "", provider, threads=8)
     here, there = (Subscription(1, url, browser.p256dh, browser.auth) for url in (HERE, THERE))
     for _ in range(FAILURES):
         with pytest.raises(ProviderAway, match=r"the push service push\.example\.com answered 503"):
@@ -179,7 +180,7 @@ async def test_where_nobody_listens_the_push_service_is_away(
     gateway = WebPushGateway.from_settings(settings(dead_url), pace)
     nowhere = Subscription(7, f"{dead_url}/push/made-up-endpoint", browser.p256dh, browser.auth)
 
-    with pytest.raises(ProviderAway, match=r"127\.0\.0\.1 did not answer: ConnectError") as caught:
+    with pytest.raises(ProviderAway, match=r"127\.0\.0\.1:\d+ did not answer: ConnectError") as caught:
         await send(gateway, nowhere)
     await gateway.close()
 
@@ -239,7 +240,8 @@ async def test_a_refusal_is_in_the_words_of_the_push_service_without_the_endpoin
     with pytest.raises(ProviderRefused) as caught:
         await send(gateway, browser)
 
-    assert str(caught.value) == f"the push service 127.0.0.1 answered {status}: not to [hidden]!"
+    host = sandbox.url.removeprefix("http://")
+    assert str(caught.value) == f"the push service {host} answered {status}: not to [hidden]!"
     assert says_nothing_of(browser, caught.value)
 
 
