@@ -9,7 +9,7 @@ from msgspec import Meta
 from shared.contracts.contract import Contract, Params, Result, Retries
 from shared.contracts.schedule import Schedule
 from shared.contracts.sensitivity import SENSITIVE
-from shared.hotel.contracts.money import Amount, CurrencyCode, minor_units
+from shared.hotel.contracts.money import Amount, CurrencyCode, decimals, minor_units
 
 Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 #: The payment service's own names for a card and a customer; no card number ever comes here.
@@ -17,6 +17,8 @@ MethodId = Annotated[str, Meta(pattern="^pm_[A-Za-z0-9_]{1,100}$"), SENSITIVE]
 CustomerId = Annotated[str, Meta(pattern="^cus_[A-Za-z0-9_]{1,100}$"), SENSITIVE]
 
 
+#: Decimals of currencies whose last digit must be 0 at the payment service: BHD, JOD, KWD, OMR, TND.
+THOUSANDTHS = 3
 #: The payment service has other decimals than ISO 4217 for these; a mistake would be a hundredfold.
 OTHER_UNITS = frozenset({"ISK", "MGA", "UGX"})
 
@@ -30,7 +32,12 @@ class ProcessPayment(Params):
     customer: CustomerId | None = None
 
     def __post_init__(self) -> None:
-        minor_units(self.amount, self.currency)
+        minor = minor_units(self.amount, self.currency)
+        if decimals(self.currency) == THOUSANDTHS and minor % 10:
+            raise ValueError(
+                f"amount must have 0 as its third decimal in {self.currency}, like 5.120: "
+                "the payment service takes no smaller part"
+            )
         if self.currency in OTHER_UNITS:
             raise ValueError(f"currency must not be {self.currency}: the payment service counts it otherwise")
 

@@ -27,19 +27,23 @@ class BadBody(Exception):
     """It is larger than the limit, in an encoding that was not asked for, or not in the one it names."""
 
 
-async def whole(response: httpx.Response, max_bytes: int = MAX_BYTES) -> bytes:
-    """The decoded body; raises BadBody and httpx's errors."""
-    return b"".join([piece async for piece in _pieces(response, max_bytes)])
+async def whole(response: httpx.Response, deadline: float) -> bytes:
+    """The decoded body; `deadline` is a time of the event loop.
+
+    Raises BadBody, TimeoutError and httpx's errors.
+    """
+    async with asyncio.timeout_at(deadline):
+        return b"".join([piece async for piece in _pieces(response, MAX_BYTES)])
 
 
-async def beginning(response: httpx.Response) -> bytes:
-    """What arrives within REASON_WAIT_S, up to MAX_REASON_BYTES. Only a deadline of the caller's is raised.
+async def beginning(response: httpx.Response, deadline: float) -> bytes:
+    """What arrives within REASON_WAIT_S and before the deadline, up to MAX_REASON_BYTES.
 
     For answers whose status says everything: an unreadable or endless body changes nothing.
     """
     read = bytearray()
     with contextlib.suppress(BadBody, TimeoutError, httpx.HTTPError):
-        async with asyncio.timeout(REASON_WAIT_S):
+        async with asyncio.timeout_at(min(deadline, asyncio.get_running_loop().time() + REASON_WAIT_S)):
             async for piece in _pieces(response, MAX_REASON_BYTES):
                 read += piece
     return bytes(read)

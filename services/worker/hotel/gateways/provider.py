@@ -35,7 +35,8 @@ CONNECT_TIMEOUT_S = 5.0
 #: Delay of a request that found no free connection within its deadline.
 CROWDED_DELAY_S = 5.0
 
-Read = Callable[[httpx.Response], Awaitable[bytes]]
+#: Reads a body until a time of the event loop.
+Read = Callable[[httpx.Response, float], Awaitable[bytes]]
 
 
 class ProviderAway(ExpectedError):
@@ -156,8 +157,7 @@ class Provider:
     async def _send(self, part: str, request: httpx.Request) -> httpx.Response:
         # Errors of httpx are raised without the cause: its text may hold the address.
         try:
-            async with asyncio.timeout(self._deadline_s):
-                return await self._answer(request)
+            return await self._answer(request)
         except TimeoutError:
             raise ProviderAway(f"{part} did not answer within {self._deadline_s:g} s") from None
         except answer_body.BadBody as error:
@@ -170,9 +170,11 @@ class Provider:
             raise ProviderAway(f"{part} did not answer: {type(error).__name__}") from None
 
     async def _answer(self, request: httpx.Request) -> httpx.Response:
-        response = await self._http.send(request, stream=True)
+        deadline = asyncio.get_running_loop().time() + self._deadline_s
+        async with asyncio.timeout_at(deadline):
+            response = await self._http.send(request, stream=True)
         try:
-            return answer_body.as_read(response, await self._read(response))
+            return answer_body.as_read(response, await self._read(response, deadline))
         finally:
             await response.aclose()
 

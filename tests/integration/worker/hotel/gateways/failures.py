@@ -11,14 +11,14 @@ NO_ANSWER: tuple[dict[str, Any], ...] = (
     {"drop": "before"},
     {"drop": "after"},
     {"drop": "within"},
-    {"delay_s": 1.0},
+    {"delay_s": 5.0},
     {"status": 500},
     {"status": 502, "body": "<html>"},
     {"status": 503, "headers": {"retry-after": "5"}},
     *({"status": 200, "body": body} for body in NONSENSE),
 )
 #: Shorter than the delay above.
-IMPATIENT = timedelta(seconds=0.4)
+IMPATIENT = timedelta(seconds=1.5)
 
 
 def everything_said(error: BaseException) -> str:
