@@ -29,6 +29,7 @@ class ProcessPayment(Params):
     amount: Amount
     currency: CurrencyCode
     payment_method: MethodId
+    #: Must belong to this user's account: `payments.bind_customer` says so.
     customer: CustomerId | None = None
 
     def __post_init__(self) -> None:
@@ -56,6 +57,16 @@ class PaymentProcessed(Result):
     status: str
     client_secret: Annotated[str, SENSITIVE] | None
     processed_at: datetime
+
+
+class BindCustomer(Params):
+    user_id: Id
+    customer: CustomerId
+
+
+class CustomerBound(Result):
+    success: bool
+    user_id: int
 
 
 class SettlePayment(Params):
@@ -93,6 +104,15 @@ PROCESS = Contract(
     retries=Retries(max_attempts=10, delay=timedelta(seconds=3), cap=timedelta(minutes=30)),
     time_limit=timedelta(minutes=5),
     priority=8,
+)
+
+#: For those who create customers at the payment service: from then on the account can be charged as this one.
+BIND_CUSTOMER = Contract(
+    name="payments.bind_customer",
+    queue="payments",
+    params=BindCustomer,
+    result=CustomerBound,
+    staff_only=True,
 )
 
 SETTLE = Contract(
