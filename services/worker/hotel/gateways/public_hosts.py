@@ -8,6 +8,7 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 
 import httpcore
 import httpx
@@ -16,6 +17,9 @@ from services.worker.hotel.gateways.provider import ProviderRefused, trusted
 
 #: A name that leads to more is tried no further.
 MOST_ADDRESSES = 4
+#: A guest's name server may not answer, and a lookup holds its thread until the resolver gives up, up to
+#: 30 s. These threads are for such names only: the event loop has six of its own on two cores.
+LOOKUP_THREADS = 16
 #: RFC 6052: how a network without IPv4 reaches public IPv4 addresses.
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 #: RFC 4291: all global unicast addresses are here. IPv4-compatible (`::/96`), translated (`64:ff9b:1::/48`),
@@ -53,6 +57,7 @@ class _Connector(httpcore.AnyIOBackend):
     def __init__(self, besides: tuple[str, int] | None) -> None:
         super().__init__()
         self._besides = besides
+        self._lookups = ThreadPoolExecutor(LOOKUP_THREADS, thread_name_prefix="lookup")
 
     async def connect_tcp(
         self,
@@ -65,27 +70,31 @@ class _Connector(httpcore.AnyIOBackend):
         if (host, port) == self._besides:
             return await super().connect_tcp(host, port, timeout, local_address, socket_options)
         failure: Exception = httpcore.ConnectError("the name has no address")
-        for address in (await _public_addresses(host, port, timeout))[:MOST_ADDRESSES]:
+        for address in (await self._public_addresses(host, port, timeout))[:MOST_ADDRESSES]:
             try:
                 return await super().connect_tcp(address, port, timeout, local_address, socket_options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
         raise failure
 
+    async def _public_addresses(self, host: str, port: int, timeout_s: float | None) -> list[str]:
+        lookup = asyncio.get_running_loop().run_in_executor(self._lookups, _found, host, port)
+        try:
+            async with asyncio.timeout(timeout_s):
+                addresses = await lookup
+        except TimeoutError:
+            raise httpcore.ConnectTimeout("the name was not looked up in time") from None
+        except (OSError, UnicodeError):
+            raise httpcore.ConnectError("the name was not found") from None
+        if not all(is_public(address) for address in addresses):
+            raise ProviderRefused(f"{host} leads to an address that is not public")
+        return addresses
 
-async def _public_addresses(host: str, port: int, timeout_s: float | None) -> list[str]:
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(timeout_s):
-            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except TimeoutError:
-        raise httpcore.ConnectTimeout("the name was not looked up in time") from None
-    except OSError:
-        raise httpcore.ConnectError("the name was not found") from None
-    addresses = [str(sockaddr[0]) for *_, sockaddr in found]
-    if not all(is_public(address) for address in addresses):
-        raise ProviderRefused(f"{host} leads to an address that is not public")
-    return addresses
+
+def _found(host: str, port: int) -> list[str]:
+    """Blocks; raises OSError, and UnicodeError for a name that the DNS cannot hold."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(sockaddr[0]) for *_, sockaddr in found]
 
 
 def is_public(address: str) -> bool:
