@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import dataclasses
-import time
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
@@ -25,8 +24,8 @@ from tests.sandbox import Sandbox
 
 DEADLINE = timedelta(seconds=1)
 DEADLINES = ("SERPAPI", "TRAVCLAN", "PUSH", "STRIPE")
-#: A megabyte of packed bytes, and what a gateway may take for it.
-BOMB_MB, MAX_TAKEN_MB = 1_000, 64
+#: A thousandth of it is sent; what a gateway may take for it.
+BOMB_MB, MAX_TAKEN_MB = 1_000, 32
 
 
 class Gateway(Protocol):
@@ -92,11 +91,8 @@ async def test_an_answer_that_drips_is_over_at_the_deadline(
 ) -> None:
     await sandbox.arm(service=caller.service, drip=where, drip_s=0.1)
 
-    begun = time.monotonic()
     with pytest.raises(ProviderAway, match=r"did not answer within 1 s"):
-        await caller.call()
-
-    assert time.monotonic() - begun < 3 * DEADLINE.total_seconds()
+        await asyncio.wait_for(caller.call(), 5 * DEADLINE.total_seconds())
 
 
 async def test_an_answer_that_unpacks_to_a_gigabyte_is_not_unpacked(caller: Caller, sandbox: Sandbox) -> None:
