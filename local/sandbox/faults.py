@@ -5,12 +5,18 @@ only the answer is lost, as when a connection breaks.
 """
 
 import asyncio
+import math
 import random
+import zlib
+from itertools import repeat
 from typing import Annotated, Any, Literal
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import Meta, Struct
+
+#: Packed megabytes of a bomb that are sent in one piece, 64 KB.
+AT_ONCE = 64
 
 
 class Fault(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -27,12 +33,31 @@ class Fault(Struct, kw_only=True, forbid_unknown_fields=True):
     delay_s: Annotated[float, Meta(ge=0, le=300)] = 0.0
     #: Cut the connection before the service sees the request, instead of its answer, or in its middle.
     drop: Literal["before", "after", "within"] | None = None
+    #: Answer a byte at a time, for ever: within the headers, or within the body, after `status` or 200.
+    drip: Literal["headers", "body"] | None = None
+    #: Between two of these bytes.
+    drip_s: Annotated[float, Meta(gt=0, le=60)] = 5.0
+    #: Answer gzip that unpacks to so many megabytes; a thousandth of them is sent.
+    bomb_mb: Annotated[int, Meta(ge=1, le=100_000)] | None = None
     #: So many requests pass first.
     skip: Annotated[int, Meta(ge=0)] = 0
     #: So many requests; null: until it is cleared.
     times: Annotated[int, Meta(ge=1)] | None = 1
     #: Of the requests that it fits, this share.
     share: Annotated[float, Meta(gt=0, le=1)] = 1.0
+
+    @property
+    def answers(self) -> bool:
+        """The service does not see the request."""
+        return any(each is not None for each in (self.status, self.drip, self.bomb_mb))
+
+    @property
+    def kind(self) -> str:
+        if self.drop is not None:
+            return f"dropped {self.drop}"
+        if self.drip is not None:
+            return f"drips {self.drip}"
+        return "bomb" if self.bomb_mb is not None else str(self.status or "late")
 
 
 class Faults:
@@ -60,8 +85,8 @@ class Faults:
                 await app(scope, receive, _swallow)
             if fault.drop is not None:
                 _cut(send)
-            elif fault.status is not None:
-                await _answer(fault, send)
+            elif fault.answers:
+                await _misbehave(fault, send)
             else:
                 await app(scope, receive, send)
 
@@ -79,8 +104,7 @@ class Faults:
                 fault.times -= 1
                 if not fault.times:
                     self.armed.remove(fault)
-            kind = f"dropped {fault.drop}" if fault.drop else fault.status or "late"
-            name = f"{service} {kind}"
+            name = f"{service} {fault.kind}"
             self.happened[name] = self.happened.get(name, 0) + 1
             return fault
         return None
@@ -107,9 +131,51 @@ def _half(send: Send) -> Send:
     return send_half
 
 
-async def _answer(fault: Fault, send: Send) -> None:
-    headers = {"content-type": "application/json", **fault.headers}
+async def _misbehave(fault: Fault, send: Send) -> None:
+    if fault.drip == "headers":
+        await _drip_headers(fault, send)
+    elif fault.drip == "body":
+        await _start(fault, send, {})
+        await _drip_body(fault, send)
+    elif fault.bomb_mb is not None:
+        await _bomb(fault.bomb_mb, fault, send)
+    else:
+        await _answer(fault, send)
+
+
+async def _drip_headers(fault: Fault, send: Any) -> None:
+    """Past uvicorn, which sends headers in one piece."""
+    transport = send.__self__.transport
+    transport.write(f"HTTP/1.1 {fault.status or 200} Slow\r\nX-Slow: ".encode())
+    while not transport.is_closing():
+        transport.write(b"x")
+        await asyncio.sleep(fault.drip_s)
+
+
+async def _drip_body(fault: Fault, send: Any) -> None:
+    while not send.__self__.transport.is_closing():
+        await send({"type": "http.response.body", "body": b" ", "more_body": True})
+        await asyncio.sleep(fault.drip_s)
+
+
+async def _bomb(megabytes: int, fault: Fault, send: Send) -> None:
+    """One megabyte is packed once, and sent again and again; clients get as much at once as they can take."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+    begin = packer.compress(b" ") + packer.flush(zlib.Z_FULL_FLUSH)
+    packed = packer.compress(b" " * 2**20) + packer.flush(zlib.Z_FULL_FLUSH)
+    await _start(fault, send, {"content-encoding": "gzip"})
+    for piece in (begin, *repeat(packed * AT_ONCE, math.ceil(megabytes / AT_ONCE))):
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _start(fault: Fault, send: Send, more: dict[str, str]) -> None:
+    headers = {"content-type": "application/json", **more, **fault.headers}
     encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    status: Any = fault.status
-    await send({"type": "http.response.start", "status": status, "headers": encoded})
+    start: Any = {"type": "http.response.start", "status": fault.status or 200, "headers": encoded}
+    await send(start)
+
+
+async def _answer(fault: Fault, send: Send) -> None:
+    await _start(fault, send, {})
     await send({"type": "http.response.body", "body": fault.body.encode(), "more_body": False})

@@ -31,7 +31,16 @@ class Payment(Table, tablename="payment"):
     updated_at = Timestamptz()
 
 
-TABLES: tuple[type[Table], ...] = (Payment,)
+class PaymentCustomer(Table, tablename="payment_customer"):
+    """A customer of the payment service, and the only account that may be charged as this customer."""
+
+    #: The service's own number, `cus_…`.
+    customer = Text(primary_key=True)
+    user = ForeignKey(User, null=False)
+    created_at = Timestamptz()
+
+
+TABLES: tuple[type[Table], ...] = (Payment, PaymentCustomer)
 
 #: Of a payment whose status does not change any more.
 FINAL = frozenset({"succeeded", "declined", "failed"})
@@ -52,6 +61,17 @@ OPEN_PAYMENT = f"""
     ON CONFLICT (task) DO UPDATE SET status = p.status
     RETURNING {_ROW}
 """
+
+#: Returns the account that the customer belongs to afterwards: the first one stays. Nothing for an account
+#: that does not exist. values: customer, user.
+BIND_CUSTOMER = """
+    INSERT INTO payment_customer AS c (customer, "user") SELECT {}::text, id FROM account WHERE id = {}
+    ON CONFLICT (customer) DO UPDATE SET "user" = c."user"
+    RETURNING "user"
+"""
+
+#: A row if the customer belongs to this account. values: customer, user.
+OWN_CUSTOMER = """SELECT 1 FROM payment_customer WHERE customer = {} AND "user" = {}"""
 
 #: values: id.
 PAYMENT = f"SELECT {_ROW} FROM payment WHERE id = {{}}"

@@ -64,6 +64,20 @@ SENDINGS = """
     SELECT status, count(*) AS n FROM notification_log WHERE task = {} AND channel = {} GROUP BY status
 """
 
+#: What is old and whose task has ended, or is gone: a task that runs again would send it again.
+#: values: created before, limit.
+PRUNE_LOG = """
+    WITH old AS (
+        SELECT task, channel, target FROM notification_log AS n
+        WHERE created_at < {} AND NOT EXISTS (
+            SELECT 1 FROM task AS t WHERE t.id = n.task AND t.status NOT IN ('success', 'failure', 'revoked'))
+        LIMIT {}
+    )
+    DELETE FROM notification_log AS n USING old
+    WHERE n.task = old.task AND n.channel = old.channel AND n.target = old.target
+    RETURNING 1
+"""
+
 #: values: user. None for an account that is switched off.
 SUBSCRIPTIONS = """
     SELECT s.id, endpoint, p256dh, auth FROM push_subscription AS s JOIN account AS a ON a.id = s."user"

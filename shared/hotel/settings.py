@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 from shared.environment import setting
 from shared.hotel import web_push
@@ -11,6 +12,9 @@ from shared.settings import LOOPBACK, rate_problem, url_problem
 #: URLs to which keys are sent.
 _KEYED_URLS = ("serpapi_url", "travclan_auth_url", "travclan_hotel_url", "travclan_volt_url", "stripe_url")
 _RATES = ("serpapi_rate", "travclan_rate", "push_rate", "stripe_rate")
+#: Two calls, and what is between them, must fit into the 5 minutes of a payment.
+_DEADLINES = ("smtp_deadline", "serpapi_deadline", "travclan_deadline", "push_deadline", "stripe_deadline")
+_LEAST_DEADLINE, _LONGEST_DEADLINE = timedelta(seconds=1), timedelta(seconds=120)
 _SMTP_SECURITY = ("none", "starttls", "tls")
 #: What goes into headers or addresses of requests.
 _KEYS = ("serpapi_key", "travclan_api_key", "travclan_merchant_id", "travclan_user_id", "stripe_key")
@@ -74,6 +78,17 @@ class HotelSettings:
     #: Requests to Stripe by all workers together.
     stripe_rate: str = setting("OFTEN_STRIPE_RATE", "20/second")
 
+    #: Longest time for handing one mail to the mail server.
+    smtp_deadline: timedelta = setting("OFTEN_SMTP_DEADLINE", timedelta(seconds=60))
+    #: Longest time for one call of SerpApi: connection, headers and body together.
+    serpapi_deadline: timedelta = setting("OFTEN_SERPAPI_DEADLINE", timedelta(seconds=30))
+    #: The same for TravClan.
+    travclan_deadline: timedelta = setting("OFTEN_TRAVCLAN_DEADLINE", timedelta(seconds=60))
+    #: The same for one push to one browser.
+    push_deadline: timedelta = setting("OFTEN_PUSH_DEADLINE", timedelta(seconds=10))
+    #: The same for Stripe.
+    stripe_deadline: timedelta = setting("OFTEN_STRIPE_DEADLINE", timedelta(seconds=60))
+
     def broken_rules(self) -> Iterator[tuple[str, str]]:
         """Field and rule, for each rule that is broken."""
         if self.smtp_security not in _SMTP_SECURITY:
@@ -89,10 +104,17 @@ class HotelSettings:
         for name in _KEYS:
             if not getattr(self, name).isascii():
                 yield name, "must have ASCII characters only, as keys do"
+        yield from self._bad_limits()
+        yield from self._bad_for_push()
+
+    def _bad_limits(self) -> Iterator[tuple[str, str]]:
         for name in _RATES:
             if problem := rate_problem(getattr(self, name)):
                 yield name, problem
-        yield from self._bad_for_push()
+        for name in _DEADLINES:
+            if not _LEAST_DEADLINE <= getattr(self, name) <= _LONGEST_DEADLINE:
+                least, most = _LEAST_DEADLINE.total_seconds(), _LONGEST_DEADLINE.total_seconds()
+                yield name, f"must be between {least:g} and {most:g} seconds"
 
     def _bad_for_push(self) -> Iterator[tuple[str, str]]:
         if self.vapid_private_key:

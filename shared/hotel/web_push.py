@@ -23,6 +23,15 @@ PRIVATE_ENDS = frozenset(
     }
 )
 
+#: The port of https. Below FIRST_FREE_PORT are other services; above, those that the Fetch standard blocks.
+HTTPS, FIRST_FREE_PORT = 443, 1_024
+BLOCKED_PORTS = frozenset(
+    {
+        *(1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669),
+        *(6679, 6697, 10080),
+    }
+)
+
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 #: With a dot, and a last label that no resolver takes for a part of an IPv4 address.
 _PUBLIC_NAME = re.compile(rf"({_LABEL}\.)+[a-z]([a-z0-9-]{{0,61}}[a-z0-9])?", re.IGNORECASE)
@@ -43,6 +52,11 @@ def check_endpoint(url: str, sandbox_url: str) -> None:
         raise ValueError("endpoint must be without user and password")
     if not _PUBLIC_NAME.fullmatch(host) or host.rpartition(".")[2].lower() in PRIVATE_ENDS:
         raise ValueError("endpoint must be on a public host that is given by its name")
+    port = HTTPS if parts.port is None else parts.port
+    if port != HTTPS and (port < FIRST_FREE_PORT or port in BLOCKED_PORTS):
+        raise ValueError(
+            f"endpoint must have port {HTTPS}, or one from {FIRST_FREE_PORT} that browsers allow"
+        )
 
 
 def _split(url: str) -> SplitResult:

@@ -13,7 +13,7 @@ from uuid import UUID
 from services.worker.hotel.gateways.provider import ProviderAway, ProviderRefused
 from services.worker.hotel.gateways.stripe import CardDeclined, Charge, Intent, StripeGateway
 from shared.contracts.context import Sql
-from shared.errors import Retry
+from shared.errors import PermanentError, Retry
 from shared.hotel import billing
 
 #: How much the service's clock and the database's may differ.
@@ -73,6 +73,20 @@ async def open_payment(
     """The row of this task, as an earlier attempt left it or new; null for a user who can't pay."""
     rows = await database.run(billing.OPEN_PAYMENT, task, amount_minor, currency, user, task)
     return Payment(**rows[0]) if rows else None
+
+
+async def check_customer(database: Sql, payment: Payment, customer: str | None) -> None:
+    """Raises PermanentError unless the customer belongs to the payment's account; no customer is good.
+
+    A charge that an earlier attempt began is not stopped: it has to be followed to its end.
+    """
+    if customer is None or payment.key_used_at is not None:
+        return
+    if not await database.run(billing.OWN_CUSTOMER, customer, payment.user):
+        raise PermanentError(
+            f"customer must belong to the account of user {payment.user}: leave it out, or have "
+            "payments.bind_customer record it for this account"
+        )
 
 
 async def load(database: Sql, payment_id: UUID) -> Payment | None:

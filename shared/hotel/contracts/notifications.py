@@ -1,6 +1,6 @@
 """Web Push to the hotel application's users."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import msgspec
@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from shared.contracts.contract import Contract, Params, Result, Retries
 from shared.contracts.patterns import whole
+from shared.contracts.schedule import Schedule
 
 #: RFC 8030 lets a push service refuse bodies of more than 4,096 bytes; encryption takes 103 of them.
 MAX_PAYLOAD_BYTES = 3_993
@@ -68,6 +69,19 @@ class BulkSubmitted(Result):
     unreachable: list[int]
 
 
+class PruneLog(Params):
+    #: How long it is known who was sent what. Not shorter than tasks are kept: a retry of an older task would
+    #: send its messages again.
+    days_old: Annotated[int, Meta(ge=1, le=3650)] = 90
+
+
+class LogPruned(Result):
+    #: False when it was cancelled on the way.
+    success: bool
+    rows_deleted: int
+    cutoff_date: datetime
+
+
 def payload(title: str, message: str, data: dict[str, Any] | None, tag: str) -> bytes:
     """What the page's service worker gets. `tag` lets a browser show a repeated message once."""
     return msgspec.json.encode({"title": title, "body": message, "data": data or {}, "tag": tag})
@@ -97,4 +111,22 @@ SEND_BULK = Contract(
     params=SendBulk,
     result=BulkSubmitted,
     staff_only=True,
+)
+
+PRUNE_LOG = Contract(
+    name="notifications.prune_log",
+    queue="maintenance",
+    params=PruneLog,
+    result=LogPruned,
+    staff_only=True,
+    schedules=(
+        Schedule(
+            name="notifications.prune_log.daily",
+            kind="cron",
+            expression="45 3 * * *",
+            params=PruneLog(),
+            catch_up_s=timedelta(hours=23).total_seconds(),
+            overlap="skip",
+        ),
+    ),
 )

@@ -10,7 +10,7 @@ from shared.contracts.contract import Contract, Params, Result, Retries
 from shared.contracts.patterns import whole
 from shared.contracts.schedule import Schedule
 from shared.contracts.sensitivity import SENSITIVE
-from shared.hotel.contracts.money import Amount, CurrencyCode, minor_units
+from shared.hotel.contracts.money import Amount, CurrencyCode, decimals, minor_units
 
 Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 #: The payment service's own names for a card and a customer; no card number ever comes here.
@@ -18,6 +18,8 @@ MethodId = Annotated[str, Meta(pattern=whole("pm_[A-Za-z0-9_]{1,100}")), SENSITI
 CustomerId = Annotated[str, Meta(pattern=whole("cus_[A-Za-z0-9_]{1,100}")), SENSITIVE]
 
 
+#: Decimals of currencies whose last digit must be 0 at the payment service: BHD, JOD, KWD, OMR, TND.
+THOUSANDTHS = 3
 #: The payment service has other decimals than ISO 4217 for these; a mistake would be a hundredfold.
 OTHER_UNITS = frozenset({"ISK", "MGA", "UGX"})
 
@@ -28,10 +30,16 @@ class ProcessPayment(Params):
     amount: Amount
     currency: CurrencyCode
     payment_method: MethodId
+    #: Must belong to this user's account: `payments.bind_customer` says so.
     customer: CustomerId | None = None
 
     def __post_init__(self) -> None:
-        minor_units(self.amount, self.currency)
+        minor = minor_units(self.amount, self.currency)
+        if decimals(self.currency) == THOUSANDTHS and minor % 10:
+            raise ValueError(
+                f"amount must have 0 as its third decimal in {self.currency}, like 5.120: "
+                "the payment service takes no smaller part"
+            )
         if self.currency in OTHER_UNITS:
             raise ValueError(f"currency must not be {self.currency}: the payment service counts it otherwise")
 
@@ -50,6 +58,16 @@ class PaymentProcessed(Result):
     status: str
     client_secret: Annotated[str, SENSITIVE] | None
     processed_at: datetime
+
+
+class BindCustomer(Params):
+    user_id: Id
+    customer: CustomerId
+
+
+class CustomerBound(Result):
+    success: bool
+    user_id: int
 
 
 class SettlePayment(Params):
@@ -87,6 +105,15 @@ PROCESS = Contract(
     retries=Retries(max_attempts=10, delay=timedelta(seconds=3), cap=timedelta(minutes=30)),
     time_limit=timedelta(minutes=5),
     priority=8,
+)
+
+#: For those who create customers at the payment service: from then on the account can be charged as this one.
+BIND_CUSTOMER = Contract(
+    name="payments.bind_customer",
+    queue="payments",
+    params=BindCustomer,
+    result=CustomerBound,
+    staff_only=True,
 )
 
 SETTLE = Contract(

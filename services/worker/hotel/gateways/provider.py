@@ -8,31 +8,35 @@ import functools
 import logging
 import ssl
 import time
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 from limits import parse
 from limits.aio.storage import MemoryStorage, RedisStorage, Storage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
-from purgatory import AsyncCircuitBreakerFactory
-from purgatory.domain.model import OpenedState
 from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 
-from services.worker.hotel.gateways import retry_after
+from services.worker.hotel.gateways import answer_body, retry_after
+from services.worker.hotel.gateways.circuits import FAILURES, REST_S, Circuits, Resting
 from shared.errors import ExpectedError, NotBefore, PermanentError
 from shared.transport.connection import pool
 
 log = logging.getLogger(__name__)
 
-#: A provider that failed so often in a row is left alone for so long; then one request tries it.
-FAILURES, REST_S = 5, 30
 #: A body waits this long for its turn; then it makes room for others and comes again.
 LONGEST_WAIT_S = 10.0
 #: Whatever the rate, how often the turn is asked for.
 SHORTEST_WAIT_S = 0.02
-TIMEOUT = httpx.Timeout(30.0, connect=5.0)
+#: A connection takes one round trip, or three with TLS.
+CONNECT_TIMEOUT_S = 5.0
+#: Delay of a request that found no free connection within its deadline.
+CROWDED_DELAY_S = 5.0
+
+#: Reads a body until a time of the event loop.
+Read = Callable[[httpx.Response, float], Awaitable[bytes]]
 
 
 class ProviderAway(ExpectedError):
@@ -95,7 +99,7 @@ def _storage(connections: ConnectionPool | None) -> Storage:
 
 
 class Provider:
-    """One service: its connections, its pace and its circuit breaker."""
+    """One service: its connections, its pace, its circuit breakers, and the limits of one call."""
 
     def __init__(
         self,
@@ -103,49 +107,87 @@ class Provider:
         *,
         pace: Pace,
         rate: str,
-        timeout: httpx.Timeout = TIMEOUT,
+        deadline: timedelta,
+        read: Read = answer_body.whole,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
+        """`deadline` is for one call: connection, headers and body together. `read` bounds the body."""
         self.name = name
         self._pace = pace
         self._rate = rate
+        self._deadline_s = deadline.total_seconds()
+        self._read = read
         # The environment's proxies are for people; redirects would carry a key elsewhere.
         self._http = httpx.AsyncClient(
-            timeout=timeout,
+            timeout=httpx.Timeout(self._deadline_s, connect=min(CONNECT_TIMEOUT_S, self._deadline_s)),
+            headers={"Accept-Encoding": answer_body.ACCEPTED},
             verify=trusted(),
             trust_env=False,
             follow_redirects=False,
             transport=transport,
         )
-        ours = (Exception, lambda error: not isinstance(error, ProviderAway))
-        self._circuits = AsyncCircuitBreakerFactory(FAILURES, REST_S, exclude=[ours])
+        self._circuits = Circuits(ProviderAway)
 
     async def request(self, method: str, url: str, *, circuit: str = "", **options: Any) -> httpx.Response:
         """One request, options as httpx has them; any answer below 500 is returned.
 
         `circuit` names a part of the service that fails by itself, a host of many. Raises ProviderAway for
         everything that passes, ProviderOverloaded where it said for how long, ProviderBusy while the
-        provider rests. None says the address, which may hold a key.
+        provider rests, and ProviderRefused for a request that cannot be sent. None says the address, which
+        may hold a key.
         """
         part = circuit or self.name
+        request = self._built(part, method, url, options)
         await self._pace.wait(self.name, self._rate)
         try:
-            async with await self._circuits.get_breaker(part):
-                return await self._send(part, method, url, options)
-        except OpenedState:
+            async with self._circuits.watched(part):
+                return _judged(part, await self._send(part, request))
+        except Resting:
             raise ProviderBusy(f"{part} rests after {FAILURES} failures", delay_s=REST_S) from None
 
     async def close(self) -> None:
         await self._http.aclose()
 
-    async def _send(self, part: str, method: str, url: str, options: dict[str, Any]) -> httpx.Response:
+    def _built(self, part: str, method: str, url: str, options: dict[str, Any]) -> httpx.Request:
         try:
-            response = await self._http.request(method, url, **options)
+            return self._http.build_request(method, url, **options)
+        except (httpx.InvalidURL, UnicodeError) as error:
+            raise _unsendable(part, error) from None
+
+    async def _send(self, part: str, request: httpx.Request) -> httpx.Response:
+        # Errors of httpx are raised without the cause: its text may hold the address.
+        try:
+            return await self._answer(request)
+        except TimeoutError:
+            raise ProviderAway(f"{part} did not answer within {self._deadline_s:g} s") from None
+        except answer_body.BadBody as error:
+            raise ProviderAway(f"{part} sent {error}") from None
+        except (httpx.LocalProtocolError, httpx.UnsupportedProtocol) as error:
+            raise _unsendable(part, error) from None
+        except httpx.PoolTimeout:
+            raise ProviderBusy(f"no connection is free for {part}", delay_s=CROWDED_DELAY_S) from None
         except httpx.HTTPError as error:
-            # Without the cause: its text may hold the address.
             raise ProviderAway(f"{part} did not answer: {type(error).__name__}") from None
-        if response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
-            return response
-        said = f"{part} answered {response.status_code}"
-        delay_s = retry_after.wait_s(response, datetime.now(UTC))
-        raise ProviderAway(said) if delay_s is None else ProviderOverloaded(said, delay_s=delay_s)
+
+    async def _answer(self, request: httpx.Request) -> httpx.Response:
+        deadline = asyncio.get_running_loop().time() + self._deadline_s
+        async with asyncio.timeout_at(deadline):
+            response = await self._http.send(request, stream=True)
+        try:
+            return answer_body.as_read(response, await self._read(response, deadline))
+        finally:
+            await response.aclose()
+
+
+def _unsendable(part: str, error: Exception) -> ProviderRefused:
+    """Our own mistake, or bad data of ours: nothing was sent, and the provider has no part in it."""
+    return ProviderRefused(f"the request to {part} cannot be sent, correct its data: {type(error).__name__}")
+
+
+def _judged(part: str, response: httpx.Response) -> httpx.Response:
+    """The answer, unless it is a failure of the provider."""
+    if response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
+        return response
+    said = f"{part} answered {response.status_code}"
+    delay_s = retry_after.wait_s(response, datetime.now(UTC))
+    raise ProviderAway(said) if delay_s is None else ProviderOverloaded(said, delay_s=delay_s)

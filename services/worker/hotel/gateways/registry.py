@@ -24,7 +24,7 @@ def build(settings: Settings) -> dict[type, Any]:
         PublicLinks(settings.public_url.rstrip("/")),
         SerpApiSearches(serpapi, hotel.serpapi_reserve),
         TravClanGateway.from_settings(hotel, pace),
-        WebPushGateway.from_settings(hotel, pace),
+        WebPushGateway.from_settings(hotel, pace, threads=settings.worker_threads),
         StripeGateway.from_settings(hotel, pace),
     )
     return {type(client): client for client in clients}

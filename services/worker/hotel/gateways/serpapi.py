@@ -16,7 +16,6 @@ from services.worker.hotel.gateways import answer
 from services.worker.hotel.gateways.answer import HIGHEST_COUNT, Nonsense
 from services.worker.hotel.gateways.hotel_page import HotelPage, HotelQuery, HotelRow
 from services.worker.hotel.gateways.provider import (
-    TIMEOUT,
     Pace,
     Provider,
     ProviderAway,
@@ -65,8 +64,8 @@ class SerpApiGateway:
         self._provider = provider
 
     @classmethod
-    def from_settings(cls, settings: HotelSettings, pace: Pace, *, timeout: httpx.Timeout = TIMEOUT) -> Self:
-        provider = Provider(NAME, pace=pace, rate=settings.serpapi_rate, timeout=timeout)
+    def from_settings(cls, settings: HotelSettings, pace: Pace) -> Self:
+        provider = Provider(NAME, pace=pace, rate=settings.serpapi_rate, deadline=settings.serpapi_deadline)
         return cls(settings.serpapi_key, settings.serpapi_url, provider)
 
     @property

@@ -1,6 +1,8 @@
 """Hands mail to an SMTP server and sorts its answers into passing and final."""
 
+import asyncio
 from dataclasses import dataclass
+from datetime import timedelta
 from email.message import EmailMessage
 from email.policy import SMTP
 from typing import Self
@@ -45,6 +47,8 @@ class SmtpGateway:
     security: str = "none"
     sender: str = "hello@often-hotels.example"
     sender_name: str = ""
+    #: For the whole conversation about one mail.
+    deadline: timedelta = timedelta(seconds=60)
 
     @classmethod
     def from_settings(cls, settings: HotelSettings) -> Self:
@@ -56,6 +60,7 @@ class SmtpGateway:
             security=settings.smtp_security,
             sender=settings.mail_from,
             sender_name=settings.mail_from_name,
+            deadline=settings.smtp_deadline,
         )
 
     @property
@@ -69,22 +74,30 @@ class SmtpGateway:
         Raises MailDeferred (4xx, no answer) or MailRejected (5xx, wrong configuration).
         """
         try:
-            refused, _ = await aiosmtplib.send(
-                message.as_bytes(policy=WIRE),
-                sender=self.sender,
-                recipients=recipients,
-                hostname=self.host,
-                port=self.port,
-                username=self.user or None,
-                password=self.password or None,
-                use_tls=self.security == "tls",
-                start_tls=self.security == "starttls",
-                timeout=REPLY_TIMEOUT_S,
-            )
+            async with asyncio.timeout(self.deadline.total_seconds()):
+                refused = await self._hand_over(message, recipients)
         except (aiosmtplib.SMTPException, OSError) as error:
             raise _translated(error) from error
         answers = {name: f"{reply.code} {reply.message}" for name, reply in refused.items()}
         return Delivery(tuple(r for r in recipients if r not in answers), answers)
+
+    async def _hand_over(
+        self, message: EmailMessage, recipients: list[str]
+    ) -> dict[str, aiosmtplib.SMTPResponse]:
+        """The recipients that were refused."""
+        refused, _ = await aiosmtplib.send(
+            message.as_bytes(policy=WIRE),
+            sender=self.sender,
+            recipients=recipients,
+            hostname=self.host,
+            port=self.port,
+            username=self.user or None,
+            password=self.password or None,
+            use_tls=self.security == "tls",
+            start_tls=self.security == "starttls",
+            timeout=REPLY_TIMEOUT_S,
+        )
+        return refused
 
 
 def _translated(error: aiosmtplib.SMTPException | OSError) -> MailDeferred | MailRejected:

@@ -25,8 +25,6 @@ from shared.errors import PermanentError
 from shared.hotel.settings import HotelSettings
 
 NAME = "Stripe"
-#: Below the time limit of a payment, with room for a second request.
-TIMEOUT = httpx.Timeout(60.0, connect=5.0)
 #: Answers of another version might read differently.
 VERSION = "2026-10-28.endive"
 #: Where Stripe doesn't say how long: another request under the same key runs; too many requests.
@@ -81,8 +79,8 @@ class StripeGateway:
         self._provider = provider
 
     @classmethod
-    def from_settings(cls, settings: HotelSettings, pace: Pace, *, timeout: httpx.Timeout = TIMEOUT) -> Self:
-        provider = Provider(NAME, pace=pace, rate=settings.stripe_rate, timeout=timeout)
+    def from_settings(cls, settings: HotelSettings, pace: Pace) -> Self:
+        provider = Provider(NAME, pace=pace, rate=settings.stripe_rate, deadline=settings.stripe_deadline)
         return cls(settings.stripe_key, settings.stripe_url, provider)
 
     @property

@@ -20,8 +20,6 @@ from services.worker.hotel.gateways.travclan_session import NAME, Session, refus
 from shared.hotel.settings import HotelSettings
 
 PAGE_SIZE = 20
-#: Clients of it wait a minute for a search.
-TIMEOUT = httpx.Timeout(60.0, connect=5.0)
 #: Places of these types are no area to search in.
 POINTS = ("hotel", "airport")
 HEADERS = {"Authorization-Type": "external-service", "source": "website", "Accept": "application/json"}
@@ -53,8 +51,8 @@ class TravClanGateway:
         self._provider = provider
 
     @classmethod
-    def from_settings(cls, settings: HotelSettings, pace: Pace, *, timeout: httpx.Timeout = TIMEOUT) -> Self:
-        provider = Provider(NAME, pace=pace, rate=settings.travclan_rate, timeout=timeout)
+    def from_settings(cls, settings: HotelSettings, pace: Pace) -> Self:
+        provider = Provider(NAME, pace=pace, rate=settings.travclan_rate, deadline=settings.travclan_deadline)
         credentials = {
             "merchant_id": settings.travclan_merchant_id,
             "user_id": settings.travclan_user_id,

@@ -4,6 +4,7 @@ A push service takes a message for later: nobody learns whether the browser show
 """
 
 import time
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Self
@@ -14,7 +15,8 @@ import httpx
 from cryptography.hazmat.primitives.asymmetric import ec
 from py_vapid import Vapid02
 
-from services.worker.hotel.gateways import answer, retry_after
+from services.worker.hotel.gateways import answer, answer_body, retry_after
+from services.worker.hotel.gateways.places import Places
 from services.worker.hotel.gateways.provider import Pace, Provider, ProviderBusy, ProviderRefused
 from services.worker.hotel.gateways.public_hosts import PublicHosts
 from shared.errors import PermanentError
@@ -23,8 +25,10 @@ from shared.hotel.contracts.notifications import MAX_PAYLOAD_BYTES
 from shared.hotel.settings import HotelSettings
 
 NAME = "Web Push"
-#: A user may have many browsers, one after the other within the time limit of a task.
-TIMEOUT = httpx.Timeout(15.0, connect=5.0)
+#: Tasks that push to one user at the same time, in one worker.
+MAX_TASKS_OF_A_USER = 2
+#: When a task that found no place for its user, or a push that found none for its host, tries again.
+USER_DELAY_S, HOST_DELAY_S = 5.0, 30.0
 #: When a push service that is asked too often doesn't say when it is free again.
 BUSY_DELAY_S = 60.0
 #: A token may end 24 h from now at most; each one is used for half of its life.
@@ -56,8 +60,15 @@ class WebPushGateway:
     """Our side of all push services: one key pair for all of them."""
 
     def __init__(
-        self, key: ec.EllipticCurvePrivateKey | None, subject: str, sandbox_url: str, provider: Provider
+        self,
+        key: ec.EllipticCurvePrivateKey | None,
+        subject: str,
+        sandbox_url: str,
+        provider: Provider,
+        *,
+        threads: int,
     ) -> None:
+        """`threads` is how many bodies the worker runs: neither a user nor a host may have them all."""
         # Its own check refuses an https subject with a path.
         self._vapid = None if key is None else Vapid02(key, conf={"no-strict": True})
         self._subject = subject
@@ -65,17 +76,30 @@ class WebPushGateway:
         self._provider = provider
         #: By origin: header and when a new one is due.
         self._tokens: dict[str, tuple[str, float]] = {}
+        self._users = Places(max(1, min(MAX_TASKS_OF_A_USER, threads // 2)), USER_DELAY_S)
+        self._hosts = Places(max(1, threads * 3 // 4), HOST_DELAY_S)
 
     @classmethod
-    def from_settings(cls, settings: HotelSettings, pace: Pace, *, timeout: httpx.Timeout = TIMEOUT) -> Self:
+    def from_settings(cls, settings: HotelSettings, pace: Pace, *, threads: int = 8) -> Self:
         key = web_push.private_key(settings.vapid_private_key) if settings.vapid_private_key else None
         transport = PublicHosts(besides=_host_and_port(settings.push_sandbox_url))
-        provider = Provider(NAME, pace=pace, rate=settings.push_rate, timeout=timeout, transport=transport)
-        return cls(key, settings.vapid_subject, settings.push_sandbox_url, provider)
+        provider = Provider(
+            NAME,
+            pace=pace,
+            rate=settings.push_rate,
+            deadline=settings.push_deadline,
+            read=answer_body.beginning,
+            transport=transport,
+        )
+        return cls(key, settings.vapid_subject, settings.push_sandbox_url, provider, threads=threads)
 
     @property
     def configured(self) -> bool:
         return self._vapid is not None
+
+    def place_of_user(self, user: int) -> AbstractAsyncContextManager[None]:
+        """Push to the user inside; raises ProviderBusy while other tasks push to the same user."""
+        return self._users.taken(f"user {user}")
 
     async def send(
         self, subscription: Subscription, payload: bytes, *, ttl_s: int, urgency: str, topic: str
@@ -97,10 +121,12 @@ class WebPushGateway:
             # Windows' service refuses a TTL of 0 without it; the others ignore it.
             "X-WNS-Cache-Policy": "cache" if ttl_s else "no-cache",
         }
-        service = f"the push service {url.host}"
-        response = await self._provider.request(
-            "POST", str(url), circuit=service, headers=headers, content=encrypt(payload, subscription)
-        )
+        service = f"the push service {_host_of(url)}"
+        content = encrypt(payload, subscription)
+        async with self._hosts.taken(service):
+            response = await self._provider.request(
+                "POST", str(url), circuit=service, headers=headers, content=content
+            )
         if not response.is_success:
             secrets = (subscription.endpoint, url.raw_path.decode(), subscription.auth, subscription.p256dh)
             raise _failure(response, answer.words(response, service, secrets, REASON_HEADERS))
@@ -144,6 +170,11 @@ def encrypt(payload: bytes, subscription: Subscription) -> bytes:
         auth_secret=web_push.decode(subscription.auth),
     )
     return body
+
+
+def _host_of(url: httpx.URL) -> str:
+    """With the port, where it is not the usual one: another port is another service."""
+    return url.netloc.decode()
 
 
 def _failure(response: httpx.Response, words: str) -> SubscriptionGone | ProviderRefused | ProviderBusy:

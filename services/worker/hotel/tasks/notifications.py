@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from services.worker.hotel.gateways.provider import ProviderAway, ProviderBusy, ProviderRefused
@@ -14,9 +14,12 @@ from shared.contracts.context import TaskContext
 from shared.errors import PermanentError
 from shared.hotel import inbox
 from shared.hotel.contracts.notifications import (
+    PRUNE_LOG,
     SEND_BULK,
     SEND_PUSH,
     BulkSubmitted,
+    LogPruned,
+    PruneLog,
     PushSent,
     SendBulk,
     SendPush,
@@ -25,6 +28,8 @@ from shared.hotel.contracts.notifications import (
 
 #: A few milliseconds' worth of children; other bodies share the event loop.
 CHILDREN_AT_A_STRETCH = 100
+#: Rows that one statement deletes.
+PRUNED_AT_ONCE = 1_000
 
 
 @dataclass
@@ -47,6 +52,12 @@ class _Trouble:
 async def send_push(context: TaskContext, params: SendPush) -> PushSent:
     """Send to every browser of a user that an earlier attempt has not reached."""
     _check_configured(context)
+    async with context.gateway(WebPushGateway).place_of_user(params.user_id):
+        await _send_to_all(context, params)
+    return _result(params, await context.database.run(inbox.SENDINGS, context.id, "push"))
+
+
+async def _send_to_all(context: TaskContext, params: SendPush) -> None:
     rows = await context.database.run(inbox.SUBSCRIPTIONS, params.user_id)
     browsers = [Subscription(**row) for row in rows]
     trouble = _Trouble()
@@ -59,7 +70,6 @@ async def send_push(context: TaskContext, params: SendPush) -> PushSent:
             trouble.final.append(error)
         context.progress(number, len(browsers), f"{number} of {len(browsers)} browsers")
     trouble.raise_worst(len(browsers))
-    return _result(params, await context.database.run(inbox.SENDINGS, context.id, "push"))
 
 
 @task(SEND_BULK)
@@ -86,6 +96,18 @@ async def send_bulk(context: TaskContext, params: SendBulk) -> BulkSubmitted:
         submitted=len(reachable),
         unreachable=[user for user in users if user not in reachable],
     )
+
+
+@task(PRUNE_LOG)
+async def prune_log(context: TaskContext, params: PruneLog) -> LogPruned:
+    """Forget what was sent to whom before the cutoff."""
+    cutoff = datetime.now(UTC) - timedelta(days=params.days_old)
+    deleted, gone = 0, PRUNED_AT_ONCE
+    while gone == PRUNED_AT_ONCE and not context.cancelled:
+        gone = len(await context.database.run(inbox.PRUNE_LOG, cutoff, PRUNED_AT_ONCE))
+        deleted += gone
+        context.progress(50, message=f"{deleted} rows deleted")
+    return LogPruned(success=not context.cancelled, rows_deleted=deleted, cutoff_date=cutoff)
 
 
 def _check_configured(context: TaskContext) -> None:

@@ -11,9 +11,12 @@ from shared.errors import PermanentError
 from shared.hotel import billing
 from shared.hotel.contracts.money import minor_units
 from shared.hotel.contracts.payments import (
+    BIND_CUSTOMER,
     PROCESS,
     SETTLE,
     SETTLE_OPEN,
+    BindCustomer,
+    CustomerBound,
     OpenSubmitted,
     PaymentProcessed,
     PaymentSettled,
@@ -39,6 +42,7 @@ async def process(context: TaskContext, params: ProcessPayment) -> PaymentProces
     if payment.status == "succeeded":  # somebody has looked it up since an earlier attempt
         return _processed(params, payment)
     _raise_if_over(payment)
+    await charging.check_customer(context.database, payment, params.customer)
     context.progress(30, message="Asking the payment service")
     payment, finding = await charging.charge(
         context.database, stripe, payment, params.payment_method, params.customer
@@ -52,6 +56,17 @@ async def process(context: TaskContext, params: ProcessPayment) -> PaymentProces
             context.submit(SETTLE, SettlePayment(payment_id=payment.id), delay=FIRST_PAUSE)
         await context.complete_in(transaction, result)
     return result
+
+
+@task(BIND_CUSTOMER)
+async def bind_customer(context: TaskContext, params: BindCustomer) -> CustomerBound:
+    """Record whose customer this is; a customer never changes to another account."""
+    rows = await context.database.run(billing.BIND_CUSTOMER, params.customer, params.user_id)
+    if not rows:
+        raise PermanentError(f"user {params.user_id} does not exist")
+    if rows[0]["user"] != params.user_id:
+        raise PermanentError("customer must not belong to another account, but this one does")
+    return CustomerBound(success=True, user_id=params.user_id)
 
 
 @task(SETTLE)

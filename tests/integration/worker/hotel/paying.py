@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from local import outside
+from shared.hotel import billing
 from shared.hotel.contracts.payments import PROCESS, ProcessPayment
 from tests.platform import VAPID_PRIVATE_KEY, Platform
 from tests.sandbox import Sandbox
@@ -27,8 +28,10 @@ async def account(platform: Platform) -> int:
 
 async def pay(platform: Platform, card: str = CARD) -> UUID:
     """The task's id."""
+    user = await account(platform)
+    await platform.rows(billing.BIND_CUSTOMER, CUSTOMER, user)
     params = ProcessPayment(
-        user_id=await account(platform),
+        user_id=user,
         amount="1250.00",
         currency="INR",
         payment_method=card,

@@ -1,14 +1,18 @@
 """Pushes from real workers to browsers behind a push service."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import pytest
 
 from local import outside
+from services.worker.hotel.tasks.notifications import prune_log
 from shared.hotel import inbox
-from shared.hotel.contracts.notifications import SEND_BULK, SEND_PUSH, SendBulk, SendPush
+from shared.hotel.contracts.notifications import SEND_BULK, SEND_PUSH, PruneLog, SendBulk, SendPush
+from shared.ledger.ids import uuid7
+from shared.testing import run_inline
 from tests.eventually import eventually
 from tests.platform import VAPID_PRIVATE_KEY, Platform
 from tests.sandbox import Sandbox
@@ -150,10 +154,9 @@ async def test_a_refusal_is_told_when_the_other_browsers_have_it(
     (task_id,) = await platform.submit(SEND_PUSH, push(user))
     row = await platform.until(task_id, "failure")
 
-    assert (
-        "1 of 2 browsers not reached: the push service 127.0.0.1 answered 403: another key"
-        in row["error_message"]
-    )
+    host = sandbox.url.removeprefix("http://")
+    said = f"1 of 2 browsers not reached: the push service {host} answered 403: another key"
+    assert said in row["error_message"]
     assert len(await receipts(sandbox, browser)) == 1
     assert await sendings(platform, task_id) == {str(refusing): "failed", str(number): "sent"}
     (kept,) = await platform.rows("SELECT count(*) AS n FROM push_subscription")
@@ -263,3 +266,20 @@ async def test_without_our_key_nothing_is_sent_and_the_setting_is_named(
     for row in await platform.all_final(tasks):
         assert (row["status"], row["failures"]) == ("failure", 1)
         assert "VAPID_PRIVATE_KEY is not set" in row["error_message"]
+
+
+async def test_the_log_of_messages_is_pruned_but_not_what_a_task_may_send_again(platform: Platform) -> None:
+    (waiting,) = await platform.submit(SEND_PUSH, push(await account(platform)))
+    for task_id, days in ((waiting, 100), (uuid7(datetime.now(UTC)), 100), (uuid7(datetime.now(UTC)), 89)):
+        await platform.rows(
+            "INSERT INTO notification_log (task, channel, target, subject, status, created_at)"
+            " VALUES ({}, 'push', '1', '', 'sent', now() - make_interval(days => {}))",
+            *(task_id, days),
+        )
+
+    run = await run_inline(prune_log, PruneLog(), database=platform.database)
+
+    assert run.result is not None
+    assert run.result.rows_deleted == 1
+    kept = await platform.rows("SELECT task FROM notification_log WHERE created_at < now() - interval '90 d'")
+    assert [row["task"] for row in kept] == [waiting]

@@ -5,11 +5,20 @@ import pytest
 from services.worker.hotel import charging
 from services.worker.hotel.gateways.provider import Pace
 from services.worker.hotel.gateways.stripe import StripeGateway
-from shared.errors import Retry
-from shared.hotel.contracts.payments import PROCESS
+from services.worker.hotel.tasks.payments import bind_customer
+from shared.errors import PermanentError, Retry
+from shared.hotel import billing
+from shared.hotel.contracts.payments import (
+    BIND_CUSTOMER,
+    PROCESS,
+    BindCustomer,
+    CustomerBound,
+    ProcessPayment,
+)
 from shared.hotel.settings import HotelSettings
 from shared.ledger.ids import uuid7
 from shared.ledger.transitions.operate import RETRY
+from shared.testing import InlineRun, run_inline
 from tests.eventually import eventually
 from tests.integration.worker.hotel.paying import (
     CARD,
@@ -256,3 +265,50 @@ async def test_of_two_attempts_at_one_row_only_one_takes_a_new_key(
     await stripe.close()
 
     await charged_once(platform, sandbox, task_id)
+
+
+async def test_a_customer_of_another_account_or_of_none_is_not_charged(
+    platform: Platform, sandbox: Sandbox
+) -> None:
+    await platform.start_worker(**settings(sandbox))
+    user = await account(platform)
+    (other,) = await platform.rows(
+        "INSERT INTO account (email, password_hash) VALUES ('ravi@often-hotels.example', '-') RETURNING id"
+    )
+    await platform.rows(billing.BIND_CUSTOMER, "cus_ravi", other["id"])
+    for customer in ("cus_ravi", "cus_nobody"):
+        params = ProcessPayment(
+            user_id=user, amount="12.50", currency="USD", payment_method=CARD, customer=customer
+        )
+        (task_id,) = await platform.submit(PROCESS, params)
+        row = await platform.until(task_id, "success", "failure")
+        assert (row["status"], row["failures"]) == ("failure", 1)
+        assert f"customer must belong to the account of user {user}" in row["error_message"]
+        assert customer not in row["error_message"]
+    assert (await books(sandbox))["charges"] == []
+
+    # Once it is known whose customer it is, the same task charges.
+    (bind,) = await platform.submit(BIND_CUSTOMER, BindCustomer(user_id=user, customer="cus_nobody"))
+    await platform.until(bind, "success")
+    await platform.start_scheduler()
+    await platform.database.run(RETRY, id=task_id, reason="an operator")
+    await platform.until(task_id, "success")
+    assert len((await books(sandbox))["charges"]) == 1
+
+
+async def test_a_customer_stays_with_its_account(platform: Platform) -> None:
+    user = await account(platform)
+    (other,) = await platform.rows(
+        "INSERT INTO account (email, password_hash) VALUES ('ravi@often-hotels.example', '-') RETURNING id"
+    )
+
+    async def bind(user_id: int) -> InlineRun[CustomerBound]:
+        params = BindCustomer(user_id=user_id, customer="cus_asha")
+        return await run_inline(bind_customer, params, database=platform.database)
+
+    assert (await bind(user)).result == CustomerBound(success=True, user_id=user)
+    assert (await bind(user)).result == CustomerBound(success=True, user_id=user)
+    with pytest.raises(PermanentError, match="customer must not belong to another account"):
+        await bind(other["id"])
+    with pytest.raises(PermanentError, match="does not exist"):
+        await bind(10**12)

@@ -54,6 +54,7 @@ def test_an_endpoint_of_a_push_service_is_good(endpoint: str) -> None:
         ),
         (r"https://push.example.com\.local/1", "public host"),
         ("https://push.example.com:99999/1", "URL"),
+        *((f"https://push.example.com:{port}/1", "port 443") for port in (0, 1, 9, 80, 1023, 6000, 10080)),
         ("https://[push/1", "URL"),
         ("https://push.example.com/a b", "URL"),
         ("https://push.example.com/\r\nHost: inside", "URL"),

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from services.worker.hotel.gateways.circuits import FAILURES
 from services.worker.hotel.gateways.hotel_page import HotelQuery, HotelRow
 from services.worker.hotel.gateways.provider import (
-    FAILURES,
     Pace,
     ProviderAway,
     ProviderBusy,
@@ -45,7 +45,7 @@ def settings(url: str, **fields: Any) -> HotelSettings:
 
 @pytest.fixture
 async def gateway(sandbox: Sandbox, pace: Pace) -> AsyncIterator[SerpApiGateway]:
-    gateway = SerpApiGateway.from_settings(settings(sandbox.url), pace, timeout=IMPATIENT)
+    gateway = SerpApiGateway.from_settings(settings(sandbox.url, serpapi_deadline=IMPATIENT), pace)
     yield gateway
     await gateway.close()
 
@@ -194,7 +194,9 @@ async def test_where_nobody_listens_the_provider_is_away(dead_url: str, pace: Pa
 async def test_without_an_answer_the_provider_is_away(
     keyed: SerpApiGateway, sandbox: Sandbox, pace: Pace, fault: dict[str, Any]
 ) -> None:
-    gateway = SerpApiGateway.from_settings(settings(sandbox.url, serpapi_key=KEY), pace, timeout=IMPATIENT)
+    gateway = SerpApiGateway.from_settings(
+        settings(sandbox.url, serpapi_key=KEY, serpapi_deadline=IMPATIENT), pace
+    )
     await sandbox.arm(service="serpapi", **fault)
 
     with pytest.raises(ProviderAway) as caught:

@@ -10,8 +10,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from services.worker.hotel.gateways.circuits import FAILURES
 from services.worker.hotel.gateways.provider import (
-    FAILURES,
     Pace,
     ProviderAway,
     ProviderBusy,
@@ -46,7 +46,7 @@ def wanted(card: str = CARD, *, payment_id: UUID | None = None, amount_minor: in
 
 @pytest.fixture
 async def gateway(sandbox: Sandbox, pace: Pace) -> AsyncIterator[StripeGateway]:
-    gateway = StripeGateway.from_settings(settings(sandbox.url), pace, timeout=IMPATIENT)
+    gateway = StripeGateway.from_settings(settings(sandbox.url, stripe_deadline=IMPATIENT), pace)
     yield gateway
     await gateway.close()
 

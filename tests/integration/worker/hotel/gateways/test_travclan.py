@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from local.sandbox.travclan import EXPIRED
+from services.worker.hotel.gateways.circuits import FAILURES
 from services.worker.hotel.gateways.hotel_page import HotelRow
 from services.worker.hotel.gateways.provider import (
-    FAILURES,
     Pace,
     ProviderAway,
     ProviderBusy,
@@ -46,7 +46,7 @@ def settings(url: str, **fields: Any) -> HotelSettings:
 
 @pytest.fixture
 async def gateway(sandbox: Sandbox, pace: Pace) -> AsyncIterator[TravClanGateway]:
-    gateway = TravClanGateway.from_settings(settings(sandbox.url), pace, timeout=IMPATIENT)
+    gateway = TravClanGateway.from_settings(settings(sandbox.url, travclan_deadline=IMPATIENT), pace)
     yield gateway
     await gateway.close()
 
