@@ -1,11 +1,9 @@
 """One PostgreSQL and one Valkey for the whole session; a database of its own for each test that wants one."""
 
 import asyncio
-import os
 import secrets
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +22,7 @@ from local.valkey import Valkey
 from tests import sandbox as sandboxes
 from tests.eventually import eventually
 from tests.installed import HOTEL
+from tests.migrated import migrate
 from tests.platform import Platform
 from tests.sandbox import Sandbox
 
@@ -65,7 +64,7 @@ def postgres_server(folder: Path) -> Iterator[Postgres]:
     log = folder / "postgres.log"
     with _serving(server.command(durable=False), log, signal.SIGINT, server.answers, server.account):
         server.create_database(TEMPLATE)
-        _migrate(server.url(TEMPLATE))
+        migrate(server.url(TEMPLATE))
         yield server
 
 
@@ -142,13 +141,6 @@ def _serving(
         finally:
             process.send_signal(stop_signal)
             process.wait(timeout=30)
-
-
-def _migrate(url: str) -> None:
-    command = [sys.executable, "-m", "shared.migrate"]
-    environment = {**os.environ, "DATABASE_URL": url}
-    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 @pytest.fixture

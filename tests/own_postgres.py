@@ -1,10 +1,8 @@
 """Postgres servers of a test's own, for what would disturb others: standbys, freezes, TLS, restores."""
 
 import contextlib
-import os
 import signal
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
@@ -16,6 +14,7 @@ from local import ports, postgres
 from local.leash import leashed
 from local.postgres import HOST, SUPERUSER, Postgres
 from tests.eventually import eventually
+from tests.migrated import migrate
 
 #: Where a standby is named, for the primary that waits for it.
 STANDBY_NAME = "standby"
@@ -124,6 +123,5 @@ def migrated(server: Postgres, database: str) -> str:
     """The address of a new database with all tables."""
     server.create_database(database)
     url = server.url(database)
-    command = [sys.executable, "-m", "shared.migrate"]
-    subprocess.run(command, env={**os.environ, "DATABASE_URL": url}, check=True, capture_output=True)
+    migrate(url)
     return url

@@ -1,0 +1,16 @@
+"""Migrates a database as an operator does."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def migrate(url: str) -> None:
+    """Raises AssertionError with what the migration printed."""
+    command = [sys.executable, "-m", "shared.migrate"]
+    environment = {**os.environ, "DATABASE_URL": url}
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
