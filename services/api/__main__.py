@@ -14,7 +14,7 @@ from services.api.drain import Server
 from shared import settings
 from shared.errors import SettingsError
 from shared.ledger import preflight
-from shared.telemetry import logging
+from shared.telemetry import exposition, logging
 
 #: Requests get this long to end. With the closing of the servers a stop takes at most 5 s after the drain.
 GRACE_S = 3
@@ -28,6 +28,7 @@ def main() -> None:
         application = app.build(read)
         logging.configure("api", read.log_format)
         preflight.check(read.database_url)
+        exposition.serve(read.metrics_host, read.metrics_port)
     except SettingsError as error:
         sys.stderr.write(f"api: {error}\n")
         sys.exit(2)
@@ -45,6 +46,7 @@ def main() -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        forwarded_allow_ips=read.forwarded_allow_ips,
         timeout_keep_alive=int(read.keep_alive.total_seconds()),
         timeout_graceful_shutdown=GRACE_S,
     )

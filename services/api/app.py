@@ -28,9 +28,7 @@ from shared.contracts.catalogue import Catalogue
 from shared.settings import Settings
 
 #: `often_http_requests_total`, `often_http_request_duration_seconds` and more, by route template.
-REQUESTS = PrometheusConfig(
-    app_name="api", prefix="often_http", group_path=True, exclude=["^/metrics", "^/health"]
-)
+REQUESTS = PrometheusConfig(app_name="api", prefix="often_http", group_path=True, exclude=["^/health"])
 
 
 def build(settings: Settings, contracts: Catalogue | None = None) -> Litestar:
