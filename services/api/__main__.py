@@ -11,6 +11,8 @@ from uvicorn.config import STARTUP_FAILURE
 
 from services.api import app
 from services.api.drain import Server
+from services.api.http import connection, connections
+from services.api.http.connections import Connections
 from shared import settings
 from shared.errors import SettingsError
 from shared.ledger import preflight
@@ -36,12 +38,15 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     # What is loaded by now stays. Full collections need not walk it: a fifth of a large batch's CPU time.
     gc.freeze()
+    connections.reserve_files()
+    limits = Connections(read.request_timeout.total_seconds() + connections.HEADER_LIMIT_S)
     config = uvicorn.Config(
         application,
         host=read.api_host,
         port=read.api_port,
         loop="uvloop",
-        http="httptools",
+        http=connection.protocol(limits),
+        ws="none",
         lifespan="on",
         log_config=None,
         access_log=False,

@@ -27,6 +27,8 @@ from shared.contracts import catalogue
 from shared.contracts.catalogue import Catalogue
 from shared.settings import Settings
 
+#: Largest body of a request without credentials: two passwords and an address.
+PUBLIC_BODY_BYTES = 16_384
 #: `often_http_requests_total`, `often_http_request_duration_seconds` and more, by route template.
 REQUESTS = PrometheusConfig(app_name="api", prefix="often_http", group_path=True, exclude=["^/health"])
 
@@ -65,7 +67,12 @@ def build(settings: Settings, contracts: Catalogue | None = None) -> Litestar:
 
 def _public(resources: Resources) -> Router:
     """Signing in: without credentials, limited by address."""
-    return Router("", route_handlers=[identity.PUBLIC], guards=[resources.limits.by_address])
+    return Router(
+        "",
+        route_handlers=[identity.PUBLIC],
+        guards=[resources.limits.by_address],
+        request_max_body_size=PUBLIC_BODY_BYTES,
+    )
 
 
 def _signed_in(resources: Resources, added: Sequence[Routes]) -> Router:
@@ -95,6 +102,7 @@ def _open(resources: Resources, added: Sequence[Routes]) -> Router:
         "",
         route_handlers=[entrance.root, documentation.router(), *handlers],
         guards=[resources.limits.by_address],
+        request_max_body_size=PUBLIC_BODY_BYTES,
     )
 
 
