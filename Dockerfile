@@ -80,7 +80,7 @@ COPY --from=api-build /opt/venv /opt/venv
 COPY --from=api-build /app /app
 RUN ["python", "-c", "import http.client, services.api.__main__"]
 ENV PYTHONDONTWRITEBYTECODE=1 OFTEN_API_HOST=0.0.0.0 OFTEN_API_PORT=8000
-EXPOSE 8000
+EXPOSE 8000 9100
 USER 10001:10001
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["python", "-c", "import http.client, os, sys; c = http.client.HTTPConnection(os.environ['OFTEN_API_HOST'], int(os.environ['OFTEN_API_PORT']), timeout=4); c.request('GET', '/health/ready'); sys.exit(c.getresponse().status != 200)"]
 CMD ["python", "-m", "services.api"]

@@ -20,6 +20,8 @@ from local.valkey import Valkey
 from shared import settings
 from shared.errors import SettingsError
 
+#: The name under which the port of the API's metrics is kept.
+API_METRICS = "api-metrics"
 #: Beside the API.
 SERVICES = ("worker-1", "worker-2", "scheduler-1", "scheduler-2")
 DATABASE = "often"
@@ -80,7 +82,7 @@ class Plan:
 
 def prepare(kept: Secrets) -> Plan:
     """Choose ports and make the servers' folders. Raises LaunchError when one cannot be had."""
-    names = ("postgres", "valkey", "mail", "sandbox", *SERVICES)
+    names = ("postgres", "valkey", "mail", "sandbox", API_METRICS, *SERVICES)
     port = ports.pick_again(system.RUN / "ports.json", *names)
     api_port = _api_port()
     servers, database = [], None
@@ -105,11 +107,11 @@ def prepare(kept: Secrets) -> Plan:
     servers.append(_server("sandbox", port["sandbox"], sandbox, answers))
     return Plan(
         servers=servers,
-        services=[_api(api_port), *(_service(name, port[name]) for name in SERVICES)],
+        services=[_api(api_port, port[API_METRICS]), *(_service(name, port[name]) for name in SERVICES)],
         postgres=database,
         environment=environment,
         api=url(api_port),
-        metrics=[f"{url(number)}/metrics" for number in (api_port, *(port[name] for name in SERVICES))],
+        metrics=[f"{url(number)}/metrics" for number in (port[name] for name in (API_METRICS, *SERVICES))],
         smtp=f"{HOST}:{port['mail']}",
         sandbox=url(port["sandbox"]),
         played=played.services,
@@ -175,8 +177,14 @@ def _service(name: str, port: int) -> Member:
     return _python(name, name.partition("-")[0], port, {"OFTEN_METRICS_PORT": str(port)})
 
 
-def _api(port: int) -> Member:
-    return _python("api", "api", port, {"OFTEN_API_HOST": HOST, "OFTEN_API_PORT": str(port)})
+def _api(port: int, metrics_port: int) -> Member:
+    environment = {
+        "OFTEN_API_HOST": HOST,
+        "OFTEN_API_PORT": str(port),
+        "OFTEN_METRICS_HOST": HOST,
+        "OFTEN_METRICS_PORT": str(metrics_port),
+    }
+    return _python("api", "api", port, environment)
 
 
 def _python(name: str, module: str, port: int, environment: Mapping[str, str]) -> Member:

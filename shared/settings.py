@@ -4,6 +4,7 @@ An application brings a class of its own (`Application.settings`), which is read
 `Settings.of` returns it.
 """
 
+import ipaddress
 import logging
 import re
 from collections.abc import Iterator, Mapping
@@ -69,6 +70,9 @@ class Settings:
     api_host: str = setting("OFTEN_API_HOST", "127.0.0.1")
     #: Port on which the API listens.
     api_port: int = setting("OFTEN_API_PORT", 8000)
+    #: Addresses and networks of the proxies in front of the API, separated by commas. What they say about the
+    #: caller in X-Forwarded-For and X-Forwarded-Proto is believed; from others these headers are ignored.
+    forwarded_allow_ips: str = setting("FORWARDED_ALLOW_IPS", "127.0.0.1")
     #: Largest request body; a batch may be 16 MiB.
     max_body_bytes: int = setting("OFTEN_MAX_BODY_BYTES", 1_048_576)
     #: Time limit of a request until its answer begins, reading the body included.
@@ -87,7 +91,7 @@ class Settings:
     rate_limit_address: str = setting("OFTEN_RATE_LIMIT_ADDRESS", "600/minute")
     #: Sign-ins and registrations of one address; each of them costs a password hash.
     rate_limit_sign_in: str = setting("OFTEN_RATE_LIMIT_SIGN_IN", "60/minute")
-    #: Address on which worker and scheduler answer Prometheus and health checks.
+    #: Address on which a process answers Prometheus; worker and scheduler answer health checks there too.
     metrics_host: str = setting("OFTEN_METRICS_HOST", "127.0.0.1")
     #: Port for the same; 0 lets the system choose one.
     metrics_port: int = setting("OFTEN_METRICS_PORT", 0)
@@ -167,9 +171,29 @@ class Settings:
                 yield name, f"must be a host name or an address, not {getattr(self, name)[:40]!r}"
         if problem := url_problem(self.public_url):
             yield "public_url", problem
+        for proxy in self.forwarded_allow_ips.split(","):
+            if problem := proxy_problem(proxy.strip()):
+                yield "forwarded_allow_ips", problem
         for origin in self.origins:
             if not _ORIGIN.fullmatch(origin):
                 yield "cors_origins", f"must name origins like https://app.example.com, not {origin!r}"
+
+
+def proxy_problem(proxy: str) -> str | None:
+    """The rule that the address or network of a trusted proxy breaks, if any.
+
+    Whoever is trusted chooses the address under which its requests are counted.
+    """
+    try:
+        network = ipaddress.ip_network(proxy)
+    except ValueError:
+        network = None
+    if network is not None and network.prefixlen > 0:
+        return None
+    return (
+        "must name the proxies in front of the API, like 10.0.0.7 or 10.0.0.0/24, not "
+        f"{proxy[:40]!r}: a client that is believed could send any address as its own"
+    )
 
 
 def rate_problem(rate: str) -> str | None:

@@ -27,10 +27,10 @@ from shared.contracts import catalogue
 from shared.contracts.catalogue import Catalogue
 from shared.settings import Settings
 
+#: Largest body of a request without credentials: two passwords and an address.
+PUBLIC_BODY_BYTES = 16_384
 #: `often_http_requests_total`, `often_http_request_duration_seconds` and more, by route template.
-REQUESTS = PrometheusConfig(
-    app_name="api", prefix="often_http", group_path=True, exclude=["^/metrics", "^/health"]
-)
+REQUESTS = PrometheusConfig(app_name="api", prefix="often_http", group_path=True, exclude=["^/health"])
 
 
 def build(settings: Settings, contracts: Catalogue | None = None) -> Litestar:
@@ -69,7 +69,12 @@ def _public(resources: Resources) -> Router:
     """Signing in: without credentials, limited by address, and where passwords are hashed once more."""
     limits = resources.limits
     sign_in = Router("", route_handlers=[identity.SIGN_IN], guards=[limits.by_sign_in])
-    return Router("", route_handlers=[sign_in, identity.RENEWAL], guards=[limits.by_address])
+    return Router(
+        "",
+        route_handlers=[sign_in, identity.RENEWAL],
+        guards=[limits.by_address],
+        request_max_body_size=PUBLIC_BODY_BYTES,
+    )
 
 
 def _signed_in(resources: Resources, added: Sequence[Routes]) -> Router:
@@ -99,6 +104,7 @@ def _open(resources: Resources, added: Sequence[Routes]) -> Router:
         "",
         route_handlers=[entrance.root, documentation.router(), *handlers],
         guards=[resources.limits.by_address],
+        request_max_body_size=PUBLIC_BODY_BYTES,
     )
 
 

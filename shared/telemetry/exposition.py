@@ -1,4 +1,6 @@
-"""The small HTTP server of worker and scheduler: `/metrics` for Prometheus, `/health/*` for supervisors.
+"""A small HTTP server beside each service: `/metrics` for Prometheus, and `/health/*` for supervisors.
+
+The API answers health checks on its own port, so here it has `/metrics` only.
 
 It answers in threads of its own, so that it also answers while the event loop is stuck; that is when a
 supervisor has to hear about it.
@@ -35,7 +37,7 @@ class Health:
     ready: Check
 
 
-def serve(host: str, port: int, health: Health) -> int:
+def serve(host: str, port: int, health: Health | None = None) -> int:
     """Start the server; returns its port, which the system chooses when `port` is 0.
 
     Raises SettingsError when it cannot listen there.
@@ -52,9 +54,9 @@ def serve(host: str, port: int, health: Health) -> int:
     return int(server.server_port)
 
 
-def _application(health: Health) -> Any:
+def _application(health: Health | None) -> Any:
     exposition: Any = make_wsgi_app()
-    checks = {"/health/live": health.live, "/health/ready": health.ready}
+    checks = {"/health/live": health.live, "/health/ready": health.ready} if health else {}
 
     def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         path, method = environ.get("PATH_INFO", ""), environ["REQUEST_METHOD"]

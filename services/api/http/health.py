@@ -1,6 +1,5 @@
-"""Health checks for supervisors, and the metrics for Prometheus."""
+"""Health checks for supervisors. The metrics have a port of their own (`shared.telemetry.exposition`)."""
 
-import prometheus_client
 from litestar import Response, Router, get
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
@@ -54,16 +53,6 @@ async def ready(
     return Response(Readiness("ready" if servers["redis"] == "ok" else "degraded", servers))
 
 
-@get(
-    "/metrics",
-    include_in_schema=False,
-    media_type=prometheus_client.CONTENT_TYPE_LATEST,
-    sync_to_thread=False,
-)
-def metrics() -> bytes:
-    return prometheus_client.generate_latest()
-
-
 #: They answer whatever is wrong.
-PATHS = ("/health/live", "/health/ready", "/metrics")
-ROUTER = Router("", route_handlers=[live, ready, metrics], tags=["health"])
+PATHS = ("/health/live", "/health/ready")
+ROUTER = Router("", route_handlers=[live, ready], tags=["health"])

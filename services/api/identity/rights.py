@@ -109,7 +109,6 @@ PUBLIC = frozenset(
         "HEAD /docs/assets/{file_path}",
         "GET /health/live",
         "GET /health/ready",
-        "GET /metrics",
     }
 )
 

@@ -22,7 +22,7 @@ from tests.platform import Platform
 
 Serve = Callable[..., AbstractAsyncContextManager[Client]]
 
-EXEMPT = ("/health/live", "/health/ready", "/metrics")
+EXEMPT = ("/health/live", "/health/ready")
 
 
 @pytest.fixture

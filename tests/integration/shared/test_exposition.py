@@ -1,4 +1,4 @@
-"""The HTTP server of worker and scheduler."""
+"""The HTTP server beside each service."""
 
 import httpx
 import pytest
@@ -46,3 +46,11 @@ def test_head_answers_as_get_without_the_body(url: str, path: str) -> None:
     assert (headed.status_code, headed.content) == (got.status_code, b"")
     assert headed.headers["content-type"] == got.headers["content-type"]
     assert int(headed.headers["content-length"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/metrics", 200), ("/health/live", 404), ("/health/ready", 404)]
+)
+def test_a_service_that_answers_health_checks_elsewhere_has_its_metrics_only(path: str, status: int) -> None:
+    port = exposition.serve("127.0.0.1", 0)
+    assert httpx.get(f"http://127.0.0.1:{port}{path}", trust_env=False).status_code == status

@@ -57,6 +57,8 @@ def test_probes_ask_the_port_that_the_process_is_told_to_listen_on(name: str) ->
     given = environment(name)
     prefix = "OFTEN_API" if name == "api" else "OFTEN_METRICS"
     assert (given[f"{prefix}_HOST"], int(given[f"{prefix}_PORT"])) == ("0.0.0.0", PORTS[name])
+    metrics = next(one["containerPort"] for one in container["ports"] if one["name"] == "metrics")
+    assert (given["OFTEN_METRICS_HOST"], int(given["OFTEN_METRICS_PORT"])) == ("0.0.0.0", metrics)
     asked = {probe: container[f"{probe}Probe"]["httpGet"] for probe in ("readiness", "liveness")}
     assert asked == {
         "readiness": {"path": "/health/ready", "port": PORTS[name]},

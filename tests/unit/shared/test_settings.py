@@ -36,6 +36,10 @@ def test_the_environment_becomes_typed_settings() -> None:
         ({"OFTEN_KEEP_ALIVE": "0.5"}, "OFTEN_KEEP_ALIVE must be at least 1 second"),
         ({"OFTEN_CORS_ORIGINS": "*"}, "OFTEN_CORS_ORIGINS must name origins like"),
         ({"OFTEN_CORS_ORIGINS": "https://a.example/, https://b.example"}, "not 'https://a.example/'"),
+        *(
+            ({"FORWARDED_ALLOW_IPS": text}, "FORWARDED_ALLOW_IPS must name the proxies in front of the API")
+            for text in ("*", "0.0.0.0/0", "::/0", "10.0.0.7,*", "10.0.0.7/8", "proxy", "127.0.0.1,")
+        ),
         ({"OFTEN_REQUEST_TIMEOUT": "0.5"}, "OFTEN_REQUEST_TIMEOUT must be at least 1 second"),
         ({"SECRET_KEY": "short"}, "SECRET_KEY must have at least 32 characters"),
         ({"SECRET_KEY": "a" * 64}, "SECRET_KEY must be random, but has only 1 different characters; make"),
