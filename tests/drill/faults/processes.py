@@ -64,6 +64,8 @@ async def kill_api(crew: Crew) -> None:
     with crew.servers.valkey.frozen():
         await eventually(lambda: _stored(crew, before), 30)
         crew.api.process.kill()
+    # The fault ends with the start of the next API, which takes some seconds on a busy machine.
+    await eventually(crew.api.is_ready, 60)
 
 
 @fault(
