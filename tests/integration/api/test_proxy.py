@@ -1,6 +1,7 @@
 """Behind a proxy: whose address counts, and what is served beside the requests."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator
 
 import httpx
@@ -58,7 +59,7 @@ async def test_metrics_have_a_port_of_their_own(platform: Platform, http: httpx.
 async def test_a_metrics_port_that_is_taken_is_one_line_and_status_2(platform: Platform) -> None:
     taken = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
     port = str(taken.sockets[0].getsockname()[1])
-    process = platform.start("services.api", OFTEN_METRICS_PORT=port, SECRET_KEY="k" * 32)
+    process = platform.start("services.api", OFTEN_METRICS_PORT=port, SECRET_KEY=secrets.token_urlsafe(48))
     assert await asyncio.to_thread(process.wait, 30) == 2
     taken.close()
     assert "api: OFTEN_METRICS_HOST and OFTEN_METRICS_PORT: cannot listen" in platform.log_of(process)

@@ -11,18 +11,21 @@ from local import ports
 from services.worker.hotel.gateways.smtp import MailDeferred, SmtpGateway
 
 
-async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """A line of a reply that has more lines, again and again."""
-    with contextlib.suppress(ConnectionError):
-        while not writer.is_closing():
-            writer.write(b"220-wait\r\n")
-            await writer.drain()
-            await asyncio.sleep(0.1)
-
-
 async def test_a_reply_that_drips_is_over_at_the_deadline() -> None:
+    hung_up = asyncio.Event()
+
+    async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """A line of a reply that has more lines, again and again."""
+        with contextlib.suppress(ConnectionError), contextlib.closing(writer):
+            while not writer.is_closing():
+                writer.write(b"220-wait\r\n")
+                await writer.drain()
+                await asyncio.sleep(0.1)
+        hung_up.set()
+
     port = ports.pick("mail")["mail"]
     gateway = SmtpGateway(host=ports.HOST, port=port, deadline=timedelta(seconds=1))
     async with await asyncio.start_server(drip, ports.HOST, port):
         with pytest.raises(MailDeferred, match="TimeoutError"):
             await asyncio.wait_for(gateway.send(EmailMessage(), ["asha@often-hotels.example"]), 8)
+        await asyncio.wait_for(hung_up.wait(), 8)
