@@ -30,6 +30,8 @@ class Fault:
     settle_s: float = SETTLE_S
     #: The fault ends a worker, has it declared dead or restores a backup, so a body may run twice.
     deaths: bool = False
+    #: Deaths follow each other. A suspect that runs alone may die with its worker, and is blamed for it.
+    deaths_again: bool = False
     #: The database needs a file system of its own that can be filled.
     small_disk: bool = False
     #: Leads the processes to their servers; None: nothing is in between.
@@ -47,6 +49,7 @@ def fault(
     load_s: float = 0.0,
     settle_s: float = SETTLE_S,
     deaths: bool = False,
+    deaths_again: bool = False,
     small_disk: bool = False,
     network: Lay | None = None,
     parts: str = "",
@@ -66,6 +69,7 @@ def fault(
             load_s=load_s,
             settle_s=settle_s,
             deaths=deaths,
+            deaths_again=deaths_again,
             small_disk=small_disk,
             network=network,
             parts=frozenset(parts.split()),

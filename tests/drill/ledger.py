@@ -43,8 +43,10 @@ class Count:
     #: Of the task that keeps the interpreter.
     spin_reruns: int
 
-    def broken(self, *, deaths: bool) -> list[str]:
+    def broken(self, *, deaths: bool, again: bool = False) -> list[str]:
+        """Names of the invariants that are broken after deaths, and after deaths that followed each other."""
         allowed = {"reruns", "spin_reruns", "ran_twice"} if deaths else set()
+        allowed |= {"blamed"} if again else set()
         return [f.name for f in fields(self) if f.name not in allowed and getattr(self, f.name)]
 
 

@@ -80,7 +80,7 @@ class Report:
             self.failed: self.failed,
         }
         return [
-            *self.count.broken(deaths=self.fault.deaths),
+            *self.count.broken(deaths=self.fault.deaths, again=self.fault.deaths_again),
             *(name for name, is_broken in signs.items() if is_broken),
         ]
 

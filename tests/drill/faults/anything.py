@@ -41,6 +41,7 @@ def at_random(choice: Sequence[Fault], *, seed: int, seconds: float) -> Fault:
         promised_s=PROMISED_S,
         load_s=seconds,
         deaths=True,
+        deaths_again=True,
     )
     async def inflict(crew: Crew) -> str:
         dice = random.Random(seed)
