@@ -8,7 +8,7 @@ AHEAD_S = 0.040
 LONG_TASK_S = 0.100
 #: While many ids wait, up to this many claims ahead may be worth this much work. Of many workers on few cores
 #: each is slow, and statements over a handful of rows cost several times as much a row.
-DEEP_AHEAD, DEEP_AHEAD_S = 48, 0.120
+DEEP_AHEAD, DEEP_AHEAD_S = 64, 0.160
 #: Waiting ids from which on the lanes are deep: what one worker takes ahead is missed by no other.
 DEEP_IDS = 1_000
 #: Most claims that one process holds; a death puts no more than this into doubt.

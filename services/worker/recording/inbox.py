@@ -17,13 +17,13 @@ from services.worker.running.outcome import Outcome
 from shared.contracts.checks import MAX_CHILDREN
 from shared.ledger.database import Database
 
-#: Under load a round waits until this many records are pending …
-BATCH_ROWS = 32
+#: Under load a round waits until this many records are pending, or this many while the lanes are deep …
+BATCH_ROWS, DEEP_BATCH_ROWS = 32, 64
 #: … or for this long for each row of the last round, which shows how much company arrives, up to a limit.
 WAIT_PER_ROW_S, MAX_WAIT_S = 0.003, 0.025
 #: … or for this long in any case while the lanes are deep, where the wait in them is longer by far. Of many
 #: workers on few cores each ends too few tasks to fill a round sooner.
-DEEP_WAIT_S = 0.1
+DEEP_WAIT_S = 0.15
 #: Children in a round, which is as many as one attempt may have. Storing and sending them takes a second or
 #: two, for which the records of other tasks wait.
 MAX_CHILDREN_IN_ROUND = MAX_CHILDREN
@@ -146,9 +146,13 @@ class Inbox:
         entry = self._pending.get(attempt)
         if entry is None:
             entry = self._pending[attempt] = Entry(attempt)
-            if len(self._pending) == BATCH_ROWS:
+            if len(self._pending) == self._enough():
                 self._flush_now()
         return entry
+
+    def _enough(self) -> int:
+        """Records that need not wait for company."""
+        return DEEP_BATCH_ROWS if self.deep else BATCH_ROWS
 
     def _signal(self, wait_s: float = 0.0) -> None:
         """Request a round, at once or after `wait_s` at the latest."""
@@ -226,7 +230,7 @@ class Inbox:
 
     async def _company(self) -> None:
         assert self._loop is not None
-        if len(self._pending) >= BATCH_ROWS or self._waiters:
+        if len(self._pending) >= self._enough() or self._waiters:
             return
         self._full.clear()
         timer = self._loop.call_later(self._wait_s, self._full.set)

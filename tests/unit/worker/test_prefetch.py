@@ -46,7 +46,7 @@ def test_short_tasks_are_claimed_ahead_and_refilled_below_half() -> None:
 def test_where_many_ids_wait_a_slow_worker_claims_enough_for_a_statement_to_pay() -> None:
     # 12 workers on two cores end some 250 tasks a second each.
     assert prefetch.ahead(threads=8, rate=250, longest_s=0.01) == 10
-    assert prefetch.ahead(threads=8, rate=250, longest_s=0.01, deep=True) == 30
+    assert prefetch.ahead(threads=8, rate=250, longest_s=0.01, deep=True) == 40
 
 
 @given(rate=st.floats(0, 1e5), longest_s=st.floats(0, 60))
