@@ -182,7 +182,7 @@ class Settings:
 def proxy_problem(proxy: str) -> str | None:
     """The rule that the address or network of a trusted proxy breaks, if any.
 
-    Whoever is trusted chooses the address under which its requests are counted.
+    A trusted proxy chooses the address under which its requests are counted.
     """
     try:
         network = ipaddress.ip_network(proxy)

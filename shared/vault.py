@@ -30,7 +30,7 @@ NONCE_BYTES, KEY_BYTES = 12, 32
 #: Shorter texts occur everywhere by chance.
 SHORTEST_SECRET = 3
 
-#: What the keys of `Vault.digests` are derived with.
+#: The purpose from which the keys of `Vault.digests` are derived.
 _DIGEST = b"often: digest of a submission"
 _KEY_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 

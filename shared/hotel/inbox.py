@@ -64,7 +64,7 @@ SENDINGS = """
     SELECT status, count(*) AS n FROM notification_log WHERE task = {} AND channel = {} GROUP BY status
 """
 
-#: What is old and whose task has ended, or is gone: a task that runs again would send it again.
+#: Old entries whose task has ended or is gone. A task that runs again needs its own, to send nothing twice.
 #: values: created before, limit.
 PRUNE_LOG = """
     WITH old AS (

@@ -22,7 +22,7 @@ MAX_HEADERS = 100
 MAX_PIPELINED = 16
 #: The parser is fed pieces of this size, so that no piece holds much that is beyond a limit.
 PIECE_BYTES = 16_384
-#: What is read after a refusal, at most, so that the client gets to reading the answer.
+#: At most this much is read after a refusal, so that the client gets to reading the answer.
 MAX_THROWN_AWAY = 4 * 2**20
 
 
@@ -147,7 +147,7 @@ class Connection(HttpToolsProtocol):
         self._settle()
 
     def _settle(self) -> None:
-        """Note whose turn it is: the client's, ours, or nobody's."""
+        """Note who has to act next: the client, this process, or neither."""
         if self._refused:
             return
         if self._receives or self.flow.write_paused:

@@ -23,7 +23,7 @@ SWEEP_EVERY_S = 1.0
 LINGER_S = 1.0
 
 
-#: For connections to the servers, and for what is open anyway.
+#: File descriptors for connections to Postgres and Redis, and for all other files.
 OTHER_FILES = 256
 
 
@@ -95,9 +95,9 @@ class Connections:
         #: How long a body may take, and an answer that its client does not read.
         self._wait_limit_s = wait_limit_s
         self._open: set[Connection] = set()
-        #: Those whose client has to act, since when; the longest wait first.
+        #: Connections whose client has to act, and since when; the longest wait first.
         self._waiting: dict[Connection, float] = {}
-        #: Those between two requests, the longest first.
+        #: Connections between two requests; the longest pause first.
         self._idle: dict[Connection, None] = {}
         self._held = 0
         self._sweeping: asyncio.TimerHandle | None = None

@@ -52,7 +52,7 @@ class Credential:
 #: Says whether the caller of a request may still act as it did when the request began.
 Stays = Callable[[], Awaitable[bool]]
 
-#: For answers that go on for minutes. `session` or `key` is null.
+#: Whether the caller of a long answer is still signed in. `session` or `key` is null.
 _STAYS = Statement("""
     SELECT 1 FROM account AS a WHERE a.id = :account AND a.is_active AND a.role = :role AND (
         EXISTS (SELECT FROM session WHERE id = :session AND revoked_at IS NULL

@@ -20,7 +20,7 @@ T = TypeVar("T")
 THREADS: Final = 2
 #: Requests that may hash or wait for it. A hash takes 0.2 s of CPU, so the last one waits 2 s on two cores.
 MAX_PLACES: Final = 16
-#: The same of one network, so that nobody fills the queue alone.
+#: The same limit for one network, so that one network cannot fill the queue.
 MAX_PLACES_OF_ONE: Final = 6
 #: Other requests come first when the CPU is scarce.
 NICENESS: Final = 10

@@ -4,9 +4,9 @@ from litestar import Router
 
 from services.api.identity import account_routes, key_routes
 
-#: For callers without credentials. Both hash a password.
+#: Routes for callers without credentials. Both hash a password.
 SIGN_IN = Router("", route_handlers=[account_routes.register, account_routes.login], tags=["accounts"])
-#: For callers with a refresh token.
+#: Routes for callers with a refresh token.
 RENEWAL = Router("", route_handlers=[account_routes.refresh], tags=["accounts"])
 ACCOUNTS = Router(
     "",

@@ -107,7 +107,7 @@ PROCESS = Contract(
     priority=8,
 )
 
-#: For those who create customers at the payment service: from then on the account can be charged as this one.
+#: Submitted by staff who create customers at the payment service: only a customer bound here is charged.
 BIND_CUSTOMER = Contract(
     name="payments.bind_customer",
     queue="payments",

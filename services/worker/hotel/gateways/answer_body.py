@@ -17,7 +17,7 @@ MAX_BYTES = 8 * 1024 * 1024
 MAX_REASON_BYTES = 16 * 1024
 #: How long the reason of a refusal is waited for, after its status.
 REASON_WAIT_S = 1.0
-#: What is asked for; anything else that a provider sends is refused.
+#: The only encoding that is asked for; any other is refused.
 ACCEPTED = "gzip"
 #: Headers that describe the body as it was sent, not as it is decoded.
 OF_THE_WIRE = frozenset({"content-encoding", "content-length", "transfer-encoding"})

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from purgatory import AsyncCircuitBreakerFactory
 from purgatory.domain.model import OpenedState
 
-#: A part of a provider that failed so often in a row rests for so long; then requests try it.
+#: After this many failures in a row, a part of a provider rests for this many seconds.
 FAILURES, REST_S = 5, 30
 #: Names come from clients, as hosts of push services. Beyond this number all circuits are closed again.
 MAX_CIRCUITS = 1_000

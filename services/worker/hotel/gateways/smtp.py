@@ -47,7 +47,7 @@ class SmtpGateway:
     security: str = "none"
     sender: str = "hello@often-hotels.example"
     sender_name: str = ""
-    #: For the whole conversation about one mail.
+    #: Time limit for the whole conversation about one mail.
     deadline: timedelta = timedelta(seconds=60)
 
     @classmethod

@@ -27,7 +27,7 @@ from shared.hotel.settings import HotelSettings
 NAME = "Web Push"
 #: Tasks that push to one user at the same time, in one worker.
 MAX_TASKS_OF_A_USER = 2
-#: When a task that found no place for its user, or a push that found none for its host, tries again.
+#: Wait of a task that found no place for its user, and of a push that found none for its host.
 USER_DELAY_S, HOST_DELAY_S = 5.0, 30.0
 #: When a push service that is asked too often doesn't say when it is free again.
 BUSY_DELAY_S = 60.0
