@@ -42,8 +42,8 @@ class Services:
         self.processes = [
             platform.start(
                 f"services.{name}",
-                OFTEN_METRICS_PORT=str(port),
-                OFTEN_API_PORT=str(port),
+                # The API answers health checks on its own port.
+                **{"OFTEN_API_PORT" if name == "api" else "OFTEN_METRICS_PORT": str(port)},
                 SECRET_KEY=secrets.token_hex(32),
             )
             for name, port in self.ports.items()

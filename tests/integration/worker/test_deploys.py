@@ -9,6 +9,7 @@ from uuid import UUID
 import httpx
 import pytest
 
+from local.ports import pick
 from services.api.identity.rights import Reach, Reader
 from services.api.reads import Reads
 from services.api.tasks.ledger_view import LedgerView
@@ -77,8 +78,8 @@ async def test_a_task_of_a_later_release_waits_and_says_why(platform: Platform) 
 
 
 async def test_an_operator_sees_why_a_task_is_parked_and_cancels_it(platform: Platform) -> None:
-    api = Api(platform)
-    await api.start()
+    api, metrics = Api(platform), pick("metrics")["metrics"]
+    await api.start(OFTEN_METRICS_PORT=str(metrics))
     (task_id,) = await platform.submit(INSTANT, Nothing())
     await platform.rows("UPDATE task SET name = 'sample.tomorrow' WHERE id = {}", task_id)
     await platform.start_worker()
@@ -95,7 +96,7 @@ async def test_an_operator_sees_why_a_task_is_parked_and_cancels_it(platform: Pl
     assert seen["wait_reason"] == "no worker knows sample.tomorrow version 1 yet"
     assert seen["scheduled_for"] is not None
     assert (answer.status_code, answer.json()["status"]) == (200, "revoked")
-    told = await platform.metrics(api.port)
+    told = await platform.metrics(metrics)
     assert told["often_cancel_seconds_count['waiting']"] == 1
     assert 0 < told["often_cancel_seconds_sum['waiting']"] < 5
 
