@@ -71,7 +71,7 @@ class Stage:
 
     def create_database(self) -> str:
         """The address of an empty database."""
-        return self._servers.create(f"bench_{next(self._numbers)}")
+        return self._servers.create_empty(f"bench_{next(self._numbers)}")
 
     async def drop_database(self, url: str) -> None:
         """Drop one that is no longer needed, together with its connections."""

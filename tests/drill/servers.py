@@ -102,6 +102,11 @@ class Servers:
         """A migrated database, and its address."""
         return self._created(database, f"--template={self._migrated()}")
 
+    def create_empty(self, database: str) -> str:
+        """A database without tables, and its address."""
+        self._postgres.create_database(database)
+        return self._postgres.url(database)
+
     def create_on_disk(self, database: str) -> str:
         """A database whose tables are on the small disk; the log of Postgres is not.
 
