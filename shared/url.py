@@ -3,6 +3,9 @@
 A password that is not percent-encoded may be anywhere in it.
 """
 
+import re
+
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?)(?::([0-9]{1,5}))?")
 #: Characters that end a part of the URL, and how to write them in a user name, a password or an option.
 _ENCODED = {"#": "%23", "/": "%2F", "?": "%3F", "@": "%40", "[": "%5B", "]": "%5D"}
 
@@ -25,3 +28,20 @@ def refuse_unencoded(url: str) -> None:
     if wrong:
         instead = ", ".join(f"{_ENCODED[c]} for {c}" for c in wrong)
         raise BrokenRule(f"must have special characters of its password percent-encoded: write {instead}")
+
+
+def host_and_port(text: str, default_port: int) -> tuple[str, int]:
+    """Take `host`, `host:port` or `[address]:port` apart. Raises BrokenRule."""
+    found = _HOST.fullmatch(text)
+    if found is None:
+        raise BrokenRule(
+            f"must name a host, and a port as a number: host:{default_port}, or [::1]:{default_port} for IPv6"
+        )
+    return found[1].strip("[]"), port(found[2] or str(default_port))
+
+
+def port(text: str) -> int:
+    """Raises BrokenRule."""
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= 65_535:
+        raise BrokenRule("must have a port between 1 and 65535")
+    return int(text)

@@ -28,7 +28,6 @@ def main() -> None:
         logging.configure("api", read.log_format)
         read.warn_of_ignored()
         application = app.build(read)
-        logging.configure("api", read.log_format)
         preflight.check(read.database_url)
         exposition.serve(read.metrics_host, read.metrics_port)
     except SettingsError as error:

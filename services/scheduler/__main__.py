@@ -67,7 +67,6 @@ def main() -> int:
         settings.warn_of_ignored()
         vault = Vault.from_setting(settings.vault_keys)
         vault.require(catalogue.load(applications.find(settings.applications)).by_name.values())
-        configure("scheduler", settings.log_format)
         preflight.check(settings.database_url)
     except SettingsError as error:
         sys.stderr.write(f"scheduler: {error}\n")

@@ -43,7 +43,6 @@ def main(more: Mapping[str, TaskFunction[Any, Any]] | None = None) -> int:
         queues = queue_names(settings.worker_queues, tasks)
         vault = Vault.from_setting(settings.vault_keys)
         vault.require(task.contract for task in tasks.values())
-        configure("worker", settings.log_format)
         preflight.check(settings.database_url)
     except SettingsError as error:
         sys.stderr.write(f"worker: {error}\n")

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote
 
-from shared.url import BrokenRule, refuse_unencoded
+from shared.url import BrokenRule, host_and_port, port, refuse_unencoded
 
 SCHEMES = ("postgres", "postgresql")
 PORT = 5432
@@ -23,7 +23,6 @@ PORT = 5432
 MAX_CONNECT_TIMEOUT_S = 60
 
 _URL = re.compile(r"([a-z]+)://([^/?]*)(?:/([^?/]*))?(?:\?(.*))?")
-_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?)(?::([0-9]{1,5}))?")
 _APPLICATION = re.compile(r"[A-Za-z0-9_.-]{1,30}")
 #: One setting in the option `options`.
 _SETTING = re.compile(r"([A-Za-z_][A-Za-z0-9_.]*)=(.*)")
@@ -74,7 +73,7 @@ def parse(url: str) -> Target:
     user, _, password = login.partition(":")
     options = _options(query)
     return Target(
-        hosts=_hosts(hosts) if hosts else _hosts_of(options),
+        hosts=tuple(host_and_port(each, PORT) for each in hosts.split(",")) if hosts else _sockets(options),
         user=_text(user) or None,
         password=_text(password) or None,
         database=_text(database) or None,
@@ -93,29 +92,12 @@ def _text(quoted: str) -> str:
     return text
 
 
-def _hosts(text: str) -> tuple[tuple[str, int], ...]:
-    return tuple(_host(each) for each in text.split(","))
-
-
-def _host(text: str) -> tuple[str, int]:
-    found = _HOST.fullmatch(text)
-    if found is None:
-        raise BrokenRule("must name a host, and a port as a number: host:5432, or [::1]:5432 for IPv6")
-    return found[1].strip("[]"), _port(found[2] or str(PORT))
-
-
-def _port(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= 65_535:
-        raise BrokenRule("must have a port between 1 and 65535")
-    return int(text)
-
-
-def _hosts_of(options: Mapping[str, str]) -> tuple[tuple[str, int], ...]:
+def _sockets(options: Mapping[str, str]) -> tuple[tuple[str, int], ...]:
     """A folder of Unix sockets, whose name cannot be written where a host is."""
     folder = options.get("host", "")
     if not folder.startswith("/"):
         raise BrokenRule("must name a host after '://' or '@', or a folder of sockets: ?host=/run/postgresql")
-    return ((folder, _port(options.get("port", str(PORT)))),)
+    return ((folder, port(options.get("port", str(PORT)))),)
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:

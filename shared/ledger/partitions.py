@@ -85,11 +85,11 @@ def kept_name(table: str) -> str:
 
 def days_ahead(names: Collection[str], today: date) -> int:
     """How many days after today have all their partitions among `names`; -1 when today itself has not."""
-    for ahead in itertools.count():
-        day = today + timedelta(days=ahead)
-        if not all(partition_name(table, day) in names for table in PARTITIONED):
-            return ahead - 1
-    raise AssertionError("names are finite")
+    days = (today + timedelta(days=ahead) for ahead in itertools.count())
+    complete = itertools.takewhile(
+        lambda day: all(partition_name(t, day) in names for t in PARTITIONED), days
+    )
+    return sum(1 for _ in complete) - 1
 
 
 def days_needed(today: date) -> list[date]:
@@ -128,7 +128,7 @@ def finish_detaching(table: str, day: date) -> str:
 
 
 def prepare_kept(table: str, day: date) -> Iterator[str]:
-    """Statements that prove that all of the kept partition is below this day's end, and stop nobody.
+    """Statements that prove that all of the kept partition is below this day's end; none blocks for long.
 
     Thanks to that proof `attach_kept` need not read the rows while it has the table to itself.
     """

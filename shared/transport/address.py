@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-from shared.url import BrokenRule, refuse_unencoded
+from shared.url import BrokenRule, host_and_port, refuse_unencoded
 
 SCHEMES = ("redis", "rediss", "redis+sentinel", "rediss+sentinel")
 REDIS_PORT, SENTINEL_PORT = 6379, 26379
 
 _URL = re.compile(r"([a-z+]+)://([^/?]*)(/[^?]*)?(?:\?(.*))?")
-_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?)(?::([0-9]{1,5}))?")
 _SERVICE = re.compile(r"[A-Za-z0-9_.-]+")
 _DATABASE = re.compile(r"[0-9]{1,9}")
 
@@ -86,21 +85,14 @@ def parse(url: str) -> Target:
 
 
 def _hosts(text: str, sentinel: bool) -> tuple[tuple[str, int], ...]:
-    hosts = []
-    for each in text.split(","):
-        found = _HOST.fullmatch(each)
-        if found is None:
-            raise BrokenRule("must name a host, and a port as a number: host:6379, or [::1]:6379 for IPv6")
-        port = int(found[2] or (SENTINEL_PORT if sentinel else REDIS_PORT))
-        if not 1 <= port <= 65_535:
-            raise BrokenRule("must have a port between 1 and 65535")
-        hosts.append((found[1].strip("[]"), port))
+    default_port = SENTINEL_PORT if sentinel else REDIS_PORT
+    hosts = tuple(host_and_port(each, default_port) for each in text.split(","))
     if len(hosts) > 1 and not sentinel:
         raise BrokenRule(
             "must name one host; to follow a failover, name Sentinels: "
             "redis+sentinel://:password@host1:26379,host2:26379/service/0"
         )
-    return tuple(hosts)
+    return hosts
 
 
 def _path(path: str, sentinel: bool) -> tuple[str | None, int]:

@@ -46,7 +46,6 @@ local length, waiting, suspects = {}, 0, {}
 for step = 0, queues - 1 do
   local queue = (served + step) % queues + 1
   length[queue] = {}
-  local first = key(queue, 1)
   local lanes = {unpack(KEYS, 2 + (queue - 1) * PER_QUEUE, 1 + (queue - 1) * PER_QUEUE + LANES)}
   local any = redis.call('EXISTS', unpack(lanes)) > 0
   for place = 1, LANES do

@@ -21,8 +21,6 @@ HEADER_LIMIT_S = 10.0
 SWEEP_EVERY_S = 1.0
 #: After a refusal, what still arrives is thrown away for this long: a reset could overtake the answer.
 LINGER_S = 1.0
-
-
 #: File descriptors for connections to Postgres and Redis, and for all other files.
 OTHER_FILES = 256
 
