@@ -1,18 +1,15 @@
 """Postgres servers of a test's own, for what would disturb others: standbys, freezes, TLS, restores."""
 
-import contextlib
-import signal
 import subprocess
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import psutil
 
 from local import ports, postgres
 from local.leash import leashed
 from local.postgres import HOST, SUPERUSER, Postgres
+from tests import process_family
 from tests.eventually import eventually
 from tests.migrated import migrate
 
@@ -27,33 +24,12 @@ class Running:
     server: Postgres
     process: subprocess.Popen[bytes]
 
-    @contextmanager
-    def frozen(self) -> Iterator[None]:
-        """All its processes stop where they are: the server falls silent, and its connections stay."""
-        family = self._family()
-        for process in family:
-            process.send_signal(signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            for process in family:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.send_signal(signal.SIGCONT)
+    def frozen(self) -> AbstractContextManager[None]:
+        """It falls silent, and its connections stay."""
+        return process_family.frozen(self.process)
 
     def kill(self) -> None:
-        """kill -9 of all its processes, frozen ones too."""
-        family = self._family()
-        for process in family:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        psutil.wait_procs(family, timeout=10)
-        self.process.wait(10)
-
-    def _family(self) -> list[psutil.Process]:
-        if self.process.poll() is not None:
-            return []
-        parent = psutil.Process(self.process.pid)
-        return [parent, *parent.children(recursive=True)]
+        process_family.kill(self.process)
 
 
 def settle(folder: Path) -> Postgres:

@@ -1,12 +1,10 @@
 """Postgres and Valkey of the drill: durable, and there to be killed, frozen and robbed of their files."""
 
-import contextlib
 import secrets
 import shutil
-import signal
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import psutil
 
 from local import ports, postgres
 from local.valkey import Valkey
+from tests import process_family
 from tests.drill.disk import SmallDisk
 from tests.eventually import eventually
 from tests.migrated import migrate
@@ -48,31 +47,18 @@ class Server:
             )
 
     def family(self) -> list[psutil.Process]:
-        assert self.process is not None
-        parent = psutil.Process(self.process.pid)
-        return [parent, *parent.children(recursive=True)]
+        return process_family.family(self._running())
 
     def kill(self) -> None:
         """kill -9 of all its processes."""
-        family = self.family()
-        for process in family:
-            with contextlib.suppress(psutil.NoSuchProcess):  # the first one may have taken its children along
-                process.kill()
-        psutil.wait_procs(family, timeout=10)
-        assert self.process is not None
-        self.process.wait(10)
+        process_family.kill(self._running())
 
-    @contextmanager
-    def frozen(self) -> Iterator[None]:
-        family = self.family()
-        for process in family:
-            process.send_signal(signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            for process in family:
-                if process.is_running():
-                    process.send_signal(signal.SIGCONT)
+    def frozen(self) -> AbstractContextManager[None]:
+        return process_family.frozen(self._running())
+
+    def _running(self) -> "subprocess.Popen[bytes]":
+        assert self.process is not None
+        return self.process
 
 
 class Servers:
