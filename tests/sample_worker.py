@@ -3,7 +3,7 @@
 import sys
 
 from services.worker.__main__ import main
-from tests.sample_tasks import TASKS
+from tests import hostile_tasks, sample_tasks
 
 if __name__ == "__main__":
-    sys.exit(main(TASKS))
+    sys.exit(main(sample_tasks.TASKS | hostile_tasks.TASKS))

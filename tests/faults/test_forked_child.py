@@ -11,8 +11,8 @@ import pytest
 
 from local.ports import HOST, pick
 from tests.eventually import eventually
+from tests.hostile_tasks import FORK, Forks
 from tests.platform import Platform
-from tests.sample_tasks import FORK, Forks
 
 #: A rescue takes about 5 s; while a lock or a heartbeat counts the worker as alive it takes 60 s.
 RESCUE_LIMIT_S = 30

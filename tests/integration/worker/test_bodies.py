@@ -20,30 +20,22 @@ from shared.ledger.database import Database
 from shared.ledger.lifecycle import Status
 from shared.vault import Stored
 from tests.eventually import eventually
-from tests.integration.worker.test_recorder import Worker
-from tests.platform import Platform
-from tests.sample_tasks import (
+from tests.hostile_tasks import (
     BLOCK,
     FIRST_CHILD,
     HOARD,
-    INSTANT,
     LEAVE_LOOP,
     NEST,
     ODDITIES,
     OVERSTAY,
     RAISE,
     RAISE_ASYNC,
-    SPAWN,
-    WAIT,
-    WAIT_ASYNC,
     WAIT_IN_LOOP,
-    Done,
-    Fails,
     Hoards,
-    Nothing,
-    Seconds,
-    Spawns,
 )
+from tests.integration.worker.test_recorder import Worker
+from tests.platform import Platform
+from tests.sample_tasks import INSTANT, SPAWN, WAIT, WAIT_ASYNC, Done, Fails, Nothing, Seconds, Spawns
 from tests.unit.worker.attempts import message_of
 
 #: Enough for the sample worker without a task, which takes about 130 MB.

@@ -12,9 +12,9 @@ import pytest
 from services.worker.running.lifecycle import NO_CONNECTION
 from tests import own_postgres
 from tests.eventually import eventually
+from tests.hostile_tasks import ASK, ASK_ASYNC, Asks
 from tests.own_postgres import migrated, serving
 from tests.platform import Platform
-from tests.sample_tasks import ASK, ASK_ASYNC, Asks
 
 MAX_CONNECTIONS = 25
 

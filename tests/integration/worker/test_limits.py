@@ -13,19 +13,9 @@ from shared.contracts.contract import Contract
 from shared.ledger.transitions.operate import CANCEL
 from shared.settings import Settings
 from tests.eventually import eventually
+from tests.hostile_tasks import CLEAN_UP
 from tests.platform import Platform
-from tests.sample_tasks import (
-    CLEAN_UP,
-    HASTY,
-    LATER,
-    LIMITED,
-    STUBBORN,
-    WAIT,
-    WAIT_ASYNC,
-    Done,
-    Nothing,
-    Seconds,
-)
+from tests.sample_tasks import HASTY, LATER, LIMITED, STUBBORN, WAIT, WAIT_ASYNC, Done, Nothing, Seconds
 
 #: Limit, interrupt, drain and the start of another process, with room to spare.
 REPLACED_LIMIT_S = 60

@@ -18,7 +18,8 @@ from shared.contracts.context import TaskContext
 from shared.errors import MAX_DELAY, Cancelled, InvalidFields
 from shared.ledger.ids import first_uuid7, uuid7
 from shared.testing import InlineContext, InlineRun, run_inline
-from tests.sample_tasks import FAIL, INSTANT, Nothing, Seconds, wait_in_loop
+from tests.hostile_tasks import wait_in_loop
+from tests.sample_tasks import FAIL, INSTANT, Nothing, Seconds
 from tests.unit.worker.attempts import Running
 
 CONTEXTS: dict[str, Callable[[], TaskContext]] = {

@@ -19,7 +19,8 @@ from shared.errors import (
     TimeLimitExceeded,
 )
 from shared.ledger.lifecycle import ErrorKind, Status
-from tests.sample_tasks import FAIL, Done, Falsy, Mute
+from tests.hostile_tasks import Falsy, Mute
+from tests.sample_tasks import FAIL, Done
 from tests.unit.worker.attempts import Running
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
