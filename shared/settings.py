@@ -232,5 +232,5 @@ def read(environ: Mapping[str, str], *, needs: tuple[str, ...] = ("database_url"
             Settings, environ, needs, applications=names, for_applications=given, ignored=ignored
         )
     except SettingsError as error:
-        # What is missing may be there under a misspelled name.
+        # A setting that seems to be missing may be there under a misspelled name.
         raise SettingsError(f"{error} ({ignored})" if ignored else str(error)) from None

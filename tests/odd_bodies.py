@@ -33,7 +33,7 @@ class Script:
     """What a body does, in this order."""
 
     calls: tuple[Call, ...]
-    #: What a call raises is caught, so that the body goes on.
+    #: The body catches what a call raises, and goes on.
     catches: bool
     #: Class and arguments of what is raised at the end, unless the body returns.
     raised: tuple[type[BaseException], tuple[Any, ...], tuple[tuple[str, Any], ...]] | None
@@ -91,7 +91,7 @@ def odd(context: TaskContext, params: Odd) -> Done:
 
 @task(ODD_ASYNC)
 async def odd_async(context: TaskContext, params: Odd) -> Done:
-    """The same on the event loop; what is awaitable is awaited, `complete_in` gets its transaction."""
+    """The same on the event loop: it awaits what is awaitable and gives `complete_in` its transaction."""
     script = _script(params)
     async with context.transaction() as transaction:
         for awaitable in _calls(context, script):

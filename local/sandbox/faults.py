@@ -37,7 +37,7 @@ class Fault(Struct, kw_only=True, forbid_unknown_fields=True):
     drip: Literal["headers", "body"] | None = None
     #: Between two of these bytes.
     drip_s: Annotated[float, Meta(gt=0, le=60)] = 5.0
-    #: Answer gzip that unpacks to so many megabytes; a thousandth of them is sent.
+    #: Size in megabytes of what the answer unpacks to; a thousandth of it is sent, as gzip.
     bomb_mb: Annotated[int, Meta(ge=1, le=100_000)] | None = None
     #: So many requests pass first.
     skip: Annotated[int, Meta(ge=0)] = 0

@@ -57,7 +57,7 @@ class SerpApi:
             searches_left=10_000, price_factor=1.0, hourly_limit_reached=False, nonsense_rows=0
         )
         self._searches: Counter[str] = Counter()
-        #: The hotels of all pages so far: a search for the name of one is answered with its details.
+        #: All hotels that pages have shown: a search for the name of one is answered with its details.
         self._by_name: dict[str, MadeUpHotel] = {}
         self._details = 0
         self._account_requests = 0

@@ -34,7 +34,7 @@ class OldTasksCleaned(Result):
     #: False when it was cancelled on the way.
     success: bool
     tasks_deleted: int
-    #: Of the whole days before the cutoff, final or not, and those deleted from the kept partition.
+    #: All tasks of the days before the cutoff, final or not, and those deleted from the kept partition.
     total_tasks_found: int
     days_old: int
     cutoff_date: datetime

@@ -16,7 +16,7 @@ _RATES = ("serpapi_rate", "travclan_rate", "push_rate", "stripe_rate")
 _DEADLINES = ("smtp_deadline", "serpapi_deadline", "travclan_deadline", "push_deadline", "stripe_deadline")
 _LEAST_DEADLINE, _LONGEST_DEADLINE = timedelta(seconds=1), timedelta(seconds=120)
 _SMTP_SECURITY = ("none", "starttls", "tls")
-#: What goes into headers or addresses of requests.
+#: Settings that become part of headers or addresses of requests.
 _KEYS = ("serpapi_key", "travclan_api_key", "travclan_merchant_id", "travclan_user_id", "stripe_key")
 #: ASCII only: an international domain is written in its xn-- form.
 _ADDRESS = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]{1,64}@[a-z0-9-]+(\.[a-z0-9-]+)*", re.ASCII | re.IGNORECASE)

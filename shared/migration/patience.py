@@ -52,7 +52,7 @@ class Patience:
     max_pause_s: float = 10.0
 
 
-#: What migrations run with.
+#: The patience of `make migrate`.
 PATIENCE = Patience()
 
 

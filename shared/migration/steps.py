@@ -88,7 +88,7 @@ class DropColumn:
 
 @dataclass(frozen=True, kw_only=True)
 class AddConstraint:
-    """A constraint that holds for new rows at once, and for old rows after a look that blocks nobody."""
+    """A constraint that holds for new rows at once, and for old rows after a check that blocks no session."""
 
     table: str
     name: str

@@ -253,7 +253,7 @@ class Queues:
         text = await _answer(self.client.get(CHECKED_KEY))
         try:
             return datetime.fromisoformat(text.decode()).astimezone(UTC)
-        except (AttributeError, ValueError, OverflowError):  # None, and what somebody else wrote
+        except (AttributeError, ValueError, OverflowError):  # None, and values of other programs
             return None
 
     async def set_checked_at(self, moment: datetime) -> None:

@@ -35,7 +35,7 @@ class ClientLog:
 
 @dataclass(frozen=True)
 class Accepted:
-    """What the file says: ids that clients were told, and keys whose answers contradict."""
+    """The contents of the file: ids in answers, and keys whose answers contradict each other."""
 
     ids: frozenset[UUID]
     #: Keys that were asked for and never answered.

@@ -25,7 +25,7 @@ class Count:
 
     #: Accepted, and not in the ledger; a child or a second of the schedule that is not there.
     lost: int
-    #: Tasks that no client was told of, and more children or firings than were asked for.
+    #: Tasks that are in no answer, and more children or firings than were asked for.
     doubled: int
     #: Submissions that were never answered, and those whose answers contradict each other.
     misinformed: int
@@ -51,7 +51,7 @@ class Count:
 
 
 async def count(platform: Platform, accepted: Accepted, returned: Mapping[UUID, int]) -> Count:
-    """Compare with what clients were told. `returned` says how often each body returned a result."""
+    """Compare with the answers of clients. `returned` says how often each body returned a result."""
     rows = await platform.rows("SELECT * FROM task WHERE created_at > now() - interval '1 day'")
     known = {UUID(int=row["id"].int) for row in rows}
     children = sum(number * task.params.children for number, task in MIX if isinstance(task.params, Spawns))

@@ -20,7 +20,7 @@ class Stopwatch:
         self._url = url
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="stopwatch", daemon=True)
-        #: Of each request, in seconds.
+        #: Duration of each request, in seconds.
         self.took_s: list[float] = []
         self.failed = 0
         self.ids: list[UUID] = []

@@ -130,7 +130,7 @@ async def test_a_worker_with_a_long_body_works_on_while_a_suspect_waits(platform
 
     assert (await platform.task(long))["status"] == "started"
     assert (await platform.task(suspect))["status"] == "pending"
-    # As soon as a worker is free, the suspect begins.
+    # The suspect begins as soon as a worker is free.
     await platform.start_worker()
     await platform.until(suspect, "started", timeout_s=15)
 

@@ -21,7 +21,7 @@ COLUMNS = f"""
     FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid
     WHERE {OWN} AND a.attnum > 0 AND NOT a.attisdropped ORDER BY c.relname, a.attname
 """
-#: What may refuse a row. NOT NULL belongs to its column.
+#: Constraints that may refuse a row. NOT NULL is a property of its column.
 RULES = f"""
     SELECT c.relname AS "table", r.conname AS name, pg_get_constraintdef(r.oid) AS definition
     FROM pg_constraint AS r JOIN pg_class AS c ON c.oid = r.conrelid WHERE {OWN} AND r.contype <> 'n'

@@ -118,7 +118,7 @@ class TaskAnswer(Answer):
     interruptions: int
     error_kind: str | None
     error_message: str | None
-    #: For administrators and operators only; null in lists.
+    #: Shown to administrators and operators only; null in lists.
     error_traceback: str | None
     created_at: datetime
     started_at: datetime | None

@@ -18,7 +18,7 @@ HEALTH_CHECK: dict[str, Any] = {"name": "system.health_check", "params": {}}
 #: Room for 10,000 tasks with parameters of a kilobyte and a half.
 BATCH_BYTES = 16 * 2**20
 
-#: For tasks that need a key.
+#: The header where a key is required.
 RequiredKey = Annotated[
     str,
     HeaderParameter(

@@ -62,7 +62,7 @@ async def restorable(_: str, redis_url: str, folder: Path) -> AsyncIterator[Rest
 async def restore_postgres(crew: Crew) -> str:
     network = crew.network
     assert isinstance(network, Restorable)
-    # What is accepted after the backup is lost by definition, so nothing is submitted until the restore.
+    # The restore loses every task accepted after the backup, so no task is submitted in between.
     async with crew.no_submissions():
         await load.submit_once(crew, URGENT)
         await crew.platform.submitter.mark()

@@ -243,7 +243,7 @@ async def test_a_connection_that_answered_early_ends_when_the_body_never_does(vi
     await victim.api.start(OFTEN_REQUEST_TIMEOUT="1")
     head = b"POST /nowhere HTTP/1.1\r\nHost: often\r\nTransfer-Encoding: chunked\r\n\r\n"
     attacker = await victim.connect(head)
-    # It trickles until it is cut: once a second at most, as the waits are looked through.
+    # The API looks for waits that are too long once a second, so the trickle may go on a little longer.
     await eventually(lambda: _is_cut(attacker), connections.HEADER_LIMIT_S + 10)
 
 

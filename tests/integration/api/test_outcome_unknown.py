@@ -14,7 +14,7 @@ from tests.eventually import eventually
 from tests.integration.api.conftest import Person, side_by_side
 
 HEALTH_CHECK = {"name": "system.health_check", "params": {}}
-#: Not pg_stat_activity, which stays the same inside a transaction.
+#: Asks for locks: inside a transaction pg_stat_activity always shows the same.
 BLOCKED = "SELECT pid FROM pg_locks WHERE NOT granted AND relation = 'task'::regclass"
 
 

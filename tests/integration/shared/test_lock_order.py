@@ -48,7 +48,7 @@ def records(ids: list[UUID]) -> dict[str, Any]:
     return {name: record.sparse(column) for name, column in columns(rows).items()}
 
 
-#: What each statement is given, where the tasks are before, and who sends it.
+#: By name: the statement, its values, the place of the tasks before it, and the sessions that send it.
 STATEMENTS: dict[
     str, tuple[Statement, Callable[[list[UUID], UUID], dict[str, Any]], str | None, list[str]]
 ] = {
@@ -123,7 +123,7 @@ async def test_what_a_lane_lost_is_passed_over_while_it_is_locked(platform: Plat
 
 
 async def test_a_submitter_marks_no_task_that_is_locked(platform: Platform) -> None:
-    """The API reads rows in any order. What is locked is being claimed and needs no mark."""
+    """The API reads rows in any order. A locked row is being claimed, and needs no mark."""
     first, second = sorted(await platform.submit(INSTANT, Nothing(), count=2))
     await platform.rows(UNSENT)
     await locked(platform, send.MARK_PUSHED, first, **claims([first, second], 0))

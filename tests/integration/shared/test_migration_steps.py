@@ -67,7 +67,7 @@ async def test_an_index_that_an_interrupted_run_left_incomplete_is_built_again(
             "SELECT min(inhrelid::regclass::text) AS part FROM pg_inherits "
             "WHERE inhparent = 'task_name'::regclass"
         )
-        # As after a kill between the build of the second partition's part and its attachment.
+        # A kill between the build of the second partition's part and its attachment leaves this behind.
         await other.execute("DROP INDEX task_name")
         await other.execute("CREATE INDEX task_name ON ONLY task (name, id)")
         table = row["part"].removesuffix("_name")

@@ -180,7 +180,7 @@ async def test_a_migration_that_was_killed_while_it_built_an_index_can_run_again
         killed = migrations(database_url, OFTEN_APPLICATIONS=GROWTH)
         await eventually(lambda: database.fetchval(BUILDS))
         killed.process.kill()
-        # Postgres notices that nobody waits for the index, and frees the lock of the migration.
+        # Postgres notices that the client has gone, and frees the lock of the migration.
         await eventually(lambda: database.fetchval(f"SELECT NOT EXISTS ({BUILDS})"))
     assert await database.fetchval(
         "SELECT NOT indisvalid FROM pg_index WHERE indexrelid = 'task_name'::regclass"

@@ -1,4 +1,4 @@
-"""Any text in any setting: the process can be built, or it is told which variable breaks which rule."""
+"""Any text in any setting: the process can be built, or the error names the variable and its rule."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ KINDS: dict[str, type[Any]] = {
     variable: kind for kind in (Settings, HotelSettings) for variable in known_fields(kind)
 }
 VARIABLES = st.sampled_from(sorted(KINDS.keys() - APART))
-#: What an environment can hold: no NUL, and bytes that are not UTF-8 as lone surrogates.
+#: Texts that an environment can hold: without NUL, and with lone surrogates for bytes that are not UTF-8.
 TEXTS = st.one_of(
     st.text(st.characters(exclude_characters="\0"), max_size=40),
     st.integers().map(str),

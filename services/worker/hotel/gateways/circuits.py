@@ -38,7 +38,7 @@ class Circuits:
         except self._failure as error:
             await breaker.__aexit__(type(error), error, error.__traceback__)
             raise
-        # Not reached after other errors, as a refused address or a cancellation: the library would take
+        # Other errors, such as a refused address or a cancellation, do not come here: the library would take
         # them for a failure or a success.
         await breaker.__aexit__(None, None, None)
 

@@ -186,7 +186,7 @@ def parse_page(raw: dict[str, Any], query: HotelQuery) -> HotelPage:
     if found is None and _is_one_hotel(raw):
         rows = [parse_details(raw, query)]
     else:
-        # Absent where nothing was found; what is neither is one thing that can't be read.
+        # There is no list where nothing was found; any other value is one row that can't be read.
         found = [] if found is None else found if isinstance(found, list) else [found]
         rows = [_row(row, query) if isinstance(row, dict) else None for row in found]
     readable = tuple(row for row in rows if row is not None)

@@ -10,7 +10,7 @@ from tests.integration.worker.hotel.test_notifications import account, push, set
 from tests.platform import Platform
 from tests.sandbox import Sandbox
 
-#: As many as a worker has threads, twice.
+#: Twice the number of threads of a worker.
 PUSHES = 16
 #: How long another user's task may take meanwhile.
 PATIENCE_S = 2.0
