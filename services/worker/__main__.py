@@ -13,20 +13,19 @@ from types import FrameType
 from typing import Any
 
 from services.worker import registry
-from services.worker.process import Ending, Resources, WorkerProcess
+from services.worker.process import Ending, WorkerProcess
 from services.worker.queue_choice import queue_names
 from services.worker.registry import TaskFunction
+from services.worker.resources import Resources
 from services.worker.running import handover
 from shared import applications
 from shared import settings as settings_module
 from shared.errors import SettingsError, Stranger
 from shared.ledger import preflight
-from shared.ledger.database import Database
 from shared.ledger.tables import TABLES
 from shared.telemetry import exposition
 from shared.telemetry.exposition import Health
 from shared.telemetry.logging import configure
-from shared.transport.queues import Queues, connect
 from shared.vault import Vault
 
 log = logging.getLogger(__name__)
@@ -47,15 +46,7 @@ def main(more: Mapping[str, TaskFunction[Any, Any]] | None = None) -> int:
     except SettingsError as error:
         sys.stderr.write(f"worker: {error}\n")
         return 2
-    resources = Resources(
-        ledger=Database.for_recorder(settings.database_url, "worker"),
-        database=Database.for_tasks(settings.database_url, "worker-tasks"),
-        queues=Queues(connect(settings.redis_url)),
-        gateways=registry.gateways(found, settings),
-        vault=vault,
-    )
-    # The statements of bodies may take a minute; the ledger notices a silent primary within seconds.
-    resources.ledger.followed_by(resources.database)
+    resources = Resources.over(settings, registry.gateways(found, settings), vault)
     resources.database.bind([*TABLES, *applications.tables(found)])
     process = WorkerProcess(settings, queues, tasks, resources)
     health = Health(process.live_problems, process.ready_problems)

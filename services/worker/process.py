@@ -10,7 +10,6 @@ import random
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -32,6 +31,7 @@ from services.worker.recording.recorder import Recorder
 from services.worker.recording.settlement import Settlement
 from services.worker.recording.writer import Writer
 from services.worker.registry import TaskFunction
+from services.worker.resources import Resources
 from services.worker.running import forked_child
 from services.worker.running.broker import LedgerBroker
 from services.worker.running.context import Means
@@ -46,14 +46,11 @@ from shared import applications, system
 from shared.errors import ServerUnavailable, Stranger
 from shared.keeper import Keeper
 from shared.ledger import connections
-from shared.ledger.database import Database
 from shared.ledger.lifecycle import Status
 from shared.ledger.schema_check import SchemaCheck
 from shared.migration import known
 from shared.settings import Settings
 from shared.telemetry import metrics
-from shared.transport.queues import Queues
-from shared.vault import Vault
 
 log = logging.getLogger(__name__)
 
@@ -74,19 +71,6 @@ class Ending(enum.Enum):
     DEAD = "it was declared dead"
     BROKEN = "a background thread died"
     OVERTIME = "it runs a body that does not end"
-
-
-@dataclass(frozen=True, slots=True)
-class Resources:
-    """What a worker process is given; made in `__main__`."""
-
-    #: The pool of the ledger loop.
-    ledger: Database
-    #: The pool of the bodies' event loop.
-    database: Database
-    queues: Queues
-    gateways: Mapping[type, Any]
-    vault: Vault
 
 
 class WorkerProcess:

@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 
 from services.worker.claims.heartbeat import Heartbeat
+from services.worker.resources import Resources
 from shared.errors import ServerAway, ServerUnavailable
 from shared.ledger.database import Database
 from shared.ledger.ids import uuid7
+from shared.settings import Settings
+from shared.vault import Vault
 from tests import own_postgres
 from tests.eventually import eventually
 from tests.own_postgres import Running, ask, copied, serving, url_of
@@ -70,8 +73,9 @@ async def test_a_body_does_not_wait_for_a_silent_primary_that_the_ledger_has_lef
 ) -> None:
     primary, standby = pair
     url = url_of([primary.server, standby.server], "postgres")
-    ledger, tasks = Database.for_recorder(url, "test"), Database.for_tasks(url, "test")
-    ledger.followed_by(tasks)
+    settings = Settings(database_url=url, redis_url="redis://127.0.0.1")
+    resources = Resources.over(settings, {}, Vault())
+    ledger, tasks = resources.ledger, resources.database
     for database in (ledger, tasks):
         await database.open(size=1)
         await port_of(database)
