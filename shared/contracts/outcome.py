@@ -1,0 +1,16 @@
+"""How a step of a workflow ended, as parameters of a step after it."""
+
+from typing import Any
+
+import msgspec
+
+
+class StepOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """The end of one task of a step. `step.outcome` and `group.outcomes` fill fields of this type."""
+
+    #: success, failure, revoked, or skipped when there was no task.
+    status: str
+    #: The result as JSON has it; None unless the task succeeded.
+    result: Any = None
+    error_kind: str | None = None
+    error_message: str | None = None
