@@ -85,18 +85,31 @@ class Vault:
         """Raises InvalidFields as `Contract.encode_result` does."""
         return self._seal(contract, "result", contract.encode_result(result), contract.sensitive_result)
 
+    def seal_part(self, contract: Contract[Any, Any], text: str) -> Stored:
+        """Parameters of which some are missing yet, as JSON."""
+        return self._seal(contract, "params", text, contract.sensitive_params)
+
+    def open_result(self, contract: Contract[Any, Any], text: str) -> Any:
+        """A result as plain JSON values. Raises VaultError when it does not open."""
+        return self._opened(contract, "result", msgspec.json.decode(text), contract.sensitive_result)
+
     def open_params(
-        self, contract: Contract[P, Any], text: str, version: int | None = None
+        self,
+        contract: Contract[P, Any],
+        text: str,
+        version: int | None = None,
+        more: Mapping[str, Any] | None = None,
     ) -> tuple[P, tuple[str, ...]]:
         """The parameters, and every text and number in their sensitive fields, for `redaction`.
 
-        `version` is that of the contract under which they were stored; None: the present one. Raises
-        InvalidFields when the document does not fit the contract, VaultError when it does not open.
+        `version` is that of the contract under which they were stored; None: the present one. `more` are
+        parameters that are not stored with them. Raises InvalidFields when the document does not fit the
+        contract, VaultError when it does not open.
         """
         older = version is not None and version < contract.version
-        if not contract.sensitive_params and not older:
+        if not contract.sensitive_params and not older and not more:
             return contract.decode_params(text), ()
-        document = msgspec.json.decode(text)
+        document = {**msgspec.json.decode(text), **(more or {})}
         if older and version is not None:
             # A field may have had another name, or have been sensitive only then.
             sealed = {name for name, value in document.items() if _is_sealed(value)}

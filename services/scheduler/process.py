@@ -24,6 +24,7 @@ from services.scheduler import (
     servers,
     timetable,
     worker_gauges,
+    workflows,
 )
 from services.scheduler.leader_gauges import LeaderGauges
 from shared import applications, system
@@ -39,6 +40,7 @@ from shared.submission import Submitter
 from shared.telemetry import metrics
 from shared.transport.queues import Queues
 from shared.vault import Vault
+from shared.workflows.advancer import Advancer
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +90,7 @@ class SchedulerProcess:
         schedule = schedule_gauges.ScheduleGauges(database, gauges)
         partition = partition_gauges.PartitionGauges(database, gauges)
         worker = worker_gauges.WorkerGauges(database, gauges)
+        sweep = workflows.Sweep(database, Advancer(database, queues))
         self.services = [
             Service("dispatcher", dispatcher.EVERY_S, dispatcher.Dispatcher(database, queues).run_once),
             Service("rescuer", rescuer.EVERY_S, rescue.run_once),
@@ -97,6 +100,8 @@ class SchedulerProcess:
             Service("worker gauges", worker_gauges.EVERY_S, worker.run_once),
             Service("timetable", timetable.EVERY_S, clock.run_once),
             Service("schedule gauges", schedule_gauges.EVERY_S, schedule.run_once),
+            Service("workflows", workflows.EVERY_S, sweep.run_once),
+            Service("workflow deadlines", workflows.DEADLINES_EVERY_S, sweep.note_deadlines),
             Service("expirer", expirer.EVERY_S, expirer.Expirer(database).run_once),
             Service("partitioner", partitioner.EVERY_S, partitioner.Partitioner(database).run_once),
             Service("partition gauges", partition_gauges.EVERY_S, partition.run_once),
@@ -174,3 +179,4 @@ def _expect(contracts: Catalogue) -> None:
         metrics.expect_rescues(contract.queue, contract.name)
         metrics.expect_submissions(contract.queue, contract.name)
     metrics.expect_sending()
+    metrics.expect_workflows()

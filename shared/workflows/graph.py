@@ -92,6 +92,8 @@ class _Decision:
     def _halt(self) -> None:
         """Note that the workflow may not go on, and cancel what runs, except for handlers."""
         news, flow = self._news, self._flow
+        if not (flow.open_steps or news.reopened):
+            return  # it had ended before
         self._flow = msgspec.structs.replace(
             flow, cancels=flow.cancels + news.cancels, late=flow.late or news.late
         )

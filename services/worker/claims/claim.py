@@ -50,6 +50,10 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
     claimed_at: datetime
     cancel_requested_at: datetime | None
     expired: bool
+    #: The workflow that it belongs to.
+    workflow: UUID | None = None
+    #: Parameters that are read from other steps, as JSON; see `services.worker.workflows.inputs`.
+    inputs: str | None = None
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
@@ -73,6 +77,8 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
             claimed_at=row["claimed_at"],
             cancel_requested_at=row["cancel_requested_at"],
             expired=bool(row["expired"]),
+            workflow=row["workflow"] and UUID(int=row["workflow"].int),
+            inputs=row["inputs"],
         )
 
 

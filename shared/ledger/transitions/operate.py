@@ -38,5 +38,6 @@ RETRY = Ending(
             SELECT 1 FROM task_attempt AS a WHERE a.task_id = e.id AND a.attempt = e.attempt
         )
     """,
+    reopens="ended",
     answer="SELECT status FROM applied",
 )
