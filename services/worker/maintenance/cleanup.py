@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 
 from services.worker.maintenance.kept import CROWDED, READ
-from services.worker.maintenance.pruner import BEHIND, Pruned, Pruner, prune_aged
+from services.worker.maintenance.pruner import BEHIND, Pruned, Pruner, prune_aged, prune_workflows
 from services.worker.registry import task
 from shared.contracts.context import TaskContext
 from shared.contracts.maintenance import (
@@ -88,6 +88,7 @@ async def cleanup_old_tasks(context: TaskContext, params: CleanupOldTasks) -> Ol
             await connection.close(timeout=CLOSE_TIMEOUT_S)  # and the lock goes with it
     context.progress(80, message="Deleting old keys, firings and workers")
     await prune_aged(context.database)
+    await prune_workflows(context.database, cutoff)
     context.log.info("%d tasks deleted, %d days dropped", pruned.deleted, len(pruned.dropped))
     for name, reason in pruned.kept.items():
         context.log.warning("%s stays: %s", name, reason)

@@ -16,6 +16,7 @@ import asyncpg
 from services.worker.maintenance.kept import Busy, Kept, Stays
 from shared.contracts.context import Sql
 from shared.ledger import partitions
+from shared.ledger.transitions.workflow import DELETE_ENDED
 from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,8 @@ TRIES = 5
 PAUSE_S = 1.0
 #: Rows per statement where they are deleted one by one.
 BATCH = 1_000
+#: Workflows per statement; each may have 1,000 steps.
+WORKFLOWS = 100
 
 #: A day with living tasks can only go once all older days have gone.
 BEHIND = "behind"
@@ -227,6 +230,14 @@ async def prune_aged(database: Sql) -> None:
             metrics.PRUNED.labels(table).inc(gone)
             if gone < BATCH:
                 break
+
+
+async def prune_workflows(database: Sql, ended_before: datetime) -> None:
+    """Delete workflows as old as the tasks that go."""
+    gone = WORKFLOWS
+    while gone == WORKFLOWS:
+        gone = len(await database.run(DELETE_ENDED, ended_before=ended_before, limit=WORKFLOWS))
+        metrics.PRUNED.labels("workflow").inc(gone)
 
 
 def _end(day: date) -> datetime:

@@ -23,6 +23,9 @@ STEPS: list[Step] = [
     AddColumn(table="workflow", name="revision", definition="integer NOT NULL DEFAULT 0"),
     CreateIndex(name="workflow_open", table="workflow", on="(id) WHERE completed_at IS NULL"),
     CreateIndex(name="workflow_deadline", table="workflow", on="(deadline_at) WHERE completed_at IS NULL"),
+    CreateIndex(
+        name="workflow_completed", table="workflow", on="(completed_at) WHERE completed_at IS NOT NULL"
+    ),
     CreateIndex(name="workflow_owner", table="workflow", on="(owner, id)"),
     # Not partitioned: an advance would open every partition, and a group is one row whatever its size.
     Brief(

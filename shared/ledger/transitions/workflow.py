@@ -213,6 +213,13 @@ PENDING = Statement("""
     GROUP BY workflow ORDER BY min(id)
 """)
 
+#: Deletes workflows that ended before a moment, with their steps. Returns a row for each.
+DELETE_ENDED = Statement("""
+    DELETE FROM workflow WHERE id IN (
+        SELECT id FROM workflow WHERE completed_at < :ended_before LIMIT :limit FOR UPDATE SKIP LOCKED
+    ) RETURNING id
+""")
+
 #: Drops events of workflows that were deleted, of the given ones.
 DROP_EVENTS = Statement("""
     DELETE FROM workflow_event AS e

@@ -10,6 +10,7 @@ import pytest
 
 from services.scheduler.workflows import Sweep
 from shared.errors import KeyReused, WorkersTooOld, WorkflowExists
+from shared.ledger.database import Database
 from shared.ledger.transitions import workflow as transitions
 from shared.submission import OnceKey
 from shared.workflows import advance as advancing
@@ -51,26 +52,43 @@ async def end_all(crew: Crew, outcome: str = "success") -> None:
     await crew.end(held, [outcome] * len(held))
 
 
-async def test_two_steps_that_end_at_once_start_what_joins_them_once(platform: Platform, crew: Crew) -> None:
-    for number in range(15):
-        flow = Workflow("join")
-        both = [flow.step(INSTANT, Nothing(), name=name) for name in ("left", "right")]
-        flow.step(INSTANT, Nothing(), name="join", after=both)
-        workflow = await submitter(platform).submit(flow)
-        tasks = await crew.tasks(WAITING)
-        await crew.claim(task["id"] for task in tasks)
-        held = await crew.tasks("holder IS NOT NULL")
+class Paused:
+    """A database on which an advance pauses when it has taken the events."""
 
-        async def end(task: dict[str, Any], workflow: UUID = workflow) -> None:
-            await crew.end([task], ["success"])
-            await advancing.advance(platform.database, [workflow])
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.taken, self.go_on = asyncio.Event(), asyncio.Event()
 
-        await asyncio.gather(*map(end, held))
-        await crew.advance()  # what the loser left
-        assert len(await crew.tasks("step = 'join'")) == number + 1
-        await end_all(crew)
-        await crew.advance()
-        assert await status(platform, workflow) == "success"
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
+
+    async def run(self, sql: Any, *values: Any, **named: Any) -> list[dict[str, Any]]:
+        rows = await self._database.run(sql, *values, **named)
+        if sql is transitions.TAKE:
+            self.taken.set()
+            await self.go_on.wait()
+        return rows
+
+
+async def test_a_step_that_ends_while_its_workflow_advances_is_not_forgotten(
+    platform: Platform, crew: Crew
+) -> None:
+    flow = Workflow("join")
+    both = [flow.step(INSTANT, Nothing(), name=name) for name in ("left", "right")]
+    flow.step(INSTANT, Nothing(), name="join", after=both)
+    workflow = await submitter(platform).submit(flow)
+    await crew.claim(task["id"] for task in await crew.tasks(WAITING))
+    left, right = await crew.tasks("holder IS NOT NULL")
+    await crew.end([left], ["success"])
+    paused: Any = Paused(platform.database)
+    slow = asyncio.create_task(advancing.advance(paused, [workflow]))
+    await paused.taken.wait()
+    await crew.end([right], ["success"])
+    await crew.advance()
+    paused.go_on.set()
+    await slow
+    await crew.advance()
+    assert len(await crew.tasks("step = 'join'")) == 1
 
 
 async def test_a_workflow_that_another_process_advances_is_left(platform: Platform, crew: Crew) -> None:
