@@ -22,6 +22,7 @@ from services.api.identity import routes as identity
 from services.api.resources import Resources
 from services.api.schedules import routes as schedules
 from services.api.tasks import routes as tasks
+from services.api.workflows import routes as workflows
 from shared import applications
 from shared.contracts import catalogue
 from shared.contracts.catalogue import Catalogue
@@ -87,6 +88,7 @@ def _signed_in(resources: Resources, added: Sequence[Routes]) -> Router:
             identity.ACCOUNTS,
             identity.KEYS,
             tasks.ROUTER,
+            workflows.ROUTER,
             schedules.ROUTER,
             *(handler for each in added for handler in each.signed_in),
         ],

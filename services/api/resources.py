@@ -22,6 +22,8 @@ from services.api.schedules.schedules import Schedules
 from services.api.tasks.contract_view import ContractView
 from services.api.tasks.ledger_view import LedgerView
 from services.api.tasks.submissions import Submissions
+from services.api.workflows.submissions import WorkflowSubmissions
+from services.api.workflows.view import WorkflowView
 from shared import applications, system
 from shared.contracts.catalogue import Catalogue
 from shared.errors import ServerUnavailable
@@ -36,6 +38,7 @@ from shared.submission import MARK_EVERY_S, NOTE_TIME_EVERY_S, Submitter
 from shared.telemetry import metrics
 from shared.transport.queues import Queues, connect
 from shared.vault import Vault
+from shared.workflows.submission import WorkflowSubmitter
 
 #: A submission waits this long for Redis at most; then it is left to the dispatcher.
 REDIS_TIMEOUT_S = 1.0
@@ -79,12 +82,14 @@ class Resources:
     def provided(self) -> dict[str, Provide]:
         """The arguments that route handlers ask for by these names."""
         database, contracts, vault = self.database, self.contracts, self.vault
+        ledger = LedgerView(database, self.reads, contracts, vault)
+        workflow_submitter = WorkflowSubmitter(database, self.submitter, vault)
         provided: dict[str, object] = {
             "contracts": ContractView(contracts),
             "database": database,
             "drain": self.drain,
             "keeper": self.keeper,
-            "ledger": LedgerView(database, self.reads, contracts, vault),
+            "ledger": ledger,
             "logins": Logins(database, self.passwords),
             "passwords": self.passwords,
             "queues": self.queues,
@@ -96,6 +101,8 @@ class Resources:
             "settings": self.settings,
             "submissions": Submissions(database, contracts, self.submitter, vault, self.settings.secret_key),
             "view": ScheduleView(database, contracts, vault),
+            "workflow_submissions": WorkflowSubmissions(database, contracts, workflow_submitter),
+            "workflows": WorkflowView(database, self.reads, ledger),
         }
         network = Provide(rate_limits.caller_network, sync_to_thread=False)
         return {name: _always(value) for name, value in provided.items()} | {"network": network}

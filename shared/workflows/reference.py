@@ -93,7 +93,7 @@ class Filled:
         self.fields = fields
 
 
-def fill(params: Callable[Q, P], *_: Q.args, **fields: Q.kwargs) -> P:
+def fill(params: Callable[Q, P], /, *_: Q.args, **fields: Q.kwargs) -> P:
     """Parameters that are built when their references have values.
 
     For classes whose `__post_init__` compares fields. Others take references as they are:

@@ -24,6 +24,15 @@ class State(StrEnum):
     SKIPPED = "skipped"
 
 
+class Status(StrEnum):
+    """The status of a workflow."""
+
+    RUNNING = "running"
+    SUCCESS = "success"
+    FAILURE = "failure"
+    REVOKED = "revoked"
+
+
 class Rule(StrEnum):
     """What a step asks of the steps that it needs."""
 
@@ -140,10 +149,10 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
         return self.cancels > 0 or self.late or self.stopped
 
     @property
-    def status(self) -> str:
+    def status(self) -> Status:
         """Its status with the present counts."""
         if self.open_steps:
-            return "running"
+            return Status.RUNNING
         if self.cancels:
-            return "revoked"
-        return "failure" if self.late or self.losses else "success"
+            return Status.REVOKED
+        return Status.FAILURE if self.late or self.losses else Status.SUCCESS

@@ -59,6 +59,9 @@ _LISTED = (
     Task.wait_reason,
     Task.cancel_requested_at,
     Task.revision,
+    Task.workflow,
+    Task.step,
+    Task.member,
 )
 _COLUMNS = (*_LISTED, Task.error_traceback)
 
@@ -90,6 +93,18 @@ class LedgerView:
         await wait_reason.explain(self._database, rows)
         items = [self.answer(row, reader) for row in rows[:limit]]
         return TaskPage(items, paging.encode(items[-1].id.bytes) if len(rows) > limit else None)
+
+    async def members(self, workflow: UUID, step: str, reader: Reader, *, limit: int, after: int) -> TaskPage:
+        """Tasks of a step of a workflow that the reader may see, by member. Raises ReadTooSlow."""
+        query = Task.select(*_LISTED).where(Task.workflow == workflow).where(Task.step == step)
+        if after >= 0:
+            query = query.where(Task.member > after)
+        rows = await self._reads.select(query.order_by(Task.member).limit(limit + 1))
+        await wait_reason.explain(self._database, rows)
+        items = [self.answer(row, reader) for row in rows[:limit]]
+        last = items[-1].member if items else None
+        cursor = paging.encode(last.to_bytes(4)) if len(rows) > limit and last is not None else None
+        return TaskPage(items, cursor)
 
     async def summary(self, reader: Reader) -> TaskSummary:
         """Counts of all that the reader may see, and the newest of it. Raises ReadTooSlow."""

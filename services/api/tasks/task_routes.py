@@ -26,6 +26,7 @@ from services.api.tasks.schemas import (
     TaskSummary,
 )
 from services.api.tasks.task_list import TaskFilter
+from services.api.workflows.retry import Handlers, refuse_handlers
 from shared.contracts.patterns import whole
 from shared.errors import FieldProblem, InvalidFields, ServerUnavailable, TaskFinished
 from shared.ledger.database import Database
@@ -164,8 +165,14 @@ async def retry(
     reader: NamedDependency[Reader],
     ledger: NamedDependency[LedgerView],
     database: NamedDependency[Database],
+    handlers: Annotated[
+        Handlers | None,
+        QueryParameter(description="keep: retry although handlers of the task's workflow have run"),
+    ] = None,
 ) -> Submitted:
-    await ledger.find(task_id, reader)
+    task = await ledger.find(task_id, reader)
+    if task["workflow"] is not None:
+        await refuse_handlers(database, task["workflow"], handlers, step=task["step"])
     rows = await database.run(operate.RETRY, id=task_id, reason=f"retried by account {reader.id}")
     if not rows:
         raise NotRetriable((await ledger.find(task_id, reader))["status"])

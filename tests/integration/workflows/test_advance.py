@@ -1,7 +1,7 @@
 """Submitting, advancing, canceling and starting again, on a real ledger and without processes."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -50,6 +50,43 @@ async def end_all(crew: Crew, outcome: str = "success") -> None:
     await crew.claim(task["id"] for task in await crew.tasks(WAITING))
     held = await crew.tasks("holder IS NOT NULL")
     await crew.end(held, [outcome] * len(held))
+
+
+async def held(crew: Crew) -> dict[str, Any]:
+    await crew.claim(task["id"] for task in await crew.tasks(WAITING))
+    (task,) = await crew.tasks("holder IS NOT NULL")
+    return task
+
+
+async def by_record(crew: Crew) -> None:
+    await crew.end([await held(crew)], ["success"])
+
+
+async def by_complete_in(crew: Crew) -> None:
+    await crew.complete(await held(crew))
+
+
+async def by_cancel(crew: Crew) -> None:
+    await crew.cancel((await crew.tasks(WAITING))[0])
+
+
+async def by_expiry(crew: Crew) -> None:
+    await crew.expire((await crew.tasks(WAITING))[0])
+
+
+async def by_crash_loop(crew: Crew) -> None:
+    await held(crew)
+    await crew.die(crash_limit=1)
+
+
+@pytest.mark.parametrize("ends", [by_record, by_complete_in, by_cancel, by_expiry, by_crash_loop])
+async def test_a_task_that_ends_moves_its_workflow(
+    platform: Platform, crew: Crew, ends: Callable[[Crew], Awaitable[None]]
+) -> None:
+    workflow = await submitter(platform).submit(single())
+    await ends(crew)
+    assert not await crew.tasks("completed_at IS NULL")
+    assert (await crew.advance()).ended == [await status(platform, workflow)]
 
 
 class Paused:

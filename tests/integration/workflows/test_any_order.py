@@ -38,7 +38,7 @@ def drawn(chance: random.Random) -> Workflow:
         after = chance.sample(flow.nodes, chance.randint(0, min(3, len(flow.nodes))))
         when = chance.choice([ALL, ALL, ALL, ANY, at_least(len(after)), ALWAYS, FAILED]) if after else ALL
         size = chance.choice([1, 1, 0, 2, 4])
-        limits: dict[str, int] = (
+        limits: dict[str, Any] = (
             {chance.choice(["at_least", "first"]): chance.randint(1, size)} if size else {}
         )
         if chance.random() < 0.5:
