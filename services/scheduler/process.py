@@ -24,6 +24,7 @@ from services.scheduler import (
     servers,
     timetable,
     worker_gauges,
+    workflow_gauges,
     workflows,
 )
 from services.scheduler.leader_gauges import LeaderGauges
@@ -90,6 +91,7 @@ class SchedulerProcess:
         schedule = schedule_gauges.ScheduleGauges(database, gauges)
         partition = partition_gauges.PartitionGauges(database, gauges)
         worker = worker_gauges.WorkerGauges(database, gauges)
+        workflow = workflow_gauges.WorkflowGauges(database, gauges)
         sweep = workflows.Sweep(database, Advancer(database, queues))
         self.services = [
             Service("dispatcher", dispatcher.EVERY_S, dispatcher.Dispatcher(database, queues).run_once),
@@ -101,6 +103,7 @@ class SchedulerProcess:
             Service("timetable", timetable.EVERY_S, clock.run_once),
             Service("schedule gauges", schedule_gauges.EVERY_S, schedule.run_once),
             Service("workflows", workflows.EVERY_S, sweep.run_once),
+            Service("workflow gauges", workflow_gauges.EVERY_S, workflow.run_once),
             Service("workflow deadlines", workflows.DEADLINES_EVERY_S, sweep.note_deadlines),
             Service("expirer", expirer.EVERY_S, expirer.Expirer(database).run_once),
             Service("partitioner", partitioner.EVERY_S, partitioner.Partitioner(database).run_once),
