@@ -8,7 +8,7 @@ from shared.workflows.advancer import Advancer
 #: A worker that dies between its record and its advance delays a workflow by this.
 EVERY_S = 0.25
 DEADLINES_EVERY_S = 1.0
-#: Events that are looked at, and deadlines that are noted, by one statement.
+#: Rows that one statement reads or writes.
 BATCH = 2_000
 
 

@@ -132,7 +132,7 @@ class Worker(Table, tablename="worker"):
     pid = Integer()
     queues = Array(base_column=Text())
     threads = SmallInt()
-    #: What this worker's release can do; see `shared.ledger.protocol`.
+    #: Number of what this release can do; see `shared.ledger.protocol`.
     protocol = SmallInt(default=0)
     #: running or draining.
     state = Text(default="running")

@@ -38,7 +38,7 @@ class GraphStep:
     grouped: bool
     priority: int
     delay: timedelta
-    #: For each member, the JSON text of its constants. Sensitive fields are not sealed yet.
+    #: JSON texts of each member's constants. Sensitive fields are not sealed yet.
     params: tuple[str, ...]
     #: Parameters that are read from other steps, by name; the same for each member.
     inputs: Mapping[str, Input]

@@ -70,7 +70,7 @@ class Node:
     ) -> None:
         self.flow = flow
         self.contract = contract
-        #: For each member, its parameters by name; some are references.
+        #: Parameters of each member by name; some are references.
         self.members = [_fields_of(params) for params in members]
         #: The classes of the members' parameters.
         self.given = [params.params if isinstance(params, Filled) else type(params) for params in members]
@@ -212,7 +212,7 @@ class Workflow:
         )
 
     def on_failure(self, contract: Contract[P, R], params: P, *, name: str | None = None) -> Step[R]:
-        """Add a task that runs when any step so far fails."""
+        """Add a task that runs when any step that was added before fails."""
         main = [node for node in self.nodes if node.when not in (ALWAYS, FAILED)]
         return self.step(contract, params, name=name, after=main, when=FAILED)
 

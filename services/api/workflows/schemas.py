@@ -111,7 +111,7 @@ class StepAnswer(Answer, kw_only=True):
     revoked: int
     started_at: datetime | None
     completed_at: datetime | None
-    #: Of a single task that has begun to exist; a group's are at `/steps/{step}/tasks`.
+    #: The single task, once it exists; members of a group are at `/steps/{step}/tasks`.
     task_id: UUID | None
     task_status: str | None
     attempt: int | None

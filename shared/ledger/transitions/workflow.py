@@ -60,8 +60,8 @@ SUBMIT_WORKFLOW = Statement(f"""
 #: The unfinished workflow that has a unique key.
 UNIQUE_HOLDER = Statement("SELECT workflow FROM workflow_key WHERE name = :name AND key = :key")
 
-#: Of the given workflows, those that no one else advances, as `shared.workflows.states.Flow` has them. The
-#: lock is the weakest that excludes itself.
+#: Locks those of the given workflows that no other process advances, and returns the columns of
+#: `shared.workflows.states.Flow`. The lock is the weakest that excludes itself.
 LOCK = Statement("""
     SELECT id, on_failure, open_steps, losses, cancels, late, stopped FROM workflow
     WHERE id = ANY(:id::uuid[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED

@@ -1,4 +1,4 @@
-"""Workflows over HTTP: what is submitted is the graph that runs; refusals name their place in the body."""
+"""Workflows over HTTP: requests become graphs, and refusals name their place in the body."""
 
 from typing import Any
 from uuid import UUID

@@ -22,7 +22,7 @@ WORKER = """
     VALUES ({}, 'test', 1, '{{default}}', 8, {}, 1)
 """
 WAITING = "num_nonnulls(send_at, sent_at) > 0"
-#: Of each step: its counts with the events that are not applied, and its tasks by status.
+#: Compares the counts of each step, with the events that are not applied, with its tasks by status.
 COUNTS = """
     SELECT s.workflow, s.name, s.size, s.started_at IS NOT NULL AS begun,
         ARRAY[s.succeeded + coalesce(e.succeeded, 0), s.failed + coalesce(e.failed, 0),

@@ -14,7 +14,7 @@ WAITING, RUNNING, SKIPPED = State.WAITING, State.RUNNING, State.SKIPPED
 
 
 def step(name: str, *needs: str, **options: Any) -> Step:
-    """A main step is a sink when nothing is said; `played` takes it as it is."""
+    """A step as `compile` would make it, except that every main step is a sink unless it says otherwise."""
     size = options.get("size", 1)
     rule = options.get("rule", Rule.ALL)
     handler = rule in (Rule.ALWAYS, Rule.FAILED)
