@@ -9,7 +9,7 @@ from litestar.di import Provide
 from piccolo.table import Table
 
 from services.api.drain import Drain
-from services.api.identity import rate_limits
+from services.api.identity import auth, rate_limits
 from services.api.identity.access_tokens import AccessTokens
 from services.api.identity.logins import Logins
 from services.api.identity.passwords import Passwords
@@ -97,8 +97,10 @@ class Resources:
             "submissions": Submissions(database, contracts, self.submitter, vault, self.settings.secret_key),
             "view": ScheduleView(database, contracts, vault),
         }
-        network = Provide(rate_limits.caller_network, sync_to_thread=False)
-        return {name: _always(value) for name, value in provided.items()} | {"network": network}
+        of_request = {"network": rate_limits.caller_network, "actor": auth.stranger}
+        return {name: _always(value) for name, value in provided.items()} | {
+            name: Provide(value, sync_to_thread=False) for name, value in of_request.items()
+        }
 
     @contextlib.asynccontextmanager
     async def serving(self, _: Litestar) -> AsyncIterator[None]:
