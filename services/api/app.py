@@ -11,6 +11,7 @@ from litestar.plugins.prometheus import PrometheusConfig
 from litestar.types import Middleware
 
 from services.api.applications import Routes, rights_of, routes_of
+from services.api.audit import routes as audit
 from services.api.http import allowed_methods, documentation, entrance, health, request_ids, security_headers
 from services.api.http.body import StrictRequest
 from services.api.http.deadline import Deadline
@@ -59,6 +60,7 @@ def build(settings: Settings, contracts: Catalogue | None = None) -> Litestar:
         ],
         cors_config=_cors(settings),
         exception_handlers={Exception: respond},
+        after_exception=[resources.refusals.note],
         openapi_config=_openapi(resources),
         request_class=StrictRequest,
         request_max_body_size=settings.max_body_bytes,
@@ -91,6 +93,7 @@ def _signed_in(resources: Resources, added: Sequence[Routes]) -> Router:
         route_handlers=[
             identity.ACCOUNTS,
             identity.KEYS,
+            audit.ROUTER,
             tasks.ROUTER,
             schedules.ROUTER,
             *(handler for each in added for handler in each.signed_in),

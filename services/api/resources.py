@@ -8,6 +8,8 @@ from litestar import Litestar
 from litestar.di import Provide
 from piccolo.table import Table
 
+from services.api.audit.per_minute import PerMinute
+from services.api.audit.refusals import Refusals
 from services.api.drain import Drain
 from services.api.identity import auth, rate_limits
 from services.api.identity.access_tokens import AccessTokens
@@ -54,6 +56,8 @@ class Resources:
         self.vault = Vault.from_setting(settings.vault_keys)
         self.vault.require(contracts.by_name.values())
         self.database = Database.for_service(settings.database_url, "api")
+        self._per_minute = PerMinute()
+        self.refusals = Refusals(self.database, self._per_minute)
         self.reads = Reads(settings.database_url, self.database)
         needed = known.ids(applications.find(settings.applications))
         self.schema = SchemaCheck(self.database, needed)
@@ -85,7 +89,7 @@ class Resources:
             "drain": self.drain,
             "keeper": self.keeper,
             "ledger": LedgerView(database, self.reads, contracts, vault),
-            "logins": Logins(database, self.passwords),
+            "logins": Logins(database, self.passwords, self._per_minute),
             "passwords": self.passwords,
             "queues": self.queues,
             "reads": self.reads,

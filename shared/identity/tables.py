@@ -103,6 +103,7 @@ class Audit(Table, tablename="audit"):
 
     #: Rises with the time of the act.
     id = UUID(primary_key=True)
+    #: The time in the id, to the millisecond. Postgres computes it.
     at = Timestamptz()
     #: Id of an account, which may be deleted by now; null when nobody was signed in.
     actor = BigInt(null=True, default=None)

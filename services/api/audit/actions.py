@@ -1,6 +1,9 @@
 """What the audit log calls the acts of the platform. An application adds names of its own."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeAlias
 
 
 class Action(StrEnum):
@@ -15,6 +18,8 @@ class Action(StrEnum):
     SIGNED_IN = "session.opened"
     SIGNED_OUT = "session.closed"
     SIGNED_OUT_EVERYWHERE = "session.all_closed"
+    #: A spent refresh token was sent again; its session has ended.
+    TOKEN_REUSED = "session.token_reused"
     #: A wrong password, at sign-in or for a change of the password.
     SIGN_IN_FAILED = "sign_in.failed"
     #: Too many wrong passwords before: this one was not checked.
@@ -22,7 +27,7 @@ class Action(StrEnum):
     KEY_MADE = "key.made"
     KEY_REVOKED = "key.revoked"
     KEYS_REVOKED = "key.all_revoked"
-    #: Only where the task is for another account than the caller's.
+    #: Only where the task is for another account than the caller's, or a kind that only staff may submit.
     TASK_SUBMITTED = "task.submitted"
     TASK_CANCELED = "task.canceled"
     TASK_RETRIED = "task.retried"
@@ -32,3 +37,14 @@ class Action(StrEnum):
     SCHEDULE_FIRED = "schedule.fired"
     #: The role or the API key does not allow the request.
     ACCESS_REFUSED = "access.refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Unaudited:
+    """Says of a route that changes something why it leaves no row in the audit log."""
+
+    reason: str
+
+
+#: What a route leaves in the audit log; empty for a route that only reads.
+Leaves: TypeAlias = Sequence[str] | Unaudited

@@ -15,8 +15,8 @@ class Actor:
     credential: str | None = None
     #: Id of the session or the key.
     credential_id: UUID | None = None
-    #: The network that the request came from, as rate limits count it.
-    network: str | None = None
+    #: The network that the request came from, as rate limits count it; empty for a command.
+    network: str = ""
     request_id: str | None = None
 
     @classmethod

@@ -51,7 +51,7 @@ async def record(
         actor=actor.account,
         credential=actor.credential,
         credential_id=actor.credential_id,
-        network=actor.network,
+        network=actor.network or None,
         action=str(action),
         target_kind=target.kind if target else None,
         target=str(target.id) if target else None,
@@ -63,4 +63,4 @@ async def record(
 
 
 def _json(values: Mapping[str, Any] | None) -> str | None:
-    return None if values is None else msgspec.json.encode(values).decode()
+    return None if values is None else msgspec.json.encode(values, enc_hook=str).decode()

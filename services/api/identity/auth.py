@@ -75,7 +75,7 @@ def _reach(request: Asked) -> Reach:
 
 
 def _reader(request: Asked) -> Reader:
-    return Reader(request.user.id, request.user.role, request.state.reach)
+    return Reader(request.user.id, request.user.role, request.state.reach, partial(actor, request))
 
 
 def _credential(request: Asked) -> Credential:

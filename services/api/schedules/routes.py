@@ -111,8 +111,10 @@ async def change(
 
 
 @delete("/schedules/{name:str}", summary="Remove a schedule", responses=documented(400, 401, 403, 404, 409))
-async def remove(name: FromPath[str], schedules: NamedDependency[Schedules]) -> None:
-    await schedules.remove(name)
+async def remove(
+    name: FromPath[str], reader: NamedDependency[Reader], schedules: NamedDependency[Schedules]
+) -> None:
+    await schedules.remove(name, reader)
 
 
 @post(

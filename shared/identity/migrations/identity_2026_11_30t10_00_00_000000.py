@@ -12,7 +12,7 @@ STATEMENTS = [
     """
     CREATE TABLE audit (
         id uuid PRIMARY KEY DEFAULT uuidv7(),
-        at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        at timestamptz NOT NULL GENERATED ALWAYS AS (uuid_extract_timestamp(id)) STORED,
         actor bigint,
         credential text,
         credential_id uuid,

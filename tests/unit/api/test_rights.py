@@ -21,7 +21,7 @@ async def _open() -> None: ...
 
 RIGHTS = Rights(
     {"GET /known": Right(Scope.TASKS_READ, Reach.OWN, Reach.NONE, Reach.ALL, Reach.ALL)},
-    frozenset({"GET /open"}),
+    {"GET /open": ()},
 )
 
 
