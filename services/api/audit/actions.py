@@ -35,6 +35,8 @@ class Action(StrEnum):
     SCHEDULE_CHANGED = "schedule.changed"
     SCHEDULE_REMOVED = "schedule.removed"
     SCHEDULE_FIRED = "schedule.fired"
+    #: An administrator has read the sensitive fields of somebody else's task or schedule.
+    UNMASKED = "secret.unmasked"
     #: The role or the API key does not allow the request.
     ACCESS_REFUSED = "access.refused"
 

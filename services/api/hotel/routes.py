@@ -78,7 +78,9 @@ ROUTES = Routes(
         "POST /api/v1/admin/hotel-tracking/destination/{destination_id}": Right(
             Scope.TASKS_WRITE, NONE, NONE, ALL, ALL, [Action.TASK_SUBMITTED]
         ),
-        "GET /api/v1/admin/hotel-tracking/status/{task_id}": Right(Scope.TASKS_READ, NONE, ALL, ALL, ALL),
+        "GET /api/v1/admin/hotel-tracking/status/{task_id}": Right(
+            Scope.TASKS_READ, NONE, ALL, ALL, ALL, [Action.UNMASKED]
+        ),
         "GET /api/v1/admin/hotel-tracking/config": Right(Scope.TASKS_READ, NONE, ALL, ALL, ALL),
         "GET /api/v1/admin/hotel-tracking/summary": Right(Scope.TASKS_READ, NONE, ALL, ALL, ALL),
         "GET /api/v1/admin/hotel-tracking/health": Right(Scope.TASKS_READ, NONE, ALL, ALL, ALL),

@@ -9,6 +9,8 @@ from litestar import Request, Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 
+from services.api.audit.trail import Target
+from services.api.audit.unmasking import Unmask, unmasked
 from services.api.http import moments, paging
 from services.api.http.errors import documented
 from services.api.http.moments import Moment
@@ -94,9 +96,15 @@ list_logs = logs_at("/tasks/{task_id:uuid}/logs", "What a task has logged")
     responses=documented(400, 401, 403, 404, 409),
 )
 async def get_result(
-    task_id: FromPath[UUID], reader: NamedDependency[Reader], ledger: NamedDependency[LedgerView]
+    task_id: FromPath[UUID],
+    reader: NamedDependency[Reader],
+    ledger: NamedDependency[LedgerView],
+    database: NamedDependency[Database],
+    unmask: Unmask = False,
 ) -> TaskResult:
-    return ledger.result(await ledger.find(task_id, reader), reader)
+    task = await ledger.find(task_id, reader)
+    sees = await unmasked(database, reader, Target("task", task_id), task["owner"], unmask=unmask)
+    return ledger.result(task, sees)
 
 
 @get(

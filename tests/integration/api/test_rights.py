@@ -179,7 +179,7 @@ async def test_a_protected_route_leaves_in_the_audit_log_what_the_table_says(
 
     rows = await database.fetch("SELECT * FROM audit")
     leaves = RIGHTS[route].leaves
-    if not leaves or isinstance(leaves, Unaudited):
+    if isinstance(leaves, Unaudited) or route.startswith("GET "):
         assert rows == []
         return
     (row,) = rows

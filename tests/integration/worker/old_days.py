@@ -62,8 +62,12 @@ async def states(platform: Platform, *backs: int) -> dict[str, str]:
 
 
 async def clean(platform: Platform, days_old: int = 30) -> OldTasksCleaned:
-    params, gateways = CleanupOldTasks(days_old=days_old), {Retention: Retention(timedelta(days=400))}
-    run = await run_inline(cleanup_old_tasks, params, gateways=gateways, database=platform.database)
+    run = await run_inline(
+        cleanup_old_tasks,
+        CleanupOldTasks(days_old=days_old),
+        gateways={Retention: Retention(timedelta(days=400))},
+        database=platform.database,
+    )
     assert run.result is not None
     return run.result
 
