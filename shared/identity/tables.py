@@ -105,7 +105,7 @@ class Audit(Table, tablename="audit"):
     id = UUID(primary_key=True)
     #: The time in the id, to the millisecond. Postgres computes it.
     at = Timestamptz()
-    #: Id of an account, which may be deleted by now; null when nobody was signed in.
+    #: Id of an account, which may be deleted by now; null without a sign-in.
     actor = BigInt(null=True, default=None)
     #: session, key or command line.
     credential = Text(null=True, default=None)
@@ -116,7 +116,7 @@ class Audit(Table, tablename="audit"):
     target_kind = Text(null=True, default=None)
     #: Id of what the act changed.
     target = Text(null=True, default=None)
-    #: What the act changed, as it was and as it is then.
+    #: The values that the act changed, as they were and as they are then.
     before = JSONB(null=True, default=None)
     after = JSONB(null=True, default=None)
     reason = Text(null=True, default=None)

@@ -35,7 +35,7 @@ class Action(StrEnum):
     SCHEDULE_CHANGED = "schedule.changed"
     SCHEDULE_REMOVED = "schedule.removed"
     SCHEDULE_FIRED = "schedule.fired"
-    #: An administrator has read the sensitive fields of somebody else's task or schedule.
+    #: An administrator has read the sensitive fields of a task or schedule of another account.
     UNMASKED = "secret.unmasked"
     #: The role or the API key does not allow the request.
     ACCESS_REFUSED = "access.refused"
@@ -48,5 +48,5 @@ class Unaudited:
     reason: str
 
 
-#: What a route leaves in the audit log; empty for a route that only reads.
+#: The actions that a route leaves in the audit log; empty for a route that only reads.
 Leaves: TypeAlias = Sequence[str] | Unaudited

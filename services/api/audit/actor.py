@@ -9,9 +9,9 @@ from uuid import UUID
 class Actor:
     """The caller of a request, or of a command."""
 
-    #: Id of the account; None while nobody is signed in.
+    #: Id of the account; None without a sign-in.
     account: int | None = None
-    #: "session", "key" or "command line"; None while nobody is signed in.
+    #: "session", "key" or "command line"; None without a sign-in.
     credential: str | None = None
     #: Id of the session or the key.
     credential_id: UUID | None = None

@@ -22,7 +22,7 @@ class AuditFilter:
     actor: int | None = None
     action: str | None = None
     target_kind: str | None = None
-    #: Of this kind.
+    #: The id of a target of this kind.
     target: str | None = None
     since: datetime | None = None
     until: datetime | None = None

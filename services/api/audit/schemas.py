@@ -10,9 +10,9 @@ from services.api.http.schemas import Answer
 class AuditEntry(Answer):
     id: UUID
     at: datetime
-    #: Id of the account that acted; null when nobody was signed in.
+    #: Id of the account that acted; null without a sign-in.
     actor: int | None
-    #: session, key or command line; null when nobody was signed in.
+    #: session, key or command line; null without a sign-in.
     credential: str | None
     #: Id of the session or the API key.
     credential_id: UUID | None
@@ -22,11 +22,11 @@ class AuditEntry(Answer):
     #: account, key, task, schedule or route; null for a sign-in with an unknown address.
     target_kind: str | None
     target: str | None
-    #: What the act changed, as it was and as it is then.
+    #: The values that the act changed, as they were and as they are then.
     before: dict[str, Any] | None
     after: dict[str, Any] | None
     reason: str | None
-    #: What the answer carried as X-Request-Id.
+    #: The answer carried it as X-Request-Id.
     request_id: str | None
 
 

@@ -6,7 +6,7 @@ from msgspec import Meta, Struct
 
 from shared.contracts.patterns import whole
 
-#: Why somebody does something, for the audit log.
+#: The reason of an act, for the audit log.
 Reason = Annotated[
     str, Meta(max_length=500, pattern=whole(r"[^\x00-\x1f\x7f]+"), description="Why, for the audit log")
 ]

@@ -55,7 +55,7 @@ class Right:
     ) -> None:
         #: The scope that an API key needs; None: API keys are refused.
         self.scope = scope
-        #: What it leaves in the audit log.
+        #: The actions that it leaves in the audit log, or why it leaves none.
         self.leaves = leaves
         self.reach = {
             Role.USER: user,

@@ -170,7 +170,7 @@ async def test_a_protected_route_reaches_nothing_of_anybody_else(
 async def test_a_protected_route_leaves_in_the_audit_log_what_the_table_says(
     route: str, client: Client, settle: Settle, database: Any
 ) -> None:
-    """Sent by an administrator, with things of somebody else where the route reaches them."""
+    """Sent by an administrator, with things of another account where the route reaches them."""
     mine, theirs = await settle(Role.ADMINISTRATOR), await settle(Role.USER)
     reaches_all = RIGHTS[route].reach[Role.ADMINISTRATOR] is Reach.ALL
     await database.execute("TRUNCATE audit")
