@@ -10,18 +10,17 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from services.api.http import paging
 from services.api.http.documentation import example
 from services.api.http.errors import documented
-from services.api.http.refusals import WorkflowEnding, WorkflowFinished
+from services.api.http.refusals import WorkflowFinished
 from services.api.identity.rights import Reader
 from services.api.tasks.schemas import TaskPage
 from services.api.tasks.submission_routes import HEALTH_CHECK, IdempotencyKey
 from services.api.tasks.submissions import Submissions
-from services.api.workflows import retry as retries
+from services.api.workflows import acts
 from services.api.workflows.schemas import WorkflowBody, WorkflowGraph, WorkflowPage, WorkflowSubmitted
 from services.api.workflows.submissions import WorkflowSubmissions
 from services.api.workflows.view import WorkflowFilter, WorkflowView
 from shared.contracts.patterns import whole
 from shared.ledger.database import Database
-from shared.ledger.transitions.workflow import REQUEST_CANCEL
 from shared.workflows.states import Status
 
 #: A group of 10,000 members is larger than other bodies may be.
@@ -29,7 +28,7 @@ BODY_BYTES = 8 * 2**20
 
 _STEP = {"task": HEALTH_CHECK["name"], "params": {}}
 Handlers = Annotated[
-    retries.Handlers | None,
+    acts.Handlers | None,
     QueryParameter(description="keep: retry although handlers have run, and leave these as they are"),
 ]
 Limit = Annotated[int, QueryParameter(ge=1, le=100)]
@@ -120,7 +119,7 @@ async def cancel(
     database: NamedDependency[Database],
 ) -> WorkflowSubmitted:
     found = await workflows.find(workflow_id, reader)
-    if not await database.run(REQUEST_CANCEL, id=workflow_id):
+    if not await acts.cancel(database, found, reader):
         raise WorkflowFinished((await workflows.find(workflow_id, reader)).status)
     return WorkflowSubmitted(workflow_id, found.status, "Cancellation requested; it begins within a second.")
 
@@ -140,10 +139,8 @@ async def retry(
     handlers: Handlers = None,
 ) -> WorkflowSubmitted:
     found = await workflows.find(workflow_id, reader)
-    if found.completed_at is None and found.cancel_requested_at is not None:
-        raise WorkflowEnding
-    await retries.refuse_handlers(database, workflow_id, handlers)
-    tasks = await retries.retry(database, workflow_id, f"retried by account {reader.id}", found.status)
+    await acts.refuse_handlers(database, workflow_id, handlers)
+    tasks = await acts.retry(database, found, reader)
     return WorkflowSubmitted(workflow_id, "running", f"{tasks} tasks start again within a second.")
 
 

@@ -35,7 +35,7 @@ _LAST_ATTEMPT = """
         )
 """
 
-#: A task that failed or was revoked begins again. Returns the status.
+#: A task that failed or was revoked begins again. Returns the status and the former one.
 RETRY = Ending(
     given="""
         ended AS (SELECT * FROM task WHERE id = :id AND status IN ('failure', 'revoked') FOR UPDATE),
@@ -43,7 +43,7 @@ RETRY = Ending(
     update=_BEGIN_AGAIN,
     closing=_LAST_ATTEMPT,
     reopens="ended",
-    answer="SELECT status FROM applied",
+    answer="SELECT a.status, e.status AS former_status FROM applied AS a, ended AS e",
 )
 
 #: The same for the tasks of a workflow that are missing to its success: not those of handlers, nor the rest
