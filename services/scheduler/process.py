@@ -25,6 +25,7 @@ from services.scheduler import (
     timetable,
     worker_gauges,
     workflow_gauges,
+    workflow_repair,
     workflows,
 )
 from services.scheduler.leader_gauges import LeaderGauges
@@ -92,6 +93,7 @@ class SchedulerProcess:
         partition = partition_gauges.PartitionGauges(database, gauges)
         worker = worker_gauges.WorkerGauges(database, gauges)
         workflow = workflow_gauges.WorkflowGauges(database, gauges)
+        repair = workflow_repair.WorkflowRepair(database)
         sweep = workflows.Sweep(database, Advancer(database, queues))
         self.services = [
             Service("dispatcher", dispatcher.EVERY_S, dispatcher.Dispatcher(database, queues).run_once),
@@ -103,6 +105,7 @@ class SchedulerProcess:
             Service("timetable", timetable.EVERY_S, clock.run_once),
             Service("schedule gauges", schedule_gauges.EVERY_S, schedule.run_once),
             Service("workflows", workflows.EVERY_S, sweep.run_once),
+            Service("workflow repair", workflow_repair.EVERY_S, repair.run_once),
             Service("workflow gauges", workflow_gauges.EVERY_S, workflow.run_once),
             Service("workflow deadlines", workflows.DEADLINES_EVERY_S, sweep.note_deadlines),
             Service("expirer", expirer.EVERY_S, expirer.Expirer(database).run_once),

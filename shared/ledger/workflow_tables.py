@@ -37,6 +37,8 @@ class Workflow(Table, tablename="workflow"):
     cancel_requested_at = Timestamptz(null=True, default=None)
     created_at = Timestamptz()
     completed_at = Timestamptz(null=True, default=None)
+    #: The last advance.
+    moved_at = Timestamptz()
     #: Goes up with each advance.
     revision = Integer(default=0)
 

@@ -52,6 +52,9 @@ CANCEL_SECONDS = Histogram(
 )
 WORKFLOWS_SUBMITTED = Counter("often_workflows_submitted_total", "Workflows stored.")
 WORKFLOWS_FINISHED = Counter("often_workflows_finished_total", "Workflows ended, by status.", ["status"])
+WORKFLOW_STEPS_REPAIRED = Counter(
+    "often_workflow_steps_repaired_total", "Steps with ends of tasks that no event told of."
+)
 WORKFLOW_ADVANCE_SECONDS = Histogram(
     "often_workflow_advance_seconds",
     "Time to apply the events of some workflows and to push the tasks that follow.",

@@ -31,6 +31,7 @@ class NewTask(msgspec.Struct, frozen=True):
     """A task that began to exist."""
 
     id: UUID
+    name: str
     queue: str
     priority: int
     #: It may start at once.
@@ -89,9 +90,7 @@ async def apply(database: Database, plans: Sequence[Plan]) -> list[NewTask]:
             flows=_json(flows),
         )
         flows = []
-        stored += [
-            NewTask(UUID(int=row["id"].int), row["queue"], row["priority"], row["direct"]) for row in rows
-        ]
+        stored += [_task_of(row) for row in rows]
     return stored
 
 
@@ -215,6 +214,10 @@ def _step_row(made: Plan, step: Step) -> dict[str, Any]:
 
 def _flow_row(flow: Flow) -> dict[str, Any]:
     return {**msgspec.structs.asdict(flow), "status": flow.status}
+
+
+def _task_of(row: Mapping[str, Any]) -> NewTask:
+    return NewTask(UUID(int=row["id"].int), row["name"], row["queue"], row["priority"], row["direct"])
 
 
 def _flow_of(row: Mapping[str, Any]) -> Flow:

@@ -1,7 +1,8 @@
 """Advances workflows and does what follows the commit: push new tasks, announce canceled ones, count."""
 
 import logging
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from shared.errors import ServerUnavailable
@@ -30,6 +31,7 @@ class Advancer:
             advanced = await advance(self._database, ids)
         for status in advanced.ended:
             metrics.WORKFLOWS_FINISHED.labels(status).inc()
+        count(advanced.tasks)
         try:
             await self._push([task for task in advanced.tasks if task.direct])
             for task_id in advanced.held:
@@ -44,3 +46,9 @@ class Advancer:
             await self._queues.push([Address(task.id, task.queue, task.priority) for task in share])
             ids = sorted(task.id for task in share)
             await self._database.run(MARK_SENT, id=ids, claim=[0] * len(ids))
+
+
+def count(tasks: Iterable[NewTask]) -> None:
+    """Count tasks that were stored, as submissions do."""
+    for labels, number in Counter((task.queue, task.name) for task in tasks).items():
+        metrics.SUBMITTED.labels(*labels).inc(number)

@@ -94,9 +94,9 @@ class _Decision:
         news, flow = self._news, self._flow
         if not (flow.open_steps or news.reopened):
             return  # it had ended before
-        self._flow = msgspec.structs.replace(
-            flow, cancels=flow.cancels + news.cancels, late=flow.late or news.late
-        )
+        # Requests that arrive together are one: a client that repeats itself must not end handlers.
+        cancels = flow.cancels + (news.cancels > 0)
+        self._flow = msgspec.structs.replace(flow, cancels=cancels, late=flow.late or news.late)
         if news.cancels or news.late or (flow.stopped and not self._was_stopped):
             self._require_all()
             self._cancelled.update(step.name for step in self._now.values() if self._is_ended(step))

@@ -21,6 +21,7 @@ from shared.transport.queues import Address
 from shared.vault import Vault
 from shared.workflows import wiring
 from shared.workflows.advance import NewTask, apply
+from shared.workflows.advancer import count
 from shared.workflows.graph import News, Plan, plan
 from shared.workflows.states import Flow
 from shared.workflows.wiring import Graph, GraphStep
@@ -121,6 +122,7 @@ class WorkflowSubmitter:
 
     async def _accepted(self, stored: _Stored) -> None:
         metrics.WORKFLOWS_SUBMITTED.inc()
+        count(stored.tasks)
         if stored.status != "running":
             metrics.WORKFLOWS_FINISHED.labels(stored.status).inc()
         addresses = [Address(task.id, task.queue, task.priority) for task in stored.tasks if task.direct]

@@ -20,6 +20,7 @@ STEPS: list[Step] = [
     AddColumn(table="workflow", name="late", definition="boolean NOT NULL DEFAULT false"),
     AddColumn(table="workflow", name="stopped", definition="boolean NOT NULL DEFAULT false"),
     AddColumn(table="workflow", name="cancel_requested_at", definition="timestamptz"),
+    AddColumn(table="workflow", name="moved_at", definition="timestamptz NOT NULL DEFAULT now()"),
     AddColumn(table="workflow", name="revision", definition="integer NOT NULL DEFAULT 0"),
     CreateIndex(name="workflow_open", table="workflow", on="(id) WHERE completed_at IS NULL"),
     CreateIndex(name="workflow_deadline", table="workflow", on="(deadline_at) WHERE completed_at IS NULL"),

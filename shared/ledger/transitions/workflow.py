@@ -125,6 +125,7 @@ APPLY = Statement(f"""
         UPDATE workflow AS w SET
             status = g.status, open_steps = g.open_steps, losses = g.losses, cancels = g.cancels,
             late = g.late, stopped = g.stopped, revision = w.revision + 1,
+            moved_at = now(),
             cancel_requested_at = CASE WHEN g.cancels > 0 THEN coalesce(w.cancel_requested_at, now()) END,
             completed_at = CASE WHEN g.status <> 'running' THEN coalesce(w.completed_at, now()) END,
             deadline_at = CASE WHEN w.status <> 'running' AND g.status = 'running'
@@ -149,9 +150,9 @@ APPLY = Statement(f"""
         FROM moved AS m JOIN workflow AS w ON w.id = m.workflow
             CROSS JOIN LATERAL jsonb_array_elements(m.given) WITH ORDINALITY AS t(params, number)
         WHERE m.released ORDER BY m.workflow, m.position, t.number
-        RETURNING id, queue, priority, workflow, step
+        RETURNING id, name, queue, priority, workflow, step
     )
-    SELECT t.id, t.queue, t.priority, m.delay_s = 0 AS direct
+    SELECT t.id, t.name, t.queue, t.priority, m.delay_s = 0 AS direct
     FROM stored AS t JOIN moved AS m ON m.workflow = t.workflow AND m.name = t.step
 """)
 
@@ -219,6 +220,42 @@ DELETE_ENDED = Statement("""
         SELECT id FROM workflow WHERE completed_at < :ended_before LIMIT :limit FOR UPDATE SKIP LOCKED
     ) RETURNING id
 """)
+
+#: Compares the counts of steps, events included, with the tasks themselves, in workflows that have not moved
+#: for a while, and notes ends that no event told of. All in one snapshot, in which a task and its event are
+#: both there or both missing. Returns the repaired steps, and the last workflow that was looked at.
+REPAIR = Statement("""
+    WITH still AS (
+        SELECT id FROM workflow
+        WHERE completed_at IS NULL AND id > :after AND moved_at < now() - make_interval(secs => :still_s)
+        ORDER BY id LIMIT :limit
+    ), events AS (
+        SELECT e.workflow, e.step, sum(e.succeeded) AS succeeded, sum(e.failed) AS failed,
+               sum(e.revoked) AS revoked
+        FROM still JOIN workflow_event AS e ON e.workflow = still.id GROUP BY e.workflow, e.step
+    ), tasks AS (
+        SELECT t.workflow, t.step, count(*) FILTER (WHERE t.status = 'success') AS succeeded,
+               count(*) FILTER (WHERE t.status = 'failure') AS failed,
+               count(*) FILTER (WHERE t.status = 'revoked') AS revoked
+        FROM still JOIN task AS t ON t.workflow = still.id GROUP BY t.workflow, t.step
+    ), missing AS (
+        SELECT s.workflow, s.name, t.succeeded - s.succeeded - coalesce(e.succeeded, 0) AS succeeded,
+               t.failed - s.failed - coalesce(e.failed, 0) AS failed,
+               t.revoked - s.revoked - coalesce(e.revoked, 0) AS revoked
+        FROM tasks AS t JOIN workflow_step AS s ON s.workflow = t.workflow AND s.name = t.step
+            LEFT JOIN events AS e ON e.workflow = s.workflow AND e.step = s.name
+    ), repaired AS (
+        INSERT INTO workflow_event (workflow, step, kind, succeeded, failed, revoked)
+        SELECT workflow, name, 'ended', succeeded, failed, revoked FROM missing
+        WHERE least(succeeded, failed, revoked) >= 0 AND succeeded + failed + revoked > 0
+        RETURNING workflow, step
+    )
+    SELECT (SELECT json_agg(repaired)::text FROM repaired) AS repaired,
+           (SELECT id FROM still ORDER BY id DESC LIMIT 1) AS last
+""")
+
+#: Lets one process repair at a time, until its transaction ends: two would note the same ends.
+REPAIR_ALONE = Statement("SELECT pg_advisory_xact_lock(7161121)")
 
 #: Drops events of workflows that were deleted, of the given ones.
 DROP_EVENTS = Statement("""

@@ -111,6 +111,9 @@ class Crew:
     async def retry(self, task: dict[str, Any]) -> None:
         await self.run(operate.RETRY, id=task["id"], reason="by hand")
 
+    async def retry_workflow(self, workflow: UUID) -> None:
+        await self.run(operate.RETRY_MEMBERS, workflow=workflow, reason="by hand", limit=100)
+
     async def cancel_workflow(self, workflow: UUID) -> None:
         await self.run(transitions.REQUEST_CANCEL, id=workflow)
 

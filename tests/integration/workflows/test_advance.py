@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from services.scheduler.workflow_repair import WorkflowRepair
 from services.scheduler.workflows import Sweep
 from shared.errors import KeyReused, WorkersTooOld, WorkflowExists
 from shared.ledger.database import Database
@@ -214,6 +215,28 @@ async def test_no_workflow_is_accepted_while_an_older_worker_runs(platform: Plat
     with pytest.raises(WorkersTooOld, match="1 running workers"):
         await submitter(platform).submit(single())
     assert not await platform.rows("SELECT 1 FROM workflow")
+
+
+async def test_an_end_without_an_event_is_found_and_noted_once(platform: Platform, crew: Crew) -> None:
+    """As a worker of an older release records it."""
+    flow = Workflow("forgotten")
+    flow.group(INSTANT, [Nothing()] * 3)
+    workflow = await submitter(platform).submit(flow)
+    tasks = await crew.tasks(WAITING)
+    await crew.cancel(tasks[0])
+    await platform.rows(
+        "UPDATE task SET status = 'success', completed_at = now(), send_at = NULL, sent_at = NULL "
+        "WHERE id = ANY({}::uuid[])",
+        [task["id"] for task in tasks[1:]],
+    )
+    await WorkflowRepair(platform.database).run_once()
+    assert len(await platform.rows("SELECT 1 FROM workflow_event")) == 1, "it moved a moment ago"
+    for _ in range(2):
+        await WorkflowRepair(platform.database, still_s=0.0).run_once()
+    assert len(await platform.rows("SELECT 1 FROM workflow_event")) == 2
+    assert (await crew.advance()).ended == ["failure"]
+    (step,) = await crew.steps(workflow)
+    assert (step.succeeded, step.revoked) == (2, 1)
 
 
 async def test_the_sweep_drops_events_of_workflows_that_were_deleted(platform: Platform, crew: Crew) -> None:

@@ -82,7 +82,8 @@ class Play:
     def _rules(self) -> list[Callable[[], Awaitable[None]]]:
         often = [self._claim, self._end, self._end, self._advance]
         rare = [self._submit, self._complete, self._die, self._expire, self._cancel, self._retry, self._twice]
-        return [*often, *often, *rare, self._stale, self._cancel_workflow, self._deadline, self._cut_off]
+        whole = [self._cancel_workflow, self._retry_workflow, self._deadline]
+        return [*often, *often, *rare, *whole, self._stale, self._cut_off]
 
     async def _submit(self) -> None:
         if len(self._flows) < 3:
@@ -129,6 +130,9 @@ class Play:
 
     async def _cancel_workflow(self) -> None:
         await self._crew.cancel_workflow(self._chance.choice(self._flows))
+
+    async def _retry_workflow(self) -> None:
+        await self._crew.retry_workflow(self._chance.choice(self._flows))
 
     async def _deadline(self) -> None:
         await self._crew.pass_deadline(self._chance.choice(self._flows))
