@@ -42,6 +42,22 @@ class User(Table, tablename="account"):
     #: A `Role`.
     role = Text(default=Role.USER.value)
     created_at = Timestamptz()
+    #: When the address was confirmed by its owner. Null: nothing may be mailed to it but the question.
+    verified_at = Timestamptz(null=True, default=None)
+
+
+class AccountConfirmation(Table, tablename="account_confirmation"):
+    """A mail that asks whether an address belongs to an account; its link holds a token that works once."""
+
+    #: SHA-256 of the token.
+    token_hash = Bytea(primary_key=True)
+    user = ForeignKey(User, null=False)
+    #: Becomes the account's address, and verified, once the token is used.
+    email = Text()
+    created_at = Timestamptz()
+    expires_at = Timestamptz()
+    #: When it was used, or replaced by a later one.
+    used_at = Timestamptz(null=True, default=None)
 
 
 class Session(Table, tablename="session"):
@@ -96,4 +112,4 @@ class LoginFailure(Table, tablename="login_failure"):
     forget_at = Timestamptz()
 
 
-TABLES: tuple[type[Table], ...] = (User, Session, RefreshToken, ApiKey, LoginFailure)
+TABLES: tuple[type[Table], ...] = (User, AccountConfirmation, Session, RefreshToken, ApiKey, LoginFailure)

@@ -21,7 +21,7 @@ async def clean_tokens(platform: Platform, keep_days: int = 30) -> RefreshTokens
         database=platform.database,
     )
     assert run.result is not None
-    assert [step.current for step in run.progress][-1] == 80
+    assert [step.current for step in run.progress][-1] == 90
     return run.result
 
 
