@@ -28,7 +28,7 @@ LIMIT_S = 60.0
 POLL_S = 0.25
 REQUEST_TIMEOUT_S = 10.0
 GUESTS = ("Ada", "Grace", "Barbara", "Frances", "Radia", "Margaret")
-#: What the mail catcher answers to these after their first mail: come back later, and never.
+#: The mail catcher takes one mail to these. It defers later ones, or refuses them for good.
 DEFERRED, REJECTED = "+then451", "+then550"
 ALERT = {
     "hotel_name": "Sea View",

@@ -21,9 +21,9 @@ class AccountMailKind(StrEnum):
 
     #: Asks whether the address belongs to the account. The only kind with a token.
     CONFIRM = "confirm"
-    #: An account asked for this address, which another account has.
+    #: Says that an account asked for this address, which another account has.
     TAKEN = "taken"
-    #: To the present address: the account asked for another one.
+    #: Says to the present address that the account asked for another one.
     CHANGE = "change"
 
 
@@ -33,5 +33,5 @@ class SendAccountMail(Params):
     user_id: int
     #: Where the mail goes, verified or not: the question itself must reach an address that is not verified.
     address: Annotated[str, SENSITIVE, Meta(max_length=320)]
-    #: Confirms the address. Whoever knows it owns the mailbox, so it is sealed and in no answer.
+    #: Confirms the address. It proves that its holder reads the mailbox, so it is sealed.
     token: Annotated[str | None, SENSITIVE] = None

@@ -42,7 +42,7 @@ class User(Table, tablename="account"):
     #: A `Role`.
     role = Text(default=Role.USER.value)
     created_at = Timestamptz()
-    #: When the address was confirmed by its owner. Null: nothing may be mailed to it but the question.
+    #: Moment at which the address was confirmed. Null: only the mail that asks may go to it.
     verified_at = Timestamptz(null=True, default=None)
 
 
@@ -56,7 +56,7 @@ class AccountConfirmation(Table, tablename="account_confirmation"):
     email = Text()
     created_at = Timestamptz()
     expires_at = Timestamptz()
-    #: When it was used, or replaced by a later one.
+    #: Moment at which it was used, or ended by a later one.
     used_at = Timestamptz(null=True, default=None)
 
 

@@ -38,7 +38,7 @@ async def ensure_administrator(
         prepared = await accounts.prepare(passwords, new, refused_words=refused_words)
     finally:
         passwords.close()
-    # Whoever may run this command could also write the row: no mail has to confirm the address.
+    # No mail has to confirm the address: this command is for people who could write the row themselves.
     return await accounts.store(database, prepared, verified=True, role=Role.ADMINISTRATOR) is not None
 
 

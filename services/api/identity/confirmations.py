@@ -1,4 +1,4 @@
-"""Confirms addresses: an address is an account's own once somebody used the link in a mail to it.
+"""Confirms addresses: an address is verified once the link in a mail to it was used.
 
 Each act is one transaction, in which its mails are submitted too. The worker sends them; see
 shared/contracts/account_mail.py. Where no application sends mail, addresses count as confirmed.
@@ -172,7 +172,7 @@ class Confirmations:
     ) -> None:
         """Mail to the new address, and to the present one if it is known to be the owner's."""
         (found,) = await self._database.run(_IS_TAKEN, email=address)
-        # Stored in any case: it counts against the limits. Nobody gets the token of a taken address.
+        # Stored in any case: it counts against the limits. The token of a taken address is not sent.
         token = await self._new_token(account_id, address)
         if found["taken"]:
             mails = [_task(mail, AccountMailKind.TAKEN, account_id, address)]

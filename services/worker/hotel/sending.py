@@ -18,7 +18,7 @@ from shared.hotel import inbox
 
 
 class AddressUnverified(PermanentError):
-    """Nobody has confirmed the address, so no mail goes to it. Another task can be submitted afterwards."""
+    """The address is not confirmed, so no mail goes to it. Another task can be submitted afterwards."""
 
     def __init__(self, user_id: int) -> None:
         super().__init__(

@@ -96,7 +96,7 @@ SEND_PRICE_ALERT = Contract(
     recipient="user_id",
     result=PriceAlertSent,
     retries=Retries(max_attempts=6, delay=timedelta(seconds=10), cap=timedelta(minutes=30)),
-    # It carries a text and a link of the caller's. Scans submit it as children, whoever watches a price.
+    # It carries a text and a link of the caller's. Scans submit it as children for all who watch a price.
     staff_only=True,
 )
 
@@ -111,6 +111,6 @@ SEND_ACCOUNT_MAIL = Contract(
     retries=Retries(max_attempts=6, delay=timedelta(seconds=10), cap=timedelta(minutes=30)),
     # The link would be over.
     max_wait=CONFIRMATION_LIFE,
-    # It goes to addresses that nobody has confirmed.
+    # It goes to addresses that are not confirmed.
     internal=True,
 )

@@ -1,6 +1,6 @@
-"""Mail about accounts, which the platform asks for. It alone goes to addresses that nobody has confirmed.
+"""Mail about accounts, which the platform asks for. No other mail goes to addresses that are not confirmed.
 
-It says nothing that a caller chose, not even a name: whoever registers may give any address.
+Its text holds nothing that a caller chose, not even a name: a stranger may register with any address.
 """
 
 from datetime import UTC, datetime
