@@ -19,6 +19,7 @@ _DONE = "<p>Your address is confirmed. You can close this page.</p>"
     summary="Page that asks whether to confirm an address",
     tags=["accounts"],
     media_type=MediaType.HTML,
+    responses=documented(404),
 )
 async def ask(token: FromPath[str]) -> Response[str]:
     return page.answer(TITLE, _ASK)

@@ -6,7 +6,7 @@ import email.policy
 import json
 import secrets
 from collections.abc import AsyncIterator
-from email.message import EmailMessage
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
@@ -82,13 +82,11 @@ class Hotel:
         assert (await guest.http.post(await guest.link())).status_code == 200
         return guest
 
-    def mails(self, address: str) -> list[EmailMessage]:
+    def mails(self, address: str) -> list[Message]:
         """In the order of their arrival."""
-        parsed = [
-            email.message_from_bytes(file.read_bytes(), policy=email.policy.default)
-            for file in sorted(self.folder.glob("*.eml"))
-        ]
-        return [mail for mail in parsed if isinstance(mail, EmailMessage) and mail["X-RcptTo"] == address]
+        files = [file.read_bytes() for file in sorted(self.folder.glob("*.eml"))]
+        messages = [email.message_from_bytes(file, policy=email.policy.default) for file in files]
+        return [message for message in messages if message["X-RcptTo"] == address]
 
     def subjects(self, address: str) -> list[str]:
         return [str(mail["Subject"]) for mail in self.mails(address)]
