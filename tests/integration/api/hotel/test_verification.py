@@ -92,9 +92,12 @@ class Hotel:
         return [str(mail["Subject"]) for mail in self.mails(address)]
 
     async def mailed(self, address: str, *subjects: str) -> None:
-        """Wait until exactly these have arrived."""
-        await eventually(lambda: len(self.subjects(address)) >= len(subjects))
+        """Wait until all mail is sent, and expect these to have arrived."""
+        await eventually(self._is_idle)
         assert self.subjects(address) == list(subjects)
+
+    async def _is_idle(self) -> bool:
+        return not await self.platform.rows("SELECT 1 FROM task WHERE status NOT IN ('success', 'failure')")
 
     async def link(self, address: str) -> str:
         return await eventually(lambda: mailbox.link(self.folder, address))
