@@ -6,6 +6,7 @@ from typing import Any
 
 from litestar.types import ControllerRouterHandler
 
+from services.api.audit.actions import Leaves
 from services.api.identity.rights import PUBLIC, RIGHTS, Right, Rights
 from shared.applications import Application, resolve
 from shared.contracts.account_mail import SendAccountMail
@@ -23,8 +24,8 @@ class Routes:
     public: Sequence[ControllerRouterHandler] = ()
     #: One entry for each of `signed_in`, by method and path.
     rights: Mapping[str, Right] = field(default_factory=dict)
-    #: One entry for each of `public`.
-    public_rights: frozenset[str] = frozenset()
+    #: One entry for each of `public`: what it leaves in the audit log.
+    public_rights: Mapping[str, Leaves] = field(default_factory=dict)
 
 
 def routes_of(applications: Iterable[Application]) -> list[Routes]:
@@ -34,11 +35,11 @@ def routes_of(applications: Iterable[Application]) -> list[Routes]:
 
 def rights_of(routes: Iterable[Routes]) -> Rights:
     """The platform's table of rights and those of the applications, as one."""
-    entries, public = dict(RIGHTS), set(PUBLIC)
+    entries, public = dict(RIGHTS), dict(PUBLIC)
     for each in routes:
         entries |= each.rights
         public |= each.public_rights
-    return Rights(entries, frozenset(public))
+    return Rights(entries, public)
 
 
 def account_mail_of(applications: Iterable[Application]) -> Contract[SendAccountMail, Any] | None:

@@ -6,6 +6,10 @@ from typing import NamedTuple
 import email_validator
 import msgspec
 
+from services.api.audit import trail
+from services.api.audit.actions import Action
+from services.api.audit.actor import Actor
+from services.api.audit.trail import Target
 from services.api.identity.account_schemas import Account, Registration
 from services.api.identity.new_passwords import check_new
 from services.api.identity.passwords import Passwords
@@ -48,11 +52,19 @@ async def prepare(
 
 
 async def store(
-    database: Database, new: NewAccount, *, verified: bool, role: Role = Role.USER
+    database: Database, new: NewAccount, actor: Actor, *, verified: bool, role: Role = Role.USER
 ) -> Account | None:
-    """Store an account; None when the address is taken. Raises ServerUnavailable."""
+    """Store an account inside a transaction of the caller's; None when the address is taken.
+
+    Raises ServerUnavailable.
+    """
     rows = await database.run(_INSERT, **new._asdict(), role=role, verified=verified)
-    return msgspec.convert(rows[0], Account) if rows else None
+    if not rows:
+        return None
+    account = msgspec.convert(rows[0], Account)
+    target = Target("account", account.id)
+    await trail.record(database, actor, Action.ACCOUNT_REGISTERED, target, after={"role": role})
+    return account
 
 
 async def existing(database: Database, ids: Iterable[int]) -> set[int]:

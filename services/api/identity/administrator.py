@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from services.api.audit.actor import Actor
 from services.api.identity import accounts
 from services.api.identity.account_schemas import Registration
 from services.api.identity.passwords import Passwords
@@ -39,7 +40,11 @@ async def ensure_administrator(
     finally:
         passwords.close()
     # No mail has to confirm the address: this command is for people who could write the row themselves.
-    return await accounts.store(database, prepared, verified=True, role=Role.ADMINISTRATOR) is not None
+    async with database.short_transaction():
+        made = await accounts.store(
+            database, prepared, Actor.of_command_line(), verified=True, role=Role.ADMINISTRATOR
+        )
+    return made is not None
 
 
 def main() -> None:

@@ -13,6 +13,10 @@ from typing import Any, Final
 
 import asyncpg
 
+from services.api.audit import trail
+from services.api.audit.actions import Action
+from services.api.audit.actor import Actor
+from services.api.audit.trail import Target
 from services.api.http.errors import AddressTaken
 from services.api.identity import accounts
 from services.api.identity.account_schemas import Account
@@ -90,15 +94,15 @@ class Confirmations:
         self._submitter = submitter
         self._mail = mail
 
-    async def sign_up(self, new: NewAccount) -> Account | None:
+    async def sign_up(self, new: NewAccount, actor: Actor) -> Account | None:
         """Store an account and ask its address; None when the address is taken."""
         async with self._act():
-            account = await accounts.store(self._database, new, verified=self._mail is None)
+            account = await accounts.store(self._database, new, actor, verified=self._mail is None)
             if account is not None and self._mail is not None:
                 await self._ask(self._mail, account.id, account.email)
         return account
 
-    async def ask_again(self, account_id: int) -> bool:
+    async def ask_again(self, account_id: int, actor: Actor) -> bool:
         """Ask the account's address once more. Returns False when no mail is needed: it is verified now.
 
         Raises AddressVerified or TooManyConfirmations.
@@ -107,6 +111,7 @@ class Confirmations:
             (held,) = await self._database.run(_HOLD, user=account_id)
             if held["verified_at"] is not None:
                 raise AddressVerified
+            await self._record(actor, Action.ADDRESS_ASKED, account_id)
             if self._mail is None:
                 await self._database.run(_MOVE, user=account_id, email=held["email"])
                 return False
@@ -114,7 +119,7 @@ class Confirmations:
             await self._ask(self._mail, account_id, held["email"])
         return True
 
-    async def change(self, account_id: int, address: str) -> bool:
+    async def change(self, account_id: int, address: str, actor: Actor) -> bool:
         """Ask a new address, which becomes the account's with its answer. Returns False as `ask_again` does.
 
         An address that another account has leads to the same rows, the same number of mails and the same
@@ -126,6 +131,7 @@ class Confirmations:
                 (held,) = await self._database.run(_HOLD, user=account_id)
                 if address == held["email"]:
                     raise InvalidFields([FieldProblem("email", "must differ from your present address")])
+                await self._record(actor, Action.ADDRESS_ASKED, account_id)
                 if self._mail is None:
                     await self._database.run(_MOVE, user=account_id, email=address)
                     return False
@@ -136,7 +142,7 @@ class Confirmations:
             raise AddressTaken from None
         return True
 
-    async def confirm(self, token: str) -> str:
+    async def confirm(self, token: str, actor: Actor) -> str:
         """Make the address that got this token its account's, verified; returns the address.
 
         Raises UnknownConfirmation, or AddressTaken when another account got the address meanwhile.
@@ -149,6 +155,7 @@ class Confirmations:
                 if not confirmed:
                     raise UnknownConfirmation
                 await self._database.run(_END_OPEN, user=confirmed[0]["id"])
+                await self._record(actor, Action.ADDRESS_CONFIRMED, confirmed[0]["id"])
         except asyncpg.UniqueViolationError:
             raise AddressTaken from None
         return str(confirmed[0]["email"])
@@ -192,6 +199,10 @@ class Confirmations:
             life_s=CONFIRMATION_LIFE.total_seconds(),
         )
         return token
+
+    async def _record(self, actor: Actor, action: Action, account_id: int) -> None:
+        """Without the address: the audit log names no person."""
+        await trail.record(self._database, actor, action, Target("account", account_id))
 
     async def _refuse_too_many(self, account_id: int, address: str) -> None:
         """Raises TooManyConfirmations."""

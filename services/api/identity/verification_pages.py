@@ -4,6 +4,7 @@ from litestar import MediaType, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
+from services.api.audit.actor import Actor
 from services.api.http import page
 from services.api.http.errors import documented
 from services.api.identity.confirmations import Confirmations
@@ -33,6 +34,8 @@ async def ask(token: FromPath[str]) -> Response[str]:
     media_type=MediaType.HTML,
     responses=documented(404, 409),
 )
-async def confirm(token: FromPath[str], confirmations: NamedDependency[Confirmations]) -> Response[str]:
-    await confirmations.confirm(token)
+async def confirm(
+    token: FromPath[str], confirmations: NamedDependency[Confirmations], actor: NamedDependency[Actor]
+) -> Response[str]:
+    await confirmations.confirm(token, actor)
     return page.answer(TITLE, _DONE)

@@ -4,6 +4,7 @@ from litestar import post, put
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
+from services.api.audit.actor import Actor
 from services.api.http.documentation import example
 from services.api.http.errors import documented
 from services.api.identity import accounts
@@ -32,9 +33,11 @@ NOT_ASKED = "Nothing has to be confirmed: no application here sends mail."
     responses=documented(400, 404, 409, 413),
 )
 async def verify(
-    data: JSONBody[ConfirmationToken], confirmations: NamedDependency[Confirmations]
+    data: JSONBody[ConfirmationToken],
+    confirmations: NamedDependency[Confirmations],
+    actor: NamedDependency[Actor],
 ) -> AddressConfirmed:
-    return AddressConfirmed(await confirmations.confirm(data.token))
+    return AddressConfirmed(await confirmations.confirm(data.token, actor))
 
 
 @post(
@@ -45,9 +48,11 @@ async def verify(
     responses=documented(401, 403, 409),
 )
 async def ask_again(
-    user: NamedDependency[Account], confirmations: NamedDependency[Confirmations]
+    user: NamedDependency[Account],
+    confirmations: NamedDependency[Confirmations],
+    actor: NamedDependency[Actor],
 ) -> AddressAnswer:
-    return _answer(await confirmations.ask_again(user.id))
+    return _answer(await confirmations.ask_again(user.id, actor))
 
 
 @put(
@@ -65,13 +70,13 @@ async def change_address(
     passwords: NamedDependency[Passwords],
     logins: NamedDependency[Logins],
     confirmations: NamedDependency[Confirmations],
-    network: NamedDependency[str],
+    actor: NamedDependency[Actor],
 ) -> AddressAnswer:
     address = accounts.normalised(data.email)
-    with passwords.place(network):
-        if await logins.authenticate(user.email, data.password, network) is None:
+    with passwords.place(actor.network):
+        if await logins.authenticate(user.email, data.password, actor) is None:
             raise InvalidFields([FieldProblem("password", "is wrong: give the one you signed in with")])
-    return _answer(await confirmations.change(user.id, address))
+    return _answer(await confirmations.change(user.id, address, actor))
 
 
 def _answer(is_asked: bool) -> AddressAnswer:
