@@ -13,7 +13,7 @@ import httpx
 from local.errors import LaunchError
 
 LINK = re.compile(r"https?://\S+/verify/[\w-]+")
-LIMIT_S = 30.0
+LIMIT_S = 60.0
 POLL_S = 0.2
 REQUEST_TIMEOUT_S = 10.0
 
