@@ -5,6 +5,7 @@ what to send.
 """
 
 import functools
+import hashlib
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -98,8 +99,14 @@ async def _belongings(person: Person, database: Any) -> Belongings:
         f"of_{secrets.token_hex(8)}",
         person.id,
     )
+    confirmation = secrets.token_urlsafe()
+    await database.execute(
+        'INSERT INTO account_confirmation (token_hash, "user", email, expires_at)'
+        " VALUES ($1, $2, $3, now() + interval '1 hour')",
+        *(hashlib.sha256(confirmation.encode()).digest(), person.id, person.email),
+    )
     added = await hotel.belongings(person, database) if HOTEL else {}
-    return Belongings(person, task_id, ended_id, key.json()["id"], schedule, added)
+    return Belongings(person, task_id, ended_id, key.json()["id"], schedule, confirmation, added)
 
 
 def _example(route: str, of: Belongings) -> Example:
