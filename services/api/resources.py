@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Sequence
+from typing import Any
 
 from litestar import Litestar
 from litestar.di import Provide
@@ -13,6 +14,7 @@ from services.api.audit.refusals import Refusals
 from services.api.drain import Drain
 from services.api.identity import auth, rate_limits
 from services.api.identity.access_tokens import AccessTokens
+from services.api.identity.confirmations import Confirmations
 from services.api.identity.logins import Logins
 from services.api.identity.passwords import Passwords
 from services.api.identity.rate_limits import RateLimits
@@ -27,7 +29,9 @@ from services.api.tasks.submissions import Submissions
 from services.api.workflows.submissions import WorkflowSubmissions
 from services.api.workflows.view import WorkflowView
 from shared import applications, system
+from shared.contracts.account_mail import SendAccountMail
 from shared.contracts.catalogue import Catalogue
+from shared.contracts.contract import Contract
 from shared.errors import ServerUnavailable
 from shared.keeper import Keeper
 from shared.ledger import connections
@@ -52,9 +56,17 @@ class Resources:
     """Owns what requests share. Building it connects to nothing."""
 
     def __init__(
-        self, settings: Settings, contracts: Catalogue, rights: Rights, tables: Sequence[type[Table]]
+        self,
+        settings: Settings,
+        contracts: Catalogue,
+        rights: Rights,
+        tables: Sequence[type[Table]],
+        account_mail: Contract[SendAccountMail, Any] | None,
     ) -> None:
-        """`tables` are those of the applications. Raises SettingsError when a vault key is missing."""
+        """`tables` are those of the applications, `account_mail` is the contract of the one that sends mail.
+
+        Raises SettingsError when a vault key is missing.
+        """
         self.settings, self.contracts, self.rights = settings, contracts, rights
         self.vault = Vault.from_setting(settings.vault_keys)
         self.vault.require(contracts.by_name.values())
@@ -81,6 +93,7 @@ class Resources:
             refresh_life=settings.refresh_token_life,
             life=settings.session_life,
         )
+        self.confirmations = Confirmations(self.database, self.submitter, account_mail)
         self._tables = [*TABLES, *tables]
 
     def provided(self) -> dict[str, Provide]:
@@ -88,6 +101,7 @@ class Resources:
         database, contracts, vault = self.database, self.contracts, self.vault
         ledger = LedgerView(database, self.reads, contracts, vault)
         provided: dict[str, object] = {
+            "confirmations": self.confirmations,
             "contracts": ContractView(contracts),
             "database": database,
             "drain": self.drain,

@@ -11,4 +11,5 @@ APPLICATION = Application(
     tables="shared.hotel.tables:TABLES",
     migrations="shared.hotel.piccolo_app",
     settings="shared.hotel.settings:HotelSettings",
+    account_mail="shared.hotel.contracts.email:SEND_ACCOUNT_MAIL",
 )
