@@ -5,6 +5,7 @@ from uuid import UUID
 
 import msgspec
 
+from shared.ledger.transitions.workflow import REQUEST_CANCEL
 from shared.workflows.reference import PREVIOUS
 from shared.workflows.shapes import chain, chord, group
 from shared.workflows.submission import WorkflowSubmitter
@@ -18,12 +19,14 @@ from tests.sample_tasks import (
     INSTANT,
     PAY,
     REPORT,
+    WAIT_ASYNC,
     Fails,
     Nothing,
     Number,
     Numbers,
     Outcomes,
     Pay,
+    Seconds,
 )
 
 
@@ -111,3 +114,23 @@ async def test_a_sealed_result_reaches_a_parameter_and_is_stored_nowhere_else(pl
     assert "4111-1111" not in platform.log_of(process)
     (row,) = await platform.rows("SELECT result FROM task WHERE step = 'second'")
     assert platform.vault.open_result(PAY, row["result"]) == {"receipt": "paid with paid with 4111-1111"}
+
+
+async def test_canceling_a_workflow_reaches_the_task_that_runs(platform: Platform) -> None:
+    await platform.start_worker()
+    await platform.start_scheduler()
+    flow = Workflow("canceled")
+    slow = flow.step(WAIT_ASYNC, Seconds(seconds=60), name="slow")
+    flow.step(INSTANT, Nothing(), name="never", after=[slow])
+    flow.step(INSTANT, Nothing(), name="clean", after=[slow], when=ALWAYS)
+    workflow = await submit(platform, flow)
+    (task,) = await platform.rows("SELECT id FROM task")
+    await platform.until(task["id"], "started")
+    assert await platform.rows(REQUEST_CANCEL, id=workflow)
+    assert (await finished(platform, workflow))["status"] == "revoked"
+    steps = await platform.rows("SELECT name, state FROM workflow_step")
+    assert {row["name"]: row["state"] for row in steps} == {
+        "slow": "revoked",
+        "never": "skipped",
+        "clean": "success",
+    }
