@@ -6,6 +6,7 @@ charge = flow.step(CHARGE, Charge(user_id=7, quote=check.result.quote))
 flow.on_failure(REFUND, Refund(charge=charge.outcome))
 """
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -232,11 +233,17 @@ class Workflow:
 
 def _fields_of(params: Any) -> dict[str, Any]:
     """Parameters by the names that JSON gives them."""
-    names = {field.name: field.encode_name for field in msgspec.structs.fields(_struct_of(params))}
+    names = _names_in(_struct_of(params))
     if isinstance(params, Filled):
         return {names.get(name, name): value for name, value in params.fields.items()}
     given = {encoded: getattr(params, name) for name, encoded in names.items()}
     return {name: value for name, value in given.items() if value is not msgspec.UNSET}
+
+
+@functools.cache
+def _names_in(struct: Any) -> dict[str, str]:
+    """Names in JSON by attribute; looked up once for the members of a group."""
+    return {field.name: field.encode_name for field in msgspec.structs.fields(struct)}
 
 
 def _struct_of(params: Any) -> Any:

@@ -248,6 +248,19 @@ async def test_the_sweep_drops_events_of_workflows_that_were_deleted(platform: P
     assert not await platform.rows("SELECT 1 FROM workflow_event")
 
 
+async def test_a_workflow_that_cannot_advance_keeps_no_other_one(platform: Platform, crew: Crew) -> None:
+    broken, sound = [await submitter(platform).submit(single()) for _ in range(2)]
+    await end_all(crew)
+    await platform.rows("UPDATE workflow_step SET succeeded = 1 WHERE workflow = {}", broken)
+    sweep = Sweep(platform.database, Advancer(platform.database, platform.queues))
+    assert await sweep.run_once()
+    assert await status(platform, sound) == "success"
+    assert await status(platform, broken) == "running"
+    await platform.rows("UPDATE workflow_step SET succeeded = 0 WHERE workflow = {}", broken)
+    assert await sweep.run_once()
+    assert await status(platform, broken) == "success"
+
+
 async def test_new_tasks_are_pushed_and_marked(platform: Platform, crew: Crew) -> None:
     flow = Workflow("pushed")
     first = flow.step(INSTANT, Nothing(), name="first")
