@@ -72,7 +72,8 @@ class ScheduleView:
 
     def _answer(self, row: Mapping[str, Any], reader: Reader) -> ScheduleAnswer:
         contract = self._catalogue.ever_by_name.get(row["task_name"])
-        params = self._vault.read(contract, "params", row["params"], unmask=reader.may_unmask(row["owner"]))
+        unmask = reader.may_unmask(row["owner"])
+        params = self._vault.read(contract, "params", row["params"], row["name"], row["owner"], unmask=unmask)
         same = {f: row[f] for f in ScheduleAnswer.__struct_fields__ if f in row and f != "params"}
         return ScheduleAnswer(**same, params=params, next_fire_times=_upcoming(row))
 

@@ -133,7 +133,8 @@ class LedgerView:
         if row[root] is None:
             return None
         contract = self._catalogue.ever_by_name.get(row["name"])
-        return self._vault.read(contract, root, row[root], unmask=reader.may_unmask(row["owner"]))
+        unmask = reader.may_unmask(row["owner"])
+        return self._vault.read(contract, root, row[root], row["id"], row["owner"], unmask=unmask)
 
 
 #: Fields that the answer takes over from the row under the same name.
