@@ -41,6 +41,8 @@ class Application:
     migrations: str = ""
     #: Frozen dataclass of settings, read from the environment together with the platform's.
     settings: str = ""
+    #: A `shared.personal.data.PersonalData`: what it stores of accounts.
+    personal_data: str = ""
 
 
 #: The platform's own contracts, bodies and tables are found in the same way.
@@ -48,8 +50,10 @@ PLATFORM = Application(
     name="platform",
     contracts="shared.contracts",
     bodies="services.worker.maintenance",
+    gateways="services.worker.maintenance.erasing:build",
     tables="shared.identity.tables:TABLES",
     migrations="shared.identity.piccolo_app",
+    personal_data="shared.personal.platform:PERSONAL_DATA",
 )
 
 

@@ -28,7 +28,7 @@ from shared.telemetry.redaction import REDACTED
 
 #: What a reader without the right sees.
 MASK = REDACTED
-#: What a reader with the right sees of a field that does not open: its key is gone, or it was moved.
+#: A reader with the right sees this for a field that does not open: its key is gone, or it was moved.
 UNREADABLE = "[unreadable]"
 #: Marks a ciphertext that is bound to its row and owner.
 BOUND = "$bound"
@@ -43,7 +43,7 @@ SHORTEST_SECRET = 3
 _DIGEST = b"often: digest of a submission"
 _KEY_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 
-#: What a sealed field belongs to: the id of a task, or the name of a schedule.
+#: The row that a sealed field belongs to: the id of a task, or the name of a schedule.
 Row = UUID | str
 
 

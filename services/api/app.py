@@ -19,12 +19,14 @@ from services.api.http.fit_database import FitDatabase
 from services.api.http.head import Head
 from services.api.identity import auth
 from services.api.identity import routes as identity
+from services.api.personal import routes as personal
 from services.api.resources import Resources
 from services.api.schedules import routes as schedules
 from services.api.tasks import routes as tasks
 from shared import applications
 from shared.contracts import catalogue
 from shared.contracts.catalogue import Catalogue
+from shared.personal import directory
 from shared.settings import Settings
 
 #: Largest body of a request without credentials: two passwords and an address.
@@ -41,7 +43,8 @@ def build(settings: Settings, contracts: Catalogue | None = None) -> Litestar:
     found = applications.find(settings.applications)
     added = routes_of(found)
     contracts = catalogue.load(found) if contracts is None else contracts
-    resources = Resources(settings, contracts, rights_of(added), applications.tables(found))
+    known = directory.read(found, contracts)
+    resources = Resources(settings, contracts, rights_of(added), applications.tables(found), known)
     api = Litestar(
         route_handlers=[
             Router("/api/v1", route_handlers=[_public(resources), _signed_in(resources, added)]),
@@ -86,6 +89,7 @@ def _signed_in(resources: Resources, added: Sequence[Routes]) -> Router:
         route_handlers=[
             identity.ACCOUNTS,
             identity.KEYS,
+            personal.ROUTER,
             tasks.ROUTER,
             schedules.ROUTER,
             *(handler for each in added for handler in each.signed_in),

@@ -16,6 +16,8 @@ from services.api.identity.passwords import Passwords
 from services.api.identity.rate_limits import RateLimits
 from services.api.identity.rights import Rights
 from services.api.identity.sessions import Sessions
+from services.api.personal.erasure import Erasures
+from services.api.personal.exports import Exports
 from services.api.reads import Reads
 from services.api.schedules.schedule_view import ScheduleView
 from services.api.schedules.schedules import Schedules
@@ -31,6 +33,7 @@ from shared.ledger.database import Database
 from shared.ledger.schema_check import SchemaCheck
 from shared.ledger.tables import TABLES
 from shared.migration import known
+from shared.personal.directory import Directory
 from shared.settings import Settings
 from shared.submission import MARK_EVERY_S, NOTE_TIME_EVERY_S, Submitter
 from shared.telemetry import metrics
@@ -47,9 +50,17 @@ class Resources:
     """Owns what requests share. Building it connects to nothing."""
 
     def __init__(
-        self, settings: Settings, contracts: Catalogue, rights: Rights, tables: Sequence[type[Table]]
+        self,
+        settings: Settings,
+        contracts: Catalogue,
+        rights: Rights,
+        tables: Sequence[type[Table]],
+        directory: Directory,
     ) -> None:
-        """`tables` are those of the applications. Raises SettingsError when a vault key is missing."""
+        """`tables` and `directory` are those of the applications.
+
+        Raises SettingsError when a vault key is missing.
+        """
         self.settings, self.contracts, self.rights = settings, contracts, rights
         self.vault = Vault.from_setting(settings.vault_keys)
         self.vault.require(contracts.by_name.values())
@@ -75,16 +86,21 @@ class Resources:
             life=settings.session_life,
         )
         self._tables = [*TABLES, *tables]
+        self._directory = directory
 
     def provided(self) -> dict[str, Provide]:
         """The arguments that route handlers ask for by these names."""
         database, contracts, vault = self.database, self.contracts, self.vault
+        ledger = LedgerView(database, self.reads, contracts, vault)
+        view = ScheduleView(database, contracts, vault)
         provided: dict[str, object] = {
             "contracts": ContractView(contracts),
             "database": database,
             "drain": self.drain,
             "keeper": self.keeper,
-            "ledger": LedgerView(database, self.reads, contracts, vault),
+            "erasures": Erasures(database, self.submitter),
+            "exports": Exports(self.reads, ledger, view, self._directory),
+            "ledger": ledger,
             "logins": Logins(database, self.passwords),
             "passwords": self.passwords,
             "queues": self.queues,
@@ -95,7 +111,7 @@ class Resources:
             "sessions": self.sessions,
             "settings": self.settings,
             "submissions": Submissions(database, contracts, self.submitter, vault, self.settings.secret_key),
-            "view": ScheduleView(database, contracts, vault),
+            "view": view,
         }
         network = Provide(rate_limits.caller_network, sync_to_thread=False)
         return {name: _always(value) for name, value in provided.items()} | {"network": network}

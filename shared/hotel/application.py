@@ -11,4 +11,5 @@ APPLICATION = Application(
     tables="shared.hotel.tables:TABLES",
     migrations="shared.hotel.piccolo_app",
     settings="shared.hotel.settings:HotelSettings",
+    personal_data="shared.hotel.personal_data:PERSONAL_DATA",
 )

@@ -42,6 +42,8 @@ class User(Table, tablename="account"):
     #: A `Role`.
     role = Text(default=Role.USER.value)
     created_at = Timestamptz()
+    #: The task that erases it; the account is inactive since then and does not come back.
+    erasure_task = UUID(null=True, default=None)
 
 
 class Session(Table, tablename="session"):

@@ -7,7 +7,7 @@ import msgspec
 from piccolo.query.methods.select import Select
 
 from services.api.http import paging
-from services.api.http.refusals import AccountNotFound, LastAdministrator
+from services.api.http.refusals import AccountBeingErased, AccountNotFound, LastAdministrator
 from services.api.identity import sessions
 from services.api.identity.account_schemas import Account, AccountChange, AccountPage
 from services.api.identity.new_passwords import check_new
@@ -47,12 +47,15 @@ async def find(database: Database, account_id: int) -> Account:
 
 
 async def change(database: Database, account_id: int, wanted: AccountChange) -> Account:
-    """Apply what is given. Raises AccountNotFound, LastAdministrator or InvalidFields."""
+    """Apply what is given. Raises AccountNotFound, AccountBeingErased, LastAdministrator or InvalidFields."""
     values = _values(wanted)
     async with database.short_transaction():
         if wanted.is_active is False or values.get("role", Role.ADMINISTRATOR) is not Role.ADMINISTRATOR:
-            await _keep_an_administrator(database, account_id)
-        await User.update(values).where(User.id == account_id)
+            await keep_an_administrator(database, account_id)
+        # An account that is being erased does not come back.
+        changed = User.update(values).where(User.id == account_id).where(User.erasure_task.is_null())
+        if not await changed.returning(User.id):
+            raise AccountBeingErased((await find(database, account_id)).id)
         if wanted.is_active is False:
             await sessions.close_all(database, account_id)
         return await find(database, account_id)
@@ -84,7 +87,8 @@ def _values(wanted: AccountChange) -> dict[Any, Any]:
     return values
 
 
-async def _keep_an_administrator(database: Database, account_id: int) -> None:
+async def keep_an_administrator(database: Database, account_id: int) -> None:
+    """Raises LastAdministrator when this account is the only active one; inside a transaction."""
     administrators = [row["id"] for row in await database.run(_ADMINISTRATORS)]
     if administrators == [account_id]:
         raise LastAdministrator

@@ -62,12 +62,15 @@ STAFF = frozenset({Role.OPERATOR, Role.ADMINISTRATOR})
 RIGHTS: dict[str, Right] = {
     # route                                     scope               user  viewer oper. admin.
     "GET /api/v1/auth/me": Right(Scope.ACCOUNTS_READ, OWN, OWN, OWN, OWN),
+    "GET /api/v1/auth/me/export": Right(None, OWN, OWN, OWN, OWN),
+    "DELETE /api/v1/auth/me": Right(None, OWN, OWN, OWN, OWN),
     "POST /api/v1/auth/logout": Right(None, OWN, OWN, OWN, OWN),
     "POST /api/v1/auth/logout-all": Right(None, OWN, OWN, OWN, OWN),
     "POST /api/v1/auth/password": Right(None, OWN, OWN, OWN, OWN),
     "GET /api/v1/accounts": Right(Scope.ACCOUNTS_READ, NONE, NONE, NONE, ALL),
     "GET /api/v1/accounts/{account_id}": Right(Scope.ACCOUNTS_READ, NONE, NONE, NONE, ALL),
     "PATCH /api/v1/accounts/{account_id}": Right(Scope.ACCOUNTS_WRITE, NONE, NONE, NONE, ALL),
+    "DELETE /api/v1/accounts/{account_id}": Right(Scope.ACCOUNTS_WRITE, NONE, NONE, NONE, ALL),
     "GET /api/v1/keys": Right(None, OWN, OWN, OWN, ALL),
     "POST /api/v1/keys": Right(None, OWN, OWN, OWN, OWN),
     "DELETE /api/v1/keys": Right(None, OWN, OWN, OWN, ALL),

@@ -47,6 +47,11 @@ class ScheduleView:
         items = [self._answer(row, reader) for row in rows[:limit]]
         return SchedulePage(items, items[-1].name if len(rows) > limit else None)
 
+    async def owned(self, reader: Reader) -> list[ScheduleAnswer]:
+        """All schedules that the reader has made."""
+        query = Schedule.select().where(Schedule.owner == reader.id).order_by(Schedule.name)
+        return [self._answer(row, reader) for row in await self._database.answered(query)]
+
     async def find(self, name: str, reader: Reader) -> ScheduleAnswer:
         """Raises ScheduleNotFound."""
         return self._answer(await self._row(name), reader)

@@ -82,7 +82,7 @@ def test_a_ciphertext_of_another_field_task_or_owner_or_a_changed_one_does_not_o
     sealed = document["token"]["$bound"]
     swapped = {**document, "token": document["cards"]}
     changed = {**document, "token": {"$bound": sealed[:-8] + "AAAAAAA="}}
-    # Without its bindings an attacker would have to seal it anew.
+    # The mark of the old form does not free it from its row and owner.
     unbound = {**document, "token": {"$sealed": sealed}}
     no_base64, short = ({**document, "token": {"$bound": f"new:{text}"}} for text in ("-", "AAAA"))
     for broken in (swapped, changed, unbound, no_base64, short):

@@ -1,0 +1,16 @@
+"""What the platform itself stores of accounts, beside the account and the tasks."""
+
+from shared.personal.data import PersonalData, Rows, Then
+
+PERSONAL_DATA = PersonalData(
+    rows=(
+        # Their refresh tokens go with them.
+        Rows(table="session", column="user", then=Then.DELETE),
+        Rows(table="api_key", column="user", then=Then.DELETE, withheld=frozenset({"secret_hash"})),
+        # Schedules of an operator go on without one. The export shows them with readable parameters.
+        Rows(table="schedule", column="owner", then=Then.DETACH, key=("name",), is_exported=False),
+        Rows(table="schedule", column="paused_by", then=Then.DETACH, key=("name",), is_exported=False),
+        Rows(table="schedule", column="overridden_by", then=Then.DETACH, key=("name",), is_exported=False),
+        Rows(table="workflow", column="owner", then=Then.DETACH),
+    )
+)
