@@ -71,7 +71,7 @@ async def test_a_ciphertext_that_was_moved_is_unreadable_and_hides_nothing_else(
         return str(answer.json()["task_id"])
 
     stolen, kept = await pay(guest, CARD), await pay(other, "own")
-    # An attacker who can write to Postgres, and has no key, gives another person's card to a task of their own.
+    # An attacker who can write to Postgres, and has no key, copies a card into another task.
     thief = await pay(other, "to be replaced")
     await database.execute(
         "UPDATE task SET params = (SELECT params FROM task WHERE id = $1::uuid) WHERE id = $2::uuid",
