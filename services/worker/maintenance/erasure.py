@@ -88,7 +88,7 @@ async def _end_and_erase(
         erased, unfinished = erased + gone, unfinished + len(ids) - gone
         context.progress(30, message=f"{erased} tasks erased")
     if unfinished:
-        raise NotBefore(f"{unfinished} tasks of the account have not ended", delay_s=WAIT_S)
+        raise NotBefore(f"tasks of the account that have not ended: {unfinished}", delay_s=WAIT_S)
     return erased
 
 
