@@ -1,7 +1,6 @@
 """Everything that is stored of an account, as one JSON document that is read and sent page by page."""
 
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -71,7 +70,7 @@ class Exports:
             self._running -= 1
 
     async def _document(self, account: Account, reader: Reader) -> AsyncIterator[bytes]:
-        yield b'{"exported_at":%b,"account":%b' % (_encoded(datetime.now(UTC)), _encoded(account))
+        yield b'{"account":%b' % _encoded(account)
         for name, pages in self._sections(account.id, reader):
             yield b",%b:[" % _encoded(name)
             separator = b""
