@@ -17,6 +17,8 @@ class Then(StrEnum):
     DELETE = "delete"
     #: The row stays, and its column that refers to the account becomes null.
     DETACH = "detach"
+    #: The row stays as it is: it knows the account by its number only.
+    KEEP = "keep"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,11 +35,13 @@ class Rows:
     is_exported: bool = True
     #: Further columns that become null with DETACH, because they may hold words about the person.
     cleared: tuple[str, ...] = ()
+    #: Columns that hold JSON.
+    documents: frozenset[str] = frozenset()
     #: Secrets that no export contains.
     withheld: frozenset[str] = frozenset()
 
     def erasing(self) -> Statement:
-        """Erases up to `limit` rows of `account`, and returns one row for each."""
+        """Erases up to `limit` rows of `account`, and returns one row for each. Rows to keep have none."""
         some = (
             f"WHERE ctid = ANY(ARRAY(SELECT ctid FROM {self.table} "
             f'WHERE "{self.column}" = :account::bigint LIMIT :limit)) RETURNING 1'

@@ -6,7 +6,7 @@ import msgspec
 
 from shared.applications import Application, resolve
 from shared.contracts.catalogue import Catalogue
-from shared.personal.data import PersonalData, Rows
+from shared.personal.data import PersonalData, Rows, Then
 
 
 class Directory:
@@ -14,6 +14,7 @@ class Directory:
 
     def __init__(self, data: Sequence[PersonalData], catalogue: Catalogue) -> None:
         self.rows: tuple[Rows, ...] = tuple(rows for each in data for rows in each.rows)
+        self.erased = tuple(rows for rows in self.rows if rows.then is not Then.KEEP)
         #: Names of contracts whose tasks are left to their end once they have started.
         self.finish = sorted(name for each in data for name in each.finish)
         about = {name: field for each in data for name, field in each.about.items()}

@@ -3,6 +3,10 @@
 import asyncio
 from uuid import UUID
 
+from services.api.audit import trail
+from services.api.audit.actions import Action
+from services.api.audit.actor import Actor
+from services.api.audit.trail import Target
 from services.api.http.refusals import AccountNotFound
 from services.api.identity import administration, api_keys, sessions
 from shared.contracts.accounts import ERASE, EraseAccount
@@ -28,7 +32,7 @@ class Erasures:
         self._database = database
         self._submitter = submitter
 
-    async def request(self, account: int) -> UUID:
+    async def request(self, account: int, actor: Actor) -> UUID:
         """Deactivate the account, end its sessions and keys, and submit the task that erases it.
 
         Returns the task's id; the same one while an earlier request is carried out. Raises AccountNotFound,
@@ -45,14 +49,16 @@ class Erasures:
                 raise AccountNotFound(account)
             if rows[0]["status"] not in GIVEN_UP:
                 return UUID(int=rows[0]["erasure_task"].int)
-            return await self._start(account)
+            return await self._start(account, actor)
 
-    async def _start(self, account: int) -> UUID:
-        await sessions.close_all(self._database, account)
-        await api_keys.revoke_all(self._database, account)
+    async def _start(self, account: int, actor: Actor) -> UUID:
+        await sessions.end_all(self._database, account)
+        await api_keys.end_all(self._database, account)
         # The platform owns it: the account's own tasks are erased.
         (task_id,) = await self._submitter.submit(
             [NewTask(contract=ERASE, params=EraseAccount(account_id=account))]
         )
         await self._database.run(_DEACTIVATE, account=account, task=task_id)
+        target, after = Target("account", account), {"task": task_id}
+        await trail.record(self._database, actor, Action.ERASURE_REQUESTED, target, after=after)
         return task_id

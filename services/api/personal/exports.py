@@ -1,6 +1,6 @@
 """Everything that is stored of an account, as one JSON document that is read and sent page by page."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -97,7 +97,7 @@ class Exports:
             rows.page(is_first=not after), account=account, limit=PAGE, **after
         ):
             after = {f"after_{number}": page[-1][column] for number, column in enumerate(rows.key)}
-            yield [{k: v for k, v in row.items() if k not in rows.withheld} for row in page]
+            yield [_shown(rows, row) for row in page]
 
     async def _schedules_of(self, reader: Reader) -> Pages:
         yield await self._schedules.owned(reader)
@@ -143,6 +143,14 @@ class Exports:
             last = page[-1] | {"task": page[-1]["task_id"]}
             after = {name: last[name] for name in key}
             yield page
+
+
+def _shown(rows: Rows, row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: msgspec.Raw(value.encode()) if name in rows.documents and value is not None else value
+        for name, value in row.items()
+        if name not in rows.withheld
+    }
 
 
 async def _chained(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

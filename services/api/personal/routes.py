@@ -5,6 +5,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from litestar.response import Stream
 
+from services.api.audit.actor import Actor
 from services.api.http.documentation import example
 from services.api.http.errors import documented
 from services.api.http.refusals import AccountNotFound
@@ -50,12 +51,12 @@ async def erase_me(
     passwords: NamedDependency[Passwords],
     logins: NamedDependency[Logins],
     erasures: NamedDependency[Erasures],
-    network: NamedDependency[str],
+    actor: NamedDependency[Actor],
 ) -> Submitted:
-    with passwords.place(network):
-        if await logins.authenticate(user.email, data.password, network) is None:
+    with passwords.place(actor.network):
+        if await logins.authenticate(user.email, data.password, actor) is None:
             raise InvalidFields([FieldProblem("password", "is wrong: give the one you signed in with")])
-    task_id = await erasures.request(user.id)
+    task_id = await erasures.request(user.id, actor)
     return Submitted(
         task_id, "queued", "Your sessions and keys have ended, and your account is being erased."
     )
@@ -69,10 +70,12 @@ async def erase_me(
     status_code=202,
     responses=documented(400, 401, 403, 404, 409),
 )
-async def erase_account(account_id: FromPath[int], erasures: NamedDependency[Erasures]) -> Submitted:
+async def erase_account(
+    account_id: FromPath[int], erasures: NamedDependency[Erasures], actor: NamedDependency[Actor]
+) -> Submitted:
     if not accounts.is_possible(account_id):
         raise AccountNotFound(account_id)
-    task_id = await erasures.request(account_id)
+    task_id = await erasures.request(account_id, actor)
     message = f"The account is inactive and being erased; GET /api/v1/tasks/{task_id} shows the progress."
     return Submitted(task_id, "queued", message)
 

@@ -20,8 +20,7 @@ class Erasing:
     requests_last: timedelta
 
 
-def build(settings: Settings) -> dict[type, Any]:
-    """The platform's own gateways."""
+def gateways(settings: Settings) -> dict[type, Any]:
     found = applications.find(settings.applications)
     known = directory.read(found, catalogue.load(found))
     return {Erasing: Erasing(known, settings.request_timeout)}

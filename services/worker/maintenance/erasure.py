@@ -119,7 +119,7 @@ async def _erase_rows(context: TaskContext, account: int) -> int:
     await database.run(_FORGET_FAILURES, account=account)
     gone = await database.run(schedules.DELETE_OF_ACCOUNT, account=account, fields=directory.fields_json)
     # Books are detached last: what is to be deleted may be found by them.
-    ordered = sorted(directory.rows, key=lambda rows: rows.then is Then.DETACH)
+    ordered = sorted(directory.erased, key=lambda rows: rows.then is Then.DETACH)
     return len(gone) + sum([await _erase_all(context, rows, account) for rows in ordered])
 
 

@@ -216,7 +216,13 @@ async def test_a_guest_takes_everything_along_and_leaves_nothing(
 
 def _check_export(document: dict[str, Any]) -> None:
     assert (document["account"]["email"], document["account"]["full_name"]) == (EMAIL, NAME)
+    assert {row["action"] for row in document["audit"]} >= {
+        "account.registered",
+        "session.opened",
+        "key.made",
+    }
     assert {name: len(rows) for name, rows in document.items() if isinstance(rows, list)} == {
+        "audit": len(document["audit"]),
         "session": 1,
         "api_key": 1,
         "workflow": 0,

@@ -52,6 +52,10 @@ async def test_from_the_request_on_an_account_is_out_and_does_not_come_back(
         "accounts.erase",
         f'{{"account_id": {guest.id}}}',
     )
+    (entry,) = await database.fetch(
+        "SELECT actor, target FROM audit WHERE action = 'account.erasure_requested'"
+    )
+    assert (entry["actor"], entry["target"]) == (guest.id, str(guest.id))
     # Nothing new can be submitted for it.
     greeting = {"name": "sample.greet", "params": {"user_id": guest.id}}
     assert (await administrator.post("tasks", greeting)).status_code == 422
