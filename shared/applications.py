@@ -44,6 +44,8 @@ class Application:
     #: Contract that mails people about their accounts; its params are `shared.contracts.account_mail`'s.
     #: Where no application has one, addresses count as verified without a mail.
     account_mail: str = ""
+    #: A `shared.personal.data.PersonalData`: what it stores of accounts.
+    personal_data: str = ""
 
 
 #: The platform's own contracts, bodies and tables are found in the same way.
@@ -51,9 +53,10 @@ PLATFORM = Application(
     name="platform",
     contracts="shared.contracts",
     bodies="services.worker.maintenance",
-    gateways="services.worker.maintenance.retention:gateways",
+    gateways="services.worker.maintenance.gateways:build",
     tables="shared.identity.tables:TABLES",
     migrations="shared.identity.piccolo_app",
+    personal_data="shared.personal.platform:PERSONAL_DATA",
 )
 
 

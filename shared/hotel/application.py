@@ -12,4 +12,5 @@ APPLICATION = Application(
     migrations="shared.hotel.piccolo_app",
     settings="shared.hotel.settings:HotelSettings",
     account_mail="shared.hotel.contracts.email:SEND_ACCOUNT_MAIL",
+    personal_data="shared.hotel.personal_data:PERSONAL_DATA",
 )

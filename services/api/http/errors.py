@@ -26,6 +26,7 @@ from shared.errors import (
     TaskFinished,
     TaskNotFound,
     UnknownTask,
+    VaultError,
 )
 
 log = logging.getLogger(__name__)
@@ -194,6 +195,12 @@ def _(_error: KeyReused) -> Problem:
     detail = "Within the last day this key was sent with another request. Use a new key for a new request."
     problem = FieldProblem("Idempotency-Key", "stands for another request")
     return _problem(409, "key-reused", detail, [problem])
+
+
+@describe.register
+def _(error: VaultError) -> Problem:
+    """Answers show such a field as unreadable; it is only in the way where it is needed."""
+    return _problem(409, "unreadable-field", f"A sealed field does not open: {error}.")
 
 
 @describe.register

@@ -49,8 +49,9 @@ class Executor:
 
     def _run(self, attempt: Attempt) -> Any:
         task = self._tasks[attempt.name]
+        claim = attempt.claim
         params, attempt.secrets = self._means.vault.open_params(
-            task.contract, attempt.claim.params, attempt.claim.contract_version
+            task.contract, claim.params, claim.id, claim.owner, claim.contract_version
         )
         context = Context(attempt, task.contract, self._means)
         attempt.context = context
