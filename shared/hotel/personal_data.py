@@ -19,6 +19,6 @@ PERSONAL_DATA = PersonalData(
         Rows(table="payment", column="user", then=Then.DETACH, cleared=("error_message",)),
     ),
     about={BIND_CUSTOMER.name: "user_id"},
-    # A charge that has begun is followed to its end, so that nobody pays without a record of it.
+    # A charge that has begun is followed to its end, so that no payment is without a record.
     finish=frozenset({PROCESS.name}),
 )
