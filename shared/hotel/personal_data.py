@@ -15,7 +15,7 @@ PERSONAL_DATA = PersonalData(
         ),
         Rows(table="notification_log", column="user", then=Then.DELETE, key=("task", "channel", "target")),
         Rows(table="payment_customer", column="user", then=Then.DELETE, key=("customer",)),
-        # The books have to be kept. What is left names nobody: amount, status and the service's number.
+        # The books have to be kept. Amount, status and the service's number lead to no person.
         Rows(table="payment", column="user", then=Then.DETACH, cleared=("error_message",)),
     ),
     about={BIND_CUSTOMER.name: "user_id"},
