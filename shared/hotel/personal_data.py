@@ -16,10 +16,10 @@ PERSONAL_DATA = PersonalData(
         ),
         Rows(table="notification_log", column="user", then=Then.DELETE, key=("task", "channel", "target")),
         Rows(table="payment_customer", column="user", then=Then.DELETE, key=("customer",)),
-        # The books have to be kept. What is left names nobody: amount, status and the service's number.
+        # The books have to be kept. Amount, status and the service's number lead to no person.
         Rows(table="payment", column="user", then=Then.DETACH, cleared=("error_message",)),
     ),
     about={BIND_CUSTOMER.name: "user_id", SEND_ACCOUNT_MAIL.name: "user_id"},
-    # A charge that has begun is followed to its end, so that nobody pays without a record of it.
+    # A charge that has begun is followed to its end, so that no payment is without a record.
     finish=frozenset({PROCESS.name}),
 )

@@ -57,7 +57,7 @@ class Exports:
         if self._running >= MAX_EXPORTS:
             raise TooManyExports
         pieces = self._counted(account, reader)
-        # A generator that has begun ends for certain, and is counted no longer, also when the client is gone.
+        # The generator has begun, so it gives its place back even when the client disconnects.
         first = await anext(pieces)
         return _chained(first, pieces)
 

@@ -8,5 +8,5 @@ from services.api.http.schemas import Body
 
 
 class ErasureBody(Body):
-    #: Whoever found an open session must not be able to erase the account.
+    #: A stolen session alone must not erase the account.
     password: Annotated[str, Meta(max_length=1024)]

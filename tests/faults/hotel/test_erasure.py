@@ -36,7 +36,7 @@ BLOCKED = """
 
 
 class Visitor:
-    """Somebody who is signed in."""
+    """A signed-in user."""
 
     def __init__(self, api: Api) -> None:
         self._http = httpx.AsyncClient(base_url=f"{api.url}/api/v1/", trust_env=False, timeout=60)
@@ -157,7 +157,7 @@ async def _ended_tasks(platform: Platform, sandbox: Sandbox, guest: Visitor, adm
     assert EMAIL in refused["error_message"]
     (found,) = await platform.rows("SELECT id FROM hotel ORDER BY id LIMIT 1")
     await guest.ask("POST", "price-alerts", {"hotel_id": found["id"]})
-    # As a body that logs what it was given.
+    # A body could log such lines, and raise such an error.
     await platform.rows(
         "INSERT INTO task_log (task_id, claim, ordinal, logged_at, level, message)"
         " SELECT id, claim, 900, now(), 'info', {} FROM task WHERE id = ANY({}::uuid[])",
@@ -216,11 +216,7 @@ async def test_a_guest_takes_everything_along_and_leaves_nothing(
 
 def _check_export(document: dict[str, Any]) -> None:
     assert (document["account"]["email"], document["account"]["full_name"]) == (EMAIL, NAME)
-    assert {row["action"] for row in document["audit"]} >= {
-        "account.registered",
-        "session.opened",
-        "key.made",
-    }
+    assert {row["action"] for row in document["audit"]} >= {"session.opened", "key.made"}
     assert {name: len(rows) for name, rows in document.items() if isinstance(rows, list)} == {
         "audit": len(document["audit"]),
         "session": 1,
