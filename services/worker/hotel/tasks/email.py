@@ -1,5 +1,6 @@
 """Mail to users."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.message import EmailMessage
 
@@ -23,6 +24,15 @@ from shared.identity.tables import User
 
 #: Points that a new account starts with.
 WELCOME_BONUS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """What a mail needs of an account. Workers may read no more of it."""
+
+    id: int
+    email: str
+    full_name: str | None
 
 
 @task(SEND_WELCOME)
@@ -87,7 +97,7 @@ async def send_price_alert(context: TaskContext, params: SendPriceAlert) -> Pric
 
 
 async def _send_once(
-    context: TaskContext, user: User, template: str, message: EmailMessage
+    context: TaskContext, user: Recipient, template: str, message: EmailMessage
 ) -> dict[str, str]:
     """Send, unless an earlier attempt has; returns recipients that were refused, with the server's reply."""
     async with logged(
@@ -102,8 +112,9 @@ async def _send_once(
         return delivery.refused
 
 
-async def _recipient(user_id: int) -> User:
-    user = await User.objects().get(User.id == user_id)
-    if user is None or not user.is_active:
+async def _recipient(user_id: int) -> Recipient:
+    columns = (User.id, User.email, User.full_name)
+    row = await User.select(*columns).where(User.id == user_id, User.is_active.eq(True)).first()
+    if row is None:
         raise PermanentError(f"user {user_id} does not exist or is not active")
-    return user
+    return Recipient(**row)
