@@ -37,8 +37,12 @@ REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 GRANT USAGE, CREATE ON SCHEMA public TO often_migrate;
 GRANT USAGE ON SCHEMA public TO often_api, often_worker, often_scheduler;
 
--- Each table on its own. One that is in use by a long transaction ends the script, which then runs again.
-SET lock_timeout = '5s';
+-- Processes that still connect as the former owner of the tables go on. Revoke this once none of them is left.
+SELECT DISTINCT format('GRANT often_migrate TO %I', rolname) FROM pg_class JOIN pg_roles ON pg_roles.oid = relowner
+WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND rolname <> 'often_migrate' AND NOT rolsuper
+\gexec
+-- Each table on its own. One that is in use by a long transaction ends the script, which can run again.
+SET lock_timeout = '2s';
 SELECT format('ALTER TABLE %s OWNER TO often_migrate', oid::regclass) FROM pg_class
 WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND relowner <> 'often_migrate'::regrole
 ORDER BY relkind, relname

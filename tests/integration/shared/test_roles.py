@@ -142,6 +142,23 @@ async def test_a_database_of_a_superuser_gets_its_owner_and_keeps_its_rows(
         postgres_server.drop_database(name)
 
 
+async def test_a_former_owner_keeps_its_rights_until_they_are_revoked(
+    postgres_server: Postgres, empty_database: str
+) -> None:
+    name, former = empty_database.rpartition("/")[2], f"former_{secrets.token_hex(4)}"
+    administrator = await asyncpg.connect(postgres_server.url(name))
+    try:
+        await administrator.execute(f"CREATE ROLE {former}; CREATE TABLE old (id integer)")
+        await administrator.execute(f"ALTER TABLE old OWNER TO {former}")
+        make_roles(postgres_server, name)
+        await administrator.execute(f"SET ROLE {former}; SELECT * FROM old; ALTER TABLE old ADD note text")
+        await administrator.execute(f"RESET ROLE; REVOKE often_migrate FROM {former}; SET ROLE {former}")
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await administrator.execute("SELECT * FROM old")
+    finally:
+        await administrator.close()
+
+
 async def test_a_right_to_a_table_that_no_migration_creates_stops_the_migration(database_url: str) -> None:
     async with connected(database_url, OWNER) as connection:
         with pytest.raises(MigrationError, match="no migration creates parcel; correct GRANTS"):
