@@ -65,7 +65,10 @@ class Trip(Table, tablename="fleet_trip"):
 
 
 TABLES = (Trip,)
-GRANTS = {"often_worker": {"fleet_trip": ("SELECT", "INSERT", "UPDATE")}}
+GRANTS = {
+    "often_api": {"fleet_trip": ("SELECT",)},
+    "often_worker": {"fleet_trip": ("SELECT", "INSERT", "UPDATE")},
+}
 """,
     "piccolo_app.py": """
 from pathlib import Path
