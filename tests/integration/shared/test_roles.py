@@ -11,10 +11,12 @@ import pytest
 from local.postgres import Postgres
 from shared import applications
 from shared.errors import MigrationError
+from shared.ledger import partitions
 from shared.ledger.grants import GRANTS
 from shared.migration import grants
 from shared.roles import API, OWNER, SCHEDULER, SERVICES, WORKER
 from tests.api_process import Api
+from tests.eventually import eventually
 from tests.installed import INSTALLED
 from tests.migrated import migrate
 from tests.platform import Platform
@@ -135,9 +137,16 @@ async def test_a_database_of_a_superuser_gets_its_owner_and_keeps_its_rows(
                 WHERE relnamespace = 'public'::regnamespace
             """)
             assert owners == [{"owner": OWNER}]
+            last = max(row["name"] for row in await platform.rows(partitions.EXISTING))
+            await platform.rows(partitions.drop([last]))
             await platform.start_scheduler()
             await platform.start_worker()
             await platform.until(task, "success")
+
+            async def made_again() -> bool:
+                return last in {row["name"] for row in await platform.rows(partitions.EXISTING)}
+
+            await eventually(made_again)
     finally:
         postgres_server.drop_database(name)
 
