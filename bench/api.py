@@ -13,6 +13,8 @@ ROOMY = {
     "OFTEN_RATE_LIMIT_USER": "100000000/minute",
     "OFTEN_RATE_LIMIT_ADDRESS": "100000000/minute",
     "OFTEN_ACCESS_TOKEN_LIFE": "86400",
+    # One that sends mail would add a task for each account.
+    "OFTEN_APPLICATIONS": "",
 }
 
 _PASSWORD = "a horse, a battery"

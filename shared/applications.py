@@ -44,6 +44,9 @@ class Application:
     migrations: str = ""
     #: Frozen dataclass of settings, read from the environment together with the platform's.
     settings: str = ""
+    #: Contract that mails people about their accounts; its params are `shared.contracts.account_mail`'s.
+    #: Where no application has one, addresses count as verified without a mail.
+    account_mail: str = ""
 
 
 #: The platform's own contracts, bodies and tables are found in the same way.
@@ -51,6 +54,7 @@ PLATFORM = Application(
     name="platform",
     contracts="shared.contracts",
     bodies="services.worker.maintenance",
+    gateways="services.worker.maintenance.retention:gateways",
     tables="shared.identity.tables:TABLES",
     grants="shared.identity.grants:GRANTS",
     migrations="shared.identity.piccolo_app",

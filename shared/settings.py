@@ -42,6 +42,7 @@ _AT_LEAST = {
     "refresh_token_life": (1, "every session would end at once"),
     "keep_alive": (1, "every request would open a connection"),
     "request_timeout": (1, "slower requests would all fail"),
+    "audit_retention": (86_400, "acts of today would be gone tomorrow"),
     "stall_after": (10, "shorter pauses are no deaths"),
 }
 
@@ -94,6 +95,8 @@ class Settings:
     rate_limit_address: str = setting("OFTEN_RATE_LIMIT_ADDRESS", "600/minute")
     #: Sign-ins and registrations of one address; each of them costs a password hash.
     rate_limit_sign_in: str = setting("OFTEN_RATE_LIMIT_SIGN_IN", "60/minute")
+    #: How long the audit log is kept. Workers that serve the queue `maintenance` read it.
+    audit_retention: timedelta = setting("OFTEN_AUDIT_RETENTION", timedelta(days=400))
     #: Address on which a process answers Prometheus; worker and scheduler answer health checks there too.
     metrics_host: str = setting("OFTEN_METRICS_HOST", "127.0.0.1")
     #: Port for the same; 0 lets the system choose one.

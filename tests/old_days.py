@@ -6,6 +6,7 @@ from uuid import UUID
 
 from services.scheduler.cleaner import Cleaner
 from services.worker.maintenance.cleanup import cleanup_old_tasks
+from services.worker.maintenance.retention import Retention
 from shared.contracts.maintenance import CleanupOldTasks, OldTasksCleaned
 from shared.ledger import partitions
 from shared.ledger.database import Database
@@ -70,7 +71,10 @@ async def clean(platform: Platform, days_old: int = 30) -> OldTasksCleaned:
     """Run the task, and the leader's part of it as the scheduler's own role."""
     params = CleanupOldTasks(days_old=days_old)
     leading = asyncio.create_task(_lead(platform))
-    running = asyncio.create_task(run_inline(cleanup_old_tasks, params, database=platform.database))
+    gateways = {Retention: Retention(timedelta(days=400))}
+    running = asyncio.create_task(
+        run_inline(cleanup_old_tasks, params, gateways=gateways, database=platform.database)
+    )
     try:
         await asyncio.wait([leading, running], return_when=asyncio.FIRST_COMPLETED)
         if leading.done():

@@ -10,8 +10,9 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.plugins.prometheus import PrometheusConfig
 from litestar.types import Middleware
 
-from services.api.applications import Routes, rights_of, routes_of
-from services.api.http import allowed_methods, documentation, entrance, health, security_headers
+from services.api.applications import Routes, account_mail_of, rights_of, routes_of
+from services.api.audit import routes as audit
+from services.api.http import allowed_methods, documentation, entrance, health, request_ids, security_headers
 from services.api.http.body import StrictRequest
 from services.api.http.deadline import Deadline
 from services.api.http.errors import respond
@@ -41,7 +42,9 @@ def build(settings: Settings, contracts: Catalogue | None = None) -> Litestar:
     found = applications.find(settings.applications)
     added = routes_of(found)
     contracts = catalogue.load(found) if contracts is None else contracts
-    resources = Resources(settings, contracts, rights_of(added), applications.tables(found))
+    resources = Resources(
+        settings, contracts, rights_of(added), applications.tables(found), account_mail_of(found)
+    )
     api = Litestar(
         route_handlers=[
             Router("/api/v1", route_handlers=[_public(resources), _signed_in(resources, added)]),
@@ -51,9 +54,15 @@ def build(settings: Settings, contracts: Catalogue | None = None) -> Litestar:
         dependencies=resources.provided(),
         lifespan=[resources.serving],
         middleware=_middleware(resources),
-        before_send=[security_headers.add, allowed_methods.correct, resources.drain.close_connections],
+        before_send=[
+            request_ids.add,
+            security_headers.add,
+            allowed_methods.correct,
+            resources.drain.close_connections,
+        ],
         cors_config=_cors(settings),
         exception_handlers={Exception: respond},
+        after_exception=[resources.refusals.note],
         openapi_config=_openapi(resources),
         request_class=StrictRequest,
         request_max_body_size=settings.max_body_bytes,
@@ -71,7 +80,7 @@ def _public(resources: Resources) -> Router:
     sign_in = Router("", route_handlers=[identity.SIGN_IN], guards=[limits.by_sign_in])
     return Router(
         "",
-        route_handlers=[sign_in, identity.RENEWAL],
+        route_handlers=[sign_in, identity.RENEWAL, identity.VERIFICATION],
         guards=[limits.by_address],
         request_max_body_size=PUBLIC_BODY_BYTES,
     )
@@ -86,6 +95,7 @@ def _signed_in(resources: Resources, added: Sequence[Routes]) -> Router:
         route_handlers=[
             identity.ACCOUNTS,
             identity.KEYS,
+            audit.ROUTER,
             tasks.ROUTER,
             schedules.ROUTER,
             *(handler for each in added for handler in each.signed_in),
@@ -102,7 +112,7 @@ def _open(resources: Resources, added: Sequence[Routes]) -> Router:
     handlers = [handler for each in added for handler in each.public]
     return Router(
         "",
-        route_handlers=[entrance.root, documentation.router(), *handlers],
+        route_handlers=[entrance.root, documentation.router(), identity.PAGES, *handlers],
         guards=[resources.limits.by_address],
         request_max_body_size=PUBLIC_BODY_BYTES,
     )
@@ -122,8 +132,8 @@ def _cors(settings: Settings) -> CORSConfig | None:
     return CORSConfig(
         allow_origins=settings.origins,
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-        allow_headers=["Authorization", "Content-Type", "Idempotency-Key"],
-        expose_headers=["Retry-After", "Idempotent-Replayed"],
+        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", request_ids.HEADER],
+        expose_headers=["Retry-After", "Idempotent-Replayed", request_ids.HEADER],
     )
 
 

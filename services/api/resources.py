@@ -3,14 +3,18 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Sequence
+from typing import Any
 
 from litestar import Litestar
 from litestar.di import Provide
 from piccolo.table import Table
 
+from services.api.audit.per_minute import PerMinute
+from services.api.audit.refusals import Refusals
 from services.api.drain import Drain
-from services.api.identity import rate_limits
+from services.api.identity import auth, rate_limits
 from services.api.identity.access_tokens import AccessTokens
+from services.api.identity.confirmations import Confirmations
 from services.api.identity.logins import Logins
 from services.api.identity.passwords import Passwords
 from services.api.identity.rate_limits import RateLimits
@@ -23,7 +27,9 @@ from services.api.tasks.contract_view import ContractView
 from services.api.tasks.ledger_view import LedgerView
 from services.api.tasks.submissions import Submissions
 from shared import applications, system
+from shared.contracts.account_mail import SendAccountMail
 from shared.contracts.catalogue import Catalogue
+from shared.contracts.contract import Contract
 from shared.errors import ServerUnavailable
 from shared.keeper import Keeper
 from shared.ledger import connections
@@ -47,13 +53,23 @@ class Resources:
     """Owns what requests share. Building it connects to nothing."""
 
     def __init__(
-        self, settings: Settings, contracts: Catalogue, rights: Rights, tables: Sequence[type[Table]]
+        self,
+        settings: Settings,
+        contracts: Catalogue,
+        rights: Rights,
+        tables: Sequence[type[Table]],
+        account_mail: Contract[SendAccountMail, Any] | None,
     ) -> None:
-        """`tables` are those of the applications. Raises SettingsError when a vault key is missing."""
+        """`tables` are those of the applications, `account_mail` is the contract of the one that sends mail.
+
+        Raises SettingsError when a vault key is missing.
+        """
         self.settings, self.contracts, self.rights = settings, contracts, rights
         self.vault = Vault.from_setting(settings.vault_keys)
         self.vault.require(contracts.by_name.values())
         self.database = Database.for_service(settings.database_url, "api")
+        self._per_minute = PerMinute()
+        self.refusals = Refusals(self.database, self._per_minute)
         self.reads = Reads(settings.database_url, self.database)
         needed = known.ids(applications.find(settings.applications))
         self.schema = SchemaCheck(self.database, needed)
@@ -74,18 +90,20 @@ class Resources:
             refresh_life=settings.refresh_token_life,
             life=settings.session_life,
         )
+        self.confirmations = Confirmations(self.database, self.submitter, account_mail)
         self._tables = [*TABLES, *tables]
 
     def provided(self) -> dict[str, Provide]:
         """The arguments that route handlers ask for by these names."""
         database, contracts, vault = self.database, self.contracts, self.vault
         provided: dict[str, object] = {
+            "confirmations": self.confirmations,
             "contracts": ContractView(contracts),
             "database": database,
             "drain": self.drain,
             "keeper": self.keeper,
             "ledger": LedgerView(database, self.reads, contracts, vault),
-            "logins": Logins(database, self.passwords),
+            "logins": Logins(database, self.passwords, self._per_minute),
             "passwords": self.passwords,
             "queues": self.queues,
             "reads": self.reads,
@@ -97,8 +115,10 @@ class Resources:
             "submissions": Submissions(database, contracts, self.submitter, vault, self.settings.secret_key),
             "view": ScheduleView(database, contracts, vault),
         }
-        network = Provide(rate_limits.caller_network, sync_to_thread=False)
-        return {name: _always(value) for name, value in provided.items()} | {"network": network}
+        of_request = {"network": rate_limits.caller_network, "actor": auth.stranger}
+        return {name: _always(value) for name, value in provided.items()} | {
+            name: Provide(value, sync_to_thread=False) for name, value in of_request.items()
+        }
 
     @contextlib.asynccontextmanager
     async def serving(self, _: Litestar) -> AsyncIterator[None]:

@@ -12,4 +12,5 @@ APPLICATION = Application(
     grants="shared.hotel.grants:GRANTS",
     migrations="shared.hotel.piccolo_app",
     settings="shared.hotel.settings:HotelSettings",
+    account_mail="shared.hotel.contracts.email:SEND_ACCOUNT_MAIL",
 )

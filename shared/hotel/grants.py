@@ -14,7 +14,7 @@ GRANTS: Grants = {
         "push_subscription": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     },
     WORKER: {
-        "account": ("SELECT (id, email, full_name, is_active)",),
+        "account": ("SELECT (id, email, full_name, is_active, verified_at)",),
         "mail_preference": ("SELECT", "INSERT", "UPDATE"),
         "country": ("SELECT",),
         "destination": ("SELECT",),

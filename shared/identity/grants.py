@@ -1,7 +1,7 @@
 """What each service may do with accounts, sessions and keys.
 
-Only the API reads what proves who somebody is. The worker deletes tokens and sessions that have ended, for
-which it sees when they ended and nothing else.
+Only the API reads what proves who somebody is, and no service changes a row of the audit log. The worker
+deletes what is over, for which it sees when that was and nothing else.
 """
 
 from shared.roles import API, WORKER, Grants
@@ -13,9 +13,13 @@ GRANTS: Grants = {
         "refresh_token": ("SELECT", "INSERT", "UPDATE"),
         "api_key": ("SELECT", "INSERT", "UPDATE"),
         "login_failure": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+        "account_confirmation": ("SELECT", "INSERT", "UPDATE"),
+        "audit": ("SELECT", "INSERT"),
     },
     WORKER: {
         "session": ("SELECT (id, created_at, revoked_at)", "DELETE"),
         "refresh_token": ("SELECT (id, session, expires_at, spent_at)", "DELETE"),
+        "account_confirmation": ("SELECT (token_hash, expires_at)", "DELETE"),
+        "audit": ("SELECT (id)", "DELETE"),
     },
 }

@@ -1,10 +1,12 @@
-"""People of the hotel application, their sessions and API keys."""
+"""Accounts, their sessions and API keys, and the audit log."""
 
 from enum import StrEnum
 
 from piccolo.columns import (
+    JSONB,
     UUID,
     Array,
+    BigInt,
     BigSerial,
     Boolean,
     Bytea,
@@ -42,6 +44,22 @@ class User(Table, tablename="account"):
     #: A `Role`.
     role = Text(default=Role.USER.value)
     created_at = Timestamptz()
+    #: Moment at which the address was confirmed. Null: only the mail that asks may go to it.
+    verified_at = Timestamptz(null=True, default=None)
+
+
+class AccountConfirmation(Table, tablename="account_confirmation"):
+    """A mail that asks whether an address belongs to an account; its link holds a token that works once."""
+
+    #: SHA-256 of the token.
+    token_hash = Bytea(primary_key=True)
+    user = ForeignKey(User, null=False)
+    #: Becomes the account's address, and verified, once the token is used.
+    email = Text()
+    created_at = Timestamptz()
+    expires_at = Timestamptz()
+    #: Moment at which it was used, or ended by a later one.
+    used_at = Timestamptz(null=True, default=None)
 
 
 class Session(Table, tablename="session"):
@@ -96,4 +114,31 @@ class LoginFailure(Table, tablename="login_failure"):
     forget_at = Timestamptz()
 
 
-TABLES: tuple[type[Table], ...] = (User, Session, RefreshToken, ApiKey, LoginFailure)
+class Audit(Table, tablename="audit"):
+    """Who did what, and when; rows are never changed. See services/api/audit/trail.py."""
+
+    #: Rises with the time of the act.
+    id = UUID(primary_key=True)
+    #: The time in the id, to the millisecond. Postgres computes it.
+    at = Timestamptz()
+    #: Id of an account, which may be deleted by now; null without a sign-in.
+    actor = BigInt(null=True, default=None)
+    #: session, key or command line.
+    credential = Text(null=True, default=None)
+    #: Id of the session or the API key.
+    credential_id = UUID(null=True, default=None)
+    network = Text(null=True, default=None)
+    action = Text()
+    target_kind = Text(null=True, default=None)
+    #: Id of what the act changed.
+    target = Text(null=True, default=None)
+    #: The values that the act changed, as they were and as they are then.
+    before = JSONB(null=True, default=None)
+    after = JSONB(null=True, default=None)
+    reason = Text(null=True, default=None)
+    request_id = Text(null=True, default=None)
+
+
+TABLES: tuple[type[Table], ...] = (
+    *(User, AccountConfirmation, Session, RefreshToken, ApiKey, LoginFailure, Audit),
+)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from services.worker.maintenance import aged
+from services.worker.maintenance.retention import Retention, prune_audit
 from services.worker.registry import task
 from shared.contracts.context import TaskContext
 from shared.contracts.maintenance import (
@@ -45,12 +46,20 @@ DELETE_SESSIONS = """
     ) RETURNING 1
 """
 
+#: Confirmations that are over. Their addresses may be those of strangers, so they are not kept as evidence.
+#: values: limit.
+DELETE_CONFIRMATIONS = """
+    DELETE FROM account_confirmation WHERE token_hash IN (
+        SELECT token_hash FROM account_confirmation WHERE expires_at < now() LIMIT {}
+    ) RETURNING 1
+"""
+
 
 @task(CLEANUP_EXPIRED_REFRESH_TOKENS)
 async def cleanup_expired_refresh_tokens(
     context: TaskContext, params: CleanupExpiredRefreshTokens
 ) -> RefreshTokensCleaned:
-    """Delete refresh tokens that expired or were revoked before the cutoff."""
+    """Delete refresh tokens that ended before the cutoff, sessions without tokens, and old confirmations."""
     cutoff = datetime.now(UTC) - timedelta(days=params.keep_days)
     context.progress(20, message=f"Deleting tokens that ended before {cutoff:%Y-%m-%d %H:%M} UTC")
     cleaned, gone = 0, BATCH
@@ -60,6 +69,9 @@ async def cleanup_expired_refresh_tokens(
         context.progress(20, message=f"{cleaned} tokens deleted")
     context.progress(80, message="Deleting sessions without tokens")
     while await context.database.run(DELETE_SESSIONS, cutoff, BATCH) and not context.cancelled:
+        pass
+    context.progress(90, message="Deleting confirmations of addresses")
+    while await context.database.run(DELETE_CONFIRMATIONS, BATCH) and not context.cancelled:
         pass
     context.log.info("%d refresh tokens deleted", cleaned)
     return RefreshTokensCleaned(
@@ -76,8 +88,9 @@ async def cleanup_old_tasks(context: TaskContext, params: CleanupOldTasks) -> Ol
     cutoff = datetime.now(UTC) - timedelta(days=params.days_old)
     context.progress(20, message=f"Looking for whole days before {cutoff:%Y-%m-%d %H:%M} UTC")
     pruned = Pruned() if context.cancelled else await _drop_days(context, cutoff)
-    context.progress(80, message="Deleting old keys, firings and workers")
+    context.progress(80, message="Deleting old keys, firings, workers and audit rows")
     await aged.prune(context.database)
+    await prune_audit(context.database, context.gateway(Retention))
     context.log.info("%d tasks deleted, %d days dropped", pruned.deleted, len(pruned.dropped))
     for name, reason in pruned.kept.items():
         context.log.warning("%s stays: %s", name, reason)
