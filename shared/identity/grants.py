@@ -1,6 +1,6 @@
 """What each service may do with accounts, sessions and keys.
 
-Only the API reads what proves who somebody is, and no service changes a row of the audit log. The worker
+Only the API reads passwords, tokens and keys, and no service changes a row of the audit log. The worker
 deletes what is over, for which it sees when that was and nothing else.
 """
 
