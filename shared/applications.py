@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.errors import SettingsError
+from shared.roles import Grants
 
 #: Environment variable that names the packages, separated by commas.
 VARIABLE = "OFTEN_APPLICATIONS"
@@ -37,6 +38,8 @@ class Application:
     routes: str = ""
     #: Tuple of Piccolo tables.
     tables: str = ""
+    #: A `shared.roles.Grants`: the rights of each service to these tables.
+    grants: str = ""
     #: Module with Piccolo's `APP_CONFIG`, whose migrations run after the platform's.
     migrations: str = ""
     #: Frozen dataclass of settings, read from the environment together with the platform's.
@@ -55,6 +58,7 @@ PLATFORM = Application(
     bodies="services.worker.maintenance",
     gateways="services.worker.maintenance.gateways:build",
     tables="shared.identity.tables:TABLES",
+    grants="shared.identity.grants:GRANTS",
     migrations="shared.identity.piccolo_app",
     personal_data="shared.personal.platform:PERSONAL_DATA",
 )
@@ -93,3 +97,8 @@ def resolve(reference: str) -> Any:
 def tables(applications: Iterable[Application]) -> Sequence[Any]:
     """All Piccolo tables of the applications."""
     return [table for each in applications if each.tables for table in resolve(each.tables)]
+
+
+def grants(applications: Iterable[Application]) -> Sequence[Grants]:
+    """What the applications declare for their tables."""
+    return [resolve(each.grants) for each in applications if each.grants]
