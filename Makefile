@@ -80,6 +80,8 @@ compose:
 
 up: compose deploy/often.env ## Build the images and start the whole system in containers
 	@deploy/make_secrets.sh
+	@$(COMPOSE) up --detach --wait postgres
+	@$(COMPOSE) exec -T postgres /docker-entrypoint-initdb.d/roles.sh
 	@REVISION=$$(git rev-parse --short HEAD) $(COMPOSE) up --detach --build --wait
 
 down: compose ## Stop the containers and keep their data

@@ -10,8 +10,13 @@ import asyncpg
 import psutil
 import redis
 
+from local.postgres import SUPERUSER
 from tests.drill.servers import Servers
 from tests.platform import ROOT, VAULT_KEYS, Platform
+from tests.roles import as_role
+
+#: How trees migrate that have no command of their own for it.
+PICCOLO = ["piccolo.main", "migrations", "forwards", "all"]
 
 
 class Stage:
@@ -26,7 +31,7 @@ class Stage:
 
     async def open(self) -> None:
         await self._servers.start()
-        self._any_database = self.create_database()
+        self._any_database = as_role(self.create_database(), SUPERUSER)
 
     def close(self) -> None:
         self._servers.stop()
@@ -88,9 +93,10 @@ class Stage:
 
 
 def migrate(database_url: str, tree: Path = ROOT) -> None:
-    """Bring an empty database up to date with a tree of this project."""
+    """Bring an empty database up to date with a tree of this project, which may be an old one."""
+    own = ["shared.migrate"] if (tree / "shared/migrate.py").exists() else PICCOLO
     subprocess.run(
-        [sys.executable, "-m", "piccolo.main", "migrations", "forwards", "all"],
+        [sys.executable, "-m", *own],
         cwd=tree,
         env={
             **os.environ,

@@ -19,17 +19,34 @@ write() {
 
 random() { LC_ALL=C tr -dc 'A-Za-z0-9' < /dev/urandom | head -c "$1"; }
 
+# Administrators of the two servers. Services connect as roles and users of their own.
 random 40 | write postgres_password
 random 40 | write redis_password
+for service in migrate api worker scheduler; do random 40 | write "postgres_password_$service"; done
+for service in api worker scheduler; do random 40 | write "redis_password_$service"; done
 random 64 | write secret_key
 random 24 | write grafana_password
 printf 'first:%s' "$(head -c 32 /dev/urandom | base64)" | write vault_keys
-# Where the mail server asks for none, it stays empty.
-printf '' | write smtp_password
+# Where the mail server asks for no password, and where an outside service is not used, the file stays empty.
+for name in smtp_password serp_api_key travclan_api_key travclan_merchant_id travclan_user_id stripe_secret_key \
+    vapid_private_key; do
+    printf '' | write "$name"
+done
 # Where alerts go; nobody listens there until a real address is written into the file.
 printf 'http://127.0.0.1:9/' | write alert_webhook_url
 
 # The same passwords in the form that the programs read.
-printf 'postgres://often:%s@postgres:5432/often' "$(cat "$folder/postgres_password")" | write database_url
-printf 'redis://default:%s@redis:6379/0' "$(cat "$folder/redis_password")" | write redis_url
-printf 'requirepass %s\n' "$(cat "$folder/redis_password")" | write redis.conf
+secret() { cat "$folder/$1"; }
+for service in migrate api worker scheduler; do
+    printf 'postgres://often_%s:%s@postgres:5432/often' "$service" "$(secret "postgres_password_$service")" \
+        | write "database_url_$service"
+done
+for service in api worker scheduler; do
+    printf 'redis://often_%s:%s@redis:6379/0' "$service" "$(secret "redis_password_$service")" \
+        | write "redis_url_$service"
+done
+# The server refuses comments in this file.
+sed -n -e "s/@ADMIN_PASSWORD@/$(secret redis_password)/" -e "s/@API_PASSWORD@/$(secret redis_password_api)/" \
+    -e "s/@WORKER_PASSWORD@/$(secret redis_password_worker)/" \
+    -e "s/@SCHEDULER_PASSWORD@/$(secret redis_password_scheduler)/" -e '/^user /p' \
+    "$(dirname "$0")/../shared/redis_users.acl" | write redis_users.acl

@@ -12,13 +12,17 @@ from local.system import Administrator
 
 def bring_up_to_date(plan: Plan, administrator: Administrator) -> None:
     """Change nothing that is there already. Raises LaunchError with the failed program's own words."""
-    if plan.postgres is not None and not plan.postgres.has_database(DATABASE):
-        plan.postgres.create_database(DATABASE)
-    _run(plan.environment, "shared.migrate")
+    migration, api = plan.environment | plan.of_migration, plan.environment | plan.of_api
+    if plan.postgres is not None:
+        if not plan.postgres.has_database(DATABASE):
+            plan.postgres.create_database(DATABASE)
+        # A folder of an earlier release has tables of the superuser, which change their owner here.
+        plan.postgres.make_roles(DATABASE, plan.postgres.role_passwords())
+    _run(migration, "shared.migrate")
     password = {"ADMIN_PASSWORD": administrator.password}
-    _run(plan.environment | password, "services.api.identity.administrator", "--email", administrator.email)
+    _run(api | password, "services.api.identity.administrator", "--email", administrator.email)
     if plan.postgres is not None:  # somebody else's database is not for samples
-        _run(plan.environment, "local.samples")
+        _run(migration, "local.samples")
 
 
 def _run(environment: Mapping[str, str], *module: str) -> None:

@@ -13,16 +13,21 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 
 from local.account import Account, unprivileged
 from local.errors import LaunchError
+from shared.roles import OWNER, SERVICES
 
 HOST = "127.0.0.1"
+#: Administers the server: it makes databases and roles. No process of the system connects as this role.
 SUPERUSER = "postgres"
+ROLES = Path(__file__).parent.parent / "shared/postgres_roles.sql"
 #: Folder in the package.
 PROGRAMS = "pginstall/bin"
 #: File in the server's home.
 PASSWORD = "password"
+NONE: Mapping[str, str] = MappingProxyType({})
 #: Where a server lives whose account may not enter the wanted home.
 ELSEWHERE = Path("/var/lib/often-tasks")
 #: What a server that may be thrown away needs not do.
@@ -44,8 +49,14 @@ class Postgres:
     def data(self) -> Path:
         return self.home / "data"
 
-    def url(self, database: str) -> str:
-        return f"postgres://{SUPERUSER}:{self.password}@{HOST}:{self.port}/{database}"
+    def url(self, database: str, role: str = SUPERUSER) -> str:
+        """For one of the services' roles with the password that `role_passwords` has kept."""
+        password = self.password if role == SUPERUSER else self.role_passwords()[role]
+        return f"postgres://{role}:{password}@{HOST}:{self.port}/{database}"
+
+    def role_passwords(self) -> dict[str, str]:
+        """Those of the services' roles, made on the first call."""
+        return {role: _password(self.home, self.account, f"{PASSWORD}.{role}") for role in (OWNER, *SERVICES)}
 
     def initialise(self, *, durable: bool = True) -> None:
         """Make the data folder unless it exists; one that was begun and not finished is made anew."""
@@ -93,21 +104,29 @@ class Postgres:
         query = f"SELECT 1 FROM pg_database WHERE datname = '{name}'"
         return bool(self.run("psql", "-XAtc", query, SUPERUSER))
 
-    def create_database(self, name: str, *, template: str = "template1") -> None:
-        self.run("createdb", f"--template={template}", name)
+    def create_database(self, name: str, *, template: str = "template1", owner: str = SUPERUSER) -> None:
+        self.run("createdb", f"--template={template}", f"--owner={owner}", name)
+
+    def make_roles(self, database: str, passwords: Mapping[str, str]) -> None:
+        """Create the services' roles and make this database and its tables the owner's; safe to repeat."""
+        variables = {f"{role.upper()}_PASSWORD": password for role, password in passwords.items()}
+        self.run("psql", "-Xqf", "-", database, given=ROLES.read_text(), variables=variables)
 
     def drop_database(self, name: str) -> None:
         """Drop it, together with the connections that it still has."""
         self.run("dropdb", "--force", name)
 
-    def run(self, program: str, *arguments: str) -> str:
+    def run(
+        self, program: str, *arguments: str, given: str | None = None, variables: Mapping[str, str] = NONE
+    ) -> str:
         """Run one of PostgreSQL's own programs against this server and return what it prints.
 
         Raises LaunchError with the program's own words.
         """
         ended: subprocess.CompletedProcess[str] = subprocess.run(
             [self.programs / program, *arguments],
-            env=self._environment(),
+            env={**self._environment(), **variables},
+            input=given,
             capture_output=True,
             text=True,
             check=False,
@@ -166,8 +185,8 @@ def _own(folder: Path, account: Account | None) -> Path:
     return folder
 
 
-def _password(home: Path, account: Account | None) -> str:
-    file = home / PASSWORD
+def _password(home: Path, account: Account | None, name: str = PASSWORD) -> str:
+    file = home / name
     if not file.exists():
         file.touch(mode=0o600)
         file.write_text(secrets.token_urlsafe())

@@ -15,10 +15,13 @@ from local.configuration import Program
 from local.errors import LaunchError
 from local.mail import HOST
 from local.postgres import Postgres
-from local.system import Administrator, Secrets, System
+from local.secret_files import Secrets
+from local.system import Administrator, KeptSecrets, System
 from local.valkey import Valkey
 from shared import settings
 from shared.errors import SettingsError
+from shared.roles import OWNER
+from shared.roles import SERVICES as SERVICE_ROLES
 
 #: The name under which the port of the API's metrics is kept.
 API_METRICS = "api-metrics"
@@ -52,7 +55,14 @@ class Plan:
     services: list[Member]
     #: None where DATABASE_URL names another server.
     postgres: Postgres | None
+    #: The environment that all processes share. It holds no secret.
     environment: dict[str, str]
+    #: Secrets of the migration, which owns the tables, and of the API's own commands.
+    of_migration: dict[str, str]
+    of_api: dict[str, str]
+    #: Addresses for people: of the owner of the database, and of the administrator of Redis.
+    database_url: str
+    redis_url: str
     api: str
     metrics: list[str]
     smtp: str
@@ -64,8 +74,8 @@ class Plan:
         return System(
             api=self.api,
             metrics=self.metrics,
-            postgres=self.environment["DATABASE_URL"],
-            redis=self.environment["REDIS_URL"],
+            postgres=self.database_url,
+            redis=self.redis_url,
             smtp=self.smtp,
             mail_dir=str(system.MAIL),
             sandbox=self.sandbox,
@@ -80,12 +90,12 @@ class Plan:
         return answer.status_code == httpx.codes.OK
 
 
-def prepare(kept: Secrets) -> Plan:
+def prepare(kept: KeptSecrets) -> Plan:
     """Choose ports and make the servers' folders. Raises LaunchError when one cannot be had."""
     names = ("postgres", "valkey", "mail", "sandbox", API_METRICS, *SERVICES)
     port = ports.pick_again(system.RUN / "ports.json", *names)
     api_port = _api_port()
-    servers, database = [], None
+    servers, database, valkey = [], None, None
     environment = _environment(kept, port["mail"], url(api_port))
     played = outside.stand_ins(environment, url(port["sandbox"]), kept.vapid_private_key)
     environment |= played.environment
@@ -93,10 +103,15 @@ def prepare(kept: Secrets) -> Plan:
     if not environment.get("DATABASE_URL"):
         database = postgres.settle(system.VAR / "postgres", port=port["postgres"])
         database.initialise()
-        environment["DATABASE_URL"] = database.url(DATABASE)
+        environment["DATABASE_URL"] = database.url(DATABASE, OWNER)
         servers.append(_postgres(database))
     if not environment.get("REDIS_URL"):
-        valkey = Valkey(home=system.VAR / "valkey", port=port["valkey"], password=secrets.token_urlsafe())
+        valkey = Valkey(
+            home=system.VAR / "valkey",
+            port=port["valkey"],
+            password=secrets.token_urlsafe(),
+            passwords={user: secrets.token_urlsafe() for user in SERVICE_ROLES},
+        )
         valkey.configure()
         environment["REDIS_URL"] = valkey.url()
         servers.append(_server("valkey", port["valkey"], valkey.command(), valkey.answers))
@@ -105,11 +120,19 @@ def prepare(kept: Secrets) -> Plan:
     sandbox = [sys.executable, "-m", "local.sandbox", "--port", str(port["sandbox"])]
     answers = partial(checks.serves, port["sandbox"], "/sandbox/faults")
     servers.append(_server("sandbox", port["sandbox"], sandbox, answers))
+    share = _Share(Secrets(system.RUN / "secrets", environment), database, valkey)
     return Plan(
         servers=servers,
-        services=[_api(api_port, port[API_METRICS]), *(_service(name, port[name]) for name in SERVICES)],
+        services=[
+            _api(api_port, port[API_METRICS], share.of("api")),
+            *(_service(name, port[name], share.of(name)) for name in SERVICES),
+        ],
         postgres=database,
-        environment=environment,
+        environment=share.secrets.public,
+        of_migration={"DATABASE_URL": environment["DATABASE_URL"]},
+        of_api=share.of("administrator", "api"),
+        database_url=environment["DATABASE_URL"],
+        redis_url=environment["REDIS_URL"],
         api=url(api_port),
         metrics=[f"{url(number)}/metrics" for number in (port[name] for name in (API_METRICS, *SERVICES))],
         smtp=f"{HOST}:{port['mail']}",
@@ -118,7 +141,28 @@ def prepare(kept: Secrets) -> Plan:
     )
 
 
-def _environment(kept: Secrets, mail_port: int, api: str) -> dict[str, str]:
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """What each process gets of the secrets: those of its service, and its own way into the servers."""
+
+    secrets: Secrets
+    #: None where the environment names another server, which every process reaches by the same address.
+    database: Postgres | None
+    valkey: Valkey | None
+
+    def of(self, process: str, service: str = "") -> dict[str, str]:
+        """`worker-1` is a process of the service `worker`."""
+        service = service or process.partition("-")[0]
+        role = f"often_{service}"
+        addresses = {}
+        if self.database:
+            addresses["DATABASE_URL"] = self.database.url(DATABASE, role)
+        if self.valkey:
+            addresses["REDIS_URL"] = self.valkey.url(user=role)
+        return self.secrets.of(process, service, **addresses)
+
+
+def _environment(kept: KeptSecrets, mail_port: int, api: str) -> dict[str, str]:
     """What all processes get. Mail goes to the catcher, whatever server the shell's environment names."""
     inherited = {
         name: value
@@ -173,12 +217,13 @@ def _postgres(database: Postgres) -> Member:
     return Member(program, database.port, database.answers)
 
 
-def _service(name: str, port: int) -> Member:
-    return _python(name, name.partition("-")[0], port, {"OFTEN_METRICS_PORT": str(port)})
+def _service(name: str, port: int, secrets: Mapping[str, str]) -> Member:
+    return _python(name, name.partition("-")[0], port, {**secrets, "OFTEN_METRICS_PORT": str(port)})
 
 
-def _api(port: int, metrics_port: int) -> Member:
+def _api(port: int, metrics_port: int, secrets: Mapping[str, str]) -> Member:
     environment = {
+        **secrets,
         "OFTEN_API_HOST": HOST,
         "OFTEN_API_PORT": str(port),
         "OFTEN_METRICS_HOST": HOST,

@@ -40,7 +40,7 @@ class System(msgspec.Struct, frozen=True):
     admin: Administrator
 
 
-class Secrets(msgspec.Struct, frozen=True):
+class KeptSecrets(msgspec.Struct, frozen=True):
     """What is made once and must survive a restart, because data depends on it."""
 
     secret_key: str
@@ -90,13 +90,13 @@ def locked() -> Iterator[None]:
         yield
 
 
-def recall_secrets() -> Secrets:
+def recall_secrets() -> KeptSecrets:
     """The secrets of this clone, made on the first call."""
     file = RUN / "secrets.json"
     if file.exists():
-        kept = msgspec.json.decode(file.read_bytes(), type=Secrets)
+        kept = msgspec.json.decode(file.read_bytes(), type=KeptSecrets)
     else:
-        kept = Secrets(secret_key=secrets.token_urlsafe(48), admin_password=secrets.token_urlsafe(12))
+        kept = KeptSecrets(secret_key=secrets.token_urlsafe(48), admin_password=secrets.token_urlsafe(12))
     _write_private(file, kept)
     return kept
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.errors import SettingsError
+from shared.roles import Grants
 
 #: Environment variable that names the packages, separated by commas.
 VARIABLE = "OFTEN_APPLICATIONS"
@@ -37,6 +38,8 @@ class Application:
     routes: str = ""
     #: Tuple of Piccolo tables.
     tables: str = ""
+    #: A `shared.roles.Grants`: the rights of each service to these tables.
+    grants: str = ""
     #: Module with Piccolo's `APP_CONFIG`, whose migrations run after the platform's.
     migrations: str = ""
     #: Frozen dataclass of settings, read from the environment together with the platform's.
@@ -44,6 +47,8 @@ class Application:
     #: Contract that mails people about their accounts; its params are `shared.contracts.account_mail`'s.
     #: Where no application has one, addresses count as verified without a mail.
     account_mail: str = ""
+    #: A `shared.personal.data.PersonalData`: what it stores of accounts.
+    personal_data: str = ""
 
 
 #: The platform's own contracts, bodies and tables are found in the same way.
@@ -51,9 +56,11 @@ PLATFORM = Application(
     name="platform",
     contracts="shared.contracts",
     bodies="services.worker.maintenance",
-    gateways="services.worker.maintenance.retention:gateways",
+    gateways="services.worker.maintenance.gateways:build",
     tables="shared.identity.tables:TABLES",
+    grants="shared.identity.grants:GRANTS",
     migrations="shared.identity.piccolo_app",
+    personal_data="shared.personal.platform:PERSONAL_DATA",
 )
 
 
@@ -90,3 +97,8 @@ def resolve(reference: str) -> Any:
 def tables(applications: Iterable[Application]) -> Sequence[Any]:
     """All Piccolo tables of the applications."""
     return [table for each in applications if each.tables for table in resolve(each.tables)]
+
+
+def grants(applications: Iterable[Application]) -> Sequence[Grants]:
+    """What the applications declare for their tables."""
+    return [resolve(each.grants) for each in applications if each.grants]

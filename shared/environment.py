@@ -36,14 +36,27 @@ _NOT_IN_TEXT = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 MAX_SHOWN = 40
 
 
-def setting(variable: str, default: Any, rule: str = "") -> Any:
-    """A field that is read from `variable`; `rule` says what a required one looks like."""
-    return field(default=default, metadata={"variable": variable, "rule": rule})
+def setting(variable: str, default: Any, rule: str = "", *, secret_of: Sequence[str] = ()) -> Any:
+    """A field that is read from `variable`; `rule` says what a required one looks like.
+
+    A secret names the services that need it: api, worker, scheduler. Others must not get it.
+    """
+    metadata = {"variable": variable, "rule": rule, "secret_of": tuple(secret_of)}
+    return field(default=default, metadata=metadata)
 
 
 def known_fields(kind: type[Any]) -> dict[str, Field[Any]]:
     """The fields of a class of settings, by environment variable."""
     return {f.metadata["variable"]: f for f in fields(kind) if "variable" in f.metadata}
+
+
+def secrets(kind: type[Any]) -> dict[str, Sequence[str]]:
+    """The services that need a secret, by its environment variable."""
+    return {
+        variable: f.metadata["secret_of"]
+        for variable, f in known_fields(kind).items()
+        if f.metadata["secret_of"]
+    }
 
 
 def ignored(environ: Mapping[str, str], kinds: Iterable[type[Any]]) -> str:

@@ -1,33 +1,44 @@
 """`python -m shared.migrate`: brings the database of DATABASE_URL up to date.
 
 It runs the migrations of the ledger, of identity, and of the applications in OFTEN_APPLICATIONS, in this
-order, while the services work. Only one process migrates at a time. An interrupted run can be repeated.
+order, while the services work. Then it gives the role of each service the rights that are declared. Only one
+process migrates at a time. An interrupted run can be repeated.
 """
 
 import asyncio
 import logging
 import os
 import sys
+from collections.abc import Sequence
 
 from piccolo.engine import engine_finder
 from piccolo.engine.postgres import PostgresEngine
 
-from shared import settings
+from shared import applications, settings
 from shared.errors import MigrationError, ServerUnavailable, SettingsError
 from shared.ledger import schema_check, sqlstate
+from shared.ledger.grants import GRANTS
+from shared.migration import grants
 from shared.migration.runner import Runner
+from shared.roles import Grants
 from shared.telemetry.logging import configure
 
 log = logging.getLogger(__name__)
 
 
-async def migrate(engine: PostgresEngine) -> None:
-    """Run everything that has not run yet. Raises MigrationError or ServerUnavailable."""
+async def migrate(engine: PostgresEngine, declared: Sequence[Grants]) -> None:
+    """Run everything that has not run yet, then see to the rights of the services.
+
+    Raises MigrationError or ServerUnavailable.
+    """
     # One connection holds the lock and runs everything. Postgres frees the lock when both have ended.
     await engine.start_connection_pool(min_size=0, max_size=1, max_inactive_connection_lifetime=0)
     try:
         await schema_check.check_server(engine)
         await Runner(engine).run()
+        assert engine.pool is not None
+        async with engine.pool.acquire() as connection:
+            await grants.apply(connection, declared)
     except Exception as error:
         unavailable = sqlstate.unavailable(error)
         if unavailable is None or isinstance(error, ServerUnavailable):
@@ -39,14 +50,16 @@ async def migrate(engine: PostgresEngine) -> None:
 
 def main() -> int:
     try:
-        configure("migrate", settings.read(os.environ, needs=("database_url",)).log_format)
+        known = settings.read(os.environ, needs=("database_url",))
+        configure("migrate", known.log_format)
+        declared = [GRANTS, *applications.grants(applications.find(known.applications))]
         engine = engine_finder()
     except SettingsError as error:
         sys.stderr.write(f"migrate: {error}\n")
         return 2
     assert isinstance(engine, PostgresEngine)
     try:
-        asyncio.run(migrate(engine))
+        asyncio.run(migrate(engine, declared))
     except (MigrationError, ServerUnavailable) as error:
         log.critical("migration stopped: %s", error)
         return 1

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 S = TypeVar("S")
 
+EVERY_SERVICE = ("api", "worker", "scheduler")
 _CHOICES = {"log_format": ("json", "text")}
 _RANGES = {"api_port": (0, 65_535), "metrics_port": (0, 65_535), "worker_threads": (1, 256)}
 _RATES = ("rate_limit_user", "rate_limit_address", "rate_limit_sign_in")
@@ -51,14 +52,16 @@ class Settings:
     """What operators may set. Durations are written in seconds."""
 
     #: Postgres 18 or newer; several hosts are separated by commas, and the primary among them is used.
-    database_url: str = setting("DATABASE_URL", "", "postgres://user:password@host:5432/name")
+    database_url: str = setting(
+        "DATABASE_URL", "", "postgres://user:password@host:5432/name", secret_of=EVERY_SERVICE
+    )
     #: Redis 7 or Valkey 8, or newer. Queues live in one logical database, which no other program may use.
-    redis_url: str = setting("REDIS_URL", "", "redis://:password@host:6379/0")
+    redis_url: str = setting("REDIS_URL", "", "redis://user:password@host:6379/0", secret_of=EVERY_SERVICE)
     #: Signs access tokens. Required by the API only. After a change, clients renew their access tokens and
     #: sessions go on.
-    secret_key: str = setting("SECRET_KEY", "", "at least 32 random characters")
+    secret_key: str = setting("SECRET_KEY", "", "at least 32 random characters", secret_of=("api",))
     #: Keys that seal sensitive fields, as `id:base64,id:base64`; the first one seals, all of them open.
-    vault_keys: str = setting("OFTEN_VAULT_KEYS", "")
+    vault_keys: str = setting("OFTEN_VAULT_KEYS", "", secret_of=EVERY_SERVICE)
     #: Life of an access token. A session renews it with its refresh token.
     access_token_life: timedelta = setting("OFTEN_ACCESS_TOKEN_LIFE", timedelta(minutes=15))
     #: Life of a refresh token; a session that is not renewed for this long ends.

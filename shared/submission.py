@@ -21,12 +21,13 @@ import msgspec
 from shared.contracts.contract import HIGHEST_PRIORITY, LOWEST_PRIORITY, Contract, Params
 from shared.errors import MAX_DELAY, FieldProblem, InvalidFields, KeyReused, ServerUnavailable
 from shared.ledger.database import Database
+from shared.ledger.ids import uuid7
 from shared.ledger.transitions import submit
 from shared.ledger.transitions.record import sparse
 from shared.ledger.transitions.send import MARK_PUSHED
 from shared.telemetry import metrics
 from shared.transport.queues import Address, Queues
-from shared.vault import Stored, Vault
+from shared.vault import Vault
 
 log = logging.getLogger(__name__)
 
@@ -93,10 +94,14 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class CheckedTask(msgspec.Struct, frozen=True, gc=False):
-    """A task that keeps all rules, with its parameters as the row holds them; see `Submitter.checked`."""
+    """A task that keeps all rules, with its parameters in JSON; see `Submitter.checked`."""
 
     new: NewTask
-    sealed: Stored
+    #: Sensitive fields are sealed when the task is stored.
+    params: str
+    key_id: str | None = None
+    #: None: Postgres makes it.
+    id: UUID | None = None
 
     @property
     def recipient(self) -> int | None:
@@ -129,9 +134,9 @@ class Submitter:
         self._after_commit: ContextVar[list[Address] | None] = ContextVar("after_commit", default=None)
 
     def checked(self, task: NewTask) -> CheckedTask:
-        """Check a task by the database's time and seal its parameters, once. Raises InvalidFields."""
+        """Check a task by the database's time and encode its parameters, once. Raises InvalidFields."""
         task.check(self._database.now())
-        return CheckedTask(task, self._vault.seal_params(task.contract, task.params))
+        return CheckedTask(task, task.contract.encode_params(task.params))
 
     async def submit(self, tasks: Sequence[NewTask | CheckedTask]) -> list[UUID]:
         """Store the tasks in one statement and push what may start now. Returns the ids in the order given.
@@ -140,7 +145,7 @@ class Submitter:
         pushed: the dispatcher sends the rows after the commit. Raises InvalidFields, or ServerUnavailable
         when Postgres is away; then nothing is stored.
         """
-        checked = self._all_checked(tasks)
+        checked = self._sealed(self._all_checked(tasks))
         if len(checked) == 1:
             rows = await self._database.run(submit.SUBMIT_ONE, **_values_of_one(checked[0]))
             return await self._accepted(checked, [row["id"] for row in rows])
@@ -155,7 +160,7 @@ class Submitter:
         Returns the ids of the first submission, and whether this was it. Raises KeyReused when the first
         one was another request.
         """
-        checked = self._all_checked(tasks)
+        checked = self._sealed(self._all_checked(tasks))
         values = _values(checked)
         key = {"scope": once.scope, "key": once.key}
         while True:
@@ -171,6 +176,19 @@ class Submitter:
 
     def _all_checked(self, tasks: Sequence[NewTask | CheckedTask]) -> list[CheckedTask]:
         return [t if isinstance(t, CheckedTask) else self.checked(t) for t in tasks]
+
+    def _sealed(self, tasks: Sequence[CheckedTask]) -> Sequence[CheckedTask]:
+        """Seal what is sensitive. A seal needs the id of its task, so only then are ids made here.
+
+        They are made for the whole batch, whose ids rise in its order.
+        """
+        if not any(task.new.contract.sensitive_params for task in tasks):
+            return tasks
+        ids = sorted(uuid7(self._database.now()) for _ in tasks)
+        return [
+            CheckedTask(t.new, *self._vault.seal_encoded(t.new.contract, t.params, id, t.new.owner), id)
+            for t, id in zip(tasks, ids, strict=True)
+        ]
 
     async def _accepted(self, tasks: Sequence[CheckedTask], ids: list[UUID]) -> list[UUID]:
         """Count and push what was stored."""
@@ -246,8 +264,9 @@ def _values(tasks: Sequence[CheckedTask]) -> dict[str, Any]:
     kinds: dict[tuple[Any, ...], int] = {}
     numbers = [kinds.setdefault(_kind(t), len(kinds) + 1) for t in tasks]
     return {
-        "params": f"[{','.join(t.sealed.text for t in tasks)}]",
+        "params": f"[{','.join(t.params for t in tasks)}]",
         "kinds": numbers,
+        "id": sparse([t.id for t in tasks]),
         "run_at": sparse([t.new.run_at for t in tasks]),
         "delay_s": sparse([_seconds(t.new.delay) for t in tasks]),
         "expires_at": sparse([t.new.expires_at for t in tasks]),
@@ -259,7 +278,8 @@ def _values_of_one(task: CheckedTask) -> dict[str, Any]:
     """The values of SUBMIT_ONE."""
     return {
         **dict(zip(_KIND, _kind(task), strict=True)),
-        "params": task.sealed.text,
+        "id": task.id,
+        "params": task.params,
         "run_at": task.new.run_at,
         "delay_s": _seconds(task.new.delay),
         "expires_at": task.new.expires_at,
@@ -277,7 +297,7 @@ def _kind(checked: CheckedTask) -> tuple[Any, ...]:
         contract.retries.max_attempts,
         _seconds(contract.max_wait),
         _priority(task),
-        checked.sealed.key_id,
+        checked.key_id,
         task.owner,
         task.schedule,
         task.fire_time,

@@ -1,8 +1,11 @@
 """Encrypts sensitive fields before they reach a row, opens them for the body, masks them for other readers.
 
-A sealed field lies in the row's document as `{"$sealed": "<key id>:<nonce and ciphertext, base64>"}`. It is
-AES-256-GCM (NIST SP 800-38D) with contract and field as associated data, so that a ciphertext moved to
-another field or another kind of task does not open.
+A sealed field is stored in the row's document as `{"$bound": "<key id>:<nonce and ciphertext, base64>"}`. It
+is AES-256-GCM (NIST SP 800-38D). Contract, field, row and owner are associated data, so a ciphertext that was
+moved to another field, task or owner does not open.
+
+Release 0.2 wrote `$sealed`, without row and owner. That form still opens, because schedules keep it until
+they are changed; docs/decisions/0024 says when it goes.
 """
 
 import base64
@@ -13,6 +16,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Self, TypeGuard
+from uuid import UUID
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -24,6 +28,11 @@ from shared.telemetry.redaction import REDACTED
 
 #: What a reader without the right sees.
 MASK = REDACTED
+#: A reader with the right sees this for a field that does not open: its key is gone, or it was moved.
+UNREADABLE = "[unreadable]"
+#: Marks a ciphertext that is bound to its row and owner.
+BOUND = "$bound"
+#: Marks a ciphertext of release 0.2, which is bound to contract and field only.
 SEALED = "$sealed"
 VARIABLE = "OFTEN_VAULT_KEYS"
 NONCE_BYTES, KEY_BYTES = 12, 32
@@ -33,6 +42,19 @@ SHORTEST_SECRET = 3
 #: The purpose from which the keys of `Vault.digests` are derived.
 _DIGEST = b"often: digest of a submission"
 _KEY_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+
+#: The row that a sealed field belongs to: the id of a task, the name of a schedule, or see `params_row`.
+Row = UUID | str
+
+
+def params_row(task: UUID, workflow: UUID | None, step: str | None, member: int | None) -> Row:
+    """What the parameters of a task are bound to: in a workflow they are sealed before the task has an id."""
+    return task if workflow is None else step_row(workflow, step, member)
+
+
+def step_row(workflow: UUID, step: str | None, member: int | None) -> str:
+    """A member of a step; None for a single task."""
+    return f"workflow {workflow} {step} {member or 0}"
 
 
 class Stored(NamedTuple):
@@ -77,26 +99,29 @@ class Vault:
         keyed = [hmac.digest(key, data, "sha256") for key in self._digest_keys]
         return (*keyed, hashlib.sha256(data).digest())
 
-    def seal_params(self, contract: Contract[P, Any], params: P) -> Stored:
+    def seal_params(self, contract: Contract[P, Any], params: P, row: Row, owner: int | None) -> Stored:
         """Raises InvalidFields as `Contract.encode_params` does."""
-        return self._seal(contract, "params", contract.encode_params(params), contract.sensitive_params)
+        return self.seal_encoded(contract, contract.encode_params(params), row, owner)
 
-    def seal_result(self, contract: Contract[Any, R], result: R) -> Stored:
+    def seal_encoded(self, contract: Contract[Any, Any], text: str, row: Row, owner: int | None) -> Stored:
+        """Seal parameters that `Contract.encode_params` has written."""
+        return self._seal(_Seal(contract, "params", row, owner), text)
+
+    def seal_result(self, contract: Contract[Any, R], result: R, row: Row, owner: int | None) -> Stored:
         """Raises InvalidFields as `Contract.encode_result` does."""
-        return self._seal(contract, "result", contract.encode_result(result), contract.sensitive_result)
+        return self._seal(_Seal(contract, "result", row, owner), contract.encode_result(result))
 
-    def seal_part(self, contract: Contract[Any, Any], text: str) -> Stored:
-        """Parameters of which some are missing yet, as JSON."""
-        return self._seal(contract, "params", text, contract.sensitive_params)
-
-    def open_result(self, contract: Contract[Any, Any], text: str) -> Any:
+    def open_result(self, contract: Contract[Any, Any], text: str, row: Row, owner: int | None) -> Any:
         """A result as plain JSON values. Raises VaultError when it does not open."""
-        return self._opened(contract, "result", msgspec.json.decode(text), contract.sensitive_result)
+        seal = _Seal(contract, "result", row, owner)
+        return self._opened(seal, msgspec.json.decode(text), contract.sensitive_result)
 
     def open_params(
         self,
         contract: Contract[P, Any],
         text: str,
+        row: Row,
+        owner: int | None,
         version: int | None = None,
         more: Mapping[str, Any] | None = None,
     ) -> tuple[P, tuple[str, ...]]:
@@ -109,66 +134,109 @@ class Vault:
         older = version is not None and version < contract.version
         if not contract.sensitive_params and not older and not more:
             return contract.decode_params(text), ()
-        document = {**msgspec.json.decode(text), **(more or {})}
+        document, seal = {**msgspec.json.decode(text), **(more or {})}, _Seal(contract, "params", row, owner)
         if older and version is not None:
             # A field may have had another name, or have been sensitive only then.
             sealed = {name for name, value in document.items() if _is_sealed(value)}
-            document = self._opened(contract, "params", document, contract.sensitive_params | sealed)
+            document = self._opened(seal, document, contract.sensitive_params | sealed)
             document = contract.upcast(document, version)
         else:
-            document = self._opened(contract, "params", document, contract.sensitive_params)
+            document = self._opened(seal, document, contract.sensitive_params)
         return contract.check_params(document), _secrets_in(document, contract.sensitive_params)
 
-    def read(self, contract: Contract[Any, Any] | None, root: str, text: str, *, unmask: bool) -> Any:
+    def read(
+        self,
+        contract: Contract[Any, Any] | None,
+        root: str,
+        text: str,
+        row: Row,
+        owner: int | None,
+        *,
+        unmask: bool,
+    ) -> Any:
         """The document for an answer; `root` is params or result.
 
-        Where the contract is gone, all that is sealed is masked for everybody.
+        A field that does not open is shown as unreadable, and hides nothing else. Where the contract is gone,
+        all that is sealed is masked for everybody.
         """
         document = msgspec.json.decode(text)
         if not isinstance(document, dict):
             return document
         if contract is None:
             return {name: MASK if _is_sealed(value) else value for name, value in document.items()}
-        sensitive = contract.sensitive_params if root == "params" else contract.sensitive_result
-        if unmask:
-            return self._opened(contract, root, document, sensitive)
-        return {name: MASK if name in sensitive else value for name, value in document.items()}
-
-    def _seal(self, contract: Contract[Any, Any], root: str, text: str, sensitive: frozenset[str]) -> Stored:
-        if not sensitive:
-            return Stored(text, None)
-        if self.current is None:
-            raise _missing_for(contract)
-        document = msgspec.json.decode(text)
-        for name in sensitive & document.keys():
-            nonce = os.urandom(NONCE_BYTES)
-            plain = msgspec.json.encode(document[name])
-            bound_to = _bound_to(contract.name, root, name)
-            sealed = nonce + self._keys[self.current].encrypt(nonce, plain, bound_to)
-            document[name] = {SEALED: f"{self.current}:{base64.b64encode(sealed).decode()}"}
-        return Stored(msgspec.json.encode(document).decode(), self.current)
-
-    def _opened(
-        self, contract: Contract[Any, Any], root: str, document: dict[str, Any], sensitive: frozenset[str]
-    ) -> dict[str, Any]:
-        # A value that is not sealed was stored before its field became sensitive.
+        seal = _Seal(contract, root, row, owner)
+        if not unmask:
+            return {name: MASK if name in seal.sensitive else value for name, value in document.items()}
         return {
-            name: self._open(value[SEALED], _bindings(contract, root, name))
-            if name in sensitive and _is_sealed(value)
-            else value
+            name: self._shown(seal, name, value) if name in seal.sensitive else value
             for name, value in document.items()
         }
 
-    def _open(self, sealed: str, bindings: Iterable[bytes]) -> Any:
+    def _seal(self, seal: "_Seal", text: str) -> Stored:
+        if not seal.sensitive:
+            return Stored(text, None)
+        if self.current is None:
+            raise _missing_for(seal.contract)
+        document = msgspec.json.decode(text)
+        for name in seal.sensitive & document.keys():
+            nonce = os.urandom(NONCE_BYTES)
+            plain = msgspec.json.encode(document[name])
+            sealed = nonce + self._keys[self.current].encrypt(nonce, plain, next(seal.bindings(name, BOUND)))
+            document[name] = {BOUND: f"{self.current}:{base64.b64encode(sealed).decode()}"}
+        return Stored(msgspec.json.encode(document).decode(), self.current)
+
+    def _opened(self, seal: "_Seal", document: dict[str, Any], sensitive: frozenset[str]) -> dict[str, Any]:
+        return {
+            name: self._open(seal, name, value) if name in sensitive else value
+            for name, value in document.items()
+        }
+
+    def _shown(self, seal: "_Seal", field: str, value: Any) -> Any:
+        try:
+            return self._open(seal, field, value)
+        except VaultError:
+            return UNREADABLE
+
+    def _open(self, seal: "_Seal", field: str, value: Any) -> Any:
+        """Raises VaultError."""
+        if not _is_sealed(value):
+            return value  # stored before its field became sensitive
+        ((mark, sealed),) = value.items()
         key_id, _, encoded = sealed.partition(":")
         if key_id not in self._keys:
             raise VaultError(f"{VARIABLE} lacks the key {key_id!r}; add it behind the current one")
-        data = base64.b64decode(encoded)
-        for bound_to in bindings:
-            with contextlib.suppress(InvalidTag):
+        for bound_to in seal.bindings(field, mark):
+            # ValueError: it is no base64, or too short for a nonce.
+            with contextlib.suppress(InvalidTag, ValueError):
+                data = base64.b64decode(encoded)
                 plain = self._keys[key_id].decrypt(data[:NONCE_BYTES], data[NONCE_BYTES:], bound_to)
                 return msgspec.json.decode(plain)
-        raise VaultError(f"a field sealed with key {key_id!r} was changed, or the key is another one")
+        raise VaultError(
+            f"{seal.root}.{field}, sealed with key {key_id!r}, was changed or belongs to another task or "
+            "owner, or the key is another one; restore the row, or submit it again"
+        )
+
+
+class _Seal(NamedTuple):
+    """Whose fields are sealed or opened."""
+
+    contract: Contract[Any, Any]
+    #: params or result.
+    root: str
+    row: Row
+    owner: int | None
+
+    @property
+    def sensitive(self) -> frozenset[str]:
+        return self.contract.sensitive_params if self.root == "params" else self.contract.sensitive_result
+
+    def bindings(self, field: str, mark: str) -> Iterator[bytes]:
+        """Associated data: under the contract's name, then under its former ones."""
+        for name in (self.contract.name, *self.contract.former_names):
+            if mark == BOUND:
+                yield msgspec.json.encode([name, self.root, field, str(self.row), self.owner])
+            else:
+                yield f"{name}|{self.root}.{field}".encode()
 
 
 def _secrets_in(document: dict[str, Any], sensitive: frozenset[str]) -> tuple[str, ...]:
@@ -192,7 +260,10 @@ def _leaves(value: Any) -> Iterator[str]:
 
 
 def _is_sealed(value: Any) -> TypeGuard[dict[str, str]]:
-    return isinstance(value, dict) and value.keys() == {SEALED} and isinstance(value[SEALED], str)
+    if not isinstance(value, dict) or len(value) != 1:
+        return False
+    ((mark, sealed),) = value.items()
+    return mark in (BOUND, SEALED) and isinstance(sealed, str)
 
 
 def _missing_for(contract: Contract[Any, Any]) -> SettingsError:
@@ -200,15 +271,6 @@ def _missing_for(contract: Contract[Any, Any]) -> SettingsError:
         f"{VARIABLE} is missing, but {contract.name} has sensitive fields; write id:key, the key being "
         f"{KEY_BYTES} random bytes in base64"
     )
-
-
-def _bindings(contract: Contract[Any, Any], root: str, field: str) -> Iterator[bytes]:
-    for name in (contract.name, *contract.former_names):
-        yield _bound_to(name, root, field)
-
-
-def _bound_to(name: str, root: str, field: str) -> bytes:
-    return f"{name}|{root}.{field}".encode()
 
 
 def _checked_id(key_id: str, known: Mapping[str, bytes]) -> str:

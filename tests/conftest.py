@@ -19,11 +19,13 @@ from local.account import Account
 from local.leash import leashed
 from local.postgres import Postgres
 from local.valkey import Valkey
+from shared.roles import OWNER
 from tests import sandbox as sandboxes
 from tests.eventually import eventually
 from tests.installed import HOTEL
 from tests.migrated import migrate
 from tests.platform import Platform
+from tests.roles import as_role, make_roles
 from tests.sandbox import Sandbox
 
 ROOT = Path(__file__).parent.parent
@@ -64,7 +66,8 @@ def postgres_server(folder: Path) -> Iterator[Postgres]:
     log = folder / "postgres.log"
     with _serving(server.command(durable=False), log, signal.SIGINT, server.answers, server.account):
         server.create_database(TEMPLATE)
-        migrate(server.url(TEMPLATE))
+        make_roles(server, TEMPLATE)
+        migrate(as_role(server.url(TEMPLATE), OWNER))
         yield server
 
 
@@ -79,19 +82,20 @@ def valkey_server(folder: Path) -> Iterator[Valkey]:
 
 @pytest.fixture
 def database_url(postgres_server: Postgres) -> Iterator[str]:
-    """A migrated, empty database; gone after the test, with whatever still hangs on it."""
+    """A migrated, empty database, as its owner; gone after the test, with whatever still hangs on it."""
     name = f"test_{secrets.token_hex(8)}"
-    postgres_server.create_database(name, template=TEMPLATE)
-    yield postgres_server.url(name)
+    postgres_server.create_database(name, template=TEMPLATE, owner=OWNER)
+    yield as_role(postgres_server.url(name), OWNER)
     postgres_server.drop_database(name)
 
 
 @pytest.fixture
 def empty_database(postgres_server: Postgres) -> Iterator[str]:
-    """A database without any table; dropped after the test."""
+    """A database without any table, as its owner; dropped after the test."""
     name = f"test_{secrets.token_hex(8)}"
     postgres_server.create_database(name)
-    yield postgres_server.url(name)
+    make_roles(postgres_server, name)
+    yield as_role(postgres_server.url(name), OWNER)
     postgres_server.drop_database(name)
 
 

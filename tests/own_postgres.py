@@ -9,9 +9,11 @@ from pathlib import Path
 from local import ports, postgres
 from local.leash import leashed
 from local.postgres import HOST, SUPERUSER, Postgres
+from shared.roles import OWNER
 from tests import process_family
 from tests.eventually import eventually
 from tests.migrated import migrate
+from tests.roles import as_role, make_roles
 
 #: Where a standby is named, for the primary that waits for it.
 STANDBY_NAME = "standby"
@@ -96,8 +98,9 @@ async def restored(running: Running, backup: Postgres, *, durable: bool = False)
 
 
 def migrated(server: Postgres, database: str) -> str:
-    """The address of a new database with all tables."""
+    """The address of a new database with all tables, for its owner."""
     server.create_database(database)
-    url = server.url(database)
+    make_roles(server, database)
+    url = as_role(server.url(database), OWNER)
     migrate(url)
     return url

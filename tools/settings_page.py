@@ -38,6 +38,7 @@ stops the process with a line that names the variable and the rule.
 - **Unknown names** that begin with `OFTEN_` change nothing, so that a newer setting does not stop
   an older release. The process logs one warning that lists them with the nearest known name. Service
   links of Kubernetes, such as `OFTEN_API_PORT=tcp://10.0.0.7:8000`, are ignored and listed too.
+- **Secrets** belong to the services that are named with them. Give them to no other.
 - **Required** are `DATABASE_URL` and `REDIS_URL` for every process, `SECRET_KEY` for the API, and
   `OFTEN_VAULT_KEYS` as soon as a task has sensitive fields.
 """
@@ -76,8 +77,8 @@ def _above(lines: list[str], number: int) -> Iterator[str]:
 
 def _item(field: Field[Any], comment: str) -> str:
     head = f"- `{field.metadata['variable']}` ({_default(field)})."
-    rule = field.metadata.get("rule", "")
-    parts = [head, rule and f"Format: {rule}.", comment]
+    rule, services = field.metadata.get("rule", ""), ", ".join(field.metadata.get("secret_of", ()))
+    parts = [head, rule and f"Format: {rule}.", comment, services and f"A secret of: {services}."]
     return textwrap.fill(
         " ".join(part for part in parts if part),
         WIDTH,

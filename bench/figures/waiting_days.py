@@ -9,13 +9,11 @@ from datetime import UTC, datetime
 from bench import crew, filler, ours
 from bench.figure import Benchmark, Figure, Measured, Round
 from bench.stage import Stage
-from services.worker.maintenance.cleanup import cleanup_old_tasks
-from shared.contracts.maintenance import CleanupOldTasks
 from shared.contracts.system import HEALTH_CHECK
 from shared.ledger import partitions
 from shared.ledger.ids import first_uuid7
 from shared.ledger.statement import Statement
-from shared.testing import run_inline
+from tests.old_days import clean
 from tests.platform import Platform
 
 log = logging.getLogger(__name__)
@@ -71,9 +69,8 @@ async def _fill(platform: Platform, days: int, count: int) -> None:
         await crew.stop(platform)
         yesterday_and_before = filler.days_before(datetime.now(UTC).date(), first=1, count=days)
         await filler.fill_waiting(platform.database_url, yesterday_and_before, count)
-        run = await run_inline(cleanup_old_tasks, CleanupOldTasks(), database=platform.database)
-        assert run.result is not None
-        assert run.result.partitions_kept == {}
+        cleaned = await clean(platform)
+        assert cleaned.partitions_kept == {}
         await filler.settle(platform.database_url)
         attached = [row["table"] for row in await platform.rows(partitions.EXISTING)].count("task")
         log.info("%d days with tasks: %d partitions", days, attached)

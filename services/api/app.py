@@ -20,6 +20,7 @@ from services.api.http.fit_database import FitDatabase
 from services.api.http.head import Head
 from services.api.identity import auth
 from services.api.identity import routes as identity
+from services.api.personal import routes as personal
 from services.api.resources import Resources
 from services.api.schedules import routes as schedules
 from services.api.tasks import routes as tasks
@@ -27,6 +28,7 @@ from services.api.workflows import routes as workflows
 from shared import applications
 from shared.contracts import catalogue
 from shared.contracts.catalogue import Catalogue
+from shared.personal import directory
 from shared.settings import Settings
 
 #: Largest body of a request without credentials: two passwords and an address.
@@ -44,7 +46,12 @@ def build(settings: Settings, contracts: Catalogue | None = None) -> Litestar:
     added = routes_of(found)
     contracts = catalogue.load(found) if contracts is None else contracts
     resources = Resources(
-        settings, contracts, rights_of(added), applications.tables(found), account_mail_of(found)
+        settings,
+        contracts,
+        rights_of(added),
+        applications.tables(found),
+        account_mail_of(found),
+        directory.read(found, contracts),
     )
     api = Litestar(
         route_handlers=[
@@ -96,6 +103,7 @@ def _signed_in(resources: Resources, added: Sequence[Routes]) -> Router:
         route_handlers=[
             identity.ACCOUNTS,
             identity.KEYS,
+            personal.ROUTER,
             audit.ROUTER,
             tasks.ROUTER,
             workflows.ROUTER,

@@ -20,6 +20,8 @@ from services.api.identity.passwords import Passwords
 from services.api.identity.rate_limits import RateLimits
 from services.api.identity.rights import Rights
 from services.api.identity.sessions import Sessions
+from services.api.personal.erasure import Erasures
+from services.api.personal.exports import Exports
 from services.api.reads import Reads
 from services.api.schedules.schedule_view import ScheduleView
 from services.api.schedules.schedules import Schedules
@@ -39,6 +41,7 @@ from shared.ledger.database import Database
 from shared.ledger.schema_check import SchemaCheck
 from shared.ledger.tables import TABLES
 from shared.migration import known
+from shared.personal.directory import Directory
 from shared.settings import Settings
 from shared.submission import MARK_EVERY_S, NOTE_TIME_EVERY_S, Submitter
 from shared.telemetry import metrics
@@ -62,8 +65,10 @@ class Resources:
         rights: Rights,
         tables: Sequence[type[Table]],
         account_mail: Contract[SendAccountMail, Any] | None,
+        directory: Directory,
     ) -> None:
-        """`tables` are those of the applications, `account_mail` is the contract of the one that sends mail.
+        """`tables` and `directory` are those of the applications; `account_mail` is the contract of the one
+        that sends mail.
 
         Raises SettingsError when a vault key is missing.
         """
@@ -95,17 +100,21 @@ class Resources:
         )
         self.confirmations = Confirmations(self.database, self.submitter, account_mail)
         self._tables = [*TABLES, *tables]
+        self._directory = directory
 
     def provided(self) -> dict[str, Provide]:
         """The arguments that route handlers ask for by these names."""
         database, contracts, vault = self.database, self.contracts, self.vault
         ledger = LedgerView(database, self.reads, contracts, vault)
+        view = ScheduleView(database, contracts, vault)
         provided: dict[str, object] = {
             "confirmations": self.confirmations,
             "contracts": ContractView(contracts),
             "database": database,
             "drain": self.drain,
             "keeper": self.keeper,
+            "erasures": Erasures(database, self.submitter),
+            "exports": Exports(self.reads, ledger, view, self._directory),
             "ledger": ledger,
             "logins": Logins(database, self.passwords, self._per_minute),
             "passwords": self.passwords,
@@ -117,7 +126,7 @@ class Resources:
             "sessions": self.sessions,
             "settings": self.settings,
             "submissions": Submissions(database, contracts, self.submitter, vault, self.settings.secret_key),
-            "view": ScheduleView(database, contracts, vault),
+            "view": view,
             "workflow_submissions": WorkflowSubmissions(
                 database, contracts, self.submitter, WorkflowSubmitter(database, self.submitter, vault)
             ),

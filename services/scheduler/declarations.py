@@ -60,7 +60,7 @@ async def _align_one(
 def _columns(contract: Contract[Any, Any], schedule: Schedule, vault: Vault) -> dict[str, Any]:
     return {
         "task_name": contract.name,
-        "params": encode_params(vault, contract, schedule.params),
+        "params": encode_params(vault, contract, schedule.params, schedule.name),
         "declared": _fingerprint(contract, schedule),
         **{name: getattr(schedule, name) for name in _SAME},
     }

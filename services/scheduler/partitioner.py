@@ -36,6 +36,7 @@ class Partitioner:
             try:
                 async with self._database.translated(), self._database.transaction():
                     await self._database.run(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s'")
+                    await self._database.run(partitions.as_owner(local=True))
                     await self._database.run(statement)
             except ServerRefuses as error:
                 if error.sqlstate != sqlstate.LOCK_NOT_AVAILABLE:

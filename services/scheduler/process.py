@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 from prometheus_client import REGISTRY
 
 from services.scheduler import (
+    cleaner,
     dispatcher,
     expirer,
     leader,
@@ -33,7 +34,7 @@ from shared import applications, system
 from shared.contracts import catalogue
 from shared.contracts.catalogue import Catalogue
 from shared.errors import ServerUnavailable
-from shared.keeper import Keeper
+from shared.keeper import STALL_S, Keeper
 from shared.ledger.database import Database, in_fresh_context
 from shared.ledger.schema_check import SchemaCheck
 from shared.migration import known
@@ -58,6 +59,8 @@ class Service:
     every_s: float
     #: One round; True asks for the next one at once.
     run_once: Callable[[], Coroutine[Any, Any, bool]]
+    #: A round that takes longer counts as stalled.
+    stall_s: float = STALL_S
 
 
 class SchedulerProcess:
@@ -95,6 +98,7 @@ class SchedulerProcess:
         workflow = workflow_gauges.WorkflowGauges(database, gauges)
         repair = workflow_repair.WorkflowRepair(database)
         sweep = workflows.Sweep(database, Advancer(database, queues))
+        clean = cleaner.Cleaner(database, partial(self.keeper.turned, "cleaner"))
         self.services = [
             Service("dispatcher", dispatcher.EVERY_S, dispatcher.Dispatcher(database, queues).run_once),
             Service("rescuer", rescuer.EVERY_S, rescue.run_once),
@@ -111,6 +115,7 @@ class SchedulerProcess:
             Service("expirer", expirer.EVERY_S, expirer.Expirer(database).run_once),
             Service("partitioner", partitioner.EVERY_S, partitioner.Partitioner(database).run_once),
             Service("partition gauges", partition_gauges.EVERY_S, partition.run_once),
+            Service("cleaner", cleaner.EVERY_S, clean.run_once, cleaner.STALL_S),
         ]
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -123,7 +128,8 @@ class SchedulerProcess:
         ]
         for service in self.services:
             every_s = min(service.every_s, leader.RENEW_S)
-            loops.append(self._keep(service.name, partial(self._turn, service), every_s, stop))
+            turn = partial(self._turn, service)
+            loops.append(self._keep(service.name, turn, every_s, stop, service.stall_s))
         tasks = [asyncio.create_task(loop) for loop in loops]
         await stop.wait()
         # A round that is canceled while it waits for Redis may go on, so each loop looks at `stop` as well.
@@ -163,11 +169,12 @@ class SchedulerProcess:
         run_once: Callable[[], Coroutine[Any, Any, object]],
         every_s: float,
         stop: asyncio.Event,
+        stall_s: float = STALL_S,
     ) -> Coroutine[Any, Any, None]:
         async def round_() -> object:
             return await in_fresh_context(run_once())
 
-        return self.keeper.keep(name, round_, every_s=every_s, stop=stop)
+        return self.keeper.keep(name, round_, every_s=every_s, stop=stop, stall_s=stall_s)
 
     async def _turn(self, service: Service) -> bool:
         """One round of a service when it is due and this process leads."""

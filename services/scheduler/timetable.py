@@ -95,7 +95,7 @@ class Timetable:
         """What became of the times; a contract that refuses the schedule does not stop it."""
         try:
             contract = self._catalogue.get_stored(row["task_name"])
-            params = decode_params(self._vault, contract, row["params"])
+            params = decode_params(self._vault, contract, row)
         except OftenError as error:
             log.error("schedule %s can't be fired: %s", row["name"], error)
             return [("failed", await self._record(row["name"], "failed", times, str(error)))]

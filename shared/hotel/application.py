@@ -9,7 +9,9 @@ APPLICATION = Application(
     gateways="services.worker.hotel.gateways.registry:build",
     routes="services.api.hotel.routes:ROUTES",
     tables="shared.hotel.tables:TABLES",
+    grants="shared.hotel.grants:GRANTS",
     migrations="shared.hotel.piccolo_app",
     settings="shared.hotel.settings:HotelSettings",
     account_mail="shared.hotel.contracts.email:SEND_ACCOUNT_MAIL",
+    personal_data="shared.hotel.personal_data:PERSONAL_DATA",
 )

@@ -11,7 +11,8 @@ class Payment(Table, tablename="payment"):
     """What one task is to charge; unique by task."""
 
     id = UUID(primary_key=True, default=UUID4())
-    user = ForeignKey(User, null=False)
+    #: Null once the account is erased.
+    user = ForeignKey(User, null=True, default=None)
     task = UUID(unique=True)
     #: In the smallest unit of the currency: cents, paise, yen.
     amount_minor = BigInt()

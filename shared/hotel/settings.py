@@ -34,7 +34,7 @@ class HotelSettings:
     #: Name for signing in to it; empty means no sign-in.
     smtp_user: str = setting("SMTP_USER", "")
     #: Password for the same.
-    smtp_password: str = setting("SMTP_PASSWORD", "")
+    smtp_password: str = setting("SMTP_PASSWORD", "", secret_of=("worker",))
     #: Encryption of the connection to it.
     smtp_security: str = setting("SMTP_SECURITY", "none", "none, starttls or tls")
     #: Sender's address of all mail, without a name.
@@ -42,17 +42,17 @@ class HotelSettings:
     #: Sender's name of all mail.
     mail_from_name: str = setting("EMAILS_FROM_NAME", "Often Hotels")
     #: Key for SerpApi. Without it the service is not used, and its tasks say so.
-    serpapi_key: str = setting("SERP_API_KEY", "")
+    serpapi_key: str = setting("SERP_API_KEY", "", secret_of=("worker",))
     #: Address of SerpApi.
     serpapi_url: str = setting("SERP_API_BASE_URL", "https://serpapi.com")
     #: Searches of the plan that scheduled scans leave for people.
     serpapi_reserve: int = setting("OFTEN_SERPAPI_RESERVE", 50)
     #: Key for TravClan. Without it the service is not used, and its tasks say so.
-    travclan_api_key: str = setting("TRAVCLAN_API_KEY", "")
+    travclan_api_key: str = setting("TRAVCLAN_API_KEY", "", secret_of=("worker",))
     #: Our merchant id at TravClan.
-    travclan_merchant_id: str = setting("TRAVCLAN_MERCHANT_ID", "")
+    travclan_merchant_id: str = setting("TRAVCLAN_MERCHANT_ID", "", secret_of=("worker",))
     #: Our user id at TravClan.
-    travclan_user_id: str = setting("TRAVCLAN_USER_ID", "")
+    travclan_user_id: str = setting("TRAVCLAN_USER_ID", "", secret_of=("worker",))
     #: Address of TravClan's sign-in.
     travclan_auth_url: str = setting("TRAVCLAN_AUTH_URL", "https://trav-auth-sandbox.travclan.com")
     #: Address of TravClan's hotel service.
@@ -60,11 +60,12 @@ class HotelSettings:
     #: Address of TravClan's "Volt" service.
     travclan_volt_url: str = setting("TRAVCLAN_VOLT_URL", "https://hotel-volt-api-sandbox.travclan.com")
     #: Secret key for Stripe. Without it payments are refused.
-    stripe_key: str = setting("STRIPE_SECRET_KEY", "")
+    stripe_key: str = setting("STRIPE_SECRET_KEY", "", secret_of=("worker",))
     #: Address of Stripe.
     stripe_url: str = setting("STRIPE_BASE_URL", "https://api.stripe.com")
     #: Private key for Web Push: base64url of the 32 bytes of a P-256 key. A new key ends every subscription.
-    vapid_private_key: str = setting("VAPID_PRIVATE_KEY", "")
+    #: The API shows browsers the public key that belongs to it.
+    vapid_private_key: str = setting("VAPID_PRIVATE_KEY", "", secret_of=("api", "worker"))
     #: Contact for push services that see a problem with our messages.
     vapid_subject: str = setting("VAPID_SUBJECT", "mailto:hello@often-hotels.example")
     #: The only address on this machine to which pushes may go, for tests; empty means none.

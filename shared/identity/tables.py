@@ -46,6 +46,8 @@ class User(Table, tablename="account"):
     created_at = Timestamptz()
     #: Moment at which the address was confirmed. Null: only the mail that asks may go to it.
     verified_at = Timestamptz(null=True, default=None)
+    #: The task that erases it; the account is inactive since then and does not come back.
+    erasure_task = UUID(null=True, default=None)
 
 
 class AccountConfirmation(Table, tablename="account_confirmation"):

@@ -96,6 +96,15 @@ def days_needed(today: date) -> list[date]:
     return [today + timedelta(days=n) for n in range(-DAYS_BACK, DAYS_AHEAD + 1)]
 
 
+def as_owner(*, local: bool) -> str:
+    """Take the role of the tables' owner, which alone may change them, for the transaction or the session.
+
+    It works for the owner itself, for its members and for a superuser.
+    """
+    owner = "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = to_regclass('task')"
+    return f"SELECT set_config('role', ({owner}), {str(local).lower()})"
+
+
 def create(table: str, day: date) -> Iterator[str]:
     """Statements that add one partition, each safe to run again.
 

@@ -17,7 +17,10 @@ from shared.ledger.database import Database
 MIN_VERSION = 18
 
 VERSION = "SELECT current_setting('server_version_num')::int / 10000 AS major"
-HAS_RECORDS = "SELECT to_regclass('migration') IS NOT NULL AS has_records"
+#: A migration gives the services their rights at its very end.
+HAS_RECORDS = """
+    SELECT coalesce(has_table_privilege(to_regclass('migration'), 'SELECT'), false) AS has_records
+"""
 RECORDS = "SELECT app_name, name FROM migration"
 
 

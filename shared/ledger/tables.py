@@ -244,6 +244,25 @@ class LeaderLease(Table, tablename="leader_lease"):
     expires_at = Timestamptz()
 
 
+class CleanupRequest(Table, tablename="cleanup_request"):
+    """A running cleanup that waits for the leading scheduler, which alone may drop days."""
+
+    #: The task that asks.
+    task = UUID(primary_key=True)
+    #: Whole days before this moment go.
+    cutoff = Timestamptz()
+    requested_at = Timestamptz()
+    #: The leader works on it, or did at this moment.
+    seen_at = Timestamptz(null=True, default=None)
+    #: The task was canceled: the leader stops before the next day.
+    cancelled = Boolean(default=False)
+    #: Days that the leader has looked at, of `days`.
+    done = Integer(default=0)
+    days = Integer(default=0)
+    #: The outcome; null until the leader is done.
+    result = JSONB(null=True, default=None)
+
+
 TABLES: tuple[type[Table], ...] = (
     Task,
     TaskAttempt,
@@ -255,4 +274,5 @@ TABLES: tuple[type[Table], ...] = (
     SubmissionKey,
     Generation,
     LeaderLease,
+    CleanupRequest,
 )

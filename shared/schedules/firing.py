@@ -16,17 +16,19 @@ from shared.vault import Vault
 TIMING = frozenset({"kind", "expression", "time_zone", "jitter_s"})
 
 
-def encode_params(vault: Vault, contract: Contract[P, Any], params: P) -> str:
-    """JSON for `schedule.params`, sensitive fields sealed. Raises InvalidFields."""
-    return vault.seal_params(contract, params).text
+def encode_params(
+    vault: Vault, contract: Contract[P, Any], params: P, name: str, owner: int | None = None
+) -> str:
+    """JSON for `schedule.params` of this schedule, sensitive fields sealed. Raises InvalidFields."""
+    return vault.seal_params(contract, params, name, owner).text
 
 
-def decode_params(vault: Vault, contract: Contract[P, Any], text: str) -> P:
-    """Read what `encode_params` wrote, checked against the contract as it is now.
+def decode_params(vault: Vault, contract: Contract[P, Any], row: Mapping[str, Any]) -> P:
+    """Read what `encode_params` wrote into this row, checked against the contract as it is now.
 
     Raises InvalidFields or VaultError.
     """
-    params, _ = vault.open_params(contract, text)
+    params, _ = vault.open_params(contract, row["params"], row["name"], row["owner"])
     return params
 
 

@@ -62,6 +62,16 @@ SWITCH_OFF_UNDECLARED = Statement("""
     RETURNING name
 """)
 
+#: Deletes schedules whose tasks name an account (`fields`: the parameter by the name of the task), and those
+#: with fields that only this account could have read.
+DELETE_OF_ACCOUNT = Statement("""
+    DELETE FROM schedule WHERE source = 'api' AND (
+        params ->> (:fields::text::jsonb ->> task_name) = :account::bigint::text
+        OR (owner = :account::bigint AND params::text ~ '"[$](bound|sealed)"')
+    )
+    RETURNING 1
+""")
+
 
 async def insert(database: Database, columns: Mapping[str, Any]) -> bool:
     """Add a schedule; False when its name is taken. `params` is JSON text."""

@@ -18,7 +18,7 @@ from shared.ledger.transitions.submit import SUBMITTED_UNDER
 from shared.submission import OnceKey, Submitter
 from shared.telemetry import metrics
 from shared.transport.queues import Address
-from shared.vault import Vault
+from shared.vault import Vault, step_row
 from shared.workflows import wiring
 from shared.workflows.advance import NewTask, apply
 from shared.workflows.advancer import count
@@ -68,7 +68,8 @@ class WorkflowSubmitter:
     async def _submit(self, flow: Workflow | Graph, once: OnceKey | None) -> tuple[UUID, bool]:
         graph = wiring.compile(flow) if isinstance(flow, Workflow) else flow
         wiring.refuse(_too_late(graph, self._database.now()))
-        values = self._values(graph)
+        workflow_id = uuid7(self._database.now())
+        values = self._values(graph, workflow_id)
         while True:
             try:
                 stored = await self._store(graph, values, once)
@@ -81,13 +82,11 @@ class WorkflowSubmitter:
             return stored.id, True
 
     async def _store(self, graph: Graph, values: dict[str, Any], once: OnceKey | None) -> _Stored:
-        workflow_id = uuid7(self._database.now())
+        workflow_id: UUID = values["id"]
         begun = _begun(workflow_id, graph)
         async with self._transaction():
             await self._refuse_older_workers()
-            (answer,) = await self._database.run(
-                transitions.SUBMIT_WORKFLOW, id=workflow_id, **values, **_key_values(once)
-            )
+            (answer,) = await self._database.run(transitions.SUBMIT_WORKFLOW, **values, **_key_values(once))
             if not answer["new"]:
                 raise _Taken
             if not answer["free"]:
@@ -128,9 +127,10 @@ class WorkflowSubmitter:
         addresses = [Address(task.id, task.queue, task.priority) for task in stored.tasks if task.direct]
         await self._submitter.push_after_commit(addresses)
 
-    def _values(self, graph: Graph) -> dict[str, Any]:
-        steps = msgspec.json.encode([self._step_row(each) for each in graph.steps])
+    def _values(self, graph: Graph, workflow_id: UUID) -> dict[str, Any]:
+        steps = msgspec.json.encode([self._step_row(each, workflow_id, graph.owner) for each in graph.steps])
         return {
+            "id": workflow_id,
             "name": graph.name,
             "owner": graph.owner,
             "on_failure": graph.on_failure,
@@ -140,9 +140,13 @@ class WorkflowSubmitter:
             "steps": steps.decode(),
         }
 
-    def _step_row(self, each: GraphStep) -> dict[str, Any]:
+    def _step_row(self, each: GraphStep, workflow_id: UUID, owner: int | None) -> dict[str, Any]:
         contract = each.contract
-        sealed = [self._vault.seal_part(contract, text) for text in each.params]
+        rows = [step_row(workflow_id, each.step.name, number) for number in range(len(each.params))]
+        sealed = [
+            self._vault.seal_encoded(contract, text, row, owner)
+            for text, row in zip(each.params, rows, strict=True)
+        ]
         return {
             **msgspec.structs.asdict(each.step),
             "grouped": each.grouped,

@@ -7,7 +7,9 @@ from urllib.parse import quote, urlencode
 
 import asyncpg
 
+from local.postgres import SUPERUSER
 from shared.errors import ServerUnavailable
+from tests.roles import as_role
 
 #: Errors of a statement while Postgres is away or refuses. The caller tries again.
 PASSING = (ServerUnavailable, asyncpg.PostgresError)
@@ -36,8 +38,8 @@ class Database:
     """Changes the settings of one database, and ends or cancels the sessions of the services."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
-        self._server, _, self.name = url.rpartition("/")
+        self._url = as_role(url, SUPERUSER)
+        self._server, _, self.name = self._url.rpartition("/")
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[asyncpg.Connection]:

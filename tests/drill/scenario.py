@@ -44,6 +44,7 @@ async def play(fault: Fault, servers: Servers, folder: Path) -> Report:
     ):
         platform.database_url = network.database_url  # the processes feel the settings of the database
         await platform.rows("CREATE TABLE effect (task_id uuid)")
+        await platform.rows("GRANT INSERT ON effect TO often_worker")
         if fault.prepare is not None:
             await fault.prepare(platform)
         async with Crew(platform, servers, network, logs) as crew:

@@ -12,10 +12,12 @@ import psutil
 
 from local import ports, postgres
 from local.valkey import Valkey
+from shared.roles import OWNER
 from tests import process_family
 from tests.drill.disk import SmallDisk
 from tests.eventually import eventually
 from tests.migrated import migrate
+from tests.roles import as_role, make_roles
 
 #: The database that the others are copied from.
 TEMPLATE = "drill_template"
@@ -91,7 +93,8 @@ class Servers:
     def create_empty(self, database: str) -> str:
         """A database without tables, and its address."""
         self._postgres.create_database(database)
-        return self._postgres.url(database)
+        make_roles(self._postgres, database)
+        return as_role(self._postgres.url(database), OWNER)
 
     def create_on_disk(self, database: str) -> str:
         """A database whose tables are on the small disk; the log of Postgres is not.
@@ -110,15 +113,16 @@ class Servers:
         """The name of a migrated database. Copying it takes a tenth of the time of migrating."""
         if not self._postgres.has_database(TEMPLATE):
             self._postgres.create_database(TEMPLATE)
-            migrate(self._postgres.url(TEMPLATE))
+            make_roles(self._postgres, TEMPLATE)
+            migrate(as_role(self._postgres.url(TEMPLATE), OWNER))
         return TEMPLATE
 
     def _created(self, database: str, *options: str) -> str:
-        self._postgres.run("createdb", *options, database)
+        self._postgres.run("createdb", f"--owner={OWNER}", *options, database)
         # Each database is a system of its own; a copy would be the same one.
         new_system = "UPDATE generation SET system = gen_random_uuid()"
         self._postgres.run("psql", "-XAtqc", new_system, database)
-        return self._postgres.url(database)
+        return as_role(self._postgres.url(database), OWNER)
 
     def stop(self) -> None:
         for server in (self.valkey, self.postgres):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from email.message import EmailMessage
 from pathlib import Path
 
+import asyncpg
 import psutil
 import pytest
 
@@ -34,9 +35,22 @@ def system() -> Iterator[LocalSystem]:
         system.close()
 
 
+async def roles(database_url: str) -> set[str]:
+    """The roles by which processes are connected; the asking session is not among them."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        rows = await connection.fetch(
+            "SELECT usename FROM pg_stat_activity WHERE datid IS NOT NULL AND pid <> pg_backend_pid()"
+        )
+    finally:
+        await connection.close()
+    return {row["usename"] for row in rows}
+
+
 async def test_from_http_to_a_mail_and_back_after_a_restart(system: LocalSystem) -> None:
     described = await system.start()
     assert system.description_file.stat().st_mode & 0o777 == 0o600
+    assert await roles(described["postgres"]) == {"often_api", "often_worker", "often_scheduler"}
     with Client(described["api"]) as guest:
         account = guest.register("asha@often-hotels.example", PASSWORD, "Asha Rao")
         await mailbox.confirm(system.mail_folder, "asha@often-hotels.example")

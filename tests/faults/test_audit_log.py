@@ -64,6 +64,7 @@ def _acts(guest: int, task: str) -> list[Act]:
         Act("schedule.changed", "PATCH", "schedules/health.hourly", {"enabled": False}),
         Act("schedule.fired", "POST", "schedules/health.hourly/fire"),
         Act("schedule.removed", "DELETE", "schedules/health.hourly"),
+        Act("account.erasure_requested", "DELETE", f"accounts/{guest}"),
         Act("session.all_closed", "POST", "auth/logout-all"),
     ]
 

@@ -13,7 +13,7 @@ from local.valkey import HOST
 from shared.transport.keys import PRIORITIES, lane_key, unacked_key
 from tests.eventually import eventually
 from tests.garbage import forge, soil
-from tests.own_valkey import Forwarder, serving
+from tests.own_valkey import Forwarder, serving, take_password
 from tests.platform import Platform
 from tests.sample_tasks import INSTANT, WAIT, Nothing, Seconds
 
@@ -93,8 +93,7 @@ async def test_a_failover_that_keeps_connections_costs_seconds(database_url: str
         forwarder = Forwarder(old)
         url = await stack.enter_async_context(forwarder.serving())
         platform = await stack.enter_async_context(Platform(database_url, url, tmp_path))
-        with redis.Redis.from_url(new.url()) as client:
-            client.config_set("requirepass", old.password)
+        take_password(new, old)
         worker: subprocess.Popen[bytes] = await platform.start_worker()
         await platform.start_scheduler()
         ids = await platform.submit(WAIT, Seconds(seconds=0.2), count=100)

@@ -9,8 +9,10 @@ from contextlib import asynccontextmanager
 import asyncpg
 
 from local.ports import pick
+from local.postgres import SUPERUSER
 from tests.eventually import eventually
 from tests.platform import Platform
+from tests.roles import as_role
 from tests.sample_tasks import INSTANT, WAIT, Nothing, Seconds
 
 #: Longer than a statement may take.
@@ -32,7 +34,7 @@ OLDER_THAN_5_S = """
 @asynccontextmanager
 async def closing(url: str) -> AsyncIterator[asyncpg.Connection]:
     """A connection of an operator's own."""
-    connection = await asyncpg.connect(url)
+    connection = await asyncpg.connect(as_role(url, SUPERUSER))
     try:
         yield connection
     finally:

@@ -152,6 +152,7 @@ async def test_a_call_that_never_gives_the_interpreter_back_ends_its_process_onl
 
 async def test_a_worker_that_stalled_past_its_lease_can_change_nothing(platform: Platform) -> None:
     await platform.rows("CREATE TABLE effect (task_id uuid)")
+    await platform.rows("GRANT INSERT ON effect TO often_worker")
     await platform.start_scheduler(OFTEN_STALL_AFTER="10")
     stalled = await platform.start_worker()
     before = await platform.worker_of(stalled)

@@ -19,6 +19,8 @@ class Action(StrEnum):
     ADDRESS_ASKED = "account.address_asked"
     #: The link in a mail was used. Its account has the address now.
     ADDRESS_CONFIRMED = "account.address_confirmed"
+    #: From then on the account is inactive, and a task erases what is stored of it.
+    ERASURE_REQUESTED = "account.erasure_requested"
     PASSWORD_CHANGED = "account.password_changed"
     SIGNED_IN = "session.opened"
     SIGNED_OUT = "session.closed"

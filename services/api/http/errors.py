@@ -26,6 +26,7 @@ from shared.errors import (
     TaskFinished,
     TaskNotFound,
     UnknownTask,
+    VaultError,
     WorkersTooOld,
     WorkflowExists,
 )
@@ -207,6 +208,12 @@ def _(error: WorkflowExists) -> Problem:
 @describe.register
 def _(error: WorkersTooOld) -> Problem:
     return _problem(409, "workers-too-old", f"{error}.")
+
+
+@describe.register
+def _(error: VaultError) -> Problem:
+    """Answers show such a field as unreadable; it is only in the way where it is needed."""
+    return _problem(409, "unreadable-field", f"A sealed field does not open: {error}.")
 
 
 @describe.register

@@ -52,6 +52,18 @@ class AccountNotFound(Refusal):
         super().__init__(f"There is no account {account_id}. List the accounts with GET /api/v1/accounts.")
 
 
+class AccountBeingErased(Refusal):
+    """The account was deactivated for good."""
+
+    status, kind = 409, "account-being-erased"
+
+    def __init__(self, account_id: int) -> None:
+        super().__init__(
+            f"The account {account_id} is being erased and cannot be changed. Its address can be registered "
+            "again once GET /api/v1/accounts no longer lists the account."
+        )
+
+
 class KeyNotFound(Refusal):
     """No API key has this id, or it is somebody else's."""
 

@@ -26,7 +26,10 @@ _INSERT = Statement("""
     RETURNING id, email, full_name, is_active, role, created_at, verified_at IS NOT NULL AS verified
 """)
 
-_EXISTING = Statement("SELECT id FROM account WHERE id = ANY(:ids::bigint[])")
+#: An account that is being erased counts as gone: nothing new may refer to it.
+_EXISTING = Statement("""
+    SELECT id FROM account WHERE id = ANY(:ids::bigint[]) AND erasure_task IS NULL
+""")
 
 
 class NewAccount(NamedTuple):

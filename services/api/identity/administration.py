@@ -11,7 +11,7 @@ from services.api.audit.actions import Action
 from services.api.audit.actor import Actor
 from services.api.audit.trail import Target
 from services.api.http import paging
-from services.api.http.refusals import AccountNotFound, LastAdministrator
+from services.api.http.refusals import AccountBeingErased, AccountNotFound, LastAdministrator
 from services.api.identity import confirmations, sessions
 from services.api.identity.account_schemas import Account, AccountChange, AccountPage
 from services.api.identity.new_passwords import check_new
@@ -33,7 +33,9 @@ _ADMINISTRATORS = """
 """
 
 
-_LOCKED = Statement("SELECT role, is_active, full_name FROM account WHERE id = :id FOR UPDATE")
+_LOCKED = Statement("""
+    SELECT role, is_active, full_name, erasure_task FROM account WHERE id = :id FOR UPDATE
+""")
 
 
 async def page(reads: Reads, *, limit: int, cursor: str | None, email: str | None) -> AccountPage:
@@ -58,11 +60,11 @@ async def find(database: Database, account_id: int) -> Account:
 
 
 async def change(database: Database, account_id: int, wanted: AccountChange, actor: Actor) -> Account:
-    """Apply what is given. Raises AccountNotFound, LastAdministrator or InvalidFields."""
+    """Apply what is given. Raises AccountNotFound, AccountBeingErased, LastAdministrator or InvalidFields."""
     values = _values(wanted)
     async with database.short_transaction():
         if wanted.is_active is False or values.get("role", Role.ADMINISTRATOR) is not Role.ADMINISTRATOR:
-            await _keep_an_administrator(database, account_id)
+            await keep_an_administrator(database, account_id)
         before = await _locked(database, account_id)
         await User.update(values).where(User.id == account_id)
         if wanted.is_active is False:
@@ -102,10 +104,12 @@ def _values(wanted: AccountChange) -> dict[Any, Any]:
 
 
 async def _locked(database: Database, account_id: int) -> dict[str, Any]:
-    """Lock the account until the transaction ends. Raises AccountNotFound."""
+    """Lock the account until the transaction ends. Raises AccountNotFound or AccountBeingErased."""
     rows = await database.run(_LOCKED, id=account_id)
     if not rows:
         raise AccountNotFound(account_id)
+    if rows[0]["erasure_task"] is not None:
+        raise AccountBeingErased(account_id)
     return rows[0]
 
 
@@ -137,7 +141,8 @@ def _action(field: str, value: object) -> Action:
     return Action.ACCOUNT_ROLE_CHANGED if field == "role" else Action.ACCOUNT_RENAMED
 
 
-async def _keep_an_administrator(database: Database, account_id: int) -> None:
+async def keep_an_administrator(database: Database, account_id: int) -> None:
+    """Raises LastAdministrator when this account is the only active one; inside a transaction."""
     administrators = [row["id"] for row in await database.run(_ADMINISTRATORS)]
     if administrators == [account_id]:
         raise LastAdministrator

@@ -126,6 +126,11 @@ async def revoke_all(database: Database, owner: int, actor: Actor) -> int:
     return len(keys)
 
 
+async def end_all(database: Database, owner: int) -> None:
+    """Revoke all keys of an account, as a part of an act that is recorded by itself."""
+    await database.run(_REVOKE_ALL, owner=owner)
+
+
 async def authenticate(database: Database, shown: str) -> tuple[Account, UUID, frozenset[Scope]]:
     """The key's owner, active or not, its id, and what it is good for. Raises NotSignedIn."""
     key_id, _, secret = shown.removeprefix(PREFIX).partition("_")

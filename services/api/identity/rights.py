@@ -81,6 +81,10 @@ STAFF = frozenset({Role.OPERATOR, Role.ADMINISTRATOR})
 RIGHTS: dict[str, Right] = {
     # route                                     scope               user  viewer oper. admin.
     "GET /api/v1/auth/me": Right(Scope.ACCOUNTS_READ, OWN, OWN, OWN, OWN),
+    "GET /api/v1/auth/me/export": Right(None, OWN, OWN, OWN, OWN),
+    "DELETE /api/v1/auth/me": Right(
+        None, OWN, OWN, OWN, OWN, [Action.ERASURE_REQUESTED, Action.SIGN_IN_FAILED, Action.SIGN_IN_LOCKED]
+    ),
     "POST /api/v1/auth/logout": Right(None, OWN, OWN, OWN, OWN, [Action.SIGNED_OUT]),
     "POST /api/v1/auth/logout-all": Right(None, OWN, OWN, OWN, OWN, [Action.SIGNED_OUT_EVERYWHERE]),
     "POST /api/v1/auth/password": Right(
@@ -94,6 +98,9 @@ RIGHTS: dict[str, Right] = {
     "GET /api/v1/accounts/{account_id}": Right(Scope.ACCOUNTS_READ, NONE, NONE, NONE, ALL),
     "PATCH /api/v1/accounts/{account_id}": Right(
         Scope.ACCOUNTS_WRITE, NONE, NONE, NONE, ALL, ACCOUNT_CHANGES
+    ),
+    "DELETE /api/v1/accounts/{account_id}": Right(
+        Scope.ACCOUNTS_WRITE, NONE, NONE, NONE, ALL, [Action.ERASURE_REQUESTED]
     ),
     "GET /api/v1/keys": Right(None, OWN, OWN, OWN, ALL),
     "POST /api/v1/keys": Right(None, OWN, OWN, OWN, OWN, [Action.KEY_MADE]),

@@ -1,4 +1,4 @@
-"""What is refused to people who sign in, for a while."""
+"""What is refused for a while: sign-ins, and exports of accounts."""
 
 from services.api.http.refusals import Wait
 
@@ -28,3 +28,12 @@ class SignInBusy(Wait):
 
     def __init__(self) -> None:
         super().__init__("Too many people sign in at this moment.", 2)
+
+
+class TooManyExports(Wait):
+    """This process sends as many exports as it may at a time."""
+
+    kind = "too-many-exports"
+
+    def __init__(self) -> None:
+        super().__init__("Too many accounts are being exported at this moment.", 10)

@@ -47,6 +47,11 @@ class ScheduleView:
         items = [self._answer(row, reader) for row in rows[:limit]]
         return SchedulePage(items, items[-1].name if len(rows) > limit else None)
 
+    async def owned(self, reader: Reader) -> list[ScheduleAnswer]:
+        """All schedules that the reader has made."""
+        query = Schedule.select().where(Schedule.owner == reader.id).order_by(Schedule.name)
+        return [self._answer(row, reader) for row in await self._database.answered(query)]
+
     async def find(self, name: str, reader: Reader) -> ScheduleAnswer:
         """Raises ScheduleNotFound."""
         return self._answer(await self._row(name), reader)
@@ -72,7 +77,8 @@ class ScheduleView:
 
     def _answer(self, row: Mapping[str, Any], reader: Reader) -> ScheduleAnswer:
         contract = self._catalogue.ever_by_name.get(row["task_name"])
-        params = self._vault.read(contract, "params", row["params"], unmask=reader.may_unmask(row["owner"]))
+        unmask = reader.may_unmask(row["owner"])
+        params = self._vault.read(contract, "params", row["params"], row["name"], row["owner"], unmask=unmask)
         same = {f: row[f] for f in ScheduleAnswer.__struct_fields__ if f in row and f != "params"}
         return ScheduleAnswer(**same, params=params, next_fire_times=_upcoming(row))
 

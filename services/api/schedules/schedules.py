@@ -61,7 +61,7 @@ class Schedules:
         await self._check_recipient(contract, params, caller)
         columns: dict[str, Any] = msgspec.structs.asdict(body)
         reason = columns.pop("reason")
-        columns["params"] = scheduling.encode_params(self._vault, contract, params)
+        columns["params"] = scheduling.encode_params(self._vault, contract, params, body.name, caller.id)
         async with self._database.short_transaction():
             (clock,) = await self._database.run("SELECT now() AS now")
             scheduling.timing_of(columns).check(clock["now"])
@@ -86,7 +86,7 @@ class Schedules:
                 contract = self._contract(row)
                 params = contract.check_params(given["params"])
                 await self._check_recipient(contract, params, caller)
-                given["params"] = scheduling.encode_params(self._vault, contract, params)
+                given["params"] = scheduling.encode_params(self._vault, contract, params, name, row["owner"])
             elif wanted.enabled is True:
                 self._readable(row)
             await schedules.change(self._database, name, given | _consequences(row, given, caller))
@@ -147,9 +147,9 @@ class Schedules:
         return _known(self._catalogue.get_stored, row["task_name"])
 
     def _readable(self, row: Mapping[str, Any]) -> tuple[Contract[Any, Any], Params]:
-        """Contract and parameters as they fit together today. Raises InvalidFields."""
+        """Contract and parameters as they fit together today. Raises InvalidFields or VaultError."""
         contract = self._contract(row)
-        return contract, scheduling.decode_params(self._vault, contract, row["params"])
+        return contract, scheduling.decode_params(self._vault, contract, row)
 
     async def _check_recipient(self, contract: Contract[Any, Any], params: Params, caller: Reader) -> None:
         """A schedule reaches no account that its maker could not reach with a submission."""

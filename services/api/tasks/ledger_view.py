@@ -1,5 +1,6 @@
 """Tasks as their readers see them, within the limits that rights.py sets."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from shared.ledger.database import Database
 from shared.ledger.lifecycle import FINAL, Status
 from shared.ledger.statement import Statement
 from shared.ledger.tables import Task
-from shared.vault import Vault
+from shared.vault import Vault, params_row
 
 #: Tasks that the summary shows.
 RECENT = 5
@@ -106,6 +107,11 @@ class LedgerView:
         cursor = paging.encode(last.to_bytes(4)) if len(rows) > limit and last is not None else None
         return TaskPage(items, cursor)
 
+    async def answers(self, ids: Sequence[UUID], reader: Reader) -> list[TaskAnswer]:
+        """These tasks, of any owner, in the order of their ids. Raises ReadTooSlow."""
+        query = Task.select(*_LISTED).where(Task.id.is_in(list(ids))).order_by(Task.id)
+        return [self.answer(row, reader) for row in await self._reads.select(query)]
+
     async def summary(self, reader: Reader) -> TaskSummary:
         """Counts of all that the reader may see, and the newest of it. Raises ReadTooSlow."""
         own = None if reader.reach is Reach.ALL else reader.id
@@ -148,7 +154,11 @@ class LedgerView:
         if row[root] is None:
             return None
         contract = self._catalogue.ever_by_name.get(row["name"])
-        return self._vault.read(contract, root, row[root], unmask=reader.may_unmask(row["owner"]))
+        unmask = reader.may_unmask(row["owner"])
+        bound_to = row["id"]
+        if root == "params":
+            bound_to = params_row(row["id"], row["workflow"], row["step"], row["member"])
+        return self._vault.read(contract, root, row[root], bound_to, row["owner"], unmask=unmask)
 
 
 #: Fields that the answer takes over from the row under the same name.

@@ -50,8 +50,10 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
     claimed_at: datetime
     cancel_requested_at: datetime | None
     expired: bool
-    #: The workflow that it belongs to.
+    #: The workflow that it belongs to, the step, and its number in a group.
     workflow: UUID | None = None
+    step: str | None = None
+    member: int | None = None
     #: Parameters that are read from other steps, as JSON; see `services.worker.workflows.inputs`.
     inputs: str | None = None
 
@@ -78,6 +80,8 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
             cancel_requested_at=row["cancel_requested_at"],
             expired=bool(row["expired"]),
             workflow=row["workflow"] and UUID(int=row["workflow"].int),
+            step=row["step"],
+            member=row["member"],
             inputs=row["inputs"],
         )
 

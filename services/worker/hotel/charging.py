@@ -36,7 +36,8 @@ class Payment:
     """A row of `payment`."""
 
     id: UUID
-    user: int
+    #: None: the account was erased.
+    user: int | None
     amount_minor: int
     currency: str
     status: str

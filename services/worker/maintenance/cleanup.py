@@ -1,14 +1,11 @@
 """The platform keeps itself tidy."""
 
 import asyncio
-import contextlib
-import time
 from datetime import UTC, datetime, timedelta
 
-import asyncpg
+import msgspec
 
-from services.worker.maintenance.kept import CROWDED, READ
-from services.worker.maintenance.pruner import BEHIND, Pruned, Pruner, prune_aged, prune_workflows
+from services.worker.maintenance import aged
 from services.worker.maintenance.retention import Retention, prune_audit
 from services.worker.registry import task
 from shared.contracts.context import TaskContext
@@ -21,17 +18,16 @@ from shared.contracts.maintenance import (
     RefreshTokensCleaned,
 )
 from shared.errors import ExpectedError
-from shared.ledger import sqlstate
-from shared.telemetry import metrics
+from shared.ledger import cleanup
+from shared.ledger.cleanup import Pruned
 
 #: Tokens per statement.
 BATCH = 1_000
-#: Of the advisory lock that lets one cleanup run at a time: two would wait for each other's partitions.
-CLEANUP_LOCK = 0x6F6674656E_01
-CLOSE_TIMEOUT_S = 2.0
-#: After a day the cleanup rests for half as long as that took, and no longer than this: to drop files takes
-#: time that others want.
-LONGEST_REST_S = 1.0
+#: Pause between two looks at what the leader has done.
+POLL_S = 0.5
+#: How long the cleanup waits for a leader, and for a sign of one that has begun: a day whose locks are taken
+#: keeps it for a minute or two.
+MAX_WAIT_S, MAX_SILENCE_S = 60.0, 600.0
 
 #: A token whose session was revoked is as good as revoked. values: cutoff, cutoff, cutoff, limit.
 DELETE_TOKENS = """
@@ -88,19 +84,13 @@ async def cleanup_expired_refresh_tokens(
 
 @task(CLEANUP_OLD_TASKS)
 async def cleanup_old_tasks(context: TaskContext, params: CleanupOldTasks) -> OldTasksCleaned:
-    """Remove the whole days before the cutoff, and what else has grown old."""
+    """Have the leader drop the whole days before the cutoff, and delete what else has grown old."""
     cutoff = datetime.now(UTC) - timedelta(days=params.days_old)
     context.progress(20, message=f"Looking for whole days before {cutoff:%Y-%m-%d %H:%M} UTC")
-    connection = await context.database.connect()
-    try:
-        async with context.database.translated():
-            pruned = await _prune_days(context, connection, cutoff)
-    finally:
-        with contextlib.suppress(*sqlstate.NO_ANSWER):
-            await connection.close(timeout=CLOSE_TIMEOUT_S)  # and the lock goes with it
+    pruned = Pruned() if context.cancelled else await _drop_days(context, cutoff)
     context.progress(80, message="Deleting old keys, firings, workers and audit rows")
-    await prune_aged(context.database)
-    await prune_workflows(context.database, cutoff)
+    await aged.prune(context.database)
+    await aged.prune_workflows(context.database, cutoff)
     await prune_audit(context.database, context.gateway(Retention))
     context.log.info("%d tasks deleted, %d days dropped", pruned.deleted, len(pruned.dropped))
     for name, reason in pruned.kept.items():
@@ -117,20 +107,30 @@ async def cleanup_old_tasks(context: TaskContext, params: CleanupOldTasks) -> Ol
     )
 
 
-async def _prune_days(context: TaskContext, connection: asyncpg.Connection, cutoff: datetime) -> Pruned:
-    if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", CLEANUP_LOCK):
-        raise ExpectedError("another cleanup is at work; this one waits for it to end")
-    pruner = Pruner(connection)
-    for reason in (READ, CROWDED, BEHIND):
-        metrics.PARTITIONS_KEPT.labels(reason).set(0)
-    days = await pruner.days(cutoff)
-    for number, day in enumerate(days):
-        context.progress(40 + 40 * number // len(days), message=f"Removing {day}")
-        begun = time.monotonic()
-        if context.cancelled or not await pruner.prune(day):
-            break
-        if day != days[-1]:
-            await asyncio.sleep(min((time.monotonic() - begun) / 2, LONGEST_REST_S))
-    if not context.cancelled:
-        await pruner.prune_kept(cutoff)
-    return pruner.pruned
+async def _drop_days(context: TaskContext, cutoff: datetime) -> Pruned:
+    """Ask the leader and wait for its answer. Raises ExpectedError when none comes."""
+    await context.database.run(cleanup.REQUEST, task=context.id, cutoff=cutoff)
+    try:
+        while (pruned := await _answer(context)) is None:
+            if context.cancelled:
+                await context.database.run(cleanup.CANCEL, task=context.id)
+            await asyncio.sleep(POLL_S)
+        return pruned
+    finally:
+        await context.database.run(cleanup.WITHDRAW, task=context.id)
+
+
+async def _answer(context: TaskContext) -> Pruned | None:
+    """What the leader did; None while it is at work. Raises ExpectedError after a long silence."""
+    (row,) = await context.database.run(cleanup.PROGRESS, task=context.id)
+    if row["result"] is not None:
+        return msgspec.json.decode(row["result"], type=Pruned)
+    if row["silent_s"] > (MAX_SILENCE_S if row["seen"] else MAX_WAIT_S):
+        raise ExpectedError(
+            f"no scheduler has worked on this cleanup for {row['silent_s']:.0f} s; only the leading one may "
+            "drop days: start a scheduler of this release, or read the log of the one that leads"
+        )
+    if row["days"]:
+        message = f"{row['done']} of {row['days']} days are done"
+        context.progress(40 + 40 * row["done"] // row["days"], message=message)
+    return None

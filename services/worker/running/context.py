@@ -130,13 +130,15 @@ class Context:
         self._submitted += 1
         checks.child(contract, params, key=key, delay=delay, priority=priority, number=self._submitted)
         stored_under = (key or f"#{self._submitted}") if at_once else None
+        checked = contract.check_params(msgspec.to_builtins(params))
+        id = uuid7(self._means.ledger.now()) if stored_under is None else child_id(self.id, stored_under)
         child = Child(
-            uuid7(self._means.ledger.now()) if stored_under is None else child_id(self.id, stored_under),
+            id,
             contract,
-            self._means.vault.seal_params(contract, contract.check_params(msgspec.to_builtins(params))),
+            self._means.vault.seal_params(contract, checked, id, self.owner),
             contract.priority if priority is None else priority,
             delay,
-            self._attempt.claim.owner,
+            self.owner,
             self._attempt.claim.id,
             stored_under,
         )
@@ -169,7 +171,7 @@ class Context:
         attempt = self._attempt
         assert attempt.started_at is not None  # the body runs
         seconds = time.monotonic() - attempt.started_monotonic
-        stored = self._means.vault.seal_result(self._contract, result)
+        stored = self._means.vault.seal_result(self._contract, result, self.id, self.owner)
         await asyncio.wrap_future(self._means.inbox.hold(attempt))
         rows = await self._means.database.run(
             COMPLETE,

@@ -16,6 +16,7 @@ from services.worker.running import event_loop
 from services.worker.running.context import Context, Means
 from services.worker.workflows.inputs import Inputs
 from shared.telemetry.redaction import redacting
+from shared.vault import params_row
 
 
 class Executor:
@@ -54,7 +55,12 @@ class Executor:
         task = self._tasks[attempt.name]
         claim = attempt.claim
         params, attempt.secrets = self._means.vault.open_params(
-            task.contract, claim.params, claim.contract_version, self._inputs(attempt)
+            task.contract,
+            claim.params,
+            params_row(claim.id, claim.workflow, claim.step, claim.member),
+            claim.owner,
+            claim.contract_version,
+            self._inputs(attempt),
         )
         context = Context(attempt, task.contract, self._means)
         attempt.context = context

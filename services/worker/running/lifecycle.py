@@ -131,8 +131,10 @@ class Lifecycle(Middleware):
         if attempt.cancel_requested and not returned:
             return Outcome(Status.REVOKED, failures=attempt.claim.failures)
         if error is None or returned:
-            failures = attempt.claim.failures
-            return outcome.succeeded(contract, attempt.returned, self._vault, failures=failures)
+            claim = attempt.claim
+            return outcome.succeeded(
+                contract, attempt.returned, self._vault, claim.id, claim.owner, failures=claim.failures
+            )
         if cut_short:
             return interrupted(attempt, contract, self._database.now(), error.__traceback__)
         if lacked_connection(error, contract):

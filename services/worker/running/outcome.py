@@ -5,6 +5,7 @@ import traceback
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
@@ -54,10 +55,13 @@ def clean(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def succeeded(contract: Contract[Any, Any], returned: Any, vault: Vault, *, failures: int) -> Outcome:
+def succeeded(
+    contract: Contract[Any, Any], returned: Any, vault: Vault, task: UUID, owner: int | None, *, failures: int
+) -> Outcome:
     """Success, or failure where the result can't be stored."""
     try:
-        return Outcome(Status.SUCCESS, result=vault.seal_result(contract, returned), failures=failures)
+        result = vault.seal_result(contract, returned, task, owner)
+        return Outcome(Status.SUCCESS, result=result, failures=failures)
     except (InvalidFields, VaultError) as error:
         failure = Failure(
             ErrorKind.UNSTORABLE, clean(f"the result can't be stored: {error}", MAX_MESSAGE_CHARS)

@@ -21,7 +21,10 @@ from shared.workflows.reference import Input, Kind, Source
 #: Bytes of all results that one task reads.
 MAX_INPUT_BYTES = 64 * 2**20
 
-_END = "t.id AS found, t.name AS contract, t.status, t.result::text AS result, t.error_kind, t.error_message"
+_END = """
+    t.id AS found, t.owner, t.name AS contract, t.status, t.result::text AS result, t.error_kind,
+    t.error_message
+"""
 #: The tasks of single steps. One that was skipped has none; one that was deleted is not found.
 SINGLES = Statement(f"""
     SELECT s.name AS step, s.task, {_END} FROM workflow_step AS s LEFT JOIN task AS t ON t.id = s.task
@@ -88,4 +91,4 @@ class Inputs:
         contract = self._contracts.get(row["contract"])
         if contract is None or not contract.sensitive_result:
             return msgspec.json.decode(row["result"])
-        return self._vault.open_result(contract, row["result"])
+        return self._vault.open_result(contract, row["result"], UUID(int=row["found"].int), row["owner"])

@@ -1,7 +1,8 @@
 """Charges through the payment service."""
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from msgspec import Meta
@@ -94,8 +95,14 @@ class OpenSubmitted(Result):
     submitted: int
 
 
+#: Version 2 has the parameters of version 1. Release 0.2 cannot open fields that are bound to their task:
+#: its workers park tasks of version 2 instead of failing them.
+_UPCASTS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: lambda raw: raw}
+
 PROCESS = Contract(
     name="payments.process",
+    version=2,
+    upcasts=_UPCASTS,
     queue="payments",
     params=ProcessPayment,
     recipient="user_id",
@@ -110,6 +117,8 @@ PROCESS = Contract(
 #: Submitted by staff who create customers at the payment service: only a customer bound here is charged.
 BIND_CUSTOMER = Contract(
     name="payments.bind_customer",
+    version=2,
+    upcasts=_UPCASTS,
     queue="payments",
     params=BindCustomer,
     result=CustomerBound,

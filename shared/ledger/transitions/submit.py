@@ -26,10 +26,10 @@ _NEW_VALUES = f"""
 _GIVEN = """
     given AS MATERIALIZED (
         SELECT * FROM (
-            SELECT uuidv7() AS id, g.* FROM ROWS FROM (
-                jsonb_array_elements(:params::jsonb), unnest(:kinds::integer[]),
+            SELECT coalesce(g.made_id, uuidv7()) AS id, g.* FROM ROWS FROM (
+                jsonb_array_elements(:params::jsonb), unnest(:kinds::integer[]), unnest(:id::uuid[]),
                 unnest(:run_at::timestamptz[]), unnest(:delay_s::float8[]), unnest(:expires_at::timestamptz[])
-            ) AS g(params, kind, run_at, delay_s, expires_at)
+            ) AS g(params, kind, made_id, run_at, delay_s, expires_at)
         ) AS own JOIN unnest(
             :name::text[], :type::text[], :version::smallint[], :queue::text[], :max_attempts::smallint[],
             :max_wait_s::float8[], :priority::smallint[], :key_id::text[], :owner::bigint[],
@@ -40,8 +40,9 @@ _GIVEN = """
 """
 
 #: Stores many tasks. `params` is one JSON array of all parameters. Of each task: its kind, a number from 1,
-#: then `run_at`, `delay_s` and `expires_at`, where an empty array means null for all. Of each kind: all else.
-#: Returns `ids`, which rise in the order of the input.
+#: then `id`, `run_at`, `delay_s` and `expires_at`, where an empty array means null for all. Of each kind: all
+#: else. Where `id` is null, it is made here; given ids must rise. Returns `ids`, which rise in the order of
+#: the input.
 SUBMIT = Statement(f"""
     WITH {_GIVEN}, stored AS (INSERT INTO task ({_NEW}) SELECT {_NEW_VALUES} FROM given AS g RETURNING id)
     SELECT array_agg(id ORDER BY id) AS ids FROM stored
@@ -51,10 +52,10 @@ SUBMIT = Statement(f"""
 #: SUBMIT.
 SUBMIT_ONE = Statement(f"""
     INSERT INTO task ({_NEW}) SELECT {_NEW_VALUES} FROM (VALUES (
-        uuidv7(), :name::text, :type::text, :version::smallint, :queue::text, :max_attempts::smallint,
-        :max_wait_s::float8, :priority::smallint, :key_id::text, :owner::bigint, :schedule::text,
-        :fire_time::timestamptz, :params::text::jsonb, :run_at::timestamptz, :delay_s::float8,
-        :expires_at::timestamptz
+        coalesce(:id::uuid, uuidv7()), :name::text, :type::text, :version::smallint, :queue::text,
+        :max_attempts::smallint, :max_wait_s::float8, :priority::smallint, :key_id::text, :owner::bigint,
+        :schedule::text, :fire_time::timestamptz, :params::text::jsonb, :run_at::timestamptz,
+        :delay_s::float8, :expires_at::timestamptz
     )) AS g(id, name, type, version, queue, max_attempts, max_wait_s, priority, key_id, owner, schedule,
             fire_time, params, run_at, delay_s, expires_at)
     RETURNING id

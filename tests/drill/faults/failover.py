@@ -6,11 +6,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from shared.roles import OWNER
 from tests.drill.crew import Crew
 from tests.drill.fault import fault
 from tests.drill.network import Network
 from tests.eventually import eventually
 from tests.own_postgres import STANDBY_NAME, Running, ask, copied, migrated, serving, settle, url_of
+from tests.roles import as_role
 
 #: A statement meets its limit of 5 s and the silent host is asked for 2 s; then the rescuer and the scheduler
 #: wait for one lease before they judge.
@@ -41,7 +43,7 @@ async def with_standby(_: str, redis_url: str, folder: Path) -> AsyncIterator[Re
             ask(server, f"ALTER SYSTEM SET synchronous_standby_names = '{STANDBY_NAME}'")
             ask(server, "SELECT pg_reload_conf()")
             await eventually(lambda: ask(server, "SELECT sync_state FROM pg_stat_replication") == "sync")
-            url = url_of([server, copy], DATABASE)
+            url = as_role(url_of([server, copy], DATABASE), OWNER)
             yield Replicated(
                 database_url=url, redis_url=redis_url, own_url=url, primary=primary, standby=standby
             )

@@ -12,15 +12,18 @@ import pytest
 from litestar import Litestar
 from litestar.testing import AsyncTestClient
 
+from local.postgres import SUPERUSER
 from services.api import app
 from shared import applications
 from shared import settings as environment
 from shared.contracts import catalogue
 from shared.contracts.catalogue import Catalogue
 from shared.contracts.contract import Contract, Params
+from shared.roles import API
 from shared.settings import Settings
 from tests.installed import INSTALLED, NAMES
 from tests.platform import VAPID_PRIVATE_KEY, VAULT_KEYS
+from tests.roles import as_role
 from tests.sample_tasks import Done
 
 Client = AsyncTestClient[Litestar]
@@ -67,7 +70,7 @@ def settings(database_url: str, redis_url: str) -> Settings:
     return environment.read(
         {
             applications.VARIABLE: NAMES,
-            "DATABASE_URL": database_url,
+            "DATABASE_URL": as_role(database_url, API),
             "REDIS_URL": redis_url,
             "SECRET_KEY": secrets.token_hex(32),
             "OFTEN_VAULT_KEYS": VAULT_KEYS,
@@ -97,8 +100,8 @@ async def side_by_side(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Any]:
-    """A connection of the test's own, to look past the API."""
-    connection = await asyncpg.connect(database_url)
+    """A connection of the test's own, to look past the API and to end its sessions."""
+    connection = await asyncpg.connect(as_role(database_url, SUPERUSER))
     yield connection
     await connection.close()
 

@@ -102,6 +102,8 @@ EXAMPLES: dict[str, Callable[[Belongings], Example]] = {
     ),
     "GET /api/v1/accounts/{account_id}": _account,
     "PATCH /api/v1/accounts/{account_id}": _account,
+    "DELETE /api/v1/accounts/{account_id}": lambda mine: Example({"account_id": str(mine.person.id)}),
+    "DELETE /api/v1/auth/me": lambda mine: Example(body={"password": mine.person.password}),
     "POST /api/v1/keys": lambda _: Example(body={"name": "a robot", "scopes": ["accounts:read"]}),
     "DELETE /api/v1/keys": lambda _: Example(),
     "DELETE /api/v1/keys/{key_id}": lambda mine: Example({"key_id": mine.key_id}),

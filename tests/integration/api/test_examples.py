@@ -8,7 +8,7 @@ from tests.integration.api.conftest import Client, Person
 #: Examples that hold a token or a password of the caller, which no document can know.
 PERSONAL = {
     *("/api/v1/auth/refresh", "/api/v1/auth/logout", "/api/v1/auth/password"),
-    *("/api/v1/auth/verify", "/api/v1/auth/me/email"),
+    *("/api/v1/auth/verify", "/api/v1/auth/me/email", "/api/v1/auth/me"),
 }
 #: These create what later examples need.
 FIRST = ["/api/v1/auth/register", "/api/v1/schedules"]

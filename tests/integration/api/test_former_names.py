@@ -36,7 +36,7 @@ async def operator(sign_up: SignUp, database: Any) -> Person:
         "INSERT INTO schedule (name, task_name, params, kind, expression, owner, next_fire_time)"
         " VALUES ('cards.nightly', $1, $2, 'interval', '1 h', $3, now() + interval '1 h')",
         FORMERLY.name,
-        Vault.from_setting(VAULT_KEYS).seal_params(FORMERLY, Pay(card=CARD)).text,
+        Vault.from_setting(VAULT_KEYS).seal_params(FORMERLY, Pay(card=CARD), "cards.nightly", person.id).text,
         person.id,
     )
     return person

@@ -79,6 +79,11 @@ def settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
 async def settle(client: Client, database: Any) -> Settle:
     """People with one of each thing. Their ids are long, so that they can be found in any text."""
     await database.execute("SELECT setval('account_id_seq', $1)", 10**15 + secrets.randbelow(10**15))
+    # The last administrator cannot be erased, so there is one more.
+    await database.execute(
+        "INSERT INTO account (email, password_hash, role)"
+        " VALUES ('spare@often.example', '-', 'administrator')"
+    )
 
     async def settle(role: Role) -> Belongings:
         email = f"{secrets.token_hex(8)}@often.example"

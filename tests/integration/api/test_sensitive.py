@@ -27,7 +27,8 @@ async def test_only_its_owner_and_administrators_who_ask_for_it_read_a_sensitive
     guest: Person, sign_up: SignUp, database: Any
 ) -> None:
     task_id = (await guest.post("tasks", {"name": "sample.pay", "params": {"card": CARD}})).json()["task_id"]
-    sealed = Vault.from_setting(VAULT_KEYS).seal_result(PAY, Paid(receipt=CARD))
+    vault = Vault.from_setting(VAULT_KEYS)
+    sealed = vault.seal_result(PAY, Paid(receipt=CARD), task_id, guest.id)
     await database.execute(
         "UPDATE task SET status = 'success', completed_at = now(), result = $1, send_at = NULL,"
         " sent_at = NULL",
@@ -66,3 +67,32 @@ async def test_a_refused_sensitive_parameter_is_not_repeated_to_anybody(
     answer = await guest.post("tasks", {"name": "sample.pay", "params": {"card": [CARD]}})
     assert answer.status_code == 400
     assert CARD not in answer.text + caplog.text
+
+
+async def test_a_ciphertext_that_was_moved_is_unreadable_and_hides_nothing_else(
+    guest: Person, sign_up: SignUp, database: Any
+) -> None:
+    other = await sign_up()
+
+    async def pay(person: Person, card: str) -> str:
+        answer = await person.post("tasks", {"name": "sample.pay", "params": {"card": card}})
+        return str(answer.json()["task_id"])
+
+    stolen, kept = await pay(guest, CARD), await pay(other, "own")
+    # An attacker who can write to Postgres, and has no key, copies a card into another task.
+    thief = await pay(other, "to be replaced")
+    await database.execute(
+        "UPDATE task SET params = (SELECT params FROM task WHERE id = $1::uuid) WHERE id = $2::uuid",
+        stolen,
+        thief,
+    )
+    # The same with the owner of the task.
+    given = await pay(guest, CARD)
+    await database.execute("UPDATE task SET owner = $1 WHERE id = $2::uuid", other.id, given)
+
+    answer = await other.get("tasks")
+    assert answer.status_code == 200
+    listed = {task["id"]: task["params"]["card"] for task in answer.json()["items"]}
+    assert listed == {kept: "own", thief: "[unreadable]", given: "[unreadable]"}
+    assert (await other.get(f"tasks/{thief}")).json()["params"] == {"card": "[unreadable]"}
+    assert (await guest.get(f"tasks/{stolen}")).json()["params"] == {"card": CARD}

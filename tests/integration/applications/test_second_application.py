@@ -26,6 +26,7 @@ APPLICATION = Application(
     hooks="fleet.hooks:HOOKS",
     routes="fleet.routes:ROUTES",
     tables="fleet.tables:TABLES",
+    grants="fleet.tables:GRANTS",
     migrations="fleet.piccolo_app",
     settings="fleet.settings:FleetSettings",
 )
@@ -64,6 +65,10 @@ class Trip(Table, tablename="fleet_trip"):
 
 
 TABLES = (Trip,)
+GRANTS = {
+    "often_api": {"fleet_trip": ("SELECT",)},
+    "often_worker": {"fleet_trip": ("SELECT", "INSERT", "UPDATE")},
+}
 """,
     "piccolo_app.py": """
 from pathlib import Path

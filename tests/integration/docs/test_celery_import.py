@@ -17,7 +17,7 @@ from cli.client import Client
 from local.postgres import Postgres
 from shared.ledger import partitions
 from tests.api_process import Api
-from tests.integration.worker.old_days import add_day, clean
+from tests.old_days import add_day, clean
 from tests.platform import ROOT, Platform
 
 PAGE = (ROOT / "docs/migrating_from_celery.md").read_text()

@@ -224,11 +224,13 @@ def test_the_documented_extra_and_service_fit_the_projects_own() -> None:
     assert tomllib.loads(toml)["project"]["optional-dependencies"].keys() <= ours.keys()
 
     compose = (ROOT / "docker-compose.yml").read_text().replace("\nservices:\n", f"\nservices:\n{service}\n")
-    services = yaml.safe_load(compose)["services"]
+    content = yaml.safe_load(compose)
+    services = content["services"]
     added, sample = services["worker-parcels"], services["worker-email"]
-    assert added["environment"] == sample["environment"] | {"OFTEN_WORKER_QUEUES": "parcels"}
+    assert added["environment"] == content["x-worker-settings"] | {"OFTEN_WORKER_QUEUES": "parcels"}
+    assert added["secrets"] == content["x-worker"]["secrets"]
     assert added.keys() == sample.keys()
-    shared = yaml.safe_load(compose)["x-settings"]
+    shared = content["x-settings"]
     sharing = {
         name for name, each in services.items() if shared.items() <= each.get("environment", {}).items()
     }

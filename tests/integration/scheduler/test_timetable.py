@@ -225,7 +225,7 @@ async def test_a_schedule_stored_under_a_former_name_submits_the_task_as_it_is_c
     assert (firing["outcome"], firing["detail"]) == ("submitted", None)
     (task,) = await tasks(platform)
     assert (task["name"], task["queue"], task["contract_version"]) == ("sample.grown", "default", 3)
-    assert platform.vault.open_params(GROWN, task["params"])[0] == Seconds(seconds=5)
+    assert platform.vault.open_params(GROWN, task["params"], task["id"], None)[0] == Seconds(seconds=5)
 
 
 async def test_a_schedule_whose_submission_breaks_does_not_stop_the_others(platform: Platform) -> None:
@@ -294,12 +294,13 @@ async def test_sensitive_parameters_stay_sealed_from_the_schedule_to_the_task(
     platform: Platform, stored_as: Contract[Pay, Paid]
 ) -> None:
     params = Pay(card="4111 1111 1111 1111")
-    await add(platform, task_name=stored_as.name, params=platform.vault.seal_params(stored_as, params).text)
+    sealed = platform.vault.seal_params(stored_as, params, "sample", None)
+    await add(platform, task_name=stored_as.name, params=sealed.text)
     today = dataclasses.replace(PAY, former_names=("sample.charge",))
     await run(timetable(platform, Catalogue([today])))
     (task,) = await tasks(platform)
-    for row in (task, await schedule(platform)):
+    for row, bound_to in ((task, task["id"]), (await schedule(platform), "sample")):
         assert "4111" not in row["params"]
-        assert platform.vault.open_params(today, row["params"])[0] == params
+        assert platform.vault.open_params(today, row["params"], bound_to, None)[0] == params
     # What is submitted is sealed anew, for the name of today.
-    assert platform.vault.open_params(PAY, task["params"])[0] == params
+    assert platform.vault.open_params(PAY, task["params"], task["id"], None)[0] == params

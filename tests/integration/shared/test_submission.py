@@ -53,7 +53,7 @@ async def test_tasks_of_several_kinds_keep_what_is_their_own(platform: Platform)
     ]
     stored = await platform.tasks(await platform.submitter.submit(new))
     for n, (task, row) in enumerate(zip(new, stored, strict=True)):
-        params, _ = platform.vault.open_params(task.contract, row["params"])
+        params, _ = platform.vault.open_params(task.contract, row["params"], row["id"], row["owner"])
         assert (row["name"], params) == (task.contract.name, task.params)
         assert row["key_id"] == (platform.vault.current if n % 2 else None)
         assert row["priority"] == (9 if n % 3 == 2 else 5)

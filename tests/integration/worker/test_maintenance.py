@@ -10,11 +10,9 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from services.worker.maintenance import kept, pruner
-from services.worker.maintenance.cleanup import (
-    CLEANUP_LOCK,
-    cleanup_old_tasks,
-)
+from services.scheduler import kept, pruner
+from services.worker.maintenance import cleanup
+from services.worker.maintenance.cleanup import cleanup_old_tasks
 from services.worker.maintenance.retention import Retention
 from shared.contracts import catalogue
 from shared.contracts.maintenance import (
@@ -23,10 +21,11 @@ from shared.contracts.maintenance import (
 )
 from shared.errors import ExpectedError
 from shared.ledger import partitions
+from shared.ledger.cleanup import LOCK
 from shared.testing import run_inline
 from tests.eventually import eventually
 from tests.installed import INSTALLED
-from tests.integration.worker.old_days import add_day, add_worker, clean, count, day, name, states
+from tests.old_days import add_day, add_worker, clean, count, day, name, states
 from tests.platform import Platform
 from tests.sample_tasks import INSTANT, Nothing
 
@@ -188,12 +187,16 @@ async def test_a_living_task_in_a_day_left_half_detached_gets_its_place_back(
     assert len(await platform.rows("SELECT 1 FROM task")) == 1
 
 
-async def test_a_second_cleanup_at_the_same_time_is_put_off(
-    platform: Platform, reader: asyncpg.Connection
+async def test_a_cleanup_waits_for_another_one_and_is_put_off_after_a_while(
+    platform: Platform, reader: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await reader.fetchval("SELECT pg_advisory_lock($1)", CLEANUP_LOCK)
-    with pytest.raises(ExpectedError, match="another cleanup"):
+    await add_day(platform, 40, final=3)
+    await reader.fetchval("SELECT pg_advisory_lock($1)", LOCK)
+    monkeypatch.setattr(cleanup, "MAX_WAIT_S", 0.5)
+    with pytest.raises(ExpectedError, match="no scheduler has worked on this cleanup"):
         await clean(platform)
+    assert (await states(platform, 40))[name(40)] == "attached"
+    assert await count(platform, "cleanup_request") == 0
 
 
 async def test_a_cancelled_cleanup_stops_between_two_days_and_says_so(platform: Platform) -> None:

@@ -36,8 +36,25 @@ async def test_a_sensitive_value_is_nowhere_but_encrypted_in_its_row(
         assert CARD not in place
 
     # And yet it arrived: the body could read it, and what it returned about it can be read with the key.
-    assert platform.vault.open_params(PAY, row["params"])[0].card == CARD
-    assert platform.vault.read(PAY, "result", row["result"], unmask=True)["receipt"] == f"paid with {CARD}"
+    assert platform.vault.open_params(PAY, row["params"], task_id, None)[0].card == CARD
+    result = platform.vault.read(PAY, "result", row["result"], task_id, None, unmask=True)
+    assert result["receipt"] == f"paid with {CARD}"
     assert row["key_id"] == "test"
     (first,) = await platform.attempts(task_id)
     assert first["error_message"] == "ConnectionError: refused: '[hidden]'"
+
+
+async def test_a_task_whose_sealed_field_does_not_open_fails_after_its_attempts(platform: Platform) -> None:
+    first, second = [(await platform.submit(PAY, Pay(card=card)))[0] for card in (CARD, "another")]
+    await platform.rows(
+        "UPDATE task SET params = (SELECT params FROM task WHERE id = {}) WHERE id = {}", first, second
+    )
+    await platform.start_scheduler()
+    await platform.start_worker()
+
+    row = await platform.until(second, "success", "failure")
+
+    assert (row["status"], row["failures"]) == ("failure", PAY.retries.max_attempts)
+    assert "params.card" in row["error_message"]
+    assert "belongs to another task or owner" in row["error_message"]
+    assert (await platform.until(first, "success", "failure"))["status"] == "success"

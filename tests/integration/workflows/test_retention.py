@@ -2,7 +2,7 @@
 
 from uuid import UUID, uuid4
 
-from tests.integration.worker.old_days import add_day, clean, count, states
+from tests.old_days import add_day, clean, count, states
 from tests.platform import Platform
 
 WORKFLOW = """

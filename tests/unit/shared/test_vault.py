@@ -1,6 +1,7 @@
 import base64
 import json
 from typing import Annotated, Any
+from uuid import uuid4
 
 import msgspec
 import pytest
@@ -11,9 +12,12 @@ from shared.contracts.contract import Contract, Params, Result
 from shared.contracts.sensitivity import SENSITIVE
 from shared.errors import SettingsError, VaultError
 from shared.telemetry.redaction import redact
-from shared.vault import MASK, Vault
+from shared.vault import MASK, UNREADABLE, Vault
 
 OLD, NEW = bytes(32), bytes(range(32))
+TASK, OTHER_TASK, ANN = uuid4(), uuid4(), 7
+#: The token "before" of a `sample.pay`, sealed under OLD by release 0.2.
+SEALED_BY_0_2 = "old:PfcY6RCGSq858I81QM6KcWPoFcxk4M0A5rtjiX+M77WP6uRr"
 
 
 class Card(msgspec.Struct):
@@ -53,32 +57,65 @@ def test_a_mark_is_found_wherever_it_stands() -> None:
 @given(st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"])))
 def test_what_was_sealed_opens_and_cannot_be_read_before(text: str) -> None:
     vault = Vault({"new": NEW})
-    stored = vault.seal_params(PAY, Pay(amount=1, token=text, cards=[Card(number=text)]))
+    stored = vault.seal_params(PAY, Pay(amount=1, token=text, cards=[Card(number=text)]), TASK, ANN)
     document = json.loads(stored.text)
     assert stored.key_id == "new"
     assert document["amount"] == 1
-    assert document["token"].keys() == document["cards"].keys() == {"$sealed"}
-    params, _ = vault.open_params(PAY, stored.text)
+    assert document["token"].keys() == document["cards"].keys() == {"$bound"}
+    params, _ = vault.open_params(PAY, stored.text, TASK, ANN)
     assert params == Pay(amount=1, token=text, cards=[Card(number=text)])
 
 
 def test_after_a_change_of_keys_old_rows_open_and_new_ones_use_the_new_key() -> None:
-    old = Vault({"old": OLD}).seal_params(PAY, Pay(amount=1, token="before"))
+    old = Vault({"old": OLD}).seal_params(PAY, Pay(amount=1, token="before"), TASK, ANN)
     rotated = Vault.from_setting(f"new:{encoded(NEW)},old:{encoded(OLD)}")
-    assert rotated.open_params(PAY, old.text)[0].token == "before"
-    assert rotated.seal_params(PAY, Pay(amount=1, token="after")).key_id == "new"
+    assert rotated.open_params(PAY, old.text, TASK, ANN)[0].token == "before"
+    assert rotated.seal_params(PAY, Pay(amount=1, token="after"), TASK, ANN).key_id == "new"
     with pytest.raises(VaultError, match="lacks the key 'old'"):
-        Vault({"new": NEW}).open_params(PAY, old.text)
+        Vault({"new": NEW}).open_params(PAY, old.text, TASK, ANN)
 
 
-def test_a_ciphertext_of_another_field_or_task_or_a_changed_one_does_not_open() -> None:
+def test_a_ciphertext_of_another_field_task_or_owner_or_a_changed_one_does_not_open() -> None:
     vault = Vault({"new": NEW})
-    document = json.loads(vault.seal_params(PAY, Pay(amount=1, token="x", cards=[Card(number="y")])).text)
+    params = Pay(amount=1, token="x", cards=[Card(number="y")])
+    document = json.loads(vault.seal_params(PAY, params, TASK, ANN).text)
+    sealed = document["token"]["$bound"]
     swapped = {**document, "token": document["cards"]}
-    changed = {**document, "token": {"$sealed": document["token"]["$sealed"][:-8] + "AAAAAAA="}}
-    for contract, broken in ((PAY, swapped), (PAY, changed), (OTHER, document)):
+    changed = {**document, "token": {"$bound": sealed[:-8] + "AAAAAAA="}}
+    # The mark of the old form does not free it from its row and owner.
+    unbound = {**document, "token": {"$sealed": sealed}}
+    no_base64, short = ({**document, "token": {"$bound": f"new:{text}"}} for text in ("-", "AAAA"))
+    for broken in (swapped, changed, unbound, no_base64, short):
         with pytest.raises(VaultError, match="was changed"):
-            vault.open_params(contract, json.dumps(broken))
+            vault.open_params(PAY, json.dumps(broken), TASK, ANN)
+    for contract, task, owner in (
+        (OTHER, TASK, ANN),
+        (PAY, OTHER_TASK, ANN),
+        (PAY, TASK, 8),
+        (PAY, TASK, None),
+    ):
+        with pytest.raises(VaultError, match="belongs to another task or owner"):
+            vault.open_params(contract, json.dumps(document), task, owner)
+
+
+def test_what_release_0_2_sealed_still_opens() -> None:
+    vault = Vault({"old": OLD})
+    text = json.dumps({"amount": 1, "token": {"$sealed": SEALED_BY_0_2}})
+    assert vault.open_params(PAY, text, TASK, ANN)[0].token == "before"
+    assert vault.read(PAY, "params", text, TASK, ANN, unmask=True)["token"] == "before"
+    assert vault.read(None, "params", text, TASK, ANN, unmask=True)["token"] == MASK
+    with pytest.raises(VaultError, match="was changed"):
+        vault.open_params(OTHER, text, TASK, ANN)
+
+
+def test_a_field_that_does_not_open_hides_no_other_one() -> None:
+    vault = Vault({"new": NEW})
+    text = vault.seal_params(PAY, Pay(amount=7, token="x"), TASK, ANN).text
+    broken = json.loads(text) | {"token": {"$bound": "dropped:AAAA"}}
+    seen = vault.read(PAY, "params", json.dumps(broken), TASK, ANN, unmask=True)
+    assert seen == {"amount": 7, "token": UNREADABLE, "cards": []}
+    moved = vault.read(PAY, "params", text, OTHER_TASK, ANN, unmask=True)
+    assert moved == {"amount": 7, "token": UNREADABLE, "cards": UNREADABLE}
 
 
 def test_what_was_sealed_under_a_former_name_or_field_still_opens() -> None:
@@ -95,28 +132,29 @@ def test_what_was_sealed_under_a_former_name_or_field_still_opens() -> None:
         upcasts={1: lambda raw: {"secret": raw["token"]}},
     )
     vault = Vault({"new": NEW})
-    text = vault.seal_params(PAY, Pay(amount=1, token="abc")).text
-    assert vault.open_params(renamed, text, version=1) == (Renamed(secret="abc"), ("abc",))
+    text = vault.seal_params(PAY, Pay(amount=1, token="abc"), TASK, ANN).text
+    assert vault.open_params(renamed, text, TASK, ANN, version=1) == (Renamed(secret="abc"), ("abc",))
 
 
 def test_readers_without_the_right_see_a_mask() -> None:
     vault = Vault({"new": NEW})
-    text = vault.seal_params(PAY, Pay(amount=7, token="x")).text
+    text = vault.seal_params(PAY, Pay(amount=7, token="x"), TASK, ANN).text
 
     def seen(contract: Contract[Any, Any] | None, *, unmask: bool) -> Any:
-        return vault.read(contract, "params", text, unmask=unmask)
+        return vault.read(contract, "params", text, TASK, ANN, unmask=unmask)
 
     assert seen(PAY, unmask=True) == {"amount": 7, "token": "x", "cards": []}
     assert seen(PAY, unmask=False) == {"amount": 7, "token": MASK, "cards": MASK}
     assert seen(None, unmask=True) == {"amount": 7, "token": MASK, "cards": MASK}
     # Stored before the field became sensitive, or made to look sealed by its submitter.
-    assert vault.read(PAY, "params", '{"amount": 1, "token": "x"}', unmask=False)["token"] == MASK
-    forged = {"amount": {"$sealed": "x"}}
-    assert vault.read(PLAIN, "params", json.dumps(forged), unmask=True) == forged
+    plain = '{"amount": 1, "token": "x"}'
+    assert vault.read(PAY, "params", plain, TASK, ANN, unmask=False)["token"] == MASK
+    forged = {"amount": {"$bound": "x"}}
+    assert vault.read(PLAIN, "params", json.dumps(forged), TASK, ANN, unmask=True) == forged
 
 
 def test_without_sensitive_fields_nothing_is_sealed_and_no_key_is_needed() -> None:
-    assert Vault().seal_params(PLAIN, Plain(amount=1)) == ('{"amount":1}', None)
+    assert Vault().seal_params(PLAIN, Plain(amount=1), TASK, ANN) == ('{"amount":1}', None)
     Vault().require([PLAIN])
     with pytest.raises(SettingsError, match=r"OFTEN_VAULT_KEYS is missing, but sample\.pay"):
         Vault().require([PLAIN, PAY])

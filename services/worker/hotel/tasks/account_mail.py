@@ -34,10 +34,18 @@ async def send_account_mail(context: TaskContext, params: SendAccountMail) -> Ac
         to=("", params.address),
         domain=smtp.domain,
     )
-    await send_once(context, params.address, params.user_id, template, message)
+    await send_once(context, params.address, await _recipient(context, params), template, message)
     return AccountMailSent(
         success=True, user_id=params.user_id, kind=params.kind, sent_at=datetime.now(UTC), message="Mail sent"
     )
+
+
+async def _recipient(context: TaskContext, params: SendAccountMail) -> int:
+    """The account under which the mail is logged: it goes where the account that has the address goes."""
+    if params.kind is not AccountMailKind.TAKEN:
+        return params.user_id
+    rows = await context.database.run("SELECT id FROM account WHERE email = {}", params.address)
+    return rows[0]["id"] if rows else params.user_id
 
 
 def _link(context: TaskContext, params: SendAccountMail) -> str | None:

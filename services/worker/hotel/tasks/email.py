@@ -1,5 +1,6 @@
 """Mail to users, each of whom has confirmed the address. Mail about accounts is in account_mail.py."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from services.worker.hotel import mail
@@ -22,6 +23,15 @@ from shared.identity.tables import User
 
 #: Points that a new account starts with.
 WELCOME_BONUS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """What a mail needs of an account. Workers may read no more of it."""
+
+    id: int
+    email: str
+    full_name: str | None
 
 
 @task(SEND_WELCOME)
@@ -85,11 +95,12 @@ async def send_price_alert(context: TaskContext, params: SendPriceAlert) -> Pric
     return sent
 
 
-async def _recipient(user_id: int) -> User:
+async def _recipient(user_id: int) -> Recipient:
     """Raises PermanentError for an account that gets no mail."""
-    user = await User.objects().get(User.id == user_id)
-    if user is None or not user.is_active:
+    columns = (User.id, User.email, User.full_name, User.verified_at)
+    row = await User.select(*columns).where(User.id == user_id, User.is_active.eq(True)).first()
+    if row is None:
         raise PermanentError(f"user {user_id} does not exist or is not active")
-    if user.verified_at is None:
+    if row.pop("verified_at") is None:
         raise AddressUnverified(user_id)
-    return user
+    return Recipient(**row)

@@ -120,7 +120,7 @@ def _processed(params: ProcessPayment, payment: Payment, secret: str | None = No
     assert payment.intent is not None  # it has been charged, or begun
     return PaymentProcessed(
         success=payment.status == "succeeded",
-        user_id=payment.user,
+        user_id=params.user_id,
         payment_id=payment.id,
         transaction_id=payment.intent,
         amount=params.amount,

@@ -49,7 +49,7 @@ async def test_a_charge_and_the_success_of_its_task_are_recorded_together(
 
     assert row["status"] == "success", row["error_message"]
     recorded = await payment(platform, task_id)
-    result = platform.vault.read(PROCESS, "result", row["result"], unmask=True)
+    result = platform.vault.read(PROCESS, "result", row["result"], task_id, None, unmask=True)
     assert (result["success"], result["status"], result["client_secret"]) == (True, "succeeded", None)
     assert (result["amount"], result["currency"]) == ("1250.00", "INR")
     assert (result["transaction_id"], result["payment_id"]) == (recorded["intent"], str(recorded["id"]))

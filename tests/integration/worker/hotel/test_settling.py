@@ -34,7 +34,7 @@ async def test_a_payment_that_the_customer_confirms_is_looked_at_until_it_is_set
     task_id = await pay(platform, CONFIRMED_CARD)
     row = await platform.until(task_id, "success", "failure")
     assert row["status"] == "success", row["error_message"]
-    result = platform.vault.read(PROCESS, "result", row["result"], unmask=True)
+    result = platform.vault.read(PROCESS, "result", row["result"], task_id, None, unmask=True)
     assert (result["success"], result["status"]) == (False, "requires_action")
     assert result["client_secret"].startswith(result["transaction_id"])
     assert result["client_secret"] not in row["result"]

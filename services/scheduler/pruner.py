@@ -7,16 +7,14 @@ Every step may be the last one of a run: what is found half done is taken up by 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 
 import asyncpg
 
-from services.worker.maintenance.kept import Busy, Kept, Stays
-from shared.contracts.context import Sql
+from services.scheduler.kept import Busy, Kept, Stays
 from shared.ledger import partitions
-from shared.ledger.transitions.workflow import DELETE_ENDED
+from shared.ledger.cleanup import Pruned
 from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -25,56 +23,12 @@ log = logging.getLogger(__name__)
 LOCK_TIMEOUT_S = 2
 TRIES = 5
 PAUSE_S = 1.0
-#: Rows per statement where they are deleted one by one.
-BATCH = 1_000
-#: Workflows per statement; each may have 1,000 steps.
-WORKFLOWS = 100
-
 #: A day with living tasks can only go once all older days have gone.
 BEHIND = "behind"
 
-#: What goes by its age, in batches. A child's key outlives its parent, whose rerun would submit it twice.
-#: values: limit.
-AGED = {
-    "submission_key": """
-        DELETE FROM submission_key WHERE ctid IN (
-            SELECT k.ctid FROM submission_key AS k
-            WHERE k.created_at < now() - interval '24 hours' AND NOT EXISTS (
-                SELECT 1 FROM task AS t
-                WHERE t.id = CASE WHEN k.scope LIKE 'task:%' THEN substr(k.scope, 6)::uuid END
-                  AND num_nonnulls(t.send_at, t.sent_at, t.holder) > 0
-            ) LIMIT {}
-        ) RETURNING 1
-    """,
-    "schedule_firing": """
-        DELETE FROM schedule_firing WHERE ctid IN (
-            SELECT ctid FROM schedule_firing WHERE fired_at < now() - interval '30 days' LIMIT {}
-        ) RETURNING 1
-    """,
-    "worker": """
-        DELETE FROM worker WHERE id IN (
-            SELECT w.id FROM worker AS w
-            WHERE least(w.dead_at, w.stopped_at) < now() - interval '7 days'
-              AND NOT EXISTS (SELECT 1 FROM task AS t WHERE t.holder = w.id)
-            LIMIT {}
-        ) RETURNING 1
-    """,
-}
-
-
-@dataclass
-class Pruned:
-    """What a run did."""
-
-    found: int = 0
-    deleted: int = 0
-    dropped: list[str] = field(default_factory=list)
-    #: By name, why it stays.
-    kept: dict[str, str] = field(default_factory=dict)
-
 
 class Pruner:
-    """Over a connection of its own, outside any transaction. Nobody else removes days meanwhile.
+    """It has a connection of its own as owner, outside any transaction. No other cleanup runs meanwhile.
 
     Between two steps it waits for its turn on a busy machine, so there are few.
     """
@@ -220,24 +174,6 @@ class Pruner:
         self.pruned.kept[stays.name] = str(stays)
         metrics.PARTITIONS_KEPT.labels(stays.reason).inc()
         log.warning("partition %s stays: %s", stays.name, stays)
-
-
-async def prune_aged(database: Sql) -> None:
-    """Delete old submission keys, firings and workers that hold nothing."""
-    for table, sql in AGED.items():
-        while True:
-            gone = len(await database.run(sql, BATCH))
-            metrics.PRUNED.labels(table).inc(gone)
-            if gone < BATCH:
-                break
-
-
-async def prune_workflows(database: Sql, ended_before: datetime) -> None:
-    """Delete workflows as old as the tasks that go."""
-    gone = WORKFLOWS
-    while gone == WORKFLOWS:
-        gone = len(await database.run(DELETE_ENDED, ended_before=ended_before, limit=WORKFLOWS))
-        metrics.PRUNED.labels("workflow").inc(gone)
 
 
 def _end(day: date) -> datetime:

@@ -8,14 +8,14 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from services.worker.maintenance import kept
-from services.worker.maintenance.kept import Kept
+from services.scheduler import kept
+from services.scheduler.kept import Kept
 from shared.ledger import partitions
 from shared.ledger.transitions import keep
 from shared.ledger.transitions.operate import CANCEL
 from shared.ledger.transitions.record import LOG
 from shared.ledger.transitions.send import CLAIM
-from tests.integration.worker.old_days import add_day, add_worker, clean, count, day, name, states
+from tests.old_days import add_day, add_worker, clean, count, day, name, states
 from tests.platform import Platform
 
 TABLES = partitions.PARTITIONED

@@ -1,0 +1,32 @@
+"""What each service may do with the tables of the hotel application, and with accounts for its sake."""
+
+from shared.roles import API, WORKER, Grants
+
+GRANTS: Grants = {
+    API: {
+        "mail_preference": ("SELECT", "INSERT", "UPDATE"),
+        "country": ("SELECT",),
+        "destination": ("SELECT",),
+        "area": ("SELECT",),
+        "hotel": ("SELECT",),
+        "price_alert": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+        "price_observation": ("SELECT",),
+        "push_subscription": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    },
+    WORKER: {
+        "account": ("SELECT (id, email, full_name, is_active, verified_at)",),
+        "mail_preference": ("SELECT", "INSERT", "UPDATE"),
+        "country": ("SELECT",),
+        "destination": ("SELECT",),
+        "area": ("SELECT",),
+        "hotel": ("SELECT", "INSERT", "UPDATE"),
+        "price_alert": ("SELECT", "UPDATE (last_sent_at)"),
+        "price_observation": ("SELECT", "INSERT", "UPDATE"),
+        "provider_account": ("SELECT", "INSERT", "UPDATE"),
+        "provider_answer": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+        "push_subscription": ("SELECT", "UPDATE (last_used_at)", "DELETE"),
+        "notification_log": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+        "payment": ("SELECT", "INSERT", "UPDATE"),
+        "payment_customer": ("SELECT", "INSERT", "UPDATE"),
+    },
+}

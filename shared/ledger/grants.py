@@ -1,0 +1,62 @@
+"""What each service may do with the ledger's tables.
+
+Rights to the partitioned tables cover their partitions, which have none of their own. Nobody but the owner
+deletes or drops tasks.
+"""
+
+from shared.roles import API, SCHEDULER, WORKER, Grants
+
+#: What CANCEL, RETRY and MARK_PUSHED write. What a task is to do is not among it.
+_OPERATED = (
+    "UPDATE (status, claim, send_at, sent_at, completed_at, failures, crashes, suspect, started_at, "
+    "execution_time_seconds, progress_current, progress_message, result, error_kind, error_message, "
+    "error_traceback, error_fingerprint, cancel_requested_at, expires_at, wait_reason, revision)"
+)
+
+GRANTS: Grants = {
+    API: {
+        "task": ("SELECT", "INSERT", _OPERATED),
+        "task_attempt": ("SELECT", "INSERT"),
+        "task_log": ("SELECT",),
+        "worker": ("SELECT",),
+        "schedule": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+        "schedule_firing": ("SELECT", "INSERT", "UPDATE"),
+        "submission_key": ("SELECT", "INSERT", "UPDATE"),
+        "workflow": ("SELECT", "INSERT", "UPDATE"),
+        "workflow_step": ("SELECT", "INSERT", "UPDATE"),
+        "workflow_event": ("SELECT", "INSERT"),
+        "workflow_key": ("SELECT", "INSERT", "DELETE"),
+        "generation": ("SELECT",),
+        "migration": ("SELECT",),
+    },
+    WORKER: {
+        "task": ("SELECT", "INSERT", "UPDATE"),
+        "task_attempt": ("SELECT", "INSERT"),
+        "task_log": ("SELECT", "INSERT"),
+        "worker": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+        "schedule_firing": ("SELECT", "DELETE"),
+        "submission_key": ("SELECT", "INSERT", "DELETE"),
+        "cleanup_request": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+        "workflow": ("SELECT", "UPDATE", "DELETE"),
+        "workflow_step": ("SELECT", "UPDATE"),
+        "workflow_event": ("SELECT", "INSERT", "DELETE"),
+        "workflow_key": ("SELECT", "DELETE"),
+        "generation": ("SELECT",),
+        "migration": ("SELECT",),
+    },
+    SCHEDULER: {
+        "task": ("SELECT", "INSERT", "UPDATE"),
+        "task_attempt": ("SELECT", "INSERT"),
+        "worker": ("SELECT", "UPDATE (dead_at)"),
+        "schedule": ("SELECT", "INSERT", "UPDATE"),
+        "schedule_firing": ("SELECT", "INSERT", "UPDATE"),
+        "cleanup_request": ("SELECT", "UPDATE"),
+        "workflow": ("SELECT", "UPDATE"),
+        "workflow_step": ("SELECT", "UPDATE"),
+        "workflow_event": ("SELECT", "INSERT", "DELETE"),
+        "workflow_key": ("SELECT", "DELETE"),
+        "generation": ("SELECT", "UPDATE"),
+        "leader_lease": ("SELECT", "INSERT", "UPDATE"),
+        "migration": ("SELECT",),
+    },
+}

@@ -1,0 +1,46 @@
+"""Each service's user of Redis reaches the keys of the platform by the commands that it needs."""
+
+import pytest
+import redis
+from redis.exceptions import NoPermissionError
+
+from shared.roles import API, SCHEDULER, SERVICES, WORKER
+from tests.roles import as_role
+
+FOR_NOBODY = [
+    "FLUSHALL",
+    "FLUSHDB",
+    "KEYS *",
+    "CONFIG GET save",
+    "SCRIPT FLUSH",
+    "ACL LIST",
+    "SHUTDOWN",
+]
+
+
+@pytest.mark.parametrize("role", SERVICES)
+@pytest.mark.parametrize("command", [*FOR_NOBODY, "SET other 1", "GET other"])
+def test_no_service_may_do_this(redis_url: str, role: str, command: str) -> None:
+    with (
+        redis.Redis.from_url(as_role(redis_url, role)) as client,
+        pytest.raises(NoPermissionError),
+    ):
+        client.execute_command(*command.split())
+
+
+@pytest.mark.parametrize(
+    ("role", "command"),
+    [
+        (API, "LPOP often:lane:default:5"),
+        (API, "SUBSCRIBE often:cancel:x"),
+        (WORKER, "INFO server"),
+        (WORKER, "MSET often:generation 1"),
+        (SCHEDULER, "PUBLISH often:cancel:x y"),
+    ],
+)
+def test_a_service_may_not_do_what_another_one_does(redis_url: str, role: str, command: str) -> None:
+    with (
+        redis.Redis.from_url(as_role(redis_url, role)) as client,
+        pytest.raises(NoPermissionError),
+    ):
+        client.execute_command(*command.split())

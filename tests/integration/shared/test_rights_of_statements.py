@@ -1,0 +1,86 @@
+"""The declared rights suffice for every statement that a service has as a constant.
+
+EXPLAIN checks rights without running the statement. Queries that Piccolo builds are not found here; the tests
+of the services run them.
+"""
+
+import importlib
+import inspect
+import pkgutil
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import asyncpg
+import pytest
+
+import services.api
+import services.scheduler
+import services.worker
+from shared.ledger.database import _numbered
+from shared.ledger.statement import Statement
+from shared.roles import API, SCHEDULER, WORKER
+from tests.installed import HOTEL
+from tests.roles import as_role
+
+SERVICES = {API: services.api, WORKER: services.worker, SCHEDULER: services.scheduler}
+#: Modules whose connection has the role of the owner.
+AS_OWNER = ("services.scheduler.kept", "services.scheduler.pruner")
+TEXT = re.compile(r"\s*(WITH|SELECT|INSERT|UPDATE|DELETE)\b")
+#: Fewer would mean that they are not found.
+AT_LEAST = 25
+
+
+def modules(service: ModuleType) -> Iterator[ModuleType]:
+    for found in pkgutil.walk_packages(service.__path__, f"{service.__name__}."):
+        left_out = found.name in AS_OWNER or found.name.endswith("__main__")
+        if not left_out and (HOTEL or ".hotel" not in found.name):
+            yield importlib.import_module(found.name)
+
+
+def texts(value: Any) -> Iterator[str]:
+    """The statements in a constant."""
+    match value:
+        case Statement():
+            yield value.sql
+        case str() if TEXT.match(value):
+            yield _numbered(value)
+        case Mapping():
+            yield from (text for each in value.values() for text in texts(each))
+
+
+def statements(module: ModuleType) -> Iterator[str]:
+    """Its own, those that it has imported by name, and those that it names as `module.NAME`."""
+    source = inspect.getsource(module) if Path(str(module.__file__)).stat().st_size else ""
+    for name, value in vars(module).items():
+        if isinstance(value, ModuleType):
+            used = set(re.findall(rf"\b{name}\.([A-Z][A-Z_]+)\b", source))
+            for constant in used & vars(value).keys():
+                yield from texts(vars(value)[constant])
+        elif name.isupper():
+            yield from texts(value)
+
+
+async def lacking(connection: asyncpg.Connection, text: str) -> str | None:
+    """The right that is missing; a fragment of a statement needs none."""
+    try:
+        await connection.execute(f"EXPLAIN (GENERIC_PLAN) {text}")
+    except asyncpg.InsufficientPrivilegeError as error:
+        return f"{error}: {text}"
+    except (asyncpg.PostgresError, ValueError):
+        return None
+    return ""
+
+
+@pytest.mark.parametrize("role", SERVICES)
+async def test_a_service_has_the_rights_for_its_statements(database_url: str, role: str) -> None:
+    found = {text for module in modules(SERVICES[role]) for text in statements(module)}
+    connection = await asyncpg.connect(as_role(database_url, role))
+    try:
+        answers = [await lacking(connection, text) for text in sorted(found)]
+    finally:
+        await connection.close()
+    assert [answer for answer in answers if answer] == []
+    assert answers.count("") >= AT_LEAST

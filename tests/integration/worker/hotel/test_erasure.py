@@ -1,0 +1,60 @@
+"""What the erasure of an account waits for, and whom it refuses."""
+
+from datetime import timedelta
+from uuid import UUID
+
+from shared.contracts.accounts import ERASE, EraseAccount
+from shared.hotel.contracts.payments import PROCESS, ProcessPayment
+from tests.integration.worker.hotel.paying import CARD, account, books, pay, payment, settings
+from tests.platform import Platform
+from tests.sandbox import Sandbox
+
+
+async def erase(platform: Platform, account_id: int) -> UUID:
+    """As the API requests it."""
+    await platform.rows(
+        "UPDATE account SET is_active = false, erasure_task = uuidv7() WHERE id = {}", account_id
+    )
+    (task_id,) = await platform.submit(ERASE, EraseAccount(account_id=account_id))
+    return task_id
+
+
+async def test_a_charge_that_has_begun_is_followed_to_its_end_and_no_other_one_begins(
+    platform: Platform, sandbox: Sandbox
+) -> None:
+    await platform.start_scheduler()
+    await platform.start_worker(**settings(sandbox, OFTEN_REQUEST_TIMEOUT="1"))
+    await sandbox.arm(service="stripe", drop="after", times=2)
+    begun = await pay(platform)
+    await platform.until(begun, "retry")
+    assert (await payment(platform, begun))["status"] == "unknown"
+    guest = await account(platform)
+    params = ProcessPayment(user_id=guest, amount="12.50", currency="USD", payment_method=CARD)
+    (later,) = await platform.submit(PROCESS, params, delay=timedelta(days=1))
+
+    erasure = await platform.until(await erase(platform, guest), "success", "failure", timeout_s=60)
+
+    assert erasure["status"] == "success", erasure["error_message"]
+    attempts = await platform.attempts(erasure["id"])
+    assert any("tasks of the account that have not ended: 1" in row["error_message"] for row in attempts)
+    assert await platform.rows("SELECT 1 FROM account") == []
+    charged, canceled = await platform.tasks([begun, later])
+    assert (charged["status"], charged["params"], charged["result"]) == ("success", "{}", None)
+    assert (canceled["status"], canceled["params"]) == ("revoked", "{}")
+    row = await payment(platform, begun)
+    assert (row["user"], row["status"]) == (None, "succeeded")
+    assert [charge["payment"] for charge in (await books(sandbox))["charges"]] == [str(row["id"])]
+
+
+async def test_an_account_is_erased_only_where_that_was_requested(
+    platform: Platform, sandbox: Sandbox
+) -> None:
+    await platform.start_worker(**settings(sandbox))
+    guest = await account(platform)
+    (task_id,) = await platform.submit(ERASE, EraseAccount(account_id=guest))
+
+    row = await platform.until(task_id, "success", "failure")
+
+    assert (row["status"], row["error_kind"]) == ("failure", "permanent")
+    assert f"send DELETE /api/v1/accounts/{guest} first" in row["error_message"]
+    assert len(await platform.rows("SELECT 1 FROM account WHERE is_active")) == 1
