@@ -31,7 +31,7 @@ GRANTS: Grants = {
         "task_attempt": ("SELECT", "INSERT", "UPDATE (error_message, error_traceback)"),
         "task_log": ("SELECT", "INSERT", "DELETE"),
         "worker": ("SELECT", "INSERT", "UPDATE", "DELETE"),
-        "schedule": ("SELECT", "UPDATE (owner, paused_by, overridden_by)"),
+        "schedule": ("SELECT", "UPDATE (owner, paused_by, overridden_by)", "DELETE"),
         "workflow": ("SELECT", "UPDATE (owner)"),
         "schedule_firing": ("SELECT", "DELETE"),
         "submission_key": ("SELECT", "INSERT", "DELETE"),
