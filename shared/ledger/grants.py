@@ -1,7 +1,7 @@
 """What each service may do with the ledger's tables.
 
 Rights to the partitioned tables cover their partitions, which have none of their own. Nobody but the owner
-deletes or drops tasks.
+deletes or drops tasks. The worker erases what tasks and schedules hold of an account.
 """
 
 from shared.roles import API, SCHEDULER, WORKER, Grants
@@ -28,12 +28,15 @@ GRANTS: Grants = {
         "workflow_key": ("SELECT", "INSERT", "DELETE"),
         "generation": ("SELECT",),
         "migration": ("SELECT",),
+        "workflow": ("SELECT",),
     },
     WORKER: {
         "task": ("SELECT", "INSERT", "UPDATE"),
-        "task_attempt": ("SELECT", "INSERT"),
-        "task_log": ("SELECT", "INSERT"),
+        "task_attempt": ("SELECT", "INSERT", "UPDATE (error_message, error_traceback)"),
+        "task_log": ("SELECT", "INSERT", "DELETE"),
         "worker": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+        "schedule": ("SELECT", "UPDATE (owner, paused_by, overridden_by)", "DELETE"),
+        "workflow": ("SELECT", "UPDATE (owner)"),
         "schedule_firing": ("SELECT", "DELETE"),
         "submission_key": ("SELECT", "INSERT", "DELETE"),
         "cleanup_request": ("SELECT", "INSERT", "UPDATE", "DELETE"),
