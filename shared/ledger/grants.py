@@ -28,7 +28,6 @@ GRANTS: Grants = {
         "workflow_key": ("SELECT", "INSERT", "DELETE"),
         "generation": ("SELECT",),
         "migration": ("SELECT",),
-        "workflow": ("SELECT",),
     },
     WORKER: {
         "task": ("SELECT", "INSERT", "UPDATE"),
@@ -36,7 +35,6 @@ GRANTS: Grants = {
         "task_log": ("SELECT", "INSERT", "DELETE"),
         "worker": ("SELECT", "INSERT", "UPDATE", "DELETE"),
         "schedule": ("SELECT", "UPDATE (owner, paused_by, overridden_by)", "DELETE"),
-        "workflow": ("SELECT", "UPDATE (owner)"),
         "schedule_firing": ("SELECT", "DELETE"),
         "submission_key": ("SELECT", "INSERT", "DELETE"),
         "cleanup_request": ("SELECT", "INSERT", "UPDATE", "DELETE"),
