@@ -39,6 +39,9 @@ class Application:
     tables: str = ""
     #: Module with Piccolo's `APP_CONFIG`, whose migrations run after the platform's.
     migrations: str = ""
+    #: Function `(Settings) -> Mapping[str, str]`: the daily quotas that its contracts name, with their
+    #: amounts as `shared.quota_amounts` reads them.
+    quotas: str = ""
     #: Frozen dataclass of settings, read from the environment together with the platform's.
     settings: str = ""
 

@@ -19,6 +19,7 @@ from services.api.http.fit_database import FitDatabase
 from services.api.http.head import Head
 from services.api.identity import auth
 from services.api.identity import routes as identity
+from services.api.quotas import routes as quotas
 from services.api.resources import Resources
 from services.api.schedules import routes as schedules
 from services.api.tasks import routes as tasks
@@ -86,6 +87,7 @@ def _signed_in(resources: Resources, added: Sequence[Routes]) -> Router:
         route_handlers=[
             identity.ACCOUNTS,
             identity.KEYS,
+            quotas.ROUTER,
             tasks.ROUTER,
             schedules.ROUTER,
             *(handler for each in added for handler in each.signed_in),

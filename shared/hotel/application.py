@@ -10,5 +10,6 @@ APPLICATION = Application(
     routes="services.api.hotel.routes:ROUTES",
     tables="shared.hotel.tables:TABLES",
     migrations="shared.hotel.piccolo_app",
+    quotas="shared.hotel.quotas:per_day",
     settings="shared.hotel.settings:HotelSettings",
 )

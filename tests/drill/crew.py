@@ -24,6 +24,8 @@ WORKERS, SCHEDULERS = 2, 2
 #: What is frozen for longer is declared dead; shorter than the drill's freeze, longer than its busy task.
 STALL_AFTER_S = "40"
 KEEP_S = 0.5
+#: The customers are users who submit without end.
+NO_QUOTAS = {"OFTEN_QUOTA_TASKS": "none", "OFTEN_QUOTA_WAITING": "none"}
 
 
 class Crew:
@@ -142,7 +144,7 @@ class Crew:
             await step()
 
     async def _start_api(self) -> None:
-        await self.api.start(OFTEN_RATE_LIMIT_ADDRESS="100000/minute")
+        await self.api.start(OFTEN_RATE_LIMIT_ADDRESS="100000/minute", **NO_QUOTAS)
 
     def _worker(self) -> subprocess.Popen[bytes]:
         return self.platform.start("tests.drill.worker", **self._addresses)

@@ -62,6 +62,7 @@ STAFF = frozenset({Role.OPERATOR, Role.ADMINISTRATOR})
 RIGHTS: dict[str, Right] = {
     # route                                     scope               user  viewer oper. admin.
     "GET /api/v1/auth/me": Right(Scope.ACCOUNTS_READ, OWN, OWN, OWN, OWN),
+    "GET /api/v1/auth/me/quotas": Right(Scope.TASKS_READ, OWN, OWN, OWN, OWN),
     "POST /api/v1/auth/logout": Right(None, OWN, OWN, OWN, OWN),
     "POST /api/v1/auth/logout-all": Right(None, OWN, OWN, OWN, OWN),
     "POST /api/v1/auth/password": Right(None, OWN, OWN, OWN, OWN),

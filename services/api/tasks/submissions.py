@@ -9,9 +9,10 @@ from uuid import UUID
 import msgspec
 
 from services.api.http.errors import NotAllowed, UnknownAccount
-from services.api.http.refusals import TaskRestricted
+from services.api.http.refusals import QuotaUsedUp, TaskRestricted
 from services.api.identity import accounts
 from services.api.identity.rights import Reach, Reader
+from services.api.quotas.quotas import Quotas
 from services.api.tasks.group_commit import GroupCommit
 from services.api.tasks.schemas import NewTaskBody
 from shared.contracts import broken_rules
@@ -32,13 +33,20 @@ class Submissions:
     """What all routes that submit have in common."""
 
     def __init__(
-        self, database: Database, catalogue: Catalogue, submitter: Submitter, vault: Vault, secret_key: str
+        self,
+        database: Database,
+        catalogue: Catalogue,
+        submitter: Submitter,
+        vault: Vault,
+        quotas: Quotas,
+        secret_key: str,
     ) -> None:
         self._database = database
         self._catalogue = catalogue
         self._submitter = submitter
         self._group = GroupCommit(submitter)
         self._vault = vault
+        self._quotas = quotas
         self._former_key = secret_key.encode()
 
     def new_task(self, body: NewTaskBody, caller: Reader) -> CheckedTask:
@@ -55,6 +63,7 @@ class Submissions:
             expires_at=body.expires_at,
         )
         _check_staff(contract, caller)
+        self._quotas.check_priority(task, caller)
         return self._submitter.checked(task)
 
     async def submit_one(
@@ -68,7 +77,7 @@ class Submissions:
                 raise NotAllowed(field, "must be your own id")
             if not await accounts.existing(self._database, [recipient]):
                 raise UnknownAccount(field)
-        (task_id,), is_new = await self._store([task], once)
+        (task_id,), is_new = await self._store([task], caller, once)
         return task_id, is_new
 
     async def submit_batch(
@@ -91,7 +100,7 @@ class Submissions:
             problems = await self._wrong_recipients(tasks, caller)
         if problems:
             raise InvalidFields(_shortened(problems))
-        return await self._store(tasks, once)
+        return await self._store(tasks, caller, once)
 
     def once(self, header: str | None, caller: Reader, route: str, body: Any) -> OnceKey | None:
         """The submission's key; None without the header. Raises InvalidFields."""
@@ -119,9 +128,29 @@ class Submissions:
             if task.recipient in wrong
         ]
 
-    async def _store(self, tasks: Sequence[CheckedTask], once: OnceKey | None) -> tuple[list[UUID], bool]:
+    async def _store(
+        self, tasks: Sequence[CheckedTask], caller: Reader, once: OnceKey | None
+    ) -> tuple[list[UUID], bool]:
+        """Store what the caller's quotas allow. A repeated submission takes nothing of them."""
         if once is None:
             _refuse_without_key(tasks)
+        try:
+            taken = await self._quotas.take(caller, tasks)
+        except QuotaUsedUp:
+            first = None if once is None else await self._submitter.submitted_under(once)
+            if first is None:
+                raise
+            return first, False
+        try:
+            ids, is_new = await self._write(tasks, once)
+        except Exception:
+            self._quotas.give_back(taken)
+            raise
+        if not is_new:
+            self._quotas.give_back(taken)
+        return ids, is_new
+
+    async def _write(self, tasks: Sequence[CheckedTask], once: OnceKey | None) -> tuple[list[UUID], bool]:
         if once is None and len(tasks) == 1:
             return [await self._group.submit(tasks[0])], True
         if once is None:
