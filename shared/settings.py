@@ -93,7 +93,7 @@ class Settings:
     rate_limit_address: str = setting("OFTEN_RATE_LIMIT_ADDRESS", "600/minute")
     #: Sign-ins and registrations of one address; each of them costs a password hash.
     rate_limit_sign_in: str = setting("OFTEN_RATE_LIMIT_SIGN_IN", "60/minute")
-    #: Highest priority that a role may ask for, by role, as in `user=5,viewer=3`; `none` limits nobody.
+    #: Highest priority that a role may ask for, by role, as in `user=5,viewer=3`; or `none`.
     quota_priority: str = setting("OFTEN_QUOTA_PRIORITY", "user=5")
     #: Tasks that one account may submit in a minute, by role.
     quota_tasks: str = setting("OFTEN_QUOTA_TASKS", "user=10000")

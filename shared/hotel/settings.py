@@ -80,7 +80,7 @@ class HotelSettings:
     #: Requests to Stripe by all workers together.
     stripe_rate: str = setting("OFTEN_STRIPE_RATE", "20/second")
     #: Hotel searches that one account may submit in a day (UTC), by role, as in `user=50,operator=500`;
-    #: `none` limits nobody.
+    #: or `none`.
     quota_searches: str = setting("OFTEN_QUOTA_SEARCHES", "user=50")
     #: Mails that one account may submit in a day (UTC), by role.
     quota_mails: str = setting("OFTEN_QUOTA_MAILS", "user=20")

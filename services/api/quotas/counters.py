@@ -50,7 +50,7 @@ class _Counter:
         return max(0, self.known + self.unsent + self.sent)
 
     def begin(self) -> int:
-        """Note that what is unsent is on its way to Redis, and return how much that is."""
+        """Note that the unsent amount is on its way to Redis, and return it."""
         amount, self.unsent = self.unsent, 0
         self.sent += amount
         return amount

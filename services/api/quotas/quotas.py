@@ -20,7 +20,7 @@ from shared.identity.tables import Role
 from shared.submission import CheckedTask, NewTask
 from shared.telemetry import metrics
 
-#: What waits ends sooner or later; a client that asks this often does no harm.
+#: Retry-After where too many tasks wait. It is unknown when they will end.
 WAITING_RETRY_S = 10.0
 
 

@@ -17,14 +17,14 @@ class QuotaAnswer(Answer):
     amount: int
     taken: int
     left: int
-    #: When the count starts again; null for what waits.
+    #: Time at which the count starts again; null for tasks that wait.
     resets_at: datetime | None
 
 
 class QuotasAnswer(Answer):
     #: The highest priority that you may ask for.
     highest_priority: int
-    #: What limits you. Of everything else you may take as much as you like.
+    #: The quotas that limit you. Everything else is unlimited.
     quotas: list[QuotaAnswer]
 
 

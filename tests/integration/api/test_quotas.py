@@ -1,5 +1,6 @@
 """What a role may submit: how much at which priority, what is refused, and what takes nothing."""
 
+import asyncio
 import json
 import secrets
 from typing import Any
@@ -159,6 +160,14 @@ async def test_what_waits_is_found_by_its_index(platform: Platform) -> None:
     assert await blocks() <= before + SLACK
 
 
+async def test_an_account_is_not_forgotten_while_its_tasks_are_counted(platform: Platform) -> None:
+    counts = waiting.Waiting(platform.database)
+    reading = asyncio.create_task(counts.read(7))
+    await asyncio.sleep(0)  # the statement is on its way
+    await counts.refresh()
+    assert await reading == 0
+
+
 async def test_without_redis_nobody_is_refused(guest: Person, serve: Serve) -> None:
     nowhere = f"redis://127.0.0.1:{ports.pick('valkey')['valkey']}/0"
     async with serve(redis_url=nowhere, quota_tasks="user=2") as client:
@@ -194,7 +203,7 @@ async def test_a_single_task_asks_redis_no_more_often_than_without_quotas(
         return int(after - before)
 
     without = await calls(quota_tasks="none", quota_waiting="none")
-    # What is counted in the background comes on top, once a second.
+    # The background adds one call a second.
     assert await calls() < without + posts // 2
 
 

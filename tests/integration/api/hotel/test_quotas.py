@@ -44,7 +44,7 @@ async def test_every_way_to_a_search_takes_of_one_quota_of_the_day(
         assert (await _post(client, guest, "tasks/hotel-search", SEARCH)).status_code == 202
         assert (await _post(client, guest, "tasks/hotel-search", SEARCH)).status_code == 429
 
-        # Nobody else is concerned, and nothing else of the same account.
+        # Other accounts, and other tasks of the same account, are not concerned.
         assert (await _post(client, other, "tasks/hotel-search", SEARCH)).status_code == 202
         assert (await _post(client, administrator, "tasks/hotel-search", SEARCH)).status_code == 202
         welcome = {"user_id": guest.id, "email_type": "welcome"}
