@@ -27,7 +27,8 @@ class Entry:
     @property
     def version(self) -> str:
         """The locked version."""
-        return _VERSION.findall(self.text)[0]
+        version: str = _VERSION.findall(self.text)[0]
+        return version
 
 
 def read(lock: str) -> dict[str, Entry]:

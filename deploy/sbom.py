@@ -49,8 +49,8 @@ def _component(name: str, entry: Entry) -> Component:
 
 
 def main(*groups: str) -> None:
-    texts = (Path(name).read_text() for name in ("pyproject.toml", "requirements.lock"))
-    sys.stdout.write(f"{describe(*texts, groups)}\n")
+    pyproject, locked = (Path(name).read_text() for name in ("pyproject.toml", "requirements.lock"))
+    sys.stdout.write(f"{describe(pyproject, locked, groups)}\n")
 
 
 if __name__ == "__main__":

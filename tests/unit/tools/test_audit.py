@@ -7,7 +7,7 @@ import pytest
 
 from tools import audit
 
-#: Stands in for pip-audit. The probe and the lock are told apart by the name of the file.
+#: Plays pip-audit. The name of the file shows whether the probe or the lock is asked about.
 STAND_IN = """
 import sys
 source, file = sys.argv[sys.argv.index("--vulnerability-service") + 1], sys.argv[-1]
