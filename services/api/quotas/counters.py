@@ -6,7 +6,6 @@ for in Redis, in one step. Without Redis nothing is refused.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from importlib.resources import files
 from typing import NamedTuple
 
@@ -16,15 +15,16 @@ from services.api.identity.counting import CountingRedis
 
 #: No amount: nothing is refused when counters are only brought up to date.
 _NO_LIMIT = 2**53
+MINUTE_S = 60
 #: Redis keeps a counter for this long after its window, because clocks differ.
 _KEPT_S = 60
 
 
 class Window(NamedTuple):
-    """A counter of one account and one quota, which is valid until `end`."""
+    """A counter of one account and one quota, which is valid until `end`, a time of the epoch in seconds."""
 
     key: str
-    end: datetime
+    end: int
 
 
 class Want(NamedTuple):
@@ -44,40 +44,48 @@ class _Counter:
     #: Taken by this process and not in `known`: not sent yet, and on the way.
     unsent: int = 0
     sent: int = 0
+    #: Questions to Redis that are under way.
+    asked: int = 0
 
     @property
     def total(self) -> int:
         return max(0, self.known + self.unsent + self.sent)
 
+    def is_needed(self, now: float) -> bool:
+        """False when Redis knows all about it; only single tasks of a minute are taken without asking."""
+        lasts = self.window.end >= now
+        return lasts and bool(self.unsent or self.asked or self.window.end <= now + MINUTE_S)
+
     def begin(self) -> int:
         """Note that the unsent amount is on its way to Redis, and return it."""
         amount, self.unsent = self.unsent, 0
         self.sent += amount
+        self.asked += 1
         return amount
 
     def settle(self, amount: int, known: int | None) -> None:
         """Note what Redis answered to this amount; None: it did not, and the amount is sent again."""
         self.sent -= amount
+        self.asked -= 1
         if known is None:
             self.unsent += amount
         else:
             self.known = known
 
 
-def minute(quota: str, account: int, now: datetime) -> Window:
+def minute(quota: str, account: int, now: float) -> Window:
     """The current minute of the clock."""
-    begin = now.replace(second=0, microsecond=0)
-    return Window(_key(quota, account, begin), begin + timedelta(minutes=1))
+    return _window(quota, account, now, MINUTE_S)
 
 
-def day(quota: str, account: int, now: datetime) -> Window:
+def day(quota: str, account: int, now: float) -> Window:
     """The current day in UTC."""
-    begin = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    return Window(_key(quota, account, begin), begin + timedelta(days=1))
+    return _window(quota, account, now, 86_400)
 
 
-def _key(quota: str, account: int, begin: datetime) -> str:
-    return f"often:quota:{quota}:{account}:{begin.timestamp():.0f}"
+def _window(quota: str, account: int, now: float, length_s: int) -> Window:
+    end = (int(now) // length_s + 1) * length_s
+    return Window(f"often:quota:{quota}:{account}:{end}", end)
 
 
 class Counters:
@@ -97,7 +105,7 @@ class Counters:
         """Take without asking, or give back a negative amount."""
         self._of(window).unsent += amount
 
-    async def take(self, wants: Sequence[Want], now: datetime) -> Want | None:
+    async def take(self, wants: Sequence[Want], now: float) -> Want | None:
         """Take all or none. Returns the first one that has too little left; None when all were taken."""
         short = await self._ask(wants, now)
         if short is None:  # Redis is away
@@ -105,19 +113,18 @@ class Counters:
                 self.note(want.window, want.amount)
         return wants[short - 1] if short else None
 
-    async def read(self, windows: Sequence[Window], now: datetime) -> None:
+    async def read(self, windows: Sequence[Window], now: float) -> None:
         """Bring these counters up to date with the other processes; leaves them as they are without Redis."""
         if windows:
             await self._ask([Want("", window, 0, _NO_LIMIT) for window in windows], now)
 
-    async def send(self, now: datetime) -> None:
-        """Send to Redis what was noted, and forget windows that have ended. To be repeated each second."""
-        ended = [key for key, counter in self._counters.items() if counter.window.end < now]
-        for key in ended:
+    async def send(self, now: float) -> None:
+        """Send to Redis what was noted, and forget what is not needed. To be repeated each second."""
+        for key in [key for key, counter in self._counters.items() if not counter.is_needed(now)]:
             del self._counters[key]
         await self.read([each.window for each in self._counters.values() if each.unsent], now)
 
-    async def _ask(self, wants: Sequence[Want], now: datetime) -> int | None:
+    async def _ask(self, wants: Sequence[Want], now: float) -> int | None:
         """The script's verdict: 0, or the number of the counter with too little left; None without Redis."""
         counters = [self._of(want.window) for want in wants]
         amounts = [counter.begin() for counter in counters]
@@ -143,5 +150,5 @@ class Counters:
         return counter
 
 
-def _kept_s(window: Window, now: datetime) -> int:
-    return max(1, int((window.end - now).total_seconds())) + _KEPT_S
+def _kept_s(window: Window, now: float) -> int:
+    return max(1, window.end - int(now)) + _KEPT_S

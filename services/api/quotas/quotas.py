@@ -4,9 +4,8 @@
 through `Submitter` and take nothing.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from services.api.http.refusals import QuotaUsedUp
@@ -71,14 +70,14 @@ class Quotas:
     async def take(self, caller: Reader, tasks: Sequence[CheckedTask]) -> Taken:
         """Take what these tasks need, all or nothing. Raises QuotaUsedUp or InvalidFields."""
         limits = self._limits[caller.role]
-        now = self._now()
+        now = self._now().timestamp()
         wants = [*_wants(limits, caller.id, tasks, now)]
         _refuse_impossible(limits, caller, wants, len(tasks))
         await self._take_waiting(limits, caller, len(tasks))
         if (short := await self._take_counted(wants, now)) is not None:
             self._waiting.give_back(caller.id, len(tasks))
-            wait_s = (short.window.end - now).total_seconds()
-            raise _refusal(caller, short.quota, short.limit, self._counters.total(short.window), wait_s)
+            taken = self._counters.total(short.window)
+            raise _refusal(caller, short.quota, short.limit, taken, short.window.end - now)
         return Taken(caller.id, len(tasks), wants)
 
     def give_back(self, taken: Taken) -> None:
@@ -89,11 +88,11 @@ class Quotas:
 
     async def used(self, caller: Reader) -> list[Used]:
         """The quotas that limit the caller. Raises ServerUnavailable."""
-        limits, now = self._limits[caller.role], self._now()
+        limits, now = self._limits[caller.role], self._now().timestamp()
         windows = dict(_windows(limits, caller.id, now))
         await self._counters.read([window for window, _ in windows.values()], now)
         found = [
-            Used(quota, amount, self._counters.total(window), window.end)
+            Used(quota, amount, self._counters.total(window), datetime.fromtimestamp(window.end, UTC))
             for quota, (window, amount) in windows.items()
         ]
         if limits.waiting is not None:
@@ -102,7 +101,7 @@ class Quotas:
 
     async def send(self) -> None:
         """Count in Redis what was taken. A loop of the API repeats it."""
-        await self._counters.send(self._now())
+        await self._counters.send(self._now().timestamp())
 
     async def refresh(self) -> None:
         """Count what waits of the accounts that submit. A loop of the API repeats it."""
@@ -115,7 +114,7 @@ class Quotas:
         if there is not None:
             raise _refusal(caller, WAITING, limits.waiting, there, WAITING_RETRY_S)
 
-    async def _take_counted(self, wants: Sequence[Want], now: datetime) -> Want | None:
+    async def _take_counted(self, wants: Sequence[Want], now: float) -> Want | None:
         """The first one that has too little left. Asks Redis for all but a single task of no daily quota."""
         if not wants:
             return None
@@ -127,17 +126,17 @@ class Quotas:
         return await self._counters.take(wants, now)
 
 
-def _wants(limits: Limits, account: int, tasks: Sequence[CheckedTask], now: datetime) -> Iterator[Want]:
+def _wants(limits: Limits, account: int, tasks: Sequence[CheckedTask], now: float) -> Iterator[Want]:
     if limits.tasks is not None:
         yield Want(TASKS, counters.minute(TASKS, account, now), len(tasks), limits.tasks)
     if limits.daily:
-        named = Counter(task.new.contract.quota for task in tasks)
+        named = [task.new.contract.quota for task in tasks]
         for quota, limit in limits.daily.items():
-            if named[quota]:
-                yield Want(quota, counters.day(quota, account, now), named[quota], limit)
+            if amount := named.count(quota):
+                yield Want(quota, counters.day(quota, account, now), amount, limit)
 
 
-def _windows(limits: Limits, account: int, now: datetime) -> Iterator[tuple[str, tuple[Window, int]]]:
+def _windows(limits: Limits, account: int, now: float) -> Iterator[tuple[str, tuple[Window, int]]]:
     """Window and amount of each counted quota, by its name."""
     if limits.tasks is not None:
         yield TASKS, (counters.minute(TASKS, account, now), limits.tasks)

@@ -76,7 +76,7 @@ async def test_a_refusal_for_the_rest_of_the_day_is_not_waited_for(
 ) -> None:
     api = Api(platform)
     await api.start(OFTEN_RATE_LIMIT_USER="1/day")
-    monkeypatch.setattr("cli.client.time.sleep", pytest.fail)
+    monkeypatch.setattr("cli.client.time.sleep", lambda seconds: pytest.fail(f"it waits {seconds} s"))
     with Client(api.url) as client:
         signed_up(client).me()
         with pytest.raises(ApiError, match=r"More than 1 per 1 day were sent") as refused:
