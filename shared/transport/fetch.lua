@@ -3,7 +3,8 @@
 -- A suspect (an id in the lane of rescued ones) runs alone at first: only a worker that holds nothing takes one.
 -- Two keys of each queue let suspects begin and ordinary work go on. Each names a worker, and lapses unless that
 -- worker renews it:
---   turn   the one worker that stops fetching until it is idle, then runs a suspect, while ordinary work waits
+--   turn   the one worker that stops fetching until it is idle, then runs a suspect, while ordinary work waits.
+--          Until it is idle, '-' stands before its id, and any idle worker may take the turn from it
 --   spare  a worker that keeps to ordinary work. While there is one, others that are idle take suspects as well.
 --
 -- KEYS[1]  the worker's unacked set
@@ -28,6 +29,8 @@ local queues = (#KEYS - 1) / PER_QUEUE
 local wanted, served = tonumber(ARGV[1]), tonumber(ARGV[2])
 local idle, may_stop = ARGV[3] == '1', ARGV[4] == '1'
 local turn_ms, worker = ARGV[5], ARGV[6]
+local waits = '-' .. worker
+local turn_value = idle and worker or waits
 local dropped = 0
 
 local function key(queue, place)
@@ -55,16 +58,22 @@ for step = 0, queues - 1 do
   end
 end
 
+local function is_mine(owner)
+  return owner == worker or owner == waits
+end
+
 -- Take a key that is free, or renew it. False when another worker has it; what never lapses is garbage.
-local function keep(name, ms)
+local function keep(name, value, ms)
   local owner = own('GET', name)
-  if owner and owner ~= worker and redis.call('PTTL', name) > 0 then return false end
-  redis.call('SET', name, worker, 'PX', ms)
+  local waiter = owner and string.sub(owner, 1, 1) == '-'
+  local free = not owner or is_mine(owner) or (idle and waiter)
+  if not free and redis.call('PTTL', name) > 0 then return false end
+  redis.call('SET', name, value, 'PX', ms)
   return true
 end
 
 local function leave(name)
-  if own('GET', name) == worker then redis.call('DEL', name) end
+  if is_mine(own('GET', name)) then redis.call('DEL', name) end
 end
 
 -- The next suspect of a queue.
@@ -85,7 +94,7 @@ end
 
 local stops = may_stop or (idle and waiting == 0)
 for _, queue in ipairs(suspects) do
-  local mine = stops and keep(key(queue, TURN), turn_ms)
+  local mine = stops and keep(key(queue, TURN), turn_value, turn_ms)
   local spare = own('GET', key(queue, SPARE))
   local beside = waiting == 0 and spare and spare ~= worker
   if idle and (mine or beside) then
@@ -101,7 +110,7 @@ for _, queue in ipairs(suspects) do
 end
 for _, queue in ipairs(suspects) do
   leave(key(queue, TURN))
-  keep(key(queue, SPARE), SPARE_MS)
+  keep(key(queue, SPARE), worker, SPARE_MS)
 end
 
 -- How many to take from each lane.

@@ -250,7 +250,8 @@ class Queues:
 
     async def checked_at(self) -> datetime | None:
         """The latest check of the lanes that Redis has been told of; None when it lost that."""
-        text = await _answer(self.client.get(CHECKED_KEY))
+        # MGET finds no value where the key has another type; GET would raise for ever.
+        (text,) = await _answer(self.client.mget(CHECKED_KEY))
         try:
             return datetime.fromisoformat(text.decode()).astimezone(UTC)
         except (AttributeError, ValueError, OverflowError):  # None, and values of other programs

@@ -114,6 +114,15 @@ async def test_a_worker_that_may_not_stop_works_on_and_leaves_its_turn_to_anothe
     assert (await ask(queues, OTHER)).turn
 
 
+async def test_a_worker_that_waits_for_its_own_end_gives_its_turn_to_an_idle_one(queues: Queues) -> None:
+    await queues.push(addresses(2, rescued=True))
+    assert (await ask(queues)).turn
+    assert (await ask(queues, OTHER, idle=True)).alone
+    # It works on, and no third worker takes the turn while a suspect runs by it.
+    assert not (await ask(queues)).turn
+    assert not (await ask(queues, uuid4())).turn
+
+
 async def test_a_turn_that_is_not_renewed_lapses(queues: Queues) -> None:
     await queues.push([*addresses(1, rescued=True), *addresses(4)])
     assert (await ask(queues)).turn

@@ -1,11 +1,13 @@
 """What others have put into the keys of the platform."""
 
 import re
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
 
 from shared.transport.keys import (
+    CHECKED_KEY,
     GENERATION_KEY,
     SYSTEM_KEY,
     lane_key,
@@ -150,3 +152,15 @@ async def test_a_generation_that_is_no_number_counts_as_lost(queues: Queues, val
     assert await queues.generation() is None
     await queues.set_generation(7)
     assert await queues.generation() == 7
+
+
+@pytest.mark.parametrize("value", ["hello", "", "2026", b"\xff", "9999-12-31T23:59:59-23:59"])
+async def test_a_time_of_the_last_check_that_is_none_counts_as_lost(queues: Queues, value: str) -> None:
+    await queues.client.set(CHECKED_KEY, value)
+    assert await queues.checked_at() is None
+    await queues.client.delete(CHECKED_KEY)
+    await queues.client.rpush(CHECKED_KEY, value)
+    assert await queues.checked_at() is None
+    now = datetime.now(UTC)
+    await queues.set_checked_at(now)
+    assert await queues.checked_at() == now
