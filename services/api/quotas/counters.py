@@ -16,6 +16,8 @@ from services.api.identity.counting import CountingRedis
 #: No amount: nothing is refused when counters are only brought up to date.
 _NO_LIMIT = 2**53
 MINUTE_S = 60
+#: Counters of one call: a script returns fewer than 8,000 values, and other clients wait for it.
+CHUNK = 500
 #: Redis keeps a counter for this long after its window, because clocks differ.
 _KEPT_S = 60
 
@@ -122,7 +124,9 @@ class Counters:
         """Send to Redis what was noted, and forget what is not needed. To be repeated each second."""
         for key in [key for key, counter in self._counters.items() if not counter.is_needed(now)]:
             del self._counters[key]
-        await self.read([each.window for each in self._counters.values() if each.unsent], now)
+        noted = [each.window for each in self._counters.values() if each.unsent]
+        for start in range(0, len(noted), CHUNK):
+            await self.read(noted[start : start + CHUNK], now)
 
     async def _ask(self, wants: Sequence[Want], now: float) -> int | None:
         """The script's verdict: 0, or the number of the counter with too little left; None without Redis."""

@@ -226,7 +226,6 @@ SEARCH = Contract(
     recipient="user_id",
     result=HotelsFound,
     rules_for_new=stay_lies_ahead,
-    # Each page of SerpApi is paid for.
     quota="searches",
     retries=RETRIES,
     time_limit=timedelta(minutes=10),
