@@ -51,6 +51,7 @@ PLATFORM = Application(
     name="platform",
     contracts="shared.contracts",
     bodies="services.worker.maintenance",
+    gateways="services.worker.maintenance.retention:gateways",
     tables="shared.identity.tables:TABLES",
     migrations="shared.identity.piccolo_app",
 )

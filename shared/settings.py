@@ -43,6 +43,7 @@ _AT_LEAST = {
     "refresh_token_life": (1, "every session would end at once"),
     "keep_alive": (1, "every request would open a connection"),
     "request_timeout": (1, "slower requests would all fail"),
+    "audit_retention": (86_400, "acts of today would be gone tomorrow"),
     "stall_after": (10, "shorter pauses are no deaths"),
 }
 
@@ -99,6 +100,8 @@ class Settings:
     quota_tasks: str = setting("OFTEN_QUOTA_TASKS", "user=10000")
     #: Tasks of one account that may wait at the same time, by role. A task that a worker has does not count.
     quota_waiting: str = setting("OFTEN_QUOTA_WAITING", "user=10000")
+    #: How long the audit log is kept. Workers that serve the queue `maintenance` read it.
+    audit_retention: timedelta = setting("OFTEN_AUDIT_RETENTION", timedelta(days=400))
     #: Address on which a process answers Prometheus; worker and scheduler answer health checks there too.
     metrics_host: str = setting("OFTEN_METRICS_HOST", "127.0.0.1")
     #: Port for the same; 0 lets the system choose one.

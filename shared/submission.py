@@ -4,6 +4,7 @@ A task exists when its row is committed. The id is pushed after the commit; when
 dies in between, the dispatcher sends the row once its `send_at` has passed.
 """
 
+import asyncio
 import contextlib
 import logging
 import time
@@ -204,6 +205,12 @@ class Submitter:
         finally:
             self._after_commit.reset(token)
         await self.push(addresses)
+
+    @contextlib.asynccontextmanager
+    async def short_transaction(self) -> AsyncIterator[None]:
+        """The same for a few short statements. Raises ServerUnavailable when it takes too long."""
+        async with self._database.translated(), asyncio.timeout(self._database.limit_s), self.transaction():
+            yield
 
     async def push(self, addresses: Sequence[Address], *, claim: int = 0) -> None:
         """Push committed ids; a Redis that is away is no error, the dispatcher sends them."""

@@ -11,7 +11,8 @@ from litestar.plugins.prometheus import PrometheusConfig
 from litestar.types import Middleware
 
 from services.api.applications import Routes, rights_of, routes_of
-from services.api.http import allowed_methods, documentation, entrance, health, security_headers
+from services.api.audit import routes as audit
+from services.api.http import allowed_methods, documentation, entrance, health, request_ids, security_headers
 from services.api.http.body import StrictRequest
 from services.api.http.deadline import Deadline
 from services.api.http.errors import respond
@@ -52,9 +53,15 @@ def build(settings: Settings, contracts: Catalogue | None = None) -> Litestar:
         dependencies=resources.provided(),
         lifespan=[resources.serving],
         middleware=_middleware(resources),
-        before_send=[security_headers.add, allowed_methods.correct, resources.drain.close_connections],
+        before_send=[
+            request_ids.add,
+            security_headers.add,
+            allowed_methods.correct,
+            resources.drain.close_connections,
+        ],
         cors_config=_cors(settings),
         exception_handlers={Exception: respond},
+        after_exception=[resources.refusals.note],
         openapi_config=_openapi(resources),
         request_class=StrictRequest,
         request_max_body_size=settings.max_body_bytes,
@@ -88,6 +95,7 @@ def _signed_in(resources: Resources, added: Sequence[Routes]) -> Router:
             identity.ACCOUNTS,
             identity.KEYS,
             quotas.ROUTER,
+            audit.ROUTER,
             tasks.ROUTER,
             schedules.ROUTER,
             *(handler for each in added for handler in each.signed_in),
@@ -124,8 +132,8 @@ def _cors(settings: Settings) -> CORSConfig | None:
     return CORSConfig(
         allow_origins=settings.origins,
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-        allow_headers=["Authorization", "Content-Type", "Idempotency-Key"],
-        expose_headers=["Retry-After", "Idempotent-Replayed"],
+        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", request_ids.HEADER],
+        expose_headers=["Retry-After", "Idempotent-Replayed", request_ids.HEADER],
     )
 
 

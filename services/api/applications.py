@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from litestar.types import ControllerRouterHandler
 
+from services.api.audit.actions import Leaves
 from services.api.identity.rights import PUBLIC, RIGHTS, Right, Rights
 from shared.applications import Application, resolve
 
@@ -19,8 +20,8 @@ class Routes:
     public: Sequence[ControllerRouterHandler] = ()
     #: One entry for each of `signed_in`, by method and path.
     rights: Mapping[str, Right] = field(default_factory=dict)
-    #: One entry for each of `public`.
-    public_rights: frozenset[str] = frozenset()
+    #: One entry for each of `public`: what it leaves in the audit log.
+    public_rights: Mapping[str, Leaves] = field(default_factory=dict)
 
 
 def routes_of(applications: Iterable[Application]) -> list[Routes]:
@@ -30,8 +31,8 @@ def routes_of(applications: Iterable[Application]) -> list[Routes]:
 
 def rights_of(routes: Iterable[Routes]) -> Rights:
     """The platform's table of rights and those of the applications, as one."""
-    entries, public = dict(RIGHTS), set(PUBLIC)
+    entries, public = dict(RIGHTS), dict(PUBLIC)
     for each in routes:
         entries |= each.rights
         public |= each.public_rights
-    return Rights(entries, frozenset(public))
+    return Rights(entries, public)

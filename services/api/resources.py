@@ -8,8 +8,10 @@ from litestar import Litestar
 from litestar.di import Provide
 from piccolo.table import Table
 
+from services.api.audit.per_minute import PerMinute
+from services.api.audit.refusals import Refusals
 from services.api.drain import Drain
-from services.api.identity import rate_limits
+from services.api.identity import auth, rate_limits
 from services.api.identity.access_tokens import AccessTokens
 from services.api.identity.counting import CountingRedis
 from services.api.identity.logins import Logins
@@ -61,6 +63,8 @@ class Resources:
         self.vault = Vault.from_setting(settings.vault_keys)
         self.vault.require(contracts.by_name.values())
         self.database = Database.for_service(settings.database_url, "api")
+        self._per_minute = PerMinute()
+        self.refusals = Refusals(self.database, self._per_minute)
         self.reads = Reads(settings.database_url, self.database)
         found = applications.find(settings.applications)
         quota_limits.check(settings, found, contracts)
@@ -103,7 +107,7 @@ class Resources:
             "drain": self.drain,
             "keeper": self.keeper,
             "ledger": LedgerView(database, self.reads, contracts, vault),
-            "logins": Logins(database, self.passwords),
+            "logins": Logins(database, self.passwords, self._per_minute),
             "passwords": self.passwords,
             "queues": self.queues,
             "quotas": self.quotas,
@@ -118,8 +122,10 @@ class Resources:
             ),
             "view": ScheduleView(database, contracts, vault),
         }
-        network = Provide(rate_limits.caller_network, sync_to_thread=False)
-        return {name: _always(value) for name, value in provided.items()} | {"network": network}
+        of_request = {"network": rate_limits.caller_network, "actor": auth.stranger}
+        return {name: _always(value) for name, value in provided.items()} | {
+            name: Provide(value, sync_to_thread=False) for name, value in of_request.items()
+        }
 
     @contextlib.asynccontextmanager
     async def serving(self, _: Litestar) -> AsyncIterator[None]:

@@ -1,10 +1,12 @@
-"""People of the hotel application, their sessions and API keys."""
+"""Accounts, their sessions and API keys, and the audit log."""
 
 from enum import StrEnum
 
 from piccolo.columns import (
+    JSONB,
     UUID,
     Array,
+    BigInt,
     BigSerial,
     Boolean,
     Bytea,
@@ -96,4 +98,29 @@ class LoginFailure(Table, tablename="login_failure"):
     forget_at = Timestamptz()
 
 
-TABLES: tuple[type[Table], ...] = (User, Session, RefreshToken, ApiKey, LoginFailure)
+class Audit(Table, tablename="audit"):
+    """Who did what, and when; rows are never changed. See services/api/audit/trail.py."""
+
+    #: Rises with the time of the act.
+    id = UUID(primary_key=True)
+    #: The time in the id, to the millisecond. Postgres computes it.
+    at = Timestamptz()
+    #: Id of an account, which may be deleted by now; null without a sign-in.
+    actor = BigInt(null=True, default=None)
+    #: session, key or command line.
+    credential = Text(null=True, default=None)
+    #: Id of the session or the API key.
+    credential_id = UUID(null=True, default=None)
+    network = Text(null=True, default=None)
+    action = Text()
+    target_kind = Text(null=True, default=None)
+    #: Id of what the act changed.
+    target = Text(null=True, default=None)
+    #: The values that the act changed, as they were and as they are then.
+    before = JSONB(null=True, default=None)
+    after = JSONB(null=True, default=None)
+    reason = Text(null=True, default=None)
+    request_id = Text(null=True, default=None)
+
+
+TABLES: tuple[type[Table], ...] = (User, Session, RefreshToken, ApiKey, LoginFailure, Audit)

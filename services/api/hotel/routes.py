@@ -3,8 +3,11 @@
 from litestar import Router
 
 from services.api.applications import Routes
+from services.api.audit.actions import Action, Unaudited
 from services.api.hotel import mail_routes, price_alert_routes, push_routes, task_routes, tracking_routes
 from services.api.identity.rights import ALL, NONE, OWN, Right, Scope
+
+OWN_CHOICE = Unaudited("Users choose what they get. No route changes the choice of another account.")
 
 ROUTES = Routes(
     signed_in=[
@@ -57,17 +60,27 @@ ROUTES = Routes(
     public=[mail_routes.ask, mail_routes.unsubscribe],
     rights={
         "GET /api/v1/auth/me/mail": Right(Scope.ACCOUNTS_READ, OWN, OWN, OWN, OWN),
-        "PUT /api/v1/auth/me/mail": Right(Scope.ACCOUNTS_WRITE, OWN, OWN, OWN, OWN),
-        "POST /api/v1/tasks/email": Right(Scope.TASKS_WRITE, OWN, NONE, OWN, ALL),
-        "POST /api/v1/tasks/hotel-search": Right(Scope.TASKS_WRITE, OWN, NONE, OWN, ALL),
-        "POST /api/v1/tasks/notification": Right(Scope.TASKS_WRITE, OWN, NONE, OWN, ALL),
-        "POST /api/v1/tasks/payment": Right(Scope.TASKS_WRITE, OWN, NONE, OWN, ALL),
-        "POST /api/v1/tasks/sync-hotels": Right(Scope.TASKS_WRITE, NONE, NONE, ALL, ALL),
-        "POST /api/v1/admin/hotel-tracking/start": Right(Scope.TASKS_WRITE, NONE, NONE, ALL, ALL),
-        "POST /api/v1/admin/hotel-tracking/destination/{destination_id}": Right(
-            Scope.TASKS_WRITE, NONE, NONE, ALL, ALL
+        "PUT /api/v1/auth/me/mail": Right(Scope.ACCOUNTS_WRITE, OWN, OWN, OWN, OWN, OWN_CHOICE),
+        "POST /api/v1/tasks/email": Right(Scope.TASKS_WRITE, OWN, NONE, OWN, ALL, [Action.TASK_SUBMITTED]),
+        "POST /api/v1/tasks/hotel-search": Right(
+            Scope.TASKS_WRITE, OWN, NONE, OWN, ALL, Unaudited("A search is the caller's own.")
         ),
-        "GET /api/v1/admin/hotel-tracking/status/{task_id}": Right(Scope.TASKS_READ, NONE, ALL, ALL, ALL),
+        "POST /api/v1/tasks/notification": Right(
+            Scope.TASKS_WRITE, OWN, NONE, OWN, ALL, [Action.TASK_SUBMITTED]
+        ),
+        "POST /api/v1/tasks/payment": Right(Scope.TASKS_WRITE, OWN, NONE, OWN, ALL, [Action.TASK_SUBMITTED]),
+        "POST /api/v1/tasks/sync-hotels": Right(
+            Scope.TASKS_WRITE, NONE, NONE, ALL, ALL, [Action.TASK_SUBMITTED]
+        ),
+        "POST /api/v1/admin/hotel-tracking/start": Right(
+            Scope.TASKS_WRITE, NONE, NONE, ALL, ALL, [Action.TASK_SUBMITTED]
+        ),
+        "POST /api/v1/admin/hotel-tracking/destination/{destination_id}": Right(
+            Scope.TASKS_WRITE, NONE, NONE, ALL, ALL, [Action.TASK_SUBMITTED]
+        ),
+        "GET /api/v1/admin/hotel-tracking/status/{task_id}": Right(
+            Scope.TASKS_READ, NONE, ALL, ALL, ALL, [Action.UNMASKED]
+        ),
         "GET /api/v1/admin/hotel-tracking/config": Right(Scope.TASKS_READ, NONE, ALL, ALL, ALL),
         "GET /api/v1/admin/hotel-tracking/summary": Right(Scope.TASKS_READ, NONE, ALL, ALL, ALL),
         "GET /api/v1/admin/hotel-tracking/health": Right(Scope.TASKS_READ, NONE, ALL, ALL, ALL),
@@ -77,13 +90,13 @@ ROUTES = Routes(
         ),
         "GET /api/v1/push/key": Right(Scope.ACCOUNTS_READ, OWN, OWN, OWN, OWN),
         "GET /api/v1/push/subscriptions": Right(Scope.ACCOUNTS_READ, OWN, OWN, OWN, OWN),
-        "POST /api/v1/push/subscriptions": Right(Scope.ACCOUNTS_WRITE, OWN, OWN, OWN, OWN),
+        "POST /api/v1/push/subscriptions": Right(Scope.ACCOUNTS_WRITE, OWN, OWN, OWN, OWN, OWN_CHOICE),
         "DELETE /api/v1/push/subscriptions/{subscription_id}": Right(
-            Scope.ACCOUNTS_WRITE, OWN, OWN, OWN, OWN
+            Scope.ACCOUNTS_WRITE, OWN, OWN, OWN, OWN, OWN_CHOICE
         ),
         "GET /api/v1/price-alerts": Right(Scope.ACCOUNTS_READ, OWN, OWN, OWN, OWN),
-        "POST /api/v1/price-alerts": Right(Scope.ACCOUNTS_WRITE, OWN, OWN, OWN, OWN),
-        "DELETE /api/v1/price-alerts/{alert_id}": Right(Scope.ACCOUNTS_WRITE, OWN, OWN, OWN, OWN),
+        "POST /api/v1/price-alerts": Right(Scope.ACCOUNTS_WRITE, OWN, OWN, OWN, OWN, OWN_CHOICE),
+        "DELETE /api/v1/price-alerts/{alert_id}": Right(Scope.ACCOUNTS_WRITE, OWN, OWN, OWN, OWN, OWN_CHOICE),
     },
-    public_rights=frozenset({"GET /unsubscribe/{token}", "POST /unsubscribe/{token}"}),
+    public_rights={"GET /unsubscribe/{token}": (), "POST /unsubscribe/{token}": OWN_CHOICE},
 )

@@ -13,7 +13,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
 
-from services.api.http import parameters
+from services.api.http import parameters, request_ids
 from services.api.http.problem import FieldRule, Problem
 from services.api.http.refusals import QuotaUsedUp, Refusal, RequestTooSlow
 from shared.errors import (
@@ -98,12 +98,14 @@ def respond(request: Request[Any, Any, Any], error: Exception) -> Response[Probl
     if _outcome_unknown(request, error):
         advice = REPEAT if "idempotency-key" in request.headers else LOOK_FIRST
         problem = msgspec.structs.replace(problem, detail=f"{error}. {advice}", outcome_unknown=True)
+    request_id = request_ids.of(request.scope)
     if problem.status == 500:
         # The template, because a path may hold a secret: the link in a mail does.
         route = request.scope.get("path_template", "?")
-        log.error("%s %s failed", request.method, route, exc_info=error)
+        extra = {"request_id": request_id}
+        log.error("%s %s failed", request.method, route, exc_info=error, extra=extra)
     return Response(
-        msgspec.structs.replace(problem, instance=request.url.path),
+        msgspec.structs.replace(problem, instance=request.url.path, request_id=request_id),
         status_code=problem.status,
         media_type=MEDIA_TYPE,
         headers={**HEADERS.get(problem.status, {}), **(getattr(error, "headers", None) or {})},

@@ -5,6 +5,7 @@ from typing import Any
 
 from litestar import Request
 from litestar.exceptions import ValidationException
+from litestar.typing import FieldDefinition
 
 from shared.contracts import broken_rules
 from shared.errors import FieldProblem
@@ -23,10 +24,15 @@ def problems(error: ValidationException, request: Request[Any, Any, Any]) -> lis
     return [_problem(each.get("key", ""), each["message"], request) for each in found]
 
 
+def _sent_as(declared: FieldDefinition | None) -> str | None:
+    """The parameter's name in requests, where the handler calls it otherwise."""
+    return getattr(declared.kwarg_definition, "name", None) if declared else None
+
+
 def _problem(key: str, message: str, request: Request[Any, Any, Any]) -> FieldProblem:
     if key == "data":
         return FieldProblem("", "a JSON object is required as the body")
     name = _POSITION.sub("", key)
     declared = request.route_handler.parsed_fn_signature.parameters.get(name)
-    problem = FieldProblem(name, message[:1].lower() + message[1:])
+    problem = FieldProblem(_sent_as(declared) or name, message[:1].lower() + message[1:])
     return broken_rules.one_of(problem, declared.annotation) if declared else problem

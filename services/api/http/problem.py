@@ -21,6 +21,8 @@ class Problem(Answer, omit_defaults=True):
     detail: str
     #: Path of the request.
     instance: str
+    #: The answer carries it as X-Request-Id; log lines and the audit log have it too.
+    request_id: str | UnsetType = UNSET
     errors: list[FieldRule] | UnsetType = UNSET
     #: True: it may have been carried out all the same; absent: it was not.
     outcome_unknown: bool | UnsetType = UNSET

@@ -4,6 +4,12 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from shared.contracts.patterns import whole
+
+#: The reason of an act, for the audit log.
+Reason = Annotated[
+    str, Meta(max_length=500, pattern=whole(r"[^\x00-\x1f\x7f]+"), description="Why, for the audit log")
+]
 Text = Annotated[str, Meta(max_length=320)]
 Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 

@@ -6,6 +6,7 @@ from litestar import Request, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
+from services.api.audit.actor import Actor
 from services.api.http import paging
 from services.api.http.documentation import example
 from services.api.http.errors import AddressTaken, NotSignedIn, documented
@@ -21,7 +22,6 @@ from services.api.identity.account_schemas import (
     Registration,
     Tokens,
 )
-from services.api.identity.auth import Credential
 from services.api.identity.logins import Logins
 from services.api.identity.passwords import Passwords
 from services.api.identity.sessions import Sessions, close, close_all
@@ -46,10 +46,11 @@ async def register(
     passwords: NamedDependency[Passwords],
     database: NamedDependency[Database],
     settings: NamedDependency[Settings],
-    network: NamedDependency[str],
+    actor: NamedDependency[Actor],
 ) -> Account:
-    with passwords.place(network):
-        account = await accounts.register(database, passwords, data, refused_words=settings.refused_words())
+    words = settings.refused_words()
+    with passwords.place(actor.network):
+        account = await accounts.register(database, passwords, data, actor, refused_words=words)
     if account is None:
         raise AddressTaken
     return account
@@ -68,13 +69,13 @@ async def login(
     passwords: NamedDependency[Passwords],
     logins: NamedDependency[Logins],
     sessions: NamedDependency[Sessions],
-    network: NamedDependency[str],
+    actor: NamedDependency[Actor],
 ) -> Tokens:
-    with passwords.place(network):
-        account_id = await logins.authenticate(data.email, data.password, network)
+    with passwords.place(actor.network):
+        account_id = await logins.authenticate(data.email, data.password, actor)
     if account_id is None:
         raise NotSignedIn("The address or the password is wrong. Correct them, or register.")
-    return await sessions.open(account_id, network)
+    return await sessions.open(account_id, actor)
 
 
 @post(
@@ -86,9 +87,9 @@ async def login(
     responses=documented(400, 401, 413),
 )
 async def refresh(
-    data: JSONBody[Refresh], sessions: NamedDependency[Sessions], network: NamedDependency[str]
+    data: JSONBody[Refresh], sessions: NamedDependency[Sessions], actor: NamedDependency[Actor]
 ) -> Tokens:
-    return await sessions.rotate(data.refresh_token, network)
+    return await sessions.rotate(data.refresh_token, actor)
 
 
 @post(
@@ -100,12 +101,9 @@ async def refresh(
     responses=documented(400, 401, 403, 413),
 )
 async def logout(
-    data: JSONBody[Refresh],
-    user: NamedDependency[Account],
-    credential: NamedDependency[Credential],
-    database: NamedDependency[Database],
+    data: JSONBody[Refresh], actor: NamedDependency[Actor], database: NamedDependency[Database]
 ) -> None:
-    await close(database, user.id, credential.session, data.refresh_token)
+    await close(database, actor, data.refresh_token)
 
 
 @post(
@@ -115,8 +113,8 @@ async def logout(
     status_code=204,
     responses=documented(401, 403),
 )
-async def logout_all(user: NamedDependency[Account], database: NamedDependency[Database]) -> None:
-    await close_all(database, user.id)
+async def logout_all(actor: NamedDependency[Actor], database: NamedDependency[Database]) -> None:
+    await close_all(database, actor)
 
 
 @post(
@@ -134,14 +132,14 @@ async def change_password(
     logins: NamedDependency[Logins],
     database: NamedDependency[Database],
     settings: NamedDependency[Settings],
-    network: NamedDependency[str],
+    actor: NamedDependency[Actor],
 ) -> None:
     words = settings.refused_words()
-    with passwords.place(network):
-        if await logins.authenticate(user.email, data.current_password, network) is None:
+    with passwords.place(actor.network):
+        if await logins.authenticate(user.email, data.current_password, actor) is None:
             rule = "is wrong: give the one you signed in with"
             raise InvalidFields([FieldProblem("current_password", rule)])
-        await administration.change_password(database, passwords, user, data.new_password, words)
+        await administration.change_password(database, passwords, user, data.new_password, actor, words)
 
 
 @get("/auth/me", summary="Who am I", responses=documented(401, 403))
@@ -174,9 +172,12 @@ async def get_account(account_id: FromPath[int], database: NamedDependency[Datab
     responses=documented(400, 401, 403, 404, 409, 413),
 )
 async def change_account(
-    account_id: FromPath[int], data: JSONBody[AccountChange], database: NamedDependency[Database]
+    account_id: FromPath[int],
+    data: JSONBody[AccountChange],
+    actor: NamedDependency[Actor],
+    database: NamedDependency[Database],
 ) -> Account:
-    return await administration.change(database, _stored(account_id), data)
+    return await administration.change(database, _stored(account_id), data, actor)
 
 
 def _stored(account_id: int) -> int:

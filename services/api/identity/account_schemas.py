@@ -5,7 +5,7 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, UnsetType
 
-from services.api.http.schemas import Answer, Body, Text
+from services.api.http.schemas import Answer, Body, Reason, Text
 from shared.identity.tables import Role
 
 MIN_PASSWORD = 8
@@ -40,6 +40,7 @@ class AccountChange(Body):
     role: Role | UnsetType = UNSET
     is_active: bool | UnsetType = UNSET
     full_name: FullName | UnsetType | None = UNSET
+    reason: Reason | None = None
 
 
 class Account(Answer):

@@ -5,6 +5,10 @@ from collections.abc import Iterable
 import email_validator
 import msgspec
 
+from services.api.audit import trail
+from services.api.audit.actions import Action
+from services.api.audit.actor import Actor
+from services.api.audit.trail import Target
 from services.api.identity.account_schemas import Account, Registration
 from services.api.identity.new_passwords import check_new
 from services.api.identity.passwords import Passwords
@@ -28,6 +32,7 @@ async def register(
     database: Database,
     passwords: Passwords,
     new: Registration,
+    actor: Actor,
     *,
     role: Role = Role.USER,
     refused_words: Iterable[str] = (),
@@ -42,8 +47,14 @@ async def register(
     check_new("password", new.password, address, refused_words)
     hashed = await passwords.hash(new.password)
     values = {"email": address, "password_hash": hashed, "full_name": new.full_name, "role": role}
-    rows = await database.run(_INSERT, **values)
-    return msgspec.convert(rows[0], Account) if rows else None
+    async with database.short_transaction():
+        rows = await database.run(_INSERT, **values)
+        if not rows:
+            return None
+        account = msgspec.convert(rows[0], Account)
+        target = Target("account", account.id)
+        await trail.record(database, actor, Action.ACCOUNT_REGISTERED, target, after={"role": role})
+        return account
 
 
 async def existing(database: Database, ids: Iterable[int]) -> set[int]:

@@ -1,11 +1,15 @@
 """What administrators do with accounts, and what users do with their own password."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 from piccolo.query.methods.select import Select
 
+from services.api.audit import trail
+from services.api.audit.actions import Action
+from services.api.audit.actor import Actor
+from services.api.audit.trail import Target
 from services.api.http import paging
 from services.api.http.refusals import AccountNotFound, LastAdministrator
 from services.api.identity import sessions
@@ -16,6 +20,7 @@ from services.api.reads import Reads
 from shared.errors import FieldProblem, InvalidFields
 from shared.identity.tables import Role, User
 from shared.ledger.database import Database
+from shared.ledger.statement import Statement
 
 _COLUMNS = (User.id, User.email, User.full_name, User.is_active, User.role, User.created_at)
 
@@ -23,6 +28,9 @@ _COLUMNS = (User.id, User.email, User.full_name, User.is_active, User.role, User
 _ADMINISTRATORS = """
     SELECT id FROM account WHERE role = 'administrator' AND is_active ORDER BY id FOR UPDATE
 """
+
+
+_LOCKED = Statement("SELECT role, is_active, full_name FROM account WHERE id = :id FOR UPDATE")
 
 
 async def page(reads: Reads, *, limit: int, cursor: str | None, email: str | None) -> AccountPage:
@@ -46,15 +54,18 @@ async def find(database: Database, account_id: int) -> Account:
     return msgspec.convert(row, Account)
 
 
-async def change(database: Database, account_id: int, wanted: AccountChange) -> Account:
+async def change(database: Database, account_id: int, wanted: AccountChange, actor: Actor) -> Account:
     """Apply what is given. Raises AccountNotFound, LastAdministrator or InvalidFields."""
     values = _values(wanted)
     async with database.short_transaction():
         if wanted.is_active is False or values.get("role", Role.ADMINISTRATOR) is not Role.ADMINISTRATOR:
             await _keep_an_administrator(database, account_id)
+        before = await _locked(database, account_id)
         await User.update(values).where(User.id == account_id)
         if wanted.is_active is False:
-            await sessions.close_all(database, account_id)
+            await sessions.end_all(database, account_id)
+        changed = {name: value for name, value in values.items() if before[name] != value}
+        await _record(database, actor, Target("account", account_id), before, changed, wanted.reason)
         return await find(database, account_id)
 
 
@@ -63,6 +74,7 @@ async def change_password(
     passwords: Passwords,
     account: Account,
     new_password: str,
+    actor: Actor,
     refused_words: Iterable[str],
 ) -> None:
     """Store it and end all sessions. Raises InvalidFields."""
@@ -70,18 +82,55 @@ async def change_password(
     hashed = await passwords.hash(new_password)
     async with database.short_transaction():
         await User.update({User.password_hash: hashed}).where(User.id == account.id)
-        await sessions.close_all(database, account.id)
+        await sessions.end_all(database, account.id)
+        await trail.record(database, actor, Action.PASSWORD_CHANGED, Target("account", account.id))
 
 
 def _values(wanted: AccountChange) -> dict[Any, Any]:
-    given = msgspec.structs.asdict(wanted).items()
-    values = {name: value for name, value in given if value is not msgspec.UNSET}
+    fields = [name for name in AccountChange.__struct_fields__ if name != "reason"]
+    values = {name: v for name in fields if (v := getattr(wanted, name)) is not msgspec.UNSET}
     if not values:
-        fields = ", ".join(AccountChange.__struct_fields__)
-        raise InvalidFields([FieldProblem("", f"must have at least one of {fields}")])
+        rule = f"must have at least one of {', '.join(fields)}"
+        raise InvalidFields([FieldProblem("", rule)])
     if "\x00" in (values.get("full_name") or ""):
         raise InvalidFields([FieldProblem("full_name", "must not contain the NUL character")])
     return values
+
+
+async def _locked(database: Database, account_id: int) -> dict[str, Any]:
+    """Lock the account until the transaction ends. Raises AccountNotFound."""
+    rows = await database.run(_LOCKED, id=account_id)
+    if not rows:
+        raise AccountNotFound(account_id)
+    return rows[0]
+
+
+async def _record(
+    database: Database,
+    actor: Actor,
+    target: Target,
+    before: Mapping[str, Any],
+    changed: Mapping[str, Any],
+    reason: str | None,
+) -> None:
+    """One row for each field that has another value than before. Names of people stay out of the log."""
+    for name, value in changed.items():
+        hidden = name == "full_name"
+        await trail.record(
+            database,
+            actor,
+            _action(name, value),
+            target,
+            before=None if hidden else {name: before[name]},
+            after=None if hidden else {name: value},
+            reason=reason,
+        )
+
+
+def _action(field: str, value: object) -> Action:
+    if field == "is_active":
+        return Action.ACCOUNT_ACTIVATED if value else Action.ACCOUNT_DEACTIVATED
+    return Action.ACCOUNT_ROLE_CHANGED if field == "role" else Action.ACCOUNT_RENAMED
 
 
 async def _keep_an_administrator(database: Database, account_id: int) -> None:

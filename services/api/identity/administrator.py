@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from services.api.audit.actor import Actor
 from services.api.identity import accounts
 from services.api.identity.account_schemas import Registration
 from services.api.identity.passwords import Passwords
@@ -36,7 +37,12 @@ async def ensure_administrator(
     passwords = Passwords()
     try:
         made = await accounts.register(
-            database, passwords, new, role=Role.ADMINISTRATOR, refused_words=refused_words
+            database,
+            passwords,
+            new,
+            Actor.of_command_line(),
+            role=Role.ADMINISTRATOR,
+            refused_words=refused_words,
         )
     finally:
         passwords.close()

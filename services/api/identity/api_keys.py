@@ -9,6 +9,10 @@ from uuid import UUID
 import msgspec
 from piccolo.query.methods.select import Select
 
+from services.api.audit import trail
+from services.api.audit.actions import Action
+from services.api.audit.actor import Actor
+from services.api.audit.trail import Target
 from services.api.http import paging
 from services.api.http.errors import NotSignedIn
 from services.api.http.refusals import KeyNotFound, TooManyKeys
@@ -48,11 +52,11 @@ _NOTE_USE = Statement("""
     WHERE id = :id AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')
 """)
 
-#: With `of_any_owner`, also a key of another account.
+#: With `of_any_owner`, also a key of another account. In a transaction now() is the time of its beginning.
 _REVOKE = Statement("""
     UPDATE api_key SET revoked_at = coalesce(revoked_at, now())
     WHERE id = :id AND ("user" = :owner OR :of_any_owner)
-    RETURNING id
+    RETURNING "user" AS owner, revoked_at = now() AS is_new
 """)
 
 
@@ -63,25 +67,30 @@ _REVOKE_ALL = Statement("""
 """)
 
 
-async def make(database: Database, rights: Rights, owner: Account, wanted: NewKeyBody) -> tuple[Key, str]:
+async def make(
+    database: Database, rights: Rights, owner: Account, wanted: NewKeyBody, actor: Actor
+) -> tuple[Key, str]:
     """Store a key. The second value is what clients send; it cannot be read again.
 
     Raises InvalidFields or TooManyKeys.
     """
     _check(rights, owner, wanted)
     secret = secrets.token_urlsafe(32)
-    rows = await database.run(
-        _INSERT,
-        user=owner.id,
-        name=wanted.name,
-        secret_hash=_hash(secret),
-        scopes=[scope.value for scope in dict.fromkeys(wanted.scopes)],
-        days=wanted.expires_in_days,
-        most=MOST_KEYS,
-    )
-    if not rows:
-        raise TooManyKeys(MOST_KEYS)
-    key = _key(rows[0])
+    values = {
+        "user": owner.id,
+        "name": wanted.name,
+        "secret_hash": _hash(secret),
+        "scopes": [scope.value for scope in dict.fromkeys(wanted.scopes)],
+        "days": wanted.expires_in_days,
+        "most": MOST_KEYS,
+    }
+    async with database.short_transaction():
+        rows = await database.run(_INSERT, **values)
+        if not rows:
+            raise TooManyKeys(MOST_KEYS)
+        key = _key(rows[0])
+        after = {"owner": key.owner, "scopes": key.scopes, "expires_at": key.expires_at}
+        await trail.record(database, actor, Action.KEY_MADE, Target("key", key.id), after=after)
     return key, f"{PREFIX}{key.id.hex}_{secret}"
 
 
@@ -95,16 +104,25 @@ async def page(database: Database, owner: int, *, limit: int, cursor: str | None
     return KeyPage(items, paging.encode(items[-1].id.bytes) if len(rows) > limit else None)
 
 
-async def revoke(database: Database, key_id: UUID, reader: Reader) -> None:
+async def revoke(database: Database, key_id: UUID, reader: Reader, actor: Actor) -> None:
     """Raises KeyNotFound, also for a key of another account. Revoking twice is no error."""
     of_any_owner = reader.reach is Reach.ALL
-    if not await database.run(_REVOKE, id=key_id, owner=reader.id, of_any_owner=of_any_owner):
-        raise KeyNotFound(key_id)
+    async with database.short_transaction():
+        rows = await database.run(_REVOKE, id=key_id, owner=reader.id, of_any_owner=of_any_owner)
+        if not rows:
+            raise KeyNotFound(key_id)
+        if rows[0]["is_new"]:
+            target, after = Target("key", key_id), {"owner": rows[0]["owner"]}
+            await trail.record(database, actor, Action.KEY_REVOKED, target, after=after)
 
 
-async def revoke_all(database: Database, owner: int) -> int:
+async def revoke_all(database: Database, owner: int, actor: Actor) -> int:
     """Revoke all usable keys of an account, and return how many there were."""
-    return len(await database.run(_REVOKE_ALL, owner=owner))
+    async with database.short_transaction():
+        keys = [row["id"] for row in await database.run(_REVOKE_ALL, owner=owner)]
+        target, after = Target("account", owner), {"keys": keys}
+        await trail.record(database, actor, Action.KEYS_REVOKED, target, after=after)
+    return len(keys)
 
 
 async def authenticate(database: Database, shown: str) -> tuple[Account, UUID, frozenset[Scope]]:

@@ -14,10 +14,12 @@ from litestar.middleware import AbstractAuthenticationMiddleware, Authentication
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ASGIApp
 
+from services.api.audit.actor import Actor
+from services.api.http import request_ids
 from services.api.http.errors import NotSignedIn
 from services.api.identity import api_keys
 from services.api.identity.account_schemas import Account
-from services.api.identity.rate_limits import RateLimits
+from services.api.identity.rate_limits import RateLimits, network_of
 from services.api.identity.rights import Reach, Reader, Scope
 from services.api.identity.sessions import Sessions
 from shared.ledger.database import Database
@@ -73,11 +75,28 @@ def _reach(request: Asked) -> Reach:
 
 
 def _reader(request: Asked) -> Reader:
-    return Reader(request.user.id, request.user.role, request.state.reach)
+    return Reader(request.user.id, request.user.role, request.state.reach, partial(actor, request))
 
 
 def _credential(request: Asked) -> Credential:
     return request.auth
+
+
+def stranger(request: Request[Any, Any, Any]) -> Actor:
+    """The caller of a public route."""
+    return Actor(network=network_of(request), request_id=request_ids.of(request.scope))
+
+
+def actor(request: Asked) -> Actor:
+    """The signed-in caller of a request."""
+    credential = request.auth
+    return Actor(
+        account=request.user.id,
+        credential="session" if credential.key is None else "key",
+        credential_id=credential.session or credential.key,
+        network=network_of(request),
+        request_id=request_ids.of(request.scope),
+    )
 
 
 class Authentication(AbstractAuthenticationMiddleware):
@@ -138,6 +157,7 @@ class Callers:
             return partial(self._stays, request.user, request.auth)
 
         provided: dict[str, Callable[[Asked], Any]] = {
+            "actor": actor,
             "user": _user,
             "credential": _credential,
             "reach": _reach,

@@ -8,6 +8,7 @@ from litestar import Request, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
+from services.api.audit.actor import Actor
 from services.api.http import paging
 from services.api.http.documentation import example
 from services.api.http.errors import NotAllowed, UnknownAccount, documented
@@ -31,9 +32,10 @@ async def make(
     data: JSONBody[NewKeyBody],
     user: NamedDependency[Account],
     rights: NamedDependency[Rights],
+    actor: NamedDependency[Actor],
     database: NamedDependency[Database],
 ) -> NewKey:
-    made, key = await api_keys.make(database, rights, user, data)
+    made, key = await api_keys.make(database, rights, user, data, actor)
     return NewKey(**msgspec.structs.asdict(made), key=key)
 
 
@@ -58,9 +60,12 @@ async def list_keys(
     responses=documented(400, 401, 403, 404),
 )
 async def revoke(
-    key_id: FromPath[UUID], reader: NamedDependency[Reader], database: NamedDependency[Database]
+    key_id: FromPath[UUID],
+    reader: NamedDependency[Reader],
+    actor: NamedDependency[Actor],
+    database: NamedDependency[Database],
 ) -> None:
-    await api_keys.revoke(database, key_id, reader)
+    await api_keys.revoke(database, key_id, reader, actor)
 
 
 @delete(
@@ -73,12 +78,13 @@ async def revoke(
 async def revoke_all(
     request: Request[Any, Any, Any],
     reader: NamedDependency[Reader],
+    actor: NamedDependency[Actor],
     database: NamedDependency[Database],
     owner: Owner = None,
 ) -> KeysRevoked:
     paging.refuse_unknown(request.query_params, ("owner",))
     whose = await _whose(database, reader, owner)
-    return KeysRevoked(await api_keys.revoke_all(database, whose))
+    return KeysRevoked(await api_keys.revoke_all(database, whose, actor))
 
 
 async def _whose(database: Database, reader: Reader, owner: int | None) -> int:

@@ -4,9 +4,15 @@ import asyncio
 from typing import Any
 from weakref import WeakValueDictionary
 
+from services.api.audit import trail
+from services.api.audit.actions import Action
+from services.api.audit.actor import Actor
+from services.api.audit.per_minute import PerMinute
+from services.api.audit.trail import Target
 from services.api.identity import accounts
 from services.api.identity.lockout import Attempt
 from services.api.identity.passwords import Passwords
+from services.api.identity.sign_in_refusals import LoginLocked
 from shared.errors import InvalidFields
 from shared.ledger.database import Database
 from shared.ledger.statement import Statement
@@ -26,32 +32,55 @@ _REHASH = Statement("""
 class Logins:
     """Checks passwords, one at a time for each network and address."""
 
-    def __init__(self, database: Database, passwords: Passwords) -> None:
+    def __init__(self, database: Database, passwords: Passwords, per_minute: PerMinute) -> None:
         self._database = database
         self._passwords = passwords
+        self._per_minute = per_minute
         self._turns: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
 
-    async def authenticate(self, email: str, password: str, network: str) -> int | None:
+    async def authenticate(self, email: str, password: str, actor: Actor) -> int | None:
         """The id of the active account with these credentials; the caller has a place in the queue.
 
         An unknown address takes the same time and is counted the same way. Raises LoginLocked or
         ServerUnavailable.
         """
         address = _normalised(email)
-        row = None if address is None else await self._find(address, network)
+        row = None if address is None else await self._find(address, actor.network)
+        account = row["id"] if row else None
         is_known = row is not None and row["is_known"]
-        attempt = Attempt(self._database, address or email, network, is_known=is_known)
+        attempt = Attempt(self._database, address or email, actor.network, is_known=is_known)
         turn = self._turns.setdefault(attempt.key, asyncio.Lock())
         # In turn, so that right passwords that arrive together do not count against each other.
         async with turn:
-            await attempt.begin()
+            await self._begin(attempt, account, actor)
             fits = await self._passwords.fits(password, row["password_hash"] if row else None)
             if not fits or row is None:
-                await attempt.failed()
+                await self._fail(attempt, account, actor)
                 return None
             await attempt.succeeded()
         await self._rehash(row, password)
         return int(row["id"])
+
+    async def _begin(self, attempt: Attempt, account: int | None, actor: Actor) -> None:
+        """Raises LoginLocked, recorded once a minute for each account and network, or ServerUnavailable."""
+        try:
+            await attempt.begin()
+        except LoginLocked:
+            if self._per_minute.is_new(Action.SIGN_IN_LOCKED, account, actor.network):
+                async with self._database.short_transaction():
+                    await self._record(Action.SIGN_IN_LOCKED, account, actor)
+            raise
+
+    async def _fail(self, attempt: Attempt, account: int | None, actor: Actor) -> None:
+        """Record each wrong password of an account, and guessed addresses once a minute for each network."""
+        async with self._database.short_transaction():
+            await attempt.failed()
+            if account is not None or self._per_minute.is_new(Action.SIGN_IN_FAILED, actor.network):
+                await self._record(Action.SIGN_IN_FAILED, account, actor)
+
+    async def _record(self, action: Action, account: int | None, actor: Actor) -> None:
+        target = None if account is None else Target("account", account)
+        await trail.record(self._database, actor, action, target)
 
     async def _find(self, address: str, network: str) -> dict[str, Any] | None:
         rows = await self._database.run(_FIND, address=address, network=network)

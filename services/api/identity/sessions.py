@@ -7,12 +7,18 @@ each request looks up the session of its access token together with the account.
 
 import hashlib
 import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
+from services.api.audit import trail
+from services.api.audit.actions import Action
+from services.api.audit.actor import Actor
+from services.api.audit.trail import Target
 from services.api.http.errors import NotSignedIn
 from services.api.identity import accounts
 from services.api.identity.access_tokens import AccessTokens
@@ -58,6 +64,7 @@ _REVOKE_REUSED = Statement("""
     UPDATE session SET revoked_at = now()
     WHERE revoked_at IS NULL
       AND id = (SELECT session FROM refresh_token WHERE token_hash = :token_hash AND spent_at IS NOT NULL)
+    RETURNING id, "user"
 """)
 
 #: Session and account in one statement, because each request runs it. Written out, it takes half the time of
@@ -74,11 +81,12 @@ _CLOSE = Statement("""
     WHERE "user" = :user AND revoked_at IS NULL
       AND id IN (SELECT :session::uuid
                  UNION ALL SELECT session FROM refresh_token WHERE token_hash = :token_hash)
+    RETURNING id
 """)
 
-_CLOSE_ALL = Statement(
-    """UPDATE session SET revoked_at = now() WHERE "user" = :user AND revoked_at IS NULL"""
-)
+_CLOSE_ALL = Statement("""
+    UPDATE session SET revoked_at = now() WHERE "user" = :user AND revoked_at IS NULL RETURNING id
+""")
 
 
 class Sessions:
@@ -93,20 +101,22 @@ class Sessions:
         self._refresh_life_s = refresh_life.total_seconds()
         self.life_s = life.total_seconds()
 
-    async def open(self, account_id: int, network: str) -> Tokens:
+    async def open(self, account_id: int, actor: Actor) -> Tokens:
         refresh_token = secrets.token_urlsafe(32)
-        rows = await self._run(
-            _OPEN, user=account_id, network=network, token_hash=_hash(refresh_token), **self._lives()
-        )
-        return self._tokens(account_id, rows[0]["session"], refresh_token)
+        values = {"user": account_id, "network": actor.network, "token_hash": _hash(refresh_token)}
+        async with self._database.short_transaction():
+            (row,) = await self._run(_OPEN, **values, **self._lives())
+            known = replace(actor, account=account_id, credential="session", credential_id=row["session"])
+            await trail.record(self._database, known, Action.SIGNED_IN, Target("account", account_id))
+        return self._tokens(account_id, row["session"], refresh_token)
 
-    async def rotate(self, refresh_token: str, network: str) -> Tokens:
+    async def rotate(self, refresh_token: str, actor: Actor) -> Tokens:
         """Spend a refresh token for new tokens. Raises NotSignedIn."""
         following = secrets.token_urlsafe(32)
         hashes = {"old_hash": _hash(refresh_token), "new_hash": _hash(following)}
-        rows = await self._run(_ROTATE, network=network, **hashes, **self._lives())
+        rows = await self._run(_ROTATE, network=actor.network, **hashes, **self._lives())
         if not rows:
-            await self._run(_REVOKE_REUSED, token_hash=_hash(refresh_token))
+            await self._revoke_reused(refresh_token, actor)
             raise NotSignedIn("The refresh token is unknown, spent or expired. Sign in again.")
         return self._tokens(rows[0]["user_id"], rows[0]["session"], following)
 
@@ -122,6 +132,12 @@ class Sessions:
             raise NotSignedIn("This session has ended. Sign in again with POST /api/v1/auth/login.")
         return msgspec.convert(rows[0], Account), named.session
 
+    async def _revoke_reused(self, refresh_token: str, actor: Actor) -> None:
+        async with self._database.short_transaction():
+            for row in await self._run(_REVOKE_REUSED, token_hash=_hash(refresh_token)):
+                target, after = Target("account", row["user"]), {"sessions": [row["id"]]}
+                await trail.record(self._database, actor, Action.TOKEN_REUSED, target, after=after)
+
     async def _run(self, statement: Statement, **values: Any) -> list[dict[str, Any]]:
         return await self._database.run(statement, **values)
 
@@ -136,13 +152,33 @@ class Sessions:
         )
 
 
-async def close(database: Database, account_id: int, session_id: UUID | None, refresh_token: str) -> None:
-    """End the user's session with this id, and the one that this token belongs to, if there is one."""
-    await database.run(_CLOSE, user=account_id, session=session_id, token_hash=_hash(refresh_token))
+async def close(database: Database, actor: Actor, refresh_token: str) -> None:
+    """End the session of the caller, and the one that this token of the caller belongs to."""
+    session = actor.credential_id
+    async with database.short_transaction():
+        ended = await database.run(
+            _CLOSE, user=actor.account, session=session, token_hash=_hash(refresh_token)
+        )
+        await _record_end(database, actor, Action.SIGNED_OUT, ended)
 
 
-async def close_all(database: Database, account_id: int) -> None:
+async def close_all(database: Database, actor: Actor) -> None:
+    """End all sessions of the caller."""
+    async with database.short_transaction():
+        ended = await database.run(_CLOSE_ALL, user=actor.account)
+        await _record_end(database, actor, Action.SIGNED_OUT_EVERYWHERE, ended)
+
+
+async def end_all(database: Database, account_id: int) -> None:
+    """End all sessions of an account, as a part of an act that is recorded by itself."""
     await database.run(_CLOSE_ALL, user=account_id)
+
+
+async def _record_end(
+    database: Database, actor: Actor, action: Action, ended: Sequence[Mapping[str, Any]]
+) -> None:
+    after = {"sessions": [row["id"] for row in ended]}
+    await trail.record(database, actor, action, Target("account", actor.account), after=after)
 
 
 def _hash(refresh_token: str) -> bytes:

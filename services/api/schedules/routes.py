@@ -7,6 +7,8 @@ from litestar import Request, Router, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
+from services.api.audit.trail import Target
+from services.api.audit.unmasking import Unmask, unmasked
 from services.api.http import paging
 from services.api.http.documentation import example
 from services.api.http.errors import documented
@@ -26,6 +28,7 @@ from services.api.schedules.schemas import (
 )
 from services.api.tasks.schemas import Submitted
 from shared.contracts.patterns import whole
+from shared.ledger.database import Database
 from shared.schedules.timetable import Timing
 
 Limit = Annotated[int, QueryParameter(ge=1, le=100)]
@@ -87,9 +90,15 @@ async def preview(data: JSONBody[PreviewBody]) -> Preview:
 
 @get("/schedules/{name:str}", summary="Look up a schedule", responses=documented(400, 401, 403, 404))
 async def get_schedule(
-    name: FromPath[str], reader: NamedDependency[Reader], view: NamedDependency[ScheduleView]
+    name: FromPath[str],
+    reader: NamedDependency[Reader],
+    view: NamedDependency[ScheduleView],
+    database: NamedDependency[Database],
+    unmask: Unmask = False,
 ) -> ScheduleAnswer:
-    return await view.find(name, reader)
+    schedule = await view.find(name, reader)
+    sees = await unmasked(database, reader, Target("schedule", name), schedule.owner, unmask=unmask)
+    return schedule if sees is reader else await view.find(name, sees)
 
 
 @patch(
@@ -111,8 +120,10 @@ async def change(
 
 
 @delete("/schedules/{name:str}", summary="Remove a schedule", responses=documented(400, 401, 403, 404, 409))
-async def remove(name: FromPath[str], schedules: NamedDependency[Schedules]) -> None:
-    await schedules.remove(name)
+async def remove(
+    name: FromPath[str], reader: NamedDependency[Reader], schedules: NamedDependency[Schedules]
+) -> None:
+    await schedules.remove(name, reader)
 
 
 @post(

@@ -1,6 +1,5 @@
 """Makes, changes and fires schedules for operators. The scheduler fires them by the clock."""
 
-import asyncio
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
@@ -8,6 +7,9 @@ from uuid import UUID
 
 import msgspec
 
+from services.api.audit import trail
+from services.api.audit.actions import Action
+from services.api.audit.trail import Target
 from services.api.http.errors import NotAllowed, UnknownAccount
 from services.api.http.refusals import (
     ScheduleDeclared,
@@ -58,6 +60,7 @@ class Schedules:
         params = contract.check_params(body.params)
         await self._check_recipient(contract, params, caller)
         columns: dict[str, Any] = msgspec.structs.asdict(body)
+        reason = columns.pop("reason")
         columns["params"] = scheduling.encode_params(self._vault, contract, params)
         async with self._database.short_transaction():
             (clock,) = await self._database.run("SELECT now() AS now")
@@ -67,10 +70,12 @@ class Schedules:
                 columns |= {"paused_at": clock["now"], "paused_by": caller.id}
             if not await schedules.insert(self._database, columns):
                 raise ScheduleExists(body.name)
+            await self._record(Action.SCHEDULE_MADE, body.name, caller, after=_shown(columns), reason=reason)
 
     async def change(self, name: str, wanted: ScheduleChange, caller: Reader) -> None:
         """Apply what is given. Raises ScheduleNotFound, InvalidFields, NotAllowed or UnknownAccount."""
         given = {k: v for k, v in msgspec.structs.asdict(wanted).items() if v is not msgspec.UNSET}
+        reason = given.pop("reason", None)
         if not given:
             raise InvalidFields([FieldProblem("", "must give at least one field to change")])
         async with self._database.short_transaction():
@@ -85,25 +90,31 @@ class Schedules:
             elif wanted.enabled is True:
                 self._readable(row)
             await schedules.change(self._database, name, given | _consequences(row, given, caller))
+            before, after = _shown({field: row[field] for field in given}), _shown(given)
+            if "params" in given:
+                after["params"] = "changed"
+            await self._record(
+                Action.SCHEDULE_CHANGED, name, caller, before=before, after=after, reason=reason
+            )
 
-    async def remove(self, name: str) -> None:
+    async def remove(self, name: str, caller: Reader) -> None:
         """Raises ScheduleNotFound or ScheduleDeclared."""
         async with self._database.short_transaction():
             row = await self._locked(name)
             if row["source"] == "contract":
                 raise ScheduleDeclared(name)
             await self._database.run(_REMOVE, name=name)
+            before = _shown(
+                {field: row[field] for field in NewScheduleBody.__struct_fields__ if field in row}
+            )
+            await self._record(Action.SCHEDULE_REMOVED, name, caller, before=before)
 
     async def fire(self, name: str, caller: Reader) -> UUID:
         """Submit its task now; the present second is its nominal time.
 
         Raises ScheduleNotFound, InvalidFields, ScheduleStillRunning or ScheduleJustFired.
         """
-        async with (
-            self._database.translated(),
-            asyncio.timeout(self._database.limit_s),
-            self._submitter.transaction(),
-        ):
+        async with self._submitter.short_transaction():
             row = await self._locked(name)
             contract, params = self._readable(row)
             await self._check_recipient(contract, params, caller)
@@ -117,7 +128,13 @@ class Schedules:
                 raise ScheduleJustFired
             moments = {"next_fire_time": row["next_fire_time"], "last_fire_time": second}
             await self._database.run(schedules.ADVANCE, name=name, **moments)
+            after = {"task": fired[second], "task_name": row["task_name"]}
+            await self._record(Action.SCHEDULE_FIRED, name, caller, after=after)
             return fired[second]
+
+    async def _record(self, action: Action, name: str, caller: Reader, **values: Any) -> None:
+        """`values` are those of `trail.record`."""
+        await trail.record(self._database, caller.describe(), action, Target("schedule", name), **values)
 
     async def _locked(self, name: str) -> dict[str, Any]:
         """Lock the schedule until the transaction ends. Raises ScheduleNotFound."""
@@ -144,6 +161,11 @@ class Schedules:
             raise NotAllowed(field, "must be your own id")
         if not await accounts.existing(self._database, [recipient]):
             raise UnknownAccount(field)
+
+
+def _shown(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Columns as the audit log shows them: without parameters, which may be sealed or name people."""
+    return {name: value for name, value in columns.items() if name != "params"}
 
 
 def _known(find: Callable[[str], Contract[Any, Any]], task_name: str) -> Contract[Any, Any]:

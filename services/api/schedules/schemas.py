@@ -6,7 +6,7 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, UnsetType
 
-from services.api.http.schemas import Answer, Body
+from services.api.http.schemas import Answer, Body, Reason
 from shared.contracts.contract import HIGHEST_PRIORITY, LOWEST_PRIORITY
 
 MONTH_S = 31 * 86_400
@@ -45,6 +45,7 @@ class NewScheduleBody(Body, kw_only=True):
     overlap: Overlap = "allow"
     priority: Priority | None = None
     enabled: bool = True
+    reason: Reason | None = None
 
 
 class ScheduleChange(Body, kw_only=True):
@@ -61,6 +62,7 @@ class ScheduleChange(Body, kw_only=True):
     overlap: Overlap | UnsetType = UNSET
     priority: Priority | UnsetType | None = UNSET
     enabled: bool | UnsetType = UNSET
+    reason: Reason | UnsetType = UNSET
 
 
 class PreviewBody(Body, kw_only=True):

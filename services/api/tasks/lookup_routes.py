@@ -8,6 +8,8 @@ from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, QueryParameter
 
+from services.api.audit.trail import Target
+from services.api.audit.unmasking import Unmask, unmasked
 from services.api.http.errors import documented
 from services.api.identity.rights import Reader
 from services.api.tasks import attempt_view
@@ -32,9 +34,15 @@ def logs_at(path: str, summary: str) -> HTTPRouteHandler:
 
 
 async def _task(
-    task_id: FromPath[UUID], reader: NamedDependency[Reader], ledger: NamedDependency[LedgerView]
+    task_id: FromPath[UUID],
+    reader: NamedDependency[Reader],
+    ledger: NamedDependency[LedgerView],
+    database: NamedDependency[Database],
+    unmask: Unmask = False,
 ) -> TaskAnswer:
-    return ledger.answer(await ledger.find(task_id, reader), reader)
+    task = await ledger.find(task_id, reader)
+    sees = await unmasked(database, reader, Target("task", task_id), task["owner"], unmask=unmask)
+    return ledger.answer(task, sees)
 
 
 async def _logs(

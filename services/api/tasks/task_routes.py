@@ -2,20 +2,21 @@
 
 import contextlib
 import time
-from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-import msgspec
 from litestar import Request, Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 
-from services.api.http import paging
+from services.api.audit.trail import Target
+from services.api.audit.unmasking import Unmask, unmasked
+from services.api.http import moments, paging
 from services.api.http.errors import documented
+from services.api.http.moments import Moment
 from services.api.http.refusals import NotRetriable
 from services.api.identity.rights import Reader
-from services.api.tasks import attempt_view
+from services.api.tasks import attempt_view, task_acts
 from services.api.tasks.ledger_view import LedgerView
 from services.api.tasks.lookup_routes import logs_at, task_at
 from services.api.tasks.schemas import (
@@ -30,16 +31,10 @@ from shared.contracts.patterns import whole
 from shared.errors import FieldProblem, InvalidFields, ServerUnavailable, TaskFinished
 from shared.ledger.database import Database
 from shared.ledger.lifecycle import FINAL, Status
-from shared.ledger.transitions import operate
 from shared.telemetry import metrics
 from shared.transport.queues import Queues
 
 Name = Annotated[str | None, QueryParameter(pattern=whole(r"[a-z0-9_.]{1,100}"))]
-AwareTime = Annotated[datetime, msgspec.Meta(tz=True)]
-#: Parsed in `_moment`, because Litestar would accept a number as a time.
-Moment = Annotated[
-    str | None, QueryParameter(format="date-time", description="With a time zone, 2026-11-22T12:00:00Z")
-]
 
 
 @get(
@@ -77,10 +72,10 @@ async def list_tasks(
         name=name,
         queue=queue,
         owner=owner,
-        created_after=_moment(created_after, "created_after"),
-        created_before=_moment(created_before, "created_before"),
-        completed_after=_moment(completed_after, "completed_after"),
-        completed_before=_moment(completed_before, "completed_before"),
+        created_after=moments.read(created_after, "created_after"),
+        created_before=moments.read(created_before, "created_before"),
+        completed_after=moments.read(completed_after, "completed_after"),
+        completed_before=moments.read(completed_before, "completed_before"),
         error=error,
     )
     return await ledger.page(reader, wanted, limit=limit, cursor=cursor)
@@ -101,9 +96,15 @@ list_logs = logs_at("/tasks/{task_id:uuid}/logs", "What a task has logged")
     responses=documented(400, 401, 403, 404, 409),
 )
 async def get_result(
-    task_id: FromPath[UUID], reader: NamedDependency[Reader], ledger: NamedDependency[LedgerView]
+    task_id: FromPath[UUID],
+    reader: NamedDependency[Reader],
+    ledger: NamedDependency[LedgerView],
+    database: NamedDependency[Database],
+    unmask: Unmask = False,
 ) -> TaskResult:
-    return ledger.result(await ledger.find(task_id, reader), reader)
+    task = await ledger.find(task_id, reader)
+    sees = await unmasked(database, reader, Target("task", task_id), task["owner"], unmask=unmask)
+    return ledger.result(task, sees)
 
 
 @get(
@@ -137,11 +138,11 @@ async def cancel(
 ) -> Response[Submitted]:
     task = await ledger.find(task_id, reader)
     asked = time.monotonic()
-    rows = await database.run(operate.CANCEL, id=task_id)
-    if not rows:
+    row = await task_acts.cancel(database, task, reader)
+    if row is None:
         ended = task if task["status"] in FINAL else await ledger.find(task_id, reader)
         raise TaskFinished(task_id, ended["status"])
-    status, holder = rows[0]["status"], rows[0]["holder"]
+    status, holder = row["status"], row["holder"]
     if holder is None:
         # One statement has both requested the cancellation and ended the task.
         metrics.CANCEL_SECONDS.labels("waiting").observe(time.monotonic() - asked)
@@ -165,18 +166,7 @@ async def retry(
     ledger: NamedDependency[LedgerView],
     database: NamedDependency[Database],
 ) -> Submitted:
-    await ledger.find(task_id, reader)
-    rows = await database.run(operate.RETRY, id=task_id, reason=f"retried by account {reader.id}")
-    if not rows:
+    status = await task_acts.retry(database, await ledger.find(task_id, reader), reader)
+    if status is None:
         raise NotRetriable((await ledger.find(task_id, reader))["status"])
-    return Submitted(task_id, rows[0]["status"], "The task starts again within a second.")
-
-
-def _moment(text: str | None, field: str) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        return msgspec.convert(text, AwareTime)
-    except msgspec.ValidationError:
-        rule = "must be a time with a time zone, for example 2026-11-22T12:00:00Z"
-        raise InvalidFields([FieldProblem(field, rule)]) from None
+    return Submitted(task_id, status, "The task starts again within a second.")

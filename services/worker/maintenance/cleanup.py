@@ -9,6 +9,7 @@ import asyncpg
 
 from services.worker.maintenance.kept import CROWDED, READ
 from services.worker.maintenance.pruner import BEHIND, Pruned, Pruner, prune_aged
+from services.worker.maintenance.retention import Retention, prune_audit
 from services.worker.registry import task
 from shared.contracts.context import TaskContext
 from shared.contracts.maintenance import (
@@ -86,8 +87,9 @@ async def cleanup_old_tasks(context: TaskContext, params: CleanupOldTasks) -> Ol
     finally:
         with contextlib.suppress(*sqlstate.NO_ANSWER):
             await connection.close(timeout=CLOSE_TIMEOUT_S)  # and the lock goes with it
-    context.progress(80, message="Deleting old keys, firings and workers")
+    context.progress(80, message="Deleting old keys, firings, workers and audit rows")
     await prune_aged(context.database)
+    await prune_audit(context.database, context.gateway(Retention))
     context.log.info("%d tasks deleted, %d days dropped", pruned.deleted, len(pruned.dropped))
     for name, reason in pruned.kept.items():
         context.log.warning("%s stays: %s", name, reason)

@@ -17,7 +17,8 @@ CANCEL = Ending(
 )
 
 #: A task that failed or was revoked begins again. Counters and blame are forgotten; the last attempt is kept
-#: among the others. The claim goes up, so that nothing from before can write. Returns the status.
+#: among the others. The claim goes up, so that nothing from before can write. Returns the status
+#: and the former one.
 RETRY = Ending(
     given="""
         ended AS (SELECT * FROM task WHERE id = :id AND status IN ('failure', 'revoked') FOR UPDATE),
@@ -38,5 +39,5 @@ RETRY = Ending(
             SELECT 1 FROM task_attempt AS a WHERE a.task_id = e.id AND a.attempt = e.attempt
         )
     """,
-    answer="SELECT status FROM applied",
+    answer="SELECT a.status, e.status AS former_status FROM applied AS a, ended AS e",
 )

@@ -11,6 +11,8 @@ import pytest
 from litestar.testing import AsyncTestClient
 
 from services.api import app
+from services.api.audit.actor import Actor
+from services.api.audit.per_minute import PerMinute
 from services.api.identity import passwords
 from services.api.identity.lockout import Attempt
 from services.api.identity.logins import Logins
@@ -106,10 +108,11 @@ async def test_processes_count_attempts_before_they_check_them(
 ) -> None:
     """Here each process is a `Logins` of its own, and all of them begin at the same time."""
     checker = _CountingPasswords()
+    stranger = Actor(network="192.0.2.1")
     with contextlib.closing(checker):
         answers = await asyncio.gather(
             *(
-                Logins(opened, checker).authenticate(guest.email, "wrong horse", "192.0.2.1")
+                Logins(opened, checker, PerMinute()).authenticate(guest.email, "wrong horse", stranger)
                 for _ in range(12)
             ),
             return_exceptions=True,

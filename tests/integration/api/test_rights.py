@@ -16,6 +16,7 @@ import pytest
 
 from services.api import app
 from services.api.applications import rights_of, routes_of
+from services.api.audit.actions import Unaudited
 from services.api.identity import rights
 from services.api.identity.api_keys import PREFIX
 from services.api.identity.rights import Reach, Scope
@@ -226,6 +227,33 @@ async def test_a_protected_route_reaches_nothing_of_anybody_else(
             assert secret not in told
         lost = {row for row in before - await _rows(database) if str(mine.person.id) not in row}
         assert (role, lost) == (role, set())
+
+
+async def test_a_protected_route_leaves_in_the_audit_log_what_the_table_says(
+    route: str, client: Client, settle: Settle, database: Any
+) -> None:
+    """Sent by an administrator, with things of another account where the route reaches them."""
+    mine, theirs = await settle(Role.ADMINISTRATOR), await settle(Role.USER)
+    reaches_all = RIGHTS[route].reach[Role.ADMINISTRATOR] is Reach.ALL
+    await database.execute("TRUNCATE audit")
+    answer = await _send(client, route, _example(route, theirs if reaches_all else mine), mine.person.headers)
+    assert answer.status_code < 400
+
+    rows = await database.fetch("SELECT * FROM audit")
+    leaves = RIGHTS[route].leaves
+    if isinstance(leaves, Unaudited) or route.startswith("GET "):
+        assert rows == []
+        return
+    (row,) = rows
+    assert row["action"] in leaves
+    assert (row["actor"], row["credential"]) == (mine.person.id, "session")
+    assert row["request_id"] == answer.headers["X-Request-Id"]
+    assert row["target"] is not None
+    assert row["network"] is not None
+    for person in (mine.person, theirs.person):
+        for secret in (person.email, person.password, person.refresh_token):
+            assert secret not in str(row)
+    assert answer.status_code == 204 or answer.json().get("key", "no key") not in str(row)
 
 
 async def _is_marked(database: Any) -> bool:

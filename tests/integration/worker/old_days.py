@@ -4,6 +4,7 @@ from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
 from services.worker.maintenance.cleanup import cleanup_old_tasks
+from services.worker.maintenance.retention import Retention
 from shared.contracts.maintenance import CleanupOldTasks, OldTasksCleaned
 from shared.ledger import partitions
 from shared.ledger.ids import uuid7
@@ -61,7 +62,12 @@ async def states(platform: Platform, *backs: int) -> dict[str, str]:
 
 
 async def clean(platform: Platform, days_old: int = 30) -> OldTasksCleaned:
-    run = await run_inline(cleanup_old_tasks, CleanupOldTasks(days_old=days_old), database=platform.database)
+    run = await run_inline(
+        cleanup_old_tasks,
+        CleanupOldTasks(days_old=days_old),
+        gateways={Retention: Retention(timedelta(days=400))},
+        database=platform.database,
+    )
     assert run.result is not None
     return run.result
 

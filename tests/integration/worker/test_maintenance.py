@@ -15,6 +15,7 @@ from services.worker.maintenance.cleanup import (
     CLEANUP_LOCK,
     cleanup_old_tasks,
 )
+from services.worker.maintenance.retention import Retention
 from shared.contracts import catalogue
 from shared.contracts.maintenance import (
     CLEANUP_OLD_TASKS,
@@ -197,7 +198,13 @@ async def test_a_second_cleanup_at_the_same_time_is_put_off(
 
 async def test_a_cancelled_cleanup_stops_between_two_days_and_says_so(platform: Platform) -> None:
     await add_day(platform, 40, final=3)
-    run = await run_inline(cleanup_old_tasks, CleanupOldTasks(), cancelled=True, database=platform.database)
+    run = await run_inline(
+        cleanup_old_tasks,
+        CleanupOldTasks(),
+        gateways={Retention: Retention(timedelta(days=400))},
+        cancelled=True,
+        database=platform.database,
+    )
     assert run.result is not None
     assert (run.result.success, run.result.partitions_dropped) == (False, [])
     assert (await states(platform, 40))[name(40)] == "attached"
@@ -268,3 +275,16 @@ async def test_both_tasks_are_declared_and_a_worker_runs_what_the_scheduler_fire
     assert row["name"] == CLEANUP_OLD_TASKS.name
     result = CLEANUP_OLD_TASKS.result(**json.loads(row["result"]))
     assert (result.partitions_dropped, result.tasks_deleted) == ([name(40)], 3)
+
+
+async def test_the_audit_log_is_kept_for_as_long_as_its_setting_says(platform: Platform) -> None:
+    """Whatever the cleanup's own parameters say."""
+    for days in (0, 9, 11, 300):
+        await platform.rows(
+            "INSERT INTO audit (id, action) VALUES (uuidv7(make_interval(days => {})), {})", -days, str(days)
+        )
+    await platform.start_worker(OFTEN_AUDIT_RETENTION=str(10 * 86_400))
+    (cleanup,) = await platform.submit(CLEANUP_OLD_TASKS, CleanupOldTasks(days_old=1))
+    await platform.until(cleanup, "success")
+    left = await platform.rows("SELECT action FROM audit ORDER BY id DESC")
+    assert [row["action"] for row in left] == ["0", "9"]

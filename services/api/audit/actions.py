@@ -1,0 +1,52 @@
+"""What the audit log calls the acts of the platform. An application adds names of its own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+
+class Action(StrEnum):
+    """An act that leaves a row in the audit log: its object, then what happened to it."""
+
+    ACCOUNT_REGISTERED = "account.registered"
+    ACCOUNT_ROLE_CHANGED = "account.role_changed"
+    ACCOUNT_ACTIVATED = "account.activated"
+    ACCOUNT_DEACTIVATED = "account.deactivated"
+    ACCOUNT_RENAMED = "account.renamed"
+    PASSWORD_CHANGED = "account.password_changed"
+    SIGNED_IN = "session.opened"
+    SIGNED_OUT = "session.closed"
+    SIGNED_OUT_EVERYWHERE = "session.all_closed"
+    #: A spent refresh token was sent again; its session has ended.
+    TOKEN_REUSED = "session.token_reused"
+    #: A wrong password, at sign-in or for a change of the password.
+    SIGN_IN_FAILED = "sign_in.failed"
+    #: Too many wrong passwords before: this one was not checked.
+    SIGN_IN_LOCKED = "sign_in.locked"
+    KEY_MADE = "key.made"
+    KEY_REVOKED = "key.revoked"
+    KEYS_REVOKED = "key.all_revoked"
+    #: Only where the task is for another account than the caller's, or a kind that only staff may submit.
+    TASK_SUBMITTED = "task.submitted"
+    TASK_CANCELED = "task.canceled"
+    TASK_RETRIED = "task.retried"
+    SCHEDULE_MADE = "schedule.made"
+    SCHEDULE_CHANGED = "schedule.changed"
+    SCHEDULE_REMOVED = "schedule.removed"
+    SCHEDULE_FIRED = "schedule.fired"
+    #: An administrator has read the sensitive fields of a task or schedule of another account.
+    UNMASKED = "secret.unmasked"
+    #: The role or the API key does not allow the request.
+    ACCESS_REFUSED = "access.refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Unaudited:
+    """Says of a route that changes something why it leaves no row in the audit log."""
+
+    reason: str
+
+
+#: The actions that a route leaves in the audit log; empty for a route that only reads.
+Leaves: TypeAlias = Sequence[str] | Unaudited

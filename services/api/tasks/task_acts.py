@@ -1,0 +1,44 @@
+"""What people do to a task: cancel it, and let it run again. What staff do is recorded in the audit log."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from services.api.audit import trail
+from services.api.audit.actions import Action
+from services.api.audit.trail import Target
+from services.api.identity.rights import Reader
+from shared.ledger.database import Database
+from shared.ledger.transitions import operate
+
+
+async def cancel(database: Database, task: Mapping[str, Any], reader: Reader) -> dict[str, Any] | None:
+    """Returns status and holder; None when the task has ended."""
+    if not reader.is_staff:  # users cancel their own tasks only
+        return await _cancelled(database, task)
+    async with database.short_transaction():
+        row = await _cancelled(database, task)
+        if row is not None:
+            after = {"status": row["status"], "name": task["name"], "owner": task["owner"]}
+            target = Target("task", task["id"])
+            await trail.record(database, reader.describe(), Action.TASK_CANCELED, target, after=after)
+        return row
+
+
+async def retry(database: Database, task: Mapping[str, Any], reader: Reader) -> str | None:
+    """Returns the status; None when the task has not ended, or has succeeded."""
+    async with database.short_transaction():
+        reason = f"retried by account {reader.id}"
+        rows = await database.run(operate.RETRY, id=task["id"], reason=reason)
+        if not rows:
+            return None
+        before = {"status": rows[0]["former_status"]}
+        after = {"status": rows[0]["status"], "name": task["name"], "owner": task["owner"]}
+        target = Target("task", task["id"])
+        actor = reader.describe()
+        await trail.record(database, actor, Action.TASK_RETRIED, target, before=before, after=after)
+        return str(rows[0]["status"])
+
+
+async def _cancelled(database: Database, task: Mapping[str, Any]) -> dict[str, Any] | None:
+    rows = await database.run(operate.CANCEL, id=task["id"])
+    return rows[0] if rows else None

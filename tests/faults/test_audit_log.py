@@ -1,0 +1,76 @@
+"""An API process that is killed right after its answer: the audit log holds the act."""
+
+import secrets
+from typing import Any, NamedTuple
+
+import httpx
+
+from shared.contracts.system import HEALTH_CHECK, HealthCheck
+from tests.api_process import Api
+from tests.platform import Platform
+
+PASSWORD = secrets.token_hex()
+SCHEDULE = {
+    "name": "health.hourly",
+    "task_name": "system.health_check",
+    "params": {},
+    "kind": "interval",
+    "expression": "1 h",
+}
+
+
+class Act(NamedTuple):
+    """A request of an administrator, and what the audit log calls it."""
+
+    action: str
+    method: str
+    path: str
+    body: Any = None
+
+
+async def test_the_log_holds_each_act_of_an_api_that_was_killed_right_after_its_answer(
+    platform: Platform,
+) -> None:
+    api = Api(platform)
+    await api.start()
+    guest, _ = await _sign_up(api.url, "guest@often.example")
+    administrator, tokens = await _sign_up(api.url, "administrator@often.example")
+    await platform.rows("UPDATE account SET role = 'administrator' WHERE id = {}", administrator)
+    (task,) = await platform.submit(HEALTH_CHECK, HealthCheck(), owner=guest)
+    headers = {"Authorization": f"Bearer {tokens['access_token']}"}
+
+    for act in _acts(guest, str(task)):
+        async with httpx.AsyncClient(base_url=f"{api.url}/api/v1/", headers=headers, trust_env=False) as http:
+            answer = await http.request(act.method, act.path, json=act.body)
+            api.process.kill()
+        assert answer.is_success, answer.text
+        api.process.wait(timeout=30)
+        rows = await platform.rows("SELECT actor, action, request_id FROM audit ORDER BY id DESC LIMIT 1")
+        request_id = answer.headers["X-Request-Id"]
+        assert rows == [{"actor": administrator, "action": act.action, "request_id": request_id}]
+        await api.start()
+
+
+def _acts(guest: int, task: str) -> list[Act]:
+    """In the order in which they can be done."""
+    return [
+        Act("account.role_changed", "PATCH", f"accounts/{guest}", {"role": "viewer"}),
+        Act("account.deactivated", "PATCH", f"accounts/{guest}", {"is_active": False}),
+        Act("key.all_revoked", "DELETE", f"keys?owner={guest}"),
+        Act("task.canceled", "DELETE", f"tasks/{task}"),
+        Act("task.retried", "POST", f"tasks/{task}/retry"),
+        Act("task.submitted", "POST", "tasks", {"name": "maintenance.cleanup_old_tasks", "params": {}}),
+        Act("schedule.made", "POST", "schedules", SCHEDULE),
+        Act("schedule.changed", "PATCH", "schedules/health.hourly", {"enabled": False}),
+        Act("schedule.fired", "POST", "schedules/health.hourly/fire"),
+        Act("schedule.removed", "DELETE", "schedules/health.hourly"),
+        Act("session.all_closed", "POST", "auth/logout-all"),
+    ]
+
+
+async def _sign_up(url: str, email: str) -> tuple[int, dict[str, Any]]:
+    """The id of a new account and the tokens of its session."""
+    credentials = {"email": email, "password": PASSWORD}
+    async with httpx.AsyncClient(base_url=f"{url}/api/v1/auth/", trust_env=False) as http:
+        account = (await http.post("register", json=credentials)).json()
+        return account["id"], (await http.post("login", json=credentials)).json()
