@@ -15,6 +15,8 @@ ROOMY = {
     "OFTEN_QUOTA_TASKS": "user=999999999",
     "OFTEN_QUOTA_WAITING": "user=999999999",
     "OFTEN_ACCESS_TOKEN_LIFE": "86400",
+    # One that sends mail would add a task for each account.
+    "OFTEN_APPLICATIONS": "",
 }
 
 _PASSWORD = "a horse, a battery"

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,9 +18,9 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from local import orders, system
+from local import mailbox, orders, system
 from local.errors import LaunchError
-from local.system import Administrator
+from local.system import Administrator, System
 
 STATUSES = ("pending", "started", "retry", "success", "failure", "revoked")
 FINAL = frozenset({"success", "failure", "revoked"})
@@ -27,8 +28,8 @@ LIMIT_S = 60.0
 POLL_S = 0.25
 REQUEST_TIMEOUT_S = 10.0
 GUESTS = ("Ada", "Grace", "Barbara", "Frances", "Radia", "Margaret")
-#: What the mail catcher answers to these: come back later, and never.
-DEFERRED, REJECTED = "+451", "+550"
+#: The mail catcher takes one mail to these. It defers later ones, or refuses them for good.
+DEFERRED, REJECTED = "+then451", "+then550"
 ALERT = {
     "hotel_name": "Sea View",
     "destination": "Goa",
@@ -84,19 +85,21 @@ def health_checks() -> list[dict[str, Any]]:
     return [{"name": "system.health_check", "params": {}, **way} for way in ways]
 
 
-async def submit_mix(api: httpx.AsyncClient, sandbox: str) -> list[str]:
-    """Register guests and submit a mix of tasks; returns the tasks' ids."""
+async def submit_mix(api: httpx.AsyncClient, running: System) -> list[str]:
+    """Register guests, who confirm their addresses, and submit a mix of tasks; returns the tasks' ids."""
     me = (await api.get("auth/me")).raise_for_status().json()
     run = secrets.token_hex(3)
     addresses = [f"{name.lower()}-{run}@often-hotels.example" for name in GUESTS]
     addresses += [f"guest-{run}{code}@often-hotels.example" for code in (DEFERRED, REJECTED)]
     tasks = [_post(api, "tasks", check) for check in health_checks()]
     # One after the other: the API hashes few passwords of one address at a time.
-    for account in [await _register(api, address) for address in addresses]:
+    accounts = [await _register(api, address) for address in addresses]
+    await asyncio.gather(*(mailbox.confirm(Path(running.mail_dir), address) for address in addresses))
+    for account in accounts:
         to = {"user_id": account["id"]}
         tasks.append(_post(api, "tasks/email", {**to, "email_type": "welcome"}))
         tasks.append(_post(api, "tasks/email", {**to, "email_type": "price_alert", "data": ALERT}))
-    ordered = await orders.submit(partial(_post, api), me["id"], sandbox)
+    ordered = await orders.submit(partial(_post, api), me["id"], running.sandbox)
     return [*ordered, *(submitted["task_id"] for submitted in await asyncio.gather(*tasks))]
 
 
@@ -160,7 +163,7 @@ async def demo() -> int:
         base_url=f"{running.api}/api/v1/", timeout=REQUEST_TIMEOUT_S, trust_env=False
     ) as api:
         await sign_in(api, running.admin)
-        progress = await watch(api, await submit_mix(api, running.sandbox), console)
+        progress = await watch(api, await submit_mix(api, running), console)
     summarise(progress, running.mail_dir, console)
     if not progress.settled:
         raise LaunchError(f"{len(progress.open)} tasks have not ended within {LIMIT_S:.0f} s; see var/log.")

@@ -2,6 +2,7 @@
 
 `python -m local.mail --port 2525 --folder var/mail`. A recipient whose local part ends in `+<code>` is
 refused with that code (`guest+550@often-hotels.example`); `+421` is taken, and hung up on after the message.
+`+then550` is refused from its second message on: a mailbox that has answered once and broke afterwards.
 `+slow<seconds>` is answered that much later, as a busy server would.
 """
 
@@ -15,7 +16,7 @@ from pathlib import Path
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 HOST = "127.0.0.1"
-CODE = re.compile(r"\+([45]\d\d)@")
+CODE = re.compile(r"\+(then)?([45]\d\d)@")
 SLOW = re.compile(r"\+slow(\d{1,2})@")
 HANG_UP = 421
 
@@ -25,11 +26,13 @@ class Catcher:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        #: Recipients that got a message.
+        self._reached: set[str] = set()
 
     async def handle_RCPT(
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
-        code = _code(address)
+        code = self._code(address)
         if code is not None and code != HANG_UP:
             return f"{code} this recipient asked to be refused with {code}"
         envelope.rcpt_tos.append(address)
@@ -37,11 +40,18 @@ class Catcher:
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         await asyncio.sleep(max(map(_slowness, envelope.rcpt_tos), default=0))
-        if any(_code(address) == HANG_UP for address in envelope.rcpt_tos):
+        if any(self._code(address) == HANG_UP for address in envelope.rcpt_tos):
             assert server.transport is not None  # it is None only before the connection
             asyncio.get_running_loop().call_soon(server.transport.close)
             return f"{HANG_UP} this recipient asked to be hung up on"
+        self._reached.update(envelope.rcpt_tos)
         return f"250 kept as {self._keep(envelope)}"
+
+    def _code(self, address: str) -> int | None:
+        """The code with which the recipient is refused now."""
+        found = CODE.search(address)
+        is_refused = found is not None and (not found[1] or address in self._reached)
+        return int(found[2]) if found and is_refused else None
 
     def _keep(self, envelope: Envelope) -> str:
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{secrets.token_hex(4)}.eml"
@@ -60,11 +70,6 @@ async def serve(port: int, folder: Path) -> asyncio.Server:
     return await loop.create_server(
         lambda: SMTP(catcher, enable_SMTPUTF8=True, hostname="localhost", loop=loop), HOST, port
     )
-
-
-def _code(address: str) -> int | None:
-    found = CODE.search(address)
-    return int(found.group(1)) if found else None
 
 
 def _slowness(address: str) -> int:

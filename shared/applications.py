@@ -44,6 +44,9 @@ class Application:
     quotas: str = ""
     #: Frozen dataclass of settings, read from the environment together with the platform's.
     settings: str = ""
+    #: Contract that mails people about their accounts; its params are `shared.contracts.account_mail`'s.
+    #: Where no application has one, addresses count as verified without a mail.
+    account_mail: str = ""
 
 
 #: The platform's own contracts, bodies and tables are found in the same way.

@@ -1,5 +1,6 @@
-"""A customer of the system: has accounts, sends mail by tasks, waits for their ends."""
+"""A customer of the system: has confirmed accounts, sends mail by tasks, waits for their ends."""
 
+import re
 import secrets
 from typing import Any
 
@@ -8,6 +9,8 @@ import httpx
 from deploy.loopback import address, stand
 
 PASSWORD = "correct horse"
+#: In the text of the mail that confirms an address, on a line of its own.
+TOKEN = re.compile(r"^http\S+/verify/([\w-]+)", re.MULTILINE)
 
 
 class Customer:
@@ -21,6 +24,7 @@ class Customer:
         self.address = f"guest-{secrets.token_hex(4)}{slow}@often-hotels.example"
         credentials = {"email": self.address, "password": PASSWORD}
         self._post("auth/register", {**credentials, "full_name": "Asha Rao"})
+        self._post("auth/verify", {"token": stand.until(self._token, "the mail to confirm is there", 30)})
         token = self._post("auth/login", credentials)["access_token"]
         self._api.headers["Authorization"] = f"Bearer {token}"
         self.id: int = self._api.get("auth/me").raise_for_status().json()["id"]
@@ -31,8 +35,18 @@ class Customer:
         return task_id
 
     def has_mail(self) -> bool:
+        """Whether the welcome mail is in the catcher."""
+        return "\nSubject: Welcome" in self._mails()
+
+    def _token(self) -> str | None:
+        found = TOKEN.search(self._mails())
+        return found[1] if found else None
+
+    def _mails(self) -> str:
+        """All mails to this address, one after the other."""
         (catcher,) = stand.containers("mail")
-        return stand.succeeds("exec", catcher, "grep", "-rqF", self.address, "/mail")
+        show = 'grep -rlF "$0" /mail | xargs -r cat'
+        return stand.docker("exec", catcher, "sh", "-c", show, self.address)
 
     def status(self, task_id: str) -> str:
         status: str = self._api.get(f"tasks/{task_id}").raise_for_status().json()["status"]

@@ -10,7 +10,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.plugins.prometheus import PrometheusConfig
 from litestar.types import Middleware
 
-from services.api.applications import Routes, rights_of, routes_of
+from services.api.applications import Routes, account_mail_of, rights_of, routes_of
 from services.api.audit import routes as audit
 from services.api.http import allowed_methods, documentation, entrance, health, request_ids, security_headers
 from services.api.http.body import StrictRequest
@@ -43,7 +43,9 @@ def build(settings: Settings, contracts: Catalogue | None = None) -> Litestar:
     found = applications.find(settings.applications)
     added = routes_of(found)
     contracts = catalogue.load(found) if contracts is None else contracts
-    resources = Resources(settings, contracts, rights_of(added), applications.tables(found))
+    resources = Resources(
+        settings, contracts, rights_of(added), applications.tables(found), account_mail_of(found)
+    )
     api = Litestar(
         route_handlers=[
             Router("/api/v1", route_handlers=[_public(resources), _signed_in(resources, added)]),
@@ -79,7 +81,7 @@ def _public(resources: Resources) -> Router:
     sign_in = Router("", route_handlers=[identity.SIGN_IN], guards=[limits.by_sign_in])
     return Router(
         "",
-        route_handlers=[sign_in, identity.RENEWAL],
+        route_handlers=[sign_in, identity.RENEWAL, identity.VERIFICATION],
         guards=[limits.by_address],
         request_max_body_size=PUBLIC_BODY_BYTES,
     )
@@ -112,7 +114,7 @@ def _open(resources: Resources, added: Sequence[Routes]) -> Router:
     handlers = [handler for each in added for handler in each.public]
     return Router(
         "",
-        route_handlers=[entrance.root, documentation.router(), *handlers],
+        route_handlers=[entrance.root, documentation.router(), identity.PAGES, *handlers],
         guards=[resources.limits.by_address],
         request_max_body_size=PUBLIC_BODY_BYTES,
     )

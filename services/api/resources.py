@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Sequence
+from typing import Any
 
 from litestar import Litestar
 from litestar.di import Provide
@@ -13,6 +14,7 @@ from services.api.audit.refusals import Refusals
 from services.api.drain import Drain
 from services.api.identity import auth, rate_limits
 from services.api.identity.access_tokens import AccessTokens
+from services.api.identity.confirmations import Confirmations
 from services.api.identity.counting import CountingRedis
 from services.api.identity.logins import Logins
 from services.api.identity.passwords import Passwords
@@ -30,7 +32,9 @@ from services.api.tasks.contract_view import ContractView
 from services.api.tasks.ledger_view import LedgerView
 from services.api.tasks.submissions import Submissions
 from shared import applications, system
+from shared.contracts.account_mail import SendAccountMail
 from shared.contracts.catalogue import Catalogue
+from shared.contracts.contract import Contract
 from shared.errors import ServerUnavailable
 from shared.keeper import Keeper
 from shared.ledger import connections
@@ -56,9 +60,17 @@ class Resources:
     """Owns what requests share. Building it connects to nothing."""
 
     def __init__(
-        self, settings: Settings, contracts: Catalogue, rights: Rights, tables: Sequence[type[Table]]
+        self,
+        settings: Settings,
+        contracts: Catalogue,
+        rights: Rights,
+        tables: Sequence[type[Table]],
+        account_mail: Contract[SendAccountMail, Any] | None,
     ) -> None:
-        """`tables` are those of the applications. Raises SettingsError when a vault key is missing."""
+        """`tables` are those of the applications, `account_mail` is the contract of the one that sends mail.
+
+        Raises SettingsError when a vault key is missing.
+        """
         self.settings, self.contracts, self.rights = settings, contracts, rights
         self.vault = Vault.from_setting(settings.vault_keys)
         self.vault.require(contracts.by_name.values())
@@ -96,12 +108,14 @@ class Resources:
             refresh_life=settings.refresh_token_life,
             life=settings.session_life,
         )
+        self.confirmations = Confirmations(self.database, self.submitter, account_mail)
         self._tables = [*TABLES, *tables]
 
     def provided(self) -> dict[str, Provide]:
         """The arguments that route handlers ask for by these names."""
         database, contracts, vault = self.database, self.contracts, self.vault
         provided: dict[str, object] = {
+            "confirmations": self.confirmations,
             "contracts": ContractView(contracts),
             "database": database,
             "drain": self.drain,

@@ -24,6 +24,8 @@ class Catalogue:
                 raise ValueError(f"two contracts are called {contract.name}")
             formerly |= dict.fromkeys(contract.former_names, contract)
         self.by_name = MappingProxyType(by_name)
+        #: Without those that only the platform submits.
+        self._requestable = {name: c for name, c in by_name.items() if not c.internal}
         #: Also by what they were called before; for what is stored already.
         self.ever_by_name = MappingProxyType(formerly | by_name)
         self.queues = tuple(sorted({name for c in contracts for name in (c.queue, *c.former_queues)}))
@@ -31,8 +33,11 @@ class Catalogue:
         self._refuse_doubles(schedule for _, schedule in self.schedules)
 
     def get(self, name: str) -> Contract[Any, Any]:
-        """The contract of something new. Raises UnknownTask, which lists the known names."""
-        return self._found(name, self.by_name)
+        """The contract of something that is requested. Raises UnknownTask, which lists the known names.
+
+        Contracts that are `internal` cannot be requested, so they count as unknown.
+        """
+        return self._found(name, self._requestable)
 
     def get_stored(self, name: str) -> Contract[Any, Any]:
         """The contract of something stored, perhaps under a former name. Raises UnknownTask as `get`."""
@@ -42,7 +47,7 @@ class Catalogue:
         try:
             return among[name]
         except KeyError:
-            raise UnknownTask(name, sorted(self.by_name)) from None
+            raise UnknownTask(name, sorted(self._requestable)) from None
 
     @staticmethod
     def _refuse_doubles(schedules: Iterable[Schedule]) -> None:

@@ -99,6 +99,8 @@ class Contract(Generic[P, R]):
     rules_for_new: Callable[[P, datetime], Iterable[FieldProblem]] | None = field(default=None, compare=False)
     #: Submitted by operators, schedules and other tasks; not by guests.
     staff_only: bool = False
+    #: Submitted by the platform and by other tasks only: no request and no schedule of a request may name it.
+    internal: bool = False
     #: The parameter that holds the id of the account the task is for; None: it is for no account in
     #: particular. Users may name themselves only, administrators any account that exists.
     recipient: str | None = None

@@ -14,7 +14,7 @@ RETRIES = Retries(max_attempts=3, delay=timedelta(seconds=30))
 
 
 class CleanupExpiredRefreshTokens(Params):
-    #: How long a token that cannot be used any more is kept as evidence.
+    #: How long a token that cannot be used any more is kept as evidence. Confirmations of addresses are not.
     keep_days: Annotated[int, Meta(ge=0, le=3650)] = 30
 
 

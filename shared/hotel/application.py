@@ -12,4 +12,5 @@ APPLICATION = Application(
     migrations="shared.hotel.piccolo_app",
     quotas="shared.hotel.quotas:per_day",
     settings="shared.hotel.settings:HotelSettings",
+    account_mail="shared.hotel.contracts.email:SEND_ACCOUNT_MAIL",
 )

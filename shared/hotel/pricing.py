@@ -131,6 +131,7 @@ RAISE_ALERTS = """
         FROM price_observation AS o
         JOIN price_alert AS a ON a.hotel = o.hotel AND a.is_active
              AND (a.check_in IS NULL OR (a.check_in = o.check_in AND a.check_out = o.check_out))
+        JOIN account AS w ON w.id = a."user" AND w.is_active AND w.verified_at IS NOT NULL
         JOIN hotel AS h ON h.id = o.hotel
         LEFT JOIN destination AS d ON d.id = h.destination
         WHERE o.task = {} AND -o.change_percent >= a.drop_percent

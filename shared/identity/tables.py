@@ -44,6 +44,22 @@ class User(Table, tablename="account"):
     #: A `Role`.
     role = Text(default=Role.USER.value)
     created_at = Timestamptz()
+    #: Moment at which the address was confirmed. Null: only the mail that asks may go to it.
+    verified_at = Timestamptz(null=True, default=None)
+
+
+class AccountConfirmation(Table, tablename="account_confirmation"):
+    """A mail that asks whether an address belongs to an account; its link holds a token that works once."""
+
+    #: SHA-256 of the token.
+    token_hash = Bytea(primary_key=True)
+    user = ForeignKey(User, null=False)
+    #: Becomes the account's address, and verified, once the token is used.
+    email = Text()
+    created_at = Timestamptz()
+    expires_at = Timestamptz()
+    #: Moment at which it was used, or ended by a later one.
+    used_at = Timestamptz(null=True, default=None)
 
 
 class Session(Table, tablename="session"):
@@ -123,4 +139,6 @@ class Audit(Table, tablename="audit"):
     request_id = Text(null=True, default=None)
 
 
-TABLES: tuple[type[Table], ...] = (User, Session, RefreshToken, ApiKey, LoginFailure, Audit)
+TABLES: tuple[type[Table], ...] = (
+    *(User, AccountConfirmation, Session, RefreshToken, ApiKey, LoginFailure, Audit),
+)

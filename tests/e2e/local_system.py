@@ -37,8 +37,12 @@ class LocalSystem:
         return self.folder / "var/run/system.json"
 
     @property
+    def mail_folder(self) -> Path:
+        return self.folder / "var/mail"
+
+    @property
     def mail(self) -> list[Path]:
-        return list((self.folder / "var/mail").glob("*.eml"))
+        return list(self.mail_folder.glob("*.eml"))
 
     async def start(self) -> dict[str, Any]:
         """Start, and wait for what it writes once all is ready."""

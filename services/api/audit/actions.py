@@ -14,6 +14,11 @@ class Action(StrEnum):
     ACCOUNT_ACTIVATED = "account.activated"
     ACCOUNT_DEACTIVATED = "account.deactivated"
     ACCOUNT_RENAMED = "account.renamed"
+    #: The account asked for a mail to its address, or for another address. Where no application sends mail,
+    #: the address counts as confirmed with it.
+    ADDRESS_ASKED = "account.address_asked"
+    #: The link in a mail was used. Its account has the address now.
+    ADDRESS_CONFIRMED = "account.address_confirmed"
     PASSWORD_CHANGED = "account.password_changed"
     SIGNED_IN = "session.opened"
     SIGNED_OUT = "session.closed"

@@ -10,6 +10,7 @@ from litestar import MediaType, Response, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
+from services.api.http import page
 from services.api.http.documentation import example
 from services.api.http.errors import documented
 from services.api.http.refusals import UnknownLink
@@ -18,31 +19,10 @@ from services.api.identity.rights import Reader
 from shared.hotel import mailing
 from shared.ledger.database import Database
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-  <meta charset="utf-8">
-  <meta name="viewport" content="width=device-width, initial-scale=1">
-  <meta name="robots" content="noindex">
-  <title>Often Hotels</title>
-  <style>
-    body {{ font-family: Arial, Helvetica, sans-serif; max-width: 32rem; margin: 4rem auto;
-            padding: 0 1rem; color: #1f2933 }}
-    button {{ font: inherit; padding: .6rem 1.2rem; border: 0; border-radius: 6px;
-              background: #0b7285; color: #fff }}
-  </style>
-</head>
-<body><h1>Often Hotels</h1>{content}</body>
-</html>
-"""
+_TITLE = "Often Hotels"
 _ASK = """<p>No more price alerts?</p>
 <form method="post"><button name="List-Unsubscribe" value="One-Click">Unsubscribe</button></form>"""
 _DONE = "<p>You are unsubscribed and get no more price alerts.</p>"
-_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; "
-    "frame-ancestors 'none'",
-    "Cache-Control": "no-store",
-}
 
 
 @get(
@@ -53,7 +33,7 @@ _HEADERS = {
     responses=documented(404),
 )
 async def ask(token: FromPath[UUID]) -> Response[str]:
-    return Response(_PAGE.format(content=_ASK), headers=_HEADERS)
+    return page.answer(_TITLE, _ASK)
 
 
 @post(
@@ -67,7 +47,7 @@ async def ask(token: FromPath[UUID]) -> Response[str]:
 async def unsubscribe(token: FromPath[UUID], database: NamedDependency[Database]) -> Response[str]:
     if not await database.run(mailing.UNSUBSCRIBE, token):
         raise UnknownLink
-    return Response(_PAGE.format(content=_DONE), headers=_HEADERS)
+    return page.answer(_TITLE, _DONE)
 
 
 @get("/auth/me/mail", summary="Which mails I get", responses=documented(401, 403))

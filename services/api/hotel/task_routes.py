@@ -11,6 +11,7 @@ from litestar.params import JSONBody
 from services.api.hotel.task_schemas import MailBody, NotificationBody, PaymentBody, SearchBody
 from services.api.http.documentation import example
 from services.api.http.errors import documented
+from services.api.http.refusals import TaskRestricted
 from services.api.http.schemas import Body
 from services.api.identity.rights import Reader
 from services.api.tasks.schemas import NewTaskBody, Submitted
@@ -44,14 +45,16 @@ class Wanted(NamedTuple):
     params: dict[str, Any]
     #: Parameters that the request calls otherwise.
     sent_as: Mapping[str, str] = {}
+    #: The field that chose the task.
+    chosen_by: str = "name"
 
 
 @post(
     "/tasks/email",
     summary="Send a mail",
     operation_class=example({"user_id": 1, "email_type": "welcome"}),
-    description="`data` of a price_alert: hotel_name, currency, old_price, new_price, and what else "
-    "the task email.send_price_alert takes.",
+    description="A mail goes to confirmed addresses only. price_alert is for staff; its `data`: hotel_name, "
+    "currency, old_price, new_price, and what else the task email.send_price_alert takes.",
     status_code=202,
     responses=REFUSALS,
 )
@@ -155,6 +158,8 @@ async def _submit(
         task = submissions.new_task(body, reader)
     except InvalidFields as error:
         raise InvalidFields(_as_sent(error.problems, wanted.sent_as)) from None
+    except TaskRestricted:
+        raise TaskRestricted(body.name, field=wanted.chosen_by) from None
     once = submissions.once(key, reader, route, sent)
     task_id, is_new = await submissions.submit_one(task, reader, once, sent_as="user_id")
     return submitted(task_id, body.name, is_new)
@@ -168,7 +173,7 @@ def _mail(mail: MailBody) -> Wanted:
         rule = f"is not a known field of {mail.email_type}"
         raise InvalidFields([FieldProblem(f"data.{key}", rule) for key in mail.data])
     params = {"user_id": mail.user_id} | ({kind.data: mail.data} if kind.data else {})
-    return Wanted(kind.contract, params, {kind.data: "data"} if kind.data else {})
+    return Wanted(kind.contract, params, {kind.data: "data"} if kind.data else {}, "email_type")
 
 
 def _as_sent(problems: Sequence[FieldProblem], sent_as: Mapping[str, str]) -> list[FieldProblem]:

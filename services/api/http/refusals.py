@@ -129,8 +129,9 @@ class TaskRestricted(Refusal):
 
     status, kind = 403, "task-restricted"
 
-    def __init__(self, name: str) -> None:
-        problem = FieldProblem("name", f"{name} is for operators and administrators")
+    def __init__(self, name: str, *, field: str = "name") -> None:
+        """`field` is the one that chose the task."""
+        problem = FieldProblem(field, f"{name} is for operators and administrators")
         super().__init__("Your role may not submit this task. Ask an operator to do it.", [problem])
 
 

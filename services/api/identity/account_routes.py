@@ -22,6 +22,7 @@ from services.api.identity.account_schemas import (
     Registration,
     Tokens,
 )
+from services.api.identity.confirmations import Confirmations
 from services.api.identity.logins import Logins
 from services.api.identity.passwords import Passwords
 from services.api.identity.sessions import Sessions, close, close_all
@@ -39,18 +40,19 @@ TOKEN = {"refresh_token": "the refresh_token of your last sign-in"}
     "/auth/register",
     summary="Create an account",
     operation_class=example(ANN | {"full_name": "Ann Lee"}),
+    description="A mail with a link to confirm the address is sent. No other mail goes to it before that.",
     responses=documented(400, 409, 413),
 )
 async def register(
     data: JSONBody[Registration],
     passwords: NamedDependency[Passwords],
-    database: NamedDependency[Database],
+    confirmations: NamedDependency[Confirmations],
     settings: NamedDependency[Settings],
     actor: NamedDependency[Actor],
 ) -> Account:
-    words = settings.refused_words()
     with passwords.place(actor.network):
-        account = await accounts.register(database, passwords, data, actor, refused_words=words)
+        new = await accounts.prepare(passwords, data, refused_words=settings.refused_words())
+    account = await confirmations.sign_up(new, actor)
     if account is None:
         raise AddressTaken
     return account
@@ -121,7 +123,8 @@ async def logout_all(actor: NamedDependency[Actor], database: NamedDependency[Da
     "/auth/password",
     summary="Change your password",
     operation_class=example({"current_password": "correct horse", "new_password": "battery staple"}),
-    description="Ends all sessions at once: sign in again with the new password. API keys go on.",
+    description="Ends all sessions at once: sign in again with the new password. API keys go on. A change of "
+    "the address that is not confirmed yet is canceled.",
     status_code=204,
     responses=documented(400, 401, 403, 413),
 )

@@ -34,6 +34,17 @@ class PasswordChange(Body):
     new_password: NewPassword
 
 
+class AddressChange(Body):
+    email: Text
+    #: The one that you signed in with.
+    password: Annotated[str, Meta(max_length=1024)]
+
+
+class ConfirmationToken(Body):
+    #: The end of the link in the mail.
+    token: Annotated[str, Meta(max_length=200)]
+
+
 class AccountChange(Body):
     """What is left out stays as it is."""
 
@@ -50,6 +61,18 @@ class Account(Answer):
     is_active: bool
     role: Role
     created_at: datetime
+    #: Whether the address was confirmed. Until then no mail goes to it but the one that asks.
+    verified: bool
+
+
+class AddressAnswer(Answer):
+    #: Whether a mail is on its way. False: nothing has to be confirmed, because no application sends mail.
+    mail_sent: bool
+    message: str
+
+
+class AddressConfirmed(Answer):
+    email: str
 
 
 class AccountPage(Answer):

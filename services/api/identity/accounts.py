@@ -1,6 +1,7 @@
 """Accounts: stored once per address. Signing in is in logins.py, and sessions.py reads them for requests."""
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import email_validator
 import msgspec
@@ -19,42 +20,51 @@ from shared.ledger.statement import Statement
 
 #: Returns nothing when the address is taken.
 _INSERT = Statement("""
-    INSERT INTO account (email, password_hash, full_name, role)
-    VALUES (:email, :password_hash, :full_name, :role)
+    INSERT INTO account (email, password_hash, full_name, role, verified_at)
+    VALUES (:email, :password_hash, :full_name, :role, CASE WHEN :verified::boolean THEN now() END)
     ON CONFLICT (email) DO NOTHING
-    RETURNING id, email, full_name, is_active, role, created_at
+    RETURNING id, email, full_name, is_active, role, created_at, verified_at IS NOT NULL AS verified
 """)
 
 _EXISTING = Statement("SELECT id FROM account WHERE id = ANY(:ids::bigint[])")
 
 
-async def register(
-    database: Database,
-    passwords: Passwords,
-    new: Registration,
-    actor: Actor,
-    *,
-    role: Role = Role.USER,
-    refused_words: Iterable[str] = (),
-) -> Account | None:
-    """Store an account; None when the address is taken. `refused_words` are too easy to guess.
+class NewAccount(NamedTuple):
+    """A registration that keeps all rules."""
 
-    Raises InvalidFields or ServerUnavailable.
+    email: str
+    password_hash: str
+    full_name: str | None
+
+
+async def prepare(
+    passwords: Passwords, new: Registration, *, refused_words: Iterable[str] = ()
+) -> NewAccount:
+    """Check a registration and hash its password. `refused_words` are too easy to guess.
+
+    Raises InvalidFields.
     """
     address = normalised(new.email)
     if "\x00" in (new.full_name or ""):
         raise InvalidFields([FieldProblem("full_name", "must not contain the NUL character")])
     check_new("password", new.password, address, refused_words)
-    hashed = await passwords.hash(new.password)
-    values = {"email": address, "password_hash": hashed, "full_name": new.full_name, "role": role}
-    async with database.short_transaction():
-        rows = await database.run(_INSERT, **values)
-        if not rows:
-            return None
-        account = msgspec.convert(rows[0], Account)
-        target = Target("account", account.id)
-        await trail.record(database, actor, Action.ACCOUNT_REGISTERED, target, after={"role": role})
-        return account
+    return NewAccount(address, await passwords.hash(new.password), new.full_name)
+
+
+async def store(
+    database: Database, new: NewAccount, actor: Actor, *, verified: bool, role: Role = Role.USER
+) -> Account | None:
+    """Store an account inside a transaction of the caller's; None when the address is taken.
+
+    Raises ServerUnavailable.
+    """
+    rows = await database.run(_INSERT, **new._asdict(), role=role, verified=verified)
+    if not rows:
+        return None
+    account = msgspec.convert(rows[0], Account)
+    target = Target("account", account.id)
+    await trail.record(database, actor, Action.ACCOUNT_REGISTERED, target, after={"role": role})
+    return account
 
 
 async def existing(database: Database, ids: Iterable[int]) -> set[int]:

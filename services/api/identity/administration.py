@@ -12,7 +12,7 @@ from services.api.audit.actor import Actor
 from services.api.audit.trail import Target
 from services.api.http import paging
 from services.api.http.refusals import AccountNotFound, LastAdministrator
-from services.api.identity import sessions
+from services.api.identity import confirmations, sessions
 from services.api.identity.account_schemas import Account, AccountChange, AccountPage
 from services.api.identity.new_passwords import check_new
 from services.api.identity.passwords import Passwords
@@ -22,7 +22,10 @@ from shared.identity.tables import Role, User
 from shared.ledger.database import Database
 from shared.ledger.statement import Statement
 
-_COLUMNS = (User.id, User.email, User.full_name, User.is_active, User.role, User.created_at)
+_COLUMNS = (
+    *(User.id, User.email, User.full_name, User.is_active, User.role, User.created_at),
+    User.verified_at,
+)
 
 #: Locks the rows, so that two last administrators cannot demote each other at the same time.
 _ADMINISTRATORS = """
@@ -41,7 +44,7 @@ async def page(reads: Reads, *, limit: int, cursor: str | None, email: str | Non
     if email is not None:
         query = query.where(User.email.like(_prefix(email)))
     rows = await reads.select(query)
-    items = [msgspec.convert(row, Account) for row in rows[:limit]]
+    items = [_account(row) for row in rows[:limit]]
     more = len(rows) > limit
     return AccountPage(items, paging.encode(items[-1].id.to_bytes(8, signed=True)) if more else None)
 
@@ -51,7 +54,7 @@ async def find(database: Database, account_id: int) -> Account:
     row = await database.answered(_select().where(User.id == account_id).first())
     if row is None:
         raise AccountNotFound(account_id)
-    return msgspec.convert(row, Account)
+    return _account(row)
 
 
 async def change(database: Database, account_id: int, wanted: AccountChange, actor: Actor) -> Account:
@@ -77,12 +80,13 @@ async def change_password(
     actor: Actor,
     refused_words: Iterable[str],
 ) -> None:
-    """Store it and end all sessions. Raises InvalidFields."""
+    """Store it, end all sessions and cancel a change of address. Raises InvalidFields."""
     check_new("new_password", new_password, account.email, refused_words)
     hashed = await passwords.hash(new_password)
     async with database.short_transaction():
         await User.update({User.password_hash: hashed}).where(User.id == account.id)
         await sessions.end_all(database, account.id)
+        await confirmations.cancel_change(database, account.id)
         await trail.record(database, actor, Action.PASSWORD_CHANGED, Target("account", account.id))
 
 
@@ -137,6 +141,10 @@ async def _keep_an_administrator(database: Database, account_id: int) -> None:
     administrators = [row["id"] for row in await database.run(_ADMINISTRATORS)]
     if administrators == [account_id]:
         raise LastAdministrator
+
+
+def _account(row: dict[str, Any]) -> Account:
+    return msgspec.convert({**row, "verified": row["verified_at"] is not None}, Account)
 
 
 def _select() -> Select[Any]:

@@ -42,7 +42,8 @@ _INSERT = Statement("""
 _LOAD = Statement("""
     SELECT k.secret_hash, k.scopes, k.revoked_at IS NOT NULL AS revoked, k.expires_at <= now() AS expired,
            k.last_used_at IS NULL OR k.last_used_at < now() - interval '1 minute' AS use_unnoted,
-           a.id, a.email, a.full_name, a.is_active, a.role, a.created_at
+           a.id, a.email, a.full_name, a.is_active, a.role, a.created_at,
+           a.verified_at IS NOT NULL AS verified
     FROM api_key AS k JOIN account AS a ON a.id = k."user" WHERE k.id = :id
 """)
 

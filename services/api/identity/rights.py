@@ -87,6 +87,10 @@ RIGHTS: dict[str, Right] = {
     "POST /api/v1/auth/password": Right(
         None, OWN, OWN, OWN, OWN, [Action.PASSWORD_CHANGED, Action.SIGN_IN_FAILED, Action.SIGN_IN_LOCKED]
     ),
+    "POST /api/v1/auth/me/verification": Right(None, OWN, OWN, OWN, OWN, [Action.ADDRESS_ASKED]),
+    "PUT /api/v1/auth/me/email": Right(
+        None, OWN, OWN, OWN, OWN, [Action.ADDRESS_ASKED, Action.SIGN_IN_FAILED, Action.SIGN_IN_LOCKED]
+    ),
     "GET /api/v1/accounts": Right(Scope.ACCOUNTS_READ, NONE, NONE, NONE, ALL),
     "GET /api/v1/accounts/{account_id}": Right(Scope.ACCOUNTS_READ, NONE, NONE, NONE, ALL),
     "PATCH /api/v1/accounts/{account_id}": Right(
@@ -133,6 +137,9 @@ PUBLIC: Mapping[str, Leaves] = {
     "POST /api/v1/auth/register": [Action.ACCOUNT_REGISTERED],
     "POST /api/v1/auth/login": [Action.SIGNED_IN, Action.SIGN_IN_FAILED, Action.SIGN_IN_LOCKED],
     "POST /api/v1/auth/refresh": [Action.TOKEN_REUSED],
+    "POST /api/v1/auth/verify": [Action.ADDRESS_CONFIRMED],
+    "GET /verify/{token}": (),
+    "POST /verify/{token}": [Action.ADDRESS_CONFIRMED],
     "GET /api/v1/schema": (),
     "GET /api/v1/schema/openapi.json": (),
     "GET /api/v1/schema/{path}": (),

@@ -2,12 +2,16 @@
 
 from litestar import Router
 
-from services.api.identity import account_routes, key_routes
+from services.api.identity import account_routes, key_routes, verification_pages, verification_routes
 
 #: Routes for callers without credentials. Both hash a password.
 SIGN_IN = Router("", route_handlers=[account_routes.register, account_routes.login], tags=["accounts"])
 #: Routes for callers with a refresh token.
 RENEWAL = Router("", route_handlers=[account_routes.refresh], tags=["accounts"])
+#: Routes for callers with the token of a mail.
+VERIFICATION = Router("", route_handlers=[verification_routes.verify], tags=["accounts"])
+#: The page that a mail leads to.
+PAGES = Router("", route_handlers=[verification_pages.ask, verification_pages.confirm])
 ACCOUNTS = Router(
     "",
     route_handlers=[
@@ -18,6 +22,8 @@ ACCOUNTS = Router(
         account_routes.list_accounts,
         account_routes.get_account,
         account_routes.change_account,
+        verification_routes.ask_again,
+        verification_routes.change_address,
     ],
     tags=["accounts"],
 )

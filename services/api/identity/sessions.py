@@ -71,6 +71,7 @@ _REVOKE_REUSED = Statement("""
 #: a built query.
 _HOLDER = Statement("""
     SELECT a.id, a.email, a.full_name, a.is_active, a.role, a.created_at,
+           a.verified_at IS NOT NULL AS verified,
            s.revoked_at IS NOT NULL OR s.created_at <= now() - make_interval(secs => :session_life_s) AS over
     FROM session AS s JOIN account AS a ON a.id = s."user" WHERE s.id = :session AND a.id = :account
 """)

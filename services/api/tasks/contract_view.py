@@ -23,7 +23,8 @@ class ContractView:
 
     @functools.cached_property
     def _all(self) -> list[ContractAnswer]:
-        return [_answer(contract) for _, contract in sorted(self._catalogue.by_name.items())]
+        contracts = sorted(self._catalogue.by_name.items())
+        return [_answer(contract) for _, contract in contracts if not contract.internal]
 
     def visible_to(self, reader: Reader) -> list[ContractAnswer]:
         """By name. Contracts that are `staff_only` are left out for everybody else."""

@@ -22,6 +22,9 @@ class PublicLinks:
     #: Of the API as it is reached from outside, without a slash at the end.
     public_url: str
 
+    def verify(self, token: str) -> str:
+        return f"{self.public_url}/verify/{token}"
+
     def unsubscribe(self, token: object) -> str:
         return f"{self.public_url}/unsubscribe/{token}"
 

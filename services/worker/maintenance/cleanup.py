@@ -50,12 +50,20 @@ DELETE_SESSIONS = """
     ) RETURNING 1
 """
 
+#: Confirmations that are over. Their addresses may be those of strangers, so they are not kept as evidence.
+#: values: limit.
+DELETE_CONFIRMATIONS = """
+    DELETE FROM account_confirmation WHERE token_hash IN (
+        SELECT token_hash FROM account_confirmation WHERE expires_at < now() LIMIT {}
+    ) RETURNING 1
+"""
+
 
 @task(CLEANUP_EXPIRED_REFRESH_TOKENS)
 async def cleanup_expired_refresh_tokens(
     context: TaskContext, params: CleanupExpiredRefreshTokens
 ) -> RefreshTokensCleaned:
-    """Delete refresh tokens that expired or were revoked before the cutoff."""
+    """Delete refresh tokens that ended before the cutoff, sessions without tokens, and old confirmations."""
     cutoff = datetime.now(UTC) - timedelta(days=params.keep_days)
     context.progress(20, message=f"Deleting tokens that ended before {cutoff:%Y-%m-%d %H:%M} UTC")
     cleaned, gone = 0, BATCH
@@ -65,6 +73,9 @@ async def cleanup_expired_refresh_tokens(
         context.progress(20, message=f"{cleaned} tokens deleted")
     context.progress(80, message="Deleting sessions without tokens")
     while await context.database.run(DELETE_SESSIONS, cutoff, BATCH) and not context.cancelled:
+        pass
+    context.progress(90, message="Deleting confirmations of addresses")
+    while await context.database.run(DELETE_CONFIRMATIONS, BATCH) and not context.cancelled:
         pass
     context.log.info("%d refresh tokens deleted", cleaned)
     return RefreshTokensCleaned(

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import msgspec
 
-from shared.contracts.contract import Contract, Params, Result, Retries
+from shared.contracts.account_mail import CONFIRMATION_LIFE, AccountMailKind, SendAccountMail
+from shared.contracts.contract import HIGHEST_PRIORITY, Contract, Params, Result, Retries
 from shared.contracts.patterns import whole
 from shared.hotel.contracts.money import CurrencyCode, check_currency
 
@@ -68,6 +69,16 @@ class PriceAlertSent(Result):
     sent_at: datetime | None
 
 
+class AccountMailSent(Result):
+    """Without the address: it is sealed in the parameters."""
+
+    success: bool
+    user_id: int
+    kind: AccountMailKind
+    sent_at: datetime
+    message: str
+
+
 SEND_WELCOME = Contract(
     name="email.send_welcome",
     queue="email",
@@ -87,4 +98,21 @@ SEND_PRICE_ALERT = Contract(
     result=PriceAlertSent,
     quota="mails",
     retries=Retries(max_attempts=6, delay=timedelta(seconds=10), cap=timedelta(minutes=30)),
+    # It carries a text and a link of the caller's. Scans submit it as children for all who watch a price.
+    staff_only=True,
+)
+
+#: The `account_mail` of the hotel application.
+SEND_ACCOUNT_MAIL = Contract(
+    name="email.send_account_mail",
+    queue="email",
+    # A person waits in front of the mailbox.
+    priority=HIGHEST_PRIORITY,
+    params=SendAccountMail,
+    result=AccountMailSent,
+    retries=Retries(max_attempts=6, delay=timedelta(seconds=10), cap=timedelta(minutes=30)),
+    # The link would be over.
+    max_wait=CONFIRMATION_LIFE,
+    # It goes to addresses that are not confirmed.
+    internal=True,
 )

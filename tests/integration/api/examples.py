@@ -24,6 +24,8 @@ class Belongings:
     ended_task_id: str
     key_id: str
     schedule: str
+    #: Token that confirms the person's address.
+    confirmation: str
     #: Things of the installed applications: their ids by the names of the parameters in paths.
     added: dict[str, str]
 
@@ -81,6 +83,13 @@ EXAMPLES: dict[str, Callable[[Belongings], Example]] = {
     "POST /api/v1/auth/logout-all": lambda _: Example(),
     "POST /api/v1/auth/password": lambda mine: Example(
         body={"current_password": mine.person.password, "new_password": "battery staple"}
+    ),
+    "POST /api/v1/auth/verify": lambda mine: Example(body={"token": mine.confirmation}),
+    "GET /verify/{token}": lambda mine: Example({"token": mine.confirmation}),
+    "POST /verify/{token}": lambda mine: Example({"token": mine.confirmation}),
+    "POST /api/v1/auth/me/verification": lambda _: Example(),
+    "PUT /api/v1/auth/me/email": lambda mine: Example(
+        body={"email": f"new-{mine.person.email}", "password": mine.person.password}
     ),
     "GET /api/v1/accounts/{account_id}": _account,
     "PATCH /api/v1/accounts/{account_id}": _account,

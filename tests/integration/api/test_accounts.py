@@ -11,6 +11,7 @@ import jwt
 import pytest
 
 from shared.settings import Settings
+from tests.installed import HOTEL
 from tests.integration.api.conftest import Client, Person, SignUp
 
 #: A session that does not exist.
@@ -36,6 +37,7 @@ async def test_a_registered_user_signs_in_and_is_told_who_he_is(client: Client) 
         "is_active": True,
         "role": "user",
         "created_at": "",
+        "verified": not HOTEL,
     }
 
 
@@ -197,4 +199,4 @@ async def test_the_first_administrator_is_created_once(client: Client, database_
     login = {"email": "root@often.example", "password": "first horse"}
     tokens = (await client.post("/api/v1/auth/login", json=login)).json()
     me = await client.get("/api/v1/auth/me", headers={"Authorization": f"Bearer {tokens['access_token']}"})
-    assert me.json()["role"] == "administrator"
+    assert (me.json()["role"], me.json()["verified"]) == ("administrator", True)

@@ -6,7 +6,10 @@ from tests.installed import HOTEL
 from tests.integration.api.conftest import Client, Person
 
 #: Examples that hold a token or a password of the caller, which no document can know.
-PERSONAL = {"/api/v1/auth/refresh", "/api/v1/auth/logout", "/api/v1/auth/password"}
+PERSONAL = {
+    *("/api/v1/auth/refresh", "/api/v1/auth/logout", "/api/v1/auth/password"),
+    *("/api/v1/auth/verify", "/api/v1/auth/me/email"),
+}
 #: These create what later examples need.
 FIRST = ["/api/v1/auth/register", "/api/v1/schedules"]
 #: Values of the parameters in paths.

@@ -52,6 +52,15 @@ async def test_a_recipient_that_names_a_code_is_refused_with_it(port: int, tmp_p
     assert not list(tmp_path.iterdir())
 
 
+async def test_a_mailbox_that_breaks_later_gets_its_first_message(port: int, tmp_path: Path) -> None:
+    broken = message("guest+then550@often-hotels.example")
+    await aiosmtplib.send(broken, hostname=mail.HOST, port=port, start_tls=False)
+    with pytest.raises(aiosmtplib.SMTPRecipientsRefused):
+        await aiosmtplib.send(broken, hostname=mail.HOST, port=port, start_tls=False)
+
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 async def test_one_refused_recipient_does_not_keep_the_others_from_their_mail(
     port: int, tmp_path: Path
 ) -> None:

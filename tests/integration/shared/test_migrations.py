@@ -19,6 +19,8 @@ from tests.eventually import eventually
 from tests.installed import HOTEL
 
 FIRST = "2026-11-22T12:00:00:000000"
+#: The last migration before addresses were verified.
+BEFORE_VERIFICATION = "2026-11-29T14:00:00:000000"
 #: The last one before `generation.system`.
 BEFORE_SYSTEM = "2026-11-26T12:00:00:000000"
 #: With an application whose migration changes `task`.
@@ -103,6 +105,21 @@ async def test_administrators_and_sessions_outlive_the_change_of_tables(empty_da
         ("root@x2", "root@x", True, True),
     ]
     assert await database.fetchval("SELECT count(*) FROM session") == 4
+    await database.close()
+
+
+async def test_accounts_count_as_verified_when_they_were_there_before_addresses_were(
+    empty_database: str,
+) -> None:
+    _run(empty_database, "piccolo.main", "migrations", "forwards", "identity", BEFORE_VERIFICATION)
+    database = await asyncpg.connect(empty_database)
+    insert = "INSERT INTO account (email, password_hash) VALUES ($1, '')"
+    await database.execute(insert, "ann@x")
+    _run(empty_database, "piccolo.main", "migrations", "forwards", "identity", "all")
+    await database.execute(insert, "li@x")
+
+    accounts = await database.fetch("SELECT email, verified_at IS NOT NULL FROM account ORDER BY id")
+    assert [tuple(row) for row in accounts] == [("ann@x", True), ("li@x", False)]
     await database.close()
 
 

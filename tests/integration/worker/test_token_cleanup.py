@@ -21,7 +21,7 @@ async def clean_tokens(platform: Platform, keep_days: int = 30) -> RefreshTokens
         database=platform.database,
     )
     assert run.result is not None
-    assert [step.current for step in run.progress][-1] == 80
+    assert [step.current for step in run.progress][-1] == 90
     return run.result
 
 
@@ -58,3 +58,19 @@ async def test_tokens_that_ended_before_the_cutoff_go_in_batches_and_others_stay
     assert timedelta(days=30) <= result.cleanup_completed_at - result.cutoff_date < timedelta(days=31)
     assert await rows_of(platform, "refresh_token") == await rows_of(platform, "session") == 4
     assert (await clean_tokens(platform, keep_days=0)).tokens_cleaned == 3
+
+
+async def test_confirmations_that_are_over_go_at_once_and_open_ones_stay(platform: Platform) -> None:
+    await platform.rows(
+        """
+        WITH owner AS (
+            INSERT INTO account (email, password_hash) VALUES ('ann@often.example', '-') RETURNING id
+        )
+        INSERT INTO account_confirmation (token_hash, "user", email, expires_at)
+        SELECT uuid_send(gen_random_uuid()), id, 'ann@often.example', now() + make_interval(mins => n)
+        FROM owner, unnest(ARRAY[-2, -1, 1]) AS n
+        """
+    )
+    await clean_tokens(platform)
+    (left,) = await platform.rows("SELECT expires_at > now() AS is_open FROM account_confirmation")
+    assert left["is_open"]

@@ -1,12 +1,11 @@
-"""Mail to users."""
+"""Mail to users, each of whom has confirmed the address. Mail about accounts is in account_mail.py."""
 
 from datetime import UTC, datetime
-from email.message import EmailMessage
 
 from services.worker.hotel import mail
 from services.worker.hotel.gateways.smtp import SmtpGateway
 from services.worker.hotel.mail import PublicLinks
-from services.worker.hotel.sending import logged
+from services.worker.hotel.sending import AddressUnverified, send_once
 from services.worker.registry import task
 from shared.contracts.context import TaskContext
 from shared.errors import PermanentError
@@ -40,7 +39,7 @@ async def send_welcome(context: TaskContext, params: SendWelcome) -> MailSent:
         to=(user.full_name or "", user.email),
         domain=smtp.domain,
     )
-    refused = await _send_once(context, user, "welcome", message)
+    refused = await send_once(context, user.email, user.id, "welcome", message)
     return MailSent(
         success=True,
         user_id=user.id,
@@ -81,29 +80,16 @@ async def send_price_alert(context: TaskContext, params: SendPriceAlert) -> Pric
         domain=smtp.domain,
     )
     mail.let_unsubscribe(message, unsubscribe_url)
-    await _send_once(context, user, "price_alert", message)
+    await send_once(context, user.email, user.id, "price_alert", message)
     sent.email, sent.sent_at, sent.message = user.email, datetime.now(UTC), "Price alert sent"
     return sent
 
 
-async def _send_once(
-    context: TaskContext, user: User, template: str, message: EmailMessage
-) -> dict[str, str]:
-    """Send, unless an earlier attempt has; returns recipients that were refused, with the server's reply."""
-    async with logged(
-        context.database, context.id, "email", user.email, user=user.id, subject=template
-    ) as sending:
-        if sending.done:
-            context.log.info("an earlier attempt has sent this mail")
-            return {}
-        delivery = await context.gateway(SmtpGateway).send(message, [user.email])
-        sending.status = "sent"
-        context.log.info("the mail server took the %s mail", template)
-        return delivery.refused
-
-
 async def _recipient(user_id: int) -> User:
+    """Raises PermanentError for an account that gets no mail."""
     user = await User.objects().get(User.id == user_id)
     if user is None or not user.is_active:
         raise PermanentError(f"user {user_id} does not exist or is not active")
+    if user.verified_at is None:
+        raise AddressUnverified(user_id)
     return user

@@ -61,13 +61,13 @@ async def test_processes_count_searches_together(guest: Person, serve: Serve) ->
         assert (await _post(other, guest, "tasks/hotel-search", SEARCH)).status_code == 429
 
 
-async def test_both_kinds_of_mail_take_of_one_quota(guest: Person, serve: Serve) -> None:
+async def test_both_kinds_of_mail_take_of_one_quota(administrator: Person, serve: Serve) -> None:
     alert = {"hotel_name": "Sea View", "currency": "INR", "old_price": 9_000, "new_price": 7_450}
-    mail = {"user_id": guest.id}
-    async with serve(**_hotel(quota_mails="user=1")) as client:
+    mail = {"user_id": administrator.id}
+    async with serve(**_hotel(quota_mails="administrator=1")) as client:
         body = mail | {"email_type": "price_alert", "data": alert}
-        assert (await _post(client, guest, "tasks/email", body)).status_code == 202
-        refused = await _post(client, guest, "tasks/email", mail | {"email_type": "welcome"})
+        assert (await _post(client, administrator, "tasks/email", body)).status_code == 202
+        refused = await _post(client, administrator, "tasks/email", mail | {"email_type": "welcome"})
     assert (refused.status_code, refused.json()["quota"]) == (429, "mails")
 
 

@@ -55,9 +55,13 @@ async def destination(platform: Platform, name: str = "Goa", *, tracking: bool =
     return int(row["id"])
 
 
-async def account(platform: Platform, address: str = "asha@often-hotels.example") -> int:
+async def account(
+    platform: Platform, address: str = "asha@often-hotels.example", *, verified: bool = True
+) -> int:
     (row,) = await platform.rows(
-        "INSERT INTO account (email, password_hash, full_name) VALUES ({}, '-', 'Asha') RETURNING id", address
+        "INSERT INTO account (email, password_hash, full_name, verified_at)"
+        " VALUES ({}, '-', 'Asha', CASE WHEN {}::boolean THEN now() END) RETURNING id",
+        *(address, verified),
     )
     return int(row["id"])
 
@@ -189,7 +193,10 @@ async def test_a_price_that_fell_since_yesterday_sends_one_mail(
             " WHERE check_in = {} ORDER BY o.id LIMIT 1",
             TODAY + timedelta(days=1),
         )
-        await platform.rows('INSERT INTO price_alert ("user", hotel) VALUES ({}, {})', user, hotel["hotel"])
+        unverified = await account(platform, "li@often-hotels.example", verified=False)
+        for watcher in (user, unverified):
+            watch = 'INSERT INTO price_alert ("user", hotel) VALUES ({}, {})'
+            await platform.rows(watch, watcher, hotel["hotel"])
 
         await sandbox.put("/sandbox/serpapi", {"price_factor": 0.8})
         second = await scan(platform, place, TODAY + timedelta(days=1))
