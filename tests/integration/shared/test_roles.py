@@ -61,7 +61,6 @@ async def test_a_role_has_the_declared_rights_to_whole_tables_and_no_others(
     [
         (WORKER, "SELECT password_hash FROM account"),
         (WORKER, "SELECT token_hash FROM refresh_token"),
-        (WORKER, "SELECT token_hash FROM refresh_token"),
         (WORKER, "UPDATE account SET role = 'administrator'"),
         (WORKER, "SELECT action FROM audit"),
         (WORKER, "UPDATE audit SET actor = 1"),
