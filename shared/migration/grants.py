@@ -39,7 +39,7 @@ GIVEN = """
         UNION ALL
         SELECT 'TABLE', relname, (aclexplode(attacl)).*, attname::text
         FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
-        WHERE relnamespace = current_schema()::regnamespace AND attnum > 0 AND NOT attisdropped
+        WHERE relnamespace = current_schema()::regnamespace AND NOT attisdropped
     ) AS given
     WHERE grantee IN (SELECT oid FROM pg_roles WHERE rolname = ANY ($1::text[]))
 """
