@@ -148,7 +148,7 @@ async def test_the_page_keeps_its_own_policy_and_cannot_be_framed(client: Client
     [
         ("PUT", "/api/v1/tasks", {"GET", "HEAD", "POST", "OPTIONS"}),
         ("GET", "/api/v1/auth/login", {"POST", "OPTIONS"}),
-        ("POST", "/api/v1/accounts/7", {"GET", "HEAD", "PATCH", "OPTIONS"}),
+        ("POST", "/api/v1/accounts/7", {"GET", "HEAD", "PATCH", "DELETE", "OPTIONS"}),
     ],
 )
 async def test_a_wrong_method_is_told_the_right_ones(
