@@ -5,7 +5,9 @@ OftenError
 ├── Refused                    the caller's input breaks a rule; nothing was stored
 │   ├── InvalidFields          names each field and its rule
 │   ├── UnknownTask            no contract of that name
-│   └── KeyReused              this key stands for another submission
+│   ├── KeyReused              this key stands for another submission
+│   ├── WorkflowExists         an unfinished workflow has this name and unique key
+│   └── WorkersTooOld          a worker of an older release could not run this
 ├── TaskNotFound               no such task, or not the caller's
 ├── TaskFinished               the task is final and cannot be changed
 ├── StaleClaim                 another claim owns the task now; what was written under this one is undone
@@ -77,6 +79,28 @@ class KeyReused(Refused):
     def __init__(self, key: str) -> None:
         super().__init__(f"the key {key!r} stands for another request")
         self.key = key
+
+
+class WorkflowExists(Refused):
+    """An unfinished workflow of this name has this unique key."""
+
+    def __init__(self, name: str, key: str, workflow_id: UUID | None) -> None:
+        which = f" ({workflow_id})" if workflow_id else ""
+        super().__init__(
+            f"unique: an unfinished workflow {name!r} has the key {key!r}{which}; wait for its end, or "
+            "cancel it"
+        )
+        self.workflow_id = workflow_id
+
+
+class WorkersTooOld(Refused):
+    """Workers that are still running could not do what was submitted."""
+
+    def __init__(self, workers: int) -> None:
+        super().__init__(
+            f"{workers} running workers are of a release that knows no workflows; submit it again once they "
+            "are replaced"
+        )
 
 
 class TaskNotFound(OftenError):

@@ -205,12 +205,16 @@ class Submitter:
         addresses = [
             Address(id, t.contract.queue, _priority(t)) for id, t in zip(ids, new, strict=True) if t.direct
         ]
+        await self.push_after_commit(addresses)
+        return ids
+
+    async def push_after_commit(self, addresses: Sequence[Address]) -> None:
+        """Push stored ids, or leave that to the transaction in which they were stored."""
         collected = self._after_commit.get()
         if collected is not None:
             collected.extend(addresses)
         elif not self._database.in_transaction():
             await self.push(addresses)
-        return ids
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:

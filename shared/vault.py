@@ -43,8 +43,18 @@ SHORTEST_SECRET = 3
 _DIGEST = b"often: digest of a submission"
 _KEY_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 
-#: The row that a sealed field belongs to: the id of a task, or the name of a schedule.
+#: The row that a sealed field belongs to: the id of a task, the name of a schedule, or see `params_row`.
 Row = UUID | str
+
+
+def params_row(task: UUID, workflow: UUID | None, step: str | None, member: int | None) -> Row:
+    """What the parameters of a task are bound to: in a workflow they are sealed before the task has an id."""
+    return task if workflow is None else step_row(workflow, step, member)
+
+
+def step_row(workflow: UUID, step: str | None, member: int | None) -> str:
+    """A member of a step; None for a single task."""
+    return f"workflow {workflow} {step} {member or 0}"
 
 
 class Stored(NamedTuple):
@@ -101,18 +111,30 @@ class Vault:
         """Raises InvalidFields as `Contract.encode_result` does."""
         return self._seal(_Seal(contract, "result", row, owner), contract.encode_result(result))
 
+    def open_result(self, contract: Contract[Any, Any], text: str, row: Row, owner: int | None) -> Any:
+        """A result as plain JSON values. Raises VaultError when it does not open."""
+        seal = _Seal(contract, "result", row, owner)
+        return self._opened(seal, msgspec.json.decode(text), contract.sensitive_result)
+
     def open_params(
-        self, contract: Contract[P, Any], text: str, row: Row, owner: int | None, version: int | None = None
+        self,
+        contract: Contract[P, Any],
+        text: str,
+        row: Row,
+        owner: int | None,
+        version: int | None = None,
+        more: Mapping[str, Any] | None = None,
     ) -> tuple[P, tuple[str, ...]]:
         """The parameters, and every text and number in their sensitive fields, for `redaction`.
 
-        `version` is that of the contract under which they were stored; None: the present one. Raises
-        InvalidFields when the document does not fit the contract, VaultError when it does not open.
+        `version` is that of the contract under which they were stored; None: the present one. `more` are
+        parameters that are not stored with them. Raises InvalidFields when the document does not fit the
+        contract, VaultError when it does not open.
         """
         older = version is not None and version < contract.version
-        if not contract.sensitive_params and not older:
+        if not contract.sensitive_params and not older and not more:
             return contract.decode_params(text), ()
-        document, seal = msgspec.json.decode(text), _Seal(contract, "params", row, owner)
+        document, seal = {**msgspec.json.decode(text), **(more or {})}, _Seal(contract, "params", row, owner)
         if older and version is not None:
             # A field may have had another name, or have been sensitive only then.
             sealed = {name for name, value in document.items() if _is_sealed(value)}

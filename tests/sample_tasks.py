@@ -15,6 +15,7 @@ from services.worker import registry
 from services.worker.registry import TaskFunction, task
 from shared.contracts.context import TaskContext
 from shared.contracts.contract import Contract, Params, Result, Retries
+from shared.contracts.outcome import StepOutcome
 from shared.contracts.sensitivity import SENSITIVE
 from shared.errors import ExpectedError, PermanentError, Retry
 
@@ -54,6 +55,27 @@ class Slept(Result):
 
 
 class Done(Result):
+    attempt: int
+
+
+class Number(Params):
+    value: int
+
+
+class Counted(Result):
+    value: int
+
+
+class Numbers(Params):
+    values: list[Counted]
+
+
+class Outcomes(Params):
+    outcomes: list[StepOutcome]
+
+
+class Statuses(Result):
+    statuses: list[str]
     attempt: int
 
 
@@ -107,6 +129,10 @@ GROWN = Contract(
 )
 PAY = Contract(name="sample.pay", queue="default", params=Pay, result=Paid, retries=SOON)
 TALK = Contract(name="sample.talk", queue="default", params=Nothing, result=Done)
+#: Steps of workflows: returns its number, joins numbers to one, returns how steps ended.
+COUNT = Contract(name="sample.count", queue="default", params=Number, result=Counted)
+ADD = Contract(name="sample.add", queue="default", params=Numbers, result=Counted)
+REPORT = Contract(name="sample.report", queue="default", params=Outcomes, result=Statuses)
 
 
 ERRORS: dict[str, Exception] = {
@@ -244,6 +270,21 @@ async def pay(context: TaskContext, params: Pay) -> Paid:
     if context.attempt == 1:
         raise ConnectionError(f"refused: {params.card!r}")
     return Paid(receipt=f"paid with {params.card}")
+
+
+@task(COUNT)
+def count(context: TaskContext, params: Number) -> Counted:
+    return Counted(value=params.value)
+
+
+@task(ADD)
+def add(context: TaskContext, params: Numbers) -> Counted:
+    return Counted(value=int("".join(str(each.value) for each in params.values) or "0"))
+
+
+@task(REPORT)
+def report(context: TaskContext, params: Outcomes) -> Statuses:
+    return Statuses(statuses=[outcome.status for outcome in params.outcomes], attempt=context.attempt)
 
 
 TASKS: dict[str, TaskFunction[Any, Any]] = {}

@@ -25,6 +25,7 @@ from services.api.quotas import routes as quotas
 from services.api.resources import Resources
 from services.api.schedules import routes as schedules
 from services.api.tasks import routes as tasks
+from services.api.workflows import routes as workflows
 from shared import applications
 from shared.contracts import catalogue
 from shared.contracts.catalogue import Catalogue
@@ -107,6 +108,7 @@ def _signed_in(resources: Resources, added: Sequence[Routes]) -> Router:
             quotas.ROUTER,
             audit.ROUTER,
             tasks.ROUTER,
+            workflows.ROUTER,
             schedules.ROUTER,
             *(handler for each in added for handler in each.signed_in),
         ],

@@ -33,6 +33,8 @@ from services.api.schedules.schedules import Schedules
 from services.api.tasks.contract_view import ContractView
 from services.api.tasks.ledger_view import LedgerView
 from services.api.tasks.submissions import Submissions
+from services.api.workflows.submissions import WorkflowSubmissions
+from services.api.workflows.view import WorkflowView
 from shared import applications, system
 from shared.contracts.account_mail import SendAccountMail
 from shared.contracts.catalogue import Catalogue
@@ -50,6 +52,7 @@ from shared.submission import MARK_EVERY_S, NOTE_TIME_EVERY_S, Submitter
 from shared.telemetry import metrics
 from shared.transport.queues import Queues, connect
 from shared.vault import Vault
+from shared.workflows.submission import WorkflowSubmitter
 
 #: A submission waits this long for Redis at most; then it is left to the dispatcher.
 REDIS_TIMEOUT_S = 1.0
@@ -145,6 +148,10 @@ class Resources:
                 database, contracts, self.submitter, vault, self.quotas, self.settings.secret_key
             ),
             "view": view,
+            "workflow_submissions": WorkflowSubmissions(
+                database, contracts, self.submitter, WorkflowSubmitter(database, self.submitter, vault)
+            ),
+            "workflows": WorkflowView(database, self.reads, ledger),
         }
         of_request = {"network": rate_limits.caller_network, "actor": auth.stranger}
         return {name: _always(value) for name, value in provided.items()} | {

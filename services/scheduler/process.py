@@ -25,6 +25,9 @@ from services.scheduler import (
     servers,
     timetable,
     worker_gauges,
+    workflow_gauges,
+    workflow_repair,
+    workflows,
 )
 from services.scheduler.leader_gauges import LeaderGauges
 from shared import applications, system
@@ -40,6 +43,7 @@ from shared.submission import Submitter
 from shared.telemetry import metrics
 from shared.transport.queues import Queues
 from shared.vault import Vault
+from shared.workflows.advancer import Advancer
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +95,9 @@ class SchedulerProcess:
         schedule = schedule_gauges.ScheduleGauges(database, gauges)
         partition = partition_gauges.PartitionGauges(database, gauges)
         worker = worker_gauges.WorkerGauges(database, gauges)
+        workflow = workflow_gauges.WorkflowGauges(database, gauges)
+        repair = workflow_repair.WorkflowRepair(database)
+        sweep = workflows.Sweep(database, Advancer(database, queues))
         clean = cleaner.Cleaner(database, partial(self.keeper.turned, "cleaner"))
         self.services = [
             Service("dispatcher", dispatcher.EVERY_S, dispatcher.Dispatcher(database, queues).run_once),
@@ -101,6 +108,10 @@ class SchedulerProcess:
             Service("worker gauges", worker_gauges.EVERY_S, worker.run_once),
             Service("timetable", timetable.EVERY_S, clock.run_once),
             Service("schedule gauges", schedule_gauges.EVERY_S, schedule.run_once),
+            Service("workflows", workflows.EVERY_S, sweep.run_once),
+            Service("workflow repair", workflow_repair.EVERY_S, repair.run_once),
+            Service("workflow gauges", workflow_gauges.EVERY_S, workflow.run_once),
+            Service("workflow deadlines", workflows.DEADLINES_EVERY_S, sweep.note_deadlines),
             Service("expirer", expirer.EVERY_S, expirer.Expirer(database).run_once),
             Service("partitioner", partitioner.EVERY_S, partitioner.Partitioner(database).run_once),
             Service("partition gauges", partition_gauges.EVERY_S, partition.run_once),
@@ -181,3 +192,4 @@ def _expect(contracts: Catalogue) -> None:
         metrics.expect_rescues(contract.queue, contract.name)
         metrics.expect_submissions(contract.queue, contract.name)
     metrics.expect_sending()
+    metrics.expect_workflows()

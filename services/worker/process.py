@@ -42,6 +42,7 @@ from services.worker.running.outcome import Outcome
 from services.worker.running.time_limits import TimeLimits
 from services.worker.running.watchdog import Watchdog
 from services.worker.running.work_queue import ThreadPool
+from services.worker.workflows.workflows import Workflows
 from shared import applications, system
 from shared.errors import ServerUnavailable, Stranger
 from shared.keeper import Keeper
@@ -51,6 +52,7 @@ from shared.ledger.schema_check import SchemaCheck
 from shared.migration import known
 from shared.settings import Settings
 from shared.telemetry import metrics
+from shared.workflows.advancer import Advancer
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +118,10 @@ class WorkerProcess:
     def _wire_recording(self, resources: Resources) -> None:
         self._inbox = Inbox(resources.ledger)
         self._writer = Writer(self.id, resources.ledger, turned=partial(self.keeper.turned, "recorder"))
-        self._settlement = Settlement(self.id, self._claims, resources.ledger, resources.queues)
+        self._workflows = Workflows(Advancer(resources.ledger, resources.queues))
+        self._settlement = Settlement(
+            self.id, self._claims, resources.ledger, resources.queues, advance=self._workflows.poke
+        )
         self._recorder = Recorder(self._inbox, self._writer, self._settlement)
         self._refused_before = int(os.environ.pop(REFUSED_VARIABLE, "0"))
         metrics.RECORDED.labels("refused").inc(self._refused_before)
@@ -207,6 +212,7 @@ class WorkerProcess:
         self._broker.emit_after("process_boot")
         self._loop_watch = LoopWatch.of_bodies()
         self._keep("recorder", self._recorder.run_once)
+        self._keep("workflows", self._workflows.run_once)
         self._keep("heartbeat", self._heartbeat.beat, every_s=HEARTBEAT_S)
         self._keep("lock", self._heartbeat.hold_lock, every_s=HEARTBEAT_S)
         self._keep("cancel requests", self._cancel_requests.listen)

@@ -173,14 +173,23 @@ def drop(names: Iterable[str]) -> str:
 
 
 def count_alive(day: date) -> str:
-    """Those that are not final, whether the day's partition is attached or not.
-
-    Each is in one place, and each place has an index that holds nothing else.
-    """
-    name = partition_name("task", day)
-    indexed = ("send_at", "sent_at", "holder")
-    counts = [f"(SELECT count(*) FROM {name} WHERE {place} IS NOT NULL)" for place in indexed]
+    """Those that must stay, whether the day's partition is attached or not."""
+    counts = [f"(SELECT count(*) {rows})" for rows in living(partition_name("task", day))]
     return f"SELECT {' + '.join(counts)} AS alive"
+
+
+def living(partition: str) -> Iterator[str]:
+    """FROM and WHERE of the tasks `t` that must stay, in parts that share none. Indexes find all of them.
+
+    Those that are not final are in one place each, and each place has an index that holds nothing else. Of
+    an unfinished workflow all tasks stay, because later steps read their results.
+    """
+    for place in ("send_at", "sent_at", "holder"):
+        yield f"FROM {partition} AS t WHERE t.{place} IS NOT NULL"
+    yield (
+        f"FROM workflow AS w JOIN {partition} AS t ON t.workflow = w.id AND t.workflow IS NOT NULL "
+        "WHERE w.completed_at IS NULL AND t.completed_at IS NOT NULL"
+    )
 
 
 def count_alive_and_all(day: date) -> str:

@@ -18,6 +18,8 @@ from piccolo.columns import (
 )
 from piccolo.table import Table
 
+from shared.ledger.workflow_tables import WORKFLOW_TABLES
+
 
 class Task(Table, tablename="task"):
     """One task, one row. A row that is not final is in exactly one place: send_at, sent_at or holder."""
@@ -77,8 +79,12 @@ class Task(Table, tablename="task"):
     #: User who submitted it; null for the platform itself.
     owner = BigInt(null=True)
     parent = UUID(null=True, default=None)
+    #: The workflow and the step that it belongs to, and its number in the step's group.
     workflow = UUID(null=True, default=None)
     step = Text(null=True)
+    member = Integer(null=True, default=None)
+    #: Parameters that are read from other steps when the body begins.
+    inputs = JSONB(null=True, default=None)
     schedule = Text(null=True)
     fire_time = Timestamptz(null=True, default=None)
     limit_key = Text(null=True)
@@ -126,6 +132,8 @@ class Worker(Table, tablename="worker"):
     pid = Integer()
     queues = Array(base_column=Text())
     threads = SmallInt()
+    #: Number of what this release can do; see `shared.ledger.protocol`.
+    protocol = SmallInt(default=0)
     #: running or draining.
     state = Text(default="running")
     #: Key of the advisory lock that it holds on a connection of its own while it lives.
@@ -197,17 +205,6 @@ class ScheduleFiring(Table, tablename="schedule_firing"):
     detail = Text(null=True, default=None)
 
 
-class Workflow(Table, tablename="workflow"):
-    """Tasks that belong together."""
-
-    id = UUID(primary_key=True)
-    name = Text()
-    status = Text()
-    owner = BigInt(null=True)
-    created_at = Timestamptz()
-    completed_at = Timestamptz(null=True, default=None)
-
-
 class SubmissionKey(Table, tablename="submission_key"):
     """A key under which a task may be submitted once; primary key (scope, key).
 
@@ -273,7 +270,7 @@ TABLES: tuple[type[Table], ...] = (
     Worker,
     Schedule,
     ScheduleFiring,
-    Workflow,
+    *WORKFLOW_TABLES,
     SubmissionKey,
     Generation,
     LeaderLease,

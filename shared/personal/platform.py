@@ -20,6 +20,6 @@ PERSONAL_DATA = PersonalData(
         Rows(table="schedule", column="overridden_by", then=Then.DETACH, key=("name",), is_exported=False),
         # Evidence against those who leave, too; it goes with the retention of the audit log.
         Rows(table="audit", column="actor", then=Then.KEEP, documents=frozenset({"before", "after"})),
-        Rows(table="workflow", column="owner", then=Then.DETACH),
+        Rows(table="workflow", column="owner", then=Then.DETACH, cleared=("unique_key",)),
     )
 )

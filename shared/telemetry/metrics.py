@@ -50,6 +50,16 @@ CANCEL_SECONDS = Histogram(
     # Close to the graces of `services.worker.running.time_limits`, 5 s and 10 s.
     buckets=(0.005, 0.02, 0.1, 0.5, 1, 3, 5.5, 8, 10.5, 13, 20, 60),
 )
+WORKFLOWS_SUBMITTED = Counter("often_workflows_submitted_total", "Workflows stored.")
+WORKFLOWS_FINISHED = Counter("often_workflows_finished_total", "Workflows ended, by status.", ["status"])
+WORKFLOW_STEPS_REPAIRED = Counter(
+    "often_workflow_steps_repaired_total", "Steps with ends of tasks that no event told of."
+)
+WORKFLOW_ADVANCE_SECONDS = Histogram(
+    "often_workflow_advance_seconds",
+    "Time to apply the events of some workflows and to push the tasks that follow.",
+    buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5, 30),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +204,11 @@ def expect_rescues(queue: str, task: str) -> None:
 def expect_sending() -> None:
     for reason in ("due", "generation", "restart", "lost"):
         SENT.labels(reason)
+
+
+def expect_workflows() -> None:
+    for status in ("success", "failure", "revoked"):
+        WORKFLOWS_FINISHED.labels(status)
 
 
 def expect_firings(schedule: str) -> None:

@@ -38,6 +38,10 @@ class Action(StrEnum):
     TASK_SUBMITTED = "task.submitted"
     TASK_CANCELED = "task.canceled"
     TASK_RETRIED = "task.retried"
+    #: Only where a step is for another account, or is a kind of task that only staff may submit.
+    WORKFLOW_SUBMITTED = "workflow.submitted"
+    WORKFLOW_CANCELED = "workflow.canceled"
+    WORKFLOW_RETRIED = "workflow.retried"
     SCHEDULE_MADE = "schedule.made"
     SCHEDULE_CHANGED = "schedule.changed"
     SCHEDULE_REMOVED = "schedule.removed"

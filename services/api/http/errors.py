@@ -27,6 +27,8 @@ from shared.errors import (
     TaskNotFound,
     UnknownTask,
     VaultError,
+    WorkersTooOld,
+    WorkflowExists,
 )
 
 log = logging.getLogger(__name__)
@@ -201,6 +203,17 @@ def _(_error: KeyReused) -> Problem:
     detail = "Within the last day this key was sent with another request. Use a new key for a new request."
     problem = FieldProblem("Idempotency-Key", "stands for another request")
     return _problem(409, "key-reused", detail, [problem])
+
+
+@describe.register
+def _(error: WorkflowExists) -> Problem:
+    problem = FieldProblem("unique", "stands for an unfinished workflow")
+    return _problem(409, "workflow-exists", f"{error}.", [problem])
+
+
+@describe.register
+def _(error: WorkersTooOld) -> Problem:
+    return _problem(409, "workers-too-old", f"{error}.")
 
 
 @describe.register

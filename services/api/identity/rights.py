@@ -120,6 +120,16 @@ RIGHTS: dict[str, Right] = {
         Scope.TASKS_WRITE, NONE, NONE, ALL, ALL, [Action.TASK_RETRIED]
     ),
     "DELETE /api/v1/tasks/{task_id}": Right(Scope.TASKS_WRITE, OWN, NONE, ALL, ALL, [Action.TASK_CANCELED]),
+    "GET /api/v1/workflows": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),
+    "POST /api/v1/workflows": Right(Scope.TASKS_WRITE, OWN, NONE, OWN, ALL, [Action.WORKFLOW_SUBMITTED]),
+    "GET /api/v1/workflows/{workflow_id}": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),
+    "GET /api/v1/workflows/{workflow_id}/steps/{step}/tasks": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),
+    "POST /api/v1/workflows/{workflow_id}/retry": Right(
+        Scope.TASKS_WRITE, NONE, NONE, ALL, ALL, [Action.WORKFLOW_RETRIED]
+    ),
+    "DELETE /api/v1/workflows/{workflow_id}": Right(
+        Scope.TASKS_WRITE, OWN, NONE, ALL, ALL, [Action.WORKFLOW_CANCELED]
+    ),
     "GET /api/v1/schedules": Right(Scope.SCHEDULES_READ, NONE, ALL, ALL, ALL),
     "POST /api/v1/schedules": Right(Scope.SCHEDULES_WRITE, NONE, NONE, ALL, ALL, [Action.SCHEDULE_MADE]),
     "POST /api/v1/schedules/preview": Right(

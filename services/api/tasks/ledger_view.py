@@ -17,7 +17,7 @@ from shared.ledger.database import Database
 from shared.ledger.lifecycle import FINAL, Status
 from shared.ledger.statement import Statement
 from shared.ledger.tables import Task
-from shared.vault import Vault
+from shared.vault import Vault, params_row
 
 #: Tasks that the summary shows.
 RECENT = 5
@@ -60,6 +60,9 @@ _LISTED = (
     Task.wait_reason,
     Task.cancel_requested_at,
     Task.revision,
+    Task.workflow,
+    Task.step,
+    Task.member,
 )
 _COLUMNS = (*_LISTED, Task.error_traceback)
 
@@ -91,6 +94,18 @@ class LedgerView:
         await wait_reason.explain(self._database, rows)
         items = [self.answer(row, reader) for row in rows[:limit]]
         return TaskPage(items, paging.encode(items[-1].id.bytes) if len(rows) > limit else None)
+
+    async def members(self, workflow: UUID, step: str, reader: Reader, *, limit: int, after: int) -> TaskPage:
+        """Tasks of a step of a workflow that the reader may see, by member. Raises ReadTooSlow."""
+        query = Task.select(*_LISTED).where(Task.workflow == workflow).where(Task.step == step)
+        if after >= 0:
+            query = query.where(Task.member > after)
+        rows = await self._reads.select(query.order_by(Task.member).limit(limit + 1))
+        await wait_reason.explain(self._database, rows)
+        items = [self.answer(row, reader) for row in rows[:limit]]
+        last = items[-1].member if items else None
+        cursor = paging.encode(last.to_bytes(4)) if len(rows) > limit and last is not None else None
+        return TaskPage(items, cursor)
 
     async def answers(self, ids: Sequence[UUID], reader: Reader) -> list[TaskAnswer]:
         """These tasks, of any owner, in the order of their ids. Raises ReadTooSlow."""
@@ -140,7 +155,10 @@ class LedgerView:
             return None
         contract = self._catalogue.ever_by_name.get(row["name"])
         unmask = reader.may_unmask(row["owner"])
-        return self._vault.read(contract, root, row[root], row["id"], row["owner"], unmask=unmask)
+        bound_to = row["id"]
+        if root == "params":
+            bound_to = params_row(row["id"], row["workflow"], row["step"], row["member"])
+        return self._vault.read(contract, root, row[root], bound_to, row["owner"], unmask=unmask)
 
 
 #: Fields that the answer takes over from the row under the same name.

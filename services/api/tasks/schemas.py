@@ -133,6 +133,10 @@ class TaskAnswer(Answer):
     cancel_requested_at: datetime | None
     #: Goes up with each visible change.
     revision: int
+    #: The workflow that it belongs to, the step, and its number in a group; null for other tasks.
+    workflow: UUID | None
+    step: str | None
+    member: int | None
 
 
 class TaskPage(Answer):

@@ -27,6 +27,7 @@ from services.api.tasks.schemas import (
     TaskSummary,
 )
 from services.api.tasks.task_list import TaskFilter
+from services.api.workflows.acts import Handlers, refuse_handlers
 from shared.contracts.patterns import whole
 from shared.errors import FieldProblem, InvalidFields, ServerUnavailable, TaskFinished
 from shared.ledger.database import Database
@@ -165,8 +166,15 @@ async def retry(
     reader: NamedDependency[Reader],
     ledger: NamedDependency[LedgerView],
     database: NamedDependency[Database],
+    handlers: Annotated[
+        Handlers | None,
+        QueryParameter(description="keep: retry although handlers of the task's workflow have run"),
+    ] = None,
 ) -> Submitted:
-    status = await task_acts.retry(database, await ledger.find(task_id, reader), reader)
+    task = await ledger.find(task_id, reader)
+    if task["workflow"] is not None:
+        await refuse_handlers(database, task["workflow"], handlers, step=task["step"])
+    status = await task_acts.retry(database, task, reader)
     if status is None:
         raise NotRetriable((await ledger.find(task_id, reader))["status"])
     return Submitted(task_id, status, "The task starts again within a second.")

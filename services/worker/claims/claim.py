@@ -50,6 +50,12 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
     claimed_at: datetime
     cancel_requested_at: datetime | None
     expired: bool
+    #: The workflow that it belongs to, the step, and its number in a group.
+    workflow: UUID | None = None
+    step: str | None = None
+    member: int | None = None
+    #: Parameters that are read from other steps, as JSON; see `services.worker.workflows.inputs`.
+    inputs: str | None = None
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
@@ -73,6 +79,10 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
             claimed_at=row["claimed_at"],
             cancel_requested_at=row["cancel_requested_at"],
             expired=bool(row["expired"]),
+            workflow=row["workflow"] and UUID(int=row["workflow"].int),
+            step=row["step"],
+            member=row["member"],
+            inputs=row["inputs"],
         )
 
 

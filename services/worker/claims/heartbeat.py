@@ -14,6 +14,7 @@ from uuid import UUID
 import asyncpg
 
 from shared.ledger.database import Database
+from shared.ledger.protocol import PROTOCOL
 from shared.ledger.session import Connection
 from shared.ledger.statement import Statement
 from shared.ledger.time_limit import STATEMENT_TIMEOUT_S, timeout
@@ -25,8 +26,8 @@ HEARTBEAT_S = 1.0
 LOCK_ANSWERS_S = 2.0
 
 REGISTER = Statement("""
-    INSERT INTO worker (id, hostname, pid, queues, threads, lock_key)
-    VALUES (:id, :hostname, :pid, :queues::text[], :threads, :lock_key)
+    INSERT INTO worker (id, hostname, pid, queues, threads, lock_key, protocol)
+    VALUES (:id, :hostname, :pid, :queues::text[], :threads, :lock_key, :protocol)
     ON CONFLICT (id) DO NOTHING
 """)
 
@@ -76,6 +77,7 @@ class Heartbeat:
             queues=list(self._queue_names),
             threads=self._threads,
             lock_key=self._lock_key,
+            protocol=PROTOCOL,
         )
 
     async def deregister(self) -> None:

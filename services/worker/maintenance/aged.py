@@ -1,10 +1,15 @@
-"""Deletes rows because of their age: submission keys, firings, forgotten requests, workers that are gone."""
+"""Deletes rows because of their age: keys, firings, forgotten requests, workers, workflows."""
+
+from datetime import datetime
 
 from shared.contracts.context import Sql
+from shared.ledger.transitions.workflow import DELETE_ENDED
 from shared.telemetry import metrics
 
 #: Rows per statement.
 BATCH = 1_000
+#: Workflows per statement; each may have 1,000 steps.
+WORKFLOWS = 100
 
 #: Statements that delete old rows, in batches. A child's key outlives its parent, whose rerun would submit it
 #: twice.
@@ -49,3 +54,11 @@ async def prune(database: Sql) -> None:
             metrics.PRUNED.labels(table).inc(gone)
             if gone < BATCH:
                 break
+
+
+async def prune_workflows(database: Sql, ended_before: datetime) -> None:
+    """Delete workflows as old as the tasks that go."""
+    gone = WORKFLOWS
+    while gone == WORKFLOWS:
+        gone = len(await database.run(DELETE_ENDED, ended_before=ended_before, limit=WORKFLOWS))
+        metrics.PRUNED.labels("workflow").inc(gone)

@@ -90,6 +90,7 @@ async def cleanup_old_tasks(context: TaskContext, params: CleanupOldTasks) -> Ol
     pruned = Pruned() if context.cancelled else await _drop_days(context, cutoff)
     context.progress(80, message="Deleting old keys, firings, workers and audit rows")
     await aged.prune(context.database)
+    await aged.prune_workflows(context.database, cutoff)
     await prune_audit(context.database, context.gateway(Retention))
     context.log.info("%d tasks deleted, %d days dropped", pruned.deleted, len(pruned.dropped))
     for name, reason in pruned.kept.items():

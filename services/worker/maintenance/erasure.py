@@ -59,6 +59,7 @@ async def erase_account(context: TaskContext, params: EraseAccount) -> AccountEr
     tasks = rows = 0
     if found:
         tasks = await _erase_tasks(context, account)
+        await _erase_workflows(context, account)
         rows = await _erase_rows(context, account)
         await _delete(context, account)
     context.log.info("%d tasks and %d rows erased", tasks, rows)
@@ -71,10 +72,19 @@ async def _erase_tasks(context: TaskContext, account: int) -> int:
     The tasks of other owners come second, because finding them reads the whole ledger.
     """
     directory = context.gateway(Erasing).directory
+    await context.database.run(erase.CANCEL_WORKFLOWS, account=account)
     owned = await _end_and_erase(context, account, _owned(context, account), directory)
     if not directory.fields:
         return owned
     return owned + await _end_and_erase(context, account, _naming(context, account, directory), directory)
+
+
+async def _erase_workflows(context: TaskContext, account: int) -> None:
+    """Raises NotBefore while some have not ended: they may still begin tasks."""
+    (row,) = await context.database.run(erase.UNFINISHED_WORKFLOWS, account=account)
+    if row["unfinished"]:
+        raise NotBefore(f"workflows of the account that have not ended: {row['unfinished']}", delay_s=WAIT_S)
+    await context.database.run(erase.ERASE_STEPS, account=account)
 
 
 async def _end_and_erase(

@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from uuid import UUID
 
 from services.worker.claims.claim import Attempt
@@ -29,7 +29,17 @@ CANCELLED_SINCE = Statement("""
 class Settlement:
     """Runs on the ledger loop. A server that is unavailable costs time: others repeat what is left out."""
 
-    def __init__(self, worker: UUID, claims: Claims, database: Database, queues: Queues) -> None:
+    def __init__(
+        self,
+        worker: UUID,
+        claims: Claims,
+        database: Database,
+        queues: Queues,
+        *,
+        advance: Callable[[Collection[UUID]], None] = lambda workflows: None,
+    ) -> None:
+        """`advance` gets the workflows whose tasks have ended, after the commit."""
+        self._advance = advance
         self._worker = worker
         self._claims = claims
         self._database = database
@@ -42,6 +52,8 @@ class Settlement:
         recorded = written | await self._already_recorded(entries, written)
         self._count(entries, written, recorded)
         ended = [entry for entry in entries if entry.released]
+        workflows = {entry.attempt.claim.workflow for entry in ended if entry.attempt in recorded}
+        self._advance({workflow for workflow in workflows if workflow is not None})
         ids = [entry.attempt.id for entry in ended]
         try:
             await self._queues.acknowledge(self._worker, ids)

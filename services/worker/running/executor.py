@@ -14,7 +14,9 @@ from services.worker.claims.claim import Attempt
 from services.worker.registry import TaskFunction
 from services.worker.running import event_loop
 from services.worker.running.context import Context, Means
+from services.worker.workflows.inputs import Inputs
 from shared.telemetry.redaction import redacting
+from shared.vault import params_row
 
 
 class Executor:
@@ -27,6 +29,8 @@ class Executor:
     ) -> None:
         self._tasks = tasks
         self._means = means
+        contracts = {name: task.contract for name, task in tasks.items()}
+        self._reader = Inputs(means.database, contracts, means.vault)
 
     def __call__(self, attempt: Attempt) -> None:
         """Run the body and keep on the attempt what it returns or raises.
@@ -51,7 +55,12 @@ class Executor:
         task = self._tasks[attempt.name]
         claim = attempt.claim
         params, attempt.secrets = self._means.vault.open_params(
-            task.contract, claim.params, claim.id, claim.owner, claim.contract_version
+            task.contract,
+            claim.params,
+            params_row(claim.id, claim.workflow, claim.step, claim.member),
+            claim.owner,
+            claim.contract_version,
+            self._inputs(attempt),
         )
         context = Context(attempt, task.contract, self._means)
         attempt.context = context
@@ -69,6 +78,14 @@ class Executor:
 
         # A context of its own: what a body leaves in context variables must not reach the thread's next task.
         return contextvars.copy_context().run(call_within if attempt.secrets or around else call)
+
+    def _inputs(self, attempt: Attempt) -> Mapping[str, Any] | None:
+        """Parameters that are read from other steps of the task's workflow."""
+        claim = attempt.claim
+        if claim.inputs is None or claim.workflow is None:
+            return None
+        reading = self._reader.read(claim.workflow, claim.inputs)
+        return event_loop.run(reading, name=f"inputs of {attempt}")
 
 
 def interrupt(attempt: Attempt) -> bool:

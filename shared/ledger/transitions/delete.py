@@ -3,11 +3,15 @@
 from shared.ledger.statement import Statement
 
 #: Kept tasks that ended before `ended_before`, with their attempts and logs, in the order of their ids after
-#: `after`; a task that comes back to life meanwhile stays. Returns how many went, and the last id.
+#: `after`. A task that comes back to life meanwhile stays, and so does one whose workflow has not ended.
+#: Returns how many went, and the last id.
 DELETE_KEPT = Statement("""
     WITH doomed AS (
         SELECT id FROM task_kept
         WHERE id > :after AND completed_at < :ended_before AND num_nonnulls(send_at, sent_at, holder) = 0
+          AND NOT EXISTS (
+              SELECT 1 FROM workflow AS w WHERE w.id = task_kept.workflow AND w.completed_at IS NULL
+          )
         ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED
     ), attempts AS (
         DELETE FROM task_attempt_kept AS a USING doomed WHERE a.task_id = doomed.id

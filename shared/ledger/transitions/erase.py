@@ -70,3 +70,24 @@ ERASE = Statement("""
 
 #: Keys under which the account's clients have submitted.
 ERASE_KEYS = Statement("DELETE FROM submission_key WHERE scope = 'owner:' || :account::bigint")
+
+#: Asks for the cancellation of the account's workflows. Their tasks end as its other tasks do.
+CANCEL_WORKFLOWS = Statement("""
+    INSERT INTO workflow_event (workflow, kind)
+    SELECT w.id, 'cancel' FROM workflow AS w
+    WHERE w.owner = :account AND w.completed_at IS NULL AND w.cancels = 0 AND NOT EXISTS (
+        SELECT 1 FROM workflow_event AS e WHERE e.workflow = w.id AND e.kind = 'cancel'
+    )
+""")
+
+UNFINISHED_WORKFLOWS = Statement("""
+    SELECT count(*)::int AS unfinished FROM workflow WHERE owner = :account AND completed_at IS NULL
+""")
+
+#: Takes out the parameters of tasks that never came to exist.
+ERASE_STEPS = Statement("""
+    UPDATE workflow_step AS s SET inputs = NULL, key_id = NULL, params = (
+        SELECT coalesce(jsonb_agg('{}'::jsonb), '[]') FROM generate_series(1, s.size)
+    )
+    FROM workflow AS w WHERE w.owner = :account AND s.workflow = w.id AND s.params IS NOT NULL
+""")

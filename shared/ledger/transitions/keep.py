@@ -1,4 +1,4 @@
-"""Copies what belongs to living tasks from a day that is about to be dropped to the partition that stays.
+"""Copies what belongs to tasks that stay from a day that is about to be dropped to the kept partition.
 
 The caller has the table to itself and drops the day in the same transaction.
 """
@@ -6,9 +6,6 @@ The caller has the table to itself and drops the day in the same transaction.
 from datetime import date, timedelta
 
 from shared.ledger import partitions
-
-#: Each living task is in one place, and each place has an index that holds nothing else.
-_PLACES = ("send_at", "sent_at", "holder")
 
 
 def keep(table: str, day: date) -> str:
@@ -30,5 +27,5 @@ def kept_tasks(day: date) -> str:
 def _rows(table: str, day: date) -> str:
     source = partitions.partition_name(table, day)
     if table == "task":
-        return " UNION ALL ".join(f"SELECT * FROM {source} WHERE {place} IS NOT NULL" for place in _PLACES)
+        return " UNION ALL ".join(f"SELECT t.* {rows}" for rows in partitions.living(source))
     return f"SELECT r.* FROM ({kept_tasks(day)}) AS t JOIN {source} AS r ON r.task_id = t.id"

@@ -52,6 +52,7 @@ CLAIM = Statement(f"""
            OR (t.claim = 0 AND t.send_at <= now() + interval '{PUSH_NET_S} s')) IS TRUE
     RETURNING t.id, t.claim, t.name, t.contract_version, t.queue, t.priority, t.status, t.params, t.attempt,
               t.failures, t.max_attempts, t.interruptions, t.suspect, t.owner, t.cancel_requested_at,
+              t.workflow, t.step, t.member, t.inputs,
               t.expires_at <= now() AS expired,
               CASE WHEN old.claim = 0 AND old.send_at > now() THEN t.created_at
                    ELSE coalesce(old.sent_at, old.send_at, now()) END AS ready_at,

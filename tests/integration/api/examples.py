@@ -24,6 +24,10 @@ class Belongings:
     ended_task_id: str
     key_id: str
     schedule: str
+    #: Its only step is not due yet.
+    workflow_id: str
+    #: Its only step has failed.
+    failed_workflow_id: str
     #: Token that confirms the person's address.
     confirmation: str
     #: Things of the installed applications: their ids by the names of the parameters in paths.
@@ -63,6 +67,11 @@ def _new_schedule(mine: Belongings) -> dict[str, Any]:
 
 def _greeting(mine: Belongings) -> dict[str, Any]:
     return {"name": "sample.greet", "params": {"user_id": mine.person.id}}
+
+
+def _workflow(mine: Belongings) -> dict[str, Any]:
+    params = {"user_id": mine.person.id}
+    return {"name": "greetings", "steps": [{"step": "greet", "task": "sample.greet", "params": params}]}
 
 
 def _credentials(mine: Belongings) -> dict[str, str]:
@@ -106,6 +115,15 @@ EXAMPLES: dict[str, Callable[[Belongings], Example]] = {
     "GET /api/v1/tasks/{task_id}/result": lambda mine: Example({"task_id": mine.ended_task_id}),
     "POST /api/v1/tasks/{task_id}/retry": lambda mine: Example({"task_id": mine.ended_task_id}),
     "DELETE /api/v1/tasks/{task_id}": _task,
+    "POST /api/v1/workflows": lambda mine: Example(body=_workflow(mine)),
+    "GET /api/v1/workflows/{workflow_id}": lambda mine: Example({"workflow_id": mine.workflow_id}),
+    "GET /api/v1/workflows/{workflow_id}/steps/{step}/tasks": lambda mine: Example(
+        {"workflow_id": mine.workflow_id, "step": "check"}
+    ),
+    "POST /api/v1/workflows/{workflow_id}/retry": lambda mine: Example(
+        {"workflow_id": mine.failed_workflow_id}
+    ),
+    "DELETE /api/v1/workflows/{workflow_id}": lambda mine: Example({"workflow_id": mine.workflow_id}),
     "POST /api/v1/schedules": lambda mine: Example(body=_new_schedule(mine)),
     "POST /api/v1/schedules/preview": lambda _: Example(body={"kind": "interval", "expression": "1 h"}),
     "GET /api/v1/schedules/{name}": _schedule,

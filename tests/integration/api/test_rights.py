@@ -10,6 +10,7 @@ import hashlib
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any
+from uuid import UUID
 
 import argon2
 import pytest
@@ -41,6 +42,15 @@ PASSWORD = secrets.token_hex()
 #: As cheap as it can be: here it is not about guessing.
 CHEAP = functools.partial(argon2.PasswordHasher, time_cost=1, memory_cost=8, parallelism=1)
 HASH = CHEAP().hash(PASSWORD)
+#: An hour ahead, as the tasks.
+WORKFLOW = {
+    "name": "checks",
+    "steps": [{"step": "check", "task": "system.health_check", "params": {}, "delay_s": 3600}],
+}
+FAIL_STEP = """
+    WITH step AS (UPDATE workflow_step SET state = 'failure', failed = 1 WHERE workflow = $1)
+    UPDATE task SET status = 'failure', completed_at = now(), send_at = NULL WHERE workflow = $1
+"""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -107,6 +117,8 @@ async def _belongings(person: Person, database: Any) -> Belongings:
         f"of_{secrets.token_hex(8)}",
         person.id,
     )
+    workflow_ids = [(await person.post("workflows", WORKFLOW)).json()["workflow_id"] for _ in range(2)]
+    await database.execute(FAIL_STEP, UUID(workflow_ids[1]))
     confirmation = secrets.token_urlsafe()
     await database.execute(
         'INSERT INTO account_confirmation (token_hash, "user", email, expires_at)'
@@ -114,7 +126,10 @@ async def _belongings(person: Person, database: Any) -> Belongings:
         *(hashlib.sha256(confirmation.encode()).digest(), person.id, person.email),
     )
     added = await hotel.belongings(person, database) if HOTEL else {}
-    return Belongings(person, task_id, ended_id, key.json()["id"], schedule, confirmation, added)
+    waiting, failed = workflow_ids
+    return Belongings(
+        person, task_id, ended_id, key.json()["id"], schedule, waiting, failed, confirmation, added
+    )
 
 
 def _example(route: str, of: Belongings) -> Example:

@@ -64,7 +64,7 @@ def test_only_the_book_writes_tasks() -> None:
 
 def test_the_search_finds_what_the_book_holds() -> None:
     book = {path.stem for path in sources() if path.parent.name == "transitions" and writers(path)}
-    assert book == {"delete", "erase", "expire", "operate", "record", "rescue", "send", "submit"}
+    assert book == {"delete", "erase", "expire", "operate", "record", "rescue", "send", "submit", "workflow"}
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_the_book_holds_the_statements_that_are_known_to_end_or_reopen_tasks() -
             "record.RECORD",
             "record.COMPLETE",
         ),
-        *("rescue.RESCUE_FROM", "rescue.RESCUE_ORPHANS"),
+        *("rescue.RESCUE_FROM", "rescue.RESCUE_ORPHANS", "workflow.CANCEL_MEMBERS"),
     }
 
 

@@ -1,0 +1,105 @@
+"""Turns requests into stored workflows: rights of each step, recipients, and idempotency keys."""
+
+from collections.abc import Iterator
+from uuid import UUID
+
+import msgspec
+
+from services.api.audit import trail
+from services.api.audit.actions import Action
+from services.api.audit.trail import Target
+from services.api.http.errors import NotAllowed, UnknownAccount
+from services.api.http.refusals import TaskRestricted
+from services.api.identity import accounts
+from services.api.identity.rights import Reach, Reader
+from services.api.tasks.submissions import MOST_RECIPIENTS
+from services.api.workflows import definition
+from services.api.workflows.schemas import WorkflowBody
+from shared.contracts.catalogue import Catalogue
+from shared.errors import FieldProblem, InvalidFields
+from shared.ledger.database import Database
+from shared.submission import OnceKey, Submitter
+from shared.workflows.submission import WorkflowSubmitter
+from shared.workflows.wiring import Graph, GraphStep
+
+
+class WorkflowSubmissions:
+    """Checks what one caller may submit, and submits it."""
+
+    def __init__(
+        self,
+        database: Database,
+        catalogue: Catalogue,
+        submitter: Submitter,
+        workflow_submitter: WorkflowSubmitter,
+    ) -> None:
+        self._database = database
+        self._catalogue = catalogue
+        self._submitter = submitter
+        self._workflow_submitter = workflow_submitter
+
+    async def submit(self, body: WorkflowBody, caller: Reader, once: OnceKey | None) -> tuple[UUID, bool]:
+        """The workflow's id, and whether it is new. Raises what a submission of its tasks raises."""
+        graph = definition.compiled(body, self._catalogue, owner=caller.id)
+        for each in graph.steps:
+            if each.contract.staff_only and not caller.is_staff:
+                raise TaskRestricted(each.contract.name)
+        others = await self._checked_recipients(graph, caller)
+        if once is None:
+            _refuse_without_key(graph)
+        if others or any(each.contract.staff_only for each in graph.steps):
+            return await self._store_recorded(graph, sorted(others), caller, once)
+        return await self._store(graph, once)
+
+    async def _store(self, graph: Graph, once: OnceKey | None) -> tuple[UUID, bool]:
+        if once is None:
+            return await self._workflow_submitter.submit(graph), True
+        return await self._workflow_submitter.submit_once(graph, once)
+
+    async def _store_recorded(
+        self, graph: Graph, recipients: list[int], caller: Reader, once: OnceKey | None
+    ) -> tuple[UUID, bool]:
+        """Store the workflow with a row of the audit log."""
+        async with self._submitter.short_transaction():
+            workflow_id, is_new = await self._store(graph, once)
+            if is_new:
+                names = sorted({each.contract.name for each in graph.steps})
+                after = {"name": graph.name, "names": names, "recipients": recipients[:MOST_RECIPIENTS]}
+                target, actor = Target("workflow", workflow_id), caller.describe()
+                await trail.record(self._database, actor, Action.WORKFLOW_SUBMITTED, target, after=after)
+            return workflow_id, is_new
+
+    async def _checked_recipients(self, graph: Graph, caller: Reader) -> set[int]:
+        """Accounts but the caller's that the tasks are for.
+
+        Users may name themselves only, administrators any account that exists.
+        """
+        named: set[int] = set()
+        for each in graph.steps:
+            field = f"steps[{each.step.name}].params.{each.contract.recipient}"
+            if each.contract.recipient in each.inputs and caller.reach is not Reach.ALL:
+                raise NotAllowed(field, "must be your own id, and is read from another step")
+            others = set(_recipients(each)) - {caller.id}
+            if others and caller.reach is not Reach.ALL:
+                raise NotAllowed(field, "must be your own id")
+            named |= others
+        if named - await accounts.existing(self._database, named) if named else ():
+            raise UnknownAccount("steps")
+        return named
+
+
+def _recipients(each: GraphStep) -> Iterator[int]:
+    """Accounts that the tasks of a step are for."""
+    if each.contract.recipient is None or each.contract.recipient in each.inputs:
+        return
+    for text in each.params:
+        recipient = msgspec.json.decode(text).get(each.contract.recipient)
+        if recipient is not None:
+            yield recipient
+
+
+def _refuse_without_key(graph: Graph) -> None:
+    names = sorted({each.contract.name for each in graph.steps if each.contract.needs_key})
+    if names:
+        rule = f"is required for {', '.join(names)}: choose one for each intention and repeat it with a retry"
+        raise InvalidFields([FieldProblem("Idempotency-Key", rule)])

@@ -1,0 +1,264 @@
+"""Creates workflows and moves them on: their steps, and the tasks of steps that begin or are canceled.
+
+`shared.workflows.advance` runs LOCK, TAKE, APPLY and CANCEL_MEMBERS in one transaction. Rows are locked in
+the order: workflows by id, steps, tasks by id. A statement that ends a task waits for the task only.
+"""
+
+from shared.ledger.statement import Statement
+from shared.ledger.transitions.ending import Ending
+from shared.ledger.transitions.submit import KEY_LIFE_H, PUSH_NET_S
+
+#: Workers whose release appends no events when tasks end: their workflows would wait for the sweep forever.
+OLDER_WORKERS = Statement("""
+    SELECT count(*)::int AS workers FROM worker
+    WHERE dead_at IS NULL AND stopped_at IS NULL AND protocol < :protocol
+""")
+
+#: Stores a workflow and its steps, which wait. `new` is false when the submission key is taken, and `free` is
+#: false when an unfinished workflow has the unique key. Then nothing else is stored, but the caller has to
+#: roll back where only one of the two is false.
+SUBMIT_WORKFLOW = Statement(f"""
+    WITH won AS (
+        INSERT INTO submission_key AS k (scope, key, body_hash, task_ids)
+        SELECT :scope::text, :key::text, :body_hash::bytea, ARRAY[:id::uuid] WHERE :key::text IS NOT NULL
+        ON CONFLICT (scope, key) DO UPDATE
+            SET body_hash = excluded.body_hash, task_ids = excluded.task_ids, created_at = now()
+            WHERE k.created_at < now() - interval '{KEY_LIFE_H} h'
+        RETURNING 1
+    ), is_new AS (
+        SELECT 1 WHERE :key::text IS NULL OR EXISTS (SELECT 1 FROM won)
+    ), taken AS (
+        INSERT INTO workflow_key (name, key, workflow)
+        SELECT :name::text, :unique::text, :id::uuid FROM is_new WHERE :unique::text IS NOT NULL
+        ON CONFLICT (name, key) DO NOTHING RETURNING 1
+    ), is_free AS (
+        SELECT 1 FROM is_new WHERE :unique::text IS NULL OR EXISTS (SELECT 1 FROM taken)
+    ), flow AS (
+        INSERT INTO workflow (id, name, status, owner, on_failure, unique_key, deadline_s, deadline_at,
+                              open_steps)
+        SELECT :id::uuid, :name::text, 'running', :owner::bigint, :on_failure::text, :unique::text,
+               :deadline_s::float8, now() + make_interval(secs => :deadline_s), :open_steps::integer
+        FROM is_free
+    ), steps AS (
+        INSERT INTO workflow_step (
+            workflow, name, position, needs, next, rule, k, size, enough, first, handler, sink, grouped,
+            contract, version, queue, priority, max_attempts, delay_s, max_wait_s, params, inputs, key_id
+        )
+        SELECT :id::uuid, s.name, s.position, s.needs, s.next, s.rule, s.k, s.size, s.enough, s.first,
+               s.handler, s.sink, s.grouped, s.contract, s.version, s.queue, s.priority, s.max_attempts,
+               s.delay_s, s.max_wait_s, s.params, s.inputs, s.key_id
+        FROM is_free CROSS JOIN jsonb_to_recordset(:steps::text::jsonb) AS s(
+            name text, position integer, needs text[], next text[], rule text, k integer, size integer,
+            enough integer, first boolean, handler boolean, sink boolean, grouped boolean, contract text,
+            version smallint, queue text, priority smallint, max_attempts smallint, delay_s float8,
+            max_wait_s float8, params jsonb, inputs jsonb, key_id text
+        )
+    )
+    SELECT EXISTS (SELECT 1 FROM is_new) AS new, EXISTS (SELECT 1 FROM is_free) AS free
+""")
+
+#: The unfinished workflow that has a unique key.
+UNIQUE_HOLDER = Statement("SELECT workflow FROM workflow_key WHERE name = :name AND key = :key")
+
+#: Locks those of the given workflows that no other process advances, and returns the columns of
+#: `shared.workflows.states.Flow`. The lock is the weakest that excludes itself.
+LOCK = Statement("""
+    SELECT id, on_failure, open_steps, losses, cancels, late, stopped FROM workflow
+    WHERE id = ANY(:id::uuid[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+""")
+
+_STEPS = """
+    json_agg(json_build_object(
+        'workflow', s.workflow, 'name', s.name, 'position', s.position, 'needs', s.needs, 'next', s.next,
+        'rule', s.rule, 'k', s.k, 'size', s.size, 'enough', s.enough, 'first', s.first,
+        'handler', s.handler, 'sink', s.sink, 'state', s.state, 'succeeded', s.succeeded,
+        'failed', s.failed, 'revoked', s.revoked
+    ))::text
+"""
+
+#: Takes the events of locked workflows, and reads the steps that they may move: those that they name, those
+#: that need these, and what those need. A statement of its own, because its snapshot must be younger than the
+#: lock. Returns two JSON texts, or null where there is nothing.
+TAKE = Statement(f"""
+    WITH gone AS (
+        DELETE FROM workflow_event WHERE workflow = ANY(:id::uuid[])
+        RETURNING workflow, step, kind, succeeded, failed, revoked
+    ), news AS (
+        SELECT workflow, step, kind, count(*) AS events, sum(succeeded) AS succeeded, sum(failed) AS failed,
+               sum(revoked) AS revoked
+        FROM gone GROUP BY workflow, step, kind
+    ), named AS (
+        SELECT DISTINCT s.workflow, s.name, s.next
+        FROM news AS n JOIN workflow_step AS s ON s.workflow = n.workflow AND s.name = n.step
+    ), following AS (
+        SELECT DISTINCT s.workflow, s.name, s.needs
+        FROM named AS n CROSS JOIN LATERAL unnest(n.next) AS f(name)
+            JOIN workflow_step AS s ON s.workflow = n.workflow AND s.name = f.name
+    ), near AS (
+        SELECT workflow, name FROM named UNION SELECT workflow, name FROM following
+        UNION SELECT f.workflow, n.name FROM following AS f CROSS JOIN LATERAL unnest(f.needs) AS n(name)
+    )
+    SELECT (SELECT json_agg(news)::text FROM news) AS news,
+           (SELECT {_STEPS} FROM near JOIN workflow_step AS s USING (workflow, name)) AS steps
+""")
+
+#: All steps of some workflows, as one JSON text.
+ALL_STEPS = Statement(f"SELECT {_STEPS} AS steps FROM workflow_step AS s WHERE s.workflow = ANY(:id::uuid[])")
+
+#: Writes what was decided, and stores the tasks of steps that begin. `steps` and `flows` are JSON texts.
+#: Returns the new tasks, and whether they may start at once.
+APPLY = Statement(f"""
+    WITH moved AS (
+        UPDATE workflow_step AS s SET
+            state = g.state, succeeded = g.succeeded, failed = g.failed, revoked = g.revoked,
+            params = CASE WHEN NOT g.released THEN s.params END,
+            task = CASE WHEN g.released AND NOT s.grouped THEN uuidv7() ELSE s.task END,
+            started_at = CASE WHEN g.released THEN now() ELSE s.started_at END,
+            completed_at = CASE WHEN NOT g.open THEN coalesce(s.completed_at, now()) END
+        FROM jsonb_to_recordset(:steps::text::jsonb) AS g(
+            workflow uuid, name text, state text, succeeded integer, failed integer, revoked integer,
+            open boolean, released boolean
+        )
+        WHERE s.workflow = g.workflow AND s.name = g.name
+        RETURNING s.*, old.params AS given, g.released
+    ), flows AS (
+        UPDATE workflow AS w SET
+            status = g.status, open_steps = g.open_steps, losses = g.losses, cancels = g.cancels,
+            late = g.late, stopped = g.stopped, revision = w.revision + 1,
+            moved_at = now(),
+            cancel_requested_at = CASE WHEN g.cancels > 0 THEN coalesce(w.cancel_requested_at, now()) END,
+            completed_at = CASE WHEN g.status <> 'running' THEN coalesce(w.completed_at, now()) END,
+            deadline_at = CASE WHEN w.status <> 'running' AND g.status = 'running'
+                               THEN now() + make_interval(secs => w.deadline_s) ELSE w.deadline_at END
+        FROM jsonb_to_recordset(:flows::text::jsonb) AS g(
+            id uuid, status text, open_steps integer, losses integer, cancels integer, late boolean,
+            stopped boolean
+        )
+        WHERE w.id = g.id
+        RETURNING w.id, w.name, w.status, w.unique_key
+    ), freed AS (
+        DELETE FROM workflow_key AS k USING flows AS f
+        WHERE f.status <> 'running' AND k.name = f.name AND k.key = f.unique_key AND k.workflow = f.id
+    ), stored AS (
+        INSERT INTO task (id, name, type, contract_version, queue, priority, params, key_id, max_attempts,
+                          send_at, expires_at, owner, workflow, step, member, inputs)
+        SELECT coalesce(m.task, uuidv7()), m.contract, split_part(m.contract, '.', 1), m.version, m.queue,
+               m.priority, t.params, m.key_id, m.max_attempts,
+               now() + make_interval(secs => CASE WHEN m.delay_s > 0 THEN m.delay_s ELSE {PUSH_NET_S} END),
+               now() + make_interval(secs => m.delay_s + m.max_wait_s), w.owner, m.workflow, m.name,
+               CASE WHEN m.grouped THEN t.number - 1 END, m.inputs
+        FROM moved AS m JOIN workflow AS w ON w.id = m.workflow
+            CROSS JOIN LATERAL jsonb_array_elements(m.given) WITH ORDINALITY AS t(params, number)
+        WHERE m.released ORDER BY m.workflow, m.position, t.number
+        RETURNING id, name, queue, priority, workflow, step
+    )
+    SELECT t.id, t.name, t.queue, t.priority, m.delay_s = 0 AS direct
+    FROM stored AS t JOIN moved AS m ON m.workflow = t.workflow AND m.name = t.step
+""")
+
+#: Cancels open members of steps, as CANCEL does with one task. A row that a body's transaction holds is left
+#: for later. Returns the ids of those that a worker has.
+CANCEL_MEMBERS = Ending(
+    given="""
+        doomed AS (
+            SELECT t.id FROM unnest(:workflow::uuid[], :step::text[]) AS g(workflow, step)
+                JOIN task AS t ON t.workflow = g.workflow AND t.step = g.step
+            WHERE t.completed_at IS NULL AND t.cancel_requested_at IS NULL
+            ORDER BY t.id LIMIT :limit FOR UPDATE OF t SKIP LOCKED
+        ),
+    """,
+    update="""
+        UPDATE task AS t SET
+            cancel_requested_at = now(),
+            status = CASE WHEN holder IS NULL THEN 'revoked' ELSE status END,
+            completed_at = CASE WHEN holder IS NULL THEN now() END,
+            send_at = NULL, sent_at = NULL, revision = revision + 1
+        FROM doomed WHERE t.id = doomed.id AND t.status IN ('pending', 'started', 'retry')
+    """,
+    answer="SELECT id FROM applied WHERE holder IS NOT NULL",
+)
+
+#: Notes the steps of which CANCEL_MEMBERS has left members.
+NOTE_REST = Statement("""
+    INSERT INTO workflow_event (workflow, step, kind)
+    SELECT g.workflow, g.step, 'cancel_rest'
+    FROM unnest(:workflow::uuid[], :step::text[]) AS g(workflow, step)
+    WHERE EXISTS (
+        SELECT 1 FROM task AS t WHERE t.workflow = g.workflow AND t.step = g.step
+          AND t.completed_at IS NULL AND t.cancel_requested_at IS NULL
+    )
+    RETURNING workflow
+""")
+
+#: Asks for the cancellation of an unfinished workflow. Returns its id.
+REQUEST_CANCEL = Statement("""
+    INSERT INTO workflow_event (workflow, kind)
+    SELECT id, 'cancel' FROM workflow WHERE id = :id AND completed_at IS NULL
+    RETURNING workflow
+""")
+
+#: Notes deadlines that have passed. Returns how many.
+NOTE_DEADLINES = Statement("""
+    WITH passed AS (
+        INSERT INTO workflow_event (workflow, kind)
+        SELECT id, 'deadline' FROM workflow
+        WHERE deadline_at <= now() AND completed_at IS NULL AND NOT late ORDER BY deadline_at LIMIT :limit
+        RETURNING 1
+    )
+    SELECT count(*)::int AS passed FROM passed
+""")
+
+#: Workflows with events that are not applied, the oldest first.
+PENDING = Statement("""
+    SELECT workflow FROM (SELECT id, workflow FROM workflow_event ORDER BY id LIMIT :limit) AS e
+    GROUP BY workflow ORDER BY min(id)
+""")
+
+#: Deletes workflows that ended before a moment, with their steps. Returns a row for each.
+DELETE_ENDED = Statement("""
+    DELETE FROM workflow WHERE id IN (
+        SELECT id FROM workflow WHERE completed_at < :ended_before LIMIT :limit FOR UPDATE SKIP LOCKED
+    ) RETURNING id
+""")
+
+#: Compares the counts of steps, events included, with the tasks themselves, in workflows that have not moved
+#: for a while, and notes ends that have no event. All in one snapshot, in which a task and its event are
+#: both there or both missing. Returns the repaired steps, and the last workflow that was looked at.
+REPAIR = Statement("""
+    WITH still AS (
+        SELECT id FROM workflow
+        WHERE completed_at IS NULL AND id > :after AND moved_at < now() - make_interval(secs => :still_s)
+        ORDER BY id LIMIT :limit
+    ), events AS (
+        SELECT e.workflow, e.step, sum(e.succeeded) AS succeeded, sum(e.failed) AS failed,
+               sum(e.revoked) AS revoked
+        FROM still JOIN workflow_event AS e ON e.workflow = still.id GROUP BY e.workflow, e.step
+    ), tasks AS (
+        SELECT t.workflow, t.step, count(*) FILTER (WHERE t.status = 'success') AS succeeded,
+               count(*) FILTER (WHERE t.status = 'failure') AS failed,
+               count(*) FILTER (WHERE t.status = 'revoked') AS revoked
+        FROM still JOIN task AS t ON t.workflow = still.id GROUP BY t.workflow, t.step
+    ), missing AS (
+        SELECT s.workflow, s.name, t.succeeded - s.succeeded - coalesce(e.succeeded, 0) AS succeeded,
+               t.failed - s.failed - coalesce(e.failed, 0) AS failed,
+               t.revoked - s.revoked - coalesce(e.revoked, 0) AS revoked
+        FROM tasks AS t JOIN workflow_step AS s ON s.workflow = t.workflow AND s.name = t.step
+            LEFT JOIN events AS e ON e.workflow = s.workflow AND e.step = s.name
+    ), repaired AS (
+        INSERT INTO workflow_event (workflow, step, kind, succeeded, failed, revoked)
+        SELECT workflow, name, 'ended', succeeded, failed, revoked FROM missing
+        WHERE least(succeeded, failed, revoked) >= 0 AND succeeded + failed + revoked > 0
+        RETURNING workflow, step
+    )
+    SELECT (SELECT json_agg(repaired)::text FROM repaired) AS repaired,
+           (SELECT id FROM still ORDER BY id DESC LIMIT 1) AS last
+""")
+
+#: Lets one process repair at a time, until its transaction ends: two would note the same ends.
+REPAIR_ALONE = Statement("SELECT pg_advisory_xact_lock(7161121)")
+
+#: Drops events of workflows that were deleted, of the given ones.
+DROP_EVENTS = Statement("""
+    DELETE FROM workflow_event AS e
+    WHERE e.workflow = ANY(:id::uuid[]) AND NOT EXISTS (SELECT 1 FROM workflow AS w WHERE w.id = e.workflow)
+""")

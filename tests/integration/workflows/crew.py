@@ -1,0 +1,177 @@
+"""Workers without processes: statements of the book on a real ledger, and what must hold after each."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import msgspec
+
+from services.scheduler.rescuer import VERDICT
+from services.worker.recording.record import Row, columns
+from shared.ledger.database import Database
+from shared.ledger.lifecycle import FINAL
+from shared.ledger.transitions import expire, operate, record, rescue, send
+from shared.ledger.transitions import workflow as transitions
+from shared.workflows import advance as advancing
+from shared.workflows.states import Step
+
+WORKER = """
+    INSERT INTO worker (id, hostname, pid, queues, threads, lock_key, protocol)
+    VALUES ({}, 'test', 1, '{{default}}', 8, {}, 1)
+"""
+WAITING = "num_nonnulls(send_at, sent_at) > 0"
+#: Compares the counts of each step, with the events that are not applied, with its tasks by status.
+COUNTS = """
+    SELECT s.workflow, s.name, s.size, s.started_at IS NOT NULL AS begun,
+        ARRAY[s.succeeded + coalesce(e.succeeded, 0), s.failed + coalesce(e.failed, 0),
+              s.revoked + coalesce(e.revoked, 0)] AS counted,
+        ARRAY[count(t.id) FILTER (WHERE t.status = 'success'),
+              count(t.id) FILTER (WHERE t.status = 'failure'),
+              count(t.id) FILTER (WHERE t.status = 'revoked')] AS found,
+        count(t.id) AS tasks, count(DISTINCT coalesce(t.member, 0)) FILTER (WHERE t.id IS NOT NULL) AS members
+    FROM workflow_step AS s LEFT JOIN task AS t ON t.workflow = s.workflow AND t.step = s.name LEFT JOIN (
+        SELECT workflow, step, sum(succeeded) AS succeeded, sum(failed) AS failed, sum(revoked) AS revoked
+        FROM workflow_event GROUP BY workflow, step
+    ) AS e ON e.workflow = s.workflow AND e.step = s.name
+    GROUP BY s.workflow, s.name, e.succeeded, e.failed, e.revoked
+"""
+#: Workflows without events whose tasks do not fit their status.
+WRONG_ENDS = """
+    SELECT w.id, w.status, count(t.id) FILTER (WHERE t.completed_at IS NULL) AS open_tasks
+    FROM workflow AS w LEFT JOIN task AS t ON t.workflow = w.id
+    WHERE NOT EXISTS (SELECT 1 FROM workflow_event AS e WHERE e.workflow = w.id)
+    GROUP BY w.id
+    HAVING (w.completed_at IS NULL) <> (count(t.id) FILTER (WHERE t.completed_at IS NULL) > 0)
+"""
+
+
+class Crew:
+    """One worker at a time; a dead one is replaced."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.worker = uuid4()
+
+    async def run(self, sql: Any, *values: Any, **named: Any) -> list[dict[str, Any]]:
+        return await self.database.run(sql, *values, **named)
+
+    async def begin(self) -> None:
+        await self.run(WORKER, self.worker, self.worker.int >> 66)
+
+    async def tasks(self, where: str) -> list[dict[str, Any]]:
+        return await self.run(f"SELECT * FROM task WHERE {where} ORDER BY workflow, step, member")
+
+    async def claim(self, ids: Iterable[UUID]) -> None:
+        await self.run(send.CLAIM, worker=self.worker, id=sorted(ids))
+
+    async def end(self, tasks: Sequence[dict[str, Any]], statuses: Sequence[str]) -> None:
+        """Record outcomes; `retry` and `pending` go back to Postgres."""
+        await self.write([_row(task, status) for task, status in zip(tasks, statuses, strict=True)])
+
+    async def write(self, rows: Sequence[Row]) -> None:
+        if rows:
+            ordered = sorted(rows, key=lambda row: row.id)
+            values = {name: record.sparse(column) for name, column in columns(ordered).items()}
+            await self.run(record.RECORD, worker=self.worker, **values)
+
+    async def complete(self, task: dict[str, Any]) -> None:
+        """`complete_in`, in a transaction of the body."""
+        now = datetime.now(UTC)
+        async with self.database.transaction():
+            await self.run(
+                record.COMPLETE,
+                id=task["id"],
+                claim=task["claim"],
+                worker=self.worker,
+                attempt=1,
+                started_at=now,
+                ended_at=now,
+                execution_s=0.0,
+                result="{}",
+                key_id=None,
+            )
+
+    async def die(self, *, crash_limit: int) -> None:
+        """The worker's tasks are taken back; suspects that ran may have reached the limit."""
+        await self.run("UPDATE task SET status = 'started', suspect = true WHERE holder = {}", self.worker)
+        await self.run("UPDATE worker SET dead_at = now() WHERE id = {}", self.worker)
+        await self.run(rescue.RESCUE_FROM, workers=[self.worker], **{**VERDICT, "crash_limit": crash_limit})
+        self.worker = uuid4()
+        await self.begin()
+
+    async def expire(self, task: dict[str, Any]) -> None:
+        await self.run("UPDATE task SET expires_at = now() - interval '1 s' WHERE id = {}", task["id"])
+        await self.run(expire.EXPIRE, limit=10, error_kind="expired", error_message="late")
+
+    async def cancel(self, task: dict[str, Any]) -> None:
+        await self.run(operate.CANCEL, id=task["id"])
+
+    async def retry(self, task: dict[str, Any]) -> None:
+        await self.run(operate.RETRY, id=task["id"], reason="by hand")
+
+    async def retry_workflow(self, workflow: UUID) -> None:
+        await self.run(operate.RETRY_MEMBERS, workflow=workflow, reason="by hand", limit=100)
+
+    async def cancel_workflow(self, workflow: UUID) -> None:
+        await self.run(transitions.REQUEST_CANCEL, id=workflow)
+
+    async def pass_deadline(self, workflow: UUID) -> None:
+        await self.run("UPDATE workflow SET deadline_at = now() - interval '1 s' WHERE id = {}", workflow)
+        await self.run(transitions.NOTE_DEADLINES, limit=10)
+
+    async def advance(self) -> advancing.Advanced:
+        """Everything that has events, once."""
+        ids = [row["workflow"] for row in await self.run(transitions.PENDING, limit=1_000)]
+        return await advancing.advance(self.database, ids)
+
+    async def advance_cut_off(self) -> None:
+        """An advance whose process dies before the commit."""
+        ids = [row["workflow"] for row in await self.run(transitions.PENDING, limit=1_000)]
+        connection = await self.database.connect()
+        try:
+            await connection.execute("BEGIN")
+            for statement in (transitions.LOCK, transitions.TAKE):
+                await connection.fetch(statement.sql, *statement.values({"id": ids}))
+        finally:
+            await connection.close()
+
+    async def steps(self, workflow: UUID) -> list[Step]:
+        (row,) = await self.run(transitions.ALL_STEPS, id=[workflow])
+        return msgspec.json.decode(row["steps"], type=list[Step])
+
+    async def check(self) -> None:
+        """What holds between any two statements."""
+        for row in await self.run(COUNTS):
+            assert row["counted"] == row["found"], "counts and open events are the tasks by status"
+            assert row["tasks"] == row["members"] == (row["size"] if row["begun"] else 0)
+        assert not await self.run(WRONG_ENDS)
+        for flow in await self.run("SELECT * FROM workflow"):
+            steps = await self.steps(flow["id"])
+            assert flow["open_steps"] == sum(step.open for step in steps)
+            assert flow["losses"] == sum(step.is_loss for step in steps)
+            assert (flow["completed_at"] is None) == (flow["status"] == "running") == (flow["open_steps"] > 0)
+
+
+def _row(task: dict[str, Any], status: str) -> Row:
+    now = datetime.now(UTC)
+    return Row(
+        task["id"],
+        task["claim"],
+        status,
+        True,
+        task["attempt"] + 1,
+        0,
+        started_at=now,
+        ended_at=now,
+        wait_s=None if status in FINAL else 0.0,
+        result="{}" if status == "success" else None,
+    )
+
+
+async def emptied(url: str) -> None:
+    """No workflow and no task is left of the example before."""
+    connection = await asyncpg.connect(url)
+    await connection.execute("TRUNCATE task, task_attempt, workflow, workflow_step, workflow_event, worker")
+    await connection.close()

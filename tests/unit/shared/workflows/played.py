@@ -1,0 +1,90 @@
+"""Plays a workflow without servers: applies plans, and ends members in any order."""
+
+import random
+from collections.abc import Iterable
+from uuid import UUID
+
+import msgspec
+
+from shared.workflows.graph import Incomplete, News, Plan, plan
+from shared.workflows.states import Ended, Flow, OnFailure, State, Step
+
+SUCCESS, FAILURE, REVOKED = "success", "failure", "revoked"
+ENDED = {SUCCESS: Ended(succeeded=1), FAILURE: Ended(failed=1), REVOKED: Ended(revoked=1)}
+
+
+def linked(steps: Iterable[Step]) -> list[Step]:
+    """Steps in their order, with `position` and `next`."""
+    given = list(steps)
+    following = {step.name: tuple(o.name for o in given if step.name in o.needs) for step in given}
+    return [
+        msgspec.structs.replace(step, position=position, next=following[step.name])
+        for position, step in enumerate(given)
+    ]
+
+
+class Played:
+    """A workflow under way. Every plan is made from what `advance` would read, and checked against all."""
+
+    def __init__(self, steps: Iterable[Step], *, on_failure: OnFailure = OnFailure.GO_ON) -> None:
+        given = linked(steps)
+        self.steps = {step.name: step for step in given}
+        self.flow = Flow(id=UUID(int=1), on_failure=on_failure, open_steps=len(given))
+        #: Members of released steps that have not ended.
+        self.open: set[tuple[str, int]] = set()
+        self.cancelled: set[str] = set()
+        self.released: list[str] = []
+        self._apply(plan(self.flow, given, News(), complete=True))
+
+    def news(self, **news: object) -> Plan:
+        """Apply something that happened."""
+        happened = msgspec.convert(news, News)
+        whole = plan(self.flow, self.steps.values(), happened, complete=True)
+        try:
+            made = plan(self.flow, self._near(happened), happened, complete=False)
+        except Incomplete:
+            made = whole
+        assert made == whole
+        self._apply(made)
+        return made
+
+    def end(self, **statuses: str) -> Plan:
+        """End one member of each named step; all at once."""
+        for name in statuses:
+            self.open.remove(next(member for member in sorted(self.open) if member[0] == name))
+        return self.news(ended={name: ENDED[status] for name, status in statuses.items()})
+
+    def states(self) -> dict[str, State]:
+        return {name: step.state for name, step in self.steps.items()}
+
+    def _near(self, news: News) -> list[Step]:
+        """The steps of the news, those that need them, and what those need."""
+        touched = [self.steps[name] for name in news.ended]
+        following = [self.steps[name] for step in touched for name in step.next]
+        near = {step.name: step for step in [*touched, *following]}
+        near |= {name: self.steps[name] for step in following for name in step.needs}
+        return list(near.values())
+
+    def _apply(self, made: Plan) -> None:
+        self.flow = made.flow
+        self.steps |= {step.name: step for step in made.changed}
+        for name in made.released:
+            assert name not in self.released, "a step begins once"
+            self.released.append(name)
+            self.open |= {(name, member) for member in range(self.steps[name].size)}
+        self.cancelled |= set(made.cancelled)
+
+    def run(self, outcomes: dict[str, list[str]], order: random.Random) -> None:
+        """End all members as `outcomes` says, in random order and groups. A canceled one may be revoked."""
+        while self.open:
+            ended: dict[str, Ended] = {}
+            for name, member in order.sample(sorted(self.open), order.randint(1, len(self.open))):
+                self.open.remove((name, member))
+                status = outcomes[name][member]
+                if name in self.cancelled and order.random() < 0.5:
+                    status = REVOKED
+                one, sum_ = ENDED[status], ended.get(name, Ended())
+                ended[name] = Ended(
+                    sum_.succeeded + one.succeeded, sum_.failed + one.failed, sum_.revoked + one.revoked
+                )
+            self.news(ended=ended)
