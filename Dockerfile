@@ -14,6 +14,18 @@ RUN python lock.py build-system > build.lock \
     && python lock.py dependencies scheduler > scheduler.lock \
     && python lock.py dependencies > migrate.lock
 
+# What each image installs, described for people and scanners (CycloneDX); the image carries it as /app/sbom.json.
+FROM python AS sboms
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore
+COPY pyproject.toml requirements.lock ./
+COPY deploy/__init__.py deploy/lock.py deploy/sbom.py deploy/
+RUN --mount=type=cache,target=/root/.cache/pip python deploy/lock.py sbom > sbom.lock \
+    && pip install -q --require-hashes -r sbom.lock \
+    && python -m deploy.sbom dependencies api > api.json \
+    && python -m deploy.sbom dependencies worker > worker.json \
+    && python -m deploy.sbom dependencies scheduler > scheduler.json \
+    && python -m deploy.sbom dependencies > migrate.json
+
 # Makes wheels of what has none, by a build tool that is locked as well, and without it in the result.
 FROM python AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore
@@ -78,6 +90,7 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["python", "-c", 
 FROM runtime AS api
 COPY --from=api-build /opt/venv /opt/venv
 COPY --from=api-build /app /app
+COPY --from=sboms /app/api.json /app/sbom.json
 RUN ["python", "-c", "import http.client, services.api.__main__"]
 ENV PYTHONDONTWRITEBYTECODE=1 OFTEN_API_HOST=0.0.0.0 OFTEN_API_PORT=8000
 EXPOSE 8000 9100
@@ -92,6 +105,7 @@ LABEL org.opencontainers.image.title="often-tasks-api" \
 FROM runtime AS worker
 COPY --from=worker-build /opt/venv /opt/venv
 COPY --from=worker-build /app /app
+COPY --from=sboms /app/worker.json /app/sbom.json
 RUN ["python", "-c", "import http.client, services.worker.__main__"]
 ENV PYTHONDONTWRITEBYTECODE=1
 EXPOSE 9100
@@ -105,6 +119,7 @@ LABEL org.opencontainers.image.title="often-tasks-worker" \
 FROM runtime AS scheduler
 COPY --from=scheduler-build /opt/venv /opt/venv
 COPY --from=scheduler-build /app /app
+COPY --from=sboms /app/scheduler.json /app/sbom.json
 RUN ["python", "-c", "import http.client, services.scheduler.__main__"]
 ENV PYTHONDONTWRITEBYTECODE=1
 EXPOSE 9100
@@ -118,6 +133,7 @@ LABEL org.opencontainers.image.title="often-tasks-scheduler" \
 FROM runtime AS migrate
 COPY --from=migrate-build /opt/venv /opt/venv
 COPY --from=migrate-build /app /app
+COPY --from=sboms /app/migrate.json /app/sbom.json
 RUN DATABASE_URL=postgres://nowhere python -c "import piccolo_conf, shared.migrate"
 ENV PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001

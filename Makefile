@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --requir
 RUN_GROUPS := dependencies api worker scheduler cli local
 
 .PHONY: help install run demo drill bench dashboard test test-quick test-slow test-platform check \
-	check-all lint type imports audit migrate lock compose up down logs scale loopback clean
+	check-all lint type imports audit sbom migrate lock compose up down logs scale loopback clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets (the default)
@@ -47,7 +47,8 @@ test-platform: $(INSTALLED) ## Run the unit and integration tests with no applic
 
 check: lint type imports test-quick ## Run what a change needs before review: lint, types, imports, quick tests
 
-check-all: check test-slow ## Run everything that CI runs: `make check`, fault and end-to-end tests
+check-all: check test-slow ## Run everything that CI runs: `make check`, fault and end-to-end tests, the audit
+	@$(BIN)/python -m tools.audit --or-leave-out
 
 lint: $(INSTALLED) ## Check code and Dockerfiles for faults and formatting
 	@$(BIN)/ruff check --quiet
@@ -61,7 +62,13 @@ imports: $(INSTALLED) ## Check which package may import which
 	@$(BIN)/lint-imports --no-logo
 
 audit: $(INSTALLED) ## Check the locked packages for known vulnerabilities; asks the package index
-	@$(BIN)/pip-audit --disable-pip --no-deps -r requirements.lock
+	@$(BIN)/python -m tools.audit
+
+sbom: $(INSTALLED) ## Write what each image installs to var/sbom, as CycloneDX
+	@mkdir -p var/sbom
+	@for image in api worker scheduler; do \
+		$(BIN)/python -m deploy.sbom dependencies $$image > var/sbom/$$image.json || exit 1; done
+	@$(BIN)/python -m deploy.sbom dependencies > var/sbom/migrate.json
 
 migrate: $(RUNNABLE) ## Migrate the database that DATABASE_URL names
 	@$(BIN)/python -m shared.migrate

@@ -12,6 +12,8 @@ from tests.platform import Platform
 ROOMY = {
     "OFTEN_RATE_LIMIT_USER": "100000000/minute",
     "OFTEN_RATE_LIMIT_ADDRESS": "100000000/minute",
+    "OFTEN_QUOTA_TASKS": "user=999999999",
+    "OFTEN_QUOTA_WAITING": "user=999999999",
     "OFTEN_ACCESS_TOKEN_LIFE": "86400",
     # One that sends mail would add a task for each account.
     "OFTEN_APPLICATIONS": "",

@@ -33,7 +33,8 @@ TIMEOUT_S = 30.0
 PAUSES_S = (0.5, 1.0, 2.0, 4.0, 4.0)
 #: For now: rate limited, or a server behind the API is away.
 PASSING = frozenset({429, 503})
-LONGEST_PAUSE_S = 30.0
+#: A longer pause is not waited for: the quota of a day may be used up.
+LONGEST_PAUSE_S = 60.0
 POLL_S = 0.25
 JSON = {"Content-Type": "application/json"}
 
@@ -184,7 +185,10 @@ class Client:
                 continue
             if response.status_code not in PASSING or pause_s is None:
                 break
-            time.sleep(_asked_pause_s(response, pause_s))
+            asked_s = _asked_pause_s(response, pause_s)
+            if asked_s > LONGEST_PAUSE_S:
+                break
+            time.sleep(asked_s)
         return response
 
     def _renew(self) -> None:
@@ -208,4 +212,4 @@ def _problem(response: httpx.Response) -> Problem:
 
 def _asked_pause_s(response: httpx.Response, otherwise_s: float) -> float:
     asked = response.headers.get("Retry-After", "")
-    return min(float(asked), LONGEST_PAUSE_S) if asked.isdecimal() else otherwise_s
+    return float(asked) if asked.isdecimal() else otherwise_s

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_VERSION = re.compile(r"==(\S+)")
 _VIA = re.compile(r"^    #(?: via)? +([A-Za-z0-9][A-Za-z0-9._-]*)$", re.MULTILINE)
 
 
@@ -23,17 +24,23 @@ class Entry:
     #: The packages because of which it is there.
     via: frozenset[str]
 
+    @property
+    def version(self) -> str:
+        """The locked version."""
+        version: str = _VERSION.findall(self.text)[0]
+        return version
+
 
 def read(lock: str) -> dict[str, Entry]:
     """The packages by name."""
     texts = re.split(r"^(?=[A-Za-z0-9])", lock, flags=re.MULTILINE)[1:]
-    return {_name(text): Entry(text, frozenset(_VIA.findall(text))) for text in texts}
+    return {name_of(text): Entry(text, frozenset(_VIA.findall(text))) for text in texts}
 
 
 def select(entries: dict[str, Entry], roots: Iterable[str]) -> str:
     """The part of the lock that the packages `roots` need. Raises LookupError for one that is not in it."""
     kept: set[str] = set()
-    found = {_name(root) for root in roots}
+    found = {name_of(root) for root in roots}
     if missing := found - entries.keys():
         raise LookupError(f"{', '.join(sorted(missing))} is not in the lock: run `make lock`")
     while found:
@@ -54,7 +61,7 @@ def roots(pyproject: str, groups: Iterable[str]) -> list[str]:
     return [needed for group in groups for needed in by_group[group]]
 
 
-def _name(requirement: str) -> str:
+def name_of(requirement: str) -> str:
     """Of a requirement such as `redis[hiredis]>=7`, as the lock writes it."""
     match = _NAME.match(requirement)
     assert match is not None, requirement

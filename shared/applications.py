@@ -42,6 +42,9 @@ class Application:
     grants: str = ""
     #: Module with Piccolo's `APP_CONFIG`, whose migrations run after the platform's.
     migrations: str = ""
+    #: Function `(Settings) -> Mapping[str, str]`: the daily quotas that its contracts name, with their
+    #: amounts as `shared.quota_amounts` reads them.
+    quotas: str = ""
     #: Frozen dataclass of settings, read from the environment together with the platform's.
     settings: str = ""
     #: Contract that mails people about their accounts; its params are `shared.contracts.account_mail`'s.

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from shared import applications, environment, secret_key
+from shared import applications, environment, quota_amounts, secret_key
 from shared.environment import setting
 from shared.errors import SettingsError
 from shared.ledger import address as ledger_address
@@ -27,6 +27,8 @@ EVERY_SERVICE = ("api", "worker", "scheduler")
 _CHOICES = {"log_format": ("json", "text")}
 _RANGES = {"api_port": (0, 65_535), "metrics_port": (0, 65_535), "worker_threads": (1, 256)}
 _RATES = ("rate_limit_user", "rate_limit_address", "rate_limit_sign_in")
+#: Quotas and their highest amounts.
+_QUOTAS = {"quota_priority": 9, "quota_tasks": 999_999_999, "quota_waiting": 999_999_999}
 #: The form of a rate limit; applications use it too.
 RATE = re.compile(r"[1-9][0-9]{0,8}/(second|minute|hour|day)")
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?")
@@ -95,6 +97,12 @@ class Settings:
     rate_limit_address: str = setting("OFTEN_RATE_LIMIT_ADDRESS", "600/minute")
     #: Sign-ins and registrations of one address; each of them costs a password hash.
     rate_limit_sign_in: str = setting("OFTEN_RATE_LIMIT_SIGN_IN", "60/minute")
+    #: Highest priority that a role may ask for, by role, as in `user=5,viewer=3`; or `none`.
+    quota_priority: str = setting("OFTEN_QUOTA_PRIORITY", "user=5")
+    #: Tasks that one account may submit in a minute, by role.
+    quota_tasks: str = setting("OFTEN_QUOTA_TASKS", "user=10000")
+    #: Tasks of one account that may wait at the same time, by role. A task that a worker has does not count.
+    quota_waiting: str = setting("OFTEN_QUOTA_WAITING", "user=10000")
     #: How long the audit log is kept. Workers that serve the queue `maintenance` read it.
     audit_retention: timedelta = setting("OFTEN_AUDIT_RETENTION", timedelta(days=400))
     #: Address on which a process answers Prometheus; worker and scheduler answer health checks there too.
@@ -157,6 +165,7 @@ class Settings:
             if not lowest <= getattr(self, name) <= highest:
                 yield name, f"must be between {lowest} and {highest}, not {getattr(self, name)}"
         yield from self._too_weak()
+        yield from self._bad_quotas()
         yield from self._bad_addresses()
 
     def _too_weak(self) -> Iterator[tuple[str, str]]:
@@ -170,6 +179,11 @@ class Settings:
         for name, (least_s, why) in _AT_LEAST.items():
             if getattr(self, name) < timedelta(seconds=least_s):
                 yield name, f"must be at least {least_s} second{'s' * (least_s > 1)}: {why}"
+
+    def _bad_quotas(self) -> Iterator[tuple[str, str]]:
+        for name, highest in _QUOTAS.items():
+            if problem := quota_amounts.problem(getattr(self, name), highest):
+                yield name, problem
 
     def _bad_addresses(self) -> Iterator[tuple[str, str]]:
         for name in _HOSTS:

@@ -167,12 +167,19 @@ class Submitter:
             (row,) = await self._database.run(submit.SUBMIT_ONCE, **values, **key, body_hash=once.body_hash)
             if row["ids"] is not None:
                 return await self._accepted(checked, row["ids"]), True
-            first = await self._database.run(submit.SUBMITTED_UNDER, **key)
-            if first and first[0]["body_hash"] not in (once.body_hash, *once.former_hashes):
-                raise KeyReused(once.key)
-            if first:
-                return list(first[0]["task_ids"]), False
+            if (first := await self.submitted_under(once)) is not None:
+                return first, False
             # The key was pruned in between, so it is free now.
+
+    async def submitted_under(self, once: OnceKey) -> list[UUID] | None:
+        """The ids of the first submission under this key; None when there was none within the last day.
+
+        Raises KeyReused when the first one was another request.
+        """
+        first = await self._database.run(submit.SUBMITTED_UNDER, scope=once.scope, key=once.key)
+        if first and first[0]["body_hash"] not in (once.body_hash, *once.former_hashes):
+            raise KeyReused(once.key)
+        return list(first[0]["task_ids"]) if first else None
 
     def _all_checked(self, tasks: Sequence[NewTask | CheckedTask]) -> list[CheckedTask]:
         return [t if isinstance(t, CheckedTask) else self.checked(t) for t in tasks]

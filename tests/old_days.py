@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from services.scheduler.cleaner import Cleaner
@@ -71,7 +72,7 @@ async def clean(platform: Platform, days_old: int = 30) -> OldTasksCleaned:
     """Run the task, and the leader's part of it as the scheduler's own role."""
     params = CleanupOldTasks(days_old=days_old)
     leading = asyncio.create_task(_lead(platform))
-    gateways = {Retention: Retention(timedelta(days=400))}
+    gateways: dict[type, Any] = {Retention: Retention(timedelta(days=400))}
     running = asyncio.create_task(
         run_inline(cleanup_old_tasks, params, gateways=gateways, database=platform.database)
     )

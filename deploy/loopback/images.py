@@ -35,6 +35,7 @@ print(json.dumps({
     "services": [name for name in ("api", "worker", "scheduler") if imports(f"services.{name}")],
     "installers": [name for name in ("pip", "ensurepip", "setuptools", "wheel") if imports(name)],
     "programs": [name for name in ("cc", "gcc", "make", "git", "pip", "pip3") if shutil.which(name)],
+    "described": len(json.load(open("/app/sbom.json"))["components"]) > 10,
     "writable": [name for name in ("/", "/app", "/opt/venv", "/usr/local/lib", "/tmp") if writes(name)],
 }))
 """
@@ -75,5 +76,6 @@ def _wanted(services: list[str]) -> dict[str, Any]:
         "services": services,
         "installers": nothing,
         "programs": nothing,
+        "described": True,
         "writable": ["/tmp"],
     }

@@ -21,6 +21,7 @@ from services.api.http.head import Head
 from services.api.identity import auth
 from services.api.identity import routes as identity
 from services.api.personal import routes as personal
+from services.api.quotas import routes as quotas
 from services.api.resources import Resources
 from services.api.schedules import routes as schedules
 from services.api.tasks import routes as tasks
@@ -104,6 +105,7 @@ def _signed_in(resources: Resources, added: Sequence[Routes]) -> Router:
             identity.ACCOUNTS,
             identity.KEYS,
             personal.ROUTER,
+            quotas.ROUTER,
             audit.ROUTER,
             tasks.ROUTER,
             workflows.ROUTER,

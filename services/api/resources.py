@@ -15,6 +15,7 @@ from services.api.drain import Drain
 from services.api.identity import auth, rate_limits
 from services.api.identity.access_tokens import AccessTokens
 from services.api.identity.confirmations import Confirmations
+from services.api.identity.counting import CountingRedis
 from services.api.identity.logins import Logins
 from services.api.identity.passwords import Passwords
 from services.api.identity.rate_limits import RateLimits
@@ -22,6 +23,10 @@ from services.api.identity.rights import Rights
 from services.api.identity.sessions import Sessions
 from services.api.personal.erasure import Erasures
 from services.api.personal.exports import Exports
+from services.api.quotas import limits as quota_limits
+from services.api.quotas.counters import Counters
+from services.api.quotas.quotas import Quotas
+from services.api.quotas.waiting import Waiting
 from services.api.reads import Reads
 from services.api.schedules.schedule_view import ScheduleView
 from services.api.schedules.schedules import Schedules
@@ -51,6 +56,8 @@ from shared.workflows.submission import WorkflowSubmitter
 
 #: A submission waits this long for Redis at most; then it is left to the dispatcher.
 REDIS_TIMEOUT_S = 1.0
+#: How often what accounts took is counted with the other processes.
+QUOTAS_EVERY_S = 1.0
 #: Upper bound for each step of closing. uvicorn has given the requests their time before.
 CLOSE_TIMEOUT_S = 0.5
 
@@ -79,15 +86,26 @@ class Resources:
         self._per_minute = PerMinute()
         self.refusals = Refusals(self.database, self._per_minute)
         self.reads = Reads(settings.database_url, self.database)
-        needed = known.ids(applications.find(settings.applications))
+        found = applications.find(settings.applications)
+        quota_limits.check(settings, found, contracts)
+        needed = known.ids(found)
         self.schema = SchemaCheck(self.database, needed)
         self.queues = Queues(connect(settings.redis_url, socket_timeout_s=REDIS_TIMEOUT_S))
         self.submitter = Submitter(self.database, self.queues, self.vault)
         self.keeper = Keeper()
         self.drain = Drain()
         self.passwords = Passwords()
+        self.counts = Database.for_service(settings.database_url, "api-quotas", by_index=True)
+        self.counting = CountingRedis(settings.redis_url)
+        self.quotas = Quotas(
+            quota_limits.by_role(settings, found),
+            Counters(self.counting),
+            Waiting(self.counts),
+            self.database.now,
+        )
+        self._quota_names = quota_limits.names(settings, found)
         self.limits = RateLimits(
-            settings.redis_url,
+            self.counting,
             settings.rate_limit_user,
             settings.rate_limit_address,
             settings.rate_limit_sign_in,
@@ -119,13 +137,16 @@ class Resources:
             "logins": Logins(database, self.passwords, self._per_minute),
             "passwords": self.passwords,
             "queues": self.queues,
+            "quotas": self.quotas,
             "reads": self.reads,
             "rights": self.rights,
             "schema": self.schema,
             "schedules": Schedules(database, contracts, self.submitter, vault, self.rights),
             "sessions": self.sessions,
             "settings": self.settings,
-            "submissions": Submissions(database, contracts, self.submitter, vault, self.settings.secret_key),
+            "submissions": Submissions(
+                database, contracts, self.submitter, vault, self.quotas, self.settings.secret_key
+            ),
             "view": view,
             "workflow_submissions": WorkflowSubmissions(
                 database, contracts, self.submitter, WorkflowSubmitter(database, self.submitter, vault)
@@ -143,17 +164,21 @@ class Resources:
         self.database.bind(self._tables)
         await self.database.open(size=connections.API_POOL)
         await self.reads.open()
+        await self.counts.open(size=connections.API_QUOTA_POOL)
         for contract in self.contracts.by_name.values():
             metrics.expect_submissions(contract.queue, contract.name)
-        tasks = [
-            asyncio.create_task(self.keeper.keep("marking", self.submitter.mark, every_s=MARK_EVERY_S)),
-            asyncio.create_task(
-                self.keeper.keep("clock", self.submitter.note_time, every_s=NOTE_TIME_EVERY_S)
-            ),
+        for quota in self._quota_names:
+            metrics.expect_quota_refusals(quota)
+        loops = [
+            self.keeper.keep("marking", self.submitter.mark, every_s=MARK_EVERY_S),
+            self.keeper.keep("clock", self.submitter.note_time, every_s=NOTE_TIME_EVERY_S),
+            self.keeper.keep("system", self._join, every_s=system.JOIN_EVERY_S),
+            self.keeper.keep("quotas", self.quotas.send, every_s=QUOTAS_EVERY_S),
+            self.keeper.keep("waiting", self.quotas.refresh, every_s=QUOTAS_EVERY_S),
             # Beside the requests: a Postgres that is away must not delay the start.
-            asyncio.create_task(self._warn_when_scarce()),
-            asyncio.create_task(self.keeper.keep("system", self._join, every_s=system.JOIN_EVERY_S)),
+            self._warn_when_scarce(),
         ]
+        tasks = [asyncio.create_task(each) for each in loops]
         try:
             yield
         finally:
@@ -175,8 +200,10 @@ class Resources:
         await _briefly(self.submitter.mark())
         await _briefly(self.database.close())  # when it is canceled, the pool cuts its connections
         await _briefly(self.reads.close())
+        await _briefly(self.counts.close())
         await _briefly(self.queues.client.aclose())
-        await _briefly(self.limits.close())
+        await _briefly(self.quotas.send())
+        await _briefly(self.counting.close())
         self.passwords.close()
 
 

@@ -104,6 +104,8 @@ class Contract(Generic[P, R]):
     #: The parameter that holds the id of the account the task is for; None: it is for no account in
     #: particular. Users may name themselves only, administrators any account that exists.
     recipient: str | None = None
+    #: The daily quota that a submission through the API takes one of; an application declares its amounts.
+    quota: str | None = None
     #: A submission through the API needs an Idempotency-Key: done twice, it would do harm.
     needs_key: bool = False
     #: Fields that the vault seals; marked in `params` and `result` with `SENSITIVE`.
@@ -123,6 +125,8 @@ class Contract(Generic[P, R]):
         self._check_schedules()
         if self.time_limit <= timedelta(0) or (self.max_wait or timedelta(1)) <= timedelta(0):
             raise ValueError(f"time_limit and max_wait of {self.name} must be positive")
+        if self.quota is not None and not _QUEUE.fullmatch(self.quota):
+            raise ValueError(f"quota of {self.name} must be lower case letters, digits and underscores")
         if self.recipient is not None and self.recipient not in self.params.__struct_fields__:
             raise ValueError(f"recipient of {self.name} must be a field of {self.params.__name__}")
         object.__setattr__(self, "sensitive_params", sensitive_fields(self.params))

@@ -11,6 +11,7 @@ APPLICATION = Application(
     tables="shared.hotel.tables:TABLES",
     grants="shared.hotel.grants:GRANTS",
     migrations="shared.hotel.piccolo_app",
+    quotas="shared.hotel.quotas:per_day",
     settings="shared.hotel.settings:HotelSettings",
     account_mail="shared.hotel.contracts.email:SEND_ACCOUNT_MAIL",
     personal_data="shared.hotel.personal_data:PERSONAL_DATA",

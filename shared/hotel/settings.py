@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
+from shared import quota_amounts
 from shared.environment import setting
 from shared.hotel import web_push
 from shared.settings import LOOPBACK, rate_problem, url_problem
@@ -13,6 +14,7 @@ from shared.settings import LOOPBACK, rate_problem, url_problem
 _KEYED_URLS = ("serpapi_url", "travclan_auth_url", "travclan_hotel_url", "travclan_volt_url", "stripe_url")
 _RATES = ("serpapi_rate", "travclan_rate", "push_rate", "stripe_rate")
 #: Two calls, and what is between them, must fit into the 5 minutes of a payment.
+_QUOTAS = ("quota_searches", "quota_mails")
 _DEADLINES = ("smtp_deadline", "serpapi_deadline", "travclan_deadline", "push_deadline", "stripe_deadline")
 _LEAST_DEADLINE, _LONGEST_DEADLINE = timedelta(seconds=1), timedelta(seconds=120)
 _SMTP_SECURITY = ("none", "starttls", "tls")
@@ -78,7 +80,11 @@ class HotelSettings:
     push_rate: str = setting("OFTEN_PUSH_RATE", "100/second")
     #: Requests to Stripe by all workers together.
     stripe_rate: str = setting("OFTEN_STRIPE_RATE", "20/second")
-
+    #: Hotel searches that one account may submit in a day (UTC), by role, as in `user=50,operator=500`;
+    #: or `none`.
+    quota_searches: str = setting("OFTEN_QUOTA_SEARCHES", "user=50")
+    #: Mails that one account may submit in a day (UTC), by role.
+    quota_mails: str = setting("OFTEN_QUOTA_MAILS", "user=20")
     #: Longest time for handing one mail to the mail server.
     smtp_deadline: timedelta = setting("OFTEN_SMTP_DEADLINE", timedelta(seconds=60))
     #: Longest time for one call of SerpApi: connection, headers and body together.
@@ -111,6 +117,9 @@ class HotelSettings:
     def _bad_limits(self) -> Iterator[tuple[str, str]]:
         for name in _RATES:
             if problem := rate_problem(getattr(self, name)):
+                yield name, problem
+        for name in _QUOTAS:
+            if problem := quota_amounts.problem(getattr(self, name)):
                 yield name, problem
         for name in _DEADLINES:
             if not _LEAST_DEADLINE <= getattr(self, name) <= _LONGEST_DEADLINE:

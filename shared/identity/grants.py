@@ -1,7 +1,7 @@
 """What each service may do with accounts, sessions and keys.
 
 Only the API reads passwords, tokens and keys, and no service changes a row of the audit log. The worker
-deletes what is over or belongs to an account that is erased, for which it sees no more than it needs.
+deletes what is over and erases accounts, for which it sees whose a row is and when it ended.
 """
 
 from shared.roles import API, WORKER, Grants
@@ -18,11 +18,11 @@ GRANTS: Grants = {
     },
     WORKER: {
         "account": ("SELECT (id, email, erasure_task)", "DELETE"),
-        "session": ("SELECT (ctid, id, user, network, created_at, revoked_at)", "DELETE"),
+        "session": ("SELECT (id, user, network, created_at, revoked_at, ctid)", "DELETE"),
         "refresh_token": ("SELECT (id, session, expires_at, spent_at)", "DELETE"),
-        "api_key": ("SELECT (ctid, user)", "DELETE"),
+        "account_confirmation": ("SELECT (token_hash, user, expires_at, ctid)", "DELETE"),
+        "api_key": ("SELECT (user, ctid)", "DELETE"),
         "login_failure": ("SELECT (address_hash, forget_at)", "DELETE"),
-        "account_confirmation": ("SELECT (ctid, token_hash, user, expires_at)", "DELETE"),
         "audit": ("SELECT (id)", "DELETE"),
     },
 }

@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 #: Sizes of the pools.
 API_POOL = 10
 API_READ_POOL = 4
+API_QUOTA_POOL = 1
 WORKER_LEDGER_POOL = 4
 SCHEDULER_POOL = 6
 
@@ -45,7 +46,9 @@ class Connections:
         return sum(self.by_purpose.values())
 
 
-API = Connections("api", MappingProxyType({"requests": API_POOL, "slow reads": API_READ_POOL}))
+API = Connections(
+    "api", MappingProxyType({"requests": API_POOL, "slow reads": API_READ_POOL, "quotas": API_QUOTA_POOL})
+)
 SCHEDULER = Connections("scheduler", MappingProxyType({"statements of all loops": SCHEDULER_POOL}))
 
 

@@ -1,7 +1,7 @@
 """What each service may do with the ledger's tables.
 
-Rights to the partitioned tables cover their partitions, which have none of their own. Nobody but the owner
-deletes or drops tasks. The worker erases what tasks and schedules hold of an account.
+Rights to the partitioned tables cover their partitions, which have none of their own. Only the owner deletes
+or drops tasks. Workers erase what belongs to an account: its lines, schedules and keys.
 """
 
 from shared.roles import API, SCHEDULER, WORKER, Grants
@@ -33,8 +33,12 @@ GRANTS: Grants = {
         "task": ("SELECT", "INSERT", "UPDATE"),
         "task_attempt": ("SELECT", "INSERT", "UPDATE (error_message, error_traceback)"),
         "task_log": ("SELECT", "INSERT", "DELETE"),
+        "schedule": (
+            "SELECT (source, params, task_name, owner, paused_by, overridden_by, ctid)",
+            "UPDATE (owner, paused_by, overridden_by)",
+            "DELETE",
+        ),
         "worker": ("SELECT", "INSERT", "UPDATE", "DELETE"),
-        "schedule": ("SELECT", "UPDATE (owner, paused_by, overridden_by)", "DELETE"),
         "schedule_firing": ("SELECT", "DELETE"),
         "submission_key": ("SELECT", "INSERT", "DELETE"),
         "cleanup_request": ("SELECT", "INSERT", "UPDATE", "DELETE"),

@@ -126,6 +126,9 @@ POSTGRES_REFUSALS = Counter(
     "Statements that Postgres refused with a passing error, by class of SQLSTATE.",
     ["sqlstate_class"],
 )
+QUOTA_REFUSALS = Counter(
+    "often_quota_refusals_total", "Submissions refused because a quota is used up, by quota.", ["quota"]
+)
 
 SERVER_UP = Gauge(
     "often_server_up",
@@ -166,6 +169,10 @@ PRUNED = Counter("often_pruner_rows_total", "Rows deleted because of their age, 
 
 def expect_submissions(queue: str, task: str) -> None:
     SUBMITTED.labels(queue, task)
+
+
+def expect_quota_refusals(quota: str) -> None:
+    QUOTA_REFUSALS.labels(quota)
 
 
 def expect_attempts(queue: str, task: str) -> None:

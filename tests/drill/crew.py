@@ -24,6 +24,8 @@ WORKERS, SCHEDULERS = 2, 2
 #: What is frozen for longer is declared dead; shorter than the drill's freeze, longer than its busy task.
 STALL_AFTER_S = "40"
 KEEP_S = 0.5
+#: The customers are users who submit without end.
+NO_QUOTAS = {"OFTEN_QUOTA_TASKS": "none", "OFTEN_QUOTA_WAITING": "none"}
 
 
 class Crew:
@@ -143,7 +145,8 @@ class Crew:
 
     async def _start_api(self) -> None:
         # The workers know no application either. One that sends mail would have a task for each registration.
-        await self.api.start(OFTEN_RATE_LIMIT_ADDRESS="100000/minute", OFTEN_APPLICATIONS="")
+        limits = {"OFTEN_RATE_LIMIT_ADDRESS": "100000/minute", **NO_QUOTAS}
+        await self.api.start(**limits, OFTEN_APPLICATIONS="")
 
     def _worker(self) -> subprocess.Popen[bytes]:
         return self.platform.start("tests.drill.worker", **self._addresses)

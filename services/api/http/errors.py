@@ -15,7 +15,7 @@ from litestar.openapi.datastructures import ResponseSpec
 
 from services.api.http import parameters, request_ids
 from services.api.http.problem import FieldRule, Problem
-from services.api.http.refusals import Refusal, RequestTooSlow
+from services.api.http.refusals import QuotaUsedUp, Refusal, RequestTooSlow
 from shared.errors import (
     FieldProblem,
     InvalidFields,
@@ -160,6 +160,12 @@ def _(error: NotAllowed) -> Problem:
 @describe.register
 def _(error: Refusal) -> Problem:
     return _problem(error.status, error.kind, str(error), error.problems)
+
+
+@describe.register
+def _(error: QuotaUsedUp) -> Problem:
+    problem = _problem(error.status, error.kind, str(error))
+    return msgspec.structs.replace(problem, quota=error.quota, amount=error.amount)
 
 
 @describe.register

@@ -26,5 +26,8 @@ class Problem(Answer, omit_defaults=True):
     errors: list[FieldRule] | UnsetType = UNSET
     #: True: it may have been carried out all the same; absent: it was not.
     outcome_unknown: bool | UnsetType = UNSET
+    #: The quota that is used up, and its amount.
+    quota: str | UnsetType = UNSET
+    amount: int | UnsetType = UNSET
     #: How the task ended, where that is the problem.
     task_status: str | UnsetType = UNSET

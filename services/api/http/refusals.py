@@ -339,6 +339,21 @@ class Wait(Refusal):
         self.headers = {"Retry-After": str(seconds)}
 
 
+class QuotaUsedUp(Wait):
+    """The caller's role may not take more of a quota for now."""
+
+    kind = "quota-used-up"
+
+    def __init__(self, quota: str, amount: int, taken: int, role: str, wait_s: float) -> None:
+        super().__init__(
+            f"Your role {role} has a quota {quota} of {amount}, and {taken} of it are taken. "
+            "GET /api/v1/auth/me/quotas shows what is left.",
+            wait_s,
+        )
+        self.quota = quota
+        self.amount = amount
+
+
 class TooManyRequests(Wait):
     """A rate limit is used up."""
 

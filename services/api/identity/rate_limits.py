@@ -4,9 +4,7 @@ Signing in has a limit of its own, because each attempt costs a hash. Counted in
 processes agree. Without Redis nobody is refused.
 """
 
-import asyncio
 import ipaddress
-import logging
 import time
 from typing import Any, Final
 
@@ -17,17 +15,10 @@ from limits.limits import RateLimitItem
 from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
-from redis.exceptions import RedisError
 
 from services.api.http.refusals import TooManyRequests
-from shared.transport.connection import pool
+from services.api.identity.counting import CountingRedis
 
-log = logging.getLogger(__name__)
-
-#: No request waits longer than this for Redis on account of its limit.
-TIMEOUT_S: Final = 0.2
-#: After a failure Redis is left alone this long, so that one request a second waits and the others don't.
-REST_S: Final = 1.0
 #: Callers remembered as refused; more than these are asked for in Redis again.
 MOST_REFUSED: Final = 10_000
 
@@ -35,16 +26,14 @@ MOST_REFUSED: Final = 10_000
 class RateLimits:
     """Counts requests: one round trip to Redis each, and none for who is refused anyway."""
 
-    def __init__(self, redis_url: str, user: str, address: str, sign_in: str) -> None:
+    def __init__(self, redis: CountingRedis, user: str, address: str, sign_in: str) -> None:
         self._user, self._address, self._sign_in = parse(user), parse(address), parse(sign_in)
-        self._pool = pool(redis_url, socket_timeout_s=TIMEOUT_S)
+        self._redis = redis
         # Without an address: the library's own reading of addresses wants a port, the pool's does not.
-        options: dict[str, Any] = {"connection_pool": self._pool}
+        options: dict[str, Any] = {"connection_pool": redis.pool}
         storage = RedisStorage("redis://", implementation="redispy", key_prefix="often:rate", **options)
         self._limiter = SlidingWindowCounterRateLimiter(storage)
         self._refused_until: dict[str, float] = {}
-        self._rests_until = 0.0
-        self._away = False
 
     async def count_user(self, user_id: int) -> None:
         """Raises TooManyRequests."""
@@ -66,9 +55,6 @@ class RateLimits:
         """Litestar copies guards and middleware when it takes in their router; the limits stay one."""
         return self
 
-    async def close(self) -> None:
-        await self._pool.aclose()
-
     async def _count(self, limit: RateLimitItem, caller: str) -> None:
         now = time.monotonic()
         wait_s = self._refused_until.get(caller, now) - now
@@ -78,40 +64,22 @@ class RateLimits:
             raise TooManyRequests(str(limit), wait_s)
 
     async def _asked(self, limit: RateLimitItem, caller: str) -> float:
-        """Count in Redis; how many seconds the caller is to wait, 0 when he may go on."""
-        if time.monotonic() < self._rests_until:
-            return 0
-        try:
-            async with asyncio.timeout(TIMEOUT_S):
-                if await self._limiter.hit(limit, caller):
-                    wait_s = 0.0
-                else:
-                    window = await self._limiter.get_window_stats(limit, caller)
-                    wait_s = max(window.reset_time - time.time(), 0.05)
-        except (RedisError, OSError, TimeoutError) as error:
-            self._rest(error)
-            return 0
-        self._back()
+        """Count in Redis; how many seconds the caller has to wait, 0 when the request may go on."""
+        wait_s = await self._redis.ask(lambda: self._counted(limit, caller)) or 0.0
         if wait_s:
             self._remember(caller, wait_s)
         return wait_s
+
+    async def _counted(self, limit: RateLimitItem, caller: str) -> float:
+        if await self._limiter.hit(limit, caller):
+            return 0.0
+        window = await self._limiter.get_window_stats(limit, caller)
+        return max(window.reset_time - time.time(), 0.05)
 
     def _remember(self, caller: str, wait_s: float) -> None:
         if len(self._refused_until) >= MOST_REFUSED:
             self._refused_until.clear()
         self._refused_until[caller] = time.monotonic() + wait_s
-
-    def _rest(self, error: Exception) -> None:
-        self._rests_until = time.monotonic() + REST_S
-        if not self._away:
-            reason = str(error) or f"no answer within {TIMEOUT_S} s"
-            log.warning("Redis does not count requests, which pass uncounted: %s", reason)
-        self._away = True
-
-    def _back(self) -> None:
-        if self._away:
-            log.info("Redis is back: requests are counted")
-        self._away = False
 
 
 def network_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str:

@@ -85,6 +85,7 @@ RIGHTS: dict[str, Right] = {
     "DELETE /api/v1/auth/me": Right(
         None, OWN, OWN, OWN, OWN, [Action.ERASURE_REQUESTED, Action.SIGN_IN_FAILED, Action.SIGN_IN_LOCKED]
     ),
+    "GET /api/v1/auth/me/quotas": Right(Scope.TASKS_READ, OWN, OWN, OWN, OWN),
     "POST /api/v1/auth/logout": Right(None, OWN, OWN, OWN, OWN, [Action.SIGNED_OUT]),
     "POST /api/v1/auth/logout-all": Right(None, OWN, OWN, OWN, OWN, [Action.SIGNED_OUT_EVERYWHERE]),
     "POST /api/v1/auth/password": Right(

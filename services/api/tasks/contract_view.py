@@ -40,6 +40,7 @@ def _answer(contract: Contract[Any, Any]) -> ContractAnswer:
         priority=contract.priority,
         staff_only=contract.staff_only,
         needs_key=contract.needs_key,
+        quota=contract.quota,
         recipient=contract.recipient,
         retries=_retries(contract.retries),
         time_limit_s=contract.time_limit.total_seconds(),

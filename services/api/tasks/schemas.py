@@ -77,6 +77,8 @@ class ContractAnswer(Answer, kw_only=True):
     staff_only: bool
     #: True: a submission needs an Idempotency-Key.
     needs_key: bool
+    #: The daily quota that a submission takes one of; null: none. See GET /auth/me/quotas.
+    quota: str | None
     #: The parameter that holds the id of the account that the task is for.
     recipient: str | None
     retries: RetriesAnswer

@@ -58,7 +58,7 @@ async def submit(
 @post(
     "/tasks/batch",
     summary="Submit many tasks, all or none",
-    operation_class=example({"tasks": [HEALTH_CHECK, HEALTH_CHECK | {"priority": 9}]}),
+    operation_class=example({"tasks": [HEALTH_CHECK, HEALTH_CHECK | {"priority": 3}]}),
     status_code=202,
     request_max_body_size=BATCH_BYTES,
     responses=documented(400, 401, 403, 409, 413),

@@ -12,9 +12,10 @@ from services.api.audit import trail
 from services.api.audit.actions import Action
 from services.api.audit.trail import Target
 from services.api.http.errors import NotAllowed, UnknownAccount
-from services.api.http.refusals import TaskRestricted
+from services.api.http.refusals import QuotaUsedUp, TaskRestricted
 from services.api.identity import accounts
 from services.api.identity.rights import Reach, Reader
+from services.api.quotas.quotas import Quotas
 from services.api.tasks.group_commit import GroupCommit
 from services.api.tasks.schemas import NewTaskBody
 from shared.contracts import broken_rules
@@ -37,13 +38,20 @@ class Submissions:
     """What all routes that submit have in common."""
 
     def __init__(
-        self, database: Database, catalogue: Catalogue, submitter: Submitter, vault: Vault, secret_key: str
+        self,
+        database: Database,
+        catalogue: Catalogue,
+        submitter: Submitter,
+        vault: Vault,
+        quotas: Quotas,
+        secret_key: str,
     ) -> None:
         self._database = database
         self._catalogue = catalogue
         self._submitter = submitter
         self._group = GroupCommit(submitter)
         self._vault = vault
+        self._quotas = quotas
         self._former_key = secret_key.encode()
 
     def new_task(self, body: NewTaskBody, caller: Reader) -> CheckedTask:
@@ -60,6 +68,7 @@ class Submissions:
             expires_at=body.expires_at,
         )
         _check_staff(contract, caller)
+        self._quotas.check_priority(task, caller)
         return self._submitter.checked(task)
 
     async def submit_one(
@@ -127,8 +136,28 @@ class Submissions:
     async def _store(
         self, tasks: Sequence[CheckedTask], caller: Reader, once: OnceKey | None
     ) -> tuple[list[UUID], bool]:
+        """Store what the caller's quotas allow. A repeated submission takes nothing of them."""
         if once is None:
             _refuse_without_key(tasks)
+        try:
+            taken = await self._quotas.take(caller, tasks)
+        except QuotaUsedUp:
+            first = None if once is None else await self._submitter.submitted_under(once)
+            if first is None:
+                raise
+            return first, False
+        try:
+            ids, is_new = await self._write(tasks, caller, once)
+        except Exception:
+            self._quotas.give_back(taken)
+            raise
+        if not is_new:
+            self._quotas.give_back(taken)
+        return ids, is_new
+
+    async def _write(
+        self, tasks: Sequence[CheckedTask], caller: Reader, once: OnceKey | None
+    ) -> tuple[list[UUID], bool]:
         if caller.is_staff and (recorded := [task for task in tasks if _is_recorded(task, caller)]):
             return await self._store_recorded(tasks, recorded, caller, once)
         if once is None and len(tasks) == 1:

@@ -85,6 +85,7 @@ SEND_WELCOME = Contract(
     params=SendWelcome,
     recipient="user_id",
     result=MailSent,
+    quota="mails",
     # A mail server that is down comes back within the hour or somebody is called.
     retries=Retries(max_attempts=6, delay=timedelta(seconds=10), cap=timedelta(minutes=30)),
 )
@@ -95,6 +96,7 @@ SEND_PRICE_ALERT = Contract(
     params=SendPriceAlert,
     recipient="user_id",
     result=PriceAlertSent,
+    quota="mails",
     retries=Retries(max_attempts=6, delay=timedelta(seconds=10), cap=timedelta(minutes=30)),
     # It carries a text and a link of the caller's. Scans submit it as children for all who watch a price.
     staff_only=True,

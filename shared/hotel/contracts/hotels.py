@@ -226,6 +226,7 @@ SEARCH = Contract(
     recipient="user_id",
     result=HotelsFound,
     rules_for_new=stay_lies_ahead,
+    quota="searches",
     retries=RETRIES,
     time_limit=timedelta(minutes=10),
     # Somebody waits for it.

@@ -77,9 +77,11 @@ SUBMIT_ONCE = Statement(f"""
     SELECT (SELECT task_ids FROM won) AS ids
 """)
 
-SUBMITTED_UNDER = Statement(
-    "SELECT task_ids, body_hash FROM submission_key WHERE scope = :scope AND key = :key"
-)
+#: The first submission under a key that is not free again.
+SUBMITTED_UNDER = Statement(f"""
+    SELECT task_ids, body_hash FROM submission_key
+    WHERE scope = :scope AND key = :key AND created_at >= now() - interval '{KEY_LIFE_H} h'
+""")
 
 #: Stores children, whose ids their parent's worker has made. A repeated write stores nothing.
 SUBMIT_CHILDREN = Statement(f"""

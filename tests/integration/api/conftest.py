@@ -71,7 +71,7 @@ def settings(database_url: str, redis_url: str) -> Settings:
         {
             applications.VARIABLE: NAMES,
             "DATABASE_URL": as_role(database_url, API),
-            "REDIS_URL": redis_url,
+            "REDIS_URL": as_role(redis_url, API),
             "SECRET_KEY": secrets.token_hex(32),
             "OFTEN_VAULT_KEYS": VAULT_KEYS,
             "VAPID_PRIVATE_KEY": VAPID_PRIVATE_KEY,

@@ -30,6 +30,7 @@ async def test_every_task_is_described_well_enough_to_be_submitted(guest: Person
         "priority": 5,
         "staff_only": False,
         "needs_key": False,
+        "quota": None,
         "recipient": "user_id",
         "retries": {"max_attempts": 5, "delay_s": 5.0, "factor": 3.0, "cap_s": 1800.0, "jitter": 0.2},
         "time_limit_s": 1800.0,

@@ -1,40 +1,28 @@
 """Rate limits, deadlines, and the headers of every answer."""
 
 import asyncio
-import dataclasses
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from litestar.testing import AsyncTestClient
 
 from local import ports
-from services.api import app
 from shared.settings import Settings
 from tests.eventually import eventually
 from tests.integration.api.conftest import Client, Person, SignUp
+from tests.integration.api.serving import Serve, serving
 from tests.platform import Platform
-
-Serve = Callable[..., AbstractAsyncContextManager[Client]]
 
 EXEMPT = ("/health/live", "/health/ready")
 
 
 @pytest.fixture
 def serve(settings: Settings) -> Serve:
-    """Another process of the API, with some settings changed."""
-
-    @asynccontextmanager
-    async def serve(**change: Any) -> AsyncIterator[Client]:
-        async with AsyncTestClient(app.build(dataclasses.replace(settings, **change))) as client:
-            yield client
-
-    return serve
+    return serving(settings)
 
 
 async def _statuses(count: int, ask: Callable[[], Awaitable[Any]]) -> list[int]:
@@ -107,7 +95,7 @@ async def test_without_redis_requests_pass_fast_and_the_log_says_so_once(
     # Takes connections and never answers, which is the slowest way of being away.
     server = await asyncio.start_server(lambda *_: asyncio.sleep(3600), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    with caplog.at_level(logging.INFO, "services.api.identity.rate_limits"):
+    with caplog.at_level(logging.INFO, "services.api.identity.counting"):
         async with serve(redis_url=f"redis://127.0.0.1:{port}/0", rate_limit_user="1/minute") as client:
             took = []
             for _ in range(20):
@@ -118,7 +106,7 @@ async def test_without_redis_requests_pass_fast_and_the_log_says_so_once(
     server.close()
     assert max(took) < 1.5  # 0.2 s, and what a busy machine adds
     assert sum(seconds > 0.2 for seconds in took) < 10  # one a second waits, not each
-    said = [r.message for r in caplog.records if r.name == "services.api.identity.rate_limits"]
+    said = [r.message for r in caplog.records if r.name == "services.api.identity.counting"]
     (line,) = said
     assert line.startswith("Redis does not count requests, which pass uncounted: ")
 
@@ -160,7 +148,7 @@ async def test_the_page_keeps_its_own_policy_and_cannot_be_framed(client: Client
     [
         ("PUT", "/api/v1/tasks", {"GET", "HEAD", "POST", "OPTIONS"}),
         ("GET", "/api/v1/auth/login", {"POST", "OPTIONS"}),
-        ("POST", "/api/v1/accounts/7", {"GET", "HEAD", "PATCH", "OPTIONS"}),
+        ("POST", "/api/v1/accounts/7", {"GET", "HEAD", "PATCH", "DELETE", "OPTIONS"}),
     ],
 )
 async def test_a_wrong_method_is_told_the_right_ones(

@@ -4,6 +4,7 @@ The routes come from the built application, so a new one is tested without a cha
 what to send.
 """
 
+import dataclasses
 import functools
 import hashlib
 import secrets
@@ -18,7 +19,8 @@ from services.api import app
 from services.api.applications import rights_of, routes_of
 from services.api.audit.actions import Unaudited
 from services.api.identity import rights
-from services.api.identity.rights import Reach
+from services.api.identity.api_keys import PREFIX
+from services.api.identity.rights import Reach, Scope
 from shared.identity.tables import Role
 from shared.settings import Settings
 from tests.eventually import eventually
@@ -70,9 +72,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """The API hashes as cheaply, and does not renew the hash at each sign-in."""
+    """The API hashes as cheaply, and does not renew the hash at each sign-in. No limit ends a test."""
     monkeypatch.setattr(argon2, "PasswordHasher", CHEAP)
-    return settings
+    many = "1000000/minute"
+    return dataclasses.replace(settings, rate_limit_sign_in=many, rate_limit_address=many)
 
 
 @pytest.fixture
@@ -162,6 +165,64 @@ async def test_a_route_lets_in_whom_the_table_lets_in(route: str, client: Client
     }
     expected["nobody"] = "who is it?" if right else "let in"
     assert {name: _meaning(answer.status_code) for name, answer in answers.items()} == expected
+
+
+async def test_each_route_takes_the_credentials_that_the_table_names(
+    client: Client, settle: Settle, database: Any
+) -> None:
+    """Every protected route, for every role, with every kind of credentials but the session of above."""
+    found: dict[tuple[str, str, str], str] = {}
+    expected: dict[tuple[str, str, str], str] = {}
+    for route, right in RIGHTS.items():
+        for role in Role:
+            mine = await settle(role)
+            example = _example(route, mine)
+            allowed = "let in" if right.reach[role] is not Reach.NONE and right.scope else "not allowed"
+            for kind, headers in (await _credentials(mine.person, right.scope, database)).items():
+                answer = await _send(client, route, example, headers)
+                found[route, role, kind] = _meaning(answer.status_code)
+                expected[route, role, kind] = {"key": allowed, "key without the scope": "not allowed"}.get(
+                    kind, "who is it?"
+                )
+            await database.execute('UPDATE session SET revoked_at = now() WHERE "user" = $1', mine.person.id)
+            answer = await _send(client, route, example, mine.person.headers)
+            found[route, role, "ended session"] = _meaning(answer.status_code)
+            expected[route, role, "ended session"] = "who is it?"
+
+    assert len(found) == 7 * len(Role) * len(RIGHTS)
+    assert {each: meaning for each, meaning in found.items() if meaning != expected[each]} == {}
+
+
+async def _credentials(person: Person, scope: Scope | None, database: Any) -> dict[str, dict[str, str]]:
+    """Headers by kind; the one that may change something is the last."""
+    others = [each for each in Scope if each is not scope]
+    token = person.headers["Authorization"]
+    return {
+        "none": {},
+        "forged token": {"Authorization": f"{token[:-9]}{'A' * 9}"},
+        "revoked key": await _key(person, database, list(Scope), revoked_at="now()"),
+        "expired key": await _key(person, database, list(Scope), expires_at="now()"),
+        "key without the scope": await _key(person, database, others),
+        "key": await _key(person, database, [scope] if scope else list(Scope)),
+    }
+
+
+async def _key(
+    person: Person,
+    database: Any,
+    scopes: list[Scope],
+    *,
+    revoked_at: str = "NULL",
+    expires_at: str = "'infinity'",
+) -> dict[str, str]:
+    """A key of a person. Its scopes may be more than the API would give to the role."""
+    secret = secrets.token_urlsafe(32)
+    key_id = await database.fetchval(
+        'INSERT INTO api_key ("user", name, secret_hash, scopes, expires_at, revoked_at)'
+        f" VALUES ($1, 'a robot', $2, $3, {expires_at}, {revoked_at}) RETURNING id",
+        *(person.id, hashlib.sha256(secret.encode()).digest(), [scope.value for scope in scopes]),
+    )
+    return {"Authorization": f"Bearer {PREFIX}{key_id.hex}_{secret}"}
 
 
 async def test_a_protected_route_reaches_nothing_of_anybody_else(

@@ -71,6 +71,19 @@ async def test_a_submission_outlasts_a_restart_of_the_api_and_is_stored_once(api
         assert [task.id for task in client.tasks()] == [task_id]
 
 
+async def test_a_refusal_for_the_rest_of_the_day_is_not_waited_for(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = Api(platform)
+    await api.start(OFTEN_RATE_LIMIT_USER="1/day")
+    monkeypatch.setattr("cli.client.time.sleep", lambda seconds: pytest.fail(f"it waits {seconds} s"))
+    with Client(api.url) as client:
+        signed_up(client).me()
+        with pytest.raises(ApiError, match=r"More than 1 per 1 day were sent") as refused:
+            client.me()
+    assert refused.value.problem.status == 429
+
+
 async def test_an_api_that_is_away_is_said_to_be(api: Api) -> None:
     await api.stop()
     with Client(api.url, "often_x_y") as client, pytest.raises(ApiAway, match="does not answer"):

@@ -11,6 +11,7 @@ import redis
 
 from local import ports
 from local.valkey import HOST, Valkey
+from services.api.identity.counting import CountingRedis
 from services.api.identity.rate_limits import RateLimits
 from shared.errors import ServerAway, ServerRefuses, ServerUnavailable
 from shared.transport.connection import connect
@@ -129,8 +130,9 @@ async def watched(server: Valkey, tmp_path: Path) -> AsyncIterator[Watched]:
 
 async def test_every_client_follows_a_sentinel_through_a_failover(watched: Watched) -> None:
     async with queues_at(watched.url) as queues, contextlib.AsyncExitStack() as stack:
-        limits = RateLimits(watched.url, "90/second", "90/second", "90/second")
-        stack.push_async_callback(limits.close)
+        counting = CountingRedis(watched.url)
+        limits = RateLimits(counting, "90/second", "90/second", "90/second")
+        stack.push_async_callback(counting.close)
 
         async def all_reach(port: int) -> bool:
             """Redis at this port holds what each of them writes."""

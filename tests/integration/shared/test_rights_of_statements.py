@@ -21,6 +21,7 @@ import services.scheduler
 import services.worker
 from shared.ledger.database import _numbered
 from shared.ledger.statement import Statement
+from shared.personal.data import Then
 from shared.roles import API, SCHEDULER, WORKER
 from tests.installed import HOTEL
 from tests.roles import as_role
@@ -74,9 +75,21 @@ async def lacking(connection: asyncpg.Connection, text: str) -> str | None:
     return ""
 
 
+def of_personal_data(role: str) -> Iterator[str]:
+    """The API exports every row of an account, and the worker erases it."""
+    names = ["shared.personal.platform", *(["shared.hotel.personal_data"] if HOTEL else [])]
+    for name in names:
+        for rows in importlib.import_module(name).PERSONAL_DATA.rows:
+            if role == API:
+                yield rows.page(is_first=True).sql
+            if role == WORKER and rows.then is not Then.KEEP:
+                yield rows.erasing().sql
+
+
 @pytest.mark.parametrize("role", SERVICES)
 async def test_a_service_has_the_rights_for_its_statements(database_url: str, role: str) -> None:
     found = {text for module in modules(SERVICES[role]) for text in statements(module)}
+    found |= set(of_personal_data(role))
     connection = await asyncpg.connect(as_role(database_url, role))
     try:
         answers = [await lacking(connection, text) for text in sorted(found)]

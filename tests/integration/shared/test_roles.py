@@ -60,7 +60,8 @@ async def test_a_role_has_the_declared_rights_to_whole_tables_and_no_others(
     ("role", "attack"),
     [
         (WORKER, "SELECT password_hash FROM account"),
-        (WORKER, "SELECT token_hash FROM refresh_token"),
+        (WORKER, "SELECT secret_hash FROM api_key"),
+        (WORKER, 'INSERT INTO session ("user") VALUES (1)'),
         (WORKER, "SELECT token_hash FROM refresh_token"),
         (WORKER, "UPDATE account SET role = 'administrator'"),
         (WORKER, "SELECT action FROM audit"),

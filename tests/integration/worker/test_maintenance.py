@@ -286,6 +286,7 @@ async def test_the_audit_log_is_kept_for_as_long_as_its_setting_says(platform: P
         await platform.rows(
             "INSERT INTO audit (id, action) VALUES (uuidv7(make_interval(days => {})), {})", -days, str(days)
         )
+    await platform.start_scheduler()
     await platform.start_worker(OFTEN_AUDIT_RETENTION=str(10 * 86_400))
     (cleanup,) = await platform.submit(CLEANUP_OLD_TASKS, CleanupOldTasks(days_old=1))
     await platform.until(cleanup, "success")

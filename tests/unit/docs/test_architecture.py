@@ -86,8 +86,9 @@ def test_every_transition_module_is_on_the_page() -> None:
 def test_the_connections_are_those_that_the_processes_open() -> None:
     threads = Settings().worker_threads
     worker, fixed = connections.of_worker(threads), connections.of_worker(0)
-    requests, reads = connections.API.by_purpose.values()
-    assert f"| API | {requests + reads} | {requests} requests, {reads} lists and counts " in PAGE
+    requests, reads, quotas = connections.API.by_purpose.values()
+    assert f"| API | {requests + reads + quotas} | {requests} requests, {reads} lists and counts " in PAGE
+    assert f" may be slow, {quotas} count of what waits |" in PAGE
     assert f"| worker | {fixed.total} + threads, {worker.total} by default | " in PAGE
     assert fixed.by_purpose == {"ledger": 4, "advisory lock": 1, "task code": 0}
     assert f"| scheduler | {connections.SCHEDULER.total} | all loops |" in PAGE

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import limits
 import pytest
 
 from shared.roles import API, SCHEDULER, WORKER
@@ -14,6 +15,16 @@ SCRIPTS = {
     WORKER: ["preamble", "push", "fetch", "unacked"],
     SCHEDULER: ["preamble", "push", "head", "unacked"],
 }
+
+
+@pytest.mark.parametrize("user", [API, WORKER])
+def test_a_user_that_counts_requests_may_use_the_commands_of_the_counter(user: str) -> None:
+    folder = Path(str(limits.__file__)).parent / "resources/redis/lua_scripts"
+    text = "".join(file.read_text() for file in folder.glob("*sliding_window.lua"))
+    used = set(re.findall(r"redis\.call\(.([a-z]+)", text))
+    (rule,) = re.findall(rf"^user {user} .*$", (SHARED / "redis_users.acl").read_text(), re.MULTILINE)
+    assert used
+    assert used - {word.removeprefix("+") for word in rule.split()} == set()
 
 
 @pytest.mark.parametrize("user", SCRIPTS)

@@ -129,6 +129,23 @@ async def test_a_push_service_is_judged_by_its_status(push: Push, sandbox: Sandb
         await push.send()
 
 
+async def test_a_push_service_that_stalls_holds_some_of_the_threads_only(
+    settings: HotelSettings, pace: Pace, sandbox: Sandbox
+) -> None:
+    told = await sandbox.subscribe()
+    gateway = WebPushGateway.from_settings(settings, pace, threads=4)
+    push = Push(gateway, Subscription(7, told["endpoint"], told["keys"]["p256dh"], told["keys"]["auth"]))
+    await sandbox.arm(service="push", drip="headers", drip_s=0.1, times=8)
+
+    ends = await asyncio.gather(*(push.send() for _ in range(8)), return_exceptions=True)
+    await gateway.close()
+
+    refused = [end for end in ends if isinstance(end, ProviderBusy)]
+    assert sum(isinstance(end, ProviderAway) for end in ends) == 3
+    assert len(refused) == 5
+    assert all("3 pushes at a time to" in str(end) for end in refused)
+
+
 async def test_a_redirect_is_not_followed(push: Push, sandbox: Sandbox) -> None:
     other = (await sandbox.subscribe())["endpoint"]
     await sandbox.arm(service="push", status=307, headers={"location": other})

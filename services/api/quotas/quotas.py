@@ -1,0 +1,164 @@
+"""Quotas: how much of what each role may submit, and what an account has taken of it.
+
+`Submissions` takes before it stores, and gives back what was not stored after all. Schedules and tasks submit
+through `Submitter` and take nothing.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from services.api.http.refusals import QuotaUsedUp
+from services.api.identity.rights import Reader
+from services.api.quotas import counters
+from services.api.quotas.counters import Counters, Want, Window
+from services.api.quotas.limits import TASKS, WAITING, Limits
+from services.api.quotas.waiting import Waiting
+from shared.errors import FieldProblem, InvalidFields
+from shared.identity.tables import Role
+from shared.submission import CheckedTask, NewTask
+from shared.telemetry import metrics
+
+#: Retry-After where too many tasks wait. It is unknown when they will end.
+WAITING_RETRY_S = 10.0
+
+
+class Taken(NamedTuple):
+    """What a submission has taken."""
+
+    account: int
+    waiting: int
+    wants: Sequence[Want]
+
+
+class Used(NamedTuple):
+    """One quota of an account."""
+
+    quota: str
+    amount: int
+    taken: int
+    #: The end of its window; None for a quota without one.
+    resets_at: datetime | None
+
+
+class Quotas:
+    """The quotas of all accounts, as one process counts them."""
+
+    def __init__(
+        self,
+        limits: Mapping[Role, Limits],
+        counters: Counters,
+        waiting: Waiting,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._limits = limits
+        self._counters = counters
+        self._waiting = waiting
+        self._now = now
+
+    def highest_priority(self, role: Role) -> int:
+        """The highest priority that the role may ask for."""
+        return self._limits[role].priority
+
+    def check_priority(self, task: NewTask, caller: Reader) -> None:
+        """Raises InvalidFields. The contract's own priority is for everybody."""
+        highest = max(self._limits[caller.role].priority, task.contract.priority)
+        if task.priority is not None and task.priority > highest:
+            rule = f"must be at most {highest} for your role {caller.role}; leave it out for the task's own"
+            raise InvalidFields([FieldProblem("priority", rule)])
+
+    async def take(self, caller: Reader, tasks: Sequence[CheckedTask]) -> Taken:
+        """Take what these tasks need, all or nothing. Raises QuotaUsedUp or InvalidFields."""
+        limits = self._limits[caller.role]
+        now = self._now().timestamp()
+        wants = [*_wants(limits, caller.id, tasks, now)]
+        _refuse_impossible(limits, caller, wants, len(tasks))
+        await self._take_waiting(limits, caller, len(tasks))
+        if (short := await self._take_counted(wants, now)) is not None:
+            self._waiting.give_back(caller.id, len(tasks))
+            taken = self._counters.total(short.window)
+            raise _refusal(caller, short.quota, short.limit, taken, short.window.end - now)
+        return Taken(caller.id, len(tasks), wants)
+
+    def give_back(self, taken: Taken) -> None:
+        """The tasks were not stored."""
+        self._waiting.give_back(taken.account, taken.waiting)
+        for want in taken.wants:
+            self._counters.note(want.window, -want.amount)
+
+    async def used(self, caller: Reader) -> list[Used]:
+        """The quotas that limit the caller. Raises ServerUnavailable."""
+        limits, now = self._limits[caller.role], self._now().timestamp()
+        windows = dict(_windows(limits, caller.id, now))
+        await self._counters.read([window for window, _ in windows.values()], now)
+        found = [
+            Used(quota, amount, self._counters.total(window), datetime.fromtimestamp(window.end, UTC))
+            for quota, (window, amount) in windows.items()
+        ]
+        if limits.waiting is not None:
+            found.append(Used(WAITING, limits.waiting, await self._waiting.read(caller.id), None))
+        return found
+
+    async def send(self) -> None:
+        """Count in Redis what was taken. A loop of the API repeats it."""
+        await self._counters.send(self._now().timestamp())
+
+    async def refresh(self) -> None:
+        """Count what waits of the accounts that submit. A loop of the API repeats it."""
+        await self._waiting.refresh()
+
+    async def _take_waiting(self, limits: Limits, caller: Reader, amount: int) -> None:
+        if limits.waiting is None:
+            return
+        there = await self._waiting.take(caller.id, amount, limits.waiting)
+        if there is not None:
+            raise _refusal(caller, WAITING, limits.waiting, there, WAITING_RETRY_S)
+
+    async def _take_counted(self, wants: Sequence[Want], now: float) -> Want | None:
+        """The first one that has too little left. Asks Redis for all but a single task of no daily quota."""
+        if not wants:
+            return None
+        first = wants[0]
+        is_plain = len(wants) == 1 and first.quota == TASKS and first.amount == 1
+        if is_plain and self._counters.total(first.window) < first.limit:
+            self._counters.note(first.window, 1)
+            return None
+        return await self._counters.take(wants, now)
+
+
+def _wants(limits: Limits, account: int, tasks: Sequence[CheckedTask], now: float) -> Iterator[Want]:
+    if limits.tasks is not None:
+        yield Want(TASKS, counters.minute(TASKS, account, now), len(tasks), limits.tasks)
+    if limits.daily:
+        named = [task.new.contract.quota for task in tasks]
+        for quota, limit in limits.daily.items():
+            if amount := named.count(quota):
+                yield Want(quota, counters.day(quota, account, now), amount, limit)
+
+
+def _windows(limits: Limits, account: int, now: float) -> Iterator[tuple[str, tuple[Window, int]]]:
+    """Window and amount of each counted quota, by its name."""
+    if limits.tasks is not None:
+        yield TASKS, (counters.minute(TASKS, account, now), limits.tasks)
+    for quota, limit in limits.daily.items():
+        yield quota, (counters.day(quota, account, now), limit)
+
+
+def _refuse_impossible(limits: Limits, caller: Reader, wants: Sequence[Want], number: int) -> None:
+    """Raises InvalidFields for a submission that no waiting would help: it takes more than the amount."""
+    asked = [(want.quota, want.amount, want.limit) for want in wants]
+    if limits.waiting is not None:
+        asked.append((WAITING, number, limits.waiting))
+    field = "tasks" if number > 1 else "name"
+    problems = [
+        FieldProblem(field, f"must take at most {limit} of the quota {quota} of your role {caller.role}")
+        for quota, amount, limit in asked
+        if amount > limit
+    ]
+    if problems:
+        raise InvalidFields(problems)
+
+
+def _refusal(caller: Reader, quota: str, amount: int, taken: int, wait_s: float) -> QuotaUsedUp:
+    metrics.QUOTA_REFUSALS.labels(quota).inc()
+    return QuotaUsedUp(quota, amount, taken, caller.role, wait_s)

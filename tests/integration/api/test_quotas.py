@@ -1,0 +1,219 @@
+"""What a role may submit: how much at which priority, what is refused, and what takes nothing."""
+
+import asyncio
+import json
+import secrets
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import redis
+
+from local import ports
+from services.api.quotas import counters, waiting
+from shared.ledger.database import Database
+from shared.ledger.statement import Statement
+from shared.settings import Settings
+from tests.eventually import eventually
+from tests.explain import explain
+from tests.integration.api.conftest import Client, Person
+from tests.integration.api.serving import Serve, serving
+from tests.platform import Platform
+from tests.sample_tasks import INSTANT, Nothing
+
+CHECK = {"name": "system.health_check", "params": {}}
+LATER = {**CHECK, "delay_s": 3600}
+ENDED = Statement("""
+    INSERT INTO task (name, type, queue, params, owner, status, completed_at)
+    SELECT 'sample.instant', 'sample', 'default', '{}', :owner, 'success', now() FROM generate_series(1, 5000)
+""")
+#: Blocks that may come on top: a tree of an index that is a level deeper, a page more of a catalogue.
+SLACK = 100
+
+
+@pytest.fixture(autouse=True)
+def _long_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A minute that ended during a test would give the quota back."""
+    monkeypatch.setattr(counters, "minute", counters.day)
+
+
+@pytest.fixture
+def serve(settings: Settings) -> Serve:
+    return serving(settings)
+
+
+async def _post(client: Client, person: Person, body: Any, **headers: str) -> Any:
+    path = "tasks/batch" if "tasks" in body else "tasks"
+    return await client.post(f"/api/v1/{path}", json=body, headers={**person.headers, **headers})
+
+
+def _batch(count: int, task: dict[str, Any] = CHECK) -> dict[str, Any]:
+    return {"tasks": [task] * count}
+
+
+async def _used(client: Client, person: Person) -> dict[str, int]:
+    answer = await client.get("/api/v1/auth/me/quotas", headers=person.headers)
+    return {each["quota"]: each["taken"] for each in answer.json()["quotas"]}
+
+
+async def test_a_user_asks_for_no_priority_above_five(guest: Person, administrator: Person) -> None:
+    refused = await guest.post("tasks", {**CHECK, "priority": 6})
+    assert refused.status_code == 400
+    rule = "must be at most 5 for your role user; leave it out for the task's own"
+    assert refused.json()["errors"] == [{"field": "priority", "rule": rule}]
+    batch = await guest.post("tasks/batch", {"tasks": [CHECK, {**CHECK, "priority": 9}]})
+    assert [error["field"] for error in batch.json()["errors"]] == ["tasks[1].priority"]
+    assert (await guest.post("tasks", {**CHECK, "priority": 5})).status_code == 202
+    assert (await administrator.post("tasks", {**CHECK, "priority": 9})).status_code == 202
+
+
+async def test_a_batch_takes_all_or_nothing_of_a_minute(
+    guest: Person, administrator: Person, serve: Serve, database: Any
+) -> None:
+    async with serve(quota_tasks="user=3") as client:
+        assert (await _post(client, guest, _batch(2))).status_code == 202
+        refused = await _post(client, guest, _batch(2))
+        assert refused.status_code == 429
+        problem = refused.json()
+        assert (problem["type"], problem["quota"], problem["amount"]) == (
+            "urn:often:problem:quota-used-up",
+            "tasks",
+            3,
+        )
+        assert 1 <= int(refused.headers["retry-after"]) <= 86_400
+        assert (await _post(client, guest, CHECK)).status_code == 202
+        assert (await _post(client, guest, CHECK)).status_code == 429
+        assert (await _post(client, administrator, _batch(4))).status_code == 202
+        used = await _used(client, guest)
+        assert (used["tasks"], used["waiting"]) == (3, 3)
+    assert await database.fetchval("SELECT count(*) FROM task WHERE owner = $1", guest.id) == 3
+
+
+async def test_more_than_the_whole_quota_is_refused_for_good(guest: Person, serve: Serve) -> None:
+    async with serve(quota_tasks="user=3") as client:
+        refused = await _post(client, guest, _batch(4))
+    assert refused.status_code == 400
+    rule = "must take at most 3 of the quota tasks of your role user"
+    assert refused.json()["errors"] == [{"field": "tasks", "rule": rule}]
+
+
+async def test_processes_agree_on_what_was_taken(guest: Person, serve: Serve) -> None:
+    async with serve(quota_tasks="user=4") as one, serve(quota_tasks="user=4") as other:
+        assert (await _post(one, guest, CHECK)).status_code == 202  # counted in Redis within a second
+        await eventually(lambda: _has_taken(other, guest, 1))
+        assert (await _post(one, guest, _batch(2))).status_code == 202
+        assert (await _post(other, guest, _batch(2))).status_code == 429
+        assert (await _post(other, guest, CHECK)).status_code == 202
+        assert (await _post(other, guest, CHECK)).status_code == 429
+
+
+async def _has_taken(client: Client, person: Person, taken: int) -> bool:
+    return (await _used(client, person))["tasks"] == taken
+
+
+async def test_a_repeated_submission_takes_nothing(guest: Person, serve: Serve) -> None:
+    async with serve(quota_tasks="user=2") as client:
+        keyed = {"Idempotency-Key": "k"}
+        first = await _post(client, guest, CHECK, **keyed)
+        again = await _post(client, guest, CHECK, **keyed)
+        assert (again.status_code, again.json()) == (202, first.json())
+        assert (await _post(client, guest, CHECK)).status_code == 202
+        # The quota is used up, and what was accepted before still leads to its first answer.
+        assert (await _post(client, guest, CHECK, **{"Idempotency-Key": "other"})).status_code == 429
+        again = await _post(client, guest, CHECK, **keyed)
+        assert (again.status_code, again.headers["idempotent-replayed"]) == (202, "true")
+        assert again.json() == first.json()
+
+
+async def test_what_was_refused_takes_nothing(guest: Person, serve: Serve) -> None:
+    async with serve(quota_tasks="user=1") as client:
+        for bad in ({"params": {"x": 1}}, {"priority": 9}, {"name": "no.such"}):
+            assert (await _post(client, guest, CHECK | bad)).status_code in (400, 422)
+        assert (await _post(client, guest, CHECK)).status_code == 202
+
+
+async def test_only_so_many_tasks_of_a_user_wait(guest: Person, serve: Serve) -> None:
+    async with serve(quota_waiting="user=2") as client:
+        first, *_ = (await _post(client, guest, _batch(2, LATER))).json()["task_ids"]
+        for body in (LATER, _batch(2, LATER)):
+            refused = await _post(client, guest, body)
+            assert (refused.status_code, refused.json()["quota"]) == (429, "waiting")
+            assert refused.headers["retry-after"] == "10"
+        assert (await client.delete(f"/api/v1/tasks/{first}", headers=guest.headers)).status_code == 200
+
+        async def fits() -> bool:
+            return bool((await _post(client, guest, LATER)).status_code == 202)
+
+        await eventually(fits)
+        assert not await fits()
+
+
+async def test_what_waits_is_found_by_its_index(platform: Platform) -> None:
+    database = Database.for_service(platform.database_url, "api-quotas", by_index=True)
+
+    async def blocks() -> int:
+        values = {"owners": [7], "most": waiting.MOST}
+        (row,) = await database.run(explain(waiting.COUNT, "ANALYZE, BUFFERS, FORMAT JSON"), **values)
+        (plan,) = json.loads(row["QUERY PLAN"])
+        return int(plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"])
+
+    before = await blocks()
+    await platform.rows(ENDED, owner=7)
+    assert await blocks() <= before + SLACK
+
+
+async def test_an_account_is_not_forgotten_while_its_tasks_are_counted(platform: Platform) -> None:
+    await platform.submit(INSTANT, Nothing(), owner=7, delay=timedelta(hours=1))
+    counts = waiting.Waiting(platform.database)
+    reading = asyncio.create_task(counts.read(7))
+    await asyncio.sleep(0)  # the statement is on its way
+    await counts.refresh()
+    assert await reading == 1
+
+
+async def test_without_redis_nobody_is_refused(guest: Person, serve: Serve) -> None:
+    nowhere = f"redis://127.0.0.1:{ports.pick('valkey')['valkey']}/0"
+    async with serve(redis_url=nowhere, quota_tasks="user=2") as client:
+        for body in (CHECK, CHECK, CHECK, _batch(2)):
+            assert (await _post(client, guest, body)).status_code == 202
+
+
+async def test_a_schedule_takes_nothing(administrator: Person, serve: Serve) -> None:
+    schedule = {"task_name": CHECK["name"], "params": {}, "kind": "interval", "expression": "1 h"}
+    async with serve(quota_tasks="administrator=1") as client:
+        assert (await _post(client, administrator, CHECK)).status_code == 202
+        for name in ("one", "two"):
+            made = {"name": f"{name}.{secrets.token_hex(4)}", **schedule}
+            await client.post("/api/v1/schedules", json=made, headers=administrator.headers)
+            path = f"/api/v1/schedules/{made['name']}/fire"
+            assert (await client.post(path, headers=administrator.headers)).status_code == 202
+        assert (await _post(client, administrator, CHECK)).status_code == 429
+
+
+async def test_a_single_task_asks_redis_no_more_often_than_without_quotas(
+    guest: Person, serve: Serve, redis_url: str
+) -> None:
+    posts = 40
+
+    async def calls(**change: str) -> int:
+        async with serve(**change) as client:
+            with redis.Redis.from_url(redis_url) as server:
+                await _post(client, guest, CHECK)
+                before = server.info("commandstats")["cmdstat_evalsha"]["calls"]
+                for _ in range(posts):
+                    assert (await _post(client, guest, CHECK)).status_code == 202
+                after = server.info("commandstats")["cmdstat_evalsha"]["calls"]
+        return int(after - before)
+
+    without = await calls(quota_tasks="none", quota_waiting="none")
+    # The background adds one call a second.
+    assert await calls() < without + posts // 2
+
+
+async def test_quotas_of_the_caller(guest: Person, administrator: Person) -> None:
+    mine = (await guest.get("auth/me/quotas")).json()
+    assert mine["highest_priority"] == 5
+    tasks = next(each for each in mine["quotas"] if each["quota"] == "tasks")
+    assert (tasks["amount"], tasks["taken"], tasks["left"]) == (10_000, 0, 10_000)
+    assert tasks["resets_at"] is not None
+    assert (await administrator.get("auth/me/quotas")).json() == {"highest_priority": 9, "quotas": []}
