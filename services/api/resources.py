@@ -149,7 +149,11 @@ class Resources:
             ),
             "view": view,
             "workflow_submissions": WorkflowSubmissions(
-                database, contracts, self.submitter, WorkflowSubmitter(database, self.submitter, vault)
+                database,
+                contracts,
+                self.submitter,
+                WorkflowSubmitter(database, self.submitter, vault),
+                self.quotas,
             ),
             "workflows": WorkflowView(database, self.reads, ledger),
         }

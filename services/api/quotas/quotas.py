@@ -6,7 +6,7 @@ through `Submitter` and take nothing.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from services.api.http.refusals import QuotaUsedUp
 from services.api.identity.rights import Reader
@@ -14,6 +14,7 @@ from services.api.quotas import counters
 from services.api.quotas.counters import Counters, Want, Window
 from services.api.quotas.limits import TASKS, WAITING, Limits
 from services.api.quotas.waiting import Waiting
+from shared.contracts.contract import Contract
 from shared.errors import FieldProblem, InvalidFields
 from shared.identity.tables import Role
 from shared.submission import CheckedTask, NewTask
@@ -62,23 +63,37 @@ class Quotas:
 
     def check_priority(self, task: NewTask, caller: Reader) -> None:
         """Raises InvalidFields. The contract's own priority is for everybody."""
-        highest = max(self._limits[caller.role].priority, task.contract.priority)
-        if task.priority is not None and task.priority > highest:
-            rule = f"must be at most {highest} for your role {caller.role}; leave it out for the task's own"
+        rule = self.priority_rule(task.contract, task.priority, caller)
+        if rule is not None:
             raise InvalidFields([FieldProblem("priority", rule)])
+
+    def priority_rule(self, contract: Contract[Any, Any], priority: int | None, caller: Reader) -> str | None:
+        """The rule that a priority breaks; None when it keeps it."""
+        highest = max(self._limits[caller.role].priority, contract.priority)
+        if priority is None or priority <= highest:
+            return None
+        return f"must be at most {highest} for your role {caller.role}; leave it out for the task's own"
 
     async def take(self, caller: Reader, tasks: Sequence[CheckedTask]) -> Taken:
         """Take what these tasks need, all or nothing. Raises QuotaUsedUp or InvalidFields."""
+        field = "tasks" if len(tasks) > 1 else "name"
+        return await self.take_named(caller, [task.new.contract.quota for task in tasks], field=field)
+
+    async def take_named(self, caller: Reader, named: Sequence[str | None], *, field: str) -> Taken:
+        """The same for tasks of which the quotas of their contracts are given.
+
+        `field` is the part of the request that names them.
+        """
         limits = self._limits[caller.role]
         now = self._now().timestamp()
-        wants = [*_wants(limits, caller.id, tasks, now)]
-        _refuse_impossible(limits, caller, wants, len(tasks))
-        await self._take_waiting(limits, caller, len(tasks))
+        wants = [*_wants(limits, caller.id, named, now)]
+        _refuse_impossible(limits, caller, wants, len(named), field)
+        await self._take_waiting(limits, caller, len(named))
         if (short := await self._take_counted(wants, now)) is not None:
-            self._waiting.give_back(caller.id, len(tasks))
+            self._waiting.give_back(caller.id, len(named))
             taken = self._counters.total(short.window)
             raise _refusal(caller, short.quota, short.limit, taken, short.window.end - now)
-        return Taken(caller.id, len(tasks), wants)
+        return Taken(caller.id, len(named), wants)
 
     def give_back(self, taken: Taken) -> None:
         """The tasks were not stored."""
@@ -126,11 +141,10 @@ class Quotas:
         return await self._counters.take(wants, now)
 
 
-def _wants(limits: Limits, account: int, tasks: Sequence[CheckedTask], now: float) -> Iterator[Want]:
+def _wants(limits: Limits, account: int, named: Sequence[str | None], now: float) -> Iterator[Want]:
     if limits.tasks is not None:
-        yield Want(TASKS, counters.minute(TASKS, account, now), len(tasks), limits.tasks)
+        yield Want(TASKS, counters.minute(TASKS, account, now), len(named), limits.tasks)
     if limits.daily:
-        named = [task.new.contract.quota for task in tasks]
         for quota, limit in limits.daily.items():
             if amount := named.count(quota):
                 yield Want(quota, counters.day(quota, account, now), amount, limit)
@@ -144,12 +158,13 @@ def _windows(limits: Limits, account: int, now: float) -> Iterator[tuple[str, tu
         yield quota, (counters.day(quota, account, now), limit)
 
 
-def _refuse_impossible(limits: Limits, caller: Reader, wants: Sequence[Want], number: int) -> None:
+def _refuse_impossible(
+    limits: Limits, caller: Reader, wants: Sequence[Want], number: int, field: str
+) -> None:
     """Raises InvalidFields for a submission that no waiting would help: it takes more than the amount."""
     asked = [(want.quota, want.amount, want.limit) for want in wants]
     if limits.waiting is not None:
         asked.append((WAITING, number, limits.waiting))
-    field = "tasks" if number > 1 else "name"
     problems = [
         FieldProblem(field, f"must take at most {limit} of the quota {quota} of your role {caller.role}")
         for quota, amount, limit in asked

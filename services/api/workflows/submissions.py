@@ -9,9 +9,10 @@ from services.api.audit import trail
 from services.api.audit.actions import Action
 from services.api.audit.trail import Target
 from services.api.http.errors import NotAllowed, UnknownAccount
-from services.api.http.refusals import TaskRestricted
+from services.api.http.refusals import QuotaUsedUp, TaskRestricted
 from services.api.identity import accounts
 from services.api.identity.rights import Reach, Reader
+from services.api.quotas.quotas import Quotas
 from services.api.tasks.submissions import MOST_RECIPIENTS
 from services.api.workflows import definition
 from services.api.workflows.schemas import WorkflowBody
@@ -19,6 +20,7 @@ from shared.contracts.catalogue import Catalogue
 from shared.errors import FieldProblem, InvalidFields
 from shared.ledger.database import Database
 from shared.submission import OnceKey, Submitter
+from shared.workflows import wiring
 from shared.workflows.submission import WorkflowSubmitter
 from shared.workflows.wiring import Graph, GraphStep
 
@@ -32,7 +34,9 @@ class WorkflowSubmissions:
         catalogue: Catalogue,
         submitter: Submitter,
         workflow_submitter: WorkflowSubmitter,
+        quotas: Quotas,
     ) -> None:
+        self._quotas = quotas
         self._database = database
         self._catalogue = catalogue
         self._submitter = submitter
@@ -44,11 +48,44 @@ class WorkflowSubmissions:
         for each in graph.steps:
             if each.contract.staff_only and not caller.is_staff:
                 raise TaskRestricted(each.contract.name)
+        wiring.refuse(self._broken_priorities(graph, caller))
         others = await self._checked_recipients(graph, caller)
         if once is None:
             _refuse_without_key(graph)
+        return await self._store_counted(graph, sorted(others), caller, once)
+
+    def _broken_priorities(self, graph: Graph, caller: Reader) -> Iterator[FieldProblem]:
+        for each in graph.steps:
+            rule = self._quotas.priority_rule(each.contract, each.priority, caller)
+            if rule is not None:
+                yield FieldProblem("priority", f"step {each.step.name!r}: {rule}")
+
+    async def _store_counted(
+        self, graph: Graph, others: list[int], caller: Reader, once: OnceKey | None
+    ) -> tuple[UUID, bool]:
+        """Store what the caller's quotas allow. All tasks count, also of steps that may be skipped."""
+        named = [each.contract.quota for each in graph.steps for _ in each.params]
+        try:
+            taken = await self._quotas.take_named(caller, named, field="steps")
+        except QuotaUsedUp:
+            first = None if once is None else await self._submitter.submitted_under(once)
+            if first is None:
+                raise
+            return first[0], False
+        try:
+            workflow_id, is_new = await self._write(graph, others, caller, once)
+        except Exception:
+            self._quotas.give_back(taken)
+            raise
+        if not is_new:
+            self._quotas.give_back(taken)
+        return workflow_id, is_new
+
+    async def _write(
+        self, graph: Graph, others: list[int], caller: Reader, once: OnceKey | None
+    ) -> tuple[UUID, bool]:
         if others or any(each.contract.staff_only for each in graph.steps):
-            return await self._store_recorded(graph, sorted(others), caller, once)
+            return await self._store_recorded(graph, others, caller, once)
         return await self._store(graph, once)
 
     async def _store(self, graph: Graph, once: OnceKey | None) -> tuple[UUID, bool]:

@@ -125,6 +125,27 @@ async def test_a_repeated_submission_takes_nothing(guest: Person, serve: Serve) 
         assert again.json() == first.json()
 
 
+def _workflow(members: int, **step: Any) -> dict[str, Any]:
+    group = {"step": "many", "task": CHECK["name"], "members": [{}] * members, **step}
+    return {"name": "checks", "steps": [group]}
+
+
+async def test_a_workflow_takes_what_all_its_tasks_take(guest: Person, serve: Serve) -> None:
+    async def post(body: Any, key: str) -> Any:
+        headers = {**guest.headers, "Idempotency-Key": key}
+        return await client.post("/api/v1/workflows", json=body, headers=headers)
+
+    async with serve(quota_tasks="user=3") as client:
+        refused = await post(_workflow(1, priority=6), "priority")
+        assert "step 'many': must be at most 5" in refused.json()["errors"][0]["rule"]
+        assert (await post(_workflow(4), "large")).json()["errors"][0]["field"] == "steps"
+        first = await post(_workflow(2), "first")
+        assert first.status_code == 202
+        assert (await post(_workflow(2), "second")).status_code == 429
+        assert (await post(_workflow(2), "first")).json() == first.json()
+        assert (await _used(client, guest))["tasks"] == 2
+
+
 async def test_what_was_refused_takes_nothing(guest: Person, serve: Serve) -> None:
     async with serve(quota_tasks="user=1") as client:
         for bad in ({"params": {"x": 1}}, {"priority": 9}, {"name": "no.such"}):
