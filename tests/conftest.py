@@ -43,7 +43,8 @@ REDIS_DATABASES = 256
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the tests that use the hotel application as their sample when it is not installed."""
+    """Long tests come first; those that need the hotel application go where it is not installed."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
     if HOTEL:
         return
     deselected = [item for item in items if item.get_closest_marker("hotel")]

@@ -51,6 +51,7 @@ CALLERS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("caller", CALLERS.values(), ids=CALLERS.keys())
 async def test_the_api_keeps_to_its_document(caller: Caller, platform: Platform, tmp_path: Path) -> None:
     api = Api(platform)

@@ -167,6 +167,7 @@ async def test_a_route_lets_in_whom_the_table_lets_in(route: str, client: Client
     assert {name: _meaning(answer.status_code) for name, answer in answers.items()} == expected
 
 
+@pytest.mark.long
 async def test_each_route_takes_the_credentials_that_the_table_names(
     client: Client, settle: Settle, database: Any
 ) -> None:
