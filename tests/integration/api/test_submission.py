@@ -47,7 +47,8 @@ async def test_a_delayed_task_waits_in_postgres_only(guest: Person, database: An
     delays = await database.fetch("SELECT send_at - created_at AS delay FROM task ORDER BY id")
     assert [round(row["delay"].total_seconds() / 60) for row in delays] == [1, 90 * 24 * 60]
     with redis.Redis.from_url(redis_url) as lanes:
-        assert lanes.keys("often:lane:*") == []
+        # The mail about the guest's address is no delayed task.
+        assert set(lanes.keys("often:lane:*")) <= {b"often:lane:email:9"}
 
 
 async def test_a_moment_long_past_means_at_once(guest: Person, database: Any) -> None:

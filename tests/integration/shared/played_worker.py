@@ -27,6 +27,7 @@ from services.worker.running.work_queue import PSEUDO_QUEUE, WorkQueue
 from shared.errors import PermanentError, Retry, ServerUnavailable, StaleClaim
 from shared.ledger.database import Database
 from shared.ledger.lifecycle import Status
+from shared.ledger.protocol import PROTOCOL
 from shared.ledger.transitions.record import RECORD
 from shared.ledger.transitions.send import CLAIM, GIVE_BACK_FORGOTTEN
 from shared.transport.queues import Queues
@@ -125,6 +126,7 @@ class PlayedWorker:
             queues=[QUEUE],
             threads=self.claims.threads,
             lock_key=self.id.int >> 66,
+            protocol=PROTOCOL,
         )
 
     @property

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 
+from local.postgres import SUPERUSER
 from shared.errors import MigrationError
 from shared.ledger.database import Database
 from shared.ledger.session import of_migrations
@@ -16,6 +17,7 @@ from shared.migration.patience import Patience
 from shared.migration.session import Session
 from shared.migration.steps import AddColumn, AddConstraint, Brief, CreateIndex, DropColumn, Step
 from tests.eventually import eventually
+from tests.roles import as_role
 
 STEPS: Sequence[Step] = [
     AddColumn(table="task", name="cost", definition="integer NOT NULL DEFAULT 0"),
@@ -40,8 +42,9 @@ async def migrating(url: str, patience: Patience) -> AsyncIterator[Session]:
 
 @pytest.fixture
 async def other(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """Another session in the same database."""
-    connection = await asyncpg.connect(database_url, server_settings={"application_name": "report"})
+    """Another session in the same database, which may change the catalog."""
+    url = as_role(database_url, SUPERUSER)
+    connection = await asyncpg.connect(url, server_settings={"application_name": "report"})
     yield connection
     await connection.close()
 
