@@ -16,6 +16,7 @@ from shared.migration import session
 from shared.migration.patience import Patience
 from shared.migration.session import Session
 from shared.migration.steps import AddColumn, AddConstraint, Brief, CreateIndex, DropColumn, Step
+from shared.roles import OWNER
 from tests.eventually import eventually
 from tests.roles import as_role
 
@@ -113,6 +114,7 @@ async def test_a_step_that_rewrites_a_large_table_is_undone(
     database_url: str, other: asyncpg.Connection
 ) -> None:
     await other.execute("CREATE TABLE large AS SELECT n FROM generate_series(1, 300000) AS n")
+    await other.execute(f"ALTER TABLE large OWNER TO {OWNER}")
     step = AddColumn(table="large", name="token", definition="uuid DEFAULT gen_random_uuid()")
     async with migrating(database_url, Patience(brief_s=0.05, first_pause_s=0.1)) as migration:
         with pytest.raises(MigrationError, match="rewrites the table"):
