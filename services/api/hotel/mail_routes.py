@@ -10,10 +10,10 @@ from litestar import MediaType, Response, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
+from services.api.hotel.refusals import UnknownLink
 from services.api.http import page
 from services.api.http.documentation import example
 from services.api.http.errors import documented
-from services.api.http.refusals import UnknownLink
 from services.api.identity.account_schemas import MailChoice
 from services.api.identity.rights import Reader
 from shared.hotel import mailing

@@ -4,10 +4,10 @@ from litestar import delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
+from services.api.hotel.refusals import AlertNotFound, HotelNotFound
 from services.api.hotel.subscription_schemas import PriceAlertAnswer, PriceAlertBody
 from services.api.http.documentation import example
 from services.api.http.errors import documented
-from services.api.http.refusals import AlertNotFound, HotelNotFound
 from services.api.identity.rights import Reader
 from shared.errors import FieldProblem, InvalidFields
 from shared.hotel import pricing

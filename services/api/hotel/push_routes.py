@@ -6,10 +6,10 @@ from litestar import delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
+from services.api.hotel.refusals import PushSwitchedOff, SubscriptionNotFound
 from services.api.hotel.subscription_schemas import PushKey, Subscription, SubscriptionBody
 from services.api.http.documentation import example
 from services.api.http.errors import documented
-from services.api.http.refusals import PushSwitchedOff, SubscriptionNotFound
 from services.api.identity.rights import Reader
 from shared.errors import FieldProblem, InvalidFields
 from shared.hotel import inbox, web_push

@@ -11,10 +11,10 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from litestar.response import ServerSentEvent
 
+from services.api.hotel.refusals import DestinationNotFound
 from services.api.hotel.task_schemas import ScanBody, TrackingHealth
 from services.api.http.documentation import example
 from services.api.http.errors import documented
-from services.api.http.refusals import DestinationNotFound
 from services.api.identity.auth import Stays
 from services.api.identity.rights import Reader
 from services.api.reads import Reads

@@ -73,69 +73,6 @@ class KeyNotFound(Refusal):
         super().__init__(f"There is no API key {key_id} among yours. List your keys with GET /api/v1/keys.")
 
 
-class UnknownLink(Refusal):
-    """No mail carried this link."""
-
-    status, kind = 404, "unknown-link"
-
-    def __init__(self) -> None:
-        super().__init__("This link is not one of ours, or not whole. Open it from the mail again.")
-
-
-class DestinationNotFound(Refusal):
-    """No destination has this id."""
-
-    status, kind = 404, "destination-not-found"
-
-    def __init__(self, destination_id: int) -> None:
-        super().__init__(
-            f"There is no destination {destination_id}. "
-            "GET /api/v1/admin/hotel-tracking/summary lists those that are tracked."
-        )
-
-
-class HotelNotFound(Refusal):
-    """No hotel has this id."""
-
-    status, kind = 422, "hotel-not-found"
-
-    def __init__(self, hotel_id: int) -> None:
-        problem = FieldProblem("hotel_id", "names no hotel")
-        super().__init__(f"There is no hotel {hotel_id}. A search's result names hotels' ids.", [problem])
-
-
-class AlertNotFound(Refusal):
-    """No price alert has this id, or it is somebody else's."""
-
-    status, kind = 404, "alert-not-found"
-
-    def __init__(self, alert_id: int) -> None:
-        super().__init__(
-            f"There is no price alert {alert_id} among yours. GET /api/v1/price-alerts lists them."
-        )
-
-
-class SubscriptionNotFound(Refusal):
-    """No push subscription has this id, or it is somebody else's."""
-
-    status, kind = 404, "subscription-not-found"
-
-    def __init__(self, subscription_id: int) -> None:
-        super().__init__(
-            f"There is no push subscription {subscription_id} among yours. "
-            "GET /api/v1/push/subscriptions lists them."
-        )
-
-
-class PushSwitchedOff(Refusal):
-    """This platform has no key to sign pushes with."""
-
-    status, kind = 409, "push-switched-off"
-
-    def __init__(self) -> None:
-        super().__init__("Pushes are switched off here: an operator has to set VAPID_PRIVATE_KEY first.")
-
-
 class TaskRestricted(Refusal):
     """Only staff may submit this kind of task."""
 
@@ -167,62 +104,6 @@ class NotRetriable(Refusal):
         super().__init__(f"{detail} Submit a new one if it is to run again.")
 
 
-class WorkflowNotFound(Refusal):
-    """No workflow has this id, or it is not the caller's."""
-
-    status, kind = 404, "workflow-not-found"
-
-    def __init__(self, workflow_id: object) -> None:
-        super().__init__(
-            f"There is no workflow {workflow_id} among yours. List your workflows with GET /api/v1/workflows."
-        )
-
-
-class WorkflowFinished(Refusal):
-    """A workflow that has ended cannot be canceled."""
-
-    status, kind = 409, "workflow-finished"
-
-    def __init__(self, status: str) -> None:
-        super().__init__(
-            f"The workflow has already ended as {status}. Submit a new one if it is to run again."
-        )
-
-
-class WorkflowEnding(Refusal):
-    """A workflow that is being canceled cannot be retried."""
-
-    status, kind = 409, "workflow-ending"
-
-    def __init__(self) -> None:
-        super().__init__("The workflow is being canceled. Wait for its end, then send the request again.")
-        self.headers = {"Retry-After": "1"}
-
-
-class NothingToRetry(Refusal):
-    """No step of the workflow has failed or was canceled."""
-
-    status, kind = 409, "nothing-to-retry"
-
-    def __init__(self, status: str) -> None:
-        super().__init__(
-            f"No step of this workflow has failed or was canceled; it is {status}. A handler is retried as a "
-            "task: POST /api/v1/tasks/{task_id}/retry."
-        )
-
-
-class HandlersRan(Refusal):
-    """Handlers of the workflow may have made up for what a retry would do again."""
-
-    status, kind = 409, "handlers-ran"
-
-    def __init__(self, names: Sequence[str]) -> None:
-        super().__init__(
-            f"These handlers of the workflow have run: {', '.join(names)}. A retry does not undo what they "
-            "did. Add handlers=keep to retry all the same and leave them as they are."
-        )
-
-
 class LastAdministrator(Refusal):
     """Nobody would be left to administer."""
 
@@ -243,60 +124,6 @@ class TooManyKeys(Refusal):
         super().__init__(
             f"You have {most} API keys, which is the limit. Revoke one with DELETE /api/v1/keys/{{id}}."
         )
-
-
-class ScheduleNotFound(Refusal):
-    """No schedule has this name."""
-
-    status, kind = 404, "schedule-not-found"
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"There is no schedule {name}. List the schedules with GET /api/v1/schedules.")
-
-
-class ScheduleExists(Refusal):
-    """A schedule of this name exists."""
-
-    status, kind = 409, "schedule-exists"
-
-    def __init__(self, name: str) -> None:
-        detail = (
-            f"A schedule {name} exists. Change it with PATCH /api/v1/schedules/{name}, or take another name."
-        )
-        super().__init__(detail, [FieldProblem("name", "is taken")])
-
-
-class ScheduleDeclared(Refusal):
-    """A contract declares this schedule, so it would come back."""
-
-    status, kind = 409, "schedule-declared"
-
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            f"The schedule {name} is declared in the code and would come back. "
-            f"Switch it off with PATCH /api/v1/schedules/{name} and enabled false."
-        )
-
-
-class ScheduleStillRunning(Refusal):
-    """The schedule lets no two of its tasks run at once."""
-
-    status, kind = 409, "schedule-still-running"
-
-    def __init__(self, task_id: object) -> None:
-        super().__init__(
-            f"Its task {task_id} has not ended, and overlap is skip. Wait for it, or cancel it with "
-            f"DELETE /api/v1/tasks/{task_id}."
-        )
-
-
-class ScheduleJustFired(Refusal):
-    """A firing of this second is recorded."""
-
-    status, kind = 409, "schedule-just-fired"
-
-    def __init__(self) -> None:
-        super().__init__("It was fired within this second. Wait a second, then send the request again.")
 
 
 class RequestTooSlow(Refusal):

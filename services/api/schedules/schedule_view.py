@@ -6,8 +6,8 @@ from itertools import islice
 from typing import Any
 
 from services.api.http import paging
-from services.api.http.refusals import ScheduleNotFound
 from services.api.identity.rights import Reader
+from services.api.schedules.refusals import ScheduleNotFound
 from services.api.schedules.schemas import FiringAnswer, FiringPage, ScheduleAnswer, SchedulePage
 from shared.contracts.catalogue import Catalogue
 from shared.contracts.schedule import NAME

@@ -11,15 +11,15 @@ from services.api.audit import trail
 from services.api.audit.actions import Action
 from services.api.audit.trail import Target
 from services.api.http.errors import NotAllowed, UnknownAccount
-from services.api.http.refusals import (
+from services.api.identity import accounts
+from services.api.identity.rights import Reach, Reader, Rights
+from services.api.schedules.refusals import (
     ScheduleDeclared,
     ScheduleExists,
     ScheduleJustFired,
     ScheduleNotFound,
     ScheduleStillRunning,
 )
-from services.api.identity import accounts
-from services.api.identity.rights import Reach, Reader, Rights
 from services.api.schedules.schemas import NewScheduleBody, ScheduleChange
 from shared.contracts.catalogue import Catalogue
 from shared.contracts.contract import Contract, Params

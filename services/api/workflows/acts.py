@@ -6,8 +6,8 @@ from uuid import UUID
 from services.api.audit import trail
 from services.api.audit.actions import Action
 from services.api.audit.trail import Target
-from services.api.http.refusals import HandlersRan, NothingToRetry, WorkflowEnding
 from services.api.identity.rights import Reader
+from services.api.workflows.refusals import HandlersRan, NothingToRetry, WorkflowEnding
 from services.api.workflows.schemas import WorkflowAnswer
 from shared.ledger.database import Database
 from shared.ledger.statement import Statement

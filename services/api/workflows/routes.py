@@ -10,12 +10,12 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from services.api.http import paging
 from services.api.http.documentation import example
 from services.api.http.errors import documented
-from services.api.http.refusals import WorkflowFinished
 from services.api.identity.rights import Reader
 from services.api.tasks.schemas import TaskPage
 from services.api.tasks.submission_routes import HEALTH_CHECK, IdempotencyKey
 from services.api.tasks.submissions import Submissions
 from services.api.workflows import acts
+from services.api.workflows.refusals import WorkflowFinished
 from services.api.workflows.schemas import WorkflowBody, WorkflowGraph, WorkflowPage, WorkflowSubmitted
 from services.api.workflows.submissions import WorkflowSubmissions
 from services.api.workflows.view import WorkflowFilter, WorkflowView

@@ -5,11 +5,11 @@ from typing import Any
 from uuid import UUID
 
 from services.api.http import paging
-from services.api.http.refusals import WorkflowNotFound
 from services.api.identity.rights import Reach, Reader
 from services.api.reads import Reads
 from services.api.tasks.ledger_view import LedgerView
 from services.api.tasks.schemas import TaskPage
+from services.api.workflows.refusals import WorkflowNotFound
 from services.api.workflows.schemas import StepAnswer, WorkflowAnswer, WorkflowGraph, WorkflowPage
 from shared.ledger.database import Database
 from shared.ledger.statement import Statement
