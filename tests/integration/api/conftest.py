@@ -1,11 +1,13 @@
 """The API over real servers, and people who are signed in to it."""
 
+import functools
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import argon2
 import asyncpg
 import httpx
 import pytest
@@ -62,7 +64,17 @@ class Person:
         return await self.client.delete(f"/api/v1/{path}", headers=self.headers)
 
 
+#: As cheap as it can be: hardly a test is about guessing, and each person costs two hashes.
+CHEAP = functools.partial(argon2.PasswordHasher, time_cost=1, memory_cost=8, parallelism=1)
+
 SignUp = Callable[[], Awaitable[Person]]
+
+
+@pytest.fixture(autouse=True)
+def _cheap_hashes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The API in this process hashes passwords cheaply."""
+    if request.node.get_closest_marker("real_hashes") is None:
+        monkeypatch.setattr(argon2, "PasswordHasher", CHEAP)
 
 
 @pytest.fixture

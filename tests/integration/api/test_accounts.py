@@ -84,6 +84,7 @@ async def test_a_wrong_password_and_an_unknown_address_get_the_same_answer(
     assert len({answer.text for answer in answers}) == 1
 
 
+@pytest.mark.real_hashes
 async def test_an_unknown_address_takes_as_long_as_a_wrong_password(client: Client, guest: Person) -> None:
     async def fastest(email: str) -> float:
         """In seconds of this process, whatever else the machine does."""

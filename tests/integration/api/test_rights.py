@@ -5,14 +5,12 @@ what to send.
 """
 
 import dataclasses
-import functools
 import hashlib
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
-import argon2
 import pytest
 
 from services.api import app
@@ -25,7 +23,7 @@ from shared.identity.tables import Role
 from shared.settings import Settings
 from tests.eventually import eventually
 from tests.installed import HOTEL, INSTALLED, NAMES
-from tests.integration.api.conftest import Client, Person
+from tests.integration.api.conftest import CHEAP, Client, Person
 from tests.integration.api.examples import EXAMPLES as PLATFORM_EXAMPLES
 from tests.integration.api.examples import Belongings, Example
 from tests.platform import VAULT_KEYS
@@ -39,8 +37,6 @@ _TABLE = rights_of(routes_of(INSTALLED))
 RIGHTS, PUBLIC = _TABLE.entries, _TABLE.public
 EXAMPLES = PLATFORM_EXAMPLES | (hotel.EXAMPLES if HOTEL else {})
 PASSWORD = secrets.token_hex()
-#: As cheap as it can be: here it is not about guessing.
-CHEAP = functools.partial(argon2.PasswordHasher, time_cost=1, memory_cost=8, parallelism=1)
 HASH = CHEAP().hash(PASSWORD)
 #: An hour ahead, as the tasks.
 WORKFLOW = {
@@ -71,9 +67,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture
-def settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """The API hashes as cheaply, and does not renew the hash at each sign-in. No limit ends a test."""
-    monkeypatch.setattr(argon2, "PasswordHasher", CHEAP)
+def settings(settings: Settings) -> Settings:
+    """No limit ends a test."""
     many = "1000000/minute"
     return dataclasses.replace(settings, rate_limit_sign_in=many, rate_limit_address=many)
 

@@ -148,6 +148,7 @@ async def test_a_session_ends_after_its_life_however_often_it_is_renewed(
     assert (await _refresh(client, tokens["refresh_token"])).status_code == 401
 
 
+@pytest.mark.real_hashes
 async def test_a_hash_of_former_parameters_is_renewed_at_sign_in(guest: Person, database: Any) -> None:
     former = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(guest.password)
     await database.execute("UPDATE account SET password_hash = $1", former)
