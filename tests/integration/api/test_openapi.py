@@ -21,8 +21,8 @@ from tests.platform import Platform
 PASSWORD = "a horse, a battery"
 #: How many requests are made up per operation and phase; bounds the time. Without `--phases`, those that the
 #: document suggests come on top: they take most of the time and hardly depend on the role.
-OF_ADMINISTRATORS = ("--max-examples", "6")
-OF_OTHERS = ("--max-examples", "3", "--phases", "fuzzing")
+OF_ADMINISTRATORS = ("--max-examples", "3")
+OF_OTHERS = ("--max-examples", "2", "--phases", "fuzzing")
 MANY = ("--max-examples", "100")
 #: A document cannot say which cursors, addresses or combinations of fields there are.
 LEFT_OUT = "positive_data_acceptance"
