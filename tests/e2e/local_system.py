@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 
+from local import ports
 from local.leftovers import MARK
 from tests.eventually import eventually
 
@@ -28,6 +29,8 @@ class LocalSystem:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.process: subprocess.Popen[str] | None = None
+        # Another test may start a system at the same moment; both would find the usual port free.
+        self._api_port = ports.pick("api")["api"]
         for part in PARTS:
             copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
             copy(ROOT / part, folder / part)
@@ -52,6 +55,7 @@ class LocalSystem:
 
     def _spawn(self) -> None:
         environment = {name: value for name, value in os.environ.items() if name not in OWN}
+        environment["OFTEN_API_PORT"] = str(self._api_port)
         environment["OFTEN_RELOAD"] = "1"  # services refuse it, so the launcher must keep it to itself
         with (self.folder / "output.txt").open("w") as output:
             self.process = subprocess.Popen(
