@@ -9,6 +9,7 @@ from shared.roles import API, OWNER, SCHEDULER, SERVICES, WORKER
 #: The role of each service's process, by the start of its module.
 _OF_MODULE = {
     "services.api": API,
+    "bench.constant_api": API,
     "services.scheduler": SCHEDULER,
     "shared.migrate": OWNER,
 }
