@@ -3,6 +3,8 @@
 import logging
 from uuid import UUID
 
+import msgspec
+
 from shared.ledger.database import Database
 from shared.ledger.transitions.workflow import REPAIR, REPAIR_ALONE
 from shared.telemetry import metrics
@@ -31,6 +33,6 @@ class WorkflowRepair:
             (row,) = await self._database.run(REPAIR, after=self._after, still_s=self._still_s, limit=BATCH)
         self._after = row["last"] or UUID(int=0)
         if row["repaired"] is not None:
-            metrics.WORKFLOW_STEPS_REPAIRED.inc(row["repaired"].count('"step"'))
+            metrics.WORKFLOW_STEPS_REPAIRED.inc(len(msgspec.json.decode(row["repaired"])))
             log.error("ends of tasks were recorded without an event; repaired: %s", row["repaired"])
         return False

@@ -12,7 +12,7 @@ GRANTS: Grants = {
         "price_alert": ("SELECT", "INSERT", "UPDATE", "DELETE"),
         "price_observation": ("SELECT",),
         "push_subscription": ("SELECT", "INSERT", "UPDATE", "DELETE"),
-        # For the export of an account.
+        # The export of an account reads these.
         "notification_log": ("SELECT",),
         "payment": ("SELECT",),
         "payment_customer": ("SELECT",),

@@ -36,7 +36,7 @@ class HotelNotFound(Refusal):
 
 
 class AlertNotFound(Refusal):
-    """No price alert has this id, or it is somebody else's."""
+    """No price alert has this id, or it belongs to another account."""
 
     status, kind = 404, "alert-not-found"
 
@@ -47,7 +47,7 @@ class AlertNotFound(Refusal):
 
 
 class SubscriptionNotFound(Refusal):
-    """No push subscription has this id, or it is somebody else's."""
+    """No push subscription has this id, or it belongs to another account."""
 
     status, kind = 404, "subscription-not-found"
 

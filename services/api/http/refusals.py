@@ -65,7 +65,7 @@ class AccountBeingErased(Refusal):
 
 
 class KeyNotFound(Refusal):
-    """No API key has this id, or it is somebody else's."""
+    """No API key has this id, or it belongs to another account."""
 
     status, kind = 404, "key-not-found"
 

@@ -223,7 +223,7 @@ DELETE_ENDED = Statement("""
 
 #: Compares the counts of steps, events included, with the tasks themselves, in workflows that have not moved
 #: for a while, and notes ends that have no event. All in one snapshot, in which a task and its event are
-#: both there or both missing. Returns the repaired steps, and the last workflow that was looked at.
+#: either both present or both missing. Returns the repaired steps, and the last workflow that was looked at.
 REPAIR = Statement("""
     WITH still AS (
         SELECT id FROM workflow

@@ -64,7 +64,7 @@ class Person:
         return await self.client.delete(f"/api/v1/{path}", headers=self.headers)
 
 
-#: As cheap as it can be: hardly a test is about guessing, and each person costs two hashes.
+#: The cheapest hash there is. Few tests are about guessing, and each account costs two hashes.
 CHEAP = functools.partial(argon2.PasswordHasher, time_cost=1, memory_cost=8, parallelism=1)
 
 SignUp = Callable[[], Awaitable[Person]]

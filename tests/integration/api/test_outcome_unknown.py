@@ -30,7 +30,7 @@ async def _submit_blocked(
         await eventually(lambda: database.fetchval(BLOCKED))
 
         async def is_answered() -> bool:
-            # What marks earlier tasks may wait for the lock as well.
+            # The statement that marks earlier tasks may wait for the lock as well.
             await database.execute(f"SELECT pg_terminate_backend(pid) FROM ({BLOCKED}) AS blocked")
             return asked.done()
 

@@ -228,7 +228,7 @@ async def test_a_taken_address_looks_like_a_free_one_and_only_its_mail_differs(h
     await hotel.mailed(guest.address, CONFIRM, CHANGE, CHANGE)
     await hotel.mailed(holder.address, CONFIRM, TAKEN)
     assert "/verify/" not in hotel.mails(holder.address)[-1].as_string()
-    # With the address goes what was sent to it, whoever asked for that.
+    # Mail to an address is erased with the account that has the address, whoever caused the mail.
     logged = await hotel.platform.rows(
         'SELECT DISTINCT "user" FROM notification_log WHERE target = {}', holder.address
     )
