@@ -26,6 +26,8 @@ _KINDS: Final = {
     NotAllowed: "not-allowed",
 }
 
+_LACKS = "account %s was refused %s, which the audit log lacks: %s"
+
 
 class Refusals:
     """Sees every error that a request ends with."""
@@ -48,6 +50,7 @@ class Refusals:
                 target, after = Target("route", route), {"refusal": kind}
                 await trail.record(self._database, actor, Action.ACCESS_REFUSED, target, after=after)
         except ServerUnavailable as unavailable:
-            log.warning(
-                "account %s was refused %s, which the audit log lacks: %s", actor.account, route, unavailable
-            )
+            log.warning(_LACKS, actor.account, route, unavailable)
+        except Exception as unforeseen:
+            # Here it would take the place of the refusal.
+            log.exception(_LACKS, actor.account, route, unforeseen)

@@ -276,3 +276,13 @@ async def test_the_first_administrator_is_recorded_as_made_on_the_command_line(
     account = await database.fetchval("SELECT id FROM account")
     assert (row["actor"], row["credential"], row["target"]) == (None, "command line", str(account))
     assert json.loads(row["after"]) == {"role": "administrator"}
+
+
+async def test_a_refusal_that_cannot_be_recorded_is_a_refusal(
+    guest: Person, database: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    await database.execute("REVOKE INSERT ON audit FROM often_api")
+    answer = await guest.get("accounts")
+    assert (answer.status_code, answer.json()["type"]) == (403, "urn:often:problem:role-forbids")
+    (record,) = [each for each in caplog.records if "which the audit log lacks" in each.getMessage()]
+    assert record.exc_info is not None
