@@ -1,12 +1,12 @@
 """Quotas: how much of what each role may submit, and what an account has taken of it.
 
-`Submissions` takes before it stores, and gives back what was not stored after all. Schedules and tasks submit
-through `Submitter` and take nothing.
+`Quotas.counted` takes before tasks are stored, and gives back what was not stored after all. Schedules and
+tasks submit through `Submitter` and take nothing.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from services.api.http.refusals import QuotaUsedUp
 from services.api.identity.rights import Reader
@@ -17,8 +17,10 @@ from services.api.quotas.waiting import Waiting
 from shared.contracts.contract import Contract
 from shared.errors import FieldProblem, InvalidFields
 from shared.identity.tables import Role
-from shared.submission import CheckedTask, NewTask
+from shared.submission import NewTask
 from shared.telemetry import metrics
+
+T = TypeVar("T")
 
 #: Retry-After where too many tasks wait. It is unknown when they will end.
 WAITING_RETRY_S = 10.0
@@ -74,16 +76,39 @@ class Quotas:
             return None
         return f"must be at most {highest} for your role {caller.role}; leave it out for the task's own"
 
-    async def take(self, caller: Reader, tasks: Sequence[CheckedTask]) -> Taken:
-        """Take what these tasks need, all or nothing. Raises QuotaUsedUp or InvalidFields."""
-        field = "tasks" if len(tasks) > 1 else "name"
-        return await self.take_named(caller, [task.new.contract.quota for task in tasks], field=field)
+    async def counted(
+        self,
+        caller: Reader,
+        named: Sequence[str | None],
+        *,
+        field: str,
+        store: Callable[[], Awaitable[tuple[T, bool]]],
+        stored_before: Callable[[], Awaitable[T | None]],
+    ) -> tuple[T, bool]:
+        """Store tasks if the caller's quotas allow. A repeated submission takes nothing.
 
-    async def take_named(self, caller: Reader, named: Sequence[str | None], *, field: str) -> Taken:
-        """The same for tasks of which the quotas of their contracts are given.
-
-        `field` is the part of the request that names them.
+        `named` has one entry for each task: the daily quota that its contract names. `field` is the part of
+        the request that names the tasks. `store` says whether it stored anything, and `stored_before` finds
+        what the same submission has stored. Raises QuotaUsedUp or InvalidFields.
         """
+        try:
+            taken = await self._take(caller, named, field)
+        except QuotaUsedUp:
+            first = await stored_before()
+            if first is None:
+                raise
+            return first, False
+        try:
+            stored, is_new = await store()
+        except Exception:
+            self._give_back(taken)
+            raise
+        if not is_new:
+            self._give_back(taken)
+        return stored, is_new
+
+    async def _take(self, caller: Reader, named: Sequence[str | None], field: str) -> Taken:
+        """Take what these tasks need, all or nothing. Raises QuotaUsedUp or InvalidFields."""
         limits = self._limits[caller.role]
         now = self._now().timestamp()
         wants = [*_wants(limits, caller.id, named, now)]
@@ -95,7 +120,7 @@ class Quotas:
             raise _refusal(caller, short.quota, short.limit, taken, short.window.end - now)
         return Taken(caller.id, len(named), wants)
 
-    def give_back(self, taken: Taken) -> None:
+    def _give_back(self, taken: Taken) -> None:
         """The tasks were not stored."""
         self._waiting.give_back(taken.account, taken.waiting)
         for want in taken.wants:

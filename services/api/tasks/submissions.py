@@ -12,7 +12,7 @@ from services.api.audit import trail
 from services.api.audit.actions import Action
 from services.api.audit.trail import Target
 from services.api.http.errors import NotAllowed, UnknownAccount
-from services.api.http.refusals import QuotaUsedUp, TaskRestricted
+from services.api.http.refusals import TaskRestricted
 from services.api.identity import accounts
 from services.api.identity.rights import Reach, Reader
 from services.api.quotas.quotas import Quotas
@@ -137,23 +137,20 @@ class Submissions:
         self, tasks: Sequence[CheckedTask], caller: Reader, once: OnceKey | None
     ) -> tuple[list[UUID], bool]:
         """Store what the caller's quotas allow. A repeated submission takes nothing of them."""
+        contracts = [task.new.contract for task in tasks]
         if once is None:
-            _refuse_without_key(tasks)
-        try:
-            taken = await self._quotas.take(caller, tasks)
-        except QuotaUsedUp:
-            first = None if once is None else await self._submitter.submitted_under(once)
-            if first is None:
-                raise
-            return first, False
-        try:
-            ids, is_new = await self._write(tasks, caller, once)
-        except Exception:
-            self._quotas.give_back(taken)
-            raise
-        if not is_new:
-            self._quotas.give_back(taken)
-        return ids, is_new
+            refuse_without_key(contracts)
+        return await self._quotas.counted(
+            caller,
+            [contract.quota for contract in contracts],
+            field="tasks" if len(tasks) > 1 else "name",
+            store=lambda: self._write(tasks, caller, once),
+            stored_before=lambda: self._stored_before(once),
+        )
+
+    async def _stored_before(self, once: OnceKey | None) -> list[UUID] | None:
+        """The ids that were stored under this key; None without one."""
+        return None if once is None else await self._submitter.submitted_under(once)
 
     async def _write(
         self, tasks: Sequence[CheckedTask], caller: Reader, once: OnceKey | None
@@ -186,9 +183,9 @@ class Submissions:
             return ids, is_new
 
 
-def _refuse_without_key(tasks: Iterable[CheckedTask]) -> None:
+def refuse_without_key(contracts: Iterable[Contract[Any, Any]]) -> None:
     """Raises InvalidFields for tasks that must not be stored twice when an answer is lost."""
-    names = sorted({task.new.contract.name for task in tasks if task.new.contract.needs_key})
+    names = sorted({contract.name for contract in contracts if contract.needs_key})
     if names:
         rule = f"is required for {', '.join(names)}: choose one for each intention and repeat it with a retry"
         raise InvalidFields([FieldProblem("Idempotency-Key", rule)])

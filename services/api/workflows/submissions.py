@@ -9,15 +9,15 @@ from services.api.audit import trail
 from services.api.audit.actions import Action
 from services.api.audit.trail import Target
 from services.api.http.errors import NotAllowed, UnknownAccount
-from services.api.http.refusals import QuotaUsedUp, TaskRestricted
+from services.api.http.refusals import TaskRestricted
 from services.api.identity import accounts
 from services.api.identity.rights import Reach, Reader
 from services.api.quotas.quotas import Quotas
-from services.api.tasks.submissions import MOST_RECIPIENTS
+from services.api.tasks.submissions import MOST_RECIPIENTS, refuse_without_key
 from services.api.workflows import definition
 from services.api.workflows.schemas import WorkflowBody
 from shared.contracts.catalogue import Catalogue
-from shared.errors import FieldProblem, InvalidFields
+from shared.errors import FieldProblem
 from shared.ledger.database import Database
 from shared.submission import OnceKey, Submitter
 from shared.workflows import wiring
@@ -51,7 +51,7 @@ class WorkflowSubmissions:
         wiring.refuse(self._broken_priorities(graph, caller))
         others = await self._checked_recipients(graph, caller)
         if once is None:
-            _refuse_without_key(graph)
+            refuse_without_key(each.contract for each in graph.steps)
         return await self._store_counted(graph, sorted(others), caller, once)
 
     def _broken_priorities(self, graph: Graph, caller: Reader) -> Iterator[FieldProblem]:
@@ -64,22 +64,17 @@ class WorkflowSubmissions:
         self, graph: Graph, others: list[int], caller: Reader, once: OnceKey | None
     ) -> tuple[UUID, bool]:
         """Store what the caller's quotas allow. All tasks count, also of steps that may be skipped."""
-        named = [each.contract.quota for each in graph.steps for _ in each.params]
-        try:
-            taken = await self._quotas.take_named(caller, named, field="steps")
-        except QuotaUsedUp:
-            first = None if once is None else await self._submitter.submitted_under(once)
-            if first is None:
-                raise
-            return first[0], False
-        try:
-            workflow_id, is_new = await self._write(graph, others, caller, once)
-        except Exception:
-            self._quotas.give_back(taken)
-            raise
-        if not is_new:
-            self._quotas.give_back(taken)
-        return workflow_id, is_new
+        return await self._quotas.counted(
+            caller,
+            [each.contract.quota for each in graph.steps for _ in each.params],
+            field="steps",
+            store=lambda: self._write(graph, others, caller, once),
+            stored_before=lambda: self._stored_before(once),
+        )
+
+    async def _stored_before(self, once: OnceKey | None) -> UUID | None:
+        first = None if once is None else await self._submitter.submitted_under(once)
+        return first[0] if first else None
 
     async def _write(
         self, graph: Graph, others: list[int], caller: Reader, once: OnceKey | None
@@ -120,7 +115,7 @@ class WorkflowSubmissions:
             if others and caller.reach is not Reach.ALL:
                 raise NotAllowed(field, "must be your own id")
             named |= others
-        if named - await accounts.existing(self._database, named) if named else ():
+        if named and named - await accounts.existing(self._database, named):
             raise UnknownAccount("steps")
         return named
 
@@ -133,10 +128,3 @@ def _recipients(each: GraphStep) -> Iterator[int]:
         recipient = msgspec.json.decode(text).get(each.contract.recipient)
         if recipient is not None:
             yield recipient
-
-
-def _refuse_without_key(graph: Graph) -> None:
-    names = sorted({each.contract.name for each in graph.steps if each.contract.needs_key})
-    if names:
-        rule = f"is required for {', '.join(names)}: choose one for each intention and repeat it with a retry"
-        raise InvalidFields([FieldProblem("Idempotency-Key", rule)])
