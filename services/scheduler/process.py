@@ -23,6 +23,7 @@ from services.scheduler import (
     resender,
     schedule_gauges,
     servers,
+    statistics,
     timetable,
     worker_gauges,
     workflow_gauges,
@@ -35,8 +36,10 @@ from shared.contracts import catalogue
 from shared.contracts.catalogue import Catalogue
 from shared.errors import ServerUnavailable
 from shared.keeper import STALL_S, Keeper
+from shared.ledger import tally
 from shared.ledger.database import Database, in_fresh_context
 from shared.ledger.schema_check import SchemaCheck
+from shared.ledger.tally import Tally
 from shared.migration import known
 from shared.settings import Settings
 from shared.submission import Submitter
@@ -71,7 +74,8 @@ class SchedulerProcess:
         self.keeper = Keeper()
         #: When each of the leader's services is due next, by the monotonic clock.
         self._due: dict[str, float] = {}
-        rescue = rescuer.Rescuer(database, queues, stall_after_s=settings.stall_after.total_seconds())
+        ends = Tally(database)
+        rescue = rescuer.Rescuer(database, queues, ends, stall_after_s=settings.stall_after.total_seconds())
         resend = resender.Resender(database, queues)
         found = applications.find(settings.applications)
         self.schema = SchemaCheck(database, known.ids(found))
@@ -112,7 +116,9 @@ class SchedulerProcess:
             Service("workflow repair", workflow_repair.EVERY_S, repair.run_once),
             Service("workflow gauges", workflow_gauges.EVERY_S, workflow.run_once),
             Service("workflow deadlines", workflows.DEADLINES_EVERY_S, sweep.note_deadlines),
-            Service("expirer", expirer.EVERY_S, expirer.Expirer(database).run_once),
+            Service("expirer", expirer.EVERY_S, expirer.Expirer(database, ends).run_once),
+            Service("tally", tally.EVERY_S, ends.run_once),
+            Service("statistics", statistics.EVERY_S, statistics.Statistics(database).run_once),
             Service("partitioner", partitioner.EVERY_S, partitioner.Partitioner(database).run_once),
             Service("partition gauges", partition_gauges.EVERY_S, partition.run_once),
             Service("cleaner", cleaner.EVERY_S, clean.run_once, cleaner.STALL_S),
