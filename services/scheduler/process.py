@@ -15,6 +15,7 @@ from services.scheduler import (
     cleaner,
     dispatcher,
     expirer,
+    indexer,
     leader,
     partition_gauges,
     partitioner,
@@ -102,6 +103,7 @@ class SchedulerProcess:
         workflow = workflow_gauges.WorkflowGauges(database, gauges)
         repair = workflow_repair.WorkflowRepair(database)
         sweep = workflows.Sweep(database, Advancer(database, queues))
+        index = indexer.Indexer(database, partial(self.keeper.turned, "past indexes"))
         clean = cleaner.Cleaner(database, partial(self.keeper.turned, "cleaner"))
         self.services = [
             Service("dispatcher", dispatcher.EVERY_S, dispatcher.Dispatcher(database, queues).run_once),
@@ -121,6 +123,7 @@ class SchedulerProcess:
             Service("statistics", statistics.EVERY_S, statistics.Statistics(database).run_once),
             Service("partitioner", partitioner.EVERY_S, partitioner.Partitioner(database).run_once),
             Service("partition gauges", partition_gauges.EVERY_S, partition.run_once),
+            Service("past indexes", indexer.EVERY_S, index.run_once, indexer.STALL_S),
             Service("cleaner", cleaner.EVERY_S, clean.run_once, cleaner.STALL_S),
         ]
 
