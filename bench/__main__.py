@@ -19,6 +19,7 @@ import uvloop
 from bench import report
 from bench.figure import Benchmark, Measured
 from bench.figures import (
+    answers,
     backlog,
     batch,
     cost,
@@ -54,6 +55,7 @@ ALL = (
     waiting_days.BENCHMARK,
     dropping.BENCHMARK,
     history.BENCHMARK,
+    answers.BENCHMARK,
 )
 BENCHMARKS = {benchmark.name: benchmark for benchmark in ALL}
 
