@@ -17,11 +17,10 @@ from shared.errors import ServerRefuses, ServerUnavailable
 from shared.ledger import connections, sqlstate
 from shared.ledger.database import Database
 from shared.ledger.statement import Statement
+from shared.ledger.time_limit import SERVER_MARGIN_S
 
 Fetch = Callable[[], Awaitable[list[dict[str, Any]]]]
 
-#: Postgres cancels a statement by itself, this much earlier than its client gives up waiting.
-CANCEL_MARGIN_S = 0.1
 #: Limits the statements of the open transaction. $1: milliseconds, as text.
 LIMIT = "SELECT set_config('statement_timeout', $1, true)"
 #: What Piccolo calls this pool beside the one to which the tables are bound.
@@ -76,7 +75,7 @@ class Reads:
 
     async def _within(self, limit_s: float, fetch: Fetch) -> list[dict[str, Any]] | None:
         try:
-            async with self._database.translated(), asyncio.timeout(limit_s + CANCEL_MARGIN_S):
+            async with self._database.translated(), asyncio.timeout(limit_s + SERVER_MARGIN_S):
                 return await self._limited(limit_s, fetch)
         except ServerUnavailable as error:
             if not _took_too_long(error):

@@ -33,6 +33,14 @@ _DAYS = """
 
 
 @dataclass(frozen=True, kw_only=True)
+class AddDays:
+    """Gives the new table a partition for each day; nothing uses it yet."""
+
+    async def run(self, session: Session) -> None:
+        await session.long(_DAYS)
+
+
+@dataclass(frozen=True, kw_only=True)
 class NoteFailures:
     """Notes the tasks that have failed before, one day after the other."""
 
@@ -90,7 +98,7 @@ STEPS: list[Step] = [
     Brief(sql="CREATE INDEX IF NOT EXISTS task_failure_name ON task_failure (name, task_id)"),
     Brief(sql="CREATE INDEX IF NOT EXISTS task_failure_fingerprint ON task_failure (fingerprint, task_id)"),
     Brief(sql="CREATE INDEX IF NOT EXISTS task_failure_owner ON task_failure (owner, task_id)"),
-    Brief(sql=_DAYS),
+    AddDays(),
     NoteFailures(),
     _statistics("task_minute", "minute"),
     _statistics("task_hour", "hour"),

@@ -41,7 +41,7 @@ async def test_the_summary_of_staff_adds_what_ended_to_what_waits(
     await guest.post("tasks/batch", {"tasks": [CHECK] * 4 + [{**CHECK, "delay_s": 900}] * 2})
     await database.execute(
         "UPDATE task SET status = 'started', holder = $1, send_at = NULL, sent_at = NULL "
-        "WHERE id = (SELECT min(id) FROM task)",
+        "WHERE id = (SELECT id FROM task ORDER BY id LIMIT 1)",
         uuid4(),
     )
 

@@ -28,7 +28,8 @@ async def test_days_before_yesterday_get_their_indexes_whatever_an_interrupted_b
     await add_day(platform, 3, final=2, alive=1)
     assert await lacking(platform) == {name(2): list(past.COVERED), name(3): list(past.COVERED)}
     await platform.rows(
-        "UPDATE task SET status = 'failure' WHERE id = (SELECT min(task_id) FROM task_failure)"
+        "UPDATE task SET status = 'failure' WHERE id = "
+        "(SELECT id FROM task WHERE status = 'success' ORDER BY id LIMIT 1)"
     )
     await platform.rows("TRUNCATE task_failure")
     database = Database.for_service(as_role(platform.database_url, SCHEDULER), "scheduler", by_index=True)
