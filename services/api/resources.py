@@ -33,6 +33,7 @@ from services.api.schedules.schedules import Schedules
 from services.api.tasks.contract_view import ContractView
 from services.api.tasks.ledger_view import LedgerView
 from services.api.tasks.submissions import Submissions
+from services.api.workflows.retries import Retries
 from services.api.workflows.submissions import WorkflowSubmissions
 from services.api.workflows.view import WorkflowView
 from shared import applications, system
@@ -139,6 +140,7 @@ class Resources:
             "queues": self.queues,
             "quotas": self.quotas,
             "reads": self.reads,
+            "retries": Retries(database, contracts, vault),
             "rights": self.rights,
             "schema": self.schema,
             "schedules": Schedules(database, contracts, self.submitter, vault, self.rights),

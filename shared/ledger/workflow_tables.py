@@ -39,6 +39,8 @@ class Workflow(Table, tablename="workflow"):
     completed_at = Timestamptz(null=True, default=None)
     #: The last advance.
     moved_at = Timestamptz()
+    #: Goes up with each retry.
+    run = Integer(default=1)
     #: Goes up with each advance.
     revision = Integer(default=0)
 
@@ -86,7 +88,7 @@ class WorkflowEvent(Table, tablename="workflow_event"):
     id = BigInt(primary_key=True)
     workflow = UUID()
     step = Text(null=True)
-    #: ended, reopened, cancel, deadline or cancel_rest.
+    #: ended, reopened, cancel, deadline, cancel_rest, repeat or mend.
     kind = Text()
     #: Members that ended; negative when they were started again.
     succeeded = Integer(default=0)

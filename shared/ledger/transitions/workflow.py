@@ -1,7 +1,8 @@
 """Creates workflows and moves them on: their steps, and the tasks of steps that begin or are canceled.
 
-`shared.workflows.advance` runs LOCK, TAKE, APPLY and CANCEL_MEMBERS in one transaction. Rows are locked in
-the order: workflows by id, steps, tasks by id. A statement that ends a task waits for the task only.
+`shared.workflows.advance` runs LOCK, TAKE, APPLY and CANCEL_MEMBERS in one transaction, and those of `retry`
+that let tasks begin again. Workflows are locked first, by id. Steps are written under their workflow's lock,
+and a statement that ends a task waits for the task only, so steps and tasks need no order among themselves.
 """
 
 from shared.ledger.statement import Statement
@@ -71,8 +72,8 @@ _STEPS = """
     json_agg(json_build_object(
         'workflow', s.workflow, 'name', s.name, 'position', s.position, 'needs', s.needs, 'next', s.next,
         'rule', s.rule, 'k', s.k, 'size', s.size, 'enough', s.enough, 'first', s.first,
-        'handler', s.handler, 'sink', s.sink, 'state', s.state, 'succeeded', s.succeeded,
-        'failed', s.failed, 'revoked', s.revoked
+        'handler', s.handler, 'sink', s.sink, 'state', s.state, 'begun', s.started_at IS NOT NULL,
+        'succeeded', s.succeeded, 'failed', s.failed, 'revoked', s.revoked
     ))::text
 """
 
@@ -105,19 +106,20 @@ TAKE = Statement(f"""
 #: All steps of some workflows, as one JSON text.
 ALL_STEPS = Statement(f"SELECT {_STEPS} AS steps FROM workflow_step AS s WHERE s.workflow = ANY(:id::uuid[])")
 
-#: Writes what was decided, and stores the tasks of steps that begin. `steps` and `flows` are JSON texts.
-#: Returns the new tasks, and whether they may start at once.
+#: Writes what was decided, and stores the tasks of steps that begin for the first time; `retry.REPEAT` has
+#: written those that begin again. `steps` and `flows` are JSON texts. Returns the new tasks, and whether they
+#: may start at once.
 APPLY = Statement(f"""
     WITH moved AS (
         UPDATE workflow_step AS s SET
             state = g.state, succeeded = g.succeeded, failed = g.failed, revoked = g.revoked,
-            params = CASE WHEN NOT g.released THEN s.params END,
+            params = CASE WHEN NOT (g.released OR g.repeated) THEN s.params END,
             task = CASE WHEN g.released AND NOT s.grouped THEN uuidv7() ELSE s.task END,
-            started_at = CASE WHEN g.released THEN now() ELSE s.started_at END,
+            started_at = CASE WHEN g.released OR g.repeated THEN now() ELSE s.started_at END,
             completed_at = CASE WHEN NOT g.open THEN coalesce(s.completed_at, now()) END
         FROM jsonb_to_recordset(:steps::text::jsonb) AS g(
             workflow uuid, name text, state text, succeeded integer, failed integer, revoked integer,
-            open boolean, released boolean
+            open boolean, released boolean, repeated boolean
         )
         WHERE s.workflow = g.workflow AND s.name = g.name
         RETURNING s.*, old.params AS given, g.released
@@ -127,9 +129,7 @@ APPLY = Statement(f"""
             late = g.late, stopped = g.stopped, revision = w.revision + 1,
             moved_at = now(),
             cancel_requested_at = CASE WHEN g.cancels > 0 THEN coalesce(w.cancel_requested_at, now()) END,
-            completed_at = CASE WHEN g.status <> 'running' THEN coalesce(w.completed_at, now()) END,
-            deadline_at = CASE WHEN w.status <> 'running' AND g.status = 'running'
-                               THEN now() + make_interval(secs => w.deadline_s) ELSE w.deadline_at END
+            completed_at = CASE WHEN g.status <> 'running' THEN coalesce(w.completed_at, now()) END
         FROM jsonb_to_recordset(:flows::text::jsonb) AS g(
             id uuid, status text, open_steps integer, losses integer, cancels integer, late boolean,
             stopped boolean
@@ -223,7 +223,8 @@ DELETE_ENDED = Statement("""
 
 #: Compares the counts of steps, events included, with the tasks themselves, in workflows that have not moved
 #: for a while, and notes ends that have no event. All in one snapshot, in which a task and its event are
-#: either both present or both missing. Returns the repaired steps, and the last workflow that was looked at.
+#: either both present or both missing. Tasks of a step that waits again are those of its former run, and do
+#: not count. Returns the repaired steps, and the last workflow that was looked at.
 REPAIR = Statement("""
     WITH still AS (
         SELECT id FROM workflow
@@ -243,6 +244,7 @@ REPAIR = Statement("""
                t.failed - s.failed - coalesce(e.failed, 0) AS failed,
                t.revoked - s.revoked - coalesce(e.revoked, 0) AS revoked
         FROM tasks AS t JOIN workflow_step AS s ON s.workflow = t.workflow AND s.name = t.step
+                AND s.state NOT IN ('waiting', 'skipped')
             LEFT JOIN events AS e ON e.workflow = s.workflow AND e.step = s.name
     ), repaired AS (
         INSERT INTO workflow_event (workflow, step, kind, succeeded, failed, revoked)

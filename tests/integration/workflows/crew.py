@@ -1,5 +1,6 @@
 """Workers without processes: statements of the book on a real ledger, and what must hold after each."""
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -8,28 +9,38 @@ from uuid import UUID, uuid4
 import asyncpg
 import msgspec
 
+from services.api.http.refusals import Refusal
+from services.api.workflows.retries import Retries
+from services.api.workflows.schemas import RetryBody
 from services.scheduler.rescuer import VERDICT
 from services.worker.recording.record import Row, columns
+from shared.contracts.catalogue import Catalogue
 from shared.ledger.database import Database
 from shared.ledger.lifecycle import FINAL
 from shared.ledger.transitions import expire, operate, record, rescue, send
 from shared.ledger.transitions import workflow as transitions
+from shared.vault import Vault
 from shared.workflows import advance as advancing
+from shared.workflows.retry import Handlers
 from shared.workflows.states import Step
+from tests.sample_tasks import TASKS
 
 WORKER = """
     INSERT INTO worker (id, hostname, pid, queues, threads, lock_key, protocol)
     VALUES ({}, 'test', 1, '{{default}}', 8, {}, 1)
 """
 WAITING = "num_nonnulls(send_at, sent_at) > 0"
-#: Compares the counts of each step, with the events that are not applied, with its tasks by status.
+#: Compares the counts of each step, with the events that are not applied, with its tasks by status. Tasks of
+#: a step that waits again do not count.
 COUNTS = """
     SELECT s.workflow, s.name, s.size, s.started_at IS NOT NULL AS begun,
         ARRAY[s.succeeded + coalesce(e.succeeded, 0), s.failed + coalesce(e.failed, 0),
               s.revoked + coalesce(e.revoked, 0)] AS counted,
-        ARRAY[count(t.id) FILTER (WHERE t.status = 'success'),
-              count(t.id) FILTER (WHERE t.status = 'failure'),
-              count(t.id) FILTER (WHERE t.status = 'revoked')] AS found,
+        ARRAY[count(t.id) FILTER (WHERE t.status = 'success' AND s.state NOT IN ('waiting', 'skipped')),
+              count(t.id) FILTER (WHERE t.status = 'failure' AND s.state NOT IN ('waiting', 'skipped')),
+              count(t.id) FILTER (WHERE t.status = 'revoked' AND s.state NOT IN ('waiting', 'skipped'))]
+        AS found,
+        count(t.id) FILTER (WHERE t.completed_at IS NULL AND s.state IN ('waiting', 'skipped')) AS too_early,
         count(t.id) AS tasks, count(DISTINCT coalesce(t.member, 0)) FILTER (WHERE t.id IS NOT NULL) AS members
     FROM workflow_step AS s LEFT JOIN task AS t ON t.workflow = s.workflow AND t.step = s.name LEFT JOIN (
         SELECT workflow, step, sum(succeeded) AS succeeded, sum(failed) AS failed, sum(revoked) AS revoked
@@ -37,6 +48,8 @@ COUNTS = """
     ) AS e ON e.workflow = s.workflow AND e.step = s.name
     GROUP BY s.workflow, s.name, e.succeeded, e.failed, e.revoked
 """
+#: Workflows of which a retry was accepted that no advance has carried out.
+ABOUT_TO_RUN = "SELECT workflow FROM workflow_event WHERE kind IN ('repeat', 'mend', 'reopened')"
 #: Workflows without events whose tasks do not fit their status.
 WRONG_ENDS = """
     SELECT w.id, w.status, count(t.id) FILTER (WHERE t.completed_at IS NULL) AS open_tasks
@@ -47,12 +60,33 @@ WRONG_ENDS = """
 """
 
 
+class Died(Exception):
+    """A process has died."""
+
+
+class Dying:
+    """A database of a process that dies when it has written what it decided, before the commit."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
+
+    async def run(self, sql: Any, *values: Any, **named: Any) -> list[dict[str, Any]]:
+        rows = await self._database.run(sql, *values, **named)
+        if sql is transitions.APPLY:
+            raise Died
+        return rows
+
+
 class Crew:
     """One worker at a time; a dead one is replaced."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
         self.worker = uuid4()
+        self.retries = Retries(database, Catalogue([task.contract for task in TASKS.values()]), Vault())
 
     async def run(self, sql: Any, *values: Any, **named: Any) -> list[dict[str, Any]]:
         return await self.database.run(sql, *values, **named)
@@ -108,11 +142,26 @@ class Crew:
     async def cancel(self, task: dict[str, Any]) -> None:
         await self.run(operate.CANCEL, id=task["id"])
 
-    async def retry(self, task: dict[str, Any]) -> None:
-        await self.run(operate.RETRY, id=task["id"], reason="by hand")
+    async def retry(self, task: dict[str, Any], handlers: Handlers = Handlers.KEEP) -> bool:
+        """As the API does it; False when it is refused."""
+        try:
+            async with self.database.short_transaction():
+                choice = await self.retries.choose_for_task(task["workflow"], task["step"], handlers)
+                if not await self.run(operate.RETRY, id=task["id"], reason="by hand"):
+                    return False
+                await self.retries.note(task["workflow"], choice)
+                return True
+        except Refusal:
+            return False
 
-    async def retry_workflow(self, workflow: UUID) -> None:
-        await self.run(operate.RETRY_MEMBERS, workflow=workflow, reason="by hand", limit=100)
+    async def retry_workflow(self, workflow: UUID, body: RetryBody) -> bool:
+        """As the API does it; False when it is refused."""
+        try:
+            async with self.database.short_transaction():
+                await self.retries.accept(workflow, body)
+                return True
+        except Refusal:
+            return False
 
     async def cancel_workflow(self, workflow: UUID) -> None:
         await self.run(transitions.REQUEST_CANCEL, id=workflow)
@@ -129,13 +178,9 @@ class Crew:
     async def advance_cut_off(self) -> None:
         """An advance whose process dies before the commit."""
         ids = [row["workflow"] for row in await self.run(transitions.PENDING, limit=1_000)]
-        connection = await self.database.connect()
-        try:
-            await connection.execute("BEGIN")
-            for statement in (transitions.LOCK, transitions.TAKE):
-                await connection.fetch(statement.sql, *statement.values({"id": ids}))
-        finally:
-            await connection.close()
+        dying: Any = Dying(self.database)
+        with contextlib.suppress(Died):
+            await advancing.advance(dying, ids)
 
     async def steps(self, workflow: UUID) -> list[Step]:
         (row,) = await self.run(transitions.ALL_STEPS, id=[workflow])
@@ -146,12 +191,16 @@ class Crew:
         for row in await self.run(COUNTS):
             assert row["counted"] == row["found"], "counts and open events are the tasks by status"
             assert row["tasks"] == row["members"] == (row["size"] if row["begun"] else 0)
+            assert not row["too_early"], "tasks of a step that waits do not run"
         assert not await self.run(WRONG_ENDS)
+        about_to_run = {row["workflow"] for row in await self.run(ABOUT_TO_RUN)}
         for flow in await self.run("SELECT * FROM workflow"):
             steps = await self.steps(flow["id"])
             assert flow["open_steps"] == sum(step.open for step in steps)
             assert flow["losses"] == sum(step.is_loss for step in steps)
-            assert (flow["completed_at"] is None) == (flow["status"] == "running") == (flow["open_steps"] > 0)
+            assert (flow["completed_at"] is None) == (flow["status"] == "running")
+            runs = flow["open_steps"] > 0 or flow["id"] in about_to_run
+            assert (flow["status"] == "running") == runs
 
 
 def _row(task: dict[str, Any], status: str) -> Row:
