@@ -161,7 +161,7 @@ async def cancel(
     summary="Run a failed or canceled task again",
     description="Its attempts are counted from zero again. This also releases a task in a crash loop. "
     "The body is optional; `handlers` is needed when handlers of the task's workflow have run.",
-    operation_class=example({"handlers": "keep", "reason": "the provider is back"}),
+    operation_class=example({"handlers": "keep", "reason": "the provider is back"}, optional=True),
     status_code=202,
     responses=documented(400, 401, 403, 404, 409),
 )

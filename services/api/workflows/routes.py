@@ -132,7 +132,9 @@ async def cancel(
     summary="Run a part of a workflow again",
     description="Without a body: what failed or was canceled. Members of a group that succeeded are not "
     "repeated unless the mode asks for it. docs/workflows.md has the rules.",
-    operation_class=example({"mode": "failed", "handlers": "keep", "reason": "the provider is back"}),
+    operation_class=example(
+        {"mode": "failed", "handlers": "keep", "reason": "the provider is back"}, optional=True
+    ),
     status_code=202,
     responses=documented(400, 401, 403, 404, 409),
 )

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from services.api.workflows import definition
-from services.api.workflows.schemas import WorkflowBody
+from services.api.workflows.schemas import RetryBody, WorkflowBody
 from shared.contracts.catalogue import Catalogue
 from shared.contracts.contract import Contract
 from shared.workflows import wiring
@@ -37,9 +37,10 @@ def test_the_other_workflow_of_the_page_compiles(page: dict[str, Any]) -> None:
     assert [each.step.needs for each in graph.steps] == [(), ("scan",)]
 
 
-def test_the_request_of_the_page_is_accepted(page: dict[str, Any]) -> None:
-    (request,) = (block.code for block in BLOCKS if block.language == "json")
+def test_the_requests_of_the_page_are_accepted(page: dict[str, Any]) -> None:
+    request, retry = (block.code for block in BLOCKS if block.language == "json")
     contracts = [value for value in page.values() if isinstance(value, Contract)]
     body = msgspec.json.decode(request, type=WorkflowBody)
     graph = definition.compiled(body, Catalogue(contracts), owner=7)
     assert [each.step.name for each in graph.steps] == ["check", "charge", "refund"]
+    assert msgspec.json.decode(retry, type=RetryBody).step == "charge"
