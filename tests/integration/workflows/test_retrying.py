@@ -181,6 +181,19 @@ async def test_the_first_end_of_a_task_that_runs_again_is_an_attempt(platform: P
         assert (attempt["attempt"], attempt["outcome"], task["attempt"]) == (1, "success", 2)
 
 
+async def test_what_was_left_of_a_cancellation_does_not_reach_the_next_run(
+    platform: Platform, crew: Crew
+) -> None:
+    workflow = await submitted(platform, chain())
+    await finish(crew, first="revoked")
+    await platform.rows(
+        "INSERT INTO workflow_event (workflow, step, kind) VALUES ({}, 'first', 'cancel_rest')", workflow
+    )
+    assert await crew.retry_workflow(workflow, body(Mode.FAILED))
+    await crew.advance()
+    assert await finish(crew) == ["first", "second", "third", "report"]
+
+
 async def test_a_retry_of_running_steps_is_refused_and_of_failed_members_is_not(
     platform: Platform, crew: Crew
 ) -> None:

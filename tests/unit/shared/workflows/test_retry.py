@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.workflows.retry import Choice, Handlers, Mode, choose, choose_for_task, handlers_that_ran
-from shared.workflows.states import OnFailure, Rule, State, Step
+from shared.workflows.states import Ended, OnFailure, Rule, State, Step
 from tests.unit.shared.workflows.played import FAILURE, REVOKED, SUCCESS, Played
 from tests.unit.shared.workflows.test_graph import step, workflows
 
@@ -147,6 +147,14 @@ def test_a_failure_that_stopped_the_workflow_before_does_not_stop_its_next_run()
     played.end(a=FAILURE)
     assert played.flow.stopped
     played.again(chosen(played, Mode.FROM, "a"))
+    assert played.end(a=SUCCESS).released == ("b",)
+
+
+def test_an_end_that_arrives_with_the_retry_of_its_step_belongs_to_the_former_run() -> None:
+    played = Played([step("a", sink=False), step("b", "a")], on_failure=OnFailure.STOP)
+    played.open.clear()
+    made = played.news(ended={"a": Ended(failed=1)}, repeated=["a"])
+    assert (made.repeated, played.flow.stopped, played.steps["a"].failed) == (("a",), False, 0)
     assert played.end(a=SUCCESS).released == ("b",)
 
 
