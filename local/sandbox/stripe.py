@@ -29,6 +29,7 @@ from local.sandbox.stripe_forms import (
     read_form,
 )
 from local.sandbox.stripe_keys import Answer, Body, Keys, Refusal
+from local.sandbox.stripe_refunds import Refunds
 
 DECLINE = {"code": "card_declined", "decline_code": "generic_decline", "message": "Your card was declined."}
 #: An off-session charge can't be confirmed by anybody.
@@ -66,6 +67,7 @@ class Stripe:
         self._settings = Turn(hours_later=0.0, answer_after_s=0.0, charge_and_break=False)
         self._intents: dict[str, Body] = {}
         self._charges: list[Body] = []
+        self._refunds = Refunds()
         self._keys = Keys()
         self._numbers = count(1)
         # A ledger outlives the sandbox, and Stripe never gives an id twice.
@@ -75,13 +77,15 @@ class Stripe:
 
     def router(self) -> Router:
         itself = Provide(lambda: self, sync_to_thread=False)
-        handlers = [create, confirm, cancel, read, list_intents, turn, decide]
+        handlers = [create, confirm, cancel, read, list_intents, refund, list_refunds, turn, decide]
         return Router("/", route_handlers=handlers, dependencies={"stripe": itself})
 
     def books(self) -> Body:
         return {
             # Money that was taken.
             "charges": self._charges,
+            # Money that went back.
+            "refunds": self._refunds.all,
             "intents": [
                 {name: intent[name] for name in ("id", "status", "amount", "currency", "metadata")}
                 for intent in self._intents.values()
@@ -170,6 +174,18 @@ class Stripe:
         body = {"object": "list", "has_more": len(found) > len(page), "data": copy.deepcopy(page)}
         return Answer(200, body)
 
+    async def refund(self, form: Form) -> Answer:
+        """Raises Refusal."""
+        if form.keys() - {"payment_intent", "metadata[payment]", "reason"}:
+            raise Refusal(400, "Received unknown parameter.", code="parameter_unknown")
+        intent = self.find(form.get("payment_intent", ""))
+        return Answer(200, self._refunds.make(intent, f"re_sandbox{self._life}", int(self._now())))
+
+    async def refunds(self, parameters: Form) -> Answer:
+        """Of one intent, the newest first. Raises Refusal."""
+        intent = self.find(parameters.get("payment_intent", ""))
+        return Answer(200, self._refunds.page(intent["id"]))
+
     def decide(self, identity: str, status: str) -> Body:
         """Raises Refusal."""
         intent = self.find(identity)
@@ -257,6 +273,16 @@ async def read(identity: FromPath[str], request: Asked, stripe: NamedDependency[
 @get("/stripe/v1/payment_intents")
 async def list_intents(request: Asked, stripe: NamedDependency[Stripe]) -> Response[Body]:
     return response(await stripe.answer("list", request, stripe.page))
+
+
+@post("/stripe/v1/refunds")
+async def refund(request: Asked, stripe: NamedDependency[Stripe]) -> Response[Body]:
+    return response(await stripe.answer("refund", request, stripe.refund))
+
+
+@get("/stripe/v1/refunds")
+async def list_refunds(request: Asked, stripe: NamedDependency[Stripe]) -> Response[Body]:
+    return response(await stripe.answer("list refunds", request, stripe.refunds))
 
 
 @put("/sandbox/stripe")
