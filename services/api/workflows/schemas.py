@@ -92,6 +92,11 @@ class WorkflowAnswer(Answer, kw_only=True):
     completed_at: datetime | None
     deadline_at: datetime | None
     cancel_requested_at: datetime | None
+    #: The task whose body began it.
+    parent: UUID | None
+    #: The schedule that fired it, and its nominal time.
+    schedule: str | None
+    fire_time: datetime | None
     #: Goes up with each change.
     revision: int
 
