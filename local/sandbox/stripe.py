@@ -19,7 +19,10 @@ from litestar.params import FromPath, JSONBody
 from msgspec import Meta, Struct
 
 from local.sandbox.stripe_forms import (
+    BROKEN,
     CARDS,
+    DECLINE,
+    UNCONFIRMED,
     Asked,
     Form,
     check_card,
@@ -28,17 +31,8 @@ from local.sandbox.stripe_forms import (
     metadata,
     read_form,
 )
-from local.sandbox.stripe_keys import Answer, Body, Keys, Refusal
+from local.sandbox.stripe_keys import Answer, Body, Keys, Refusal, unexpected_state
 from local.sandbox.stripe_refunds import Refunds
-
-DECLINE = {"code": "card_declined", "decline_code": "generic_decline", "message": "Your card was declined."}
-#: An off-session charge can't be confirmed by anybody.
-UNCONFIRMED = {
-    "code": "authentication_required",
-    "decline_code": "authentication_required",
-    "message": "Your card was declined. This transaction requires authentication.",
-}
-BROKEN = {"type": "api_error", "message": "An unknown error occurred."}
 
 
 class Turn(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -303,8 +297,3 @@ async def decide(
 def response(answer: Answer) -> Response[Body]:
     headers = {"idempotent-replayed": "true"} if answer.replayed else {}
     return Response(answer.body, status_code=answer.status, headers=headers)
-
-
-def unexpected_state(intent: Body) -> Refusal:
-    message = f"This PaymentIntent has a status of {intent['status']}, in which that is not possible."
-    return Refusal(400, message, code="payment_intent_unexpected_state", payment_intent=copy.deepcopy(intent))

@@ -1,7 +1,9 @@
 """Begins the workflows of `context.start`. Ids of their first tasks are pushed from the ledger loop."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import replace
@@ -15,6 +17,8 @@ from shared.transport.queues import Address
 from shared.vault import Vault
 from shared.workflows.submission import Origin, WorkflowSubmitter
 from shared.workflows.wiring import Graph
+
+log = logging.getLogger(__name__)
 
 
 class Starts:
@@ -62,8 +66,14 @@ class Starts:
     def _push(self, addresses: Sequence[Address]) -> None:
         """The body does not wait for it. What is not pushed, the dispatcher sends."""
         if addresses:
-            asyncio.run_coroutine_threadsafe(in_fresh_context(self._send(addresses)), self._loop)
+            sending = asyncio.run_coroutine_threadsafe(in_fresh_context(self._send(addresses)), self._loop)
+            sending.add_done_callback(_report)
 
     async def _send(self, addresses: Sequence[Address]) -> None:
         await self._submitter.push(addresses)
         await self._submitter.mark()
+
+
+def _report(sending: "Future[None]") -> None:
+    if error := sending.exception():
+        log.warning("the dispatcher sends the first tasks of a workflow: %s", error, exc_info=error)

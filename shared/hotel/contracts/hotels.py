@@ -2,13 +2,11 @@
 
 from datetime import date, datetime, timedelta
 from typing import Annotated
-from uuid import UUID
 
 import msgspec
 from msgspec import Meta
 
 from shared.contracts.contract import Contract, Params, Result, Retries
-from shared.contracts.outcome import StepOutcome
 from shared.contracts.patterns import whole
 from shared.contracts.schedule import Schedule
 from shared.errors import FieldProblem
@@ -122,21 +120,6 @@ class HotelsFound(Result):
     search_completed_at: datetime
 
 
-class ScanDestinations(Params):
-    pass
-
-
-class DestinationsScanned(Result):
-    success: bool
-    task_type: str
-    destinations_found: int
-    #: Tasks that scan one destination each.
-    destinations_submitted: int
-    #: The workflow of these tasks, which ends with a summary; null where nothing is tracked.
-    workflow_id: UUID | None
-    completed_at: datetime
-
-
 class ScanDestination(Params):
     destination_id: Id
     #: The day that the prices count for; null: today in UTC.
@@ -157,31 +140,6 @@ class DestinationScanned(Result):
     alerts_raised: int
     #: Rows that could not be read; they are kept raw with the answer.
     unreadable: int
-    completed_at: datetime
-
-
-class SummarizeScan(Params):
-    destination_ids: list[Id]
-    #: One for each destination.
-    scans: list[StepOutcome]
-
-
-class DestinationFailed(Result):
-    destination_id: int
-    error: str
-
-
-class ScanSummarized(Result):
-    #: True when all destinations were scanned.
-    success: bool
-    task_type: str
-    destinations_found: int
-    destinations_processed: int
-    hotels_discovered: int
-    price_records_created: int
-    price_drops: int
-    alerts_raised: int
-    errors: list[DestinationFailed]
     completed_at: datetime
 
 
@@ -263,24 +221,6 @@ SEARCH = Contract(
     max_wait=timedelta(hours=1),
 )
 
-SCAN_DESTINATIONS = Contract(
-    name="hotels.scan_destinations",
-    queue="hotel_tracking",
-    params=ScanDestinations,
-    result=DestinationsScanned,
-    retries=RETRIES,
-    staff_only=True,
-    schedules=(
-        Schedule(
-            name="hotels.scan_destinations.daily",
-            kind="cron",
-            expression="0 16 * * *",
-            params=ScanDestinations(),
-            overlap="skip",
-        ),
-    ),
-)
-
 SCAN_DESTINATION = Contract(
     name="hotels.scan_destination",
     queue="hotel_tracking",
@@ -290,15 +230,6 @@ SCAN_DESTINATION = Contract(
     staff_only=True,
     # 30 days of 20 pages at two a second take five minutes.
     time_limit=timedelta(hours=2),
-)
-
-#: The last step of a scan.
-SUMMARIZE_SCAN = Contract(
-    name="hotels.summarize_scan",
-    queue="hotel_tracking",
-    params=SummarizeScan,
-    result=ScanSummarized,
-    internal=True,
 )
 
 SYNC = Contract(

@@ -3,12 +3,8 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from shared.hotel.contracts.hotels import (
-    SCAN_DESTINATION,
-    SUMMARIZE_SCAN,
-    ScanDestination,
-    SummarizeScan,
-)
+from shared.hotel.contracts.hotels import SCAN_DESTINATION, ScanDestination
+from shared.hotel.contracts.scans import SUMMARIZE_SCAN, SummarizeScan
 from shared.workflows.shapes import chord
 from shared.workflows.workflow import Workflow
 

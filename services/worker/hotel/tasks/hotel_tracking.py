@@ -18,18 +18,20 @@ from shared.hotel import hotels, pricing, tracking
 from shared.hotel.contracts.email import SEND_PRICE_ALERT, PriceAlert, SendPriceAlert
 from shared.hotel.contracts.hotels import (
     SCAN_DESTINATION,
-    SCAN_DESTINATIONS,
     SUMMARISE_TRACKING,
+    DestinationScanned,
+    ScanDestination,
+    SummariseTracking,
+    TrackingSummarised,
+)
+from shared.hotel.contracts.scans import (
+    SCAN_DESTINATIONS,
     SUMMARIZE_SCAN,
     DestinationFailed,
-    DestinationScanned,
     DestinationsScanned,
-    ScanDestination,
     ScanDestinations,
     ScanSummarized,
-    SummariseTracking,
     SummarizeScan,
-    TrackingSummarised,
 )
 from shared.hotel.workflows.scan import scan
 

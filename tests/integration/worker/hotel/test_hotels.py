@@ -17,19 +17,18 @@ from services.worker.hotel.gateways.hotel_page import HotelRow
 from services.worker.hotel.hotel_store import Sight
 from shared.hotel.contracts.hotels import (
     SCAN_DESTINATION,
-    SCAN_DESTINATIONS,
     SEARCH,
     SUMMARISE_TRACKING,
     SYNC,
     SYNC_BATCH,
     Filters,
     ScanDestination,
-    ScanDestinations,
     SearchHotels,
     SummariseTracking,
     SyncHotelBatch,
     SyncHotels,
 )
+from shared.hotel.contracts.scans import SCAN_DESTINATIONS, ScanDestinations
 from shared.hotel.workflows.scan import scan as scan_of
 from shared.ledger.ids import uuid7
 from tests.integration.workflows.test_running import finished, results, submit
