@@ -153,7 +153,8 @@ SEND_RECEIPT = Contract(
     params=SendReceipt,
     recipient="user_id",
     result=ReceiptSent,
-    retries=Retries(max_attempts=6, delay=timedelta(seconds=10), cap=timedelta(minutes=30)),
+    # For a day: when it fails for good, the payment goes back, and a mail server that is down is no reason.
+    retries=Retries(max_attempts=30, delay=timedelta(seconds=10), cap=timedelta(hours=1)),
     internal=True,
 )
 
