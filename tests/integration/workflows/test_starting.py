@@ -1,12 +1,16 @@
 """Workflows that bodies begin: once for each task, whatever becomes of the attempt."""
 
+import asyncio
+from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
+from shared.ledger.ids import uuid7
+from shared.workflows.submission import Origin, WorkflowSubmitter
 from tests.eventually import eventually
 from tests.integration.workflows.test_running import finished
 from tests.platform import Platform
-from tests.starting_tasks import BEGIN, BEGIN_INSIDE, BEGIN_PLAINLY, Begins
+from tests.starting_tasks import BEGIN, BEGIN_INSIDE, BEGIN_PLAINLY, Begins, begun
 
 #: Three times what the design promises for a rescue.
 RESCUE_LIMIT_S = 45
@@ -54,6 +58,16 @@ async def test_an_attempt_that_fails_repeats_no_start(platform: Platform) -> Non
     await platform.until(task_id, "success")
     assert len(await workflows(platform, task_id)) == 1
     assert not await platform.rows("SELECT 1 FROM task_log WHERE task_id = {}", task_id)
+
+
+async def test_of_many_that_begin_the_same_workflow_one_does(platform: Platform) -> None:
+    """As two claims of one task may, while the first worker is taken for dead."""
+    submitter = WorkflowSubmitter(platform.database, platform.submitter, platform.vault)
+    flow_id, origin = uuid7(datetime.now(UTC)), Origin(parent=uuid4())
+    stored = await asyncio.gather(*(submitter.submit_as(begun("one"), flow_id, origin) for _ in range(20)))
+    assert sum(stored) == 1
+    assert len(await platform.rows("SELECT 1 FROM workflow_step WHERE workflow = {}", flow_id)) == 2
+    assert len(await platform.rows("SELECT 1 FROM task WHERE workflow = {}", flow_id)) == 1
 
 
 async def test_a_start_inside_a_transaction_is_rolled_back_with_it(platform: Platform) -> None:
