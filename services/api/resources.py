@@ -53,6 +53,7 @@ from shared.submission import MARK_EVERY_S, NOTE_TIME_EVERY_S, Submitter
 from shared.telemetry import metrics
 from shared.transport.queues import Queues, connect
 from shared.vault import Vault
+from shared.workflows import scheduled
 from shared.workflows.submission import WorkflowSubmitter
 
 #: A submission waits this long for Redis at most; then it is left to the dispatcher.
@@ -118,6 +119,7 @@ class Resources:
             life=settings.session_life,
         )
         self.confirmations = Confirmations(self.database, self.submitter, account_mail)
+        self._declared = scheduled.load(found, contracts)
         self._tables = [*TABLES, *tables]
         self._directory = directory
 
@@ -143,7 +145,7 @@ class Resources:
             "retries": Retries(database, contracts, vault),
             "rights": self.rights,
             "schema": self.schema,
-            "schedules": Schedules(database, contracts, self.submitter, vault, self.rights),
+            "schedules": Schedules(database, contracts, self.submitter, vault, self.rights, self._declared),
             "sessions": self.sessions,
             "settings": self.settings,
             "submissions": Submissions(

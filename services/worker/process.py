@@ -42,6 +42,7 @@ from services.worker.running.outcome import Outcome
 from services.worker.running.time_limits import TimeLimits
 from services.worker.running.watchdog import Watchdog
 from services.worker.running.work_queue import ThreadPool
+from services.worker.workflows.starts import Starts
 from services.worker.workflows.workflows import Workflows
 from shared import applications, system
 from shared.errors import ServerUnavailable, Stranger
@@ -157,9 +158,8 @@ class WorkerProcess:
         self._queues = resources.queues
 
     def _wire_running(self, tasks: Mapping[str, TaskFunction[Any, Any]], resources: Resources) -> None:
-        means = Means(
-            self.id, self._inbox, resources.database, resources.ledger, resources.gateways, resources.vault
-        )
+        pools, starts = (resources.database, resources.ledger), Starts.of(resources, self._loop)
+        means = Means(self.id, self._inbox, *pools, resources.gateways, resources.vault, starts)
         self._broker = LedgerBroker.over(self._claims, tasks, means)
         self._broker.declare_tasks(tasks, Executor(tasks, means))
         self._dramatiq = ThreadPool(self._broker, self._claims)

@@ -35,6 +35,11 @@ class Workflow(Table, tablename="workflow"):
     late = Boolean(default=False)
     stopped = Boolean(default=False)
     cancel_requested_at = Timestamptz(null=True, default=None)
+    #: The task whose body began it.
+    parent = UUID(null=True, default=None)
+    #: The schedule that fired it, and its nominal time.
+    schedule = Text(null=True, default=None)
+    fire_time = Timestamptz(null=True, default=None)
     created_at = Timestamptz()
     completed_at = Timestamptz(null=True, default=None)
     #: The last advance.

@@ -127,6 +127,11 @@ class WorkflowAnswer(Answer, kw_only=True):
     cancel_requested_at: datetime | None
     #: Goes up with each retry, from 1.
     run: int
+    #: The task whose body began it.
+    parent: UUID | None
+    #: The schedule that fired it, and its nominal time.
+    schedule: str | None
+    fire_time: datetime | None
     #: Goes up with each change.
     revision: int
 

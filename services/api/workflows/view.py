@@ -16,7 +16,7 @@ from shared.ledger.statement import Statement
 
 _COLUMNS = """
     id, name, status, owner, on_failure, unique_key AS "unique", open_steps, created_at, completed_at,
-    deadline_at, cancel_requested_at, run, revision
+    deadline_at, cancel_requested_at, run, parent, schedule, fire_time, revision
 """
 _VISIBLE = "(:owner::bigint IS NULL OR owner = :owner::bigint)"
 FIND = Statement(f"SELECT {_COLUMNS} FROM workflow WHERE id = :id AND {_VISIBLE}")

@@ -15,20 +15,23 @@ OLDER_WORKERS = Statement("""
     WHERE dead_at IS NULL AND stopped_at IS NULL AND protocol < :protocol
 """)
 
-#: Stores a workflow and its steps, which wait. `new` is false when the submission key is taken, and `free` is
-#: false when an unfinished workflow has the unique key. Then nothing else is stored, but the caller has to
-#: roll back where only one of the two is false.
-SUBMIT_WORKFLOW = Statement(f"""
-    WITH won AS (
+#: Takes a client's key for a workflow.
+_WON = f"""
+    won AS (
         INSERT INTO submission_key AS k (scope, key, body_hash, task_ids)
-        SELECT :scope::text, :key::text, :body_hash::bytea, ARRAY[:id::uuid] WHERE :key::text IS NOT NULL
+        SELECT :scope::text, :key::text, :body_hash::bytea, ARRAY[:id::uuid]
         ON CONFLICT (scope, key) DO UPDATE
             SET body_hash = excluded.body_hash, task_ids = excluded.task_ids, created_at = now()
             WHERE k.created_at < now() - interval '{KEY_LIFE_H} h'
         RETURNING 1
-    ), is_new AS (
-        SELECT 1 WHERE :key::text IS NULL OR EXISTS (SELECT 1 FROM won)
-    ), taken AS (
+    ), is_new AS (SELECT 1 FROM won)
+"""
+_IS_NEW = "is_new AS (SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM workflow WHERE id = :id::uuid))"
+
+
+def _submit(is_new: str) -> Statement:
+    return Statement(f"""
+    WITH {is_new}, taken AS (
         INSERT INTO workflow_key (name, key, workflow)
         SELECT :name::text, :unique::text, :id::uuid FROM is_new WHERE :unique::text IS NOT NULL
         ON CONFLICT (name, key) DO NOTHING RETURNING 1
@@ -36,10 +39,12 @@ SUBMIT_WORKFLOW = Statement(f"""
         SELECT 1 FROM is_new WHERE :unique::text IS NULL OR EXISTS (SELECT 1 FROM taken)
     ), flow AS (
         INSERT INTO workflow (id, name, status, owner, on_failure, unique_key, deadline_s, deadline_at,
-                              open_steps)
+                              open_steps, parent, schedule, fire_time)
         SELECT :id::uuid, :name::text, 'running', :owner::bigint, :on_failure::text, :unique::text,
-               :deadline_s::float8, now() + make_interval(secs => :deadline_s), :open_steps::integer
+               :deadline_s::float8, now() + make_interval(secs => :deadline_s), :open_steps::integer,
+               :parent::uuid, :schedule::text, :fire_time::timestamptz
         FROM is_free
+        ON CONFLICT (id) DO NOTHING RETURNING 1
     ), steps AS (
         INSERT INTO workflow_step (
             workflow, name, position, needs, next, rule, k, size, enough, first, handler, sink, grouped,
@@ -48,15 +53,26 @@ SUBMIT_WORKFLOW = Statement(f"""
         SELECT :id::uuid, s.name, s.position, s.needs, s.next, s.rule, s.k, s.size, s.enough, s.first,
                s.handler, s.sink, s.grouped, s.contract, s.version, s.queue, s.priority, s.max_attempts,
                s.delay_s, s.max_wait_s, s.params, s.inputs, s.key_id
-        FROM is_free CROSS JOIN jsonb_to_recordset(:steps::text::jsonb) AS s(
+        FROM flow CROSS JOIN jsonb_to_recordset(:steps::text::jsonb) AS s(
             name text, position integer, needs text[], next text[], rule text, k integer, size integer,
             enough integer, first boolean, handler boolean, sink boolean, grouped boolean, contract text,
             version smallint, queue text, priority smallint, max_attempts smallint, delay_s float8,
             max_wait_s float8, params jsonb, inputs jsonb, key_id text
         )
     )
-    SELECT EXISTS (SELECT 1 FROM is_new) AS new, EXISTS (SELECT 1 FROM is_free) AS free
+    SELECT EXISTS (SELECT 1 FROM is_new) AS new, EXISTS (SELECT 1 FROM is_free) AS free,
+           EXISTS (SELECT 1 FROM flow) AS stored
 """)
+
+
+#: Stores a workflow and its steps, which wait. `new` is false when a workflow has this id, and `free` is
+#: false when an unfinished workflow has the unique key. `stored` is false as well when another process was
+#: faster to store this id. Nothing is stored unless all three are true.
+SUBMIT_WORKFLOW = _submit(_IS_NEW)
+
+#: The same under a submission key, which makes `new` false when it is taken. The caller has to roll back
+#: where `new` is true and `free` is false.
+SUBMIT_WORKFLOW_ONCE = _submit(_WON)
 
 #: The unfinished workflow that has a unique key.
 UNIQUE_HOLDER = Statement("SELECT workflow FROM workflow_key WHERE name = :name AND key = :key")

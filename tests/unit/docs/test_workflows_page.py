@@ -1,5 +1,6 @@
 """The tutorial of `docs/workflows.md` runs as it stands."""
 
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -27,7 +28,7 @@ def page() -> dict[str, Any]:
 
 async def test_the_tests_of_the_page_pass(page: dict[str, Any]) -> None:
     tests = [value for name, value in page.items() if name.startswith("test_")]
-    assert len(tests) == 2
+    assert len(tests) == 3
     for test in tests:
         await test()
 
@@ -35,6 +36,11 @@ async def test_the_tests_of_the_page_pass(page: dict[str, Any]) -> None:
 def test_the_other_workflow_of_the_page_compiles(page: dict[str, Any]) -> None:
     graph = wiring.compile(page["scan"]([1, 2]))
     assert [each.step.needs for each in graph.steps] == [(), ("scan",)]
+
+
+def test_the_schedule_of_the_page_begins_its_workflow(page: dict[str, Any]) -> None:
+    graph = page["NIGHTLY"].graph(None, timedelta(0))
+    assert [each.step.name for each in graph.steps] == ["scan", "summarize"]
 
 
 def test_the_requests_of_the_page_are_accepted(page: dict[str, Any]) -> None:
