@@ -4,8 +4,8 @@ import asyncio
 import hashlib
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any, Self, TypeVar
 from uuid import UUID, uuid4
 
 import msgspec
@@ -25,6 +25,8 @@ from tests.eventually import eventually
 from tests.platform import Platform
 from tests.sample_tasks import FAIL
 from tests.workflow_counts import COUNTS, WRONG_ENDS
+
+T = TypeVar("T")
 
 SEED = 7
 AGAIN_S = 0.2
@@ -59,6 +61,7 @@ def through(name: str, *faults: Fault, count: int, over_s: float) -> Fault:
         f"{count} workflows through: {', '.join(f.title for f in faults)}",
         name=name,
         promised_s=max(f.promised_s for f in faults),
+        load_s=over_s,
         deaths=True,
         deaths_again=True,
     )
@@ -105,20 +108,24 @@ async def _submitted(platform: Platform, flow: Workflow) -> UUID:
     """Submit it under one key until Postgres accepts it."""
     submitter = WorkflowSubmitter(platform.database, platform.submitter, platform.vault)
     once = OnceKey(scope="drill", key=str(uuid4()), body_hash=hashlib.sha256(b"drill").digest())
-    while True:
-        try:
-            workflow, _ = await submitter.submit_once(flow, once)
-        except PASSING:
-            await asyncio.sleep(AGAIN_S)
-        else:
-            return workflow
+    workflow, _ = await _answered(lambda: submitter.submit_once(flow, once))
+    return workflow
 
 
 async def _cancel(platform: Platform, workflows: Sequence[UUID], *, over_s: float) -> None:
     """Cancel one after the other; an answer that is lost may cancel one twice."""
     for workflow in workflows:
         await asyncio.sleep(over_s / len(workflows))
-        await eventually(lambda workflow=workflow: _rows(platform, REQUEST_CANCEL, id=workflow), END_LIMIT_S)  # type: ignore[misc]
+        await _answered(lambda workflow=workflow: platform.rows(REQUEST_CANCEL, id=workflow))  # type: ignore[misc]
+
+
+async def _answered(ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask until Postgres answers."""
+    while True:
+        try:
+            return await ask()
+        except PASSING:
+            await asyncio.sleep(AGAIN_S)
 
 
 async def _have_ended(platform: Platform) -> bool:

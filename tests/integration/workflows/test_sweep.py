@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from services.scheduler.workflows import BATCH, Sweep
+from shared.ledger.database import Database
 from shared.ledger.transitions import record
 from shared.ledger.transitions import workflow as transitions
 from shared.workflows.advancer import Advancer
@@ -58,9 +59,14 @@ async def test_an_end_that_commits_after_later_ones_were_applied_is_found_at_onc
 
 
 async def pages_read(platform: Platform, after: int) -> int:
-    """Pages that a look behind this id reads."""
-    statement = explain(transitions.PENDING, "ANALYZE, BUFFERS, FORMAT JSON")
-    (row,) = await platform.rows(statement, after=after, limit=BATCH)
+    """Pages that the leader's look behind this id reads."""
+    database = Database.for_service(platform.database_url, "scheduler", by_index=True)
+    await database.open(size=1)
+    try:
+        statement = explain(transitions.PENDING, "ANALYZE, BUFFERS, FORMAT JSON")
+        (row,) = await database.run(statement, after=after, limit=BATCH)
+    finally:
+        await database.close()
     (plan,) = msgspec.json.decode(row["QUERY PLAN"])
     return int(plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"])
 
