@@ -5,7 +5,7 @@ import itertools
 from shared.workflows.shapes import chain
 from shared.workflows.workflow import Workflow
 from tests.eventually import eventually
-from tests.integration.workflows.crew import submitter
+from tests.integration.workflows.plays import submitter
 from tests.platform import Platform
 from tests.sample_tasks import INSTANT, Nothing
 

@@ -22,9 +22,9 @@ from tests.drill.faults.postgres import kill_postgres
 from tests.drill.faults.processes import freeze_worker, kill_leader, kill_workers
 from tests.drill.faults.redis import wipe_redis
 from tests.eventually import eventually
+from tests.integration.workflows.crew import COUNTS, WRONG_ENDS
 from tests.platform import Platform
 from tests.sample_tasks import FAIL
-from tests.workflow_counts import COUNTS, WRONG_ENDS
 
 T = TypeVar("T")
 

@@ -15,21 +15,36 @@ from shared.ledger.lifecycle import FINAL
 from shared.ledger.transitions import expire, operate, record, rescue, send
 from shared.ledger.transitions import workflow as transitions
 from shared.workflows import advance as advancing
-from shared.workflows.reference import PREVIOUS
-from shared.workflows.shapes import chord
 from shared.workflows.states import Step
-from shared.workflows.submission import WorkflowSubmitter
-from shared.workflows.workflow import Workflow
-from tests.platform import Platform
-from tests.sample_tasks import ADD, COUNT, INSTANT, Nothing, Number, Numbers
-from tests.workflow_counts import COUNTS, WRONG_ENDS
 
 WORKER = """
     INSERT INTO worker (id, hostname, pid, queues, threads, lock_key, protocol)
     VALUES ({}, 'test', 1, '{{default}}', 8, {}, 1)
 """
 WAITING = "num_nonnulls(send_at, sent_at) > 0"
-MAX_ROUNDS = 100
+#: Compares the counts of each step, with the events that are not applied, with its tasks by status.
+COUNTS = """
+    SELECT s.workflow, s.name, s.size, s.started_at IS NOT NULL AS begun,
+        ARRAY[s.succeeded + coalesce(e.succeeded, 0), s.failed + coalesce(e.failed, 0),
+              s.revoked + coalesce(e.revoked, 0)] AS counted,
+        ARRAY[count(t.id) FILTER (WHERE t.status = 'success'),
+              count(t.id) FILTER (WHERE t.status = 'failure'),
+              count(t.id) FILTER (WHERE t.status = 'revoked')] AS found,
+        count(t.id) AS tasks, count(DISTINCT coalesce(t.member, 0)) FILTER (WHERE t.id IS NOT NULL) AS members
+    FROM workflow_step AS s LEFT JOIN task AS t ON t.workflow = s.workflow AND t.step = s.name LEFT JOIN (
+        SELECT workflow, step, sum(succeeded) AS succeeded, sum(failed) AS failed, sum(revoked) AS revoked
+        FROM workflow_event GROUP BY workflow, step
+    ) AS e ON e.workflow = s.workflow AND e.step = s.name
+    GROUP BY s.workflow, s.name, e.succeeded, e.failed, e.revoked
+"""
+#: Workflows without events whose tasks do not fit their status.
+WRONG_ENDS = """
+    SELECT w.id, w.status, count(t.id) FILTER (WHERE t.completed_at IS NULL) AS open_tasks
+    FROM workflow AS w LEFT JOIN task AS t ON t.workflow = w.id
+    WHERE NOT EXISTS (SELECT 1 FROM workflow_event AS e WHERE e.workflow = w.id)
+    GROUP BY w.id
+    HAVING (w.completed_at IS NULL) <> (count(t.id) FILTER (WHERE t.completed_at IS NULL) > 0)
+"""
 
 
 class Crew:
@@ -142,61 +157,6 @@ class Crew:
             assert flow["open_steps"] == sum(step.open for step in steps)
             assert flow["losses"] == sum(step.is_loss for step in steps)
             assert (flow["completed_at"] is None) == (flow["status"] == "running") == (flow["open_steps"] > 0)
-
-
-def submitter(platform: Platform) -> WorkflowSubmitter:
-    return WorkflowSubmitter(platform.database, platform.submitter, platform.vault)
-
-
-def single(**options: Any) -> Workflow:
-    flow = Workflow("single", **options)
-    flow.step(INSTANT, Nothing())
-    return flow
-
-
-def chord_of(size: int, **limits: Any) -> Workflow:
-    flow = Workflow("chord")
-    many = flow.group(COUNT, [Number(value=number) for number in range(size)], name="many", **limits)
-    chord(many, flow.step(ADD, Numbers(values=PREVIOUS), name="body"))
-    return flow
-
-
-def steps_of(flow: Workflow, *names: str) -> list[Any]:
-    return [flow.step(INSTANT, Nothing(), name=name) for name in names]
-
-
-async def status(platform: Platform, workflow: UUID) -> str:
-    (row,) = await platform.rows("SELECT status FROM workflow WHERE id = {}", workflow)
-    return str(row["status"])
-
-
-async def hold_all(crew: Crew) -> list[dict[str, Any]]:
-    """Claim every task that waits. Returns those that are held."""
-    await crew.claim(task["id"] for task in await crew.tasks(WAITING))
-    return await crew.tasks("holder IS NOT NULL")
-
-
-async def end_all(crew: Crew, outcome: str = "success") -> None:
-    """Every task that waits or is held ends like this."""
-    held = await hold_all(crew)
-    await crew.end(held, [outcome] * len(held))
-
-
-async def play(crew: Crew, **outcomes: str) -> None:
-    """Until nothing is open: tasks of a step end as `outcomes` says, others succeed."""
-    for _ in range(MAX_ROUNDS):
-        held = await hold_all(crew)
-        await crew.end(held, [outcomes.get(task["step"], "success") for task in held])
-        await crew.advance()
-        await crew.check()
-        if not await crew.run("SELECT 1 FROM workflow WHERE completed_at IS NULL"):
-            return
-    raise AssertionError("a workflow does not end")
-
-
-async def states(crew: Crew, workflow: UUID) -> dict[str, str]:
-    """The verdicts of its steps."""
-    return {step.name: str(step.state) for step in await crew.steps(workflow)}
 
 
 def _row(task: dict[str, Any], status: str, result: str) -> Row:

@@ -17,7 +17,8 @@ from shared.workflows import advance as advancing
 from shared.workflows.advancer import Advancer
 from shared.workflows.workflow import Workflow
 from tests.eventually import eventually
-from tests.integration.workflows.crew import WAITING, Crew, end_all, single, status, submitter
+from tests.integration.workflows.crew import WAITING, Crew
+from tests.integration.workflows.plays import end_all, single, status, submitter
 from tests.platform import Platform
 from tests.sample_tasks import INSTANT, Nothing
 

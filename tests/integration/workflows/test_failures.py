@@ -18,9 +18,8 @@ from shared.workflows.shapes import chain
 from shared.workflows.states import OnFailure
 from shared.workflows.submission import WorkflowSubmitter
 from shared.workflows.workflow import ALWAYS, GO_ON, STOP, Workflow
-from tests.integration.workflows.crew import (
-    WAITING,
-    Crew,
+from tests.integration.workflows.crew import WAITING, Crew
+from tests.integration.workflows.plays import (
     chord_of,
     hold_all,
     play,
@@ -145,7 +144,8 @@ async def test_one_failed_step_starts_again_and_what_never_began_follows(
     workflow = await submitter(platform).submit(flow)
     await play(crew, second="failure")
     assert (await states(crew, workflow))["third"] == "skipped"
-    await crew.retry_workflow(workflow)
+    (second,) = await crew.tasks("step = 'second'")
+    await crew.retry(second)
     await crew.advance()
     await play(crew)
     assert await states(crew, workflow) == dict.fromkeys(("first", "second", "third"), "success")

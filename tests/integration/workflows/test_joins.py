@@ -12,17 +12,8 @@ from shared.ledger.transitions import workflow as transitions
 from shared.workflows import advance as advancing
 from shared.workflows.shapes import chain, chord, group
 from shared.workflows.workflow import ALWAYS, FAILED, Shape, Workflow
-from tests.integration.workflows.crew import (
-    WAITING,
-    Crew,
-    chord_of,
-    hold_all,
-    play,
-    states,
-    status,
-    steps_of,
-    submitter,
-)
+from tests.integration.workflows.crew import WAITING, Crew
+from tests.integration.workflows.plays import chord_of, hold_all, play, states, status, steps_of, submitter
 from tests.platform import Platform
 from tests.sample_tasks import ADD, COUNT, INSTANT, REPORT, Nothing, Outcomes
 

@@ -13,7 +13,8 @@ from shared.ledger.transitions import record
 from shared.ledger.transitions import workflow as transitions
 from shared.workflows.advancer import Advancer
 from tests.explain import explain
-from tests.integration.workflows.crew import WAITING, Crew, end_all, single, status, submitter
+from tests.integration.workflows.crew import WAITING, Crew
+from tests.integration.workflows.plays import end_all, single, status, submitter
 from tests.platform import Platform
 
 APPLIED = 100_000
