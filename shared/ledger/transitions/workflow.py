@@ -209,8 +209,8 @@ NOTE_DEADLINES = Statement("""
 """)
 
 #: Workflows with events behind `after` that are not applied, the oldest first. Also returns the first and the
-#: last id that was read, and the snapshot: `oldest_xid` is the first transaction that may still run, `next_xid`
-#: the first one that had not begun.
+#: last id that was read, and the snapshot: `oldest_xid` is the first transaction that may still run, and
+#: `next_xid` the first one that had not begun.
 PENDING = Statement("""
     WITH pending AS (
         SELECT id, workflow FROM workflow_event WHERE id > :after ORDER BY id LIMIT :limit
