@@ -86,6 +86,7 @@ class SchedulerProcess:
         def gained() -> None:
             rescue.watch.restart()
             clock.restart()
+            sweep.restart()
             gauges.forget()
             self._due.clear()
 

@@ -224,10 +224,17 @@ NOTE_DEADLINES = Statement("""
     SELECT count(*)::int AS passed FROM passed
 """)
 
-#: Workflows with events that are not applied, the oldest first.
+#: Workflows with events behind `after` that are not applied, the oldest first. Also returns the first and the
+#: last id that was read, and the snapshot: `oldest_xid` is the first transaction that may still run, and
+#: `next_xid` the first one that had not begun.
 PENDING = Statement("""
-    SELECT workflow FROM (SELECT id, workflow FROM workflow_event ORDER BY id LIMIT :limit) AS e
-    GROUP BY workflow ORDER BY min(id)
+    WITH pending AS (
+        SELECT id, workflow FROM workflow_event WHERE id > :after ORDER BY id LIMIT :limit
+    )
+    SELECT ARRAY(SELECT workflow FROM pending GROUP BY workflow ORDER BY min(id)) AS workflows,
+           (SELECT min(id) FROM pending) AS first, (SELECT max(id) FROM pending) AS last,
+           pg_snapshot_xmin(s)::text::bigint AS oldest_xid, pg_snapshot_xmax(s)::text::bigint AS next_xid
+    FROM pg_current_snapshot() AS s
 """)
 
 #: Deletes workflows that ended before a moment, with their steps. Returns a row for each.

@@ -100,9 +100,11 @@ class Crew:
     async def claim(self, ids: Iterable[UUID]) -> None:
         await self.run(send.CLAIM, worker=self.worker, id=sorted(ids))
 
-    async def end(self, tasks: Sequence[dict[str, Any]], statuses: Sequence[str]) -> None:
+    async def end(
+        self, tasks: Sequence[dict[str, Any]], statuses: Sequence[str], *, result: str = "{}"
+    ) -> None:
         """Record outcomes; `retry` and `pending` go back to Postgres."""
-        await self.write([_row(task, status) for task, status in zip(tasks, statuses, strict=True)])
+        await self.write([_row(task, status, result) for task, status in zip(tasks, statuses, strict=True)])
 
     async def write(self, rows: Sequence[Row]) -> None:
         if rows:
@@ -172,15 +174,18 @@ class Crew:
 
     async def advance(self) -> advancing.Advanced:
         """Everything that has events, once."""
-        ids = [row["workflow"] for row in await self.run(transitions.PENDING, limit=1_000)]
-        return await advancing.advance(self.database, ids)
+        return await advancing.advance(self.database, await self._pending())
 
     async def advance_cut_off(self) -> None:
         """An advance whose process dies before the commit."""
-        ids = [row["workflow"] for row in await self.run(transitions.PENDING, limit=1_000)]
+        ids = await self._pending()
         dying: Any = Dying(self.database)
         with contextlib.suppress(Died):
             await advancing.advance(dying, ids)
+
+    async def _pending(self) -> list[UUID]:
+        (row,) = await self.run(transitions.PENDING, after=0, limit=1_000)
+        return list(row["workflows"])
 
     async def steps(self, workflow: UUID) -> list[Step]:
         (row,) = await self.run(transitions.ALL_STEPS, id=[workflow])
@@ -203,7 +208,7 @@ class Crew:
             assert (flow["status"] == "running") == runs
 
 
-def _row(task: dict[str, Any], status: str) -> Row:
+def _row(task: dict[str, Any], status: str, result: str) -> Row:
     now = datetime.now(UTC)
     return Row(
         task["id"],
@@ -215,7 +220,7 @@ def _row(task: dict[str, Any], status: str) -> Row:
         started_at=now,
         ended_at=now,
         wait_s=None if status in FINAL else 0.0,
-        result="{}" if status == "success" else None,
+        result=result if status == "success" else None,
     )
 
 

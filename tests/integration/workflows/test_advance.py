@@ -1,10 +1,9 @@
 """Submitting, advancing, canceling and starting again, on a real ledger and without processes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 import pytest
 
@@ -16,41 +15,12 @@ from shared.ledger.transitions import workflow as transitions
 from shared.submission import OnceKey
 from shared.workflows import advance as advancing
 from shared.workflows.advancer import Advancer
-from shared.workflows.submission import WorkflowSubmitter
 from shared.workflows.workflow import Workflow
 from tests.eventually import eventually
 from tests.integration.workflows.crew import WAITING, Crew
+from tests.integration.workflows.plays import end_all, single, status, submitter
 from tests.platform import Platform
 from tests.sample_tasks import INSTANT, Nothing
-
-
-@pytest.fixture
-async def crew(platform: Platform) -> AsyncIterator[Crew]:
-    crew = Crew(platform.database)
-    await crew.begin()
-    yield crew
-    await crew.check()
-
-
-def submitter(platform: Platform) -> WorkflowSubmitter:
-    return WorkflowSubmitter(platform.database, platform.submitter, platform.vault)
-
-
-def single(**options: Any) -> Workflow:
-    flow = Workflow("single", **options)
-    flow.step(INSTANT, Nothing())
-    return flow
-
-
-async def status(platform: Platform, workflow: UUID) -> str:
-    (row,) = await platform.rows("SELECT status FROM workflow WHERE id = {}", workflow)
-    return str(row["status"])
-
-
-async def end_all(crew: Crew, outcome: str = "success") -> None:
-    await crew.claim(task["id"] for task in await crew.tasks(WAITING))
-    held = await crew.tasks("holder IS NOT NULL")
-    await crew.end(held, [outcome] * len(held))
 
 
 async def held(crew: Crew) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from tests.sample_tasks import (
     INSTANT,
     PAY,
     REPORT,
+    SPAWN,
     WAIT_ASYNC,
     Fails,
     Nothing,
@@ -27,6 +28,7 @@ from tests.sample_tasks import (
     Outcomes,
     Pay,
     Seconds,
+    Spawns,
 )
 
 
@@ -135,3 +137,21 @@ async def test_canceling_a_workflow_reaches_the_task_that_runs(platform: Platfor
         "never": "skipped",
         "clean": "success",
     }
+
+
+async def test_children_of_members_are_no_members_and_exist_when_the_next_step_begins(
+    platform: Platform,
+) -> None:
+    await platform.start_worker()
+    flow = Workflow("children")
+    many = flow.group(SPAWN, [Spawns(children=2)] * 3, name="many")
+    flow.step(INSTANT, Nothing(), name="next", after=[many])
+    workflow = await submit(platform, flow)
+    assert (await finished(platform, workflow))["status"] == "success"
+    (found,) = await platform.rows(
+        "SELECT count(*) AS children, count(c.workflow) AS members, bool_and(c.created_at <= n.created_at) "
+        "AS before FROM task AS c, task AS n WHERE c.parent IS NOT NULL AND n.step = 'next'"
+    )
+    assert found == {"children": 6, "members": 0, "before": True}
+    steps = await platform.rows("SELECT succeeded FROM workflow_step ORDER BY position")
+    assert [row["succeeded"] for row in steps] == [3, 1]
