@@ -47,6 +47,7 @@ class Workflows:
         share = sorted(self._waiting)[:MAX_FLOWS]
         self._waiting.difference_update(share)
         advanced = await self._advancer.advance(share)
+        self._waiting.update(advanced.more)
         pause_s = 0.0 if advanced.tasks or self._waiting else REST_S
         if self._try_again(share, advanced.left) and not advanced.tasks:
             pause_s = BUSY_S

@@ -149,6 +149,7 @@ async def test_a_large_group_is_canceled_in_shares_and_its_workers_are_told(
     await crew.cancel_workflow(workflow)
     advanced = [await crew.advance() for _ in range(4)]
     assert [each.held for each in advanced] == [[first], [], [], []]
+    assert [each.more for each in advanced] == [[workflow]] * 3 + [[]], "shares follow each other at once"
     assert len(await crew.tasks("status = 'revoked'")) == 2_499
     assert await status(platform, workflow) == "running"
     await end_all(crew, "revoked")
