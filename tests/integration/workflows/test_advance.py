@@ -269,7 +269,9 @@ async def test_new_tasks_are_pushed_and_marked(platform: Platform, crew: Crew) -
     flow.step(INSTANT, Nothing(), name="later", after=[first], delay=timedelta(hours=1))
     workflow = await submitter(platform).submit(flow)
     await end_all(crew)
-    await Advancer(platform.database, platform.queues).advance([workflow])
+    advancer = Advancer(platform.database, platform.queues)
+    await advancer.advance([workflow])
+    await advancer.mark()
     (second,) = await crew.tasks("step = 'second'")
     (later,) = await crew.tasks("step = 'later'")
     assert second["sent_at"] is not None
