@@ -1,5 +1,6 @@
 """Queues workflows: `python -m bench.peers.celery.flows chains COUNT STEPS`, or `… chord MEMBERS`."""
 
+import gc
 import sys
 
 from celery import chain, chord
@@ -18,3 +19,5 @@ def chord_of(members: int) -> None:
 
 if __name__ == "__main__":
     {"chains": chains, "chord": chord_of}[sys.argv[1]](*map(int, sys.argv[2:]))
+    # Each result unsubscribes when it is collected, which the interpreter no longer allows at its exit.
+    gc.collect()
