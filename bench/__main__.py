@@ -34,6 +34,11 @@ from bench.figures import (
     throughput,
     waiting,
     waiting_days,
+    workflow_api,
+    workflow_rates,
+    workflow_rounds,
+    workflow_waits,
+    workflows,
 )
 from bench.stage import Stage
 
@@ -50,6 +55,11 @@ ALL = (
     waiting.BENCHMARK,
     post.BENCHMARK,
     batch.BENCHMARK,
+    workflows.BENCHMARK,
+    workflow_rates.BENCHMARK,
+    workflow_waits.BENCHMARK,
+    workflow_rounds.BENCHMARK,
+    workflow_api.BENCHMARK,
     backlog.BENCHMARK,
     waiting_days.BENCHMARK,
     dropping.BENCHMARK,

@@ -57,6 +57,7 @@ class Sweep:
             if left:
                 await self._database.run(transitions.DROP_EVENTS, id=sorted(left))
             moved = moved or len(left) < len(share)
+        await self._advancer.mark()
         return moved
 
     async def _left_of(self, share: Sequence[UUID]) -> list[UUID]:

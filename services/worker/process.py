@@ -52,6 +52,7 @@ from shared.ledger.lifecycle import Status
 from shared.ledger.schema_check import SchemaCheck
 from shared.migration import known
 from shared.settings import Settings
+from shared.submission import MARK_EVERY_S
 from shared.telemetry import metrics
 from shared.workflows.advancer import Advancer
 
@@ -213,6 +214,7 @@ class WorkerProcess:
         self._loop_watch = LoopWatch.of_bodies()
         self._keep("recorder", self._recorder.run_once)
         self._keep("workflows", self._workflows.run_once)
+        self._keep("workflow marks", self._workflows.mark, every_s=MARK_EVERY_S)
         self._keep("heartbeat", self._heartbeat.beat, every_s=HEARTBEAT_S)
         self._keep("lock", self._heartbeat.hold_lock, every_s=HEARTBEAT_S)
         self._keep("cancel requests", self._cancel_requests.listen)

@@ -49,8 +49,10 @@ class Advanced(msgspec.Struct, kw_only=True):
     held: list[UUID] = msgspec.field(default_factory=list)
     #: Workflows that ended, by status.
     ended: list[str] = msgspec.field(default_factory=list)
-    #: Workflows that another advance holds, that have events left, or that do not exist.
+    #: Workflows that another advance holds, whose tasks a body's transaction holds, or that do not exist.
     left: list[UUID] = msgspec.field(default_factory=list)
+    #: Workflows with more to do: members are canceled a share at a time.
+    more: list[UUID] = msgspec.field(default_factory=list)
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -169,9 +171,12 @@ async def _cancel(database: Database, steps: Sequence[tuple[UUID, str]], advance
     """Cancel members. Their ends, and what is left of them, are events of the next advance."""
     workflows, names = ([*column] for column in zip(*steps, strict=True))
     rows = await database.run(transitions.CANCEL_MEMBERS, workflow=workflows, step=names, limit=MAX_CANCELLED)
-    advanced.held = [UUID(int=row["id"].int) for row in rows]
+    advanced.held = [UUID(int=row["id"].int) for row in rows if row["held"]]
     await database.run(transitions.NOTE_REST, workflow=workflows, step=names)
-    advanced.left += set(workflows)
+    if rows:
+        advanced.more = sorted(set(workflows))
+    else:
+        advanced.left += set(workflows)
 
 
 def _by_workflow(events: Iterable[Event]) -> dict[UUID, list[Event]]:

@@ -173,7 +173,7 @@ APPLY = Statement(f"""
 """)
 
 #: Cancels open members of steps, as CANCEL does with one task. A row that a body's transaction holds is left
-#: for later. Returns the ids of those that a worker has.
+#: for later. Returns the canceled tasks, and whether a worker has them.
 CANCEL_MEMBERS = Ending(
     given="""
         doomed AS (
@@ -191,7 +191,7 @@ CANCEL_MEMBERS = Ending(
             send_at = NULL, sent_at = NULL, revision = revision + 1
         FROM doomed WHERE t.id = doomed.id AND t.status IN ('pending', 'started', 'retry')
     """,
-    answer="SELECT id FROM applied WHERE holder IS NOT NULL",
+    answer="SELECT id, holder IS NOT NULL AS held FROM applied",
 )
 
 #: Notes the steps of which CANCEL_MEMBERS has left members.

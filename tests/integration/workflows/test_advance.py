@@ -119,6 +119,7 @@ async def test_a_large_group_is_canceled_in_shares_and_its_workers_are_told(
     await crew.cancel_workflow(workflow)
     advanced = [await crew.advance() for _ in range(4)]
     assert [each.held for each in advanced] == [[first], [], [], []]
+    assert [each.more for each in advanced] == [[workflow]] * 3 + [[]], "shares follow each other at once"
     assert len(await crew.tasks("status = 'revoked'")) == 2_499
     assert await status(platform, workflow) == "running"
     await end_all(crew, "revoked")
@@ -238,7 +239,9 @@ async def test_new_tasks_are_pushed_and_marked(platform: Platform, crew: Crew) -
     flow.step(INSTANT, Nothing(), name="later", after=[first], delay=timedelta(hours=1))
     workflow = await submitter(platform).submit(flow)
     await end_all(crew)
-    await Advancer(platform.database, platform.queues).advance([workflow])
+    advancer = Advancer(platform.database, platform.queues)
+    await advancer.advance([workflow])
+    await advancer.mark()
     (second,) = await crew.tasks("step = 'second'")
     (later,) = await crew.tasks("step = 'later'")
     assert second["sent_at"] is not None

@@ -5,6 +5,7 @@ from uuid import UUID
 
 import msgspec
 
+from shared.contracts.contract import Contract
 from shared.ledger.transitions.workflow import REQUEST_CANCEL
 from shared.workflows.reference import PREVIOUS
 from shared.workflows.shapes import chain, chord, group
@@ -21,6 +22,7 @@ from tests.sample_tasks import (
     REPORT,
     SPAWN,
     WAIT_ASYNC,
+    Done,
     Fails,
     Nothing,
     Number,
@@ -68,6 +70,24 @@ async def test_a_chord_joins_results_in_order_and_passes_them_on(platform: Platf
     workflow = await submit(platform, chord_of(range(1, 6)))
     assert (await finished(platform, workflow))["status"] == "success"
     assert (await results(platform, workflow))["last"] == {"value": 712345}
+
+
+async def test_a_step_that_waits_in_its_lane_is_marked_by_the_worker_that_pushed_it(
+    platform: Platform,
+) -> None:
+    """Without a scheduler, which would send and mark it after three seconds."""
+    await platform.start_worker()
+    flow = Workflow("two queues")
+    elsewhere = Contract(name="sample.elsewhere", queue="elsewhere", params=Nothing, result=Done)
+    chain(flow.step(INSTANT, Nothing()), flow.step(elsewhere, Nothing()))
+    await submit(platform, flow)
+
+    async def is_marked() -> bool:
+        return bool(
+            await platform.rows("SELECT 1 FROM task WHERE queue = 'elsewhere' AND sent_at IS NOT NULL")
+        )
+
+    assert await eventually(is_marked)
 
 
 async def test_the_leader_advances_what_no_worker_did(platform: Platform) -> None:
