@@ -1,18 +1,20 @@
-"""Identifies the caller of each request by a session's access token (JWT) or by an API key."""
+"""Identifies the caller of each request by a session's access token (JWT) or by an API key, and admits it."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Self
+from typing import Any, Self, cast
 from uuid import UUID
 
 from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.di import Provide
-from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
+from litestar.handlers import BaseRouteHandler
+from litestar.middleware import DefineMiddleware
 from litestar.openapi.spec import Components, SecurityScheme
-from litestar.types import ASGIApp
+from litestar.types import ASGIApp, HTTPScope, Receive, Send
+from litestar.types import Scope as AnyScope
 
 from services.api.audit.actor import Actor
 from services.api.http import request_ids
@@ -20,7 +22,7 @@ from services.api.http.errors import NotSignedIn
 from services.api.identity import api_keys
 from services.api.identity.account_schemas import Account
 from services.api.identity.rate_limits import RateLimits, network_of
-from services.api.identity.rights import Reach, Reader, Scope
+from services.api.identity.rights import Reach, Reader, Rights, Scope
 from services.api.identity.sessions import Sessions
 from shared.ledger.database import Database
 from shared.ledger.statement import Statement
@@ -70,12 +72,12 @@ def _user(request: Asked) -> Account:
 
 
 def _reach(request: Asked) -> Reach:
-    reach: Reach = request.state.reach
+    reach: Reach = request.scope["state"]["reach"]
     return reach
 
 
 def _reader(request: Asked) -> Reader:
-    return Reader(request.user.id, request.user.role, request.state.reach, partial(actor, request))
+    return Reader(request.user.id, request.user.role, _reach(request), partial(actor, request))
 
 
 def _credential(request: Asked) -> Credential:
@@ -99,25 +101,47 @@ def actor(request: Asked) -> Actor:
     )
 
 
-class Authentication(AbstractAuthenticationMiddleware):
-    """Ends the request when the caller cannot be identified."""
+class SignedIn:
+    """Middleware of routes that need credentials: who asks, may it ask again already, and may it ask this?
 
-    def __init__(self, app: ASGIApp, callers: "Callers", limits: RateLimits) -> None:
-        super().__init__(app)
+    No guards of Litestar, which copies a route's handler for each of them and each request.
+    """
+
+    def __init__(self, app: ASGIApp, callers: "Callers", limits: RateLimits, rights: Rights) -> None:
+        self._app = app
         self._callers = callers
         self._limits = limits
+        self._rights = rights
 
-    async def authenticate_request(
-        self, connection: ASGIConnection[Any, Any, Any, Any]
-    ) -> AuthenticationResult:
-        """Raises NotSignedIn, TooManyRequests or ServerUnavailable."""
+    async def __call__(self, scope: AnyScope, receive: Receive, send: Send) -> None:
+        """Raises NotSignedIn, TooManyRequests, RoleForbids, ScopeMissing or ServerUnavailable."""
+        asked = cast("HTTPScope", scope)
+        if asked["method"] != "OPTIONS":  # lists the methods of a path; needs no rights
+            await self._admit(asked)
+        await self._app(scope, receive, send)
+
+    async def _admit(self, scope: HTTPScope) -> None:
         try:
-            account, credential = await self._callers.known(connection.headers.get("authorization", ""))
+            account, credential = await self._callers.known(_authorization(scope))
         except NotSignedIn:
-            await self._limits.count_address(connection)
+            await self._limits.count_address(ASGIConnection(scope))
             raise
         await self._limits.count_user(account.id)
-        return AuthenticationResult(account, credential)
+        scope["user"], scope["auth"] = account, credential
+        self._rights.enforce(scope)
+
+
+def admits(handler: BaseRouteHandler) -> bool:
+    """True for a route behind `SignedIn`."""
+    return any(
+        isinstance(each, DefineMiddleware) and each.middleware is SignedIn
+        for each in handler.resolve_middleware()
+    )
+
+
+def _authorization(scope: HTTPScope) -> str:
+    """The value of the first header Authorization; empty without one."""
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"), "")
 
 
 class Callers:
