@@ -74,7 +74,7 @@ def build(settings: Settings, contracts: Catalogue | None = None) -> Litestar:
     api.state.drain = resources.drain
     resources.rights.check(api, auth.admits)
     _resolve_in_turn(api)
-    api.asgi_handler = Envelope(api.asgi_handler, resources.drain)
+    api.asgi_handler = Envelope(api.asgi_handler, resources.drain, resources.changes.follow)
     return api
 
 
@@ -92,9 +92,8 @@ def _public(resources: Resources) -> Router:
 
 def _signed_in(resources: Resources, added: Sequence[Routes]) -> Router:
     """Everything else below `/api/v1`."""
-    callers = auth.Callers(resources.database, resources.sessions)
     signed_in = DefineMiddleware(
-        auth.SignedIn, callers=callers, limits=resources.limits, rights=resources.rights
+        auth.SignedIn, callers=resources.callers, limits=resources.limits, rights=resources.rights
     )
     return Router(
         "",
@@ -111,7 +110,7 @@ def _signed_in(resources: Resources, added: Sequence[Routes]) -> Router:
         ],
         middleware=[signed_in],
         security=auth.SECURITY,
-        dependencies=callers.provided(),
+        dependencies=auth.provided(resources.callers),
     )
 
 

@@ -14,6 +14,8 @@ from services.api.audit.refusals import Refusals
 from services.api.drain import Drain
 from services.api.identity import auth, rate_limits
 from services.api.identity.access_tokens import AccessTokens
+from services.api.identity.callers import Callers
+from services.api.identity.changes import Changes
 from services.api.identity.confirmations import Confirmations
 from services.api.identity.counting import CountingRedis
 from services.api.identity.logins import Logins
@@ -110,12 +112,15 @@ class Resources:
             settings.rate_limit_address,
             settings.rate_limit_sign_in,
         )
+        access = AccessTokens(settings.secret_key, settings.access_token_life)
         self.sessions = Sessions(
             self.database,
-            AccessTokens(settings.secret_key, settings.access_token_life),
+            access,
             refresh_life=settings.refresh_token_life,
             life=settings.session_life,
         )
+        self.callers = Callers(self.database, access, self.sessions)
+        self.changes = Changes(self.counting, self.queues, self.callers.forget)
         self.confirmations = Confirmations(self.database, self.submitter, account_mail)
         self._tables = [*TABLES, *tables]
         self._directory = directory
@@ -177,6 +182,7 @@ class Resources:
             self.keeper.keep("marking", self.submitter.mark, every_s=MARK_EVERY_S),
             self.keeper.keep("clock", self.submitter.note_time, every_s=NOTE_TIME_EVERY_S),
             self.keeper.keep("system", self._join, every_s=system.JOIN_EVERY_S),
+            self.keeper.keep("callers", self.changes.listen),
             self.keeper.keep("quotas", self.quotas.send, every_s=QUOTAS_EVERY_S),
             self.keeper.keep("waiting", self.quotas.refresh, every_s=QUOTAS_EVERY_S),
             # Beside the requests: a Postgres that is away must not delay the start.

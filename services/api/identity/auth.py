@@ -1,10 +1,8 @@
 """Identifies the caller of each request by a session's access token (JWT) or by an API key, and admits it."""
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Self, cast
-from uuid import UUID
+from typing import Any, cast
 
 from litestar import Request
 from litestar.connection import ASGIConnection
@@ -13,19 +11,15 @@ from litestar.di import Provide
 from litestar.handlers import BaseRouteHandler
 from litestar.middleware import DefineMiddleware
 from litestar.openapi.spec import Components, SecurityScheme
-from litestar.types import ASGIApp, HTTPScope, Receive, Send
-from litestar.types import Scope as AnyScope
+from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from services.api.audit.actor import Actor
 from services.api.http import request_ids
 from services.api.http.errors import NotSignedIn
-from services.api.identity import api_keys
 from services.api.identity.account_schemas import Account
+from services.api.identity.callers import Caller, Callers, Credential, Stays
 from services.api.identity.rate_limits import RateLimits, network_of
-from services.api.identity.rights import Reach, Reader, Rights, Scope
-from services.api.identity.sessions import Sessions
-from shared.ledger.database import Database
-from shared.ledger.statement import Statement
+from services.api.identity.rights import Reach, Reader, Rights
 
 _SCHEME = "BearerToken"
 
@@ -41,28 +35,6 @@ COMPONENTS = Components(
     }
 )
 
-
-@dataclass(frozen=True, slots=True)
-class Credential:
-    """What the caller may do with the credentials that it sent."""
-
-    #: None: a session, which may do all that its account may do.
-    scopes: frozenset[Scope] | None = None
-    #: The session, or the API key, that the caller has shown.
-    session: UUID | None = None
-    key: UUID | None = None
-
-
-#: Says whether the caller of a request may still act as it did when the request began.
-Stays = Callable[[], Awaitable[bool]]
-
-#: Whether the caller of a long answer is still signed in. `session` or `key` is null.
-_STAYS = Statement("""
-    SELECT 1 FROM account AS a WHERE a.id = :account AND a.is_active AND a.role = :role AND (
-        EXISTS (SELECT FROM session WHERE id = :session AND revoked_at IS NULL
-                AND created_at > now() - make_interval(secs => :session_life_s))
-        OR EXISTS (SELECT FROM api_key WHERE id = :key AND revoked_at IS NULL AND expires_at > now()))
-""")
 
 Asked = Request[Account, Credential, State]
 
@@ -107,13 +79,13 @@ class SignedIn:
     No guards of Litestar, which copies a route's handler for each of them and each request.
     """
 
-    def __init__(self, app: ASGIApp, callers: "Callers", limits: RateLimits, rights: Rights) -> None:
+    def __init__(self, app: ASGIApp, callers: Callers, limits: RateLimits, rights: Rights) -> None:
         self._app = app
         self._callers = callers
         self._limits = limits
         self._rights = rights
 
-    async def __call__(self, scope: AnyScope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises NotSignedIn, TooManyRequests, RoleForbids, ScopeMissing or ServerUnavailable."""
         asked = cast("HTTPScope", scope)
         if asked["method"] != "OPTIONS":  # lists the methods of a path; needs no rights
@@ -122,12 +94,12 @@ class SignedIn:
 
     async def _admit(self, scope: HTTPScope) -> None:
         try:
-            account, credential = await self._callers.known(_authorization(scope))
+            caller = await self._callers.known(_authorization(scope))
         except NotSignedIn:
             await self._limits.count_address(ASGIConnection(scope))
             raise
-        await self._limits.count_user(account.id)
-        scope["user"], scope["auth"] = account, credential
+        await self._limits.count_user(caller.account.id)
+        scope["user"], scope["auth"] = caller
         self._rights.enforce(scope)
 
 
@@ -144,60 +116,18 @@ def _authorization(scope: HTTPScope) -> str:
     return next((value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"), "")
 
 
-class Callers:
-    """Finds the account and the rights behind a request's credentials."""
+def provided(callers: Callers) -> dict[str, Provide]:
+    """What handlers behind the admission may ask for by name."""
 
-    def __init__(self, database: Database, sessions: Sessions) -> None:
-        self._database = database
-        self._sessions = sessions
+    def stays(request: Asked) -> Stays:
+        return partial(callers.stays, Caller(request.user, request.auth))
 
-    def __deepcopy__(self, _: object) -> Self:
-        """Litestar copies middleware when it takes in a router; the pool of connections must stay one."""
-        return self
-
-    async def known(self, header: str) -> tuple[Account, Credential]:
-        """The caller by the value of the Authorization header. Raises NotSignedIn or ServerUnavailable."""
-        scheme, _, shown = header.partition(" ")
-        shown = shown.strip()
-        if scheme.lower() != "bearer" or not shown:
-            raise NotSignedIn(
-                "Get an access token from POST /api/v1/auth/login and send it as `Authorization: Bearer …`."
-            )
-        # Both are read for each request, so that a deactivated account and an ended session are out at once.
-        if shown.startswith(api_keys.PREFIX):
-            account, key, scopes = await api_keys.authenticate(self._database, shown)
-            credential = Credential(scopes, key=key)
-        else:
-            account, session = await self._sessions.holder(shown)
-            credential = Credential(session=session)
-        if not account.is_active:
-            raise NotSignedIn("This account is not active. Ask an administrator.")
-        return account, credential
-
-    def provided(self) -> dict[str, Provide]:
-        """What handlers behind the authentication may ask for by name."""
-
-        def stays(request: Asked) -> Stays:
-            return partial(self._stays, request.user, request.auth)
-
-        provided: dict[str, Callable[[Asked], Any]] = {
-            "actor": actor,
-            "user": _user,
-            "credential": _credential,
-            "reach": _reach,
-            "reader": _reader,
-            "stays": stays,
-        }
-        return {name: Provide(value, sync_to_thread=False) for name, value in provided.items()}
-
-    async def _stays(self, account: Account, credential: Credential) -> bool:
-        """Raises ServerUnavailable."""
-        found = await self._database.run(
-            _STAYS,
-            account=account.id,
-            role=account.role,
-            session=credential.session,
-            key=credential.key,
-            session_life_s=self._sessions.life_s,
-        )
-        return bool(found)
+    found: dict[str, Callable[[Asked], Any]] = {
+        "actor": actor,
+        "user": _user,
+        "credential": _credential,
+        "reach": _reach,
+        "reader": _reader,
+        "stays": stays,
+    }
+    return {name: Provide(value, sync_to_thread=False) for name, value in found.items()}
