@@ -58,6 +58,8 @@ from shared.workflows.submission import WorkflowSubmitter
 
 #: A submission waits this long for Redis at most; then it is left to the dispatcher.
 REDIS_TIMEOUT_S = 1.0
+#: How often requests that were let through are counted with those of the other processes.
+LIMITS_EVERY_S = 1.0
 #: How often what accounts took is counted with the other processes.
 QUOTAS_EVERY_S = 1.0
 #: Upper bound for each step of closing. uvicorn has given the requests their time before.
@@ -183,6 +185,7 @@ class Resources:
             self.keeper.keep("clock", self.submitter.note_time, every_s=NOTE_TIME_EVERY_S),
             self.keeper.keep("system", self._join, every_s=system.JOIN_EVERY_S),
             self.keeper.keep("callers", self.changes.listen),
+            self.keeper.keep("limits", self.limits.settle, every_s=LIMITS_EVERY_S),
             self.keeper.keep("quotas", self.quotas.send, every_s=QUOTAS_EVERY_S),
             self.keeper.keep("waiting", self.quotas.refresh, every_s=QUOTAS_EVERY_S),
             # Beside the requests: a Postgres that is away must not delay the start.
@@ -212,6 +215,7 @@ class Resources:
         await _briefly(self.reads.close())
         await _briefly(self.counts.close())
         await _briefly(self.queues.client.aclose())
+        await _briefly(self.limits.settle())
         await _briefly(self.quotas.send())
         await _briefly(self.counting.close())
         self.passwords.close()
