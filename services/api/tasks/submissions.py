@@ -22,6 +22,7 @@ from shared.contracts import broken_rules
 from shared.contracts.catalogue import Catalogue
 from shared.contracts.contract import Contract
 from shared.errors import FieldProblem, InvalidFields, UnknownTask
+from shared.keyed_submission import Keyed, KeyedSubmitter
 from shared.ledger.database import Database
 from shared.submission import CheckedTask, NewTask, OnceKey, Submitter
 from shared.vault import Vault
@@ -49,7 +50,8 @@ class Submissions:
         self._database = database
         self._catalogue = catalogue
         self._submitter = submitter
-        self._group = GroupCommit(submitter)
+        self._group = GroupCommit[CheckedTask, UUID](submitter.submit)
+        self._keyed = GroupCommit[Keyed, tuple[UUID, bool]](KeyedSubmitter(database, submitter).submit)
         self._vault = vault
         self._quotas = quotas
         self._former_key = secret_key.encode()
@@ -161,6 +163,9 @@ class Submissions:
             return [await self._group.submit(tasks[0])], True
         if once is None:
             return await self._submitter.submit(tasks), True
+        if len(tasks) == 1:
+            task_id, is_new = await self._keyed.submit(Keyed(tasks[0], once))
+            return [task_id], is_new
         return await self._submitter.submit_once(tasks, once)
 
     async def _store_recorded(

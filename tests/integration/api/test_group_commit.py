@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 
@@ -25,8 +26,12 @@ def checked(platform: Platform, kind: str, contract: Contract[Any, Any] = FAIL) 
     return platform.submitter.checked(NewTask(contract=contract, params=Fails(kind=kind)))
 
 
+def grouped(platform: Platform) -> GroupCommit[CheckedTask, UUID]:
+    return GroupCommit(platform.submitter.submit)
+
+
 async def test_requests_that_arrive_during_a_write_are_stored_together(platform: Platform) -> None:
-    group = GroupCommit(platform.submitter)
+    group = grouped(platform)
 
     ids = await asyncio.gather(*(group.submit(checked(platform, f"kind {n}")) for n in range(50)))
 
@@ -38,7 +43,7 @@ async def test_requests_that_arrive_during_a_write_are_stored_together(platform:
 
 
 async def test_a_request_that_is_given_up_while_it_waits_is_not_stored(platform: Platform) -> None:
-    group = GroupCommit(platform.submitter)
+    group = grouped(platform)
     blocking = await platform.database.connect()
     try:
         async with blocking.transaction():
@@ -57,7 +62,7 @@ async def test_a_request_that_is_given_up_while_it_waits_is_not_stored(platform:
 
 
 async def test_a_task_that_postgres_refuses_does_not_affect_its_neighbors(platform: Platform) -> None:
-    group = GroupCommit(platform.submitter)
+    group = grouped(platform)
     tasks = [checked(platform, f"kind {n}") for n in range(10)]
     tasks.insert(6, checked(platform, "broken", BROKEN))
 
