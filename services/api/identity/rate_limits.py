@@ -20,6 +20,7 @@ from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
+from services.api.grouping import Grouping
 from services.api.http.refusals import TooManyRequests
 from services.api.identity.counting import CountingRedis
 
@@ -46,6 +47,9 @@ class _Count:
     #: Requests let through that Redis does not know of: not sent yet, and on the way.
     unsent: int = 0
     sent: int = 0
+    #: Questions to Redis that are under way, and the largest answer since there were none.
+    asked: int = 0
+    largest: int = 0
     used_at: float = field(default_factory=time.monotonic)
 
     def take(self) -> bool:
@@ -55,6 +59,26 @@ class _Count:
             return False
         self.unsent += 1
         return True
+
+    def begin(self) -> int:
+        """Note that what is unsent is on its way to Redis, and return it."""
+        amount, self.unsent = self.unsent, 0
+        self.sent += amount
+        self.largest = self.largest if self.asked else 0
+        self.asked += 1
+        return amount
+
+    def settle(self, amount: int, counted: int | None) -> None:
+        """Note what Redis answered to this amount; None: it did not, and the amount is sent again.
+
+        Of answers that may have overtaken each other the largest counts: none hides what others took.
+        """
+        self.sent -= amount
+        self.asked -= 1
+        if counted is None:
+            self.unsent += amount
+        else:
+            self.known = self.largest = max(self.largest, counted)
 
     def is_needed(self, now: float) -> bool:
         """False when Redis has forgotten the caller, too, whose windows are over."""
@@ -70,6 +94,7 @@ class RateLimits:
         client = redis.Redis(connection_pool=counting.pool)
         self._script = client.register_script(files(__package__).joinpath("rate.lua").read_text())
         self._counts: dict[str, _Count] = {}
+        self._asking = Grouping[_Count, float](lambda counts: self._ask(counts, asks=1))
         self._refused_until: dict[str, float] = {}
 
     async def count_user(self, user_id: int) -> None:
@@ -108,7 +133,7 @@ class RateLimits:
         now = time.monotonic()
         wait_s = self._refused_until.get(caller, now) - now
         if wait_s <= 0:
-            wait_s = await self._ask([count], asks=1)
+            wait_s = await self._asking.join(count)
             if wait_s > 0:
                 self._remember(caller, wait_s)
         if wait_s > 0:
@@ -126,13 +151,12 @@ class RateLimits:
             count.known = limit.amount  # it is not kept, so nothing may be counted here first
         return count
 
-    async def _ask(self, counts: Sequence[_Count], *, asks: int) -> float:
-        """Count in Redis. Returns how long the last caller has to wait if it `asks` for one more request."""
+    async def _ask(self, counts: Sequence[_Count], *, asks: int) -> list[float]:
+        """Count in Redis. Returns how long each caller has to wait if it `asks` for one more request."""
         keys: list[str] = []
         values: list[int] = []
-        amounts = [count.unsent for count in counts]
+        amounts = [count.begin() for count in counts]
         for count, amount in zip(counts, amounts, strict=True):
-            count.unsent, count.sent = 0, count.sent + amount
             keys += _windows(count)
             values += (amount, asks, count.limit.amount, 1000 * count.limit.get_expiry())
         answer: list[int] | None = None
@@ -141,12 +165,10 @@ class RateLimits:
         finally:
             known = [None] * len(counts) if answer is None else answer[::2]
             for count, amount, counted in zip(counts, amounts, known, strict=True):
-                count.sent -= amount
-                if counted is None:
-                    count.unsent += amount
-                else:
-                    count.known = counted
-        return 0.0 if answer is None or answer[-1] == 0 else max(MIN_WAIT_S, answer[-1] / 1000)
+                count.settle(amount, counted)
+        if answer is None:  # Redis is away
+            return [0.0] * len(counts)
+        return [max(MIN_WAIT_S, wait_ms / 1000) if wait_ms else 0.0 for wait_ms in answer[1::2]]
 
     def _remember(self, caller: str, wait_s: float) -> None:
         if len(self._refused_until) >= MOST_REFUSED:
