@@ -86,7 +86,7 @@ class Resources:
         self.settings, self.contracts, self.rights = settings, contracts, rights
         self.vault = Vault.from_setting(settings.vault_keys)
         self.vault.require(contracts.by_name.values())
-        self.database = Database.for_service(settings.database_url, "api")
+        self.database = Database.for_service(settings.database_url, "api", planned_once=True)
         self._per_minute = PerMinute()
         self.refusals = Refusals(self.database, self._per_minute)
         self.reads = Reads(settings.database_url, self.database)
