@@ -58,6 +58,26 @@ async def test_an_answer_is_as_old_as_its_question() -> None:
     assert await database.get() == "second"
 
 
+async def test_a_slow_answer_serves_for_what_is_left_of_its_time() -> None:
+    database = Database()
+    database.answers.clear()
+    asked = asyncio.create_task(database.get())
+    await _begun(database, 1)
+    database.value, database.now = "second", database.now + MAX_AGE_S - 0.1
+    database.answers.set()
+    assert (await asked, await database.get()) == ("first", "first")
+    database.now += 0.1
+    assert await database.get() == "second"
+
+
+async def test_what_is_forgotten_is_asked_again() -> None:
+    database = Database()
+    await database.get()
+    database.value = "second"
+    database.remembered.forget()
+    assert await database.get() == "second"
+
+
 async def test_requests_share_a_question_and_one_that_is_given_up_takes_nothing_away() -> None:
     database = Database()
     database.answers.clear()
