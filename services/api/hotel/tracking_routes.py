@@ -15,7 +15,7 @@ from services.api.hotel.refusals import DestinationNotFound
 from services.api.hotel.task_schemas import ScanBody, TrackingHealth
 from services.api.http.documentation import example
 from services.api.http.errors import documented
-from services.api.identity.auth import Stays
+from services.api.identity.callers import Stays
 from services.api.identity.rights import Reader
 from services.api.reads import Reads
 from services.api.tasks import log_stream
