@@ -20,6 +20,7 @@ from bench import report
 from bench.figure import Benchmark, Measured
 from bench.figures import (
     api,
+    answers,
     backlog,
     batch,
     cost,
@@ -66,6 +67,7 @@ ALL = (
     waiting_days.BENCHMARK,
     dropping.BENCHMARK,
     history.BENCHMARK,
+    answers.BENCHMARK,
 )
 BENCHMARKS = {benchmark.name: benchmark for benchmark in ALL}
 #: Benchmarks that also compare this tree with another commit.

@@ -34,6 +34,7 @@ from services.api.schedules.schedule_view import ScheduleView
 from services.api.schedules.schedules import Schedules
 from services.api.tasks.contract_view import ContractView
 from services.api.tasks.ledger_view import LedgerView
+from services.api.tasks.statistics import StatisticsView
 from services.api.tasks.submissions import Submissions
 from services.api.workflows.retries import Retries
 from services.api.workflows.submissions import WorkflowSubmissions
@@ -44,10 +45,11 @@ from shared.contracts.catalogue import Catalogue
 from shared.contracts.contract import Contract
 from shared.errors import ServerUnavailable
 from shared.keeper import Keeper
-from shared.ledger import connections
+from shared.ledger import connections, tally
 from shared.ledger.database import Database
 from shared.ledger.schema_check import SchemaCheck
 from shared.ledger.tables import TABLES
+from shared.ledger.tally import Tally
 from shared.migration import known
 from shared.personal.directory import Directory
 from shared.settings import Settings
@@ -99,6 +101,7 @@ class Resources:
         self.queues = Queues(connect(settings.redis_url, socket_timeout_s=REDIS_TIMEOUT_S))
         self.submitter = Submitter(self.database, self.queues, self.vault)
         self.keeper = Keeper()
+        self.tally = Tally(self.database)
         self.drain = Drain()
         self.passwords = Passwords()
         self.counts = Database.for_service(settings.database_url, "api-quotas", by_index=True)
@@ -155,6 +158,8 @@ class Resources:
             "schedules": Schedules(database, contracts, self.submitter, vault, self.rights, self._declared),
             "sessions": self.sessions,
             "settings": self.settings,
+            "tally": self.tally,
+            "statistics": StatisticsView(self.reads, ledger),
             "submissions": Submissions(
                 database, contracts, self.submitter, vault, self.quotas, self.settings.secret_key
             ),
@@ -191,6 +196,7 @@ class Resources:
             self.keeper.keep("callers", self.changes.listen),
             self.keeper.keep("limits", self.limits.settle, every_s=LIMITS_EVERY_S),
             self.keeper.keep("quotas", self.quotas.send, every_s=QUOTAS_EVERY_S),
+            self.keeper.keep("tally", self.tally.run_once, every_s=tally.EVERY_S),
             self.keeper.keep("waiting", self.quotas.refresh, every_s=QUOTAS_EVERY_S),
             # Beside the requests: a Postgres that is away must not delay the start.
             self._warn_when_scarce(),
@@ -215,6 +221,7 @@ class Resources:
 
     async def _close(self) -> None:
         await _briefly(self.submitter.mark())
+        await _briefly(self.tally.run_once())
         await _briefly(self.database.close())  # when it is canceled, the pool cuts its connections
         await _briefly(self.reads.close())
         await _briefly(self.counts.close())

@@ -47,9 +47,10 @@ from services.worker.workflows.workflows import Workflows
 from shared import applications, system
 from shared.errors import ServerUnavailable, Stranger
 from shared.keeper import Keeper
-from shared.ledger import connections
+from shared.ledger import connections, tally
 from shared.ledger.lifecycle import Status
 from shared.ledger.schema_check import SchemaCheck
+from shared.ledger.tally import Tally
 from shared.migration import known
 from shared.settings import Settings
 from shared.submission import MARK_EVERY_S
@@ -110,6 +111,7 @@ class WorkerProcess:
             self._claims,
             self._fetcher,
             self._recorder,
+            self._tally,
             self._time_limits,
             self._memory,
             settings.worker_grace,
@@ -121,8 +123,14 @@ class WorkerProcess:
         self._inbox = Inbox(resources.ledger)
         self._writer = Writer(self.id, resources.ledger, turned=partial(self.keeper.turned, "recorder"))
         self._workflows = Workflows(Advancer(resources.ledger, resources.queues))
+        self._tally = Tally(resources.ledger)
         self._settlement = Settlement(
-            self.id, self._claims, resources.ledger, resources.queues, advance=self._workflows.poke
+            self.id,
+            self._claims,
+            resources.ledger,
+            resources.queues,
+            self._tally,
+            advance=self._workflows.poke,
         )
         self._recorder = Recorder(self._inbox, self._writer, self._settlement)
         self._refused_before = int(os.environ.pop(REFUSED_VARIABLE, "0"))
@@ -215,6 +223,7 @@ class WorkerProcess:
         self._keep("recorder", self._recorder.run_once)
         self._keep("workflows", self._workflows.run_once)
         self._keep("workflow marks", self._workflows.mark, every_s=MARK_EVERY_S)
+        self._keep("tally", self._tally.run_once, every_s=tally.EVERY_S)
         self._keep("heartbeat", self._heartbeat.beat, every_s=HEARTBEAT_S)
         self._keep("lock", self._heartbeat.hold_lock, every_s=HEARTBEAT_S)
         self._keep("cancel requests", self._cancel_requests.listen)

@@ -18,6 +18,9 @@ GRANTS: Grants = {
         "task": ("SELECT", "INSERT", _OPERATED),
         "task_attempt": ("SELECT", "INSERT"),
         "task_log": ("SELECT",),
+        "task_failure": ("SELECT", "INSERT", "UPDATE (fingerprint, failed_at)", "DELETE"),
+        "task_minute": ("SELECT", "INSERT", "UPDATE"),
+        "task_hour": ("SELECT",),
         "worker": ("SELECT",),
         "schedule": ("SELECT", "INSERT", "UPDATE", "DELETE"),
         "schedule_firing": ("SELECT", "INSERT", "UPDATE"),
@@ -33,6 +36,8 @@ GRANTS: Grants = {
         "task": ("SELECT", "INSERT", "UPDATE"),
         "task_attempt": ("SELECT", "INSERT", "UPDATE (error_message, error_traceback)"),
         "task_log": ("SELECT", "INSERT", "DELETE"),
+        "task_failure": ("SELECT", "INSERT", "UPDATE (owner, fingerprint, failed_at)"),
+        "task_minute": ("SELECT", "INSERT", "UPDATE"),
         "schedule": (
             "SELECT (source, params, task_name, owner, paused_by, overridden_by, ctid)",
             "UPDATE (owner, paused_by, overridden_by)",
@@ -52,6 +57,9 @@ GRANTS: Grants = {
     SCHEDULER: {
         "task": ("SELECT", "INSERT", "UPDATE"),
         "task_attempt": ("SELECT", "INSERT"),
+        "task_failure": ("SELECT", "INSERT", "UPDATE (fingerprint, failed_at)"),
+        "task_minute": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+        "task_hour": ("SELECT", "INSERT", "UPDATE", "DELETE"),
         "worker": ("SELECT", "UPDATE (dead_at)"),
         "schedule": ("SELECT", "INSERT", "UPDATE"),
         "schedule_firing": ("SELECT", "INSERT", "UPDATE"),

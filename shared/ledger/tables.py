@@ -1,6 +1,6 @@
 """The ledger's tables as Piccolo sees them. What Postgres enforces stands in `migrations`.
 
-`task`, `task_attempt` and `task_log` are partitioned by the day in the task's id (see `partitions.py`).
+`task` and the tables of single tasks are partitioned by the day in the task's id (see `partitions.py`).
 """
 
 from piccolo.columns import (
@@ -122,6 +122,45 @@ class TaskLog(Table, tablename="task_log"):
     logged_at = Timestamptz()
     level = Text()
     message = Text()
+
+
+class TaskFailure(Table, tablename="task_failure"):
+    """A task that has failed for good, for lists: they find few failures among many tasks."""
+
+    task_id = UUID(primary_key=True)
+    name = Text()
+    queue = Text()
+    owner = BigInt(null=True)
+    fingerprint = Text(null=True)
+    failed_at = Timestamptz()
+
+
+class _Statistics(Table):
+    """Attempts that ended in a span of time; primary key (span, queue, name, outcome)."""
+
+    queue = Text()
+    name = Text()
+    #: success, failure, revoked or retry.
+    outcome = Text()
+    n = BigInt()
+    wait_s = DoublePrecision()
+    run_s = DoublePrecision()
+    max_run_s = DoublePrecision()
+    #: Counts by the buckets of the metrics.
+    wait_hist = Array(base_column=BigInt())
+    run_hist = Array(base_column=BigInt())
+
+
+class TaskMinute(_Statistics, tablename="task_minute"):
+    """Attempts that ended in a minute."""
+
+    minute = Timestamptz(primary_key=True)
+
+
+class TaskHour(_Statistics, tablename="task_hour"):
+    """Attempts that ended in an hour of earlier days."""
+
+    hour = Timestamptz(primary_key=True)
 
 
 class Worker(Table, tablename="worker"):
@@ -271,6 +310,9 @@ TABLES: tuple[type[Table], ...] = (
     Task,
     TaskAttempt,
     TaskLog,
+    TaskFailure,
+    TaskMinute,
+    TaskHour,
     Worker,
     Schedule,
     ScheduleFiring,

@@ -57,6 +57,8 @@ ERASE = Statement("""
     ), attempts AS (
         UPDATE task_attempt AS a SET error_message = NULL, error_traceback = NULL
         FROM ended WHERE a.task_id = ended.id
+    ), failures AS (
+        UPDATE task_failure AS f SET owner = nullif(f.owner, :account) FROM ended WHERE f.task_id = ended.id
     ), keys AS (
         DELETE FROM submission_key AS k USING ended WHERE k.scope = 'task:' || ended.id
     )
