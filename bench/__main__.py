@@ -19,8 +19,8 @@ import uvloop
 from bench import report
 from bench.figure import Benchmark, Measured
 from bench.figures import (
-    api,
     answers,
+    api,
     backlog,
     batch,
     cost,

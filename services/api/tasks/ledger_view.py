@@ -8,7 +8,7 @@ from piccolo.query.methods.select import Select
 
 from services.api.http import paging
 from services.api.http.refusals import TaskNotFinished
-from services.api.identity.rights import Reader
+from services.api.identity.rights import Reach, Reader
 from services.api.reads import Reads
 from services.api.tasks import params_filter, task_list, wait_reason
 from services.api.tasks.schemas import TaskAnswer, TaskPage, TaskResult
@@ -19,6 +19,7 @@ from shared.errors import TaskNotFound
 from shared.ledger.database import Database
 from shared.ledger.ids import moment_of
 from shared.ledger.lifecycle import FINAL, Status
+from shared.ledger.statement import Statement
 from shared.ledger.tables import Task
 from shared.vault import Vault, params_row
 

@@ -109,5 +109,6 @@ REPEAT = Ending(
         """,
     ),
     closing=LAST_ATTEMPT,
+    begins_again=True,
     answer="SELECT id FROM applied",
 )

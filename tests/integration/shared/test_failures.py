@@ -68,7 +68,8 @@ async def test_the_migration_notes_failures_of_before_and_has_a_place_for_each_d
         UUID(int=1),
     )
     bounds = """
-        SELECT array_agg(pg_get_expr(relpartbound, oid) ORDER BY pg_get_expr(relpartbound, oid)) AS days FROM pg_class
+        SELECT array_agg(pg_get_expr(relpartbound, oid) ORDER BY pg_get_expr(relpartbound, oid)) AS days
+        FROM pg_class
         WHERE oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = {}::text::regclass)
     """
     assert await platform.rows(bounds, "task") == await platform.rows(bounds, "task_failure")

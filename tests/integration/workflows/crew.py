@@ -50,6 +50,12 @@ COUNTS = """
 """
 #: Workflows of which a retry was accepted that no advance has carried out.
 ABOUT_TO_RUN = "SELECT workflow FROM workflow_event WHERE kind IN ('repeat', 'mend', 'reopened')"
+#: Failed tasks without a row in `task_failure`, and rows without a failed task.
+WRONG_FAILURES = """
+    SELECT 1 FROM (SELECT id FROM task WHERE status = 'failure') AS t
+    FULL JOIN task_failure AS f ON f.task_id = t.id
+    WHERE t.id IS NULL OR f.task_id IS NULL
+"""
 #: Workflows without events whose tasks do not fit their status.
 WRONG_ENDS = """
     SELECT w.id, w.status, count(t.id) FILTER (WHERE t.completed_at IS NULL) AS open_tasks
@@ -198,6 +204,7 @@ class Crew:
             assert row["tasks"] == row["members"] == (row["size"] if row["begun"] else 0)
             assert not row["too_early"], "tasks of a step that waits do not run"
         assert not await self.run(WRONG_ENDS)
+        assert not await self.run(WRONG_FAILURES), "task_failure has a row for each failed task and no other"
         about_to_run = {row["workflow"] for row in await self.run(ABOUT_TO_RUN)}
         for flow in await self.run("SELECT * FROM workflow"):
             steps = await self.steps(flow["id"])
@@ -227,5 +234,7 @@ def _row(task: dict[str, Any], status: str, result: str) -> Row:
 async def emptied(url: str) -> None:
     """No workflow and no task is left of the example before."""
     connection = await asyncpg.connect(url)
-    await connection.execute("TRUNCATE task, task_attempt, workflow, workflow_step, workflow_event, worker")
+    await connection.execute(
+        "TRUNCATE task, task_attempt, task_failure, workflow, workflow_step, workflow_event, worker"
+    )
     await connection.close()
