@@ -15,7 +15,7 @@ from tests.pages import blocks
 from tests.platform import ROOT
 
 PAGE = ROOT / "docs/migrating_from_celery.md"
-SHOWN = re.compile(r"### A (\w+)\n\nThen:\n\n```python\n(.*?)```\n\nNow:\n\n```python\n(.*?)```", re.DOTALL)
+SHOWN = re.compile(r"### A (\w+)\n\nThen:\n\n```text\n(.*?)```\n\nNow:\n\n```python\n(.*?)```", re.DOTALL)
 EXAMPLES = {name: (then, now) for name, then, now in SHOWN.findall(PAGE.read_text())}
 #: What the bodies of the steps return, by the name of the step.
 RESULTS: dict[str, Any] = {
