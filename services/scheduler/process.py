@@ -47,6 +47,7 @@ from shared.submission import Submitter
 from shared.telemetry import metrics
 from shared.transport.queues import Queues
 from shared.vault import Vault
+from shared.workflows import scheduled
 from shared.workflows.advancer import Advancer
 
 log = logging.getLogger(__name__)
@@ -83,12 +84,14 @@ class SchedulerProcess:
         contracts = catalogue.load(found)
         _expect(contracts)
         submitter = Submitter(database, queues, vault)
-        clock = timetable.Timetable(database, submitter, vault, contracts)
+        declared = scheduled.load(found, contracts)
+        clock = timetable.Timetable(database, submitter, vault, contracts, declared)
         gauges = LeaderGauges(lambda: self.leader.leads)
 
         def gained() -> None:
             rescue.watch.restart()
             clock.restart()
+            sweep.restart()
             gauges.forget()
             self._due.clear()
 

@@ -188,10 +188,13 @@ class Worker(Table, tablename="worker"):
 
 
 class Schedule(Table, tablename="schedule"):
-    """When a task is submitted by the clock."""
+    """When a task or a workflow is submitted by the clock."""
 
     name = Text(primary_key=True)
-    task_name = Text()
+    #: Null for a workflow.
+    task_name = Text(null=True, default=None)
+    #: The name of the workflow, which is built by code; null for a task.
+    workflow = Text(null=True, default=None)
     #: Sensitive fields are sealed.
     params = JSONB()
     #: cron, interval or once; `expression` reads accordingly (see `shared.schedules.timetable`).
@@ -237,6 +240,7 @@ class ScheduleFiring(Table, tablename="schedule_firing"):
     schedule = Text(primary_key=True)
     fire_time = Timestamptz()
     task_id = UUID(null=True, default=None)
+    workflow_id = UUID(null=True, default=None)
     #: submitted, skipped_overlap, skipped_misfire or failed.
     outcome = Text()
     fired_at = Timestamptz()

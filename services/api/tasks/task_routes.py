@@ -7,12 +7,13 @@ from uuid import UUID
 
 from litestar import Request, Response, delete, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, QueryParameter
+from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import Meta
 
 from services.api.audit.trail import Target
 from services.api.audit.unmasking import Unmask, unmasked
 from services.api.http import moments, paging
+from services.api.http.documentation import example
 from services.api.http.errors import documented
 from services.api.http.moments import Moment
 from services.api.http.refusals import NotRetriable
@@ -27,7 +28,8 @@ from services.api.tasks.schemas import (
     TaskResult,
 )
 from services.api.tasks.task_list import TaskFilter
-from services.api.workflows.acts import Handlers, refuse_handlers
+from services.api.workflows.retries import Retries
+from services.api.workflows.schemas import TaskRetryBody
 from shared.contracts.patterns import whole
 from shared.errors import FieldProblem, InvalidFields, ServerUnavailable, TaskFinished
 from shared.ledger.database import Database
@@ -185,7 +187,9 @@ async def cancel(
 @post(
     "/tasks/{task_id:uuid}/retry",
     summary="Run a failed or canceled task again",
-    description="Its attempts are counted from zero again. This also releases a task in a crash loop.",
+    description="Its attempts are counted from zero again. This also releases a task in a crash loop. "
+    "The body is optional; `handlers` is needed when handlers of the task's workflow have run.",
+    operation_class=example({"handlers": "keep", "reason": "the provider is back"}, optional=True),
     status_code=202,
     responses=documented(400, 401, 403, 404, 409),
 )
@@ -194,15 +198,11 @@ async def retry(
     reader: NamedDependency[Reader],
     ledger: NamedDependency[LedgerView],
     database: NamedDependency[Database],
-    handlers: Annotated[
-        Handlers | None,
-        QueryParameter(description="keep: retry although handlers of the task's workflow have run"),
-    ] = None,
+    retries: NamedDependency[Retries],
+    data: JSONBody[TaskRetryBody | None] = None,
 ) -> Submitted:
     task = await ledger.find(task_id, reader)
-    if task["workflow"] is not None:
-        await refuse_handlers(database, task["workflow"], handlers, step=task["step"])
-    status = await task_acts.retry(database, task, reader)
+    status = await task_acts.retry(database, retries, task, data or TaskRetryBody(), reader)
     if status is None:
         raise NotRetriable((await ledger.find(task_id, reader))["status"])
     return Submitted(task_id, status, "The task starts again within a second.")

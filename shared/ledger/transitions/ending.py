@@ -67,6 +67,7 @@ class Ending(Statement):
         given: str = "",
         closing: str = "",
         reopens: str = "",
+        begins_again: bool = False,
         answer: str = "SELECT id, claim FROM applied",
     ) -> None:
         """Compose the statement.
@@ -74,7 +75,8 @@ class Ending(Statement):
         `update` is an UPDATE of `task AS t` without RETURNING, `given` holds CTEs that it reads, each
         followed by a comma. `closing` selects the attempts that are over, and `answer` what the caller gets;
         both read `applied` and `given`. A statement that lets tasks begin again names in `reopens` the CTE
-        of `given` with their former rows.
+        of `given` with their former rows, whose ends an event takes back; with `begins_again` instead, the
+        caller has taken them back.
         """
         closed = f"""
             , closed AS (
@@ -85,7 +87,7 @@ class Ending(Statement):
             WITH {given} applied AS ({update} RETURNING {APPLIED})
             {closed if closing else ""}
             {_NOTE_REOPENED.format(former=reopens) if reopens else _NOTE_ENDS}
-            {_FORGET_FAILURES if reopens else _NOTE_FAILURES}
+            {_FORGET_FAILURES if reopens or begins_again else _NOTE_FAILURES}
             {answer}
             """
         )

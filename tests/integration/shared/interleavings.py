@@ -68,10 +68,14 @@ class Ground:
         #: What the steps came across.
         self.happened: Counter[str] = Counter()
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        return self._runner.get_loop()
+
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """In a context of its own, as a service gives each of its rounds."""
-        loop = self._runner.get_loop()
-        return loop.run_until_complete(loop.create_task(work, context=contextvars.Context()))
+        task = self.loop.create_task(work, context=contextvars.Context())
+        return self.loop.run_until_complete(task)
 
     async def open(self) -> None:
         self.database.bind(TABLES)
