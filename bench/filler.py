@@ -5,8 +5,10 @@ from datetime import UTC, date, datetime, time, timedelta
 
 import asyncpg
 
+from local.postgres import SUPERUSER
 from shared.ledger import partitions
 from shared.ledger.partitions import PARTITIONED
+from tests.roles import as_role
 
 #: Days that are filled side by side.
 CONNECTIONS = 2
@@ -102,7 +104,7 @@ async def settle(database_url: str, *, analyze: bool = True) -> None:
 
     Without `analyze` the planner goes on with what it knew before.
     """
-    connection = await asyncpg.connect(database_url)
+    connection = await asyncpg.connect(as_role(database_url, SUPERUSER))  # CHECKPOINT is not for owners
     try:
         await connection.execute(f"VACUUM (ANALYZE {analyze}) task, task_attempt")
         await connection.execute("CHECKPOINT")

@@ -91,10 +91,10 @@ class Answers:
             spans = [("task_minute", "2 days", "0", "1 minute"), ("task_hour", "30 days", "2 days", "1 hour")]
             for table, first, last, step in spans:
                 await connection.execute(_STATISTICS.format(table=table, first=first, last=last, step=step))
-            await connection.execute("VACUUM ANALYZE task_minute, task_hour, task_failure, task")
-            await connection.execute("CHECKPOINT")
+            await connection.execute("VACUUM ANALYZE task_minute, task_hour, task_failure")
         finally:
             await connection.close()
+        await filler.settle(self._url)
         await self._database.open(size=2)
         await self._reads.open()
         self._database.bind(TABLES)

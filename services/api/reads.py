@@ -21,8 +21,8 @@ from shared.ledger.time_limit import SERVER_MARGIN_S
 
 Fetch = Callable[[], Awaitable[list[dict[str, Any]]]]
 
-#: Limits the statements of the open transaction. $1: milliseconds, as text.
-LIMIT = "SELECT set_config('statement_timeout', $1, true)"
+#: Limits the statements of the open transaction. $1: milliseconds, as text; $2: how plans are chosen.
+LIMIT = "SELECT set_config('statement_timeout', $1, true), set_config('plan_cache_mode', $2, true)"
 #: What Piccolo calls this pool beside the one to which the tables are bound.
 _NODE = "reads"
 
@@ -57,12 +57,16 @@ class Reads:
         async with self._in_time():
             return await self._database.answered(query.run(node=_NODE))
 
-    async def within(self, limit_s: float, query: Select[Any]) -> list[dict[str, Any]] | None:
+    async def within(
+        self, limit_s: float, query: Select[Any], *, plans_anew: bool = False
+    ) -> list[dict[str, Any]] | None:
         """The rows of one of Piccolo's queries; None when they take longer, or no connection is free.
 
-        Raises ServerUnavailable.
+        `plans_anew` plans for these very values, which takes some milliseconds: a plan for any value takes a
+        rare name for one of average frequency. Raises ServerUnavailable.
         """
-        return await self._within(limit_s, lambda: query.run(node=_NODE))
+        mode = "force_custom_plan" if plans_anew else "auto"
+        return await self._within(limit_s, lambda: query.run(node=_NODE), mode)
 
     async def run_within(self, limit_s: float, statement: Statement, **values: Any) -> list[dict[str, Any]]:
         """The rows of one statement. Raises ReadTooSlow or ServerUnavailable."""
@@ -73,20 +77,20 @@ class Reads:
             raise ReadTooSlow(limit_s)
         return [dict(row) for row in rows]
 
-    async def _within(self, limit_s: float, fetch: Fetch) -> list[dict[str, Any]] | None:
+    async def _within(self, limit_s: float, fetch: Fetch, mode: str = "auto") -> list[dict[str, Any]] | None:
         try:
             async with self._database.translated(), asyncio.timeout(limit_s + SERVER_MARGIN_S):
-                return await self._limited(limit_s, fetch)
+                return await self._limited(limit_s, fetch, mode)
         except ServerUnavailable as error:
             if not _took_too_long(error):
                 raise
             return None
 
-    async def _limited(self, limit_s: float, fetch: Fetch) -> list[dict[str, Any]] | None:
+    async def _limited(self, limit_s: float, fetch: Fetch, mode: str) -> list[dict[str, Any]] | None:
         """Postgres itself cancels it, which is no refusal: this end asked for it."""
         try:
             async with self._database.transaction():
-                await self._database.engine.fetch(LIMIT, [str(max(1, int(limit_s * 1000)))])
+                await self._database.engine.fetch(LIMIT, [str(max(1, int(limit_s * 1000))), mode])
                 return await fetch()
         except asyncpg.QueryCanceledError:
             return None

@@ -99,7 +99,7 @@ class LedgerView:
             return wanted.apply(task_list.visible(Task.select(*_LISTED), reader))
 
         below = None if cursor is None else UUID(bytes=paging.decode(cursor, 16))
-        search = Search(self._reads, select, limit + 1, below=below)
+        search = Search(self._reads, select, limit + 1, below=below, is_filtered=wanted.is_filtered)
         if wanted.only_failures:
             found = await search.among_failures(lambda: wanted.failures(reader))
         else:

@@ -60,10 +60,17 @@ class Search:
     """The search of one list."""
 
     def __init__(
-        self, reads: Reads, select: Callable[[], Select[Any]], limit: int, *, below: UUID | None
+        self,
+        reads: Reads,
+        select: Callable[[], Select[Any]],
+        limit: int,
+        *,
+        below: UUID | None,
+        is_filtered: bool,
     ) -> None:
         """`select` builds the query of the tasks that fit; `below` is where an earlier page ended."""
         self._reads = reads
+        self._is_filtered = is_filtered
         self._select = select
         self._limit = limit
         self._budget = Budget(BUDGET_S)
@@ -138,7 +145,9 @@ class Search:
 
     async def _within(self, query: Select[Any], limit_s: float = BUDGET_S) -> list[Row] | None:
         left_s = min(limit_s, self._budget.left_s)
-        return await self._reads.within(left_s, query) if left_s > 0 else None
+        if left_s <= 0:
+            return None
+        return await self._reads.within(left_s, query, plans_anew=self._is_filtered)
 
     @property
     def _is_open(self) -> bool:

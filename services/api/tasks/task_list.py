@@ -1,5 +1,6 @@
 """Which tasks a list shows."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -43,6 +44,11 @@ class TaskFilter:
     error: str | None = None
     #: By the path of a parameter.
     params: Mapping[str, Alternatives] = field(default_factory=dict)
+
+    @property
+    def is_filtered(self) -> bool:
+        """It asks for more than an owner's tasks of some time, which an index answers in any case."""
+        return dataclasses.replace(self, owner=None, created_after=None, created_before=None) != TaskFilter()
 
     @property
     def only_failures(self) -> bool:
