@@ -90,6 +90,9 @@ class Reads:
                 return await fetch()
         except asyncpg.QueryCanceledError:
             return None
+        except asyncpg.InterfaceError as error:
+            # The rollback on a connection that is gone hides why it is gone.
+            raise error.__context__ or error from None
 
     async def run(self, sql: str | Statement, *values: Any, **named: Any) -> list[dict[str, Any]]:
         """The rows of one statement. Raises ReadTooSlow or ServerUnavailable."""

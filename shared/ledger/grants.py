@@ -36,7 +36,7 @@ GRANTS: Grants = {
         "task": ("SELECT", "INSERT", "UPDATE"),
         "task_attempt": ("SELECT", "INSERT", "UPDATE (error_message, error_traceback)"),
         "task_log": ("SELECT", "INSERT", "DELETE"),
-        "task_failure": ("SELECT", "INSERT", "UPDATE (owner, fingerprint, failed_at)"),
+        "task_failure": ("SELECT", "INSERT", "UPDATE (owner, fingerprint, failed_at)", "DELETE"),
         "task_minute": ("SELECT", "INSERT", "UPDATE"),
         "schedule": (
             "SELECT (source, params, task_name, owner, paused_by, overridden_by, ctid)",
@@ -57,7 +57,7 @@ GRANTS: Grants = {
     SCHEDULER: {
         "task": ("SELECT", "INSERT", "UPDATE"),
         "task_attempt": ("SELECT", "INSERT"),
-        "task_failure": ("SELECT", "INSERT", "UPDATE (fingerprint, failed_at)"),
+        "task_failure": ("SELECT", "INSERT", "UPDATE (fingerprint, failed_at)", "DELETE"),
         "task_minute": ("SELECT", "INSERT", "UPDATE", "DELETE"),
         "task_hour": ("SELECT", "INSERT", "UPDATE", "DELETE"),
         "worker": ("SELECT", "UPDATE (dead_at)"),

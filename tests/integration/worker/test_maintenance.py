@@ -60,7 +60,7 @@ async def test_whole_days_before_the_cutoff_go_with_their_attempts_and_logs(plat
     assert set(await states(platform, 30, 31, 32, 400)) == {
         name(30, table) for table in partitions.PARTITIONED
     }
-    assert [await count(platform, table) for table in partitions.PARTITIONED] == [4, 3, 3]
+    assert [await count(platform, table) for table in partitions.PARTITIONED] == [4, 3, 3, 3]
     assert (await platform.task(young))["status"] == "pending"
 
 
