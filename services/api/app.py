@@ -20,6 +20,7 @@ from services.api.http.fit_database import FitDatabase
 from services.api.http.head import Head
 from services.api.identity import auth
 from services.api.identity import routes as identity
+from services.api.live import routes as live
 from services.api.personal import routes as personal
 from services.api.quotas import routes as quotas
 from services.api.resources import Resources
@@ -34,8 +35,10 @@ from shared.settings import Settings
 
 #: Largest body of a request without credentials: two passwords and an address.
 PUBLIC_BODY_BYTES = 16_384
+#: Event streams last for hours and are counted apart.
+NOT_MEASURED = ["^/health", "/events$"]
 #: `often_http_requests_total`, `often_http_request_duration_seconds` and more, by route template.
-REQUESTS = PrometheusConfig(app_name="api", prefix="often_http", group_path=True, exclude=["^/health"])
+REQUESTS = PrometheusConfig(app_name="api", prefix="often_http", group_path=True, exclude=NOT_MEASURED)
 
 
 def build(settings: Settings, contracts: Catalogue | None = None) -> Litestar:
@@ -108,6 +111,7 @@ def _signed_in(resources: Resources, added: Sequence[Routes]) -> Router:
             quotas.ROUTER,
             audit.ROUTER,
             tasks.ROUTER,
+            live.ROUTER,
             workflows.ROUTER,
             schedules.ROUTER,
             *(handler for each in added for handler in each.signed_in),
@@ -144,7 +148,13 @@ def _cors(settings: Settings) -> CORSConfig | None:
     return CORSConfig(
         allow_origins=settings.origins,
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", request_ids.HEADER],
+        allow_headers=[
+            "Authorization",
+            "Content-Type",
+            "Idempotency-Key",
+            "Last-Event-ID",
+            request_ids.HEADER,
+        ],
         expose_headers=["Retry-After", "Idempotent-Replayed", request_ids.HEADER],
     )
 

@@ -5,6 +5,8 @@ from shared.ledger.database import Database
 from shared.ledger.lifecycle import EXPIRED_MESSAGE, ErrorKind
 from shared.ledger.transitions.expire import EXPIRE
 from shared.telemetry import metrics
+from shared.transport.events import Changes, Publisher, TaskChange
+from shared.transport.queues import Queues
 
 EVERY_S = 2.0
 
@@ -12,8 +14,9 @@ EVERY_S = 2.0
 class Expirer:
     """One of the leader's services."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, queues: Queues) -> None:
         self._database = database
+        self._publisher = Publisher(queues)
 
     async def run_once(self) -> bool:
         """Fail a batch; True when there may be more."""
@@ -22,4 +25,6 @@ class Expirer:
         )
         for row in rows:
             metrics.EXPIRED.labels(row["queue"], row["name"]).inc()
+        if rows:
+            self._publisher.soon(lambda: Changes([TaskChange.from_row(row) for row in rows]))
         return len(rows) == BATCH

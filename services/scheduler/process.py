@@ -112,7 +112,7 @@ class SchedulerProcess:
             Service("workflow repair", workflow_repair.EVERY_S, repair.run_once),
             Service("workflow gauges", workflow_gauges.EVERY_S, workflow.run_once),
             Service("workflow deadlines", workflows.DEADLINES_EVERY_S, sweep.note_deadlines),
-            Service("expirer", expirer.EVERY_S, expirer.Expirer(database).run_once),
+            Service("expirer", expirer.EVERY_S, expirer.Expirer(database, queues).run_once),
             Service("partitioner", partitioner.EVERY_S, partitioner.Partitioner(database).run_once),
             Service("partition gauges", partition_gauges.EVERY_S, partition.run_once),
             Service("cleaner", cleaner.EVERY_S, clean.run_once, cleaner.STALL_S),

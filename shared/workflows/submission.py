@@ -17,11 +17,12 @@ from shared.ledger.transitions import workflow as transitions
 from shared.ledger.transitions.submit import SUBMITTED_UNDER
 from shared.submission import OnceKey, Submitter
 from shared.telemetry import metrics
+from shared.transport.events import Changes
 from shared.transport.queues import Address
 from shared.vault import Vault, step_row
 from shared.workflows import wiring
 from shared.workflows.advance import NewTask, apply
-from shared.workflows.advancer import count
+from shared.workflows.advancer import count, new
 from shared.workflows.graph import News, Plan, plan
 from shared.workflows.states import Flow
 from shared.workflows.wiring import Graph, GraphStep
@@ -125,7 +126,7 @@ class WorkflowSubmitter:
         if stored.status != "running":
             metrics.WORKFLOWS_FINISHED.labels(stored.status).inc()
         addresses = [Address(task.id, task.queue, task.priority) for task in stored.tasks if task.direct]
-        await self._submitter.push_after_commit(addresses)
+        await self._submitter.push_after_commit(addresses, lambda: Changes(new(stored.tasks)))
 
     def _values(self, graph: Graph, workflow_id: UUID) -> dict[str, Any]:
         steps = msgspec.json.encode([self._step_row(each, workflow_id, graph.owner) for each in graph.steps])

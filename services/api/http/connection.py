@@ -18,6 +18,8 @@ from services.api.http.refusals import Refusal
 HEADER_BYTES = 65_536
 #: As Apache. Each costs far more memory than its bytes.
 MAX_HEADERS = 100
+#: Key of the scope: a function to be called for an answer that stays open.
+STAYS_OPEN = "often.stays_open"
 #: Requests that a client may send ahead of the answers.
 MAX_PIPELINED = 16
 #: The parser is fed pieces of this size, so that no piece holds much that is beyond a limit.
@@ -110,6 +112,7 @@ class Connection(HttpToolsProtocol):
         else:
             self.reads_header = False
             super().on_headers_complete()
+            self.scope[STAYS_OPEN] = self._stay_open  # type: ignore[literal-required]
 
     def on_body(self, body: bytes) -> None:
         self._went_on = True
@@ -145,6 +148,10 @@ class Connection(HttpToolsProtocol):
         super().resume_writing()
         self._note_unsent()
         self._settle()
+
+    def _stay_open(self) -> None:
+        """The answer is an event stream: it has a limit of its own, and takes no other request's place."""
+        self._connections.exempt(self)
 
     def _settle(self) -> None:
         """Note who has to act next: the client, this process, or neither."""

@@ -7,6 +7,9 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.api.http.refusals import BodyTooSlow, RequestTooSlow
 
+#: Key of the scope: a function that gives the request so many seconds more, for one that waits on purpose.
+MORE_TIME = "often.more_time"
+
 
 class Deadline:
     """Middleware around all routes. An answer that has begun has no deadline: it may be a stream."""
@@ -30,8 +33,12 @@ class Deadline:
             timer.reschedule(None)
             await send(message)
 
+        def more_time(seconds: float) -> None:
+            timer.reschedule(asyncio.get_running_loop().time() + self._timeout_s + seconds)
+
         try:
             async with asyncio.timeout(self._timeout_s) as timer:
+                scope[MORE_TIME] = more_time  # type: ignore[literal-required]
                 await self._app(scope, watched_receive, watched_send)
         except TimeoutError as error:
             if not timer.expired():

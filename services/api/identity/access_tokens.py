@@ -45,3 +45,8 @@ class AccessTokens:
                 "The access token is not valid. Get one from POST /api/v1/auth/refresh or "
                 "POST /api/v1/auth/login."
             ) from None
+
+
+def expiry(token: str) -> float:
+    """When a token that was checked before ends, in seconds since 1970."""
+    return float(jwt.decode(token, options={"verify_signature": False})["exp"])

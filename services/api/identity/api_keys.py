@@ -105,8 +105,11 @@ async def page(database: Database, owner: int, *, limit: int, cursor: str | None
     return KeyPage(items, paging.encode(items[-1].id.bytes) if len(rows) > limit else None)
 
 
-async def revoke(database: Database, key_id: UUID, reader: Reader, actor: Actor) -> None:
-    """Raises KeyNotFound, also for a key of another account. Revoking twice is no error."""
+async def revoke(database: Database, key_id: UUID, reader: Reader, actor: Actor) -> int:
+    """Returns the owner. Raises KeyNotFound, also for a key of another account.
+
+    Revoking twice is no error.
+    """
     of_any_owner = reader.reach is Reach.ALL
     async with database.short_transaction():
         rows = await database.run(_REVOKE, id=key_id, owner=reader.id, of_any_owner=of_any_owner)
@@ -115,6 +118,7 @@ async def revoke(database: Database, key_id: UUID, reader: Reader, actor: Actor)
         if rows[0]["is_new"]:
             target, after = Target("key", key_id), {"owner": rows[0]["owner"]}
             await trail.record(database, actor, Action.KEY_REVOKED, target, after=after)
+        return int(rows[0]["owner"])
 
 
 async def revoke_all(database: Database, owner: int, actor: Actor) -> int:

@@ -1,6 +1,6 @@
 """Identifies the caller of each request by a session's access token (JWT) or by an API key."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
@@ -23,7 +23,6 @@ from services.api.identity.rate_limits import RateLimits, network_of
 from services.api.identity.rights import Reach, Reader, Scope
 from services.api.identity.sessions import Sessions
 from shared.ledger.database import Database
-from shared.ledger.statement import Statement
 
 _SCHEME = "BearerToken"
 
@@ -50,17 +49,6 @@ class Credential:
     session: UUID | None = None
     key: UUID | None = None
 
-
-#: Says whether the caller of a request may still act as it did when the request began.
-Stays = Callable[[], Awaitable[bool]]
-
-#: Whether the caller of a long answer is still signed in. `session` or `key` is null.
-_STAYS = Statement("""
-    SELECT 1 FROM account AS a WHERE a.id = :account AND a.is_active AND a.role = :role AND (
-        EXISTS (SELECT FROM session WHERE id = :session AND revoked_at IS NULL
-                AND created_at > now() - make_interval(secs => :session_life_s))
-        OR EXISTS (SELECT FROM api_key WHERE id = :key AND revoked_at IS NULL AND expires_at > now()))
-""")
 
 Asked = Request[Account, Credential, State]
 
@@ -153,27 +141,11 @@ class Callers:
     def provided(self) -> dict[str, Provide]:
         """What handlers behind the authentication may ask for by name."""
 
-        def stays(request: Asked) -> Stays:
-            return partial(self._stays, request.user, request.auth)
-
         provided: dict[str, Callable[[Asked], Any]] = {
             "actor": actor,
             "user": _user,
             "credential": _credential,
             "reach": _reach,
             "reader": _reader,
-            "stays": stays,
         }
         return {name: Provide(value, sync_to_thread=False) for name, value in provided.items()}
-
-    async def _stays(self, account: Account, credential: Credential) -> bool:
-        """Raises ServerUnavailable."""
-        found = await self._database.run(
-            _STAYS,
-            account=account.id,
-            role=account.role,
-            session=credential.session,
-            key=credential.key,
-            session_life_s=self._sessions.life_s,
-        )
-        return bool(found)

@@ -17,6 +17,7 @@ from services.api.identity.account_schemas import Account
 from services.api.identity.key_schemas import KeyPage, KeysRevoked, NewKey, NewKeyBody
 from services.api.identity.rights import Reach, Reader, Rights
 from shared.ledger.database import Database
+from shared.transport.events import Publisher
 
 Owner = Annotated[int | None, QueryParameter(description="id of an account; left out: your own")]
 
@@ -64,8 +65,9 @@ async def revoke(
     reader: NamedDependency[Reader],
     actor: NamedDependency[Actor],
     database: NamedDependency[Database],
+    publisher: NamedDependency[Publisher],
 ) -> None:
-    await api_keys.revoke(database, key_id, reader, actor)
+    await publisher.account(await api_keys.revoke(database, key_id, reader, actor))
 
 
 @delete(
@@ -80,11 +82,14 @@ async def revoke_all(
     reader: NamedDependency[Reader],
     actor: NamedDependency[Actor],
     database: NamedDependency[Database],
+    publisher: NamedDependency[Publisher],
     owner: Owner = None,
 ) -> KeysRevoked:
     paging.refuse_unknown(request.query_params, ("owner",))
     whose = await _whose(database, reader, owner)
-    return KeysRevoked(await api_keys.revoke_all(database, whose, actor))
+    revoked = await api_keys.revoke_all(database, whose, actor)
+    await publisher.account(whose)
+    return KeysRevoked(revoked)
 
 
 async def _whose(database: Database, reader: Reader, owner: int | None) -> int:

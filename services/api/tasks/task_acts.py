@@ -12,7 +12,7 @@ from shared.ledger.transitions import operate
 
 
 async def cancel(database: Database, task: Mapping[str, Any], reader: Reader) -> dict[str, Any] | None:
-    """Returns status and holder; None when the task has ended."""
+    """Returns what CANCEL does; None when the task has ended."""
     if not reader.is_staff:  # users cancel their own tasks only
         return await _cancelled(database, task)
     async with database.short_transaction():
@@ -24,8 +24,8 @@ async def cancel(database: Database, task: Mapping[str, Any], reader: Reader) ->
         return row
 
 
-async def retry(database: Database, task: Mapping[str, Any], reader: Reader) -> str | None:
-    """Returns the status; None when the task has not ended, or has succeeded."""
+async def retry(database: Database, task: Mapping[str, Any], reader: Reader) -> dict[str, Any] | None:
+    """Returns what RETRY does; None when the task has not ended, or has succeeded."""
     async with database.short_transaction():
         reason = f"retried by account {reader.id}"
         rows = await database.run(operate.RETRY, id=task["id"], reason=reason)
@@ -36,7 +36,7 @@ async def retry(database: Database, task: Mapping[str, Any], reader: Reader) -> 
         target = Target("task", task["id"])
         actor = reader.describe()
         await trail.record(database, actor, Action.TASK_RETRIED, target, before=before, after=after)
-        return str(rows[0]["status"])
+        return rows[0]
 
 
 async def _cancelled(database: Database, task: Mapping[str, Any]) -> dict[str, Any] | None:
