@@ -55,6 +55,7 @@ class Connection(HttpToolsProtocol):
         #: A request has begun, or is to begin, and is not complete.
         self._receives = True
         self._refused = False
+        self._stays_open = False
         self._unsent = 0
         self._thrown_away = 0
 
@@ -133,6 +134,9 @@ class Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         is_last = not self.pipeline
         super().on_response_complete()
+        if self._stays_open and not self._refused:
+            self._connections.readmit(self)
+        self._stays_open = False
         if is_last:
             self._connections.release(self)
             self._note_unsent()
@@ -150,7 +154,8 @@ class Connection(HttpToolsProtocol):
         self._settle()
 
     def _stay_open(self) -> None:
-        """The answer is an event stream: it has a limit of its own, and takes no other request's place."""
+        """This request waits on purpose: it has a limit of its own, and takes no other request's place."""
+        self._stays_open = True
         self._connections.exempt(self)
 
     def _settle(self) -> None:

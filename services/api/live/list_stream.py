@@ -115,7 +115,8 @@ class ListStream(ManyTasks):
         last_id = self._ring.last_id
         if not self._has_begun:
             self._has_begun = True
-            messages.append(Message("state", {"since": last_id}, last_id))
+            # With the id alone, a client would not get again what follows.
+            messages.append(Message("state", {"since": last_id}, None if self._tasks else last_id))
         if self._tasks:
             messages.append(Message("change", self._taken(), last_id))
         self._flushed = False

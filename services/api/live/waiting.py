@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from uuid import UUID
 
+from services.api.http.connections import MAX_WAITING
 from services.api.live.bus import Bus
 from services.api.live.message import Told
 from services.api.live.states import States
@@ -11,8 +12,6 @@ from shared.ledger.lifecycle import FINAL
 
 #: Longest wait of one request, in seconds.
 MAX_WAIT_S = 60
-#: Requests that wait in one process; further ones are answered at once.
-MAX_WAITING = 2_000
 
 
 class _Waiter:

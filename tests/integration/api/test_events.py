@@ -75,6 +75,7 @@ async def test_a_task_is_followed_from_its_state_to_its_end(
     (task_id,) = await platform.submit(PAY, Pay(card="4000 1234 5678 9010"), owner=ann.id)
     async with ann.follow(f"/tasks/{task_id}/events?logs=info") as followed:
         state = await followed.until_event("state")
+        await platform.start_scheduler()  # sends the second attempt
         await platform.start_worker()
         await followed.until_end()
     assert (followed.names[0], state["status"], state["task_id"]) == ("state", "pending", str(task_id))
