@@ -21,7 +21,7 @@ from prometheus_client import REGISTRY
 
 from services.worker.claims.cancel_requests import LOOK_UP_S, CancelRequests
 from services.worker.claims.claims import Claims
-from services.worker.claims.fetcher import UNSTARTED_S, Fetcher
+from services.worker.claims.fetcher import GIVE_BACK_EVERY_S, Fetcher
 from services.worker.claims.heartbeat import HEARTBEAT_S, Heartbeat
 from services.worker.claims.reconciler import RECONCILE_S, Reconciler
 from services.worker.drain import FLUSH_S, INTERRUPT_S, Drain
@@ -218,7 +218,7 @@ class WorkerProcess:
         self._keep("cancel requests", self._cancel_requests.listen)
         self._keep("cancel look-up", self._cancel_requests.look_up, every_s=LOOK_UP_S)
         self._keep("reconcile", self._reconcile, every_s=RECONCILE_S)
-        self._keep("unstarted claims", self._fetcher.give_back_unstarted, every_s=UNSTARTED_S / 2)
+        self._keep("unstarted claims", self._fetcher.give_back_unstarted, every_s=GIVE_BACK_EVERY_S)
         self._loop.call_soon_threadsafe(self._fetcher.start)
         self._fetching = self._keep("fetch", self._fetcher.run_once)
 

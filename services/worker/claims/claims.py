@@ -8,7 +8,7 @@ import heapq
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from uuid import UUID
 
@@ -58,7 +58,7 @@ class Claims:
     def end(self, attempt: Attempt) -> None:
         """A thread is done with it, whether the body ran or not."""
         with self._changed:
-            self._running.pop(attempt.id, None)
+            _drop(self._running, attempt)
             self.finished += 1
             attempt.stage = Stage.ENDED
         self._tell()
@@ -66,8 +66,8 @@ class Claims:
     def abandon(self, attempt: Attempt) -> None:
         """Forget a claim whose end could not be handed to the recorder."""
         with self._changed:
-            self._running.pop(attempt.id, None)
-            self._held.pop(attempt.id, None)
+            _drop(self._running, attempt)
+            _drop(self._held, attempt)
             attempt.stage = Stage.ENDED
 
     def withdraw(self, *, older_than_s: float = 0.0) -> list[Attempt]:
@@ -103,15 +103,14 @@ class Claims:
         with self._changed:
             self.fetched_again.update(self._held if ids is None else self._held.keys() & set(ids))
 
-    def forget(self, ids: Sequence[UUID]) -> list[UUID]:
-        """Drop what the recorder has written and acknowledged.
+    def forget(self, attempts: Iterable[Attempt]) -> list[UUID]:
+        """Drop what the recorder has written and acknowledged, but no later claim of the same task.
 
         Returns those that were fetched again meanwhile: their id lies nowhere in Redis any more.
         """
         with self._changed:
-            for task_id in ids:
-                self._held.pop(task_id, None)
-            again = [task_id for task_id in ids if task_id in self.fetched_again]
+            dropped = [attempt.id for attempt in attempts if _drop(self._held, attempt)]
+            again = [task_id for task_id in dropped if task_id in self.fetched_again]
             self.fetched_again.difference_update(again)
         self._tell()
         return again
@@ -154,3 +153,11 @@ class Claims:
     def _tell(self) -> None:
         for listener in self._listeners:
             listener()
+
+
+def _drop(attempts: dict[UUID, Attempt], attempt: Attempt) -> bool:
+    """Remove this attempt; False when another one of its task is there, or none."""
+    if attempts.get(attempt.id) is not attempt:
+        return False
+    del attempts[attempt.id]
+    return True

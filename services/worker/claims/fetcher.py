@@ -11,6 +11,7 @@ from uuid import UUID
 from services.worker.claims import prefetch
 from services.worker.claims.claim import Attempt, Claim
 from services.worker.claims.claims import Claims
+from services.worker.claims.pace import Pace
 from services.worker.claims.stops import Stops
 from services.worker.recording.inbox import Inbox
 from services.worker.registry import TaskFunction
@@ -32,6 +33,7 @@ BUSY_POLL_S = 0.05
 HANDOVER_S = 0.001
 #: A claim that no thread has begun after this long goes back for another worker.
 UNSTARTED_S = 0.2
+GIVE_BACK_EVERY_S = UNSTARTED_S / 2
 #: A task whose name or version this worker does not know waits this long for one that does.
 PARKED_S = 15.0
 #: Interval at which a worker asks whether its suspect may get company, and renews its turn.
@@ -72,6 +74,7 @@ class Fetcher:
         self._rate = _Rate()
         self._ahead = 0
         self._stops = Stops()
+        self._pace = Pace(every_s=GIVE_BACK_EVERY_S)
         #: Age of the body that began first.
         self._oldest_s = 0.0
         self._room = asyncio.Event()
@@ -104,6 +107,7 @@ class Fetcher:
 
     async def give_back_unstarted(self) -> None:
         """Give back claims that have waited too long for a thread."""
+        self._pace.note_round(time.monotonic())
         self.give_back(self._claims.withdraw(older_than_s=UNSTARTED_S), reason="late")
 
     def give_back(self, attempts: Sequence[Attempt], *, reason: str) -> None:
@@ -118,7 +122,7 @@ class Fetcher:
             return
         self._room.clear()
         wanted = 0 if self._blocked() else self._wanted()
-        if not wanted:
+        if not (wanted and self._may_fetch()):
             await self._wait_for_room()
             return
         async with self.moving:
@@ -146,6 +150,9 @@ class Fetcher:
             threads=held.threads, busy=held.busy, waiting=held.waiting, held=len(held), ahead=self._ahead
         )
 
+    def _may_fetch(self) -> bool:
+        return len(self._claims) == 0 or self._pace.may_fetch(time.monotonic())
+
     def _has_room(self) -> bool:
         held = self._claims
         return prefetch.has_room(
@@ -165,8 +172,10 @@ class Fetcher:
         return fetched
 
     async def _fetched(self, wanted: int) -> Fetched:
-        may_stop = self._stops.may_stop(time.monotonic(), oldest_s=self._oldest_s)
-        wait_s = WAKE_TIMEOUT_S if self._nothing_waits else 0.0
+        now = time.monotonic()
+        self._pace.note_fetch(now)
+        may_stop = self._stops.may_stop(now, oldest_s=self._oldest_s)
+        wait_s = WAKE_TIMEOUT_S if self._nothing_waits and not self._pace.is_kept(now) else 0.0
         fetch = self._queues.fetch(
             self._worker,
             self._queue_names,

@@ -57,16 +57,17 @@ class Settlement:
         ended = [entry for entry in entries if entry.released]
         workflows = {entry.attempt.claim.workflow for entry in ended if entry.attempt in recorded}
         self._advance({workflow for workflow in workflows if workflow is not None})
-        ids = [entry.attempt.id for entry in ended]
+        attempts = [entry.attempt for entry in ended]
         try:
+            ids = [attempt.id for attempt in attempts]
             await self._publisher.acknowledge(self._worker, ids, lambda: _changes(entries, recorded))
             # Before the push: an id that is fetched again at once must not look as if it were still held.
-            await self._send_again(self._claims.forget(ids))
+            await self._send_again(self._claims.forget(attempts))
             await self._push(_given_back(ended, written), _children_to_push(entries, recorded))
         except ServerUnavailable as error:
             log.warning("%s; the dispatcher sends what is due", error)
         finally:
-            self._claims.forget(ids)
+            self._claims.forget(attempts)
         await self._time_cancels([entry for entry in ended if entry.attempt in recorded])
 
     async def _already_recorded(self, entries: Sequence[Entry], written: Written) -> Written:

@@ -1,6 +1,7 @@
 """Whatever a body does, its attempt ends with an outcome that names the cause, and its neighbors go on."""
 
 import json
+import time
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
@@ -35,7 +36,7 @@ from tests.hostile_tasks import (
 )
 from tests.integration.worker.test_recorder import Worker
 from tests.platform import Platform
-from tests.sample_tasks import INSTANT, SPAWN, WAIT, WAIT_ASYNC, Done, Fails, Nothing, Seconds, Spawns
+from tests.sample_tasks import INSTANT, SPAWN, SPIN, WAIT, WAIT_ASYNC, Done, Fails, Nothing, Seconds, Spawns
 from tests.unit.worker.attempts import message_of
 
 #: Enough for the sample worker without a task, which takes about 130 MB.
@@ -302,3 +303,22 @@ async def test_a_claim_whose_end_could_not_be_handed_over_is_given_back(
     row = await played.platform.task(task_id)
     assert (row["holder"], row["status"], row["send_at"] is not None) == (None, "pending", True)
     assert await played.platform.queues.unacked(played.id) == set()
+
+
+async def test_a_worker_whose_body_keeps_the_interpreter_leaves_new_work_to_others(
+    platform: Platform,
+) -> None:
+    """It would take a task whenever it comes to look, and begin it seconds later."""
+    await platform.start_worker()
+    (busy,) = await platform.submit(SPIN, Seconds(seconds=12))
+    await platform.until(busy, "started")
+    await platform.start_worker()
+    started = time.monotonic()
+    waits = []
+    while time.monotonic() < started + 6:
+        (task_id,) = await platform.submit(INSTANT, Nothing())
+        asked = time.monotonic()
+        await platform.until(task_id, "success")
+        waits.append(time.monotonic() - asked)
+    assert (await platform.task(busy))["status"] == "started", "the body ended before the others were counted"
+    assert max(waits) < 2, sorted(waits)[-5:]

@@ -1,7 +1,7 @@
 """The recorder against real Postgres and Valkey, with the claim of a worker that this test plays."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import nullcontext
 from uuid import UUID, uuid4
 
@@ -226,6 +226,25 @@ async def test_what_was_fetched_again_before_its_end_was_settled_is_sent_on(
 
     row = await worker.platform.task(task_id)
     assert (row["sent_at"], row["send_at"] is not None) == (None, True)
+
+
+async def test_what_the_same_worker_claims_again_at_once_stays_with_it(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or it would run without being known, be given back by the next comparison, and run twice."""
+    await worker.platform.submit(INSTANT, Nothing())
+    (attempt,) = await worker.claim(1)
+    push, claimed = worker.platform.queues.push, []
+
+    async def claimed_again(addresses: Iterable[Address]) -> None:
+        await push(addresses)
+        claimed.extend(await worker.claim(1))
+
+    monkeypatch.setattr(worker.platform.queues, "push", claimed_again)
+    worker.inbox.note_end(attempt, Outcome(Status.PENDING, wait_s=0.0))
+    assert await worker.recording.flush(10)
+    assert [again.claim.number for again in claimed] == [2]
+    assert worker.claims.ids() == {attempt.id}
 
 
 async def test_what_complete_in_has_ended_is_no_stale_write(worker: Worker) -> None:

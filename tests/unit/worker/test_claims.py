@@ -65,3 +65,19 @@ def test_a_closed_heap_gives_nothing_more() -> None:
     claims.add([held()])
     claims.close()
     assert claims.take(0) is None
+
+
+def test_the_end_of_an_earlier_claim_leaves_the_later_one() -> None:
+    claims = Claims(threads=1)
+    earlier = held()
+    later = Attempt.of(earlier.claim)
+    claims.add([earlier])
+    claims.withdraw()
+    claims.forget([earlier])
+    claims.add([later])
+    assert claims.take(0) is later
+    claims.note_fetched_again([later.id])
+    claims.end(earlier)
+    assert claims.forget([earlier]) == []
+    assert (claims.ids(), claims.running()) == ({later.id}, [later])
+    assert claims.forget([later]) == [later.id]
