@@ -17,7 +17,7 @@ import msgspec
 
 from services.api.http.connections import MAX_STREAMS
 from services.api.http.refusals import Refusal
-from services.api.live.list_stream import ListStream, WorkflowStream
+from services.api.live.list_stream import ListStream, ManyTasks, WorkflowStream
 from services.api.live.message import Told
 from services.api.live.ring import Ring
 from services.api.live.stream import Stream
@@ -173,22 +173,31 @@ class Bus:
 
     def _take(self, changes: Changes) -> None:
         for change in changes.tasks:
-            told = Told(change)
-            self._tell(change, told)
-            if change.workflow is not None:
-                for stream in self.workflows.get(change.workflow, ()):
+            many = self._many(change)
+            if many or change.id in self.tasks:
+                told = Told(change)
+                self._tell(told)
+                for stream in many:
                     stream.offer(told)
-            for owner in {None, change.owner}:
-                for each in self.lists.get(owner, ()):
-                    each.offer(told)
         self.take_logged(changes.logged)
         self.moved.update(self.workflows.keys() & set(changes.workflows))
+
+    def _many(self, change: TaskChange) -> list[ManyTasks]:
+        """Streams of many tasks that a change may concern."""
+        found: list[ManyTasks] = []
+        if self.workflows and change.workflow is not None:
+            found += self.workflows.get(change.workflow, ())
+        if self.lists:
+            found += self.lists.get(None, ())
+            if change.owner is not None:
+                found += self.lists.get(change.owner, ())
+        return found
 
     def take_read(self, asked: Iterable[UUID], found: Mapping[UUID, TaskChange]) -> None:
         """States of watched tasks that were read; a task that was not found was deleted."""
         for task_id in asked:
             if task_id in found:
-                self._tell(found[task_id], Told(found[task_id]))
+                self._tell(Told(found[task_id]))
             else:
                 for watcher in tuple(self.tasks.get(task_id, ())):
                     watcher.forget()
@@ -207,11 +216,12 @@ class Bus:
                 else:
                     stream.forget()
 
-    def _tell(self, change: TaskChange, told: Told) -> None:
-        watchers = self.tasks.get(change.id, ())
+    def _tell(self, told: Told) -> None:
+        """Tell those that watch this one task."""
+        watchers = self.tasks.get(told.change.id, ())
         for watcher in watchers:
             watcher.offer(told)
-        if change.status in FINAL:
+        if told.change.status in FINAL:
             for watcher in watchers:
                 watcher.note_lines()
 
