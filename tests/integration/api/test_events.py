@@ -15,6 +15,9 @@ import pytest
 
 from shared.transport import events
 from shared.transport.events import Changes, TaskChange
+from shared.workflows.shapes import chain
+from shared.workflows.submission import WorkflowSubmitter
+from shared.workflows.workflow import Workflow
 from tests.api_process import Api
 from tests.cut import Cut
 from tests.event_stream import Followed, following
@@ -95,6 +98,33 @@ async def test_a_task_is_followed_from_its_state_to_its_end(
         f"/tasks/{task_id}/events?logs=info", headers={**ann.headers, "Last-Event-ID": followed.last_id or ""}
     )
     assert (again.status_code, again.content) == (204, b"")
+
+
+async def test_a_workflow_is_followed_with_its_steps_and_tasks(
+    api: Api, http: httpx.AsyncClient, platform: Platform
+) -> None:
+    await api.start()
+    ann, bob = await _caller(http), await _caller(http, "bob")
+    flow = Workflow("two", owner=ann.id)
+    chain(flow.step(INSTANT, Nothing(), name="one"), flow.group(INSTANT, [Nothing()] * 3, name="many"))
+    workflow = await WorkflowSubmitter(platform.database, platform.submitter, platform.vault).submit(flow)
+    path = f"/workflows/{workflow}/events"
+    assert (await bob.get(path)).status_code == 404
+    async with ann.follow(path) as followed:
+        state = await followed.until_event("state")
+        await platform.start_worker()
+        await followed.until_end()
+    assert [(step["step"], step["state"]) for step in state["steps"]] == [
+        ("one", "running"),
+        ("many", "waiting"),
+    ]
+    moved = [change["workflow"] for change in followed.of("change") if "workflow" in change]
+    assert [each["revision"] for each in moved] == sorted({each["revision"] for each in moved})
+    assert (moved[-1]["status"], followed.names[-1]) == ("success", "end")
+    tasks = [task for change in followed.of("change") for task in change["tasks"]]
+    assert {task["step"] for task in tasks if task["status"] == "success"} == {"one", "many"}
+    again = await ann.http.get(path, headers={**ann.headers, "Last-Event-ID": followed.last_id or ""})
+    assert again.status_code == 204
 
 
 async def test_a_client_that_comes_back_with_its_last_id_misses_no_line(
