@@ -79,8 +79,8 @@ class Bus:
         self._cold: set[ListStream] = set()
         #: Workflows that have moved since they were last read.
         self.moved: set[UUID] = set()
-        #: Accounts whose rights are to be checked at once.
-        self.doubtful: set[int] = set()
+        #: Somebody's rights have changed since all rights were last checked.
+        self.in_doubt = False
         self.degraded = False
         self._heard_since: float | None = None
         self._of_account: Counter[int] = Counter()

@@ -148,14 +148,15 @@ class Live:
 
     async def _check(self) -> None:
         """End the streams of those who may not look any longer."""
-        now, doubtful = time.monotonic(), set(self.bus.doubtful)
-        if now - self._checked_at < RIGHTS_S and not doubtful:
+        now = time.monotonic()
+        if now - self._checked_at < RIGHTS_S and not self.bus.in_doubt:
             return
-        asked = [stream.viewer for stream in self.bus.streams]
-        if now - self._checked_at < RIGHTS_S:
-            asked = [viewer for viewer in asked if viewer.account in doubtful]
-        else:
-            self._checked_at = now
-        over = await viewers.over(self._database, asked, self._session_life_s)
-        self.bus.doubtful -= doubtful
+        self.bus.in_doubt = False
+        try:
+            asked = [stream.viewer for stream in self.bus.streams]
+            over = await viewers.over(self._database, asked, self._session_life_s)
+        except BaseException:
+            self.bus.in_doubt = True
+            raise
+        self._checked_at = now
         self.bus.dismiss(over, SIGNED_OUT)

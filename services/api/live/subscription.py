@@ -93,5 +93,5 @@ class Subscription:
             return
         if message["channel"].decode() == self._channels[0]:
             self._bus.take_message(message["data"])
-        elif message["data"].isdigit():
-            self._bus.doubtful.add(int(message["data"]))
+        else:
+            self._bus.in_doubt = True
