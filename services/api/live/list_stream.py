@@ -11,6 +11,7 @@ from services.api.live.message import Message, Told
 from services.api.live.ring import Ring
 from services.api.live.stream import RESYNC, Stream
 from services.api.live.viewer import Viewer
+from services.api.workflows.refusals import WorkflowNotFound
 from services.api.workflows.schemas import WorkflowGraph
 from shared.ledger.lifecycle import Status
 from shared.telemetry import metrics
@@ -158,7 +159,7 @@ class WorkflowStream(ManyTasks):
         if not self._flushed:
             return []
         if self._sent < 0:
-            return [await self._state()]
+            return await self._first()
         row, self._row = self._row, None
         data = self._taken()
         if row is None or row["revision"] <= self._sent:
@@ -167,12 +168,16 @@ class WorkflowStream(ManyTasks):
         self._finish_with(row, row["status"])
         return [Message("change", {"workflow": row, **data}, self._id())]
 
-    async def _state(self) -> Message:
-        graph = await self._read()
+    async def _first(self) -> list[Message]:
+        try:
+            graph = await self._read()
+        except WorkflowNotFound:
+            self.forget()
+            return []
         self._sent = graph.revision
         self._flushed = False
         self._finish_with(graph, graph.status)
-        return Message("state", graph, self._id())
+        return [Message("state", graph, self._id())]
 
     def _finish_with(self, data: Any, status: str) -> None:
         if status != "running":
