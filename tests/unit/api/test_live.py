@@ -47,13 +47,13 @@ async def test_states_come_in_the_order_of_their_revisions_however_they_arrive()
     draws = random.Random(3)
     stream = TaskStream(VIEWER, TASK)
     deliveries = stream.deliveries()
-    arriving = list(range(40))
+    arriving = list(range(41))
     draws.shuffle(arriving)
     sent, newest = [-1], -1
-    for revision in [*arriving, 40]:
+    for number, revision in enumerate(arriving):
         stream.offer(Told(_change(revision)))
         newest = max(newest, revision)
-        if newest > sent[-1] and (draws.random() < 0.3 or revision == 40):
+        if newest > sent[-1] and (draws.random() < 0.3 or number == 40):
             sent += [message.data.change.revision for message in await _next(deliveries)]
     assert sent == sorted(set(sent))
     assert sent[-1] == 40
@@ -110,6 +110,10 @@ def test_a_list_shows_what_its_reader_may_see_and_wants(
     with bus.open(stream):
         bus.take_message(encode(Changes([_change(1, owner=owner)])))
         assert stream._has_news() == is_shown
+    # What it has missed is read from a ring of everybody's changes.
+    again = ListStream(VIEWER, reach, wanted, f"t{bus.ring.epoch}.0")
+    again.begin(bus.ring)
+    assert again._has_news() == is_shown
 
 
 def test_a_ring_gives_what_came_after_an_id_or_says_that_it_cannot() -> None:
