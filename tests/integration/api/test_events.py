@@ -220,7 +220,7 @@ async def test_streams_show_what_their_reader_may_see_and_no_longer_than_that(
             assert "Sign in" in (await followed.until_event("expired"))["detail"]
             await followed.until_end()
         # By itself the check of all who look comes each 15 s.
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 5
         assert not his.has_ended
         assert not everything.has_ended
 
@@ -237,11 +237,11 @@ def _task_ids(followed: Followed) -> set[str]:
 async def test_a_stream_ends_with_its_token_and_goes_on_with_the_next_one(
     api: Api, http: httpx.AsyncClient, platform: Platform
 ) -> None:
-    await api.start(OFTEN_ACCESS_TOKEN_LIFE="2")
+    await api.start(OFTEN_ACCESS_TOKEN_LIFE="5")
     ann = await _caller(http)
     (task_id,) = await platform.submit(WAIT, LONG, owner=ann.id)
     async with ann.follow(f"/tasks/{task_id}/events") as followed:
-        assert "Renew" in (await followed.until_event("expired", 10))["detail"]
+        assert "Renew" in (await followed.until_event("expired", 20))["detail"]
         await followed.until_end()
     assert (await ann.get(f"/tasks/{task_id}/events")).status_code == 401
 
@@ -353,20 +353,21 @@ async def test_a_process_that_stops_says_goodbye_and_waits_for_no_stream(
         answer = await waiting
         assert (answer.status_code, answer.json()["status"]) == (200, "pending")
         await asyncio.to_thread(api.process.wait, 30)
-    # Open requests have 3 s, and a stream that did not end would take all of them.
-    assert time.monotonic() - began < 3
+    # Open requests have 3 s, and a stream that did not end would take all of them and be cut.
+    assert time.monotonic() - began < 5
+    assert "graceful shutdown exceeded" not in platform.log_of(api.process)
     assert api.process.returncode == 0
 
 
 async def test_a_request_for_a_result_waits_for_the_end_of_its_task(
     api: Api, http: httpx.AsyncClient, platform: Platform
 ) -> None:
-    await api.start(OFTEN_REQUEST_TIMEOUT="1")
+    await api.start(OFTEN_REQUEST_TIMEOUT="3")
     ann = await _caller(http)
     (task_id,) = await platform.submit(WAIT, Seconds(seconds=0.1), owner=ann.id)
     path = f"/tasks/{task_id}/result"
     assert (await ann.get(path)).status_code == 409
-    early = await ann.get(path, wait_s=1.5)  # longer than other requests may take
+    early = await ann.get(path, wait_s=4)  # longer than other requests may take
     assert (early.status_code, early.json()["status"], early.json()["result"]) == (200, "pending", None)
     assert (await ann.get(path, wait_s=61)).status_code == 400
 
