@@ -11,22 +11,15 @@ from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
-from litestar.datastructures import MutableScopeHeaders
-from litestar.types import Message, Scope
 
 
 class Drain:
-    """Whether this process is about to stop."""
+    """Whether this process is about to stop. From then on each connection ends with its answer."""
 
     def __init__(self) -> None:
         self.began = False
         #: Called when the process stops, before it waits for open requests: streams do not end by themselves.
         self.end_streams: Callable[[], None] = lambda: None
-
-    async def close_connections(self, message: Message, _: Scope) -> None:
-        """Called before each message: from now on, each connection ends with its answer."""
-        if self.began and message["type"] == "http.response.start":
-            MutableScopeHeaders.from_message(message)["Connection"] = "close"
 
 
 class Server(uvicorn.Server):

@@ -2,7 +2,8 @@
 
 from services.scheduler.dispatcher import BATCH
 from shared.ledger.database import Database
-from shared.ledger.lifecycle import EXPIRED_MESSAGE, ErrorKind
+from shared.ledger.lifecycle import EXPIRED_MESSAGE, ErrorKind, Status
+from shared.ledger.tally import Tally
 from shared.ledger.transitions.expire import EXPIRE
 from shared.telemetry import metrics
 from shared.transport.events import Changes, Publisher, TaskChange
@@ -14,9 +15,10 @@ EVERY_S = 2.0
 class Expirer:
     """One of the leader's services."""
 
-    def __init__(self, database: Database, queues: Queues) -> None:
+    def __init__(self, database: Database, queues: Queues, tally: Tally) -> None:
         self._database = database
         self._publisher = Publisher(queues)
+        self._tally = tally
 
     async def run_once(self) -> bool:
         """Fail a batch; True when there may be more."""
@@ -25,6 +27,7 @@ class Expirer:
         )
         for row in rows:
             metrics.EXPIRED.labels(row["queue"], row["name"]).inc()
+            self._tally.add(row["queue"], row["name"], Status.FAILURE)
         if rows:
             self._publisher.soon(lambda: Changes([TaskChange.from_row(row) for row in rows]))
         return len(rows) == BATCH

@@ -81,11 +81,6 @@ def channel(queues: Queues) -> str:
     return f"often:events:{queues.system.hex if queues.system else ''}"
 
 
-def accounts_channel(queues: Queues) -> str:
-    """Where the ids of accounts are published whose rights have changed."""
-    return f"often:accounts:{queues.system.hex if queues.system else ''}"
-
-
 class Publisher:
     """Publishes what one part of a process commits. For one event loop.
 
@@ -126,14 +121,6 @@ class Publisher:
         self._waiting.append(changes())
         if self._sending is None or self._sending.done():
             self._sending = asyncio.create_task(self._send_waiting())
-
-    async def account(self, account_id: int) -> None:
-        """Say that the rights of an account have changed. A reader that misses it finds out by itself."""
-        if self._queues.system is not None:
-            try:
-                await answer_of(self._queues.client.publish(accounts_channel(self._queues), str(account_id)))
-            except ServerUnavailable as error:
-                log.warning("%s; streams of account %d are checked a little later", error, account_id)
 
     async def _send_waiting(self) -> None:
         while self._waiting:

@@ -28,7 +28,7 @@ from services.api.tasks.submissions import Submissions
 from shared import probes
 from shared.hotel import hotels as tables
 from shared.hotel import tracking
-from shared.hotel.contracts import hotels
+from shared.hotel.contracts import hotels, scans
 from shared.hotel.contracts.hotels import TrackingConfiguration, TrackingSummary
 from shared.ledger.database import Database
 from shared.ledger.statement import Statement
@@ -57,7 +57,7 @@ async def start(
     submissions: NamedDependency[Submissions],
     idempotency_key: IdempotencyKey = None,
 ) -> Response[Submitted]:
-    body = NewTaskBody(name=hotels.SCAN_DESTINATIONS.name, params={})
+    body = NewTaskBody(name=scans.SCAN_DESTINATIONS.name, params={})
     return await _submit(body, "start", None, reader, submissions, idempotency_key)
 
 

@@ -30,7 +30,6 @@ from services.api.reads import Reads
 from shared.errors import FieldProblem, InvalidFields
 from shared.ledger.database import Database
 from shared.settings import Settings
-from shared.transport.events import Publisher
 
 #: The person of the documented examples.
 ANN = {"email": "ann@often.example", "password": "correct horse"}
@@ -104,14 +103,9 @@ async def refresh(
     responses=documented(400, 401, 403, 413),
 )
 async def logout(
-    data: JSONBody[Refresh],
-    user: NamedDependency[Account],
-    actor: NamedDependency[Actor],
-    database: NamedDependency[Database],
-    publisher: NamedDependency[Publisher],
+    data: JSONBody[Refresh], actor: NamedDependency[Actor], database: NamedDependency[Database]
 ) -> None:
     await close(database, actor, data.refresh_token)
-    await publisher.account(user.id)
 
 
 @post(
@@ -121,14 +115,8 @@ async def logout(
     status_code=204,
     responses=documented(401, 403),
 )
-async def logout_all(
-    user: NamedDependency[Account],
-    actor: NamedDependency[Actor],
-    database: NamedDependency[Database],
-    publisher: NamedDependency[Publisher],
-) -> None:
+async def logout_all(actor: NamedDependency[Actor], database: NamedDependency[Database]) -> None:
     await close_all(database, actor)
-    await publisher.account(user.id)
 
 
 @post(
@@ -148,7 +136,6 @@ async def change_password(
     database: NamedDependency[Database],
     settings: NamedDependency[Settings],
     actor: NamedDependency[Actor],
-    publisher: NamedDependency[Publisher],
 ) -> None:
     words = settings.refused_words()
     with passwords.place(actor.network):
@@ -156,7 +143,6 @@ async def change_password(
             rule = "is wrong: give the one you signed in with"
             raise InvalidFields([FieldProblem("current_password", rule)])
         await administration.change_password(database, passwords, user, data.new_password, actor, words)
-    await publisher.account(user.id)
 
 
 @get("/auth/me", summary="Who am I", responses=documented(401, 403))
@@ -193,11 +179,8 @@ async def change_account(
     data: JSONBody[AccountChange],
     actor: NamedDependency[Actor],
     database: NamedDependency[Database],
-    publisher: NamedDependency[Publisher],
 ) -> Account:
-    changed = await administration.change(database, _stored(account_id), data, actor)
-    await publisher.account(account_id)
-    return changed
+    return await administration.change(database, _stored(account_id), data, actor)
 
 
 def _stored(account_id: int) -> int:

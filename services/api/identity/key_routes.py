@@ -17,7 +17,6 @@ from services.api.identity.account_schemas import Account
 from services.api.identity.key_schemas import KeyPage, KeysRevoked, NewKey, NewKeyBody
 from services.api.identity.rights import Reach, Reader, Rights
 from shared.ledger.database import Database
-from shared.transport.events import Publisher
 
 Owner = Annotated[int | None, QueryParameter(description="id of an account; left out: your own")]
 
@@ -65,9 +64,8 @@ async def revoke(
     reader: NamedDependency[Reader],
     actor: NamedDependency[Actor],
     database: NamedDependency[Database],
-    publisher: NamedDependency[Publisher],
 ) -> None:
-    await publisher.account(await api_keys.revoke(database, key_id, reader, actor))
+    await api_keys.revoke(database, key_id, reader, actor)
 
 
 @delete(
@@ -82,14 +80,11 @@ async def revoke_all(
     reader: NamedDependency[Reader],
     actor: NamedDependency[Actor],
     database: NamedDependency[Database],
-    publisher: NamedDependency[Publisher],
     owner: Owner = None,
 ) -> KeysRevoked:
     paging.refuse_unknown(request.query_params, ("owner",))
     whose = await _whose(database, reader, owner)
-    revoked = await api_keys.revoke_all(database, whose, actor)
-    await publisher.account(whose)
-    return KeysRevoked(revoked)
+    return KeysRevoked(await api_keys.revoke_all(database, whose, actor))
 
 
 async def _whose(database: Database, reader: Reader, owner: int | None) -> int:

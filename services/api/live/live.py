@@ -10,8 +10,8 @@ from litestar import Request
 from redis.asyncio import Redis
 
 from services.api.http.connection import STAYS_OPEN
-from services.api.http.deadline import MORE_TIME
 from services.api.http.errors import NotSignedIn
+from services.api.http.passage import MORE_TIME
 from services.api.identity.rights import Reach, Reader
 from services.api.live import log_feed
 from services.api.live import viewer as viewers
@@ -37,8 +37,8 @@ CLOCK_S = 1.0
 #: Watched rows are read this often: normally, as a net for what no message told; while Redis is away; and
 #: while publishers may not have found this process yet.
 READ_S, READ_DEGRADED_S, READ_COLD_S = 5.0, 1.0, 0.25
-#: How often the rights of all who look are checked.
-RIGHTS_S = 15.0
+#: How often the rights of all who look are checked: normally, and while no message tells of changes.
+RIGHTS_S, RIGHTS_DEGRADED_S = 15.0, 1.0
 
 
 def keep_open(request: Request[Any, Any, Any], limit_s: float = 0.0) -> None:
@@ -149,7 +149,8 @@ class Live:
     async def _check(self) -> None:
         """End the streams of those who may not look any longer."""
         now = time.monotonic()
-        if now - self._checked_at < RIGHTS_S and not self.bus.in_doubt:
+        every_s = RIGHTS_DEGRADED_S if self.bus.degraded else RIGHTS_S
+        if now - self._checked_at < every_s and not self.bus.in_doubt:
             return
         self.bus.in_doubt = False
         try:

@@ -32,7 +32,6 @@ class Subscription:
         self._client = client
         self._bus = bus
         self._pubsub: PubSub | None = None
-        self._channels: tuple[str, str] = ("", "")
         self._asked = self._heard = 0.0
 
     async def run_once(self) -> None:
@@ -64,12 +63,10 @@ class Subscription:
             await self._bus.wait_for_use(ROUND_S)
 
     async def _open(self) -> None:
-        self._channels = events.channel(self._queues), events.accounts_channel(self._queues)
         self._pubsub = self._client.pubsub()
-        await answer_of(self._pubsub.subscribe(*self._channels))
-        for _ in self._channels:
-            if await answer_of(self._pubsub.get_message(timeout=ROUND_S)) is None:
-                raise ServerAway("Redis", reason="it does not confirm the subscription")
+        await answer_of(self._pubsub.subscribe(events.channel(self._queues)))
+        if await answer_of(self._pubsub.get_message(timeout=ROUND_S)) is None:
+            raise ServerAway("Redis", reason="it does not confirm the subscription")
         self._asked = self._heard = time.monotonic()
         self._bus.hear()
 
@@ -89,9 +86,5 @@ class Subscription:
         if message["type"] == "subscribe":
             # redis-py has connected again by itself.
             raise ServerAway("Redis", reason="the subscription was interrupted")
-        if message["type"] != "message":
-            return
-        if message["channel"].decode() == self._channels[0]:
+        if message["type"] == "message":
             self._bus.take_message(message["data"])
-        else:
-            self._bus.in_doubt = True

@@ -19,7 +19,6 @@ from services.api.personal.exports import Exports
 from services.api.personal.schemas import ErasureBody
 from services.api.tasks.schemas import Submitted
 from shared.errors import FieldProblem, InvalidFields
-from shared.transport.events import Publisher
 
 
 @get(
@@ -53,13 +52,11 @@ async def erase_me(
     logins: NamedDependency[Logins],
     erasures: NamedDependency[Erasures],
     actor: NamedDependency[Actor],
-    publisher: NamedDependency[Publisher],
 ) -> Submitted:
     with passwords.place(actor.network):
         if await logins.authenticate(user.email, data.password, actor) is None:
             raise InvalidFields([FieldProblem("password", "is wrong: give the one you signed in with")])
     task_id = await erasures.request(user.id, actor)
-    await publisher.account(user.id)
     return Submitted(
         task_id, "queued", "Your sessions and keys have ended, and your account is being erased."
     )
@@ -74,15 +71,11 @@ async def erase_me(
     responses=documented(400, 401, 403, 404, 409),
 )
 async def erase_account(
-    account_id: FromPath[int],
-    erasures: NamedDependency[Erasures],
-    actor: NamedDependency[Actor],
-    publisher: NamedDependency[Publisher],
+    account_id: FromPath[int], erasures: NamedDependency[Erasures], actor: NamedDependency[Actor]
 ) -> Submitted:
     if not accounts.is_possible(account_id):
         raise AccountNotFound(account_id)
     task_id = await erasures.request(account_id, actor)
-    await publisher.account(account_id)
     message = f"The account is inactive and being erased; GET /api/v1/tasks/{task_id} shows the progress."
     return Submitted(task_id, "queued", message)
 

@@ -141,21 +141,11 @@ class TaskAnswer(Answer):
 
 class TaskPage(Answer):
     items: list[TaskAnswer]
-    #: Give it as `cursor` to get the next page; null on the last one.
+    #: Give it as `cursor` to get the next page, or to search on; null when there is no more.
     next_cursor: str | None
-
-
-class TaskSummary(Answer):
-    total_tasks: int
-    #: Retries that wait are among them.
-    pending_tasks: int
-    running_tasks: int
-    completed_tasks: int
-    failed_tasks: int
-    revoked_tasks: int
-    #: Of those that succeeded or failed, in percent.
-    success_rate: float
-    recent_tasks: list[TaskAnswer]
+    #: False: the time ran out. Tasks that were created before `searched_until` were not looked at.
+    complete: bool = True
+    searched_until: datetime | None = None
 
 
 class TaskResult(Answer):

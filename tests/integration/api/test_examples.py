@@ -14,6 +14,11 @@ PERSONAL = {
 FIRST = ["/api/v1/auth/register", "/api/v1/schedules"]
 #: Values of the parameters in paths.
 IDS = {"account_id": 1, "destination_id": 1, "name": "health.hourly"}
+FAIL = """
+    WITH step AS (UPDATE workflow_step SET state = 'failure', failed = 1)
+    UPDATE task SET status = 'failure', completed_at = now(), send_at = NULL, sent_at = NULL
+    WHERE workflow IS NOT NULL
+"""
 
 
 async def test_each_documented_example_is_accepted(
@@ -23,11 +28,12 @@ async def test_each_documented_example_is_accepted(
     if HOTEL:
         await _have_a_hotel(database)
     examples = _examples((await client.get("/api/v1/schema/openapi.json")).json())
+    ids = {**IDS, **await _failed(administrator, database)}
 
     answers = {}
     for path in dict.fromkeys([*FIRST, *examples]):
         method, body = examples[path]
-        sent = path.format(**IDS)
+        sent = path.format(**ids)
         headers = {
             **administrator.headers,
             "Idempotency-Key": path,
@@ -37,6 +43,18 @@ async def test_each_documented_example_is_accepted(
     refused = {path: answer.text for path, answer in answers.items() if answer.status_code >= 400}
     assert refused == {}
     assert len(answers) > (15 if HOTEL else 6)
+
+
+async def _failed(person: Person, database: Any) -> dict[str, str]:
+    """A workflow that has failed, and a task of another one."""
+    step = {"step": "check", "task": "system.health_check", "params": {}}
+    for _ in range(2):
+        await person.post("workflows", {"name": "checks", "steps": [step]})
+    await database.execute(FAIL)
+    first, second = await database.fetch(
+        "SELECT workflow, id FROM task WHERE workflow IS NOT NULL ORDER BY id"
+    )
+    return {"workflow_id": str(first["workflow"]), "task_id": str(second["id"])}
 
 
 async def _have_a_hotel(database: Any) -> None:

@@ -13,6 +13,7 @@ import pytest
 from services.scheduler.expirer import Expirer
 from services.scheduler.rescuer import Rescuer
 from shared.ledger.lifecycle import FINAL
+from shared.ledger.tally import Tally
 from shared.ledger.transitions.workflow import REQUEST_CANCEL
 from shared.submission import NewTask
 from shared.transport import events
@@ -107,8 +108,9 @@ async def test_what_the_scheduler_and_submitters_commit(platform: Platform, hear
         uuid4(),
         held,
     )
-    await Expirer(platform.database, platform.queues).run_once()
-    await Rescuer(platform.database, platform.queues, stall_after_s=60).run_once()
+    tally = Tally(platform.database)
+    await Expirer(platform.database, platform.queues, tally).run_once()
+    await Rescuer(platform.database, platform.queues, tally, stall_after_s=60).run_once()
     assert (await heard.status(late, "failure")).revision == 1
     assert (await heard.status(held, "pending")).revision == 6
 
