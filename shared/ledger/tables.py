@@ -135,8 +135,8 @@ class TaskFailure(Table, tablename="task_failure"):
     failed_at = Timestamptz()
 
 
-class _Statistics(Table):
-    """Attempts that ended in a span of time; primary key (span, queue, name, outcome)."""
+class _Statistics:
+    """Attempts that ended in a span of time, which is their primary key with queue, name and outcome."""
 
     queue = Text()
     name = Text()
@@ -151,13 +151,13 @@ class _Statistics(Table):
     run_hist = Array(base_column=BigInt())
 
 
-class TaskMinute(_Statistics, tablename="task_minute"):
+class TaskMinute(_Statistics, Table, tablename="task_minute"):
     """Attempts that ended in a minute."""
 
     minute = Timestamptz(primary_key=True)
 
 
-class TaskHour(_Statistics, tablename="task_hour"):
+class TaskHour(_Statistics, Table, tablename="task_hour"):
     """Attempts that ended in an hour of earlier days."""
 
     hour = Timestamptz(primary_key=True)

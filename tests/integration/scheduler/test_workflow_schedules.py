@@ -102,7 +102,9 @@ async def test_a_workflow_that_code_no_longer_declares_is_not_begun(platform: Pl
     assert (row["enabled"], row["next_fire_time"]) == (False, None)
 
     # An older leader is still at work while the row is on.
-    await platform.rows("UPDATE schedule SET enabled = true, next_fire_time = now()")
+    await platform.rows("UPDATE schedule SET enabled = true")
+    (clock,) = await platform.rows("SELECT date_trunc('second', now()) AS now")
+    await move(platform, clock["now"])
     older = Timetable(platform.database, platform.submitter, platform.vault, Catalogue([]), {})
     older._aligned = True
     await run(older)

@@ -77,7 +77,7 @@ async def test_a_step_that_waits_in_its_lane_is_marked_by_the_worker_that_pushed
 ) -> None:
     """Without a scheduler, which would send and mark it after three seconds."""
     await platform.start_worker()
-    flow = Workflow("two queues")
+    flow = Workflow("two_queues")
     elsewhere = Contract(name="sample.elsewhere", queue="elsewhere", params=Nothing, result=Done)
     chain(flow.step(INSTANT, Nothing()), flow.step(elsewhere, Nothing()))
     await submit(platform, flow)
