@@ -23,6 +23,8 @@ from services.api.identity.passwords import Passwords
 from services.api.identity.rate_limits import RateLimits
 from services.api.identity.rights import Rights
 from services.api.identity.sessions import Sessions
+from services.api.live import viewer
+from services.api.live.live import Live
 from services.api.personal.erasure import Erasures
 from services.api.personal.exports import Exports
 from services.api.quotas import limits as quota_limits
@@ -55,6 +57,7 @@ from shared.personal.directory import Directory
 from shared.settings import Settings
 from shared.submission import MARK_EVERY_S, NOTE_TIME_EVERY_S, Submitter
 from shared.telemetry import metrics
+from shared.transport.events import Publisher
 from shared.transport.queues import Queues, connect
 from shared.vault import Vault
 from shared.workflows import scheduled
@@ -127,8 +130,12 @@ class Resources:
             life=settings.session_life,
         )
         self.callers = Callers(self.database, access, self.sessions)
-        self.changes = Changes(self.counting, self.queues, self.callers.forget)
+        self.changes = Changes(self.counting, self.queues, self._doubt_callers)
         self.confirmations = Confirmations(self.database, self.submitter, account_mail)
+        self.live = Live(
+            self.database, self.queues, connect(settings.redis_url), session_life_s=self.sessions.life_s
+        )
+        self.drain.end_streams = self.live.bus.end
         self._declared = scheduled.load(found, contracts)
         self._tables = [*TABLES, *tables]
         self._directory = directory
@@ -147,8 +154,10 @@ class Resources:
             "erasures": Erasures(database, self.submitter),
             "exports": Exports(self.reads, ledger, view, self._directory),
             "ledger": ledger,
+            "live": self.live,
             "logins": Logins(database, self.passwords, self._per_minute),
             "passwords": self.passwords,
+            "publisher": Publisher(self.queues),
             "queues": self.queues,
             "quotas": self.quotas,
             "reads": self.reads,
@@ -173,10 +182,19 @@ class Resources:
             ),
             "workflows": WorkflowView(database, self.reads, ledger),
         }
-        of_request = {"network": rate_limits.caller_network, "actor": auth.stranger}
+        of_request = {
+            "network": rate_limits.caller_network,
+            "actor": auth.stranger,
+            "viewer": viewer.of,
+        }
         return {name: _always(value) for name, value in provided.items()} | {
             name: Provide(value, sync_to_thread=False) for name, value in of_request.items()
         }
+
+    def _doubt_callers(self) -> None:
+        """Somebody may do more or less than before."""
+        self.callers.forget()
+        self.live.bus.in_doubt = True
 
     @contextlib.asynccontextmanager
     async def serving(self, _: Litestar) -> AsyncIterator[None]:
@@ -189,6 +207,7 @@ class Resources:
             metrics.expect_submissions(contract.queue, contract.name)
         for quota in self._quota_names:
             metrics.expect_quota_refusals(quota)
+        metrics.expect_streams()
         loops = [
             self.keeper.keep("marking", self.submitter.mark, every_s=MARK_EVERY_S),
             self.keeper.keep("clock", self.submitter.note_time, every_s=NOTE_TIME_EVERY_S),
@@ -198,6 +217,7 @@ class Resources:
             self.keeper.keep("quotas", self.quotas.send, every_s=QUOTAS_EVERY_S),
             self.keeper.keep("tally", self.tally.run_once, every_s=tally.EVERY_S),
             self.keeper.keep("waiting", self.quotas.refresh, every_s=QUOTAS_EVERY_S),
+            *self.live.loops(self.keeper),
             # Beside the requests: a Postgres that is away must not delay the start.
             self._warn_when_scarce(),
         ]
@@ -205,6 +225,7 @@ class Resources:
         try:
             yield
         finally:
+            self.live.bus.end()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -225,6 +246,7 @@ class Resources:
         await _briefly(self.database.close())  # when it is canceled, the pool cuts its connections
         await _briefly(self.reads.close())
         await _briefly(self.counts.close())
+        await _briefly(self.live.close())
         await _briefly(self.queues.client.aclose())
         await _briefly(self.limits.settle())
         await _briefly(self.quotas.send())

@@ -118,13 +118,16 @@ RIGHTS: dict[str, Right] = {
     "GET /api/v1/tasks/{task_id}/attempts": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),
     "GET /api/v1/tasks/{task_id}/logs": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),
     "GET /api/v1/tasks/{task_id}/result": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL, [Action.UNMASKED]),
+    "GET /api/v1/tasks/{task_id}/events": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),
     "POST /api/v1/tasks/{task_id}/retry": Right(
         Scope.TASKS_WRITE, NONE, NONE, ALL, ALL, [Action.TASK_RETRIED]
     ),
     "DELETE /api/v1/tasks/{task_id}": Right(Scope.TASKS_WRITE, OWN, NONE, ALL, ALL, [Action.TASK_CANCELED]),
+    "GET /api/v1/events": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),
     "GET /api/v1/workflows": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),
     "POST /api/v1/workflows": Right(Scope.TASKS_WRITE, OWN, NONE, OWN, ALL, [Action.WORKFLOW_SUBMITTED]),
     "GET /api/v1/workflows/{workflow_id}": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),
+    "GET /api/v1/workflows/{workflow_id}/events": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),
     "GET /api/v1/workflows/{workflow_id}/steps/{step}/tasks": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),
     "POST /api/v1/workflows/{workflow_id}/retry": Right(
         Scope.TASKS_WRITE, NONE, NONE, ALL, ALL, [Action.WORKFLOW_RETRIED]

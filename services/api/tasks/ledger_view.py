@@ -1,6 +1,6 @@
 """Tasks as their readers see them, within the limits that rights.py sets."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -138,7 +138,7 @@ class LedgerView:
             task_type=row["type"],
             params=self._document(row, "params", reader),
             result=self._document(row, "result", reader),
-            progress_percentage=_percentage(row),
+            progress_percentage=percentage(row),
             error_traceback=row.get("error_traceback") if reader.sees_tracebacks else None,
             scheduled_for=row["send_at"],
             **{field: row[field] for field in _SAME},
@@ -171,7 +171,8 @@ _SAME = frozenset(TaskAnswer.__struct_fields__) & {column._meta.name for column 
 }
 
 
-def _percentage(row: dict[str, Any]) -> int:
+def percentage(row: Mapping[str, Any]) -> int:
+    """How far a task is, 0 to 100."""
     if row["status"] == Status.SUCCESS:
         return 100
     return int(min(100, 100 * row["progress_current"] // row["progress_total"]))

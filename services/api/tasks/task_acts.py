@@ -14,7 +14,7 @@ from shared.ledger.transitions import operate
 
 
 async def cancel(database: Database, task: Mapping[str, Any], reader: Reader) -> dict[str, Any] | None:
-    """Returns status and holder; None when the task has ended."""
+    """Returns what CANCEL does; None when the task has ended."""
     if not reader.is_staff:  # users cancel their own tasks only
         return await _cancelled(database, task)
     async with database.short_transaction():
@@ -28,8 +28,8 @@ async def cancel(database: Database, task: Mapping[str, Any], reader: Reader) ->
 
 async def retry(
     database: Database, retries: Retries, task: Mapping[str, Any], body: TaskRetryBody, reader: Reader
-) -> str | None:
-    """Returns the status; None when the task has not ended, or has succeeded.
+) -> dict[str, Any] | None:
+    """Returns what RETRY does; None when the task has not ended, or has succeeded.
 
     Raises what `Retries.choose_for_task` raises when the task belongs to a workflow.
     """
@@ -56,7 +56,7 @@ async def retry(
             after=after,
             reason=body.reason,
         )
-        return str(rows[0]["status"])
+        return rows[0]
 
 
 async def _cancelled(database: Database, task: Mapping[str, Any]) -> dict[str, Any] | None:

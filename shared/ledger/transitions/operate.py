@@ -1,9 +1,10 @@
 """What operators and clients do to a task: cancel it, or let it begin again."""
 
+from shared.ledger.transitions.changed import CHANGED
 from shared.ledger.transitions.ending import Ending
 
 #: A waiting task is revoked at once, and an id of it in Redis loses at its claim. The worker of a held task
-#: hears of the request. Returns status and holder.
+#: hears of the request. Returns the change and the holder.
 CANCEL = Ending(
     update="""
         UPDATE task AS t SET
@@ -13,7 +14,7 @@ CANCEL = Ending(
             send_at = NULL, sent_at = NULL, revision = revision + 1
         WHERE id = :id AND status IN ('pending', 'started', 'retry')
     """,
-    answer="SELECT status, holder FROM applied",
+    answer=f"SELECT {CHANGED}, holder FROM applied",
 )
 
 
@@ -44,7 +45,7 @@ LAST_ATTEMPT = """
         )
 """
 
-#: A task that failed or was revoked begins again. Returns the status and the former one.
+#: A task that failed or was revoked begins again. Returns the change and the former status.
 RETRY = Ending(
     given="""
         ended AS (SELECT * FROM task WHERE id = :id AND status IN ('failure', 'revoked') FOR UPDATE),
@@ -52,5 +53,5 @@ RETRY = Ending(
     update=begin_again(),
     closing=LAST_ATTEMPT,
     reopens="ended",
-    answer="SELECT a.status, e.status AS former_status FROM applied AS a, ended AS e",
+    answer=f"SELECT {CHANGED}, (SELECT status FROM ended) AS former_status FROM applied",
 )

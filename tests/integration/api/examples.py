@@ -112,11 +112,13 @@ EXAMPLES: dict[str, Callable[[Belongings], Example]] = {
     "GET /api/v1/tasks/{task_id}": _task,
     "GET /api/v1/tasks/{task_id}/attempts": _task,
     "GET /api/v1/tasks/{task_id}/logs": _task,
+    "GET /api/v1/tasks/{task_id}/events": _task,
     "GET /api/v1/tasks/{task_id}/result": lambda mine: Example({"task_id": mine.ended_task_id}),
     "POST /api/v1/tasks/{task_id}/retry": lambda mine: Example({"task_id": mine.ended_task_id}),
     "DELETE /api/v1/tasks/{task_id}": _task,
     "POST /api/v1/workflows": lambda mine: Example(body=_workflow(mine)),
     "GET /api/v1/workflows/{workflow_id}": lambda mine: Example({"workflow_id": mine.workflow_id}),
+    "GET /api/v1/workflows/{workflow_id}/events": lambda mine: Example({"workflow_id": mine.workflow_id}),
     "GET /api/v1/workflows/{workflow_id}/steps/{step}/tasks": lambda mine: Example(
         {"workflow_id": mine.workflow_id, "step": "check"}
     ),

@@ -135,6 +135,8 @@ def _example(route: str, of: Belongings) -> Example:
 
 async def _send(client: Client, route: str, example: Example, headers: dict[str, str]) -> Any:
     method, path = route.split(" ")
+    if path.endswith("/events"):  # an answer without end
+        method = "HEAD"
     body = {} if example.body is None else {"json": example.body}
     # Some tasks need a key; elsewhere it changes nothing. Answers with one request id can be compared.
     headers = {**headers, "Idempotency-Key": secrets.token_hex(), "X-Request-Id": "rights"}

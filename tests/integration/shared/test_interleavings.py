@@ -195,7 +195,8 @@ class Interleavings(RuleBasedStateMachine):
 
     def _expire(self, drawn: Drawn) -> None:
         late = self.ledger.late("expires_at")
-        self.ledger.step(Expirer(self.ground.database, Tally(self.ground.database)).run_once(), late)
+        expirer = Expirer(self.ground.database, self.ground.queues, Tally(self.ground.database))
+        self.ledger.step(expirer.run_once(), late)
         assert all(self.ledger.rows[task_id]["status"] == "failure" for task_id in late)
 
     def _resend(self, drawn: Drawn) -> None:
@@ -309,7 +310,7 @@ class Interleavings(RuleBasedStateMachine):
         database, queues = self.ground.database, self.ground.queues
         await self.ground.age(max(WAITS))
         await Rescuer(database, queues, Tally(database), stall_after_s=60).run_once()
-        await Expirer(database, Tally(database)).run_once()
+        await Expirer(database, queues, Tally(database)).run_once()
         while await self.resender.run_once():
             pass
         await self.resender.check_lanes()
