@@ -47,7 +47,9 @@ async def _registered(platform: Platform) -> AsyncIterator[Locked]:
         database = Database.for_recorder(url, "worker")
         await database.open(size=2)
         try:
-            heartbeat = Heartbeat(uuid4(), database, ["default"], 8, declared_dead=lambda: None)
+            heartbeat = Heartbeat(
+                uuid4(), database, ["default"], 8, declared_dead=lambda: None, told=lambda paused, asked: None
+            )
             await heartbeat.register()
             yield Locked(heartbeat, proxy, platform)
         finally:
