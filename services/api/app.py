@@ -20,6 +20,7 @@ from services.api.http.fit_database import FitDatabase
 from services.api.http.head import Head
 from services.api.identity import auth
 from services.api.identity import routes as identity
+from services.api.operations import routes as operations
 from services.api.personal import routes as personal
 from services.api.quotas import routes as quotas
 from services.api.resources import Resources
@@ -110,6 +111,7 @@ def _signed_in(resources: Resources, added: Sequence[Routes]) -> Router:
             tasks.ROUTER,
             workflows.ROUTER,
             schedules.ROUTER,
+            operations.ROUTER,
             *(handler for each in added for handler in each.signed_in),
         ],
         middleware=[authentication],

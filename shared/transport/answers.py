@@ -8,7 +8,7 @@ from redis.exceptions import AuthenticationError, BusyLoadingError, NoScriptErro
 from shared.errors import ServerAway, ServerRefuses
 
 
-async def answered(command: Any) -> Any:
+async def answer_of(command: Any) -> Any:
     """Await a command. Raises NoScriptError, or ServerUnavailable with a message that says why."""
     try:
         return await command

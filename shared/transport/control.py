@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 
-from shared.transport.answers import answered
+from shared.transport.answers import answer_of
 from shared.transport.queues import Queues
 
 #: How long an answer waits to be read.
@@ -59,17 +59,17 @@ def decode(data: bytes) -> Message:
 
 async def announce(queues: Queues, message: Message) -> None:
     """Send a message to the workers that listen. Raises ServerUnavailable."""
-    await answered(queues.client.publish(queues.control_channel, msgspec.msgpack.encode(message)))
+    await answer_of(queues.client.publish(queues.control_channel, msgspec.msgpack.encode(message)))
 
 
 async def answer_stacks(queues: Queues, question: str, stacks: list[Stack]) -> None:
     """Raises ServerUnavailable."""
-    await answered(queues.client.set(_key(question), msgspec.msgpack.encode(stacks), ex=ANSWER_LIFE_S))
+    await answer_of(queues.client.set(_key(question), msgspec.msgpack.encode(stacks), ex=ANSWER_LIFE_S))
 
 
 async def read_stacks(queues: Queues, question: str) -> list[Stack] | None:
     """The answer; None while there is none. Raises ServerUnavailable."""
-    data = await answered(queues.client.get(_key(question)))
+    data = await answer_of(queues.client.get(_key(question)))
     return None if data is None else _STACKS.decode(data)
 
 

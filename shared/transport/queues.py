@@ -17,7 +17,7 @@ import redis.asyncio as redis
 from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
 from shared.errors import ServerUnavailable, Stranger
-from shared.transport.answers import answered
+from shared.transport.answers import answer_of as answer_of
 from shared.transport.connection import connect as connect
 from shared.transport.keys import (
     CHECKED_KEY,
@@ -154,7 +154,7 @@ class Queues:
         pipe.rpush(past_key(queue), task_id.bytes)
         # Workers take from this list only while the queue is paused.
         pipe.expire(past_key(queue), PAST_LIFE_S)
-        await answered(pipe.execute())
+        await answer_of(pipe.execute())
 
     async def take_past(self, worker: UUID, queues: Sequence[str], *, wanted: int) -> list[UUID]:
         """Move up to `wanted` such ids of paused queues into the worker's unacked set."""
@@ -164,7 +164,7 @@ class Queues:
 
     async def renew_turn(self, worker: UUID, queue: str) -> None:
         """Keep the turn of a queue while a suspect runs alone."""
-        await answered(self.client.set(turn_key(queue), worker.hex, px=TURN_MS))
+        await answer_of(self.client.set(turn_key(queue), worker.hex, px=TURN_MS))
 
     async def _run(self, script: Script, key: str, *arguments: Any) -> list[UUID]:
         """Run a script that reads ids from one key."""
@@ -174,11 +174,11 @@ class Queues:
     async def _carry_out(self, calls: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
         """Send commands in one round trip. Returns the ids that the last script found, and what it adds."""
         try:
-            answers = await answered(self._send(calls))
+            answers = await answer_of(self._send(calls))
         except NoScriptError:
             # A new Redis, which has what BLPOP waited for. An id that is pushed twice is claimed once.
             for script in (self._push, self._fetch, self._head, self._unacked, self._past):
-                await answered(self.client.script_load(script.text))
+                await answer_of(self.client.script_load(script.text))
             return await self._carry_out([call for call in calls if call[0] == "EVALSHA"])
         for answer in answers:
             if isinstance(answer[0], bytes):
@@ -206,7 +206,7 @@ class Queues:
         """Forget ids whose outcome is committed."""
         members = [i.bytes for i in ids]
         if members:
-            await answered(self.client.srem(unacked_key(worker), *members))
+            await answer_of(self.client.srem(unacked_key(worker), *members))
 
     async def unacked(self, worker: UUID) -> set[UUID]:
         """The ids that this worker fetched and did not acknowledge."""
@@ -214,7 +214,7 @@ class Queues:
 
     async def forget(self, worker: UUID) -> None:
         """Delete the unacked set of a worker that is gone."""
-        await answered(self.client.delete(unacked_key(worker)))
+        await answer_of(self.client.delete(unacked_key(worker)))
 
     async def head(self, queue: str, priority: int, count: int) -> list[UUID]:
         """The ids that are popped next from a lane."""
@@ -229,7 +229,7 @@ class Queues:
         pipe = self.client.pipeline(transaction=False)
         for key in (rescue_key(queue), *(lane_key(queue, p) for p in PRIORITIES)):
             pipe.llen(key)
-        answers = await answered(pipe.execute(raise_on_error=False))
+        answers = await answer_of(pipe.execute(raise_on_error=False))
         # A key that is no list holds no ids.
         rescued, *lanes = [0 if _is_wrong_type(answer) else answer for answer in answers]
         return rescued, dict(zip(PRIORITIES, lanes, strict=True))
@@ -239,7 +239,7 @@ class Queues:
 
         Raises Stranger when this Redis belongs to another system.
         """
-        owner, number = await answered(self.client.mget(SYSTEM_KEY, GENERATION_KEY))
+        owner, number = await answer_of(self.client.mget(SYSTEM_KEY, GENERATION_KEY))
         if self.system and _is_system(owner) and owner != self._system.encode():
             raise Stranger(owner.decode(), self._system)
         try:
@@ -250,12 +250,12 @@ class Queues:
     async def set_generation(self, number: int) -> None:
         """Say which number the lanes have, and whose they are."""
         owned = {SYSTEM_KEY: self._system} if self.system else {}
-        await answered(self.client.mset({GENERATION_KEY: number, **owned}))
+        await answer_of(self.client.mset({GENERATION_KEY: number, **owned}))
 
     async def checked_at(self) -> datetime | None:
         """The latest check of the lanes that Redis has been told of; None when it lost that."""
         # MGET finds no value where the key has another type; GET would raise for ever.
-        (text,) = await answered(self.client.mget(CHECKED_KEY))
+        (text,) = await answer_of(self.client.mget(CHECKED_KEY))
         try:
             return datetime.fromisoformat(text.decode()).astimezone(UTC)
         except (AttributeError, ValueError, OverflowError):  # None, and values of other programs
@@ -263,17 +263,17 @@ class Queues:
 
     async def set_checked_at(self, moment: datetime) -> None:
         """Tell Redis when the ledger says that the lanes were checked; the ledger must have committed it."""
-        await answered(self.client.set(CHECKED_KEY, moment.isoformat()))
+        await answer_of(self.client.set(CHECKED_KEY, moment.isoformat()))
 
     async def run_id(self) -> str:
         """Changes when Redis restarts or fails over."""
-        server = await answered(self.client.info("server"))
-        replication = await answered(self.client.info("replication"))
+        server = await answer_of(self.client.info("server"))
+        replication = await answer_of(self.client.info("replication"))
         return f"{server['run_id']}:{replication['master_replid']}"
 
     async def announce_cancel(self, task_id: UUID) -> None:
         """Hint to the workers that listen; one that misses it learns it from its heartbeat."""
-        await answered(self.client.publish(self.cancel_channel, task_id.bytes))
+        await answer_of(self.client.publish(self.cancel_channel, task_id.bytes))
 
 
 def _report(*, dropped: int, moved: Sequence[bytes]) -> None:

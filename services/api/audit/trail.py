@@ -24,7 +24,8 @@ _RECORD = Statement("""
 class Target(NamedTuple):
     """What an act changed."""
 
-    #: "account", "session", "key", "task", "workflow", "schedule", "route", or a word of an application.
+    #: "account", "session", "key", "task", "workflow", "schedule", "queue", "worker", "route", or a word of
+    #: an application.
     kind: str
     id: object
 

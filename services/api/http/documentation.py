@@ -64,18 +64,21 @@ def router() -> Router:
     return Router("", route_handlers=[page, start, _assets()])
 
 
-def example(body: Any) -> type[Operation]:
+def example(body: Any, *, optional: bool = False) -> type[Operation]:
     """For a handler's `operation_class`: documents a request body that the API accepts as it stands.
 
-    Without it the page makes a body up from the schema, and the API refuses most of these.
+    Without it the page makes a body up from the schema, and the API refuses most of these. `optional`: the
+    request may come without a body.
     """
 
     @dataclass
     class WithExample(Operation):
         def __post_init__(self) -> None:
-            content: Any = self.request_body.content if self.request_body else {}  # type: ignore[union-attr]
-            for media_type in content.values():
+            request: Any = self.request_body
+            for media_type in request.content.values() if request else ():
                 media_type.example = body
+            if request and optional:
+                request.required = False
 
     return WithExample
 

@@ -7,20 +7,23 @@ from uuid import UUID
 
 from litestar import Request, Response, delete, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, QueryParameter
+from litestar.params import FromPath, JSONBody, QueryParameter
 
 from services.api.audit.trail import Target
 from services.api.audit.unmasking import Unmask, unmasked
 from services.api.http import moments, paging
+from services.api.http.documentation import example
 from services.api.http.errors import documented
 from services.api.http.moments import Moment
 from services.api.http.refusals import NotRetriable
 from services.api.identity.rights import Reader
 from services.api.tasks import attempt_view, task_acts
+from services.api.tasks.edits import Edits
 from services.api.tasks.ledger_view import LedgerView
 from services.api.tasks.lookup_routes import logs_at, task_at
 from services.api.tasks.schemas import (
     AttemptAnswer,
+    RetryBody,
     Submitted,
     TaskPage,
     TaskResult,
@@ -157,15 +160,19 @@ async def cancel(
 @post(
     "/tasks/{task_id:uuid}/retry",
     summary="Run a failed or canceled task again",
-    description="Its attempts are counted from zero again. This also releases a task in a crash loop.",
+    operation_class=example({"priority": 9, "reason": "the provider is back"}, optional=True),
+    description="Its failures are counted from zero again, and its attempts are kept. The body may change "
+    "what it does. This also releases a task in a crash loop.",
     status_code=202,
-    responses=documented(400, 401, 403, 404, 409),
+    responses=documented(400, 401, 403, 404, 409, 413, 422),
 )
 async def retry(
     task_id: FromPath[UUID],
     reader: NamedDependency[Reader],
     ledger: NamedDependency[LedgerView],
     database: NamedDependency[Database],
+    edits: NamedDependency[Edits],
+    data: JSONBody[RetryBody | None] = None,
     handlers: Annotated[
         Handlers | None,
         QueryParameter(description="keep: retry although handlers of the task's workflow have run"),
@@ -174,7 +181,17 @@ async def retry(
     task = await ledger.find(task_id, reader)
     if task["workflow"] is not None:
         await refuse_handlers(database, task["workflow"], handlers, step=task["step"])
-    status = await task_acts.retry(database, task, reader)
+    wanted = data or RetryBody()
+    edit = await edits.checked(
+        task,
+        reader,
+        params=wanted.params,
+        queue=wanted.queue,
+        priority=wanted.priority,
+        reason=wanted.reason,
+    )
+    status = await task_acts.retry(database, task, edit, wanted.delay_s, reader)
     if status is None:
         raise NotRetriable((await ledger.find(task_id, reader))["status"])
-    return Submitted(task_id, status, "The task starts again within a second.")
+    when = f"in {wanted.delay_s:g} s" if wanted.delay_s else "within a second"
+    return Submitted(task_id, status, f"The task starts again {when}.")

@@ -1,4 +1,4 @@
-"""Says why tasks wait where their rows do not: no living worker serves their queue."""
+"""Says why tasks wait where their rows do not: their queue is paused, or no living worker serves it."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -6,22 +6,27 @@ from typing import Any
 
 from shared.ledger.database import Database
 from shared.ledger.lifecycle import Status
+from shared.ledger.queue_control import PAUSED
 from shared.ledger.statement import Statement
 
-#: Reads the index of living workers.
-SERVED = Statement("""
-    SELECT DISTINCT unnest(queues) AS queue FROM worker WHERE dead_at IS NULL AND stopped_at IS NULL
+#: Reads the index of living workers, and the few rows of queues that were ever paused.
+SERVED = Statement(f"""
+    SELECT ARRAY(
+        SELECT DISTINCT unnest(queues) FROM worker WHERE dead_at IS NULL AND stopped_at IS NULL
+    ) AS served, {PAUSED}
 """)
 
 
 async def explain(database: Database, rows: Iterable[dict[str, Any]]) -> None:
-    """Fill in `wait_reason` where a task could run and its queue has no worker."""
+    """Fill in `wait_reason` where a task could run and its queue is paused or has no worker."""
     waiting = [row for row in rows if _could_run(row)]
     if not waiting:
         return
-    served = {row["queue"] for row in await database.run(SERVED)}
+    (queues,) = await database.run(SERVED)
     for row in waiting:
-        if row["queue"] not in served:
+        if row["queue"] in queues["paused"]:
+            row["wait_reason"] = f"the queue {row['queue']} is paused"
+        elif row["queue"] not in queues["served"]:
             row["wait_reason"] = f"no worker serves the queue {row['queue']}"
 
 

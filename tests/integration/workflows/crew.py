@@ -109,7 +109,7 @@ class Crew:
         await self.run(operate.CANCEL, id=task["id"])
 
     async def retry(self, task: dict[str, Any]) -> None:
-        await self.run(operate.RETRY, id=task["id"], reason="by hand")
+        await self.run(operate.RETRY, id=task["id"], reason="by hand", delay_s=None, **operate.UNEDITED)
 
     async def retry_workflow(self, workflow: UUID) -> None:
         await self.run(operate.RETRY_MEMBERS, workflow=workflow, reason="by hand", limit=100)
