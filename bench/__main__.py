@@ -1,7 +1,7 @@
 """`make bench`: measures this project beside its peers on servers of its own, and writes down the ratios.
 
-`python -m bench [name …]` runs only these. `python -m bench cost --against COMMIT` compares the
-cost of this tree with that of another commit. The exit code is 1 when a figure could not be taken
+`python -m bench [name …]` runs only these. `python -m bench cost api --against COMMIT` compares the
+costs of this tree with those of another commit. The exit code is 1 when a figure could not be taken
 or is not what is required.
 """
 
@@ -19,6 +19,8 @@ import uvloop
 from bench import report
 from bench.figure import Benchmark, Measured
 from bench.figures import (
+    answers,
+    api,
     backlog,
     batch,
     cost,
@@ -34,6 +36,11 @@ from bench.figures import (
     throughput,
     waiting,
     waiting_days,
+    workflow_api,
+    workflow_rates,
+    workflow_rounds,
+    workflow_waits,
+    workflows,
 )
 from bench.stage import Stage
 
@@ -49,13 +56,22 @@ ALL = (
     memory.BENCHMARK,
     waiting.BENCHMARK,
     post.BENCHMARK,
+    api.BENCHMARK,
     batch.BENCHMARK,
+    workflows.BENCHMARK,
+    workflow_rates.BENCHMARK,
+    workflow_waits.BENCHMARK,
+    workflow_rounds.BENCHMARK,
+    workflow_api.BENCHMARK,
     backlog.BENCHMARK,
     waiting_days.BENCHMARK,
     dropping.BENCHMARK,
     history.BENCHMARK,
+    answers.BENCHMARK,
 )
 BENCHMARKS = {benchmark.name: benchmark for benchmark in ALL}
+#: Benchmarks that also compare this tree with another commit.
+COMPARING = {cost.BENCHMARK.name: cost.against, api.BENCHMARK.name: api.against}
 
 log = logging.getLogger("bench")
 
@@ -109,12 +125,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--against",
         metavar="COMMIT",
-        help="measure the cost beside this commit and not beside peers; nothing is written down",
+        help="measure cost or api beside this commit and not beside peers; nothing is written down",
     )
     arguments = parser.parse_args()
-    if arguments.against and arguments.names != [cost.BENCHMARK.name]:
+    if arguments.against and not (arguments.names and set(arguments.names) <= set(COMPARING)):
         parser.error(
-            f"--against compares the cost only: python -m bench {cost.BENCHMARK.name} --against COMMIT"
+            f"--against compares {' and '.join(COMPARING)} only: "
+            f"python -m bench {cost.BENCHMARK.name} --against COMMIT"
         )
     for name in arguments.names:
         if name not in BENCHMARKS:
@@ -128,7 +145,7 @@ def main() -> int:
     log.setLevel(logging.INFO)
     chosen = [BENCHMARKS[name] for name in arguments.names] or ALL
     if arguments.against:
-        chosen = [cost.against(arguments.against)]
+        chosen = [COMPARING[name](arguments.against) for name in arguments.names]
     is_trial = arguments.rounds is not None or arguments.scale != 1 or arguments.against is not None
     folder = Path(tempfile.mkdtemp(prefix="often-bench-"))
     folder.chmod(0o755)  # PostgreSQL's own account must get through when root runs this

@@ -13,7 +13,7 @@ CONNECTIONS = 2
 
 #: Ended tasks, in the order of their ids, evenly over a span. $1: its begin, $2: its length in seconds,
 #: $3: how many, $4: owners.
-_FILL = """
+ENDED = """
     INSERT INTO task (id, name, type, queue, status, params, result, progress_current, claim, worker, attempt,
                       failures, max_attempts, created_at, claimed_at, started_at, completed_at,
                       execution_time_seconds, owner, revision)
@@ -53,8 +53,12 @@ _FILL_ATTEMPTS = """
 """
 
 
-async def fill(database_url: str, days: list[date], count: int, *, owners: int, attempts: bool) -> None:
+async def fill(
+    database_url: str, days: list[date], count: int, *, owners: int, attempts: bool, rows: str = ENDED
+) -> None:
     """Spread `count` ended tasks over these days; today's share lies between midnight and now.
+
+    `rows` is the statement that makes them.
 
     Then the tables are vacuumed, known to the planner and on disk, as after a quiet night.
     """
@@ -67,7 +71,7 @@ async def fill(database_url: str, days: list[date], count: int, *, owners: int, 
                 await _make(connection, day)
                 begin = datetime.combine(day, time(), UTC)
                 span = min(timedelta(days=1), datetime.now(UTC) - begin)
-                await connection.execute(_FILL, begin, span.total_seconds(), count // len(days), owners)
+                await connection.execute(rows, begin, span.total_seconds(), count // len(days), owners)
                 if attempts:
                     low, high = partitions.floor_id(day), partitions.floor_id(day + timedelta(days=1))
                     await connection.execute(_FILL_ATTEMPTS, low, high)

@@ -34,6 +34,8 @@ class Load(msgspec.Struct):
 
 class Rate(msgspec.Struct):
     per_s: float
+    #: All answers, also those of the time that is not counted.
+    answers: int
     #: Processor time of this process for each request, the time that it takes from a server on few cores.
     cpu_s: float
 
@@ -100,10 +102,11 @@ async def _run(load: Load) -> Rate:
     for _ in range(CONNECTIONS):
         await loop.create_connection(lambda: Connection(load, tally), load.host, load.port)
     await _pass(tally, WARM_S)
-    answers, at, cpu = tally.answers, time.monotonic(), time.process_time()
+    before, at, cpu = tally.answers, time.monotonic(), time.process_time()
     await _pass(tally, load.seconds)
-    answers = tally.answers - answers
-    return Rate(answers / (time.monotonic() - at), (time.process_time() - cpu) / answers)
+    answers = tally.answers - before
+    per_s = answers / (time.monotonic() - at)
+    return Rate(per_s, tally.answers, (time.process_time() - cpu) / answers)
 
 
 async def _pass(tally: Tally, seconds: float) -> None:

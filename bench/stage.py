@@ -61,6 +61,10 @@ class Stage:
     async def settle(self) -> None:
         """Empty Redis and write out what the last one to be measured left for later: nobody else pays it."""
         self._empty_redis()
+        await self.checkpoint()
+
+    async def checkpoint(self) -> None:
+        """Write out what Postgres has left for later."""
         await self._execute("CHECKPOINT")
 
     async def _execute(self, statement: str) -> None:

@@ -25,12 +25,33 @@ class Done(Result):
     pass
 
 
+class Letter(Result):
+    text: str
+
+
+class Gather(Params):
+    results: list[Done]
+
+
+class ReadLetters(Params):
+    letters: list[Letter]
+    #: As in `Ring`.
+    token: int
+
+
 #: What a short task takes.
 SHORT_S = 0.01
 
 NOOP = Contract(name="bench.do_nothing", queue="default", params=Nothing, result=Done)
 SHORT = Contract(name="bench.sleep_briefly", queue="default", params=Nothing, result=Done)
 RING = Contract(name="bench.ring_bell", queue="default", params=Ring, result=Done)
+#: The body of a chord of no-op tasks.
+GATHER = Contract(name="bench.gather_results", queue="default", params=Gather, result=Done)
+WRITE = Contract(name="bench.write_letter", queue="default", params=Nothing, result=Letter)
+READ = Contract(name="bench.read_letters", queue="default", params=ReadLetters, result=Done)
+
+#: With its name and quotes, about 1 kB of JSON.
+LETTER = Letter(text="x" * 1_000)
 
 
 @task(NOOP)
@@ -57,6 +78,24 @@ def short(context: TaskContext, params: Nothing) -> Done:
 def ring(context: TaskContext, params: Ring) -> Done:
     doorbell.ring(params.token)
     time.sleep(params.seconds)
+    return Done()
+
+
+@task(GATHER)
+def gather(context: TaskContext, params: Gather) -> Done:
+    tally.began()
+    tally.ended()
+    return Done()
+
+
+@task(WRITE)
+def write(context: TaskContext, params: Nothing) -> Letter:
+    return LETTER
+
+
+@task(READ)
+def read(context: TaskContext, params: ReadLetters) -> Done:
+    doorbell.ring(params.token)
     return Done()
 
 

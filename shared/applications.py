@@ -28,6 +28,8 @@ class Application:
     name: str
     #: Package whose modules define contracts.
     contracts: str = ""
+    #: Package whose modules declare `shared.workflows.scheduled.WorkflowSchedule`s.
+    workflows: str = ""
     #: Package whose modules bind functions to contracts with `@task`.
     bodies: str = ""
     #: Function `(Settings) -> dict[type, Any]`: the clients that bodies ask for with `context.gateway`.

@@ -145,12 +145,12 @@ class Submitter:
         pushed: the dispatcher sends the rows after the commit. Raises InvalidFields, or ServerUnavailable
         when Postgres is away; then nothing is stored.
         """
-        checked = self._sealed(self._all_checked(tasks))
+        checked = self.sealed(self._all_checked(tasks))
         if len(checked) == 1:
             rows = await self._database.run(submit.SUBMIT_ONE, **_values_of_one(checked[0]))
-            return await self._accepted(checked, [row["id"] for row in rows])
-        (row,) = await self._database.run(submit.SUBMIT, **_values(checked))
-        return await self._accepted(checked, row["ids"])
+            return await self.accepted(checked, [row["id"] for row in rows])
+        (row,) = await self._database.run(submit.SUBMIT, **values_of(checked))
+        return await self.accepted(checked, row["ids"])
 
     async def submit_once(
         self, tasks: Sequence[NewTask | CheckedTask], once: OnceKey
@@ -160,13 +160,13 @@ class Submitter:
         Returns the ids of the first submission, and whether this was it. Raises KeyReused when the first
         one was another request.
         """
-        checked = self._sealed(self._all_checked(tasks))
-        values = _values(checked)
+        checked = self.sealed(self._all_checked(tasks))
+        values = values_of(checked)
         key = {"scope": once.scope, "key": once.key}
         while True:
             (row,) = await self._database.run(submit.SUBMIT_ONCE, **values, **key, body_hash=once.body_hash)
             if row["ids"] is not None:
-                return await self._accepted(checked, row["ids"]), True
+                return await self.accepted(checked, row["ids"]), True
             if (first := await self.submitted_under(once)) is not None:
                 return first, False
             # The key was pruned in between, so it is free now.
@@ -184,7 +184,7 @@ class Submitter:
     def _all_checked(self, tasks: Sequence[NewTask | CheckedTask]) -> list[CheckedTask]:
         return [t if isinstance(t, CheckedTask) else self.checked(t) for t in tasks]
 
-    def _sealed(self, tasks: Sequence[CheckedTask]) -> Sequence[CheckedTask]:
+    def sealed(self, tasks: Sequence[CheckedTask]) -> Sequence[CheckedTask]:
         """Seal what is sensitive. A seal needs the id of its task, so only then are ids made here.
 
         They are made for the whole batch, whose ids rise in its order.
@@ -197,8 +197,8 @@ class Submitter:
             for t, id in zip(tasks, ids, strict=True)
         ]
 
-    async def _accepted(self, tasks: Sequence[CheckedTask], ids: list[UUID]) -> list[UUID]:
-        """Count and push what was stored."""
+    async def accepted(self, tasks: Sequence[CheckedTask], ids: list[UUID]) -> list[UUID]:
+        """Count and push what was stored. Returns the ids."""
         new = [task.new for task in tasks]
         for labels, count in Counter((t.contract.queue, t.contract.name) for t in new).items():
             metrics.SUBMITTED.labels(*labels).inc(count)
@@ -266,7 +266,7 @@ _KIND = (
 )
 
 
-def _values(tasks: Sequence[CheckedTask]) -> dict[str, Any]:
+def values_of(tasks: Sequence[CheckedTask]) -> dict[str, Any]:
     """The values of SUBMIT. Most tasks of a batch are of few kinds, and few options are used at all."""
     kinds: dict[tuple[Any, ...], int] = {}
     numbers = [kinds.setdefault(_kind(t), len(kinds) + 1) for t in tasks]

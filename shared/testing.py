@@ -24,6 +24,8 @@ from shared.contracts.contract import Contract, P, Params, R, Result
 from shared.errors import Cancelled
 from shared.ledger.database import Database
 from shared.ledger.ids import uuid7
+from shared.workflows import wiring
+from shared.workflows.workflow import Workflow
 
 T = TypeVar("T")
 
@@ -56,6 +58,15 @@ class InlineChild:
     key: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class InlineStart:
+    """One call of `context.start`; `run_workflow_inline` runs the flow."""
+
+    id: UUID
+    flow: Workflow
+    key: str | None
+
+
 @dataclass
 class InlineRun(Generic[R]):
     """What the body said and returned."""
@@ -65,6 +76,7 @@ class InlineRun(Generic[R]):
     progress: list[Progress] = field(default_factory=list)
     log_lines: list[str] = field(default_factory=list)
     children: list[InlineChild] = field(default_factory=list)
+    started: list[InlineStart] = field(default_factory=list)
 
 
 class InlineContext:
@@ -128,6 +140,13 @@ class InlineContext:
         child = InlineChild(uuid7(datetime.now(UTC)), contract, params, key)
         self._run.children.append(child)
         return child.id
+
+    async def start(self, flow: Any, *, key: str | None = None) -> UUID:
+        checks.start(flow, key=key, owner=self.owner, number=len(self._run.started) + 1)
+        wiring.compile(flow)
+        started = InlineStart(uuid7(datetime.now(UTC)), flow, key)
+        self._run.started.append(started)
+        return started.id
 
     def gateway(self, kind: type[G]) -> G:
         gateway: G = self._gateways[kind]

@@ -116,6 +116,12 @@ class Vault:
         seal = _Seal(contract, "result", row, owner)
         return self._opened(seal, msgspec.json.decode(text), contract.sensitive_result)
 
+    def open_fields(
+        self, contract: Contract[Any, Any], params: Mapping[str, Any], row: Row, owner: int | None
+    ) -> dict[str, Any]:
+        """Stored parameters, or some of them, as plain JSON values. Raises VaultError."""
+        return self._opened(_Seal(contract, "params", row, owner), dict(params), contract.sensitive_params)
+
     def open_params(
         self,
         contract: Contract[P, Any],

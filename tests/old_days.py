@@ -30,7 +30,7 @@ def name(back: int, table: str = "task") -> str:
 
 
 async def add_day(platform: Platform, back: int, *, final: int, alive: int = 0) -> list[UUID]:
-    """A day of the past with its tasks, each with an attempt and a line; returns the ids that are alive."""
+    """A day of the past with its tasks, each with an attempt, a line and a failure; returns the living."""
     for table in partitions.PARTITIONED:
         for statement in partitions.create(table, day(back)):
             await platform.rows(statement)
@@ -56,6 +56,11 @@ async def add_day(platform: Platform, back: int, *, final: int, alive: int = 0) 
     await platform.rows(
         "INSERT INTO task_log (task_id, claim, ordinal, logged_at, level, message) "
         "SELECT unnest({}::uuid[]), 1, 1, now(), 'info', 'said'",
+        ids,
+    )
+    await platform.rows(
+        "INSERT INTO task_failure (task_id, name, queue, failed_at) "
+        "SELECT unnest({}::uuid[]), 'sample.instant', 'default', now()",
         ids,
     )
     return ids[final:]

@@ -12,6 +12,7 @@ from services.worker.recording.settlement import Settlement
 from services.worker.recording.writer import Writer
 from shared.keeper import Keeper
 from shared.ledger.database import Database
+from shared.ledger.tally import Tally
 from shared.transport.queues import Queues
 
 
@@ -21,7 +22,7 @@ class Recording:
     def __init__(self, worker: UUID, claims: Claims, database: Database, queues: Queues) -> None:
         self.inbox = Inbox(database)
         self.writer = Writer(worker, database, turned=lambda: None)
-        self.settlement = Settlement(worker, claims, database, queues)
+        self.settlement = Settlement(worker, claims, database, queues, Tally(database))
         self.recorder = Recorder(self.inbox, self.writer, self.settlement)
 
     @asynccontextmanager

@@ -70,6 +70,13 @@ class Numbers(Params):
     values: list[Counted]
 
 
+class Tally(Params):
+    value: int
+    #: A larger value fails for good.
+    limit: int
+    secret: Annotated[str, SENSITIVE] = ""
+
+
 class Outcomes(Params):
     outcomes: list[StepOutcome]
 
@@ -132,6 +139,8 @@ TALK = Contract(name="sample.talk", queue="default", params=Nothing, result=Done
 #: Steps of workflows: returns its number, joins numbers to one, returns how steps ended.
 COUNT = Contract(name="sample.count", queue="default", params=Number, result=Counted)
 ADD = Contract(name="sample.add", queue="default", params=Numbers, result=Counted)
+#: Each run leaves a row in the table `effect`. It returns its number plus the length of its secret.
+TALLY = Contract(name="sample.tally", queue="default", params=Tally, result=Counted)
 REPORT = Contract(name="sample.report", queue="default", params=Outcomes, result=Statuses)
 
 
@@ -280,6 +289,14 @@ def count(context: TaskContext, params: Number) -> Counted:
 @task(ADD)
 def add(context: TaskContext, params: Numbers) -> Counted:
     return Counted(value=int("".join(str(each.value) for each in params.values) or "0"))
+
+
+@task(TALLY)
+async def tally(context: TaskContext, params: Tally) -> Counted:
+    await context.database.run("INSERT INTO effect (task_id) VALUES ({})", context.id)
+    if params.value > params.limit:
+        raise PermanentError("over the limit")
+    return Counted(value=params.value + len(params.secret))
 
 
 @task(REPORT)

@@ -3,7 +3,7 @@
 import sys
 
 from services.worker.__main__ import main
-from tests import hostile_tasks, sample_tasks
+from tests import hostile_tasks, sample_tasks, starting_tasks
 
 if __name__ == "__main__":
-    sys.exit(main(sample_tasks.TASKS | hostile_tasks.TASKS))
+    sys.exit(main(sample_tasks.TASKS | hostile_tasks.TASKS | starting_tasks.TASKS))

@@ -44,7 +44,7 @@ CELERY_DATABASE = Peer(
     package="celery",
     workers=CELERY_PREFORK.workers,
     count=1_500,
-    settings={"BENCH_PREFETCH": "64", "BENCH_RESULTS": "yes"},
+    settings={"BENCH_PREFETCH": "64", "BENCH_RESULTS": "database"},
     recorded="SELECT count(*) = {count} FROM celery_taskmeta WHERE status = 'SUCCESS'",
 )
 OLD_DESIGN = Peer(
@@ -69,3 +69,18 @@ PROCRASTINATE = Peer(
 )
 #: A child that waits is given a task at once, so nothing is prefetched behind another.
 CELERY_PICK_UP = replace(CELERY_PREFORK, settings={"BENCH_PREFETCH": "1"})
+#: Chords count in the result backend, so results are kept there.
+CELERY_CANVAS = replace(
+    CELERY_SOLO,
+    name="Celery's canvas",
+    count=10_000,
+    settings={**CELERY_SOLO.settings, "BENCH_RESULTS": "redis"},
+)
+DBOS = Peer(
+    name="DBOS",
+    package="dbos",
+    workers=("python -m bench.peers.dbos.work",) * 2,
+    count=2_000,
+    settings={"BENCH_CONCURRENCY": "50", "BENCH_POLL_S": "0.1"},
+    recorded="SELECT NOT EXISTS (SELECT FROM dbos.workflow_status WHERE status <> 'SUCCESS')",
+)

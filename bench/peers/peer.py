@@ -21,7 +21,8 @@ class Peer:
 
     #: As the table calls it.
     name: str
-    #: Folder beside this file: `requirements.txt`, what it runs, and `enqueue COUNT`.
+    #: Folder beside this file: `requirements.txt`, what it runs, and `enqueue COUNT`, or for workflows
+    #: `flows chains COUNT STEPS` and `flows chord MEMBERS`.
     package: str
     #: Command lines of its environment; together they work with two processes.
     workers: tuple[str, ...]

@@ -19,7 +19,10 @@ from litestar.params import FromPath, JSONBody
 from msgspec import Meta, Struct
 
 from local.sandbox.stripe_forms import (
+    BROKEN,
     CARDS,
+    DECLINE,
+    UNCONFIRMED,
     Asked,
     Form,
     check_card,
@@ -28,16 +31,8 @@ from local.sandbox.stripe_forms import (
     metadata,
     read_form,
 )
-from local.sandbox.stripe_keys import Answer, Body, Keys, Refusal
-
-DECLINE = {"code": "card_declined", "decline_code": "generic_decline", "message": "Your card was declined."}
-#: An off-session charge can't be confirmed by anybody.
-UNCONFIRMED = {
-    "code": "authentication_required",
-    "decline_code": "authentication_required",
-    "message": "Your card was declined. This transaction requires authentication.",
-}
-BROKEN = {"type": "api_error", "message": "An unknown error occurred."}
+from local.sandbox.stripe_keys import Answer, Body, Keys, Refusal, unexpected_state
+from local.sandbox.stripe_refunds import Refunds
 
 
 class Turn(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -66,6 +61,7 @@ class Stripe:
         self._settings = Turn(hours_later=0.0, answer_after_s=0.0, charge_and_break=False)
         self._intents: dict[str, Body] = {}
         self._charges: list[Body] = []
+        self._refunds = Refunds()
         self._keys = Keys()
         self._numbers = count(1)
         # A ledger outlives the sandbox, and Stripe never gives an id twice.
@@ -75,13 +71,15 @@ class Stripe:
 
     def router(self) -> Router:
         itself = Provide(lambda: self, sync_to_thread=False)
-        handlers = [create, confirm, cancel, read, list_intents, turn, decide]
+        handlers = [create, confirm, cancel, read, list_intents, refund, list_refunds, turn, decide]
         return Router("/", route_handlers=handlers, dependencies={"stripe": itself})
 
     def books(self) -> Body:
         return {
             # Money that was taken.
             "charges": self._charges,
+            # Money that went back.
+            "refunds": self._refunds.all,
             "intents": [
                 {name: intent[name] for name in ("id", "status", "amount", "currency", "metadata")}
                 for intent in self._intents.values()
@@ -169,6 +167,18 @@ class Stripe:
         page = found[: int(limit)]
         body = {"object": "list", "has_more": len(found) > len(page), "data": copy.deepcopy(page)}
         return Answer(200, body)
+
+    async def refund(self, form: Form) -> Answer:
+        """Raises Refusal."""
+        if form.keys() - {"payment_intent", "metadata[payment]", "reason"}:
+            raise Refusal(400, "Received unknown parameter.", code="parameter_unknown")
+        intent = self.find(form.get("payment_intent", ""))
+        return Answer(200, self._refunds.make(intent, f"re_sandbox{self._life}", int(self._now())))
+
+    async def refunds(self, parameters: Form) -> Answer:
+        """Of one intent, the newest first. Raises Refusal."""
+        intent = self.find(parameters.get("payment_intent", ""))
+        return Answer(200, self._refunds.page(intent["id"]))
 
     def decide(self, identity: str, status: str) -> Body:
         """Raises Refusal."""
@@ -259,6 +269,16 @@ async def list_intents(request: Asked, stripe: NamedDependency[Stripe]) -> Respo
     return response(await stripe.answer("list", request, stripe.page))
 
 
+@post("/stripe/v1/refunds")
+async def refund(request: Asked, stripe: NamedDependency[Stripe]) -> Response[Body]:
+    return response(await stripe.answer("refund", request, stripe.refund))
+
+
+@get("/stripe/v1/refunds")
+async def list_refunds(request: Asked, stripe: NamedDependency[Stripe]) -> Response[Body]:
+    return response(await stripe.answer("list refunds", request, stripe.refunds))
+
+
 @put("/sandbox/stripe")
 async def turn(data: JSONBody[Turn], stripe: NamedDependency[Stripe]) -> Turn:
     return stripe.turn(data)
@@ -277,8 +297,3 @@ async def decide(
 def response(answer: Answer) -> Response[Body]:
     headers = {"idempotent-replayed": "true"} if answer.replayed else {}
     return Response(answer.body, status_code=answer.status, headers=headers)
-
-
-def unexpected_state(intent: Body) -> Refusal:
-    message = f"This PaymentIntent has a status of {intent['status']}, in which that is not possible."
-    return Refusal(400, message, code="payment_intent_unexpected_state", payment_intent=copy.deepcopy(intent))

@@ -17,6 +17,14 @@ CARDS = {
     "pm_card_authenticationRequired": "requires_action",
     "pm_sandbox_processing": "processing",
 }
+DECLINE = {"code": "card_declined", "decline_code": "generic_decline", "message": "Your card was declined."}
+#: An off-session charge can't be confirmed by anybody.
+UNCONFIRMED = {
+    "code": "authentication_required",
+    "decline_code": "authentication_required",
+    "message": "Your card was declined. This transaction requires authentication.",
+}
+BROKEN = {"type": "api_error", "message": "An unknown error occurred."}
 KNOWN = (
     *("amount", "currency", "customer", "payment_method", "payment_method_types[]", "confirm", "off_session"),
     *("description", "receipt_email", "return_url", "automatic_payment_methods[allow_redirects]"),

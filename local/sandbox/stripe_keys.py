@@ -3,6 +3,7 @@
 Nothing is kept of a request that was refused before it was carried out.
 """
 
+import copy
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,11 @@ class Refusal(Exception):
         super().__init__(message)
         self.status = status
         self.body = {"error": {"type": kind, "message": message, **more}}
+
+
+def unexpected_state(intent: Body) -> Refusal:
+    message = f"This PaymentIntent has a status of {intent['status']}, in which that is not possible."
+    return Refusal(400, message, code="payment_intent_unexpected_state", payment_intent=copy.deepcopy(intent))
 
 
 @dataclass(frozen=True)

@@ -9,20 +9,13 @@ import time
 from types import FrameType
 
 import uvicorn
-from litestar.datastructures import MutableScopeHeaders
-from litestar.types import Message, Scope
 
 
 class Drain:
-    """Whether this process is about to stop."""
+    """Whether this process is about to stop. From then on each connection ends with its answer."""
 
     def __init__(self) -> None:
         self.began = False
-
-    async def close_connections(self, message: Message, _: Scope) -> None:
-        """Called before each message: from now on, each connection ends with its answer."""
-        if self.began and message["type"] == "http.response.start":
-            MutableScopeHeaders.from_message(message)["Connection"] = "close"
 
 
 class Server(uvicorn.Server):

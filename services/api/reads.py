@@ -4,10 +4,12 @@ They have connections of their own: however many of them run, submissions and he
 A read that takes too long is refused as such, because Postgres answers and only this question is too large.
 """
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import asyncpg
 from piccolo.query.methods.select import Select
 
 from services.api.http.refusals import Refusal
@@ -15,7 +17,12 @@ from shared.errors import ServerRefuses, ServerUnavailable
 from shared.ledger import connections, sqlstate
 from shared.ledger.database import Database
 from shared.ledger.statement import Statement
+from shared.ledger.time_limit import SERVER_MARGIN_S
 
+Fetch = Callable[[], Awaitable[list[dict[str, Any]]]]
+
+#: Limits the statements of the open transaction. $1: milliseconds, as text.
+LIMIT = "SELECT set_config('statement_timeout', $1, true)"
 #: What Piccolo calls this pool beside the one to which the tables are bound.
 _NODE = "reads"
 
@@ -49,6 +56,40 @@ class Reads:
         """The rows of one of Piccolo's queries. Raises ReadTooSlow or ServerUnavailable."""
         async with self._in_time():
             return await self._database.answered(query.run(node=_NODE))
+
+    async def within(self, limit_s: float, query: Select[Any]) -> list[dict[str, Any]] | None:
+        """The rows of one of Piccolo's queries; None when they take longer, or no connection is free.
+
+        Raises ServerUnavailable.
+        """
+        return await self._within(limit_s, lambda: query.run(node=_NODE))
+
+    async def run_within(self, limit_s: float, statement: Statement, **values: Any) -> list[dict[str, Any]]:
+        """The rows of one statement. Raises ReadTooSlow or ServerUnavailable."""
+        rows = await self._within(
+            limit_s, lambda: self._database.engine.fetch(statement.sql, statement.values(values))
+        )
+        if rows is None:
+            raise ReadTooSlow(limit_s)
+        return [dict(row) for row in rows]
+
+    async def _within(self, limit_s: float, fetch: Fetch) -> list[dict[str, Any]] | None:
+        try:
+            async with self._database.translated(), asyncio.timeout(limit_s + SERVER_MARGIN_S):
+                return await self._limited(limit_s, fetch)
+        except ServerUnavailable as error:
+            if not _took_too_long(error):
+                raise
+            return None
+
+    async def _limited(self, limit_s: float, fetch: Fetch) -> list[dict[str, Any]] | None:
+        """Postgres itself cancels it, which is no refusal: this end asked for it."""
+        try:
+            async with self._database.transaction():
+                await self._database.engine.fetch(LIMIT, [str(max(1, int(limit_s * 1000)))])
+                return await fetch()
+        except asyncpg.QueryCanceledError:
+            return None
 
     async def run(self, sql: str | Statement, *values: Any, **named: Any) -> list[dict[str, Any]]:
         """The rows of one statement. Raises ReadTooSlow or ServerUnavailable."""

@@ -14,6 +14,8 @@ from services.api.audit.refusals import Refusals
 from services.api.drain import Drain
 from services.api.identity import auth, rate_limits
 from services.api.identity.access_tokens import AccessTokens
+from services.api.identity.callers import Callers
+from services.api.identity.changes import Changes
 from services.api.identity.confirmations import Confirmations
 from services.api.identity.counting import CountingRedis
 from services.api.identity.logins import Logins
@@ -35,7 +37,9 @@ from services.api.schedules.schedules import Schedules
 from services.api.tasks.contract_view import ContractView
 from services.api.tasks.edits import Edits
 from services.api.tasks.ledger_view import LedgerView
+from services.api.tasks.statistics import StatisticsView
 from services.api.tasks.submissions import Submissions
+from services.api.workflows.retries import Retries
 from services.api.workflows.submissions import WorkflowSubmissions
 from services.api.workflows.view import WorkflowView
 from shared import applications, system
@@ -44,10 +48,11 @@ from shared.contracts.catalogue import Catalogue
 from shared.contracts.contract import Contract
 from shared.errors import ServerUnavailable
 from shared.keeper import Keeper
-from shared.ledger import connections
+from shared.ledger import connections, tally
 from shared.ledger.database import Database
 from shared.ledger.schema_check import SchemaCheck
 from shared.ledger.tables import TABLES
+from shared.ledger.tally import Tally
 from shared.migration import known
 from shared.personal.directory import Directory
 from shared.settings import Settings
@@ -55,10 +60,13 @@ from shared.submission import MARK_EVERY_S, NOTE_TIME_EVERY_S, Submitter
 from shared.telemetry import metrics
 from shared.transport.queues import Queues, connect
 from shared.vault import Vault
+from shared.workflows import scheduled
 from shared.workflows.submission import WorkflowSubmitter
 
 #: A submission waits this long for Redis at most; then it is left to the dispatcher.
 REDIS_TIMEOUT_S = 1.0
+#: How often requests that were let through are counted with those of the other processes.
+LIMITS_EVERY_S = 1.0
 #: How often what accounts took is counted with the other processes.
 QUOTAS_EVERY_S = 1.0
 #: Upper bound for each step of closing. uvicorn has given the requests their time before.
@@ -85,7 +93,7 @@ class Resources:
         self.settings, self.contracts, self.rights = settings, contracts, rights
         self.vault = Vault.from_setting(settings.vault_keys)
         self.vault.require(contracts.by_name.values())
-        self.database = Database.for_service(settings.database_url, "api")
+        self.database = Database.for_service(settings.database_url, "api", planned_once=True)
         self._per_minute = PerMinute()
         self.refusals = Refusals(self.database, self._per_minute)
         self.reads = Reads(settings.database_url, self.database)
@@ -96,6 +104,7 @@ class Resources:
         self.queues = Queues(connect(settings.redis_url, socket_timeout_s=REDIS_TIMEOUT_S))
         self.submitter = Submitter(self.database, self.queues, self.vault)
         self.keeper = Keeper()
+        self.tally = Tally(self.database)
         self.drain = Drain()
         self.passwords = Passwords()
         self.counts = Database.for_service(settings.database_url, "api-quotas", by_index=True)
@@ -113,13 +122,17 @@ class Resources:
             settings.rate_limit_address,
             settings.rate_limit_sign_in,
         )
+        access = AccessTokens(settings.secret_key, settings.access_token_life)
         self.sessions = Sessions(
             self.database,
-            AccessTokens(settings.secret_key, settings.access_token_life),
+            access,
             refresh_life=settings.refresh_token_life,
             life=settings.session_life,
         )
+        self.callers = Callers(self.database, access, self.sessions)
+        self.changes = Changes(self.counting, self.queues, self.callers.forget)
         self.confirmations = Confirmations(self.database, self.submitter, account_mail)
+        self._declared = scheduled.load(found, contracts)
         self._tables = [*TABLES, *tables]
         self._directory = directory
 
@@ -145,11 +158,14 @@ class Resources:
             "queues": self.queues,
             "quotas": self.quotas,
             "reads": self.reads,
+            "retries": Retries(database, contracts, vault),
             "rights": self.rights,
             "schema": self.schema,
-            "schedules": Schedules(database, contracts, self.submitter, vault, self.rights),
+            "schedules": Schedules(database, contracts, self.submitter, vault, self.rights, self._declared),
             "sessions": self.sessions,
             "settings": self.settings,
+            "tally": self.tally,
+            "statistics": StatisticsView(self.reads, ledger),
             "submissions": Submissions(
                 database, contracts, self.submitter, vault, self.quotas, self.settings.secret_key
             ),
@@ -184,7 +200,10 @@ class Resources:
             self.keeper.keep("marking", self.submitter.mark, every_s=MARK_EVERY_S),
             self.keeper.keep("clock", self.submitter.note_time, every_s=NOTE_TIME_EVERY_S),
             self.keeper.keep("system", self._join, every_s=system.JOIN_EVERY_S),
+            self.keeper.keep("callers", self.changes.listen),
+            self.keeper.keep("limits", self.limits.settle, every_s=LIMITS_EVERY_S),
             self.keeper.keep("quotas", self.quotas.send, every_s=QUOTAS_EVERY_S),
+            self.keeper.keep("tally", self.tally.run_once, every_s=tally.EVERY_S),
             self.keeper.keep("waiting", self.quotas.refresh, every_s=QUOTAS_EVERY_S),
             # Beside the requests: a Postgres that is away must not delay the start.
             self._warn_when_scarce(),
@@ -209,10 +228,12 @@ class Resources:
 
     async def _close(self) -> None:
         await _briefly(self.submitter.mark())
+        await _briefly(self.tally.run_once())
         await _briefly(self.database.close())  # when it is canceled, the pool cuts its connections
         await _briefly(self.reads.close())
         await _briefly(self.counts.close())
         await _briefly(self.queues.client.aclose())
+        await _briefly(self.limits.settle())
         await _briefly(self.quotas.send())
         await _briefly(self.counting.close())
         self.passwords.close()

@@ -1,72 +1,99 @@
-"""Brings the table `schedule` in line with what contracts declare. Safe to repeat, and by two at once."""
+"""Brings the table `schedule` in line with what code declares. Safe to repeat, and by two at once."""
 
 import hashlib
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
 from shared.contracts.catalogue import Catalogue
 from shared.contracts.contract import Contract
-from shared.contracts.schedule import Schedule
+from shared.contracts.schedule import Schedule, Times
 from shared.errors import Refused, SettingsError
 from shared.ledger.database import Database
 from shared.schedules import statements as schedules
 from shared.schedules.firing import encode_params, timing_of
 from shared.vault import Vault
+from shared.workflows.scheduled import Schedules, WorkflowSchedule
 
 log = logging.getLogger(__name__)
 
 
-async def align(database: Database, catalogue: Catalogue, vault: Vault) -> None:
-    """Insert new schedules, update changed ones, switch off those that no contract declares any more."""
-    declared = [schedule.name for _, schedule in catalogue.schedules]
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A schedule as code declares it, and what it submits."""
+
+    times: Times
+    #: Columns that say what is submitted. Called inside a transaction; raises Refused or SettingsError.
+    submits: Callable[[], dict[str, Any]]
+    #: Changes when the declaration does.
+    fingerprint: str
+
+
+async def align(
+    database: Database, catalogue: Catalogue, vault: Vault, workflows: Schedules = MappingProxyType({})
+) -> None:
+    """Insert new schedules, update changed ones, switch off those that no code declares any more."""
+    found = [_of_contract(contract, schedule, vault) for contract, schedule in catalogue.schedules]
+    found += [_of_workflow(schedule) for schedule in workflows.values()]
+    declared = [each.times.name for each in found]
     for row in await database.run(schedules.SWITCH_OFF_UNDECLARED, declared=declared):
-        log.warning("schedule %s is off: no contract declares it any more", row["name"])
-    for contract, schedule in catalogue.schedules:
+        log.warning("schedule %s is off: no code declares it any more", row["name"])
+    for each in found:
         try:
             async with database.translated(), database.transaction():
-                await _align_one(database, contract, schedule, vault)
+                await _align_one(database, each)
         except (Refused, SettingsError) as error:
-            log.error("schedule %s stays as it is: %s", schedule.name, error)
+            log.error("schedule %s stays as it is: %s", each.times.name, error)
 
 
-async def _align_one(
-    database: Database, contract: Contract[Any, Any], schedule: Schedule, vault: Vault
-) -> None:
+async def _align_one(database: Database, declared: Declared) -> None:
+    schedule = declared.times
     rows = await database.run(schedules.LOCK, name=schedule.name)
     if not rows:
         (clock,) = await database.run("SELECT now() AS now")
-        columns = _columns(contract, schedule, vault) | _started(schedule, clock["now"], enabled=True)
+        columns = _columns(declared) | _started(schedule, clock["now"], enabled=True)
         if await schedules.insert(database, columns | {"name": schedule.name, "source": "contract"}):
             log.info("schedule %s is new", schedule.name)
         return
     (row,) = rows
     if row["source"] != "contract":
-        log.error("schedule %s of %s has a name that another schedule has", schedule.name, contract.name)
+        log.error("schedule %s has a name that a schedule of an operator has", schedule.name)
         return
-    if row["overridden_at"] is None and row["declared"] != _fingerprint(contract, schedule):
+    if row["overridden_at"] is None and row["declared"] != declared.fingerprint:
         enabled = row["paused_at"] is None
-        columns = _columns(contract, schedule, vault) | _started(schedule, row["now"], enabled=enabled)
+        columns = _columns(declared) | _started(schedule, row["now"], enabled=enabled)
         await schedules.change(database, schedule.name, columns)
-        log.info("schedule %s follows its changed contract", schedule.name)
+        log.info("schedule %s follows its changed declaration", schedule.name)
     elif not row["enabled"] and row["paused_at"] is None:
         following = timing_of(row).following(row["now"], start=row["starts_at"])
         await schedules.change(database, schedule.name, {"enabled": True, "next_fire_time": following})
-        log.info("schedule %s is on: its contract is back", schedule.name)
+        log.info("schedule %s is on: its declaration is back", schedule.name)
 
 
-def _columns(contract: Contract[Any, Any], schedule: Schedule, vault: Vault) -> dict[str, Any]:
-    return {
-        "task_name": contract.name,
-        "params": encode_params(vault, contract, schedule.params, schedule.name),
-        "declared": _fingerprint(contract, schedule),
-        **{name: getattr(schedule, name) for name in _SAME},
-    }
+def _of_contract(contract: Contract[Any, Any], schedule: Schedule, vault: Vault) -> Declared:
+    def submits() -> dict[str, Any]:
+        params = encode_params(vault, contract, schedule.params, schedule.name)
+        return {"task_name": contract.name, "workflow": None, "params": params}
+
+    return Declared(schedule, submits, _fingerprint(schedule, contract.name, schedule.params))
 
 
-def _started(schedule: Schedule, now: datetime, *, enabled: bool) -> dict[str, Any]:
+def _of_workflow(schedule: WorkflowSchedule) -> Declared:
+    columns = {"task_name": None, "workflow": schedule.workflow, "params": "{}"}
+    return Declared(schedule, lambda: columns, _fingerprint(schedule, "workflow", schedule.workflow))
+
+
+def _columns(declared: Declared) -> dict[str, Any]:
+    times = {name: getattr(declared.times, name) for name in _SAME}
+    return {**declared.submits(), "declared": declared.fingerprint, **times}
+
+
+def _started(schedule: Times, now: datetime, *, enabled: bool) -> dict[str, Any]:
     """Columns of a schedule that starts now; what lies before is not made up for."""
     start = now.replace(microsecond=0)
     following = timing_of({name: getattr(schedule, name) for name in _SAME}).following(now, start=start)
@@ -80,6 +107,6 @@ _SAME = (
 )
 
 
-def _fingerprint(contract: Contract[Any, Any], schedule: Schedule) -> str:
-    parts = [contract.name, schedule.params, *(getattr(schedule, name) for name in _SAME)]
+def _fingerprint(schedule: Times, *submitted: Any) -> str:
+    parts = [*submitted, *(getattr(schedule, name) for name in _SAME)]
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()

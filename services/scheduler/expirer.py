@@ -2,7 +2,8 @@
 
 from services.scheduler.dispatcher import BATCH
 from shared.ledger.database import Database
-from shared.ledger.lifecycle import EXPIRED_MESSAGE, ErrorKind
+from shared.ledger.lifecycle import EXPIRED_MESSAGE, ErrorKind, Status
+from shared.ledger.tally import Tally
 from shared.ledger.transitions.expire import EXPIRE
 from shared.telemetry import metrics
 
@@ -12,8 +13,9 @@ EVERY_S = 2.0
 class Expirer:
     """One of the leader's services."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, tally: Tally) -> None:
         self._database = database
+        self._tally = tally
 
     async def run_once(self) -> bool:
         """Fail a batch; True when there may be more."""
@@ -22,4 +24,5 @@ class Expirer:
         )
         for row in rows:
             metrics.EXPIRED.labels(row["queue"], row["name"]).inc()
+            self._tally.add(row["queue"], row["name"], Status.FAILURE)
         return len(rows) == BATCH

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from services.scheduler.leader_gauges import LeaderGauges
 from shared.contracts.maintenance import CLEANUP_OLD_TASKS, CleanupOldTasks
-from shared.ledger import partitions
+from shared.ledger import partitions, past
 from shared.ledger.database import Database
 from shared.ledger.statement import Statement
 from shared.telemetry.metrics import gauge
@@ -31,6 +31,8 @@ class PartitionGauges:
 
     async def run_once(self) -> bool:
         existing = await self._database.run(partitions.EXISTING)
+        indexes = await self._database.run(past.INDEXES)
+        unindexed = past.missing(existing, indexes, datetime.now(UTC).date())
         attached = Counter(row["table"] for row in existing)
         ahead = partitions.days_ahead({row["name"] for row in existing}, datetime.now(UTC).date())
         default = CleanupOldTasks().days_old
@@ -54,6 +56,12 @@ class PartitionGauges:
                 "Days after today (UTC) that have their partitions; -1 when today has none.",
                 (),
                 {(): ahead},
+            ),
+            gauge(
+                "often_ledger_days_unindexed",
+                "Days before yesterday (UTC) that lack indexes by which lists search past days.",
+                (),
+                {(): len(unindexed)},
             ),
         )
         return False

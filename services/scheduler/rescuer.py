@@ -16,8 +16,9 @@ from uuid import UUID
 
 from shared.errors import ServerUnavailable
 from shared.ledger.database import Database
-from shared.ledger.lifecycle import CRASH_LIMIT, ErrorKind
+from shared.ledger.lifecycle import CRASH_LIMIT, FINAL, ErrorKind
 from shared.ledger.statement import Statement
+from shared.ledger.tally import Tally
 from shared.ledger.transitions.rescue import RESCUE_FROM, RESCUE_ORPHANS
 from shared.ledger.transitions.send import UNCLAIMED_TO_POSTGRES
 from shared.telemetry import metrics
@@ -133,9 +134,10 @@ class Watch:
 class Rescuer:
     """Declares workers dead and sends their tasks again."""
 
-    def __init__(self, database: Database, queues: Queues, *, stall_after_s: float) -> None:
+    def __init__(self, database: Database, queues: Queues, tally: Tally, *, stall_after_s: float) -> None:
         self._database = database
         self._queues = queues
+        self._tally = tally
         self._orphans_at = -ORPHANS_EVERY_S
         self.watch = Watch(stall_after_s)
 
@@ -161,6 +163,8 @@ class Rescuer:
             metrics.RESCUED.labels(verdict).inc()
             if row["ran"]:
                 metrics.CRASHED.labels(row["queue"], row["name"], verdict).inc()
+            if row["status"] in FINAL:
+                self._tally.add(row["queue"], row["name"], row["status"])
         await self._empty_unacked_sets(gone)
         return len(rows) >= BATCH
 

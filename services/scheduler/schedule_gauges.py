@@ -1,4 +1,4 @@
-"""Exports whether schedules fire in time, and whether their tasks succeed.
+"""Exports whether schedules fire in time, and whether what they submit succeeds.
 
 This is a service of its own because it watches the timetable.
 """
@@ -32,10 +32,10 @@ NEXT_TIMES = Statement("""
 """)
 #: Newest first, by the primary key.
 NEWEST = Statement("""
-    SELECT s.name, f.outcome, f.task_id
+    SELECT s.name, f.outcome, coalesce(f.task_id, f.workflow_id) AS submitted
     FROM schedule AS s CROSS JOIN LATERAL (
         SELECT * FROM (
-            SELECT fire_time, outcome, task_id FROM schedule_firing
+            SELECT fire_time, outcome, task_id, workflow_id FROM schedule_firing
             WHERE schedule = s.name ORDER BY fire_time DESC LIMIT :times
         ) AS times
         WHERE outcome IN ('submitted', 'failed') ORDER BY fire_time DESC LIMIT :firings
@@ -46,6 +46,9 @@ NEWEST = Statement("""
 ENDED = Statement("""
     SELECT id, status, extract(epoch FROM completed_at)::float8 AS at FROM task
     WHERE id = ANY(:id::uuid[]) AND (completed_at IS NOT NULL) IS TRUE
+    UNION ALL
+    SELECT id, status, extract(epoch FROM completed_at)::float8 AS at FROM workflow
+    WHERE id = ANY(:id::uuid[]) AND completed_at IS NOT NULL
 """)
 
 
@@ -53,20 +56,20 @@ ENDED = Statement("""
 class Record:
     """How a schedule's newest firings ended."""
 
-    #: End of the newest successful firing's task, in seconds since 1970; None when none succeeded.
+    #: End of what the newest successful firing submitted, in seconds since 1970; None when none succeeded.
     succeeded_at: float | None
     #: Firings since then that failed for good.
     failures: int
 
 
 def record(firings: Sequence[Mapping[str, Any]], ended: Mapping[UUID, Mapping[str, Any]]) -> Record:
-    """Judge firings, newest first. Tasks that are not final and canceled ones say nothing."""
+    """Judge firings, newest first. What has not ended or was canceled says nothing."""
     failures = 0
     for firing in firings:
-        task = ended.get(firing["task_id"])
-        if task is not None and task["status"] == Status.SUCCESS:
-            return Record(task["at"], failures)
-        failures += firing["outcome"] == "failed" or (task is not None and task["status"] == Status.FAILURE)
+        work = ended.get(firing["submitted"])
+        if work is not None and work["status"] == Status.SUCCESS:
+            return Record(work["at"], failures)
+        failures += firing["outcome"] == "failed" or (work is not None and work["status"] == Status.FAILURE)
     return Record(None, failures)
 
 
@@ -97,7 +100,7 @@ class ScheduleGauges:
             ),
             _by_schedule(
                 "often_schedule_last_success_timestamp_seconds",
-                f"When the task of the last firing that succeeded ended; looked for in the last {FIRINGS}.",
+                f"When what the last successful firing submitted ended; looked for in the last {FIRINGS}.",
                 succeeded,
             ),
             _by_schedule(
@@ -112,7 +115,7 @@ class ScheduleGauges:
         firings: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
         for row in await self._database.run(NEWEST, times=TIMES, firings=FIRINGS):
             firings[row["name"]].append(row)
-        ids = sorted({row["task_id"] for rows in firings.values() for row in rows if row["task_id"]})
+        ids = sorted({row["submitted"] for rows in firings.values() for row in rows if row["submitted"]})
         ended = {row["id"]: row for row in await self._database.run(ENDED, id=ids)} if ids else {}
         return {name: record(rows, ended) for name, rows in firings.items()}
 

@@ -1,4 +1,4 @@
-"""Submits tasks by the clock: fires schedules that are due, and says what became of each nominal time.
+"""Submits tasks and workflows by the clock: fires what is due, and says what became of each nominal time.
 
 `shared.schedules.timetable` decides which times are due. Everything about one schedule happens in one
 transaction under its row's lock: two leaders fire once, and a leader that dies in between has done nothing.
@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from services.scheduler import declarations
@@ -15,17 +16,19 @@ from shared.contracts.catalogue import Catalogue
 from shared.errors import OftenError, ServerUnavailable
 from shared.ledger.database import Database
 from shared.schedules import statements as schedules
-from shared.schedules.firing import decode_params, fire, policy_of, timing_of, unfinished
+from shared.schedules.firing import Firing, policy_of, timing_of
 from shared.schedules.timetable import Due, due
 from shared.submission import Submitter
 from shared.telemetry import metrics
 from shared.vault import Vault
+from shared.workflows.scheduled import Schedules
 
 log = logging.getLogger(__name__)
 
 EVERY_S = 0.5
 #: Schedules per round.
 BATCH = 500
+NO_WORKFLOWS: Schedules = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +44,20 @@ class Verdict:
 class Timetable:
     """The leader's clock."""
 
-    def __init__(self, database: Database, submitter: Submitter, vault: Vault, catalogue: Catalogue) -> None:
+    def __init__(
+        self,
+        database: Database,
+        submitter: Submitter,
+        vault: Vault,
+        catalogue: Catalogue,
+        workflows: Schedules = NO_WORKFLOWS,
+    ) -> None:
         self._database = database
         self._submitter = submitter
         self._vault = vault
         self._catalogue = catalogue
+        self._workflows = workflows
+        self._firing = Firing(database, submitter, vault, catalogue, workflows)
         self._aligned = False
 
     def restart(self) -> None:
@@ -55,7 +67,7 @@ class Timetable:
     async def run_once(self) -> bool:
         """Fire what is due; True when there may be more."""
         if not self._aligned:
-            await declarations.align(self._database, self._catalogue, self._vault)
+            await declarations.align(self._database, self._catalogue, self._vault, self._workflows)
             self._aligned = True
         rows = await self._database.run(schedules.DUE, limit=BATCH)
         for row in rows:
@@ -94,19 +106,20 @@ class Timetable:
     ) -> list[tuple[str, Sequence[datetime]]]:
         """What became of the times; a contract that refuses the schedule does not stop it."""
         try:
-            contract = self._catalogue.get_stored(row["task_name"])
-            params = decode_params(self._vault, contract, row)
+            work = self._firing.work_of(row)
         except OftenError as error:
             log.error("schedule %s can't be fired: %s", row["name"], error)
             return [("failed", await self._record(row["name"], "failed", times, str(error)))]
         skipped: Sequence[datetime] = []
         if row["overlap"] == "skip":
-            earlier = await unfinished(self._database, row["name"])
+            earlier = await self._firing.unfinished(row)
             times, skipped = ([], times) if earlier else (times[:1], times[1:])
-            detail = f"task {earlier} of an earlier time is not final" if earlier else "an earlier time fires"
+            detail = "an earlier time fires"
+            if earlier:
+                detail = f"{earlier.kind} {earlier.id} of an earlier time is not final"
             skipped = await self._record(row["name"], "skipped_overlap", skipped, detail)
-        tasks = await fire(self._database, self._submitter, row, contract, params, times)
-        return [("submitted", list(tasks)), ("skipped_overlap", skipped)]
+        fired = await self._firing.fire(row, work, times)
+        return [("submitted", list(fired)), ("skipped_overlap", skipped)]
 
     async def _note_failure(self, name: str, error: Exception) -> list[Verdict]:
         """Record why, and go on with the next time; a timing that can't be read has none."""

@@ -1,9 +1,11 @@
 """Advances workflows that no worker has advanced, and notes deadlines that have passed."""
 
 import logging
+import time
 from collections.abc import Sequence
 from uuid import UUID
 
+from services.scheduler.workflow_cursor import Cursor, Look
 from shared.errors import ServerUnavailable
 from shared.ledger.database import Database
 from shared.ledger.transitions import workflow as transitions
@@ -25,11 +27,29 @@ class Sweep:
     def __init__(self, database: Database, advancer: Advancer) -> None:
         self._database = database
         self._advancer = advancer
+        self.cursor = Cursor()
+
+    def restart(self) -> None:
+        """Read all events again: another process may have led, or another server may answer."""
+        self.cursor = Cursor()
 
     async def run_once(self) -> bool:
-        """Advance what has events; True when there may be more at once."""
-        rows = await self._database.run(transitions.PENDING, limit=BATCH)
-        ids = [row["workflow"] for row in rows]
+        """Advance what has events; True when there may be more at once. Raises ServerUnavailable."""
+        try:
+            return await self._advance_all(await self._pending())
+        except ServerUnavailable:
+            self.restart()
+            raise
+
+    async def _pending(self) -> list[UUID]:
+        """Workflows with events, the oldest first."""
+        after = self.cursor.after(time.monotonic())
+        (row,) = await self._database.run(transitions.PENDING, after=after, limit=BATCH)
+        self.cursor.note(Look(row["first"], row["last"], row["oldest_xid"], row["next_xid"]))
+        return list(row["workflows"])
+
+    async def _advance_all(self, ids: Sequence[UUID]) -> bool:
+        """True when one of them moved."""
         moved = False
         for first in range(0, len(ids), MAX_FLOWS):
             share = ids[first : first + MAX_FLOWS]
@@ -37,6 +57,7 @@ class Sweep:
             if left:
                 await self._database.run(transitions.DROP_EVENTS, id=sorted(left))
             moved = moved or len(left) < len(share)
+        await self._advancer.mark()
         return moved
 
     async def _left_of(self, share: Sequence[UUID]) -> list[UUID]:

@@ -14,6 +14,7 @@ from services.worker.recording.recorder import Recorder
 from services.worker.running.executor import interrupt
 from services.worker.running.memory import MemoryLimit
 from services.worker.running.time_limits import TimeLimits
+from shared.ledger.tally import Tally
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ class Drain:
         claims: Claims,
         fetcher: Fetcher,
         recorder: Recorder,
+        tally: Tally,
         time_limits: TimeLimits,
         memory: MemoryLimit,
         grace: timedelta,
@@ -38,6 +40,7 @@ class Drain:
         self._claims = claims
         self._fetcher = fetcher
         self._recorder = recorder
+        self._tally = tally
         self._time_limits = time_limits
         self._memory = memory
         self._grace = grace
@@ -57,6 +60,7 @@ class Drain:
             interrupt(attempt)
         self._wait_for_bodies(INTERRUPT_S)
         flushed = self._on_loop(self._recorder.flush(FLUSH_S))
+        self._on_loop(self._tally.flush(FLUSH_S))
         stuck = self._claims.running()
         if stuck:
             log.warning("%d tasks ignore the interrupt and end with this process", len(stuck))

@@ -44,15 +44,18 @@ from services.worker.running.outcome import Outcome
 from services.worker.running.time_limits import TimeLimits
 from services.worker.running.watchdog import Watchdog
 from services.worker.running.work_queue import ThreadPool
+from services.worker.workflows.starts import Starts
 from services.worker.workflows.workflows import Workflows
 from shared import applications, system
 from shared.errors import ServerUnavailable, Stranger
 from shared.keeper import Keeper
-from shared.ledger import connections
+from shared.ledger import connections, tally
 from shared.ledger.lifecycle import Status
 from shared.ledger.schema_check import SchemaCheck
+from shared.ledger.tally import Tally
 from shared.migration import known
 from shared.settings import Settings
+from shared.submission import MARK_EVERY_S
 from shared.telemetry import metrics
 from shared.workflows.advancer import Advancer
 
@@ -100,6 +103,7 @@ class WorkerProcess:
             self._claims,
             self._fetcher,
             self._recorder,
+            self._tally,
             self._time_limits,
             self._memory,
             settings.worker_grace,
@@ -111,8 +115,14 @@ class WorkerProcess:
         self._inbox = Inbox(resources.ledger)
         self._writer = Writer(self.id, resources.ledger, turned=partial(self.keeper.turned, "recorder"))
         self._workflows = Workflows(Advancer(resources.ledger, resources.queues))
+        self._tally = Tally(resources.ledger)
         self._settlement = Settlement(
-            self.id, self._claims, resources.ledger, resources.queues, advance=self._workflows.poke
+            self.id,
+            self._claims,
+            resources.ledger,
+            resources.queues,
+            self._tally,
+            advance=self._workflows.poke,
         )
         self._recorder = Recorder(self._inbox, self._writer, self._settlement)
         self._refused_before = int(os.environ.pop(REFUSED_VARIABLE, "0"))
@@ -156,9 +166,8 @@ class WorkerProcess:
         self._queues = resources.queues
 
     def _wire_running(self, tasks: Mapping[str, TaskFunction[Any, Any]], resources: Resources) -> None:
-        means = Means(
-            self.id, self._inbox, resources.database, resources.ledger, resources.gateways, resources.vault
-        )
+        pools, starts = (resources.database, resources.ledger), Starts.of(resources, self._loop)
+        means = Means(self.id, self._inbox, *pools, resources.gateways, resources.vault, starts)
         self._broker = LedgerBroker.over(self._claims, tasks, means)
         self._broker.declare_tasks(tasks, Executor(tasks, means))
         self._dramatiq = ThreadPool(self._broker, self._claims)
@@ -212,6 +221,8 @@ class WorkerProcess:
         self._loop_watch = LoopWatch.of_bodies()
         self._keep("recorder", self._recorder.run_once)
         self._keep("workflows", self._workflows.run_once)
+        self._keep("workflow marks", self._workflows.mark, every_s=MARK_EVERY_S)
+        self._keep("tally", self._tally.run_once, every_s=tally.EVERY_S)
         self._keep("heartbeat", self._heartbeat.beat, every_s=HEARTBEAT_S)
         self._keep("lock", self._heartbeat.hold_lock, every_s=HEARTBEAT_S)
         self._keep("control", self._control.listen)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
+from shared.contracts.context import Flow
 from shared.contracts.contract import HIGHEST_PRIORITY, LOWEST_PRIORITY, Contract
 from shared.errors import MAX_DELAY, FieldProblem, InvalidFields
 
@@ -17,6 +18,10 @@ MAX_PROGRESS = 2**31 - 1
 MAX_KEY_CHARS = 255
 #: Children of one attempt. More belong into several tasks, each of which submits its share.
 MAX_CHILDREN = 10_000
+#: Workflows that one attempt may start; each of them is a transaction.
+MAX_STARTS = 1_000
+
+_KEY_RULE = f"must be text of 1 to {MAX_KEY_CHARS} characters without NUL"
 
 
 def progress(current: Any, total: Any, message: Any) -> None:
@@ -53,6 +58,22 @@ def child(contract: Any, params: Any, *, key: Any, delay: Any, priority: Any, nu
         raise InvalidFields(problems)
 
 
+def start(flow: Any, *, key: Any, owner: int | None, number: int) -> None:
+    """The arguments of `context.start`; `number` counts the workflows of the attempt from 1."""
+    problems = []
+    if key is not None and not _is_key(key):
+        problems.append(FieldProblem("start.key", _KEY_RULE))
+    if not isinstance(flow, Flow):
+        problems.append(FieldProblem("start.flow", f"must be a Workflow, not {type(flow).__name__}"))
+    elif flow.owner not in (None, owner):
+        problems.append(FieldProblem("start.flow", "must have no owner: it belongs to the owner of the task"))
+    if number > MAX_STARTS:
+        rule = f"one attempt may start {MAX_STARTS} workflows; start more in tasks of their own"
+        problems.append(FieldProblem("start", rule))
+    if problems:
+        raise InvalidFields(problems)
+
+
 def _broken_by_child(
     contract: Contract[Any, Any], params: Any, key: Any, delay: Any, priority: Any
 ) -> Iterator[FieldProblem]:
@@ -64,8 +85,7 @@ def _broken_by_child(
     if delay is not None and not _is_delay(delay):
         yield FieldProblem("submit.delay", "must be a timedelta between 0 and 366 days")
     if key is not None and not _is_key(key):
-        rule = f"must be text of 1 to {MAX_KEY_CHARS} characters without NUL"
-        yield FieldProblem("submit.key", rule)
+        yield FieldProblem("submit.key", _KEY_RULE)
 
 
 def _is_delay(value: Any) -> bool:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 from uuid import UUID
 
 from shared.contracts.contract import Contract, Params, Result
@@ -31,6 +31,15 @@ class Sql(Protocol):
 
     def translated(self) -> AbstractAsyncContextManager[None]:
         """Raise ServerUnavailable for the driver's passing errors, where such a connection is used."""
+
+
+@runtime_checkable
+class Flow(Protocol):
+    """A `shared.workflows.workflow.Workflow`, which contracts do not know."""
+
+    name: str
+    owner: int | None
+    nodes: list[Any]
 
 
 class TaskContext(Protocol):
@@ -88,6 +97,17 @@ class TaskContext(Protocol):
         It is stored together with this task's success, so a failed attempt leaves no children. With
         `at_once` it is stored right away under a key unique to this task (`key`, else its ordinal): a
         rerun does not store it again, and returns the id of the first one. One attempt may submit 10,000.
+        """
+
+    async def start(self, flow: Flow, *, key: str | None = None) -> UUID:
+        """Begin a separate workflow, which belongs to the owner of this task. Returns its id.
+
+        It is stored right away, and inside `transaction` together with that. Its id follows from this task
+        and `key`, else the ordinal of the call: a rerun does not begin it again, and gets the same id. A
+        plain body calls `context.wait_for(context.start(flow))`.
+
+        Raises InvalidFields, WorkflowExists, WorkersTooOld or ServerUnavailable; then nothing is stored. One
+        attempt may start 1,000.
         """
 
     def gateway(self, kind: type[G]) -> G:

@@ -1,6 +1,7 @@
-"""A contract's own schedule: its task is submitted by the clock, whoever operates the platform.
+"""Schedules that code declares: something is submitted by the clock, whoever operates the platform.
 
-Plain values, so that a worker needs no scheduler's library; `shared.schedules.timetable` reads them.
+Plain values, so that a worker needs no scheduler's library; `shared.schedules.timetable` reads them. A
+contract declares a `Schedule`; a workflow has a `shared.workflows.scheduled.WorkflowSchedule`.
 """
 
 import re
@@ -12,15 +13,14 @@ NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Schedule:
-    """Submits one task per nominal time. The scheduler brings the ledger in line with it when it leads."""
+class Times:
+    """When a schedule fires, and what happens to times that are missed."""
 
-    #: Unique among all schedules; begin it with the task's name.
+    #: Unique among all schedules; begin it with the name of what it submits.
     name: str
     #: cron, interval or once; `expression` reads accordingly (see `shared.schedules.timetable.Kind`).
     kind: str
     expression: str
-    params: msgspec.Struct
     time_zone: str = "UTC"
     #: Each firing is sent up to this much later than its nominal time.
     jitter_s: float = 0
@@ -29,7 +29,7 @@ class Schedule:
     misfire_grace_s: float = 60
     #: What was missed for longer than this is given up.
     catch_up_s: float = 3_600
-    #: allow; skip: a firing is left out while the task of an earlier one is not final.
+    #: allow; skip: a firing is left out while what an earlier one submitted has not ended.
     overlap: str = "allow"
     #: None: the contract's.
     priority: int | None = None
@@ -37,3 +37,10 @@ class Schedule:
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
             raise ValueError(f"schedule name {self.name!r} must be lower case words joined by dots")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule(Times):
+    """Submits one task per nominal time. The scheduler brings the ledger in line with it when it leads."""
+
+    params: msgspec.Struct

@@ -18,7 +18,7 @@ class Payment(Table, tablename="payment"):
     amount_minor = BigInt()
     #: ISO 4217.
     currency = Text()
-    #: created, unknown, processing, requires_action, succeeded, declined, failed.
+    #: created, unknown, processing, requires_action, succeeded, declined, failed, refunded.
     status = Text()
     #: The service's own number, `pi_…`.
     intent = Text(null=True, default=None)
@@ -28,6 +28,9 @@ class Payment(Table, tablename="payment"):
     key_used_at = Timestamptz(null=True, default=None)
     error_code = Text(null=True, default=None)
     error_message = Text(null=True, default=None)
+    #: The service's own number of the refund, `re_…`.
+    refund = Text(null=True, default=None)
+    refunded_at = Timestamptz(null=True, default=None)
     created_at = Timestamptz()
     updated_at = Timestamptz()
 
@@ -44,13 +47,14 @@ class PaymentCustomer(Table, tablename="payment_customer"):
 TABLES: tuple[type[Table], ...] = (Payment, PaymentCustomer)
 
 #: Of a payment whose status does not change any more.
-FINAL = frozenset({"succeeded", "declined", "failed"})
+FINAL = frozenset({"succeeded", "declined", "failed", "refunded"})
 #: The service forgets a key after 24 h; an hour less leaves room for the last request under it.
 KEY_LIFE_H = 23
 
 _ROW = f"""
     id, "user", amount_minor, currency, status, intent, key_number, key_used_at, error_code, error_message,
-    created_at, updated_at, coalesce(key_used_at < now() - interval '{KEY_LIFE_H} h', false) AS key_is_old
+    refund, created_at, updated_at,
+    coalesce(key_used_at < now() - interval '{KEY_LIFE_H} h', false) AS key_is_old
 """
 
 #: The same row for every attempt of one task; nothing for a user who is not there, or is switched off before
@@ -98,7 +102,22 @@ NOTE_REFUSAL = """
 SETTLE = f"""
     UPDATE payment SET status = {{}}, intent = coalesce({{}}, intent), error_code = {{}},
         error_message = {{}}, updated_at = now()
-    WHERE id = {{}} AND key_number = {{}} AND status NOT IN ('succeeded', 'declined', 'failed')
+    WHERE id = {{}} AND key_number = {{}} AND status NOT IN ('succeeded', 'declined', 'failed', 'refunded')
+    RETURNING {_ROW}
+"""
+
+#: The payment of the charge in the workflow of a task. values: task.
+PAYMENT_OF_WORKFLOW = f"""
+    SELECT {_ROW} FROM payment WHERE task = (
+        SELECT s.task FROM task AS t JOIN workflow_step AS s ON s.workflow = t.workflow
+        WHERE t.id = {{}} AND s.contract = 'payments.process'
+    )
+"""
+
+#: values: refund, id. Nothing when no money is there to be refunded any more.
+NOTE_REFUND = f"""
+    UPDATE payment SET status = 'refunded', refund = {{}}, refunded_at = now(), updated_at = now()
+    WHERE id = {{}} AND status = 'succeeded'
     RETURNING {_ROW}
 """
 

@@ -1,7 +1,7 @@
 """What the hotel application stores of accounts."""
 
 from shared.hotel.contracts.email import SEND_ACCOUNT_MAIL
-from shared.hotel.contracts.payments import BIND_CUSTOMER, PROCESS
+from shared.hotel.contracts.payments import BIND_CUSTOMER, PROCESS, REFUND
 from shared.personal.data import PersonalData, Rows, Then
 
 PERSONAL_DATA = PersonalData(
@@ -21,5 +21,5 @@ PERSONAL_DATA = PersonalData(
     ),
     about={BIND_CUSTOMER.name: "user_id", SEND_ACCOUNT_MAIL.name: "user_id"},
     # A charge that has begun is followed to its end, so that no payment is without a record.
-    finish=frozenset({PROCESS.name}),
+    finish=frozenset({PROCESS.name, REFUND.name}),
 )

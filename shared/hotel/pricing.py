@@ -146,6 +146,37 @@ RAISE_ALERTS = """
     SELECT fallen.* FROM fallen JOIN marked ON marked.id = fallen.alert ORDER BY fallen.alert
 """
 
+#: Prices that somebody watches and that have fallen within a week: of each hotel and stay the newest one.
+_FALLEN = """
+    SELECT DISTINCT ON (a."user", o.hotel, o.check_in, o.check_out) a."user", h.name AS hotel_name,
+           d.name AS destination, o.check_in, o.check_out, o.currency, o.price, o.previous_price,
+           o.change_percent
+    FROM price_alert AS a
+    JOIN price_observation AS o ON o.hotel = a.hotel AND o.change_amount < 0
+         AND o.observed_on > current_date - 7 AND o.check_in >= current_date
+         AND (a.check_in IS NULL OR (a.check_in = o.check_in AND a.check_out = o.check_out))
+    JOIN hotel AS h ON h.id = o.hotel
+    LEFT JOIN destination AS d ON d.id = h.destination
+    WHERE a.is_active
+"""
+_NEWEST = 'ORDER BY a."user", o.hotel, o.check_in, o.check_out, o.observed_on DESC'
+
+#: What one user reads, the deepest fall first. values: user.
+DROPS = f"""
+    SELECT * FROM ({_FALLEN} AND a."user" = {{}} {_NEWEST}) AS fallen ORDER BY change_percent LIMIT 20
+"""
+
+#: Users who have something to read and may get it. values: kind of mail.
+DIGEST_READERS = f"""
+    SELECT DISTINCT w.id AS "user" FROM ({_FALLEN} {_NEWEST}) AS fallen
+    JOIN account AS w ON w.id = fallen."user" AND w.is_active AND w.verified_at IS NOT NULL
+    WHERE NOT EXISTS (
+        SELECT 1 FROM mail_preference AS p
+        WHERE p."user" = w.id AND p.kind = {{}} AND p.opted_out_at IS NOT NULL
+    )
+    ORDER BY w.id
+"""
+
 #: values: provider, key. Answers of the last hour only.
 CACHED = """
     SELECT body::text AS body FROM provider_answer

@@ -52,9 +52,9 @@ class Database:
         self._logged_at = float("-inf")
 
     @classmethod
-    def for_service(cls, url: str, part: str, *, by_index: bool = False) -> Self:
-        """For a process' own short statements."""
-        return cls(url, sessions.of_service(part, by_index=by_index))
+    def for_service(cls, url: str, part: str, *, by_index: bool = False, planned_once: bool = False) -> Self:
+        """For a process' own short statements; see `BY_INDEX` and `PLANNED_ONCE` in `session`."""
+        return cls(url, sessions.of_service(part, by_index=by_index, planned_once=planned_once))
 
     @classmethod
     def for_recorder(cls, url: str, part: str) -> Self:

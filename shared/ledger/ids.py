@@ -1,13 +1,21 @@
 """UUIDv7 for rows whose id must be known before they are stored."""
 
 import secrets
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 
 def first_uuid7(moment: datetime) -> UUID:
     """The smallest UUIDv7 of this moment's millisecond: it parts what was made before from what came then."""
     return UUID(int=max(0, int(moment.timestamp() * 1000)) << 80)
+
+
+def moment_of(task_id: UUID) -> datetime:
+    """The millisecond that a UUIDv7 begins with; the last one that a datetime can tell for ids above that."""
+    try:
+        return datetime.fromtimestamp((task_id.int >> 80) / 1000, UTC)
+    except (OverflowError, ValueError):
+        return datetime.max.replace(tzinfo=UTC)
 
 
 def uuid7(now: datetime) -> UUID:

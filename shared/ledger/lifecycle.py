@@ -27,7 +27,7 @@ class Status(StrEnum):
     REVOKED = "revoked"
 
 
-#: Changed only by an operator's explicit retry.
+#: Changed only by an operator's explicit retry; a success only where a workflow repeats its step.
 FINAL = frozenset({Status.SUCCESS, Status.FAILURE, Status.REVOKED})
 
 #: What may follow a state; giving a task back leads from started to pending.

@@ -1,4 +1,4 @@
-"""Daily partitions of `task`, `task_attempt` and `task_log`, cut by the time inside the task's UUIDv7.
+"""Daily partitions of `task` and of what belongs to single tasks, cut by the time inside the task's UUIDv7.
 
 There is no default partition (DETACH CONCURRENTLY refuses one), so days are made well ahead. Tasks of a
 dropped day that are not final are in the kept partition, which covers everything below the oldest day.
@@ -10,48 +10,50 @@ from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID
 
-from shared.ledger.ids import first_uuid7
+from shared.ledger.ids import first_uuid7, moment_of
 
 #: Partitioned table and the column that holds the task's id.
-PARTITIONED = {"task": "id", "task_attempt": "task_id", "task_log": "task_id"}
+PARTITIONED = {"task": "id", "task_attempt": "task_id", "task_log": "task_id", "task_failure": "task_id"}
 #: One day back covers clocks that are behind, a week ahead covers a scheduler that is down. With 30 days that
 #: are kept these are 39 days a table at most (docs/decisions/0005), and the kept partition.
 DAYS_BACK, DAYS_AHEAD = 1, 7
 
+_NAMES = ", ".join(f"'{table}'" for table in PARTITIONED)
+
 #: Every attached partition, the kept ones among them.
-EXISTING = """
+EXISTING = f"""
     SELECT child.relname AS name, parent.relname AS "table" FROM pg_inherits
     JOIN pg_class child ON child.oid = inhrelid JOIN pg_class parent ON parent.oid = inhparent
-    WHERE parent.oid IN (to_regclass('task'), to_regclass('task_attempt'), to_regclass('task_log'))
+    WHERE parent.oid IN (SELECT to_regclass(name) FROM unnest(ARRAY[{_NAMES}]) AS name)
 """
 
-#: Partitions of today (UTC) that are missing: without them no task, attempt or log line is stored.
-MISSING_TODAY = """
+#: Partitions of today (UTC) that are missing: without them no task, attempt, log line or failure is stored.
+MISSING_TODAY = f"""
     SELECT name FROM (
         SELECT parent || to_char(now() AT TIME ZONE 'UTC', '"_p"YYYYMMDD') AS name
-        FROM unnest(ARRAY['task', 'task_attempt', 'task_log']) AS parent
+        FROM unnest(ARRAY[{_NAMES}]) AS parent
     ) AS wanted
     WHERE NOT EXISTS (SELECT 1 FROM pg_inherits WHERE inhrelid = to_regclass(name) AND NOT inhdetachpending)
 """
 
 #: How far the kept partitions reach: `low` is the first id that a table's days may hold.
-KEPT = """
+KEPT = f"""
     SELECT replace(relname, '_kept', '') AS name,
            (regexp_match(pg_get_expr(relpartbound, oid), $$TO \\('([^']+)'\\)$$))[1]::uuid AS low
     FROM pg_class
-    WHERE oid IN (to_regclass('task_kept'), to_regclass('task_attempt_kept'), to_regclass('task_log_kept'))
+    WHERE oid IN (SELECT to_regclass(name || '_kept') FROM unnest(ARRAY[{_NAMES}]) AS name)
 """
 
 #: Every day's partition by name, and whether it belongs to its table. A pending one was left half detached:
 #: queries no longer see it, and it keeps others from being detached.
-STATES = """
+STATES = f"""
     SELECT child.relname AS name,
            CASE WHEN inhrelid IS NULL THEN 'detached' WHEN inhdetachpending THEN 'pending' ELSE 'attached' END
                AS state
     FROM pg_class child LEFT JOIN pg_inherits ON inhrelid = child.oid
     WHERE child.relkind = 'r'
       AND child.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass('task'))
-      AND child.relname ~ '^(task|task_attempt|task_log)_p[0-9]+$'
+      AND child.relname ~ '^({"|".join(PARTITIONED)})_p[0-9]+$'
 """
 
 
@@ -71,7 +73,7 @@ def missing(name: str) -> str:
 
 def day_of_id(task_id: UUID) -> date:
     """The UTC day that a task's id names."""
-    return datetime.fromtimestamp((task_id.int >> 80) / 1000, UTC).date()
+    return moment_of(task_id).date()
 
 
 def day_of(name: str) -> date:

@@ -12,9 +12,12 @@ import asyncpg
 
 from shared.ledger.time_limit import SERVER_MARGIN_S, STATEMENT_TIMEOUT_S, TASK_STATEMENT_TIMEOUT_S
 
+#: One generic plan for each statement. Planning the look-up of one row over nine partitions takes four times
+#: as long as running it.
+PLANNED_ONCE = {"plan_cache_mode": "force_generic_plan"}
 #: Statements of the recorder and of the scheduler find their rows by id or by place. Postgres takes a new day
-#: for empty until it analyzes it, and would read whole partitions. One generic plan for each statement is
-#: also cheaper: planning a claim over many partitions takes longer than running it.
+#: for empty until it analyzes it, and would read whole partitions. To plan a claim over many partitions takes
+#: longer than to run it.
 #: Rows that are given by sorted ids are also locked in that order. A bitmap scan locks them in the order of
 #: the disk, and two statements over the same rows would wait for each other.
 BY_INDEX = {
@@ -22,7 +25,7 @@ BY_INDEX = {
     "enable_bitmapscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
-    "plan_cache_mode": "force_generic_plan",
+    **PLANNED_ONCE,
 }
 #: A server that fell silent does not answer a farewell either.
 CLOSE_TIMEOUT_S = 2.0
@@ -79,9 +82,9 @@ class Session:
     command_timeout_s: float | None
 
 
-def of_service(part: str, *, by_index: bool) -> Session:
+def of_service(part: str, *, by_index: bool, planned_once: bool) -> Session:
     """For a process' own short statements."""
-    more = BY_INDEX if by_index else {}
+    more = BY_INDEX if by_index else PLANNED_ONCE if planned_once else {}
     return Session(part, settings(STATEMENT_TIMEOUT_S) | more, Connection, STATEMENT_TIMEOUT_S)
 
 

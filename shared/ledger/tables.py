@@ -1,6 +1,6 @@
 """The ledger's tables as Piccolo sees them. What Postgres enforces stands in `migrations`.
 
-`task`, `task_attempt` and `task_log` are partitioned by the day in the task's id (see `partitions.py`).
+`task` and the tables of single tasks are partitioned by the day in the task's id (see `partitions.py`).
 """
 
 from piccolo.columns import (
@@ -124,6 +124,45 @@ class TaskLog(Table, tablename="task_log"):
     message = Text()
 
 
+class TaskFailure(Table, tablename="task_failure"):
+    """A task that has failed for good, for lists: they find few failures among many tasks."""
+
+    task_id = UUID(primary_key=True)
+    name = Text()
+    queue = Text()
+    owner = BigInt(null=True)
+    fingerprint = Text(null=True)
+    failed_at = Timestamptz()
+
+
+class _Statistics:
+    """Attempts that ended in a span of time, which is their primary key with queue, name and outcome."""
+
+    queue = Text()
+    name = Text()
+    #: success, failure, revoked or retry.
+    outcome = Text()
+    n = BigInt()
+    wait_s = DoublePrecision()
+    run_s = DoublePrecision()
+    max_run_s = DoublePrecision()
+    #: Counts by the buckets of the metrics.
+    wait_hist = Array(base_column=BigInt())
+    run_hist = Array(base_column=BigInt())
+
+
+class TaskMinute(_Statistics, Table, tablename="task_minute"):
+    """Attempts that ended in a minute."""
+
+    minute = Timestamptz(primary_key=True)
+
+
+class TaskHour(_Statistics, Table, tablename="task_hour"):
+    """Attempts that ended in an hour of earlier days."""
+
+    hour = Timestamptz(primary_key=True)
+
+
 class Worker(Table, tablename="worker"):
     """A worker process; a new id at each start."""
 
@@ -167,10 +206,13 @@ class QueueControl(Table, tablename="queue_control"):
 
 
 class Schedule(Table, tablename="schedule"):
-    """When a task is submitted by the clock."""
+    """When a task or a workflow is submitted by the clock."""
 
     name = Text(primary_key=True)
-    task_name = Text()
+    #: Null for a workflow.
+    task_name = Text(null=True, default=None)
+    #: The name of the workflow, which is built by code; null for a task.
+    workflow = Text(null=True, default=None)
     #: Sensitive fields are sealed.
     params = JSONB()
     #: cron, interval or once; `expression` reads accordingly (see `shared.schedules.timetable`).
@@ -216,6 +258,7 @@ class ScheduleFiring(Table, tablename="schedule_firing"):
     schedule = Text(primary_key=True)
     fire_time = Timestamptz()
     task_id = UUID(null=True, default=None)
+    workflow_id = UUID(null=True, default=None)
     #: submitted, skipped_overlap, skipped_misfire or failed.
     outcome = Text()
     fired_at = Timestamptz()
@@ -285,6 +328,9 @@ TABLES: tuple[type[Table], ...] = (
     Task,
     TaskAttempt,
     TaskLog,
+    TaskFailure,
+    TaskMinute,
+    TaskHour,
     Worker,
     QueueControl,
     Schedule,

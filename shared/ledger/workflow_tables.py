@@ -35,10 +35,17 @@ class Workflow(Table, tablename="workflow"):
     late = Boolean(default=False)
     stopped = Boolean(default=False)
     cancel_requested_at = Timestamptz(null=True, default=None)
+    #: The task whose body began it.
+    parent = UUID(null=True, default=None)
+    #: The schedule that fired it, and its nominal time.
+    schedule = Text(null=True, default=None)
+    fire_time = Timestamptz(null=True, default=None)
     created_at = Timestamptz()
     completed_at = Timestamptz(null=True, default=None)
     #: The last advance.
     moved_at = Timestamptz()
+    #: Goes up with each retry.
+    run = Integer(default=1)
     #: Goes up with each advance.
     revision = Integer(default=0)
 
@@ -86,7 +93,7 @@ class WorkflowEvent(Table, tablename="workflow_event"):
     id = BigInt(primary_key=True)
     workflow = UUID()
     step = Text(null=True)
-    #: ended, reopened, cancel, deadline or cancel_rest.
+    #: ended, reopened, cancel, deadline, cancel_rest, repeat or mend.
     kind = Text()
     #: Members that ended; negative when they were started again.
     succeeded = Integer(default=0)

@@ -1,19 +1,45 @@
-"""What scheduler and API both do with a row of `schedule`: read it, and submit the task of a nominal time."""
+"""What scheduler and API both do with a row of `schedule`: read it, and submit what a nominal time fires."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from shared.contracts.catalogue import Catalogue
 from shared.contracts.contract import Contract, P, Params
+from shared.errors import FieldProblem, InvalidFields
 from shared.ledger.database import Database
 from shared.schedules import statements as schedules
 from shared.schedules.timetable import Misfire, Policy, Timing
 from shared.submission import NewTask, Submitter
 from shared.vault import Vault
+from shared.workflows.scheduled import Schedules, WorkflowSchedule
+from shared.workflows.submission import Origin, WorkflowSubmitter
 
 #: Columns on which the nominal times depend.
 TIMING = frozenset({"kind", "expression", "time_zone", "jitter_s"})
+
+
+@dataclass(frozen=True, slots=True)
+class TaskToFire:
+    """A task, with parameters that fit its contract as it is now."""
+
+    contract: Contract[Any, Any]
+    params: Params
+
+
+#: What a schedule submits.
+Work = TaskToFire | WorkflowSchedule
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """What an earlier firing submitted and has not ended."""
+
+    #: task or workflow.
+    kind: str
+    id: UUID
 
 
 def encode_params(
@@ -21,15 +47,6 @@ def encode_params(
 ) -> str:
     """JSON for `schedule.params` of this schedule, sensitive fields sealed. Raises InvalidFields."""
     return vault.seal_params(contract, params, name, owner).text
-
-
-def decode_params(vault: Vault, contract: Contract[P, Any], row: Mapping[str, Any]) -> P:
-    """Read what `encode_params` wrote into this row, checked against the contract as it is now.
-
-    Raises InvalidFields or VaultError.
-    """
-    params, _ = vault.open_params(contract, row["params"], row["name"], row["owner"])
-    return params
 
 
 def timing_of(row: Mapping[str, Any]) -> Timing:
@@ -41,45 +58,90 @@ def policy_of(row: Mapping[str, Any]) -> Policy:
     return Policy(Misfire(row["misfire"]), row["misfire_grace_s"], row["catch_up_s"])
 
 
-async def unfinished(database: Database, schedule: str) -> UUID | None:
-    """The oldest task of a schedule that is not final."""
-    rows = await database.run(schedules.UNFINISHED, schedule=schedule)
-    return UUID(int=rows[0]["id"].int) if rows else None
+class Firing:
+    """Fires schedules. One per event loop."""
 
+    def __init__(
+        self,
+        database: Database,
+        submitter: Submitter,
+        vault: Vault,
+        catalogue: Catalogue,
+        workflows: Schedules,
+    ) -> None:
+        self._database = database
+        self._submitter = submitter
+        self._vault = vault
+        self._catalogue = catalogue
+        self._workflows = workflows
+        self._workflow_submitter = WorkflowSubmitter(database, submitter, vault)
 
-async def fire(
-    database: Database,
-    submitter: Submitter,
-    row: Mapping[str, Any],
-    contract: Contract[Any, Any],
-    params: Params,
-    times: Sequence[datetime],
-    *,
-    by: int | None = None,
-) -> dict[datetime, UUID]:
-    """Submit one task per nominal time that nobody has recorded; returns these times with their tasks.
+    def work_of(self, row: Mapping[str, Any]) -> Work:
+        """What a row fires, as the code is now. Raises InvalidFields, UnknownTask or VaultError."""
+        if row["workflow"] is None:
+            contract = self._catalogue.get_stored(row["task_name"])
+            params, _ = self._vault.open_params(contract, row["params"], row["name"], row["owner"])
+            return TaskToFire(contract, params)
+        if row["name"] not in self._workflows:
+            rule = f"no code declares the schedule {row['name']} of the workflow {row['workflow']} any more"
+            raise InvalidFields([FieldProblem("workflow", rule)])
+        return self._workflows[row["name"]]
 
-    `by` is the account that fires by hand; then there is no jitter.
-    The caller has locked the row, and read `now` with it, in a transaction of `submitter`, so that record and
-    task commit together.
-    """
-    name, timing = row["name"], timing_of(row)
-    database.note_time(row["now"])
-    detail = None if by is None else f"fired by account {by}"
-    new = await schedules.record(database, name, "submitted", times, detail)
-    tasks = [
-        NewTask(
-            contract=contract,
-            params=params,
-            owner=row["owner"],
-            priority=row["priority"],
-            # Without jitter the id is pushed with the commit.
-            run_at=time + timing.jitter(name, time) if timing.jitter_s and by is None else None,
-            schedule=name,
-            fire_time=time,
+    async def unfinished(self, row: Mapping[str, Any]) -> Unfinished | None:
+        """The oldest that has not ended of what the schedule submitted."""
+        is_task = row["workflow"] is None
+        statement = schedules.UNFINISHED if is_task else schedules.UNFINISHED_WORKFLOW
+        rows = await self._database.run(statement, schedule=row["name"])
+        return Unfinished("task" if is_task else "workflow", UUID(int=rows[0]["id"].int)) if rows else None
+
+    async def fire(
+        self, row: Mapping[str, Any], work: Work, times: Sequence[datetime], *, by: int | None = None
+    ) -> dict[datetime, UUID]:
+        """Submit the work once per nominal time that nobody has recorded; returns these times with its ids.
+
+        `by` is the account that fires by hand; then there is no jitter.
+        The caller has locked the row, and read `now` with it, in a transaction of the submitter, so that
+        record and work commit together.
+        """
+        self._database.note_time(row["now"])
+        detail = None if by is None else f"fired by account {by}"
+        new = await schedules.record(self._database, row["name"], "submitted", times, detail)
+        if isinstance(work, TaskToFire):
+            return await self._submit_tasks(row, work, new, jitters=by is None)
+        return await self._begin_workflows(row, work, new, jitters=by is None)
+
+    async def _submit_tasks(
+        self, row: Mapping[str, Any], work: TaskToFire, times: Sequence[datetime], *, jitters: bool
+    ) -> dict[datetime, UUID]:
+        name, timing = row["name"], timing_of(row)
+        tasks = [
+            NewTask(
+                contract=work.contract,
+                params=work.params,
+                owner=row["owner"],
+                priority=row["priority"],
+                # Without jitter the id is pushed with the commit.
+                run_at=time + timing.jitter(name, time) if timing.jitter_s and jitters else None,
+                schedule=name,
+                fire_time=time,
+            )
+            for time in times
+        ]
+        ids = await self._submitter.submit(tasks) if tasks else []
+        await self._database.run(schedules.LINK_TASKS, schedule=name, fire_time=list(times), task_id=ids)
+        return dict(zip(times, ids, strict=True))
+
+    async def _begin_workflows(
+        self, row: Mapping[str, Any], work: WorkflowSchedule, times: Sequence[datetime], *, jitters: bool
+    ) -> dict[datetime, UUID]:
+        name, timing = row["name"], timing_of(row)
+        ids: list[UUID] = []
+        for time in times:
+            wait = time + timing.jitter(name, time) - row["now"] if jitters else timedelta(0)
+            graph = work.graph(row["priority"], max(wait, timedelta(0)))
+            origin = Origin(schedule=name, fire_time=time)
+            ids.append(await self._workflow_submitter.submit(graph, origin=origin))
+        await self._database.run(
+            schedules.LINK_WORKFLOWS, schedule=name, fire_time=list(times), workflow_id=ids
         )
-        for time in new
-    ]
-    ids = await submitter.submit(tasks) if tasks else []
-    await database.run(schedules.LINK_TASKS, schedule=name, fire_time=new, task_id=ids)
-    return dict(zip(new, ids, strict=True))
+        return dict(zip(times, ids, strict=True))

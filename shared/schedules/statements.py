@@ -28,6 +28,11 @@ UNFINISHED = Statement("""
     SELECT id FROM unfinished ORDER BY id LIMIT 1
 """)
 
+#: The same of workflows, whose index holds those that have not ended.
+UNFINISHED_WORKFLOW = Statement("""
+    SELECT id FROM workflow WHERE schedule = :schedule AND completed_at IS NULL ORDER BY id LIMIT 1
+""")
+
 #: A nominal time counts once, under the outcome that was recorded first. Returns the times that were new, in
 #: order.
 RECORD_FIRINGS = Statement("""
@@ -46,6 +51,12 @@ LINK_TASKS = Statement("""
     WHERE f.schedule = :schedule AND f.fire_time = g.fire_time
 """)
 
+LINK_WORKFLOWS = Statement("""
+    UPDATE schedule_firing AS f SET workflow_id = g.workflow_id
+    FROM unnest(:fire_time::timestamptz[], :workflow_id::uuid[]) AS g(fire_time, workflow_id)
+    WHERE f.schedule = :schedule AND f.fire_time = g.fire_time
+""")
+
 #: Sets the next time; a `last_fire_time` of null leaves the stored one.
 ADVANCE = Statement("""
     UPDATE schedule SET next_fire_time = :next_fire_time,
@@ -55,7 +66,7 @@ ADVANCE = Statement("""
 
 STOP = Statement("UPDATE schedule SET enabled = false, next_fire_time = NULL WHERE name = :name")
 
-#: Switches off schedules that no contract declares any more.
+#: Switches off schedules that no code declares any more.
 SWITCH_OFF_UNDECLARED = Statement("""
     UPDATE schedule SET enabled = false, next_fire_time = NULL, updated_at = now(), revision = revision + 1
     WHERE source = 'contract' AND enabled AND name <> ALL(:declared::text[])

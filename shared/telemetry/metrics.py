@@ -15,12 +15,16 @@ from prometheus_client.core import GaugeMetricFamily
 # When each counter began: a quarter of all lines, and nobody asks.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
+#: Upper bounds in seconds; the statistics that are kept in the ledger have the same.
+WAIT_BUCKETS = (0.005, 0.02, 0.1, 0.5, 1, 5, 15, 60, 300, 1800, 7200)
+RUN_BUCKETS = (0.005, 0.02, 0.1, 0.5, 1, 5, 15, 60, 300, 1800)
+
 SUBMITTED = Counter("often_tasks_submitted_total", "Tasks stored.", ["queue", "task"])
 WAIT_SECONDS = Histogram(
     "often_task_wait_seconds",
     "Time from the moment a task could run to the start of its attempt.",
     ["queue", "task"],
-    buckets=(0.005, 0.02, 0.1, 0.5, 1, 5, 15, 60, 300, 1800, 7200),
+    buckets=WAIT_BUCKETS,
 )
 STARTED = Counter("often_tasks_started_total", "Attempts started.", ["queue", "task"])
 STARTED_OVER = Counter(
@@ -41,7 +45,7 @@ RUN_SECONDS = Histogram(
     "often_task_run_seconds",
     "Time from start to outcome of one attempt.",
     ["queue", "task"],
-    buckets=(0.005, 0.02, 0.1, 0.5, 1, 5, 15, 60, 300, 1800),
+    buckets=RUN_BUCKETS,
 )
 CANCEL_SECONDS = Histogram(
     "often_cancel_seconds",

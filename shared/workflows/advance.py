@@ -13,6 +13,7 @@ from uuid import UUID
 import msgspec
 
 from shared.ledger.database import Database, in_fresh_context
+from shared.ledger.transitions import retry
 from shared.ledger.transitions import workflow as transitions
 from shared.workflows.graph import Incomplete, News, Plan, plan
 from shared.workflows.states import Ended, Flow, Step
@@ -21,6 +22,8 @@ from shared.workflows.states import Ended, Flow, Step
 MAX_FLOWS = 100
 #: Tasks that one statement stores, in about 0.3 s.
 MAX_RELEASED = 10_000
+#: Why tasks that begin again have not started yet.
+RETRIED = "its workflow is retried"
 #: Members that one transaction cancels.
 MAX_CANCELLED = 1_000
 #: A transaction may store 100,000 tasks, which takes some four seconds on an idle server.
@@ -46,8 +49,10 @@ class Advanced(msgspec.Struct, kw_only=True):
     held: list[UUID] = msgspec.field(default_factory=list)
     #: Workflows that ended, by status.
     ended: list[str] = msgspec.field(default_factory=list)
-    #: Workflows that another advance holds, that have events left, or that do not exist.
+    #: Workflows that another advance holds, whose tasks a body's transaction holds, or that do not exist.
     left: list[UUID] = msgspec.field(default_factory=list)
+    #: Workflows with more to do: members are canceled a share at a time.
+    more: list[UUID] = msgspec.field(default_factory=list)
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -84,6 +89,7 @@ async def apply(database: Database, plans: Sequence[Plan]) -> list[NewTask]:
     stored: list[NewTask] = []
     flows = [_flow_row(made.flow) for made in plans]
     for share in _shares(plans):
+        await _repeat(database, share)
         rows = await database.run(
             transitions.APPLY,
             steps=_json([_step_row(made, step) for made, step in share]),
@@ -109,7 +115,7 @@ async def _apply_events(database: Database, flows: Mapping[UUID, Flow], advanced
     (taken,) = await database.run(transitions.TAKE, id=list(flows))
     if taken["news"] is None:
         return
-    events = _by_workflow(_EVENTS.decode(taken["news"]))
+    events = await _with_mended(database, _EVENTS.decode(taken["news"]))
     plans = await _planned(database, flows, events, _steps_in(taken["steps"]))
     advanced.tasks = await apply(database, plans)
     ended = [made.flow for made in plans if flows[made.flow.id].open_steps and not made.flow.open_steps]
@@ -117,6 +123,29 @@ async def _apply_events(database: Database, flows: Mapping[UUID, Flow], advanced
     cancelled = [*_cancelled(plans), *_rest(flows, events)]
     if cancelled:
         await _cancel(database, cancelled, advanced)
+
+
+async def _with_mended(database: Database, events: list[Event]) -> dict[UUID, list[Event]]:
+    """The events by workflow. Tasks that did not succeed begin again here where a retry asks for it."""
+    mended = [(event.workflow, event.step) for event in events if event.kind == "mend" and event.step]
+    if mended:
+        workflows, steps = ([*column] for column in zip(*mended, strict=True))
+        values: dict[str, Any] = {"workflow": workflows, "step": steps, "reason": RETRIED}
+        while len(await database.run(retry.MEND, limit=MAX_RELEASED, **values)) == MAX_RELEASED:
+            pass
+        (taken,) = await database.run(transitions.TAKE, id=sorted(set(workflows)))
+        events = [*events, *_EVENTS.decode(taken["news"] or "[]")]
+    return _by_workflow(events)
+
+
+async def _repeat(database: Database, share: Sequence[tuple[Plan, Step]]) -> None:
+    """Let all tasks of steps begin again. Raises LookupError when some of them are gone."""
+    again = [(made.flow.id, step) for made, step in share if step.name in made.repeated]
+    if again:
+        workflows, names = [id for id, _ in again], [step.name for _, step in again]
+        rows = await database.run(retry.REPEAT, workflow=workflows, step=names, reason=RETRIED)
+        if len(rows) != sum(step.size for _, step in again):
+            raise LookupError(f"{len(rows)} tasks are left of the steps {', '.join(names)}, which run again")
 
 
 async def _planned(
@@ -142,9 +171,12 @@ async def _cancel(database: Database, steps: Sequence[tuple[UUID, str]], advance
     """Cancel members. Their ends, and what is left of them, are events of the next advance."""
     workflows, names = ([*column] for column in zip(*steps, strict=True))
     rows = await database.run(transitions.CANCEL_MEMBERS, workflow=workflows, step=names, limit=MAX_CANCELLED)
-    advanced.held = [UUID(int=row["id"].int) for row in rows]
+    advanced.held = [UUID(int=row["id"].int) for row in rows if row["held"]]
     await database.run(transitions.NOTE_REST, workflow=workflows, step=names)
-    advanced.left += set(workflows)
+    if rows:
+        advanced.more = sorted(set(workflows))
+    else:
+        advanced.left += set(workflows)
 
 
 def _by_workflow(events: Iterable[Event]) -> dict[UUID, list[Event]]:
@@ -154,10 +186,11 @@ def _by_workflow(events: Iterable[Event]) -> dict[UUID, list[Event]]:
     return found
 
 
-def _news(events: Iterable[Event]) -> News:
+def _news(events: Sequence[Event]) -> News:
     """Everything that happened to one workflow."""
     ended: dict[str, Ended] = {}
     kinds: dict[str, int] = defaultdict(int)
+    repeated = frozenset(event.step for event in events if event.kind == "repeat" and event.step)
     for event in events:
         kinds[event.kind] += event.events
         if event.kind in ("ended", "reopened") and event.step is not None:
@@ -167,7 +200,13 @@ def _news(events: Iterable[Event]) -> News:
                 before.failed + event.failed,
                 before.revoked + event.revoked,
             )
-    return News(ended=ended, cancels=kinds["cancel"], late="deadline" in kinds, reopened="reopened" in kinds)
+    return News(
+        ended=ended,
+        cancels=kinds["cancel"],
+        late="deadline" in kinds,
+        reopened="reopened" in kinds,
+        repeated=repeated,
+    )
 
 
 def _cancelled(plans: Iterable[Plan]) -> Iterator[tuple[UUID, str]]:
@@ -177,11 +216,12 @@ def _cancelled(plans: Iterable[Plan]) -> Iterator[tuple[UUID, str]]:
 
 
 def _rest(flows: Mapping[UUID, Flow], events: Mapping[UUID, list[Event]]) -> Iterator[tuple[UUID, str]]:
-    """Steps whose members an earlier advance has not all canceled."""
+    """Steps whose members an earlier advance has not all canceled, unless they begin again."""
     for id, happened in events.items():
+        again = {event.step for event in happened if event.kind in ("repeat", "mend")}
         for event in happened:
-            if event.kind == "cancel_rest" and event.step is not None and id in flows:
-                yield id, event.step
+            if event.kind == "cancel_rest" and event.step not in (None, *again) and id in flows:
+                yield id, str(event.step)
 
 
 def _shares(plans: Sequence[Plan]) -> Iterator[list[tuple[Plan, Step]]]:
@@ -190,7 +230,7 @@ def _shares(plans: Sequence[Plan]) -> Iterator[list[tuple[Plan, Step]]]:
     tasks = 0
     for made in plans:
         for step in made.changed:
-            size = step.size if step.name in made.released else 0
+            size = step.size if step.name in made.released or step.name in made.repeated else 0
             if share and tasks + size > MAX_RELEASED:
                 yield share
                 share, tasks = [], 0
@@ -209,6 +249,7 @@ def _step_row(made: Plan, step: Step) -> dict[str, Any]:
         "revoked": step.revoked,
         "open": step.open,
         "released": step.name in made.released,
+        "repeated": step.name in made.repeated,
     }
 
 

@@ -1,4 +1,8 @@
-"""Advances workflows and does what follows the commit: push new tasks, announce canceled ones, count."""
+"""Advances workflows and does what follows the commit: push new tasks, announce canceled ones, count.
+
+The owner of an `Advancer` also calls `mark`, within three seconds of a push. After that the dispatcher sends
+the ids a second time.
+"""
 
 import logging
 from collections import Counter
@@ -24,6 +28,7 @@ class Advancer:
     def __init__(self, database: Database, queues: Queues) -> None:
         self._database = database
         self._queues = queues
+        self._unmarked: list[UUID] = []
 
     async def advance(self, ids: Sequence[UUID]) -> Advanced:
         """Raises ServerUnavailable when Postgres is away. The dispatcher sends what Redis does not take."""
@@ -44,7 +49,16 @@ class Advancer:
         for first in range(0, len(tasks), PUSH):
             share = tasks[first : first + PUSH]
             await self._queues.push([Address(task.id, task.queue, task.priority) for task in share])
-            ids = sorted(task.id for task in share)
+            self._unmarked += [task.id for task in share]
+
+    async def mark(self) -> None:
+        """Mark pushed ids, a moment later: most are claimed by then and need no mark.
+
+        Ids that stay unmarked are sent twice and claimed once. Raises ServerUnavailable.
+        """
+        pushed, self._unmarked = sorted(self._unmarked), []
+        for first in range(0, len(pushed), PUSH):
+            ids = pushed[first : first + PUSH]
             await self._database.run(MARK_SENT, id=ids, claim=[0] * len(ids))
 
 

@@ -19,6 +19,13 @@ class News(msgspec.Struct, frozen=True, kw_only=True):
     late: bool = False
     #: An operator started tasks again: what was skipped is judged again.
     reopened: bool = False
+    #: Steps that a retry of the workflow lets wait again, with all their tasks.
+    repeated: frozenset[str] = frozenset()
+
+    @property
+    def runs_again(self) -> bool:
+        """True when an operator started a part of the workflow again."""
+        return self.reopened or bool(self.repeated)
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,8 +34,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     flow: Flow
     #: Steps as they are from here on.
     changed: tuple[Step, ...] = ()
-    #: Steps whose tasks begin.
+    #: Steps whose tasks begin to exist.
     released: tuple[str, ...] = ()
+    #: Steps of which all tasks begin again.
+    repeated: tuple[str, ...] = ()
     #: Steps whose open members are canceled.
     cancelled: tuple[str, ...] = ()
 
@@ -57,15 +66,14 @@ class _Decision:
         self._news = news
         self._complete = complete
         self._released: list[str] = []
+        self._repeated: list[str] = []
         self._cancelled: set[str] = set()
 
     def made(self) -> Plan:
-        if self._news.reopened and not self._flow.open_steps:
-            self._flow = msgspec.structs.replace(self._flow, cancels=0, late=False, stopped=False)
         for name, ended in self._news.ended.items():
-            if name in self._now:
+            if name in self._now and name not in self._news.repeated:
                 self._count(name, ended)
-        if self._news.reopened:
+        if self._news.runs_again:
             self._wait_again()
         self._halt()
         for name in sorted(self._now, key=lambda name: self._now[name].position):
@@ -83,16 +91,17 @@ class _Decision:
             self._flow = msgspec.structs.replace(self._flow, stopped=True)
 
     def _wait_again(self) -> None:
-        """Let everything that was skipped be judged again."""
+        """Let what is repeated wait, and what was skipped be judged again."""
         self._require_all()
         for name, step in self._now.items():
-            if step.state is State.SKIPPED:
-                self._now[name] = msgspec.structs.replace(step, state=State.WAITING)
+            was_skipped = self._news.reopened and step.state is State.SKIPPED
+            if was_skipped or name in self._news.repeated:
+                self._now[name] = step.waiting_again()
 
     def _halt(self) -> None:
         """Note that the workflow may not go on, and cancel what runs, except for handlers."""
         news, flow = self._news, self._flow
-        if not (flow.open_steps or news.reopened):
+        if not (flow.open_steps or news.runs_again):
             return  # it had ended before
         # Requests that arrive together are one: a client that repeats itself must not end handlers.
         cancels = flow.cancels + (news.cancels > 0)
@@ -149,9 +158,10 @@ class _Decision:
         return False
 
     def _release(self, step: Step) -> None:
-        self._now[step.name] = step.judged()  # an empty group succeeds at once
+        judged = step.judged()  # an empty group succeeds at once
+        self._now[step.name] = msgspec.structs.replace(judged, begun=step.size > 0)
         if step.size:
-            self._released.append(step.name)
+            (self._repeated if step.begun else self._released).append(step.name)
 
     def _skip(self, step: Step) -> None:
         self._now[step.name] = msgspec.structs.replace(step, state=State.SKIPPED)
@@ -187,5 +197,6 @@ class _Decision:
             ),
             changed=tuple(step for _, step in changed),
             released=tuple(self._released),
+            repeated=tuple(self._repeated),
             cancelled=tuple(sorted(self._cancelled)),
         )

@@ -82,6 +82,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     #: No step but handlers needs it, so its success counts for the workflow.
     sink: bool = False
     state: State = State.WAITING
+    #: Its tasks exist. They wait with it when it waits again in a later run.
+    begun: bool = False
     succeeded: int = 0
     failed: int = 0
     revoked: int = 0
@@ -91,7 +93,12 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
         """True while a member may still end, or the step may still begin."""
         if self.state is State.SKIPPED:
             return False
-        return self.state is State.WAITING or self.succeeded + self.failed + self.revoked < self.size
+        return self.state is State.WAITING or self.succeeded + self.missing < self.size
+
+    @property
+    def missing(self) -> int:
+        """Members that did not succeed."""
+        return self.failed + self.revoked
 
     @property
     def lost(self) -> bool:
@@ -117,13 +124,16 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
         )
         return changed if self.state is State.WAITING else changed.judged()
 
+    def waiting_again(self) -> "Step":
+        """The step as it waits in the next run; nothing of its tasks counts any more."""
+        return msgspec.structs.replace(self, state=State.WAITING, succeeded=0, failed=0, revoked=0)
+
     def judged(self) -> "Step":
         """The step with the verdict that its counts give."""
-        missing = self.failed + self.revoked
         state = State.RUNNING
-        if missing > self.size - self.enough:
+        if self.missing > self.size - self.enough:
             state = State.FAILURE if self.failed else State.REVOKED
-        elif self.succeeded >= self.enough and (self.first or self.succeeded + missing >= self.size):
+        elif self.succeeded >= self.enough and (self.first or self.succeeded + self.missing >= self.size):
             state = State.SUCCESS
         return msgspec.structs.replace(self, state=state)
 

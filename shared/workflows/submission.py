@@ -1,10 +1,10 @@
 """Accepts workflows: the graph, and the tasks of the steps that need nothing, in one transaction."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import msgspec
@@ -15,7 +15,7 @@ from shared.ledger.ids import uuid7
 from shared.ledger.protocol import PROTOCOL
 from shared.ledger.transitions import workflow as transitions
 from shared.ledger.transitions.submit import SUBMITTED_UNDER
-from shared.submission import OnceKey, Submitter
+from shared.submission import OnceKey
 from shared.telemetry import metrics
 from shared.transport.queues import Address
 from shared.vault import Vault, step_row
@@ -32,6 +32,17 @@ class _Taken(Exception):
     """The submission key is taken; nothing may be stored."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What begins a workflow, where that is no request."""
+
+    #: The task whose body does.
+    parent: UUID | None = None
+    #: The schedule that fires, and its nominal time.
+    schedule: str | None = None
+    fire_time: datetime | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class _Stored:
     """A workflow that was stored."""
@@ -41,21 +52,42 @@ class _Stored:
     status: str
 
 
+class Pusher(Protocol):
+    """Pushes ids of tasks; a `Submitter` is one."""
+
+    async def push_after_commit(self, addresses: Sequence[Address]) -> None:
+        """Push stored ids, or leave that to the transaction in which they were stored."""
+
+
+REQUEST = Origin()
+
+
 class WorkflowSubmitter:
     """Submits workflows. One per event loop."""
 
-    def __init__(self, database: Database, submitter: Submitter, vault: Vault) -> None:
+    def __init__(self, database: Database, pusher: Pusher, vault: Vault) -> None:
         self._database = database
-        self._submitter = submitter
+        self._pusher = pusher
         self._vault = vault
 
-    async def submit(self, flow: Workflow | Graph) -> UUID:
+    async def submit(self, flow: Workflow | Graph, *, origin: Origin = REQUEST) -> UUID:
         """Store a workflow and begin it. Returns its id.
 
-        Raises InvalidFields, WorkflowExists, WorkersTooOld or ServerUnavailable; then nothing is stored.
+        Inside a transaction of the caller it is stored with that. Raises InvalidFields, WorkflowExists,
+        WorkersTooOld or ServerUnavailable; then nothing is stored.
         """
-        workflow_id, _ = await self._submit(flow, None)
-        return workflow_id
+        graph = self._checked(flow)
+        stored = await self._store(graph, uuid7(self._database.now()), origin, None)
+        assert stored is not None  # the id is new
+        await self._accepted(stored)
+        return stored.id
+
+    async def submit_as(self, flow: Workflow | Graph, workflow_id: UUID, origin: Origin) -> bool:
+        """As `submit`, unless a workflow has this id. Returns whether it was stored now."""
+        stored = await self._store(self._checked(flow), workflow_id, origin, None)
+        if stored is not None:
+            await self._accepted(stored)
+        return stored is not None
 
     async def submit_once(self, flow: Workflow | Graph, once: OnceKey) -> tuple[UUID, bool]:
         """As `submit`, unless the key was used within the last day.
@@ -63,35 +95,49 @@ class WorkflowSubmitter:
         Returns the id of the first submission, and whether this was it. Raises KeyReused when the first one
         was another request.
         """
-        return await self._submit(flow, once)
-
-    async def _submit(self, flow: Workflow | Graph, once: OnceKey | None) -> tuple[UUID, bool]:
-        graph = wiring.compile(flow) if isinstance(flow, Workflow) else flow
-        wiring.refuse(_too_late(graph, self._database.now()))
+        graph = self._checked(flow)
         workflow_id = uuid7(self._database.now())
-        values = self._values(graph, workflow_id)
         while True:
             try:
-                stored = await self._store(graph, values, once)
+                stored = await self._store(graph, workflow_id, REQUEST, once)
             except _Taken:
                 first = await self._first(once)
                 if first is not None:
                     return first, False
                 continue  # the key was pruned in between, so it is free now
+            assert stored is not None  # the id is new
             await self._accepted(stored)
             return stored.id, True
 
-    async def _store(self, graph: Graph, values: dict[str, Any], once: OnceKey | None) -> _Stored:
-        workflow_id: UUID = values["id"]
+    def _checked(self, flow: Workflow | Graph) -> Graph:
+        graph = wiring.compile(flow) if isinstance(flow, Workflow) else flow
+        wiring.refuse(_too_late(graph, self._database.now()))
+        return graph
+
+    async def _store(
+        self, graph: Graph, workflow_id: UUID, origin: Origin, once: OnceKey | None
+    ) -> _Stored | None:
+        """None when a workflow has this id. Raises _Taken."""
+        values = self._values(graph, workflow_id, origin)
         begun = _begun(workflow_id, graph)
         async with self._transaction():
             await self._refuse_older_workers()
-            (answer,) = await self._database.run(transitions.SUBMIT_WORKFLOW, **values, **_key_values(once))
+            if not await self._is_stored(graph, values, once):
+                return None
+            return _Stored(workflow_id, await apply(self._database, [begun]), begun.flow.status)
+
+    async def _is_stored(self, graph: Graph, values: dict[str, Any], once: OnceKey | None) -> bool:
+        """Store the graph. Raises _Taken or WorkflowExists."""
+        if once is None:
+            (answer,) = await self._database.run(transitions.SUBMIT_WORKFLOW, **values)
+        else:
+            key = {"scope": once.scope, "key": once.key, "body_hash": once.body_hash}
+            (answer,) = await self._database.run(transitions.SUBMIT_WORKFLOW_ONCE, **values, **key)
             if not answer["new"]:
                 raise _Taken
-            if not answer["free"]:
-                raise await self._exists(graph)
-            return _Stored(workflow_id, await apply(self._database, [begun]), begun.flow.status)
+        if answer["new"] and not answer["free"]:
+            await self._refuse_other(graph, values["id"])
+        return bool(answer["stored"])
 
     @asynccontextmanager
     async def _transaction(self) -> Any:
@@ -107,13 +153,15 @@ class WorkflowSubmitter:
         if row["workers"]:
             raise WorkersTooOld(row["workers"])
 
-    async def _exists(self, graph: Graph) -> WorkflowExists:
+    async def _refuse_other(self, graph: Graph, workflow_id: UUID) -> None:
+        """Raises WorkflowExists unless the unique key belongs to this very workflow."""
         unique = graph.unique or ""
         rows = await self._database.run(transitions.UNIQUE_HOLDER, name=graph.name, key=unique)
-        return WorkflowExists(graph.name, unique, rows[0]["workflow"] if rows else None)
+        holder = UUID(int=rows[0]["workflow"].int) if rows else None
+        if holder != workflow_id:
+            raise WorkflowExists(graph.name, unique, holder)
 
-    async def _first(self, once: OnceKey | None) -> UUID | None:
-        assert once is not None
+    async def _first(self, once: OnceKey) -> UUID | None:
         rows = await self._database.run(SUBMITTED_UNDER, scope=once.scope, key=once.key)
         if rows and rows[0]["body_hash"] not in (once.body_hash, *once.former_hashes):
             raise KeyReused(once.key)
@@ -125,9 +173,9 @@ class WorkflowSubmitter:
         if stored.status != "running":
             metrics.WORKFLOWS_FINISHED.labels(stored.status).inc()
         addresses = [Address(task.id, task.queue, task.priority) for task in stored.tasks if task.direct]
-        await self._submitter.push_after_commit(addresses)
+        await self._pusher.push_after_commit(addresses)
 
-    def _values(self, graph: Graph, workflow_id: UUID) -> dict[str, Any]:
+    def _values(self, graph: Graph, workflow_id: UUID, origin: Origin) -> dict[str, Any]:
         steps = msgspec.json.encode([self._step_row(each, workflow_id, graph.owner) for each in graph.steps])
         return {
             "id": workflow_id,
@@ -138,6 +186,9 @@ class WorkflowSubmitter:
             "deadline_s": graph.deadline.total_seconds(),
             "open_steps": len(graph.steps),
             "steps": steps.decode(),
+            "parent": origin.parent,
+            "schedule": origin.schedule,
+            "fire_time": origin.fire_time,
         }
 
     def _step_row(self, each: GraphStep, workflow_id: UUID, owner: int | None) -> dict[str, Any]:
@@ -168,12 +219,6 @@ def _begun(workflow_id: UUID, graph: Graph) -> Plan:
     steps = [each.step for each in graph.steps]
     flow = Flow(id=workflow_id, on_failure=graph.on_failure, open_steps=len(steps))
     return plan(flow, steps, News(), complete=True)
-
-
-def _key_values(once: OnceKey | None) -> dict[str, Any]:
-    if once is None:
-        return {"scope": None, "key": None, "body_hash": None}
-    return {"scope": once.scope, "key": once.key, "body_hash": once.body_hash}
 
 
 def _too_late(graph: Graph, now: datetime) -> Iterator[FieldProblem]:

@@ -13,6 +13,7 @@ from tests.drill.faults import (
     redis,
     refusals,
     restore,
+    workflows,
 )
 
 #: These run when they are named. The first two are part of others or milder than others, and take part in
@@ -33,6 +34,7 @@ def faults(*, seed: int, seconds: float) -> dict[str, Fault]:
         *refusals.FAULTS,
         *locks.FAULTS,
         *migration.FAULTS,
+        *workflows.FAULTS,
     )
     # One without parts changes what the rest of a scenario needs, or takes most of its time.
     chosen = [fault for fault in known if fault.parts]

@@ -8,7 +8,10 @@ from tests.drill import catalogue, scenario
 from tests.drill.fault import Fault
 from tests.drill.faults.anything import in_turn
 from tests.drill.faults.locks import table_lock
+from tests.drill.faults.processes import kill_leader, kill_workers
+from tests.drill.faults.redis import drop_replies
 from tests.drill.faults.refusals import read_only
+from tests.drill.faults.workflows import through
 from tests.drill.servers import Servers
 
 KNOWN = catalogue.faults(seed=0, seconds=0)
@@ -18,9 +21,13 @@ REFUSALS = in_turn(
     table_lock("table_lock", seconds=16, times=1),
     read_only("read_only_cut", seconds=4, cut=True),
 )
+#: The same for deaths of processes, which 40 workflows go through.
+DEATHS = in_turn(
+    "deaths", drop_replies, through("few_workflows", kill_workers, kill_leader, count=40, over_s=10)
+)
 
 
-@pytest.mark.parametrize("fault", [KNOWN["kill_api"], KNOWN["drop_replies"], REFUSALS], ids=lambda f: f.name)
+@pytest.mark.parametrize("fault", [KNOWN["kill_api"], DEATHS, REFUSALS], ids=lambda f: f.name)
 async def test_nothing_is_lost_done_twice_or_stuck_whatever_breaks(fault: Fault, folder: Path) -> None:
     home = folder / fault.name
     home.mkdir()

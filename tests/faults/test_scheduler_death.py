@@ -6,6 +6,7 @@ from typing import Any
 
 from shared.schedules import statements as schedules
 from tests.eventually import eventually
+from tests.installed import NAMES
 from tests.platform import Platform
 
 #: Three times the five seconds of the design.
@@ -89,3 +90,38 @@ async def test_a_moment_that_comes_while_nobody_leads_fires_once_when_somebody_d
     assert task["created_at"] - moment < timedelta(seconds=TAKEOVER_LIMIT_S)
     assert [(row["fire_time"], row["outcome"]) for row in await fired(platform)] == [(moment, "submitted")]
     assert "leads, term 2" in platform.log_of(standby)
+
+
+async def test_a_schedule_of_a_workflow_fires_once_though_leaders_are_killed(platform: Platform) -> None:
+    chosen = {"OFTEN_APPLICATIONS": f"{NAMES},tests.clockwork".lstrip(",")}
+    leader = await platform.start_scheduler(**chosen)
+    for _ in range(2):
+        standby = platform.start("services.scheduler", **chosen)
+        before = len(await fired(platform))
+
+        async def goes_on(before: int = before) -> bool:
+            return len(await fired(platform)) >= before + 3
+
+        await eventually(goes_on, TAKEOVER_LIMIT_S)
+        leader.kill()
+        leader = standby
+    await eventually(platform.has_leader)
+    killed = await second_from_now(platform)
+
+    async def taken_over() -> bool:
+        return bool((await fired(platform))[-1]["fire_time"] > killed)
+
+    await eventually(taken_over, TAKEOVER_LIMIT_S)
+    rows = await platform.rows(
+        "SELECT f.fire_time, f.outcome, f.workflow_id, w.id, count(s.name) AS steps, count(t.id) AS tasks "
+        "FROM schedule_firing AS f FULL JOIN workflow AS w ON w.schedule = f.schedule "
+        "    AND w.fire_time = f.fire_time "
+        "LEFT JOIN workflow_step AS s ON s.workflow = w.id LEFT JOIN task AS t ON t.id = s.task "
+        "WHERE coalesce(f.schedule, w.schedule) = 'clockwork.tick.each_second' "
+        "GROUP BY f.schedule, f.fire_time, w.id ORDER BY f.fire_time"
+    )
+    first = rows[0]["fire_time"]
+    assert [row["fire_time"] for row in rows] == [first + timedelta(seconds=n) for n in range(len(rows))]
+    assert {row["outcome"] for row in rows} == {"submitted"}
+    assert all(row["workflow_id"] == row["id"] is not None for row in rows)
+    assert {(row["steps"], row["tasks"]) for row in rows} == {(2, 1)}

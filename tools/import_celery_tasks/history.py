@@ -17,16 +17,22 @@ AREA = "celery"
 #: A DDL statement that waits for a lock stops every claim behind it, so it gives up soon.
 LOCK_TIMEOUT_S = 2
 
+_COLUMNS = """
+    id, name, type, queue, priority, status, params, result, error_message, error_traceback, progress_current,
+    progress_total, progress_message, attempt, failures, owner, created_at, started_at, completed_at,
+    execution_time_seconds
+"""
 #: $1: the rows as a JSON array. Returns the ids of the rows that were not there before.
-INSERT = """
-    INSERT INTO task (id, name, type, queue, priority, status, params, result, error_message, error_traceback,
-        progress_current, progress_total, progress_message, attempt, failures, owner, created_at, started_at,
-        completed_at, execution_time_seconds)
-    SELECT id, name, type, queue, priority, status, params, result, error_message, error_traceback,
-        progress_current, progress_total, progress_message, attempt, failures, owner, created_at, started_at,
-        completed_at, execution_time_seconds
-    FROM jsonb_populate_recordset(NULL::task, $1::jsonb)
-    ON CONFLICT (id) DO NOTHING RETURNING id
+INSERT = f"""
+    WITH stored AS (
+        INSERT INTO task ({_COLUMNS}) SELECT {_COLUMNS} FROM jsonb_populate_recordset(NULL::task, $1::jsonb)
+        ON CONFLICT (id) DO NOTHING RETURNING id, name, queue, owner, status, completed_at
+    ), failures AS (
+        INSERT INTO task_failure (task_id, name, queue, owner, failed_at)
+        SELECT id, name, queue, owner, completed_at FROM stored WHERE status = 'failure'
+        ON CONFLICT DO NOTHING
+    )
+    SELECT id FROM stored
 """
 
 

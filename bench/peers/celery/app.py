@@ -1,4 +1,4 @@
-"""Celery over Redis. With BENCH_RESULTS set, results go to the database."""
+"""Celery over Redis. BENCH_RESULTS says where results go: `database` or `redis`; without it nowhere."""
 
 import os
 
@@ -6,13 +6,15 @@ from celery import Celery
 
 from bench import doorbell, tally
 
-RESULTS = "BENCH_RESULTS" in os.environ
+RESULTS = os.environ.get("BENCH_RESULTS")
 
 app = Celery("bench", broker=os.environ["BENCH_REDIS_URL"])
-if RESULTS:
+if RESULTS == "database":
     app.conf.result_backend = (
         f"db+postgresql+psycopg{os.environ['BENCH_DATABASE_URL'].removeprefix('postgres')}"
     )
+elif RESULTS == "redis":
+    app.conf.result_backend = os.environ["BENCH_REDIS_URL"]
 app.conf.update(
     broker_connection_retry_on_startup=True,
     task_ignore_result=not RESULTS,
@@ -24,6 +26,13 @@ app.conf.update(
 
 @app.task
 def noop() -> None:
+    tally.began()
+    tally.ended()
+
+
+@app.task
+def gather(results: list[None]) -> None:
+    """The body of a chord."""
     tally.began()
     tally.ended()
 

@@ -5,6 +5,7 @@ password, token, sealed value or address of a person.
 """
 
 from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import msgspec
@@ -19,6 +20,10 @@ _RECORD = Statement("""
     VALUES (:actor, :credential, :credential_id, :network, :action, :target_kind, :target,
             :before::text::jsonb, :after::text::jsonb, :reason, :request_id)
 """)
+
+
+#: What `collected` returns, where a request is under way.
+_acts: ContextVar[list[str] | None] = ContextVar("acts", default=None)
 
 
 class Target(NamedTuple):
@@ -61,6 +66,15 @@ async def record(
         reason=reason,
         request_id=actor.request_id,
     )
+    if (acts := _acts.get()) is not None:
+        acts.append(str(action))
+
+
+def collected() -> list[str]:
+    """For the beginning of a request: the list to which each act is added that the request records."""
+    acts: list[str] = []
+    _acts.set(acts)
+    return acts
 
 
 def _json(values: Mapping[str, Any] | None) -> str | None:

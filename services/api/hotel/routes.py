@@ -68,7 +68,9 @@ ROUTES = Routes(
         "POST /api/v1/tasks/notification": Right(
             Scope.TASKS_WRITE, OWN, NONE, OWN, ALL, [Action.TASK_SUBMITTED]
         ),
-        "POST /api/v1/tasks/payment": Right(Scope.TASKS_WRITE, OWN, NONE, OWN, ALL, [Action.TASK_SUBMITTED]),
+        "POST /api/v1/tasks/payment": Right(
+            Scope.TASKS_WRITE, OWN, NONE, OWN, ALL, [Action.WORKFLOW_SUBMITTED]
+        ),
         "POST /api/v1/tasks/sync-hotels": Right(
             Scope.TASKS_WRITE, NONE, NONE, ALL, ALL, [Action.TASK_SUBMITTED]
         ),

@@ -15,7 +15,7 @@ from services.api.hotel.refusals import DestinationNotFound
 from services.api.hotel.task_schemas import ScanBody, TrackingHealth
 from services.api.http.documentation import example
 from services.api.http.errors import documented
-from services.api.identity.auth import Stays
+from services.api.identity.callers import Stays
 from services.api.identity.rights import Reader
 from services.api.reads import Reads
 from services.api.tasks import log_stream
@@ -27,7 +27,7 @@ from services.api.tasks.submissions import Submissions
 from shared import probes
 from shared.hotel import hotels as tables
 from shared.hotel import tracking
-from shared.hotel.contracts import hotels
+from shared.hotel.contracts import hotels, scans
 from shared.hotel.contracts.hotels import TrackingConfiguration, TrackingSummary
 from shared.ledger.database import Database
 from shared.ledger.statement import Statement
@@ -56,7 +56,7 @@ async def start(
     submissions: NamedDependency[Submissions],
     idempotency_key: IdempotencyKey = None,
 ) -> Response[Submitted]:
-    body = NewTaskBody(name=hotels.SCAN_DESTINATIONS.name, params={})
+    body = NewTaskBody(name=scans.SCAN_DESTINATIONS.name, params={})
     return await _submit(body, "start", None, reader, submissions, idempotency_key)
 
 

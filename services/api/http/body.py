@@ -10,7 +10,7 @@ from litestar.exceptions import InternalServerException
 from services.api.http.errors import MalformedBody
 from services.api.http.refusals import ClientGone
 from services.api.identity.account_schemas import Account
-from services.api.identity.auth import Credential
+from services.api.identity.callers import Credential
 from shared.contracts import broken_rules
 from shared.errors import FieldProblem, InvalidFields
 

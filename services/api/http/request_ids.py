@@ -4,8 +4,7 @@ import re
 import secrets
 from typing import Final, cast
 
-from litestar.datastructures import MutableScopeHeaders
-from litestar.types import Message, Scope
+from litestar.types import Scope
 
 HEADER: Final = "X-Request-Id"
 #: Ids that are taken from the client or a proxy; others are replaced.
@@ -19,12 +18,6 @@ def of(scope: Scope) -> str:
     if _KEY not in state:
         state[_KEY] = _given(scope) or secrets.token_hex(16)
     return cast("str", state[_KEY])
-
-
-async def add(message: Message, scope: Scope) -> None:
-    """Called before each message."""
-    if message["type"] == "http.response.start":
-        MutableScopeHeaders.from_message(message)[HEADER] = of(scope)
 
 
 def _given(scope: Scope) -> str | None:

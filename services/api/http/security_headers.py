@@ -1,7 +1,6 @@
 """What every answer tells browsers to leave alone."""
 
-from litestar.datastructures import MutableScopeHeaders
-from litestar.types import Message, Scope
+from collections.abc import Collection
 
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -9,16 +8,16 @@ HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
 }
+_ENCODED = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
 #: The page's own files may be kept: they change with the installed package only.
 _KEPT = "/docs"
 
 
-async def add(message: Message, scope: Scope) -> None:
-    """Called before each message; a header that the handler has set stays."""
-    if message["type"] != "http.response.start":
-        return
-    headers = MutableScopeHeaders.from_message(message)
-    for name, value in HEADERS.items():
-        if name == "Cache-Control" and scope["path"].startswith(_KEPT):
-            continue
-        headers.setdefault(name, value)
+def missing(names: Collection[bytes], path: str) -> list[tuple[bytes, bytes]]:
+    """The headers that an answer does not have yet; one that the handler has set stays."""
+    is_kept = path.startswith(_KEPT)
+    return [
+        header
+        for header in _ENCODED
+        if header[0] not in names and not (is_kept and header[0] == b"cache-control")
+    ]

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import secrets
+from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
@@ -38,7 +39,7 @@ _INSERT = Statement("""
     RETURNING id, "user" AS owner, name, scopes, created_at, expires_at, last_used_at, revoked_at
 """)
 
-#: Key and owner in one statement, because each request runs it.
+#: Key and owner in one statement.
 _LOAD = Statement("""
     SELECT k.secret_hash, k.scopes, k.revoked_at IS NOT NULL AS revoked, k.expires_at <= now() AS expired,
            k.last_used_at IS NULL OR k.last_used_at < now() - interval '1 minute' AS use_unnoted,
@@ -66,6 +67,21 @@ _REVOKE_ALL = Statement("""
     WHERE "user" = :owner AND revoked_at IS NULL AND expires_at > now()
     RETURNING id
 """)
+
+
+@dataclass(slots=True)
+class StoredKey:
+    """A key as the database has it."""
+
+    id: UUID
+    secret_hash: bytes
+    #: Active or not.
+    owner: Account
+    scopes: frozenset[Scope]
+    is_revoked: bool
+    has_expired: bool
+    #: Its last use is to be written down.
+    use_unnoted: bool
 
 
 async def make(
@@ -131,19 +147,46 @@ async def end_all(database: Database, owner: int) -> None:
     await database.run(_REVOKE_ALL, owner=owner)
 
 
-async def authenticate(database: Database, shown: str) -> tuple[Account, UUID, frozenset[Scope]]:
-    """The key's owner, active or not, its id, and what it is good for. Raises NotSignedIn."""
+def parse(shown: str) -> tuple[UUID, str]:
+    """The id and the secret of what a client sends. Raises NotSignedIn."""
     key_id, _, secret = shown.removeprefix(PREFIX).partition("_")
-    row = await _load(database, key_id)
-    if row is None or not hmac.compare_digest(_hash(secret), row["secret_hash"]):
-        raise NotSignedIn("This API key is unknown. Make one with POST /api/v1/keys.")
-    if row["revoked"] or row["expired"]:
-        state = "was revoked" if row["revoked"] else "has expired"
+    try:
+        return UUID(key_id), secret
+    except ValueError:
+        raise _unknown() from None
+
+
+async def load(database: Database, key_id: UUID) -> StoredKey:
+    """The key, usable or not. Raises NotSignedIn when there is none."""
+    rows = await database.run(_LOAD, id=key_id)
+    if not rows:
+        raise _unknown()
+    (row,) = rows
+    return StoredKey(
+        key_id,
+        row["secret_hash"],
+        msgspec.convert({name: row[name] for name in Account.__struct_fields__}, Account),
+        frozenset(map(Scope, row["scopes"])),
+        is_revoked=row["revoked"],
+        has_expired=row["expired"],
+        use_unnoted=row["use_unnoted"],
+    )
+
+
+async def check(database: Database, key: StoredKey, secret: str) -> None:
+    """Note the use of a key by somebody who has its secret. Raises NotSignedIn."""
+    if not hmac.compare_digest(_hash(secret), key.secret_hash):
+        raise _unknown()
+    if key.is_revoked or key.has_expired:
+        state = "was revoked" if key.is_revoked else "has expired"
         raise NotSignedIn(f"This API key {state}. Make a new one with POST /api/v1/keys.")
-    if row["use_unnoted"]:
-        await database.run(_NOTE_USE, id=UUID(key_id))
-    account = msgspec.convert({name: row[name] for name in Account.__struct_fields__}, Account)
-    return account, UUID(key_id), frozenset(map(Scope, row["scopes"]))
+    if key.use_unnoted:
+        key.use_unnoted = False
+        await database.run(_NOTE_USE, id=key.id)
+
+
+def _unknown() -> NotSignedIn:
+    return NotSignedIn("This API key is unknown. Make one with POST /api/v1/keys.")
 
 
 def _check(rights: Rights, owner: Account, wanted: NewKeyBody) -> None:
@@ -157,14 +200,6 @@ def _check(rights: Rights, owner: Account, wanted: NewKeyBody) -> None:
         problems.append(FieldProblem("scopes", rule))
     if problems:
         raise InvalidFields(problems)
-
-
-async def _load(database: Database, key_id: str) -> dict[str, Any] | None:
-    try:
-        rows = await database.run(_LOAD, id=UUID(key_id))
-    except ValueError:
-        return None
-    return rows[0] if rows else None
 
 
 def _select() -> Select[Any]:

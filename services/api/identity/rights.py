@@ -7,13 +7,12 @@ changes something, its line names the actions that it leaves in the audit log, o
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from typing import Any, cast
+from typing import Self
 
 from litestar import Litestar
-from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from litestar.routes import HTTPRoute
-from litestar.types import Guard, HTTPScope
+from litestar.types import HTTPScope
 
 from services.api.audit.actions import Action, Leaves, Unaudited
 from services.api.audit.actor import Actor
@@ -113,6 +112,9 @@ RIGHTS: dict[str, Right] = {
     "POST /api/v1/tasks": Right(Scope.TASKS_WRITE, OWN, NONE, OWN, ALL, [Action.TASK_SUBMITTED]),
     "POST /api/v1/tasks/batch": Right(Scope.TASKS_WRITE, OWN, NONE, OWN, ALL, [Action.TASK_SUBMITTED]),
     "GET /api/v1/tasks/stats/summary": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),
+    "GET /api/v1/tasks/stats/series": Right(Scope.TASKS_READ, NONE, ALL, ALL, ALL),
+    "GET /api/v1/tasks/stats/kinds": Right(Scope.TASKS_READ, NONE, ALL, ALL, ALL),
+    "GET /api/v1/tasks/stats/waits": Right(Scope.TASKS_READ, NONE, ALL, ALL, ALL),
     "GET /api/v1/tasks/{task_id}": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL, [Action.UNMASKED]),
     "GET /api/v1/tasks/{task_id}/attempts": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),
     "GET /api/v1/tasks/{task_id}/logs": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),
@@ -233,21 +235,20 @@ class Rights:
         self.entries = entries
         #: Routes that need no credentials.
         self.public = public
-        #: The guard of all protected routes. A function, because Litestar copies what a method belongs to.
-        self.enforce: Guard = lambda connection, _: self._enforce(connection)
 
-    def _enforce(self, connection: ASGIConnection[Any, Any, Any, Any]) -> None:
-        """Raises RoleForbids or ScopeMissing."""
-        scope = cast("HTTPScope", connection.scope)
-        if scope["method"] == "OPTIONS":  # lists the methods of a path; needs no rights
-            return
-        route = f"{scope['method']} {scope['path_template']}"
-        right, role, scopes = self.entries[route], connection.user.role, connection.auth.scopes
+    def __deepcopy__(self, _: object) -> Self:
+        """Litestar copies middleware when it takes in a router; the table stays one."""
+        return self
+
+    def enforce(self, scope: HTTPScope) -> None:
+        """Judge an identified request, and note its reach. Raises RoleForbids or ScopeMissing."""
+        right = self.entries[f"{scope['method']} {scope['path_template']}"]
+        role, scopes = scope["user"].role, scope["auth"].scopes
         if right.reach[role] is Reach.NONE:
             raise RoleForbids(role, [name for name, reach in right.reach.items() if reach is not Reach.NONE])
         if scopes is not None and right.scope not in scopes:
             raise ScopeMissing(right.scope)
-        connection.state["reach"] = right.reach[role]
+        scope["state"]["reach"] = right.reach[role]
 
     def scopes_of(self, role: Role) -> frozenset[Scope]:
         """The scopes that have a use for this role."""
@@ -259,14 +260,14 @@ class Rights:
         """What a route leaves in the audit log."""
         return self.entries[route].leaves if route in self.entries else self.public[route]
 
-    def check(self, app: Litestar) -> None:
+    def check(self, app: Litestar, admits: Callable[[BaseRouteHandler], bool]) -> None:
         """Refuse an application whose routes and entries differ, or that forgets the audit log.
 
-        Raises LookupError.
+        `admits` is True for routes on which `enforce` is called. Raises LookupError.
         """
         guarded, free = set[str](), set[str]()
         for route, handler in routes(app):
-            (guarded if self.enforce in _guards(handler) else free).add(route)
+            (guarded if admits(handler) else free).add(route)
         for found, entries, name in (
             (guarded, set(self.entries), "RIGHTS"),
             (free, set(self.public), "PUBLIC"),
@@ -294,7 +295,3 @@ def routes(app: Litestar) -> Iterable[tuple[str, BaseRouteHandler]]:
 
 def _changes(route: str) -> bool:
     return not route.startswith(("GET ", "HEAD "))
-
-
-def _guards(handler: BaseRouteHandler) -> list[Any]:
-    return [guard for layer in handler.ownership_layers for guard in layer.guards or []]

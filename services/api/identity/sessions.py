@@ -1,8 +1,8 @@
 """Sessions: what a login opens, held by refresh tokens of which only the hash is stored.
 
 Each renewal spends a token for the next one. A spent token that is used again has been stolen, so its session
-ends (RFC 9700, 4.14.2). The user's other sessions go on. The end of a session takes effect at once, because
-each request looks up the session of its access token together with the account.
+ends (RFC 9700, 4.14.2). The user's other sessions go on. Its access tokens end with it, because requests are
+admitted by the session and not by the token alone; see callers.py.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from services.api.audit.actor import Actor
 from services.api.audit.trail import Target
 from services.api.http.errors import NotSignedIn
 from services.api.identity import accounts
-from services.api.identity.access_tokens import AccessTokens
+from services.api.identity.access_tokens import AccessTokens, Named
 from services.api.identity.account_schemas import Account, Tokens
 from shared.ledger.database import Database
 from shared.ledger.statement import Statement
@@ -67,8 +67,7 @@ _REVOKE_REUSED = Statement("""
     RETURNING id, "user"
 """)
 
-#: Session and account in one statement, because each request runs it. Written out, it takes half the time of
-#: a built query.
+#: Session and account in one statement. Written out, it takes half the time of a built query.
 _HOLDER = Statement("""
     SELECT a.id, a.email, a.full_name, a.is_active, a.role, a.created_at,
            a.verified_at IS NOT NULL AS verified,
@@ -121,9 +120,8 @@ class Sessions:
             raise NotSignedIn("The refresh token is unknown, spent or expired. Sign in again.")
         return self._tokens(rows[0]["user_id"], rows[0]["session"], following)
 
-    async def holder(self, access_token: str) -> tuple[Account, UUID]:
-        """The account, active or not, and the open session of an access token. Raises NotSignedIn."""
-        named = self._access.read(access_token)
+    async def holder(self, named: Named) -> Account:
+        """The account, active or not, of an open session. Raises NotSignedIn."""
         rows = []
         if accounts.is_possible(named.account):
             rows = await self._run(
@@ -131,7 +129,7 @@ class Sessions:
             )
         if not rows or rows[0]["over"]:
             raise NotSignedIn("This session has ended. Sign in again with POST /api/v1/auth/login.")
-        return msgspec.convert(rows[0], Account), named.session
+        return msgspec.convert(rows[0], Account)
 
     async def _revoke_reused(self, refresh_token: str, actor: Actor) -> None:
         async with self._database.short_transaction():

@@ -10,6 +10,8 @@ from services.api.identity.rights import Reader
 from services.api.operations.schemas import QueuePurged
 from shared.errors import FieldProblem, InvalidFields
 from shared.ledger.database import Database
+from shared.ledger.lifecycle import Status
+from shared.ledger.tally import Tally
 from shared.ledger.transitions import operate
 
 #: Tasks of one request. Their rows are locked until its end, about a second, and claims of them wait.
@@ -27,35 +29,43 @@ def check(queue: str, confirm: str) -> None:
         raise InvalidFields([FieldProblem("confirm", f"must be the name of the queue, {queue}")])
 
 
-async def purge(database: Database, queue: str, reason: str | None, reader: Reader) -> QueuePurged:
+async def purge(
+    database: Database, tally: Tally, queue: str, reason: str | None, reader: Reader
+) -> QueuePurged:
     """One row of the audit log says how many, in the transaction that cancels them."""
     async with database.short_transaction():
-        canceled = await _sent(database, queue)
-        more = canceled >= MOST
+        names = await _sent(database, queue)
+        more = len(names) >= MOST
         if not more:
-            unsent, more = await _unsent(database, queue, MOST - canceled)
-            canceled += unsent
-        target, after = Target("queue", queue), {"canceled": canceled, "more": more}
+            unsent, more = await _unsent(database, queue, MOST - len(names))
+            names += unsent
+        target, after = Target("queue", queue), {"canceled": len(names), "more": more}
         actor = reader.describe()
         await trail.record(database, actor, Action.QUEUE_PURGED, target, after=after, reason=reason)
-    return QueuePurged(queue, canceled, more)
+    for name in names:
+        tally.add(queue, name, Status.REVOKED)
+    return QueuePurged(queue, len(names), more)
 
 
-async def _sent(database: Database, queue: str) -> int:
-    canceled, last = 0, BATCH
-    while last == BATCH and canceled < MOST:
-        last = len(await database.run(operate.PURGE_SENT, queue=queue, limit=BATCH))
-        canceled += last
-    return canceled
+async def _sent(database: Database, queue: str) -> list[str]:
+    """The names of canceled tasks."""
+    names: list[str] = []
+    last = BATCH
+    while last == BATCH and len(names) < MOST:
+        rows = await database.run(operate.PURGE_SENT, queue=queue, limit=BATCH)
+        names += [row["name"] for row in rows]
+        last = len(rows)
+    return names
 
 
-async def _unsent(database: Database, queue: str, most: int) -> tuple[int, bool]:
-    """How many were canceled, and whether more may wait."""
-    canceled, position = 0, FIRST
-    while canceled < most:
+async def _unsent(database: Database, queue: str, most: int) -> tuple[list[str], bool]:
+    """The names of canceled tasks, and whether more may wait."""
+    names: list[str] = []
+    position = FIRST
+    while len(names) < most:
         (row,) = await database.run(operate.PURGE_UNSENT, queue=queue, limit=STRETCH, **position)
-        canceled += row["canceled"]
+        names += row["names"]
         if row["looked_at"] < STRETCH:
-            return canceled, False
+            return names, False
         position = {"after": row["after"], "last": row["last"]}
-    return canceled, True
+    return names, True

@@ -20,6 +20,7 @@ from services.api.operations.schemas import (
     ReasonBody,
 )
 from shared.ledger.database import Database
+from shared.ledger.tally import Tally
 
 
 @get(
@@ -87,7 +88,8 @@ async def purge(
     reader: NamedDependency[Reader],
     queue_controls: NamedDependency[QueueControls],
     database: NamedDependency[Database],
+    tally: NamedDependency[Tally],
 ) -> QueuePurged:
     await queue_controls.require(queue)
     purging.check(queue, data.confirm)
-    return await purging.purge(database, queue, data.reason, reader)
+    return await purging.purge(database, tally, queue, data.reason, reader)

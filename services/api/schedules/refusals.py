@@ -38,14 +38,14 @@ class ScheduleDeclared(Refusal):
 
 
 class ScheduleStillRunning(Refusal):
-    """The schedule lets no two of its tasks run at once."""
+    """The schedule lets no two of its firings run at once."""
 
     status, kind = 409, "schedule-still-running"
 
-    def __init__(self, task_id: object) -> None:
+    def __init__(self, kind: str, work_id: object) -> None:
         super().__init__(
-            f"Its task {task_id} has not ended, and overlap is skip. Wait for it, or cancel it with "
-            f"DELETE /api/v1/tasks/{task_id}."
+            f"Its {kind} {work_id} has not ended, and overlap is skip. Wait for it, or cancel it with "
+            f"DELETE /api/v1/{kind}s/{work_id}."
         )
 
 

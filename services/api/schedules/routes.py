@@ -27,6 +27,7 @@ from services.api.schedules.schemas import (
     SchedulePage,
 )
 from services.api.tasks.schemas import Submitted
+from services.api.workflows.schemas import WorkflowSubmitted
 from shared.contracts.patterns import whole
 from shared.ledger.database import Database
 from shared.schedules.timetable import Timing
@@ -129,17 +130,20 @@ async def remove(
 @post(
     "/schedules/{name:str}/fire",
     summary="Fire a schedule now",
-    description="Once, whether it is enabled or not; its times go on as they are.",
+    description="Once, whether it is enabled or not; its times go on as they are. The answer has a task_id, "
+    "or the workflow_id of a schedule that begins a workflow.",
     status_code=202,
     responses=documented(400, 401, 403, 404, 409, 422),
 )
 async def fire(
     name: FromPath[str], reader: NamedDependency[Reader], schedules: NamedDependency[Schedules]
-) -> Submitted:
-    task_id = await schedules.fire(name, reader)
-    return Submitted(
-        task_id, "queued", f"Schedule {name} is fired; GET /api/v1/tasks/{task_id} shows how it goes."
-    )
+) -> Submitted | WorkflowSubmitted:
+    fired = await schedules.fire(name, reader)
+    path = "tasks" if fired.is_task else "workflows"
+    message = f"Schedule {name} is fired; GET /api/v1/{path}/{fired.id} shows how it goes."
+    if fired.is_task:
+        return Submitted(fired.id, "queued", message)
+    return WorkflowSubmitted(fired.id, "running", message)
 
 
 @get(

@@ -76,7 +76,7 @@ class ScheduleView:
         return dict(row)
 
     def _answer(self, row: Mapping[str, Any], reader: Reader) -> ScheduleAnswer:
-        contract = self._catalogue.ever_by_name.get(row["task_name"])
+        contract = self._catalogue.ever_by_name.get(row["task_name"] or "")
         unmask = reader.may_unmask(row["owner"])
         params = self._vault.read(contract, "params", row["params"], row["name"], row["owner"], unmask=unmask)
         same = {f: row[f] for f in ScheduleAnswer.__struct_fields__ if f in row and f != "params"}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -29,9 +29,11 @@ from shared.ledger.database import Database
 from shared.ledger.statement import Statement
 from shared.schedules import firing as scheduling
 from shared.schedules import statements as schedules
+from shared.schedules.firing import Firing, TaskToFire
 from shared.schedules.timetable import Misfire
 from shared.submission import Submitter
 from shared.vault import Vault
+from shared.workflows.scheduled import Schedules as Declared
 
 #: `POST /schedules/preview` is an address of its own.
 RESERVED = frozenset({"preview"})
@@ -40,17 +42,32 @@ OVERLAPS = ("allow", "skip")
 _REMOVE = Statement("DELETE FROM schedule WHERE name = :name")
 
 
+class Fired(NamedTuple):
+    """What was submitted by hand."""
+
+    id: UUID
+    #: False: a workflow.
+    is_task: bool
+
+
 class Schedules:
     """What the routes of schedules do."""
 
     def __init__(
-        self, database: Database, catalogue: Catalogue, submitter: Submitter, vault: Vault, rights: Rights
+        self,
+        database: Database,
+        catalogue: Catalogue,
+        submitter: Submitter,
+        vault: Vault,
+        rights: Rights,
+        workflows: Declared,
     ) -> None:
         self._database = database
         self._catalogue = catalogue
         self._submitter = submitter
         self._vault = vault
         self._rights = rights
+        self._firing = Firing(database, submitter, vault, catalogue, workflows)
 
     async def make(self, body: NewScheduleBody, caller: Reader) -> None:
         """Raises InvalidFields, NotAllowed, UnknownAccount or ScheduleExists."""
@@ -83,12 +100,12 @@ class Schedules:
             merged = row | given
             _check_policies(merged["misfire"], merged["overlap"])
             if "params" in given:
-                contract = self._contract(row)
+                contract = self._contract_of_params(row)
                 params = contract.check_params(given["params"])
                 await self._check_recipient(contract, params, caller)
                 given["params"] = scheduling.encode_params(self._vault, contract, params, name, row["owner"])
             elif wanted.enabled is True:
-                self._readable(row)
+                self._firing.work_of(row)
             await schedules.change(self._database, name, given | _consequences(row, given, caller))
             before, after = _shown({field: row[field] for field in given}), _shown(given)
             if "params" in given:
@@ -109,28 +126,30 @@ class Schedules:
             )
             await self._record(Action.SCHEDULE_REMOVED, name, caller, before=before)
 
-    async def fire(self, name: str, caller: Reader) -> UUID:
-        """Submit its task now; the present second is its nominal time.
+    async def fire(self, name: str, caller: Reader) -> Fired:
+        """Submit its task or its workflow now; the present second is its nominal time.
 
         Raises ScheduleNotFound, InvalidFields, ScheduleStillRunning or ScheduleJustFired.
         """
         async with self._submitter.short_transaction():
             row = await self._locked(name)
-            contract, params = self._readable(row)
-            await self._check_recipient(contract, params, caller)
-            if row["overlap"] == "skip" and (running := await scheduling.unfinished(self._database, name)):
-                raise ScheduleStillRunning(running)
+            work = self._firing.work_of(row)
+            if isinstance(work, TaskToFire):
+                await self._check_recipient(work.contract, work.params, caller)
+            if row["overlap"] == "skip" and (running := await self._firing.unfinished(row)):
+                raise ScheduleStillRunning(running.kind, running.id)
             second = row["now"].replace(microsecond=0)
-            fired = await scheduling.fire(
-                self._database, self._submitter, row, contract, params, [second], by=caller.id
-            )
+            fired = await self._firing.fire(row, work, [second], by=caller.id)
             if not fired:
                 raise ScheduleJustFired
             moments = {"next_fire_time": row["next_fire_time"], "last_fire_time": second}
             await self._database.run(schedules.ADVANCE, name=name, **moments)
+            is_task = isinstance(work, TaskToFire)
             after = {"task": fired[second], "task_name": row["task_name"]}
+            if not is_task:
+                after = {"workflow": fired[second], "name": row["workflow"]}
             await self._record(Action.SCHEDULE_FIRED, name, caller, after=after)
-            return fired[second]
+            return Fired(fired[second], is_task)
 
     async def _record(self, action: Action, name: str, caller: Reader, **values: Any) -> None:
         """`values` are those of `trail.record`."""
@@ -143,13 +162,12 @@ class Schedules:
             raise ScheduleNotFound(name)
         return rows[0]
 
-    def _contract(self, row: Mapping[str, Any]) -> Contract[Any, Any]:
+    def _contract_of_params(self, row: Mapping[str, Any]) -> Contract[Any, Any]:
+        """Raises InvalidFields, also for a workflow."""
+        if row["workflow"] is not None:
+            rule = "must be left out: the code that declares the schedule builds its workflow"
+            raise InvalidFields([FieldProblem("params", rule)])
         return _known(self._catalogue.get_stored, row["task_name"])
-
-    def _readable(self, row: Mapping[str, Any]) -> tuple[Contract[Any, Any], Params]:
-        """Contract and parameters as they fit together today. Raises InvalidFields or VaultError."""
-        contract = self._contract(row)
-        return contract, scheduling.decode_params(self._vault, contract, row)
 
     async def _check_recipient(self, contract: Contract[Any, Any], params: Params, caller: Reader) -> None:
         """A schedule reaches no account that its maker could not reach with a submission."""

@@ -74,7 +74,10 @@ class PreviewBody(Body, kw_only=True):
 
 class ScheduleAnswer(Answer, kw_only=True):
     name: str
-    task_name: str
+    #: Null where it begins a workflow.
+    task_name: str | None
+    #: The name of the workflow that it begins; null where it submits a task.
+    workflow: str | None
     params: dict[str, Any]
     kind: str
     expression: str
@@ -86,7 +89,7 @@ class ScheduleAnswer(Answer, kw_only=True):
     overlap: str
     #: Null: the task's own.
     priority: int | None
-    #: contract: declared in the code; api: made here.
+    #: contract: declared in the code, by a contract or for a workflow; api: made here.
     source: str
     #: Id of the account that made it and owns its tasks; null for a contract's.
     owner: int | None
@@ -101,7 +104,7 @@ class ScheduleAnswer(Answer, kw_only=True):
     starts_at: datetime
     #: The next nominal times.
     next_fire_times: list[datetime]
-    #: The last nominal time for which a task was submitted.
+    #: The last nominal time for which a task or a workflow was submitted.
     last_fire_time: datetime | None
     created_at: datetime
     updated_at: datetime
@@ -120,6 +123,7 @@ class FiringAnswer(Answer):
     #: submitted, skipped_overlap, skipped_misfire or failed.
     outcome: str
     task_id: UUID | None
+    workflow_id: UUID | None
     fired_at: datetime
     #: Why nothing was submitted, or who fired by hand.
     detail: str | None

@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 from litestar.response.sse import ServerSentEventMessage
 
-from services.api.identity.auth import Stays
+from services.api.identity.callers import Stays
 from services.api.identity.rights import Reader
 from services.api.tasks import attempt_view
 from services.api.tasks.ledger_view import LedgerView

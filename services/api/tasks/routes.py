@@ -2,7 +2,7 @@
 
 from litestar import Router
 
-from services.api.tasks import catalogue_routes, submission_routes, task_routes
+from services.api.tasks import catalogue_routes, statistics_routes, submission_routes, task_routes
 
 ROUTER = Router(
     "",
@@ -11,7 +11,10 @@ ROUTER = Router(
         submission_routes.submit,
         submission_routes.submit_batch,
         task_routes.list_tasks,
-        task_routes.summarise,
+        statistics_routes.summarise,
+        statistics_routes.series,
+        statistics_routes.kinds,
+        statistics_routes.waits,
         task_routes.get_task,
         task_routes.get_result,
         task_routes.list_attempts,

@@ -7,6 +7,7 @@ from uuid import UUID
 from msgspec import Meta
 
 from services.api.http.schemas import Answer, Body, Reason
+from services.api.workflows.schemas import HandlersThatRan
 from shared.contracts.contract import HIGHEST_PRIORITY, LOWEST_PRIORITY
 from shared.errors import MAX_DELAY
 
@@ -40,7 +41,7 @@ NewParams = Annotated[
 Queue = Annotated[str, Meta(max_length=100, description="A queue of GET /api/v1/queues")]
 
 
-class RetryBody(Body):
+class TaskRetryBody(Body):
     """What is left out stays as it is."""
 
     params: NewParams | None = None
@@ -53,6 +54,7 @@ class RetryBody(Body):
         ]
         | None
     ) = None
+    handlers: HandlersThatRan | None = None
     reason: Reason | None = None
 
 
@@ -186,21 +188,11 @@ class TaskAnswer(Answer):
 
 class TaskPage(Answer):
     items: list[TaskAnswer]
-    #: Give it as `cursor` to get the next page; null on the last one.
+    #: Give it as `cursor` to get the next page, or to search on; null when there is no more.
     next_cursor: str | None
-
-
-class TaskSummary(Answer):
-    total_tasks: int
-    #: Retries that wait are among them.
-    pending_tasks: int
-    running_tasks: int
-    completed_tasks: int
-    failed_tasks: int
-    revoked_tasks: int
-    #: Of those that succeeded or failed, in percent.
-    success_rate: float
-    recent_tasks: list[TaskAnswer]
+    #: False: the time ran out. Tasks that were created before `searched_until` were not looked at.
+    complete: bool = True
+    searched_until: datetime | None = None
 
 
 class TaskResult(Answer):

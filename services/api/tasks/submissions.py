@@ -11,17 +11,18 @@ import msgspec
 from services.api.audit import trail
 from services.api.audit.actions import Action
 from services.api.audit.trail import Target
+from services.api.grouping import Grouping
 from services.api.http.errors import NotAllowed, UnknownAccount
 from services.api.http.refusals import TaskRestricted
 from services.api.identity import accounts
 from services.api.identity.rights import Reach, Reader
 from services.api.quotas.quotas import Quotas
-from services.api.tasks.group_commit import GroupCommit
 from services.api.tasks.schemas import NewTaskBody
 from shared.contracts import broken_rules
 from shared.contracts.catalogue import Catalogue
 from shared.contracts.contract import Contract
 from shared.errors import FieldProblem, InvalidFields, UnknownTask
+from shared.keyed_submission import Keyed, KeyedSubmitter
 from shared.ledger.database import Database
 from shared.submission import CheckedTask, NewTask, OnceKey, Submitter
 from shared.vault import Vault
@@ -49,7 +50,8 @@ class Submissions:
         self._database = database
         self._catalogue = catalogue
         self._submitter = submitter
-        self._group = GroupCommit(submitter)
+        self._group = Grouping[CheckedTask, UUID](submitter.submit)
+        self._keyed = Grouping[Keyed, tuple[UUID, bool]](KeyedSubmitter(database, submitter).submit)
         self._vault = vault
         self._quotas = quotas
         self._former_key = secret_key.encode()
@@ -158,9 +160,12 @@ class Submissions:
         if caller.is_staff and (recorded := [task for task in tasks if _is_recorded(task, caller)]):
             return await self._store_recorded(tasks, recorded, caller, once)
         if once is None and len(tasks) == 1:
-            return [await self._group.submit(tasks[0])], True
+            return [await self._group.join(tasks[0])], True
         if once is None:
             return await self._submitter.submit(tasks), True
+        if len(tasks) == 1:
+            task_id, is_new = await self._keyed.join(Keyed(tasks[0], once))
+            return [task_id], is_new
         return await self._submitter.submit_once(tasks, once)
 
     async def _store_recorded(

@@ -10,6 +10,8 @@ from services.api.audit.trail import Target
 from services.api.identity.rights import Reader
 from services.api.operations.refusals import MustRunAlone
 from services.api.tasks.edits import Edit
+from services.api.tasks.schemas import TaskRetryBody
+from services.api.workflows.retries import Retries
 from shared.ledger.database import Database
 from shared.ledger.lifecycle import ErrorKind
 from shared.ledger.queue_control import PAUSED
@@ -33,16 +35,32 @@ async def cancel(database: Database, task: Mapping[str, Any], reader: Reader) ->
 
 
 async def retry(
-    database: Database, task: Mapping[str, Any], edit: Edit, delay_s: float | None, reader: Reader
+    database: Database,
+    retries: Retries,
+    task: Mapping[str, Any],
+    edit: Edit,
+    body: TaskRetryBody,
+    reader: Reader,
 ) -> str | None:
-    """Returns the status; None when the task has not ended, or has succeeded."""
+    """Returns the status; None when the task has not ended, or has succeeded.
+
+    `edit` is what was checked of `body`. Raises what `Retries.choose_for_task` raises when the task belongs
+    to a workflow.
+    """
     async with database.short_transaction():
-        values = {"reason": f"retried by account {reader.id}", "delay_s": delay_s, **edit.values}
+        workflow, choice = task["workflow"], None
+        if workflow is not None:
+            choice = await retries.choose_for_task(workflow, task["step"], body.handlers)
+        values = {"reason": f"retried by account {reader.id}", "delay_s": body.delay_s, **edit.values}
         rows = await database.run(operate.RETRY, id=task["id"], **values)
         if not rows:
             return None
+        if choice is not None:
+            await retries.note(workflow, choice)
         before = {"status": rows[0]["former_status"]}
         after = {"status": rows[0]["status"], **edit.shown}
+        if choice is not None:
+            after["handlers"] = body.handlers
         await _record(database, task, Action.TASK_RETRIED, reader, before, after, edit.reason)
         return str(rows[0]["status"])
 

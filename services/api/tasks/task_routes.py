@@ -8,6 +8,7 @@ from uuid import UUID
 from litestar import Request, Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
+from msgspec import Meta
 
 from services.api.audit.trail import Target
 from services.api.audit.unmasking import Unmask, unmasked
@@ -17,35 +18,44 @@ from services.api.http.errors import documented
 from services.api.http.moments import Moment
 from services.api.http.refusals import NotRetriable
 from services.api.identity.rights import Reader
-from services.api.tasks import attempt_view, task_acts
+from services.api.tasks import attempt_view, params_filter, task_acts
 from services.api.tasks.edits import Edits
 from services.api.tasks.ledger_view import LedgerView
 from services.api.tasks.lookup_routes import logs_at, task_at
 from services.api.tasks.schemas import (
     AttemptAnswer,
-    RetryBody,
     Submitted,
     TaskPage,
     TaskResult,
-    TaskSummary,
+    TaskRetryBody,
 )
 from services.api.tasks.task_list import TaskFilter
-from services.api.workflows.acts import Handlers, refuse_handlers
+from services.api.workflows.retries import Retries
 from shared.contracts.patterns import whole
 from shared.errors import FieldProblem, InvalidFields, ServerUnavailable, TaskFinished
 from shared.ledger.database import Database
 from shared.ledger.lifecycle import FINAL, Status
+from shared.ledger.tally import Tally
 from shared.telemetry import metrics
 from shared.transport.queues import Queues
 
 Name = Annotated[str | None, QueryParameter(pattern=whole(r"[a-z0-9_.]{1,100}"))]
+Names = Annotated[
+    list[Annotated[str, Meta(pattern=whole(r"[a-z0-9_.]{1,100}"))]] | None,
+    QueryParameter(max_items=20, description="Any of these; give it several times"),
+]
+Id = Annotated[UUID | None, QueryParameter()]
+#: Parameters of the list beside those that begin with `params.`.
+KNOWN = ("limit", "cursor", *(name for name in TaskFilter.__dataclass_fields__ if name != "params"))
 
 
 @get(
     "/tasks",
     summary="List tasks, newest first",
-    description="Without tracebacks; the task itself and its attempts show them.",
-    responses=documented(400, 401, 403, 504),
+    description="Without tracebacks; the task itself and its attempts show them. `params.user_id=7` keeps "
+    "tasks with this parameter; dots lead to nested ones. A search that runs out of time answers with what "
+    "it has found, `complete: false` and how far back it got; `next_cursor` searches on from there.",
+    responses=documented(400, 401, 403),
 )
 async def list_tasks(
     request: Request[Any, Any, Any],
@@ -58,36 +68,52 @@ async def list_tasks(
         QueryParameter(max_items=len(Status), description="Any of these; give it several times"),
     ] = None,
     task_type: Name = None,
-    name: Name = None,
-    queue: Name = None,
+    name: Names = None,
+    queue: Names = None,
     owner: Annotated[int | None, QueryParameter(ge=1, le=2**63 - 1)] = None,
+    worker: Id = None,
+    parent: Id = None,
+    workflow: Id = None,
+    schedule: Annotated[str | None, QueryParameter(max_length=100)] = None,
+    fingerprint: Annotated[str | None, QueryParameter(pattern=whole(r"[0-9a-z:]{1,100}"))] = None,
     created_after: Moment = None,
     created_before: Moment = None,
     completed_after: Moment = None,
     completed_before: Moment = None,
     error: Annotated[str | None, QueryParameter(max_length=200, description="Part of the message")] = None,
 ) -> TaskPage:
-    paging.refuse_unknown(request.query_params, ("limit", "cursor", *TaskFilter.__dataclass_fields__))
-    if "\x00" in (error or ""):
-        raise InvalidFields([FieldProblem("error", "must not contain the NUL character")])
+    given = [name for name in request.query_params if not name.startswith(params_filter.PREFIX)]
+    paging.refuse_unknown(given, KNOWN)
+    _refuse_nul(error=error, schedule=schedule)
     wanted = TaskFilter(
         status=status,
         task_type=task_type,
         name=name,
         queue=queue,
         owner=owner,
+        worker=worker,
+        parent=parent,
+        workflow=workflow,
+        schedule=schedule,
+        fingerprint=fingerprint,
         created_after=moments.read(created_after, "created_after"),
         created_before=moments.read(created_before, "created_before"),
         completed_after=moments.read(completed_after, "completed_after"),
         completed_before=moments.read(completed_before, "completed_before"),
         error=error,
+        params=params_filter.read(request.query_params.multi_items()),
     )
     return await ledger.page(reader, wanted, limit=limit, cursor=cursor)
 
 
-@get("/tasks/stats/summary", summary="Count tasks", responses=documented(401, 403, 504))
-async def summarise(reader: NamedDependency[Reader], ledger: NamedDependency[LedgerView]) -> TaskSummary:
-    return await ledger.summary(reader)
+def _refuse_nul(**texts: str | None) -> None:
+    """Postgres cannot store the character, nor search for it. Raises InvalidFields."""
+    if problems := [
+        FieldProblem(name, "must not contain the NUL character")
+        for name, text in texts.items()
+        if "\x00" in (text or "")
+    ]:
+        raise InvalidFields(problems)
 
 
 get_task = task_at("/tasks/{task_id:uuid}", "Look up a task")
@@ -139,6 +165,7 @@ async def cancel(
     ledger: NamedDependency[LedgerView],
     database: NamedDependency[Database],
     queues: NamedDependency[Queues],
+    tally: NamedDependency[Tally],
 ) -> Response[Submitted]:
     task = await ledger.find(task_id, reader)
     asked = time.monotonic()
@@ -150,6 +177,7 @@ async def cancel(
     if holder is None:
         # One statement has both requested the cancellation and ended the task.
         metrics.CANCEL_SECONDS.labels("waiting").observe(time.monotonic() - asked)
+        tally.add(task["queue"], task["name"], Status.REVOKED)
         return Response(Submitted(task_id, status, "The task is canceled and will not run."), status_code=200)
     with contextlib.suppress(ServerUnavailable):  # the worker also learns of it by its heartbeat
         await queues.announce_cancel(task_id)
@@ -162,7 +190,8 @@ async def cancel(
     summary="Run a failed or canceled task again",
     operation_class=example({"priority": 9, "reason": "the provider is back"}, optional=True),
     description="Its failures are counted from zero again, and its attempts are kept. The body may change "
-    "what it does. This also releases a task in a crash loop.",
+    "what it does; `handlers` is needed when handlers of the task's workflow have run. This also releases a "
+    "task in a crash loop.",
     status_code=202,
     responses=documented(400, 401, 403, 404, 409, 413, 422),
 )
@@ -171,17 +200,11 @@ async def retry(
     reader: NamedDependency[Reader],
     ledger: NamedDependency[LedgerView],
     database: NamedDependency[Database],
+    retries: NamedDependency[Retries],
     edits: NamedDependency[Edits],
-    data: JSONBody[RetryBody | None] = None,
-    handlers: Annotated[
-        Handlers | None,
-        QueryParameter(description="keep: retry although handlers of the task's workflow have run"),
-    ] = None,
+    data: JSONBody[TaskRetryBody | None] = None,
 ) -> Submitted:
-    task = await ledger.find(task_id, reader)
-    if task["workflow"] is not None:
-        await refuse_handlers(database, task["workflow"], handlers, step=task["step"])
-    wanted = data or RetryBody()
+    task, wanted = await ledger.find(task_id, reader), data or TaskRetryBody()
     edit = await edits.checked(
         task,
         reader,
@@ -190,7 +213,7 @@ async def retry(
         priority=wanted.priority,
         reason=wanted.reason,
     )
-    status = await task_acts.retry(database, task, edit, wanted.delay_s, reader)
+    status = await task_acts.retry(database, retries, task, edit, wanted, reader)
     if status is None:
         raise NotRetriable((await ledger.find(task_id, reader))["status"])
     when = f"in {wanted.delay_s:g} s" if wanted.delay_s else "within a second"

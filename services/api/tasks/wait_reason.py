@@ -16,6 +16,16 @@ SERVED = Statement(f"""
     ) AS served, {PAUSED}
 """)
 
+#: The same for one task `t`, in the statement that reads it: paused, unserved, or null.
+WHY = """
+    CASE WHEN t.status IN ('pending', 'retry') AND t.wait_reason IS NULL
+              AND (t.send_at IS NULL OR t.send_at <= now())
+        THEN CASE WHEN EXISTS (SELECT FROM queue_control AS c
+                               WHERE c.queue = t.queue AND c.paused_at IS NOT NULL) THEN 'paused'
+                  WHEN NOT EXISTS (SELECT FROM worker AS w WHERE w.dead_at IS NULL AND w.stopped_at IS NULL
+                                   AND t.queue = ANY(w.queues)) THEN 'unserved' END END
+"""
+
 
 async def explain(database: Database, rows: Iterable[dict[str, Any]]) -> None:
     """Fill in `wait_reason` where a task could run and its queue is paused or has no worker."""
@@ -24,10 +34,14 @@ async def explain(database: Database, rows: Iterable[dict[str, Any]]) -> None:
         return
     (queues,) = await database.run(SERVED)
     for row in waiting:
-        if row["queue"] in queues["paused"]:
-            row["wait_reason"] = f"the queue {row['queue']} is paused"
-        elif row["queue"] not in queues["served"]:
-            row["wait_reason"] = f"no worker serves the queue {row['queue']}"
+        why = "paused" if row["queue"] in queues["paused"] else "unserved"
+        if why == "paused" or row["queue"] not in queues["served"]:
+            row["wait_reason"] = reason(why, row["queue"])
+
+
+def reason(why: str, queue: str) -> str:
+    """As the API says it; `why` is what WHY returns."""
+    return f"the queue {queue} is paused" if why == "paused" else f"no worker serves the queue {queue}"
 
 
 def _could_run(row: dict[str, Any]) -> bool:

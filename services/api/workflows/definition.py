@@ -96,9 +96,9 @@ def _link(flow: Workflow, body: WorkflowBody) -> Iterator[FieldProblem]:
 
 def _value(value: Any, nodes: Mapping[str, Node]) -> Any:
     """A parameter with references in the place of `$from` and `$outcome`. Raises KeyError."""
-    if isinstance(value, list) and any(_is_reference(item) for item in value):
+    if isinstance(value, list) and any(is_reference(item) for item in value):
         return [_value(item, nodes) for item in value]
-    if not _is_reference(value):
+    if not is_reference(value):
         return value
     ((kind, text),) = value.items()
     name, *path = text.split(".")
@@ -108,7 +108,7 @@ def _value(value: Any, nodes: Mapping[str, Node]) -> Any:
     return Reference(nodes[name], Kind.OUTCOMES if is_group else Kind.OUTCOME, tuple(path))
 
 
-def _is_reference(value: Any) -> bool:
+def is_reference(value: Any) -> bool:
     return (
         isinstance(value, dict)
         and len(value) == 1

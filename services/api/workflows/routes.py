@@ -16,7 +16,14 @@ from services.api.tasks.submission_routes import HEALTH_CHECK, IdempotencyKey
 from services.api.tasks.submissions import Submissions
 from services.api.workflows import acts
 from services.api.workflows.refusals import WorkflowFinished
-from services.api.workflows.schemas import WorkflowBody, WorkflowGraph, WorkflowPage, WorkflowSubmitted
+from services.api.workflows.retries import Retries
+from services.api.workflows.schemas import (
+    RetryBody,
+    WorkflowBody,
+    WorkflowGraph,
+    WorkflowPage,
+    WorkflowSubmitted,
+)
 from services.api.workflows.submissions import WorkflowSubmissions
 from services.api.workflows.view import WorkflowFilter, WorkflowView
 from shared.contracts.patterns import whole
@@ -27,10 +34,6 @@ from shared.workflows.states import Status
 BODY_BYTES = 8 * 2**20
 
 _STEP = {"task": HEALTH_CHECK["name"], "params": {}}
-Handlers = Annotated[
-    acts.Handlers | None,
-    QueryParameter(description="keep: retry although handlers have run, and leave these as they are"),
-]
 Limit = Annotated[int, QueryParameter(ge=1, le=100)]
 Cursor = Annotated[str | None, QueryParameter(description="next_cursor of an earlier answer")]
 
@@ -126,8 +129,12 @@ async def cancel(
 
 @post(
     "/workflows/{workflow_id:uuid}/retry",
-    summary="Run the failed and canceled tasks of a workflow again",
-    description="Steps that were skipped wait again. Members of a group that succeeded are not repeated.",
+    summary="Run a part of a workflow again",
+    description="Without a body: what failed or was canceled. Members of a group that succeeded are not "
+    "repeated unless the mode asks for it. docs/workflows.md has the rules.",
+    operation_class=example(
+        {"mode": "failed", "handlers": "keep", "reason": "the provider is back"}, optional=True
+    ),
     status_code=202,
     responses=documented(400, 401, 403, 404, 409),
 )
@@ -135,13 +142,13 @@ async def retry(
     workflow_id: FromPath[UUID],
     reader: NamedDependency[Reader],
     workflows: NamedDependency[WorkflowView],
-    database: NamedDependency[Database],
-    handlers: Handlers = None,
+    retries: NamedDependency[Retries],
+    data: JSONBody[RetryBody | None] = None,
 ) -> WorkflowSubmitted:
     found = await workflows.find(workflow_id, reader)
-    await acts.refuse_handlers(database, workflow_id, handlers)
-    tasks = await acts.retry(database, found, reader)
-    return WorkflowSubmitted(workflow_id, "running", f"{tasks} tasks start again within a second.")
+    choice = await retries.retry(found, data or RetryBody(), reader)
+    message = f"{choice.tasks} tasks run again, each once what it needs has ended."
+    return WorkflowSubmitted(workflow_id, "running", message)
 
 
 ROUTER = Router(

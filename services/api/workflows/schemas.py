@@ -7,9 +7,10 @@ from uuid import UUID
 
 from msgspec import Meta
 
-from services.api.http.schemas import Answer, Body
+from services.api.http.schemas import Answer, Body, Reason
 from shared.contracts.contract import HIGHEST_PRIORITY, LOWEST_PRIORITY
 from shared.errors import MAX_DELAY
+from shared.workflows.retry import Handlers, Mode
 from shared.workflows.states import OnFailure, Rule, State
 from shared.workflows.wiring import MAX_MEMBERS, MAX_STEPS
 
@@ -73,6 +74,33 @@ class WorkflowBody(Body, kw_only=True):
     priority: Priority | None = None
 
 
+HandlersThatRan = Annotated[
+    Handlers, Meta(description="Needed when handlers have run: again judges them again, keep leaves them")
+]
+
+
+class RetryBody(Body, kw_only=True):
+    """Without a body, mode is failed."""
+
+    mode: Annotated[
+        Mode,
+        Meta(
+            description="failed: what did not succeed; downstream: this and all steps below it; from: "
+            "`step` and all steps below it; all: every step"
+        ),
+    ] = Mode.FAILED
+    step: Annotated[Name, Meta(description="Where mode from begins")] | None = None
+    params: (
+        Annotated[
+            dict[str, Any],
+            Meta(description="With mode from: constants that replace parameters of its single task"),
+        ]
+        | None
+    ) = None
+    handlers: HandlersThatRan | None = None
+    reason: Reason | None = None
+
+
 class WorkflowSubmitted(Answer):
     workflow_id: UUID
     status: str
@@ -92,6 +120,13 @@ class WorkflowAnswer(Answer, kw_only=True):
     completed_at: datetime | None
     deadline_at: datetime | None
     cancel_requested_at: datetime | None
+    #: Goes up with each retry, from 1.
+    run: int
+    #: The task whose body began it.
+    parent: UUID | None
+    #: The schedule that fired it, and its nominal time.
+    schedule: str | None
+    fire_time: datetime | None
     #: Goes up with each change.
     revision: int
 

@@ -45,11 +45,20 @@ class WorkflowSubmissions:
     async def submit(self, body: WorkflowBody, caller: Reader, once: OnceKey | None) -> tuple[UUID, bool]:
         """The workflow's id, and whether it is new. Raises what a submission of its tasks raises."""
         graph = definition.compiled(body, self._catalogue, owner=caller.id)
+        return await self.submit_graph(graph, caller, once)
+
+    async def submit_graph(
+        self, graph: Graph, caller: Reader, once: OnceKey | None, *, sent_as: str | None = None
+    ) -> tuple[UUID, bool]:
+        """The same for a workflow that an application's route has built.
+
+        `sent_as` is the request's name for the recipient.
+        """
         for each in graph.steps:
             if each.contract.staff_only and not caller.is_staff:
                 raise TaskRestricted(each.contract.name)
         wiring.refuse(self._broken_priorities(graph, caller))
-        others = await self._checked_recipients(graph, caller)
+        others = await self._checked_recipients(graph, caller, sent_as)
         if once is None:
             refuse_without_key(each.contract for each in graph.steps)
         return await self._store_counted(graph, sorted(others), caller, once)
@@ -101,14 +110,14 @@ class WorkflowSubmissions:
                 await trail.record(self._database, actor, Action.WORKFLOW_SUBMITTED, target, after=after)
             return workflow_id, is_new
 
-    async def _checked_recipients(self, graph: Graph, caller: Reader) -> set[int]:
+    async def _checked_recipients(self, graph: Graph, caller: Reader, sent_as: str | None) -> set[int]:
         """Accounts but the caller's that the tasks are for.
 
         Users may name themselves only, administrators any account that exists.
         """
         named: set[int] = set()
         for each in graph.steps:
-            field = f"steps[{each.step.name}].params.{each.contract.recipient}"
+            field = sent_as or f"steps[{each.step.name}].params.{each.contract.recipient}"
             if each.contract.recipient in each.inputs and caller.reach is not Reach.ALL:
                 raise NotAllowed(field, "must be your own id, and is read from another step")
             others = set(_recipients(each)) - {caller.id}
@@ -116,7 +125,7 @@ class WorkflowSubmissions:
                 raise NotAllowed(field, "must be your own id")
             named |= others
         if named and named - await accounts.existing(self._database, named):
-            raise UnknownAccount("steps")
+            raise UnknownAccount(sent_as or "steps")
         return named
 
 

@@ -16,7 +16,7 @@ from shared.ledger.statement import Statement
 
 _COLUMNS = """
     id, name, status, owner, on_failure, unique_key AS "unique", open_steps, created_at, completed_at,
-    deadline_at, cancel_requested_at, revision
+    deadline_at, cancel_requested_at, run, parent, schedule, fire_time, revision
 """
 _VISIBLE = "(:owner::bigint IS NULL OR owner = :owner::bigint)"
 FIND = Statement(f"SELECT {_COLUMNS} FROM workflow WHERE id = :id AND {_VISIBLE}")
@@ -27,9 +27,11 @@ PAGE = Statement(f"""
     ORDER BY id DESC LIMIT :limit
 """)
 #: Joined by the id of a single step's task: a search by workflow and step would probe each day's partition.
+#: The task of a step that waits again is still as its former run has left it.
 STEPS = Statement("""
     SELECT s.name AS step, s.contract AS task, s.needs, s.rule, s.handler, s.state,
-           CASE WHEN s.grouped THEN s.size END AS members, s.succeeded, s.failed, s.revoked, s.started_at,
+           CASE WHEN s.grouped THEN s.size END AS members, s.succeeded, s.failed, s.revoked,
+           CASE WHEN s.state NOT IN ('waiting', 'skipped') THEN s.started_at END AS started_at,
            s.completed_at, s.task AS task_id, t.status AS task_status, t.attempt, t.error_kind
     FROM workflow_step AS s LEFT JOIN task AS t ON t.id = s.task
     WHERE s.workflow = :id ORDER BY s.position

@@ -48,6 +48,8 @@ class Payment:
     key_is_old: bool
     error_code: str | None
     error_message: str | None
+    #: The service's number of the refund.
+    refund: str | None
     created_at: datetime
     updated_at: datetime
 

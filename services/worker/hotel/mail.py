@@ -1,5 +1,6 @@
 """Builds mail from Jinja2 templates: `<name>.subject.j2`, `<name>.txt.j2` and `<name>.html.j2`."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.message import EmailMessage
@@ -12,7 +13,7 @@ import msgspec
 
 from services.worker.hotel import mail_header
 from shared.hotel.contracts.email import PriceAlert
-from shared.hotel.contracts.money import decimals
+from shared.hotel.contracts.money import decimals, major_units
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,29 @@ def price_alert_values(alert: PriceAlert, user_name: str, unsubscribe_url: str) 
         "saving": _saving(100 * (1 - alert.new_price / alert.old_price)),
         "unsubscribe_url": unsubscribe_url,
     }
+
+
+def receipt_values(
+    amount_minor: int, currency: str, transaction: str | None, paid_at: datetime
+) -> dict[str, Any]:
+    """What the templates of a receipt show, except for the name."""
+    return {
+        "amount": f"{major_units(amount_minor, currency)} {currency}",
+        "transaction": transaction or "",
+        "paid_on": paid_at.astimezone(UTC).date(),
+    }
+
+
+def digest_values(drops: Sequence[Mapping[str, Any]], user_name: str, unsubscribe_url: str) -> dict[str, Any]:
+    """What the templates of a digest show."""
+    shown = [
+        {
+            **{name: row[name] for name in ("hotel_name", "destination", "check_in", "check_out")},
+            **{name: f"{row[name]:,.2f} {row['currency']}" for name in ("price", "previous_price")},
+        }
+        for row in drops
+    ]
+    return {"user_name": user_name, "drops": shown, "unsubscribe_url": unsubscribe_url}
 
 
 def _prices(alert: PriceAlert) -> tuple[str, str]:

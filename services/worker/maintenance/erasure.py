@@ -72,7 +72,7 @@ async def _erase_tasks(context: TaskContext, account: int) -> int:
     The tasks of other owners come second, because finding them reads the whole ledger.
     """
     directory = context.gateway(Erasing).directory
-    await context.database.run(erase.CANCEL_WORKFLOWS, account=account)
+    await context.database.run(erase.CANCEL_WORKFLOWS, account=account, finish=directory.finish)
     owned = await _end_and_erase(context, account, _owned(context, account), directory)
     if not directory.fields:
         return owned

@@ -12,6 +12,7 @@ from shared.errors import ServerUnavailable
 from shared.ledger.database import Database
 from shared.ledger.lifecycle import Status
 from shared.ledger.statement import Statement
+from shared.ledger.tally import OUTCOMES, Tally
 from shared.ledger.transitions.record import ALREADY_RECORDED
 from shared.ledger.transitions.send import MARK_SENT, UNCLAIMED_TO_POSTGRES
 from shared.telemetry import metrics
@@ -35,11 +36,13 @@ class Settlement:
         claims: Claims,
         database: Database,
         queues: Queues,
+        tally: Tally,
         *,
         advance: Callable[[Collection[UUID]], None] = lambda workflows: None,
     ) -> None:
-        """`advance` gets the workflows whose tasks have ended, after the commit."""
+        """`advance` gets the workflows whose tasks have ended, after the commit; `tally` counts the ends."""
         self._advance = advance
+        self._tally = tally
         self._worker = worker
         self._claims = claims
         self._database = database
@@ -52,6 +55,9 @@ class Settlement:
         recorded = written | await self._already_recorded(entries, written)
         self._count(entries, written, recorded)
         ended = [entry for entry in entries if entry.released]
+        for entry in ended:
+            if entry.attempt in recorded:
+                self._add_up(entry)
         workflows = {entry.attempt.claim.workflow for entry in ended if entry.attempt in recorded}
         self._advance({workflow for workflow in workflows if workflow is not None})
         attempts = [entry.attempt for entry in ended]
@@ -91,6 +97,16 @@ class Settlement:
         self.refused += refused
         if refused:
             log.warning("%d records arrived too late: another claim owns those tasks", refused)
+
+    def _add_up(self, entry: Entry) -> None:
+        """Count an attempt that has ended for the statistics."""
+        outcome, row, claim = entry.outcome, entry.row, entry.attempt.claim
+        if outcome is None or row is None or outcome.label not in OUTCOMES:
+            return
+        wait_s = None
+        if row.started_at is not None:
+            wait_s = max(0.0, (row.started_at - claim.ready_at).total_seconds())
+        self._tally.add(claim.queue, claim.name, outcome.label, wait_s, row.execution_s)
 
     async def _send_again(self, ids: list[UUID]) -> None:
         """Fetched while they were held: what waits for its next attempt goes back to Postgres."""

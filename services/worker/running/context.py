@@ -20,6 +20,7 @@ from services.worker.recording.inbox import Inbox
 from services.worker.recording.record import Child, LogLine, batched, child_columns
 from services.worker.running import event_loop
 from services.worker.running.outcome import MAX_MESSAGE_CHARS, clean
+from services.worker.workflows.starts import Starts
 from shared.contracts import checks
 from shared.contracts.context import G
 from shared.contracts.contract import Contract, Params, Result
@@ -30,6 +31,7 @@ from shared.ledger.transitions.record import COMPLETE
 from shared.ledger.transitions.submit import SUBMIT_CHILDREN
 from shared.telemetry.redaction import redact
 from shared.vault import Vault
+from shared.workflows import wiring
 
 T = TypeVar("T")
 
@@ -52,6 +54,7 @@ class Means:
     ledger: Database
     gateways: Mapping[type, Any]
     vault: Vault
+    starts: Starts
 
 
 class Context:
@@ -65,7 +68,7 @@ class Context:
         self._contract = contract
         self._means = means
         self._log: logging.Logger | None = None
-        self._submitted = 0
+        self._submitted = self._started = 0
         self._warned = False
         #: What `complete_in` has written, and the transaction that commits it.
         self._completed: tuple[Any, Any] | None = None
@@ -150,6 +153,15 @@ class Context:
             self._attempt.children.append(child)
         return child.id
 
+    async def start(self, flow: Any, *, key: str | None = None) -> UUID:
+        self._started += 1
+        checks.start(flow, key=key, owner=self.owner, number=self._started)
+        graph = wiring.compile(flow)
+        workflow_id = child_id(self.id, f"workflow {key or f'#{self._started}'}")
+        if self._is_open():
+            await self._means.starts.start(graph, workflow_id, owner=self.owner, parent=self.id)
+        return workflow_id
+
     def gateway(self, kind: type[G]) -> G:
         gateway: G = self._means.gateways[kind]
         return gateway
@@ -157,7 +169,7 @@ class Context:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Any]:
         try:
-            async with self._means.database.transaction() as transaction:
+            async with self._means.starts.pushed_after(), self._means.database.transaction() as transaction:
                 yield transaction
         finally:
             self._means.inbox.release(self._attempt)
@@ -213,7 +225,7 @@ class Context:
 
 
 def child_id(parent: UUID, key: str) -> UUID:
-    """The id of the child that is stored at once under this key: the same in every attempt of its parent.
+    """The id of what a task stores at once under this key: the same in every attempt of the task.
 
     It has the parent's time, and so belongs into the partition that holds the parent.
     """

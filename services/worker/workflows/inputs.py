@@ -25,20 +25,26 @@ _END = """
     t.id AS found, t.owner, t.name AS contract, t.status, t.result::text AS result, t.error_kind,
     t.error_message
 """
+#: A step that waits or was skipped has no ends: its tasks, if there are any, are those of a former run.
+_OF_THIS_RUN = "s.state NOT IN ('waiting', 'skipped')"
 #: The tasks of single steps. One that was skipped has none; one that was deleted is not found.
 SINGLES = Statement(f"""
-    SELECT s.name AS step, s.task, {_END} FROM workflow_step AS s LEFT JOIN task AS t ON t.id = s.task
+    SELECT s.name AS step, CASE WHEN {_OF_THIS_RUN} THEN s.task END AS task, {_END}
+    FROM workflow_step AS s LEFT JOIN task AS t ON t.id = s.task AND {_OF_THIS_RUN}
     WHERE s.workflow = :workflow AND s.name = ANY(:steps::text[])
 """)
 #: The members of groups, in order.
 MEMBERS = Statement(f"""
-    SELECT t.step, t.id AS task, {_END} FROM task AS t
-    WHERE t.workflow = :workflow AND t.step = ANY(:steps::text[]) ORDER BY t.step, t.member
+    SELECT t.step, t.id AS task, {_END}
+    FROM workflow_step AS s JOIN task AS t ON t.workflow = s.workflow AND t.step = s.name
+    WHERE s.workflow = :workflow AND s.name = ANY(:steps::text[]) AND {_OF_THIS_RUN}
+    ORDER BY t.step, t.member
 """)
 #: Bytes of the results of some steps.
-SIZE = Statement("""
-    SELECT coalesce(sum(pg_column_size(t.result)), 0)::bigint AS bytes FROM task AS t
-    WHERE t.workflow = :workflow AND t.step = ANY(:steps::text[])
+SIZE = Statement(f"""
+    SELECT coalesce(sum(pg_column_size(t.result)), 0)::bigint AS bytes
+    FROM workflow_step AS s JOIN task AS t ON t.workflow = s.workflow AND t.step = s.name
+    WHERE s.workflow = :workflow AND s.name = ANY(:steps::text[]) AND {_OF_THIS_RUN}
 """)
 
 _DECODER = msgspec.json.Decoder(dict[str, Input])

@@ -47,12 +47,17 @@ class Workflows:
         share = sorted(self._waiting)[:MAX_FLOWS]
         self._waiting.difference_update(share)
         advanced = await self._advancer.advance(share)
+        self._waiting.update(advanced.more)
         pause_s = 0.0 if advanced.tasks or self._waiting else REST_S
         if self._try_again(share, advanced.left) and not advanced.tasks:
             pause_s = BUSY_S
         if self._waiting:
             self._poked.set()
         await asyncio.sleep(pause_s)
+
+    async def mark(self) -> None:
+        """Mark the tasks that were pushed a moment ago."""
+        await self._advancer.mark()
 
     def _try_again(self, share: Iterable[UUID], left: Collection[UUID]) -> bool:
         """Put back what another process holds, unless that has lasted."""

@@ -2,6 +2,7 @@
 
 from datetime import date, datetime, timedelta
 from typing import Annotated
+from uuid import UUID
 
 import msgspec
 
@@ -69,6 +70,49 @@ class PriceAlertSent(Result):
     sent_at: datetime | None
 
 
+class SendReceipt(Params):
+    user_id: int
+    payment_id: UUID
+
+
+class ReceiptSent(Result):
+    success: bool
+    user_id: int
+    payment_id: UUID
+    template: str
+    message: str
+    #: Null where no receipt was due.
+    email: str | None
+    sent_at: datetime | None
+
+
+class SendDigest(Params):
+    user_id: int
+
+
+class DigestSent(Result):
+    success: bool
+    user_id: int
+    template: str
+    message: str
+    #: Hotels in the mail.
+    hotels: int
+    #: Null where there was nothing to tell, or the user does not want it.
+    email: str | None
+    sent_at: datetime | None
+
+
+class SendDigests(Params):
+    pass
+
+
+class DigestsStarted(Result):
+    success: bool
+    readers: int
+    #: The workflow of the mails; null where there is nobody to write to.
+    workflow_id: UUID | None
+
+
 class AccountMailSent(Result):
     """Without the address: it is sealed in the parameters."""
 
@@ -99,6 +143,38 @@ SEND_PRICE_ALERT = Contract(
     quota="mails",
     retries=Retries(max_attempts=6, delay=timedelta(seconds=10), cap=timedelta(minutes=30)),
     # It carries a text and a link of the caller's. Scans submit it as children for all who watch a price.
+    staff_only=True,
+)
+
+#: A step of workflows: a receipt is about a payment, so no request names it.
+SEND_RECEIPT = Contract(
+    name="email.send_receipt",
+    queue="email",
+    params=SendReceipt,
+    recipient="user_id",
+    result=ReceiptSent,
+    # For a day: when it fails for good, the payment goes back, and a mail server that is down is no reason.
+    retries=Retries(max_attempts=30, delay=timedelta(seconds=10), cap=timedelta(hours=1)),
+    internal=True,
+)
+
+#: A step of the workflow that `email.send_digests` begins.
+SEND_DIGEST = Contract(
+    name="email.send_digest",
+    queue="email",
+    priority=3,
+    params=SendDigest,
+    recipient="user_id",
+    result=DigestSent,
+    retries=Retries(max_attempts=6, delay=timedelta(seconds=10), cap=timedelta(minutes=30)),
+    internal=True,
+)
+
+SEND_DIGESTS = Contract(
+    name="email.send_digests",
+    queue="email",
+    params=SendDigests,
+    result=DigestsStarted,
     staff_only=True,
 )
 

@@ -120,19 +120,6 @@ class HotelsFound(Result):
     search_completed_at: datetime
 
 
-class ScanDestinations(Params):
-    pass
-
-
-class DestinationsScanned(Result):
-    success: bool
-    task_type: str
-    destinations_found: int
-    #: Tasks that scan one destination each.
-    destinations_submitted: int
-    completed_at: datetime
-
-
 class ScanDestination(Params):
     destination_id: Id
     #: The day that the prices count for; null: today in UTC.
@@ -232,24 +219,6 @@ SEARCH = Contract(
     # Somebody waits for it.
     priority=7,
     max_wait=timedelta(hours=1),
-)
-
-SCAN_DESTINATIONS = Contract(
-    name="hotels.scan_destinations",
-    queue="hotel_tracking",
-    params=ScanDestinations,
-    result=DestinationsScanned,
-    retries=RETRIES,
-    staff_only=True,
-    schedules=(
-        Schedule(
-            name="hotels.scan_destinations.daily",
-            kind="cron",
-            expression="0 16 * * *",
-            params=ScanDestinations(),
-            overlap="skip",
-        ),
-    ),
 )
 
 SCAN_DESTINATION = Contract(

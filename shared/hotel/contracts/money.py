@@ -28,6 +28,12 @@ def decimals(code: str) -> int:
     return 2 if digits is None else digits
 
 
+def major_units(amount_minor: int, currency: str) -> str:
+    """The amount as people write it: "1,250.00" for 125000 INR."""
+    digits = decimals(currency)
+    return f"{Decimal(amount_minor).scaleb(-digits):,.{digits}f}"
+
+
 def minor_units(amount: str, currency: str) -> int:
     """The amount in the smallest unit of its currency: 1250 for "12.50" USD, 12 for "12" JPY.
 

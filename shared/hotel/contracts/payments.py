@@ -8,6 +8,7 @@ from uuid import UUID
 from msgspec import Meta
 
 from shared.contracts.contract import Contract, Params, Result, Retries
+from shared.contracts.outcome import StepOutcome
 from shared.contracts.patterns import whole
 from shared.contracts.schedule import Schedule
 from shared.contracts.sensitivity import SENSITIVE
@@ -95,6 +96,24 @@ class OpenSubmitted(Result):
     submitted: int
 
 
+class RefundPayment(Params):
+    """Which payment: by how its charge ended in the same workflow, or by its id."""
+
+    charge: Annotated[StepOutcome | None, SENSITIVE] = None
+    payment_id: UUID | None = None
+
+
+class PaymentRefunded(Result):
+    #: True also where there was nothing to refund.
+    success: bool
+    #: False: no money was taken.
+    refunded: bool
+    payment_id: UUID | None
+    #: The payment service's number of the refund.
+    refund_id: str | None
+    message: str
+
+
 #: Version 2 has the parameters of version 1. Release 0.2 cannot open fields that are bound to their task:
 #: its workers park tasks of version 2 instead of failing them.
 _UPCASTS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: lambda raw: raw}
@@ -123,6 +142,19 @@ BIND_CUSTOMER = Contract(
     params=BindCustomer,
     result=CustomerBound,
     staff_only=True,
+)
+
+#: A step of workflows, never of a request. Where it is not known yet whether money was taken, it looks for
+#: longer than the service remembers the key of the charge, 23 h.
+REFUND = Contract(
+    name="payments.refund",
+    queue="payments",
+    params=RefundPayment,
+    result=PaymentRefunded,
+    retries=Retries(max_attempts=40, delay=timedelta(seconds=10), cap=timedelta(hours=1)),
+    time_limit=timedelta(minutes=5),
+    priority=8,
+    internal=True,
 )
 
 SETTLE = Contract(

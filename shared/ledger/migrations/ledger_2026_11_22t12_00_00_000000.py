@@ -183,11 +183,15 @@ STATEMENTS = [
 ]
 
 
+#: The partitioned tables of this migration; later ones add theirs.
+TABLES = ("task", "task_attempt", "task_log")
+
+
 async def forwards() -> MigrationManager:
     first_days = [
         statement
         for day in partitions.days_needed(datetime.now(UTC).date())
-        for table in partitions.PARTITIONED
+        for table in TABLES
         for statement in partitions.create(table, day)
     ]
     return in_sql(ID, "ledger", DESCRIPTION, [*STATEMENTS, *first_days])

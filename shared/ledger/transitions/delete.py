@@ -17,6 +17,8 @@ DELETE_KEPT = Statement("""
         DELETE FROM task_attempt_kept AS a USING doomed WHERE a.task_id = doomed.id
     ), logs AS (
         DELETE FROM task_log_kept AS l USING doomed WHERE l.task_id = doomed.id
+    ), failures AS (
+        DELETE FROM task_failure_kept AS f USING doomed WHERE f.task_id = doomed.id
     ), gone AS (
         DELETE FROM task_kept AS t USING doomed WHERE t.id = doomed.id RETURNING 1
     )

@@ -1,8 +1,9 @@
 """Builds every statement that ends or reopens a task, so that what follows an end is written in one place.
 
 Such a statement updates rows of `task` in its CTE `applied`. What an end brings with it is the tail, which
-this module adds: the attempt that is over moves to `task_attempt`, and the workflow of the task gets an
-event. New consequences of an end belong here and nowhere else.
+this module adds: the attempt that is over moves to `task_attempt`, the workflow of the task gets an event,
+and a failed task gets a row in `task_failure`, by which lists find it. New consequences of an end belong here
+and nowhere else.
 """
 
 from shared.ledger.statement import Statement
@@ -10,7 +11,7 @@ from shared.ledger.statement import Statement
 #: What `applied` returns of each row; the tail and the answer read it.
 APPLIED = """
     t.id, t.claim, t.name, t.queue, t.priority, t.status, t.holder, t.attempt, t.worker, t.started_at,
-    t.workflow, t.step
+    t.workflow, t.step, t.owner, t.error_fingerprint, t.completed_at
 """
 
 #: Columns of `task_attempt`, which `closing` selects in this order.
@@ -30,7 +31,19 @@ _NOTE_ENDS = """
         GROUP BY workflow, step
     )
 """
-#: The same for tasks that begin again; their former rows are in a CTE.
+#: A row for each task that failed. A release before this table may have left the row of an earlier failure.
+_NOTE_FAILURES = """
+    , failures AS (
+        INSERT INTO task_failure (task_id, name, queue, owner, fingerprint, failed_at)
+        SELECT id, name, queue, owner, error_fingerprint, completed_at FROM applied WHERE status = 'failure'
+        ON CONFLICT (task_id) DO UPDATE
+            SET fingerprint = excluded.fingerprint, failed_at = excluded.failed_at
+    )
+"""
+_FORGET_FAILURES = """
+    , failures AS (DELETE FROM task_failure AS f USING applied WHERE f.task_id = applied.id)
+"""
+#: As `_NOTE_ENDS` for tasks that begin again; their former rows are in a CTE.
 _NOTE_REOPENED = """
     , news AS (
         INSERT INTO workflow_event (workflow, step, kind, succeeded, failed, revoked)
@@ -54,6 +67,7 @@ class Ending(Statement):
         given: str = "",
         closing: str = "",
         reopens: str = "",
+        begins_again: bool = False,
         answer: str = "SELECT id, claim FROM applied",
     ) -> None:
         """Compose the statement.
@@ -61,7 +75,8 @@ class Ending(Statement):
         `update` is an UPDATE of `task AS t` without RETURNING, `given` holds CTEs that it reads, each
         followed by a comma. `closing` selects the attempts that are over, and `answer` what the caller gets;
         both read `applied` and `given`. A statement that lets tasks begin again names in `reopens` the CTE
-        of `given` with their former rows.
+        of `given` with their former rows, whose ends an event takes back; with `begins_again` instead, the
+        caller has taken them back.
         """
         closed = f"""
             , closed AS (
@@ -72,6 +87,7 @@ class Ending(Statement):
             WITH {given} applied AS ({update} RETURNING {APPLIED})
             {closed if closing else ""}
             {_NOTE_REOPENED.format(former=reopens) if reopens else _NOTE_ENDS}
+            {_FORGET_FAILURES if reopens or begins_again else _NOTE_FAILURES}
             {answer}
             """
         )

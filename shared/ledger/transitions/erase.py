@@ -57,6 +57,8 @@ ERASE = Statement("""
     ), attempts AS (
         UPDATE task_attempt AS a SET error_message = NULL, error_traceback = NULL
         FROM ended WHERE a.task_id = ended.id
+    ), failures AS (
+        UPDATE task_failure AS f SET owner = nullif(f.owner, :account) FROM ended WHERE f.task_id = ended.id
     ), keys AS (
         DELETE FROM submission_key AS k USING ended WHERE k.scope = 'task:' || ended.id
     )
@@ -71,12 +73,17 @@ ERASE = Statement("""
 #: Keys under which the account's clients have submitted.
 ERASE_KEYS = Statement("DELETE FROM submission_key WHERE scope = 'owner:' || :account::bigint")
 
-#: Asks for the cancellation of the account's workflows. Their tasks end as its other tasks do.
+#: Asks for the cancellation of the account's workflows. Their tasks end as its other tasks do. A workflow
+#: waits while a task that `finish` names has begun: its cancellation would end that task.
 CANCEL_WORKFLOWS = Statement("""
     INSERT INTO workflow_event (workflow, kind)
     SELECT w.id, 'cancel' FROM workflow AS w
     WHERE w.owner = :account AND w.completed_at IS NULL AND w.cancels = 0 AND NOT EXISTS (
         SELECT 1 FROM workflow_event AS e WHERE e.workflow = w.id AND e.kind = 'cancel'
+    ) AND NOT EXISTS (
+        SELECT 1 FROM task AS t
+        WHERE t.workflow = w.id AND t.completed_at IS NULL AND t.name = ANY(:finish::text[])
+          AND (t.attempt > 0 OR t.holder IS NOT NULL)
     )
 """)
 

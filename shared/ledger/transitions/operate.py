@@ -55,7 +55,7 @@ _REVOKED = """
         FROM doomed WHERE t.id = doomed.id AND (t.send_at IS NOT NULL OR t.sent_at IS NOT NULL) IS TRUE
 """
 
-#: Cancels tasks of a queue whose ids are in lanes, where they lose at their claim. Returns a row for each.
+#: Cancels tasks of a queue whose ids are in lanes, where they lose at their claim. Returns their names.
 PURGE_SENT = Ending(
     given="""
         doomed AS (
@@ -64,10 +64,11 @@ PURGE_SENT = Ending(
         ),
     """,
     update=_REVOKED,
+    answer="SELECT name FROM applied",
 )
 
-#: The same for delayed tasks and retries, among the next `limit` of all queues after a position. Returns how
-#: many were canceled, how many were looked at, and the position of the last one.
+#: The same for delayed tasks and retries, among the next `limit` of all queues after a position. Returns the
+#: names of those that were canceled, how many were looked at, and the position of the last one.
 PURGE_UNSENT = Ending(
     given="""
         stretch AS MATERIALIZED (
@@ -81,7 +82,7 @@ PURGE_UNSENT = Ending(
     """,
     update=_REVOKED,
     answer="""
-        SELECT (SELECT count(*)::int FROM applied) AS canceled,
+        SELECT ARRAY(SELECT name FROM applied) AS names,
                (SELECT count(*)::int FROM stretch) AS looked_at,
                (SELECT send_at FROM stretch ORDER BY send_at DESC, id DESC LIMIT 1) AS after,
                (SELECT id FROM stretch ORDER BY send_at DESC, id DESC LIMIT 1) AS last
@@ -142,21 +143,4 @@ RELEASE = Ending(
     closing=LAST_ATTEMPT,
     reopens="ended",
     answer="SELECT a.status, e.crashes FROM applied AS a, ended AS e",
-)
-
-#: The same for the tasks of a workflow that are missing to its success: not those of handlers, nor the rest
-#: of a group of which enough have succeeded. Returns their ids.
-RETRY_MEMBERS = Ending(
-    given="""
-        ended AS (
-            SELECT t.* FROM workflow_step AS s JOIN task AS t ON t.workflow = s.workflow AND t.step = s.name
-            WHERE s.workflow = :workflow AND s.state IN ('failure', 'revoked') AND NOT s.handler
-              AND t.status IN ('failure', 'revoked')
-            ORDER BY t.id LIMIT :limit FOR UPDATE OF t
-        ),
-    """,
-    update=begin_again(),
-    closing=LAST_ATTEMPT,
-    reopens="ended",
-    answer="SELECT id FROM applied",
 )

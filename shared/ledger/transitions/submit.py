@@ -21,15 +21,22 @@ _NEW_VALUES = f"""
              + make_interval(secs => g.max_wait_s)),
     g.owner, g.schedule, g.fire_time
 """
-#: Values of each task, joined with the values that tasks of one kind share. An array costs the driver half a
-#: microsecond for each element, so eleven columns less are worth the join.
-_GIVEN = """
+
+
+def _given(values: str = "", names: str = "") -> str:
+    """Values of each task, joined with the values that tasks of one kind share.
+
+    An array costs the driver half a microsecond for each element, so eleven columns less are worth the join.
+    `values` and `names` are more columns of each task.
+    """
+    return f"""
     given AS MATERIALIZED (
         SELECT * FROM (
             SELECT coalesce(g.made_id, uuidv7()) AS id, g.* FROM ROWS FROM (
                 jsonb_array_elements(:params::jsonb), unnest(:kinds::integer[]), unnest(:id::uuid[]),
                 unnest(:run_at::timestamptz[]), unnest(:delay_s::float8[]), unnest(:expires_at::timestamptz[])
-            ) AS g(params, kind, made_id, run_at, delay_s, expires_at)
+                {values}
+            ) AS g(params, kind, made_id, run_at, delay_s, expires_at{names})
         ) AS own JOIN unnest(
             :name::text[], :type::text[], :version::smallint[], :queue::text[], :max_attempts::smallint[],
             :max_wait_s::float8[], :priority::smallint[], :key_id::text[], :owner::bigint[],
@@ -37,7 +44,14 @@ _GIVEN = """
         ) WITH ORDINALITY AS shared(name, type, version, queue, max_attempts, max_wait_s, priority, key_id,
                                     owner, schedule, fire_time, kind) USING (kind)
     )
-"""
+    """
+
+
+_GIVEN = _given()
+_GIVEN_UNDER_KEYS = _given(
+    ", unnest(:number::integer[]), unnest(:scope::text[]), unnest(:key::text[]), unnest(:body_hash::bytea[])",
+    ", number, scope, key, body_hash",
+)
 
 #: Stores many tasks. `params` is one JSON array of all parameters. Of each task: its kind, a number from 1,
 #: then `id`, `run_at`, `delay_s` and `expires_at`, where an empty array means null for all. Of each kind: all
@@ -77,10 +91,35 @@ SUBMIT_ONCE = Statement(f"""
     SELECT (SELECT task_ids FROM won) AS ids
 """)
 
+#: As SUBMIT_ONCE, for tasks that have a key each, which differ. `number` is the place of each task in the
+#: input. Returns `ids` in the order of the input, null where the key is taken. Keys are taken in their order,
+#: so that statements of several processes wait for each other and never in a circle.
+SUBMIT_EACH_ONCE = Statement(f"""
+    WITH {_GIVEN_UNDER_KEYS}, won AS (
+        INSERT INTO submission_key AS k (scope, key, body_hash, task_ids)
+        SELECT scope, key, body_hash, ARRAY[id] FROM given ORDER BY scope, key
+        ON CONFLICT (scope, key) DO UPDATE
+            SET body_hash = excluded.body_hash, task_ids = excluded.task_ids, created_at = now()
+            WHERE k.created_at < now() - interval '{KEY_LIFE_H} h'
+        RETURNING task_ids[1] AS id
+    ), stored AS (
+        INSERT INTO task ({_NEW}) SELECT {_NEW_VALUES} FROM given AS g WHERE g.id IN (SELECT id FROM won)
+    )
+    SELECT array_agg(won.id ORDER BY given.number) AS ids FROM given LEFT JOIN won ON won.id = given.id
+""")
+
 #: The first submission under a key that is not free again.
 SUBMITTED_UNDER = Statement(f"""
     SELECT task_ids, body_hash FROM submission_key
     WHERE scope = :scope AND key = :key AND created_at >= now() - interval '{KEY_LIFE_H} h'
+""")
+
+#: The same for many keys; rows are numbered from 1 in the order of the input.
+SUBMITTED_UNDER_EACH = Statement(f"""
+    SELECT given.number, k.task_ids, k.body_hash
+    FROM unnest(:scope::text[], :key::text[]) WITH ORDINALITY AS given(scope, key, number)
+    JOIN submission_key AS k ON k.scope = given.scope AND k.key = given.key
+    WHERE k.created_at >= now() - interval '{KEY_LIFE_H} h'
 """)
 
 #: Stores children, whose ids their parent's worker has made. A repeated write stores nothing.

@@ -1,7 +1,8 @@
 """Creates workflows and moves them on: their steps, and the tasks of steps that begin or are canceled.
 
-`shared.workflows.advance` runs LOCK, TAKE, APPLY and CANCEL_MEMBERS in one transaction. Rows are locked in
-the order: workflows by id, steps, tasks by id. A statement that ends a task waits for the task only.
+`shared.workflows.advance` runs LOCK, TAKE, APPLY and CANCEL_MEMBERS in one transaction, and those of `retry`
+that let tasks begin again. Workflows are locked first, by id. Steps are written under their workflow's lock,
+and a statement that ends a task waits for the task only, so steps and tasks need no order among themselves.
 """
 
 from shared.ledger.statement import Statement
@@ -14,20 +15,23 @@ OLDER_WORKERS = Statement("""
     WHERE dead_at IS NULL AND stopped_at IS NULL AND protocol < :protocol
 """)
 
-#: Stores a workflow and its steps, which wait. `new` is false when the submission key is taken, and `free` is
-#: false when an unfinished workflow has the unique key. Then nothing else is stored, but the caller has to
-#: roll back where only one of the two is false.
-SUBMIT_WORKFLOW = Statement(f"""
-    WITH won AS (
+#: Takes a client's key for a workflow.
+_WON = f"""
+    won AS (
         INSERT INTO submission_key AS k (scope, key, body_hash, task_ids)
-        SELECT :scope::text, :key::text, :body_hash::bytea, ARRAY[:id::uuid] WHERE :key::text IS NOT NULL
+        SELECT :scope::text, :key::text, :body_hash::bytea, ARRAY[:id::uuid]
         ON CONFLICT (scope, key) DO UPDATE
             SET body_hash = excluded.body_hash, task_ids = excluded.task_ids, created_at = now()
             WHERE k.created_at < now() - interval '{KEY_LIFE_H} h'
         RETURNING 1
-    ), is_new AS (
-        SELECT 1 WHERE :key::text IS NULL OR EXISTS (SELECT 1 FROM won)
-    ), taken AS (
+    ), is_new AS (SELECT 1 FROM won)
+"""
+_IS_NEW = "is_new AS (SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM workflow WHERE id = :id::uuid))"
+
+
+def _submit(is_new: str) -> Statement:
+    return Statement(f"""
+    WITH {is_new}, taken AS (
         INSERT INTO workflow_key (name, key, workflow)
         SELECT :name::text, :unique::text, :id::uuid FROM is_new WHERE :unique::text IS NOT NULL
         ON CONFLICT (name, key) DO NOTHING RETURNING 1
@@ -35,10 +39,12 @@ SUBMIT_WORKFLOW = Statement(f"""
         SELECT 1 FROM is_new WHERE :unique::text IS NULL OR EXISTS (SELECT 1 FROM taken)
     ), flow AS (
         INSERT INTO workflow (id, name, status, owner, on_failure, unique_key, deadline_s, deadline_at,
-                              open_steps)
+                              open_steps, parent, schedule, fire_time)
         SELECT :id::uuid, :name::text, 'running', :owner::bigint, :on_failure::text, :unique::text,
-               :deadline_s::float8, now() + make_interval(secs => :deadline_s), :open_steps::integer
+               :deadline_s::float8, now() + make_interval(secs => :deadline_s), :open_steps::integer,
+               :parent::uuid, :schedule::text, :fire_time::timestamptz
         FROM is_free
+        ON CONFLICT (id) DO NOTHING RETURNING 1
     ), steps AS (
         INSERT INTO workflow_step (
             workflow, name, position, needs, next, rule, k, size, enough, first, handler, sink, grouped,
@@ -47,15 +53,26 @@ SUBMIT_WORKFLOW = Statement(f"""
         SELECT :id::uuid, s.name, s.position, s.needs, s.next, s.rule, s.k, s.size, s.enough, s.first,
                s.handler, s.sink, s.grouped, s.contract, s.version, s.queue, s.priority, s.max_attempts,
                s.delay_s, s.max_wait_s, s.params, s.inputs, s.key_id
-        FROM is_free CROSS JOIN jsonb_to_recordset(:steps::text::jsonb) AS s(
+        FROM flow CROSS JOIN jsonb_to_recordset(:steps::text::jsonb) AS s(
             name text, position integer, needs text[], next text[], rule text, k integer, size integer,
             enough integer, first boolean, handler boolean, sink boolean, grouped boolean, contract text,
             version smallint, queue text, priority smallint, max_attempts smallint, delay_s float8,
             max_wait_s float8, params jsonb, inputs jsonb, key_id text
         )
     )
-    SELECT EXISTS (SELECT 1 FROM is_new) AS new, EXISTS (SELECT 1 FROM is_free) AS free
+    SELECT EXISTS (SELECT 1 FROM is_new) AS new, EXISTS (SELECT 1 FROM is_free) AS free,
+           EXISTS (SELECT 1 FROM flow) AS stored
 """)
+
+
+#: Stores a workflow and its steps, which wait. `new` is false when a workflow has this id, and `free` is
+#: false when an unfinished workflow has the unique key. `stored` is false as well when another process was
+#: faster to store this id. Nothing is stored unless all three are true.
+SUBMIT_WORKFLOW = _submit(_IS_NEW)
+
+#: The same under a submission key, which makes `new` false when it is taken. The caller has to roll back
+#: where `new` is true and `free` is false.
+SUBMIT_WORKFLOW_ONCE = _submit(_WON)
 
 #: The unfinished workflow that has a unique key.
 UNIQUE_HOLDER = Statement("SELECT workflow FROM workflow_key WHERE name = :name AND key = :key")
@@ -71,8 +88,8 @@ _STEPS = """
     json_agg(json_build_object(
         'workflow', s.workflow, 'name', s.name, 'position', s.position, 'needs', s.needs, 'next', s.next,
         'rule', s.rule, 'k', s.k, 'size', s.size, 'enough', s.enough, 'first', s.first,
-        'handler', s.handler, 'sink', s.sink, 'state', s.state, 'succeeded', s.succeeded,
-        'failed', s.failed, 'revoked', s.revoked
+        'handler', s.handler, 'sink', s.sink, 'state', s.state, 'begun', s.started_at IS NOT NULL,
+        'succeeded', s.succeeded, 'failed', s.failed, 'revoked', s.revoked
     ))::text
 """
 
@@ -105,19 +122,20 @@ TAKE = Statement(f"""
 #: All steps of some workflows, as one JSON text.
 ALL_STEPS = Statement(f"SELECT {_STEPS} AS steps FROM workflow_step AS s WHERE s.workflow = ANY(:id::uuid[])")
 
-#: Writes what was decided, and stores the tasks of steps that begin. `steps` and `flows` are JSON texts.
-#: Returns the new tasks, and whether they may start at once.
+#: Writes what was decided, and stores the tasks of steps that begin for the first time; `retry.REPEAT` has
+#: written those that begin again. `steps` and `flows` are JSON texts. Returns the new tasks, and whether they
+#: may start at once.
 APPLY = Statement(f"""
     WITH moved AS (
         UPDATE workflow_step AS s SET
             state = g.state, succeeded = g.succeeded, failed = g.failed, revoked = g.revoked,
-            params = CASE WHEN NOT g.released THEN s.params END,
+            params = CASE WHEN NOT (g.released OR g.repeated) THEN s.params END,
             task = CASE WHEN g.released AND NOT s.grouped THEN uuidv7() ELSE s.task END,
-            started_at = CASE WHEN g.released THEN now() ELSE s.started_at END,
+            started_at = CASE WHEN g.released OR g.repeated THEN now() ELSE s.started_at END,
             completed_at = CASE WHEN NOT g.open THEN coalesce(s.completed_at, now()) END
         FROM jsonb_to_recordset(:steps::text::jsonb) AS g(
             workflow uuid, name text, state text, succeeded integer, failed integer, revoked integer,
-            open boolean, released boolean
+            open boolean, released boolean, repeated boolean
         )
         WHERE s.workflow = g.workflow AND s.name = g.name
         RETURNING s.*, old.params AS given, g.released
@@ -127,9 +145,7 @@ APPLY = Statement(f"""
             late = g.late, stopped = g.stopped, revision = w.revision + 1,
             moved_at = now(),
             cancel_requested_at = CASE WHEN g.cancels > 0 THEN coalesce(w.cancel_requested_at, now()) END,
-            completed_at = CASE WHEN g.status <> 'running' THEN coalesce(w.completed_at, now()) END,
-            deadline_at = CASE WHEN w.status <> 'running' AND g.status = 'running'
-                               THEN now() + make_interval(secs => w.deadline_s) ELSE w.deadline_at END
+            completed_at = CASE WHEN g.status <> 'running' THEN coalesce(w.completed_at, now()) END
         FROM jsonb_to_recordset(:flows::text::jsonb) AS g(
             id uuid, status text, open_steps integer, losses integer, cancels integer, late boolean,
             stopped boolean
@@ -157,7 +173,7 @@ APPLY = Statement(f"""
 """)
 
 #: Cancels open members of steps, as CANCEL does with one task. A row that a body's transaction holds is left
-#: for later. Returns the ids of those that a worker has.
+#: for later. Returns the canceled tasks, and whether a worker has them.
 CANCEL_MEMBERS = Ending(
     given="""
         doomed AS (
@@ -175,7 +191,7 @@ CANCEL_MEMBERS = Ending(
             send_at = NULL, sent_at = NULL, revision = revision + 1
         FROM doomed WHERE t.id = doomed.id AND t.status IN ('pending', 'started', 'retry')
     """,
-    answer="SELECT id FROM applied WHERE holder IS NOT NULL",
+    answer="SELECT id, holder IS NOT NULL AS held FROM applied",
 )
 
 #: Notes the steps of which CANCEL_MEMBERS has left members.
@@ -208,10 +224,17 @@ NOTE_DEADLINES = Statement("""
     SELECT count(*)::int AS passed FROM passed
 """)
 
-#: Workflows with events that are not applied, the oldest first.
+#: Workflows with events behind `after` that are not applied, the oldest first. Also returns the first and the
+#: last id that was read, and the snapshot: `oldest_xid` is the first transaction that may still run, and
+#: `next_xid` the first one that had not begun.
 PENDING = Statement("""
-    SELECT workflow FROM (SELECT id, workflow FROM workflow_event ORDER BY id LIMIT :limit) AS e
-    GROUP BY workflow ORDER BY min(id)
+    WITH pending AS (
+        SELECT id, workflow FROM workflow_event WHERE id > :after ORDER BY id LIMIT :limit
+    )
+    SELECT ARRAY(SELECT workflow FROM pending GROUP BY workflow ORDER BY min(id)) AS workflows,
+           (SELECT min(id) FROM pending) AS first, (SELECT max(id) FROM pending) AS last,
+           pg_snapshot_xmin(s)::text::bigint AS oldest_xid, pg_snapshot_xmax(s)::text::bigint AS next_xid
+    FROM pg_current_snapshot() AS s
 """)
 
 #: Deletes workflows that ended before a moment, with their steps. Returns a row for each.
@@ -223,7 +246,8 @@ DELETE_ENDED = Statement("""
 
 #: Compares the counts of steps, events included, with the tasks themselves, in workflows that have not moved
 #: for a while, and notes ends that have no event. All in one snapshot, in which a task and its event are
-#: either both present or both missing. Returns the repaired steps, and the last workflow that was looked at.
+#: either both present or both missing. Tasks of a step that waits again are those of its former run, and do
+#: not count. Returns the repaired steps, and the last workflow that was looked at.
 REPAIR = Statement("""
     WITH still AS (
         SELECT id FROM workflow
@@ -243,6 +267,7 @@ REPAIR = Statement("""
                t.failed - s.failed - coalesce(e.failed, 0) AS failed,
                t.revoked - s.revoked - coalesce(e.revoked, 0) AS revoked
         FROM tasks AS t JOIN workflow_step AS s ON s.workflow = t.workflow AND s.name = t.step
+                AND s.state NOT IN ('waiting', 'skipped')
             LEFT JOIN events AS e ON e.workflow = s.workflow AND e.step = s.name
     ), repaired AS (
         INSERT INTO workflow_event (workflow, step, kind, succeeded, failed, revoked)

@@ -16,6 +16,7 @@ from litestar.testing import AsyncTestClient
 
 from local.postgres import SUPERUSER
 from services.api import app
+from services.api.identity.callers import Callers
 from shared import applications
 from shared import settings as environment
 from shared.contracts import catalogue
@@ -92,7 +93,7 @@ def settings(database_url: str, redis_url: str) -> Settings:
 
 
 @pytest.fixture
-async def client(settings: Settings) -> AsyncIterator[Client]:
+async def client(settings: Settings, _all_callers: list[Callers]) -> AsyncIterator[Client]:
     contracts = Catalogue([*catalogue.load(INSTALLED).by_name.values(), GREET])
     async with AsyncTestClient(app.build(settings, contracts)) as client:
         yield client
@@ -111,9 +112,34 @@ async def side_by_side(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Any]:
-    """A connection of the test's own, to look past the API and to end its sessions."""
-    connection = await asyncpg.connect(as_role(database_url, SUPERUSER))
+def _all_callers(monkeypatch: pytest.MonkeyPatch) -> list[Callers]:
+    """What each API in this process remembers of callers."""
+    found: list[Callers] = []
+    made = Callers.__init__
+
+    def make(self: Callers, *arguments: Any) -> None:
+        made(self, *arguments)
+        found.append(self)
+
+    monkeypatch.setattr(Callers, "__init__", make)
+    return found
+
+
+@pytest.fixture
+async def database(database_url: str, _all_callers: list[Callers]) -> AsyncIterator[Any]:
+    """A connection of the test's own, to look past the API and to end its sessions.
+
+    What it changes of accounts takes effect at once, as what the API changes itself.
+    """
+
+    class Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg is not typed
+        async def execute(self, *arguments: Any, **options: Any) -> Any:
+            answer = await super().execute(*arguments, **options)
+            for callers in _all_callers:
+                callers.forget()
+            return answer
+
+    connection = await asyncpg.connect(as_role(database_url, SUPERUSER), connection_class=Connection)
     yield connection
     await connection.close()
 

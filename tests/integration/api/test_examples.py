@@ -34,6 +34,11 @@ MAKE_WORKER = """
     INSERT INTO worker (id, hostname, pid, queues, threads, lock_key, protocol)
     VALUES (uuidv7(), 'test', 1, '{nowhere}', 1, $1, 1000) RETURNING id
 """
+FAIL = """
+    WITH step AS (UPDATE workflow_step SET state = 'failure', failed = 1)
+    UPDATE task SET status = 'failure', completed_at = now(), send_at = NULL, sent_at = NULL
+    WHERE workflow IS NOT NULL
+"""
 
 
 async def test_each_documented_example_is_accepted(
@@ -44,11 +49,12 @@ async def test_each_documented_example_is_accepted(
         await _have_a_hotel(database)
     things = await _things(database)
     examples = _examples((await client.get("/api/v1/schema/openapi.json")).json())
+    ids = {**IDS, **await _failed(administrator, database)}
 
     answers = {}
     for path in dict.fromkeys([*FIRST, *examples]):
         method, body = examples[path]
-        sent = path.format(**IDS, **things.get(path, {}))
+        sent = path.format(**{**ids, **things.get(path, {})})
         headers = {
             **administrator.headers,
             "Idempotency-Key": path,
@@ -68,6 +74,18 @@ async def _things(database: Any) -> dict[str, dict[str, Any]]:
         for number, path in enumerate(WORKERS)
     }
     return tasks | workers
+
+
+async def _failed(person: Person, database: Any) -> dict[str, str]:
+    """A workflow that has failed, and a task of another one."""
+    step = {"step": "check", "task": "system.health_check", "params": {}}
+    for _ in range(2):
+        await person.post("workflows", {"name": "checks", "steps": [step]})
+    await database.execute(FAIL)
+    first, second = await database.fetch(
+        "SELECT workflow, id FROM task WHERE workflow IS NOT NULL ORDER BY id"
+    )
+    return {"workflow_id": str(first["workflow"]), "task_id": str(second["id"])}
 
 
 async def _have_a_hotel(database: Any) -> None:

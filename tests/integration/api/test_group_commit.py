@@ -3,10 +3,11 @@
 import asyncio
 import dataclasses
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 
-from services.api.tasks.group_commit import GroupCommit
+from services.api.grouping import Grouping
 from shared.contracts.contract import Contract, Retries
 from shared.submission import CheckedTask, NewTask
 from tests.eventually import eventually
@@ -25,30 +26,34 @@ def checked(platform: Platform, kind: str, contract: Contract[Any, Any] = FAIL) 
     return platform.submitter.checked(NewTask(contract=contract, params=Fails(kind=kind)))
 
 
-async def test_requests_that_arrive_during_a_write_are_stored_together(platform: Platform) -> None:
-    group = GroupCommit(platform.submitter)
+def grouped(platform: Platform) -> Grouping[CheckedTask, UUID]:
+    return Grouping(platform.submitter.submit)
 
-    ids = await asyncio.gather(*(group.submit(checked(platform, f"kind {n}")) for n in range(50)))
+
+async def test_requests_that_arrive_during_a_write_are_stored_together(platform: Platform) -> None:
+    group = grouped(platform)
+
+    ids = await asyncio.gather(*(group.join(checked(platform, f"kind {n}")) for n in range(50)))
 
     rows = {row["id"]: row["params"] for row in await platform.tasks(ids)}
     assert [rows[task_id] for task_id in ids] == [f'{{"kind": "kind {n}", "times": 1000}}' for n in range(50)]
     assert (await platform.rows(COMMITS))[0]["n"] < 5
-    await group.submit(checked(platform, "alone"))
+    await group.join(checked(platform, "alone"))
     assert len(await platform.rows("SELECT 1 FROM task")) == 51
 
 
 async def test_a_request_that_is_given_up_while_it_waits_is_not_stored(platform: Platform) -> None:
-    group = GroupCommit(platform.submitter)
+    group = grouped(platform)
     blocking = await platform.database.connect()
     try:
         async with blocking.transaction():
             await blocking.execute("LOCK TABLE task IN SHARE MODE")
-            stored = asyncio.create_task(group.submit(checked(platform, "stored")))
+            stored = asyncio.create_task(group.join(checked(platform, "stored")))
             await eventually(lambda: platform.rows(WAITS_FOR_LOCK))
-            given_up = asyncio.create_task(group.submit(checked(platform, "given up")))
+            given_up = asyncio.create_task(group.join(checked(platform, "given up")))
             await asyncio.sleep(0)
             given_up.cancel()
-            waits = asyncio.create_task(group.submit(checked(platform, "waits")))
+            waits = asyncio.create_task(group.join(checked(platform, "waits")))
             await asyncio.wait([given_up])
     finally:
         await blocking.close()
@@ -57,11 +62,11 @@ async def test_a_request_that_is_given_up_while_it_waits_is_not_stored(platform:
 
 
 async def test_a_task_that_postgres_refuses_does_not_affect_its_neighbors(platform: Platform) -> None:
-    group = GroupCommit(platform.submitter)
+    group = grouped(platform)
     tasks = [checked(platform, f"kind {n}") for n in range(10)]
     tasks.insert(6, checked(platform, "broken", BROKEN))
 
-    answers = await asyncio.gather(*map(group.submit, tasks), return_exceptions=True)
+    answers = await asyncio.gather(*map(group.join, tasks), return_exceptions=True)
 
     refused = [n for n, answer in enumerate(answers) if isinstance(answer, Exception)]
     assert refused == [6]

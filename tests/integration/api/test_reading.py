@@ -103,14 +103,14 @@ async def test_lists_are_filtered_by_everything_else(
     assert await found(created_after=just_then) == {greeting}
     assert await found(created_before=just_then) == set(checks)
     await database.execute(
-        "UPDATE task SET status = 'success', completed_at = '2026-01-02T03:04Z', send_at = NULL,"
+        "UPDATE task SET status = 'success', completed_at = '2099-01-02T03:04Z', send_at = NULL,"
         " sent_at = NULL WHERE id = $1",
         UUID(greeting),
     )
-    assert await found(completed_after="2026-01-02T03:04:00Z") == {greeting}
-    assert await found(completed_after="2026-01-02T03:04:01Z") == set()
-    assert await found(completed_before="2026-01-02T03:04:01Z") == {greeting}
-    assert await found(completed_before="2026-01-02T03:04:00Z") == set()
+    assert await found(completed_after="2099-01-02T03:04:00Z") == {greeting}
+    assert await found(completed_after="2099-01-02T03:04:01Z") == set()
+    assert await found(completed_before="2099-01-02T03:04:01Z") == {greeting}
+    assert await found(completed_before="2099-01-02T03:04:00Z") == set()
     assert await found(created_after="2020-01-01T00:00:00Z", created_before="2020-01-02T00:00:00Z") == set()
 
 
@@ -124,7 +124,7 @@ async def test_the_summary_counts_what_the_reader_may_see(
     guest: Person, administrator: Person, database: Any
 ) -> None:
     ids = [await _submit(guest) for _ in range(7)]
-    await _submit(administrator)
+    await _submit(administrator)  # which the guest may not see
     for task_id, status in zip(ids, ("success", "success", "failure", "revoked"), strict=False):
         await database.execute(
             "UPDATE task SET status = $2, completed_at = now(), send_at = NULL, sent_at = NULL WHERE id = $1",
@@ -142,8 +142,9 @@ async def test_the_summary_counts_what_the_reader_may_see(
         "failed_tasks": 1,
         "revoked_tasks": 1,
         "success_rate": 66.67,
+        "exact": True,
+        "since": None,
     }
-    assert (await administrator.get("tasks/stats/summary")).json()["total_tasks"] == 8
 
 
 async def test_a_result_is_there_once_the_task_has_ended(guest: Person, database: Any) -> None:

@@ -150,8 +150,11 @@ async def test_a_retry_names_handlers_that_have_run(
         refused = await administrator.post(path, None)
         assert (refused.status_code, refused.json()["type"]) == (409, "urn:often:problem:handlers-ran")
         assert "refund" in refused.json()["detail"]
-    answer = await administrator.post(f"workflows/{workflow_id}/retry?handlers=keep", None)
-    assert (answer.status_code, answer.json()["message"]) == (202, "1 tasks start again within a second.")
+    answer = await administrator.post(f"workflows/{workflow_id}/retry", {"handlers": "keep"})
+    assert (answer.status_code, answer.json()["message"][:18]) == (202, "1 tasks run again,")
+    again = await administrator.post(f"workflows/{workflow_id}/retry", {"handlers": "keep"})
+    assert (again.status_code, again.json()["type"]) == (409, "urn:often:problem:workflow-retrying")
     await advanced(database_url, workflow_id)
-    steps = (await guest.get(f"workflows/{workflow_id}")).json()["steps"]
-    assert [each["state"] for each in steps] == ["running", "running"]
+    graph = (await guest.get(f"workflows/{workflow_id}")).json()
+    assert [each["state"] for each in graph["steps"]] == ["running", "running"]
+    assert (graph["status"], graph["run"]) == ("running", 2)

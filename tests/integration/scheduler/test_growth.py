@@ -12,6 +12,7 @@ from services.scheduler import dispatcher, rescuer, resender
 from shared import backlog
 from shared.ledger.database import Database
 from shared.ledger.statement import Statement
+from shared.ledger.tally import Tally
 from shared.ledger.transitions import expire, rescue, send
 from shared.schedules import statements as schedules
 from tests.explain import explain
@@ -92,7 +93,8 @@ async def test_what_a_living_worker_holds_is_left_alone_and_an_orphan_is_not(pla
     await platform.rows(HELD, holder=nobody, count=1)
     await platform.rows("UPDATE worker SET stopped_at = now() WHERE id = {}", workers[1])
 
-    await rescuer.Rescuer(platform.database, platform.queues, stall_after_s=60).run_once()
+    tally = Tally(platform.database)
+    await rescuer.Rescuer(platform.database, platform.queues, tally, stall_after_s=60).run_once()
 
     rows = await platform.rows("SELECT holder FROM task WHERE holder IS NOT NULL ORDER BY holder")
     assert [row["holder"] for row in rows] == [workers[0], workers[2]]

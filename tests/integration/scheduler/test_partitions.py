@@ -70,7 +70,11 @@ async def test_the_limit_follows_the_retention_and_a_gap_ends_the_days_ahead(pla
     )
     await platform.rows(f"DROP TABLE {partitions.partition_name('task_log', TODAY + timedelta(days=3))}")
     await service.run_once()
-    assert values(gauges) == {"often_ledger_partitions_limit": 100, "often_ledger_days_ahead": 2}
+    assert values(gauges) == {
+        "often_ledger_partitions_limit": 100,
+        "often_ledger_days_ahead": 2,
+        "often_ledger_days_unindexed": 0,
+    }
     await platform.rows(f"DROP TABLE {partitions.partition_name('task', TODAY)}")
     await service.run_once()
     assert values(gauges)["often_ledger_days_ahead"] == -1

@@ -3,6 +3,7 @@
 from uuid import UUID, uuid4
 
 from services.scheduler.rescuer import Rescuer
+from shared.ledger.tally import Tally
 from shared.transport.queues import Queues, connect
 from tests.platform import Platform
 from tests.sample_tasks import INSTANT, Nothing
@@ -32,10 +33,10 @@ async def test_an_id_that_a_dead_worker_fetches_while_its_set_is_emptied_is_not_
     assert await platform.queues.unacked(worker) == {first}
 
     awake = Awake(connect(platform.redis_url))
-    await Rescuer(platform.database, awake, stall_after_s=60).run_once()
+    await Rescuer(platform.database, awake, Tally(platform.database), stall_after_s=60).run_once()
     await awake.client.aclose()
     assert await platform.queues.unacked(worker) == {second}
-    await Rescuer(platform.database, platform.queues, stall_after_s=60).run_once()
+    await Rescuer(platform.database, platform.queues, Tally(platform.database), stall_after_s=60).run_once()
 
     rows = await platform.tasks([first, second])
     assert [(row["sent_at"], row["send_at"] is not None) for row in rows] == [(None, True), (None, True)]

@@ -33,6 +33,7 @@ LOOK = """
         ARRAY(SELECT a.claim FROM task_attempt AS a WHERE a.task_id = t.id) AS closed_claims,
         ARRAY(SELECT a.attempt FROM task_attempt AS a WHERE a.task_id = t.id) AS closed_attempts,
         ARRAY(SELECT l.claim FROM task_log AS l WHERE l.task_id = t.id) AS logged_claims,
+        EXISTS (SELECT FROM task_failure AS f WHERE f.task_id = t.id) AS noted_as_failed,
         (SELECT count(*) FROM effect AS e WHERE e.task_id = t.id) AS effects
     FROM task AS t
 """
@@ -67,10 +68,14 @@ class Ground:
         #: What the steps came across.
         self.happened: Counter[str] = Counter()
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        return self._runner.get_loop()
+
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """In a context of its own, as a service gives each of its rounds."""
-        loop = self._runner.get_loop()
-        return loop.run_until_complete(loop.create_task(work, context=contextvars.Context()))
+        task = self.loop.create_task(work, context=contextvars.Context())
+        return self.loop.run_until_complete(task)
 
     async def open(self) -> None:
         self.database.bind(TABLES)
@@ -90,7 +95,7 @@ class Ground:
 
     async def clean(self) -> None:
         """As new, but for the generation, which only goes up. TRUNCATE of so many partitions takes longer."""
-        for table in ("task", "task_attempt", "task_log", "worker", "effect"):
+        for table in ("task", "task_attempt", "task_log", "task_failure", "worker", "effect"):
             await self.database.run(f"DELETE FROM {table}")
         await self.queues.client.flushdb()
 
@@ -180,6 +185,7 @@ class Witness:
     def _check_row(self, row: dict[str, Any]) -> None:
         places = sum(row[place] is not None for place in PLACES)
         assert places == (0 if row["status"] in FINAL else 1)
+        assert row["noted_as_failed"] == (row["status"] == "failure")
         if row["holder"] is not None:
             assert self._owners.setdefault((row["id"], row["claim"]), row["holder"]) == row["holder"]
         for numbers in (row["closed_claims"], row["closed_attempts"]):

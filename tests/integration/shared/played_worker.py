@@ -25,12 +25,14 @@ from services.worker.running.context import Context, Means
 from services.worker.running.lifecycle import Lifecycle
 from services.worker.running.outcome import Outcome
 from services.worker.running.work_queue import PSEUDO_QUEUE, WorkQueue
+from services.worker.workflows.starts import Starts
 from shared.errors import PermanentError, Retry, ServerUnavailable, StaleClaim
 from shared.ledger.database import Database
 from shared.ledger.lifecycle import Status
 from shared.ledger.protocol import PROTOCOL
 from shared.ledger.transitions.record import RECORD
 from shared.ledger.transitions.send import CLAIM, GIVE_BACK_FORGOTTEN
+from shared.submission import Submitter
 from shared.transport.queues import Queues
 from tests.integration.shared.interleavings import QUEUE, VAULT, Ground
 from tests.recording import Recording
@@ -113,7 +115,9 @@ class PlayedWorker:
         )
         self._reconciler = Reconciler(self.id, self.claims, self._database, self._queues)
         self._lifecycle = Lifecycle(self.inbox, TASKS, self._database, VAULT)
-        self._means = Means(self.id, self.inbox, self._database, self._database, {}, VAULT)
+        submitter = Submitter(self._database, self._queues, VAULT)
+        starts = Starts(self._database, VAULT, submitter, ground.loop)
+        self._means = Means(self.id, self.inbox, self._database, self._database, {}, VAULT, starts)
         self._broker = LedgerBroker(self.claims, self.inbox, [])
         self._consumer = self._broker.consume(PSEUDO_QUEUE, timeout=0)
         self._work_queue = WorkQueue(self.claims)

@@ -7,9 +7,10 @@ from typing import Any, Self
 
 import pytest
 
+from shared.contracts.catalogue import Catalogue
 from shared.errors import InvalidFields
 from shared.ledger import database
-from shared.schedules import firing
+from shared.schedules.firing import Firing, TaskToFire
 from shared.submission import NewTask, OnceKey
 from tests.platform import Platform
 from tests.sample_tasks import HASTY, Nothing
@@ -98,6 +99,7 @@ async def test_a_schedule_submits_by_the_time_of_the_database(
             " AS s(name, owner, priority, kind, expression, time_zone, jitter_s)"
         )
         missed = row["now"].replace(microsecond=0) - timedelta(hours=3)
-        await firing.fire(platform.database, platform.submitter, row, contract, Nothing(), [missed])
+        fires = Firing(platform.database, platform.submitter, platform.vault, Catalogue([]), {})
+        await fires.fire(row, TaskToFire(contract, Nothing()), [missed])
     assert abs((seen[0] - _true_now()).total_seconds()) < 30
     assert await _left(platform, "expires_at") == pytest.approx(MAX_WAIT.total_seconds(), abs=0.5)

@@ -32,6 +32,7 @@ from services.scheduler.rescuer import Rescuer
 from services.scheduler.resender import Resender
 from shared.contracts.contract import Contract
 from shared.ledger.lifecycle import FINAL
+from shared.ledger.tally import Tally
 from shared.ledger.transitions.operate import CANCEL, RETRY, UNEDITED
 from shared.ledger.transitions.send import MARK_SENT
 from shared.submission import NewTask, Submitter
@@ -179,7 +180,8 @@ class Interleavings(RuleBasedStateMachine):
         """By a leader that has watched nobody yet, so that it judges nobody itself."""
         lost = self.ledger.where(lambda row: row["holder"] in self.ledger.dead)
         stranded = self.ledger.stranded(self.ledger.dead)
-        rescuer = Rescuer(self.ground.database, self.ground.queues, stall_after_s=60)
+        tally = Tally(self.ground.database)
+        rescuer = Rescuer(self.ground.database, self.ground.queues, tally, stall_after_s=60)
         self.ledger.step(rescuer.run_once(), lost | stranded)
         self.crew.to_rescue = False
         self.ground.happened["a rescue of what was only fetched"] += len(stranded)
@@ -193,7 +195,7 @@ class Interleavings(RuleBasedStateMachine):
 
     def _expire(self, drawn: Drawn) -> None:
         late = self.ledger.late("expires_at")
-        self.ledger.step(Expirer(self.ground.database).run_once(), late)
+        self.ledger.step(Expirer(self.ground.database, Tally(self.ground.database)).run_once(), late)
         assert all(self.ledger.rows[task_id]["status"] == "failure" for task_id in late)
 
     def _resend(self, drawn: Drawn) -> None:
@@ -306,8 +308,8 @@ class Interleavings(RuleBasedStateMachine):
     async def _calm_round(self) -> None:
         database, queues = self.ground.database, self.ground.queues
         await self.ground.age(max(WAITS))
-        await Rescuer(database, queues, stall_after_s=60).run_once()
-        await Expirer(database).run_once()
+        await Rescuer(database, queues, Tally(database), stall_after_s=60).run_once()
+        await Expirer(database, Tally(database)).run_once()
         while await self.resender.run_once():
             pass
         await self.resender.check_lanes()

@@ -22,8 +22,8 @@ REFERRING = """
           SELECT FROM pg_constraint AS r WHERE r.conrelid = c.oid AND r.contype = 'f'
             AND r.confrelid = 'account'::regclass AND a.attnum = ANY(r.conkey)))
 """
-#: The erasure has statements of its own for tasks.
-TASKS = {("task", "owner")}
+#: The erasure has a statement of its own for tasks and their failures.
+TASKS = {("task", "owner"), ("task_failure", "owner")}
 #: Parameters that hold ids of several accounts, and nothing else of them.
 IDS_ONLY = {("notifications.send_bulk", "user_ids")}
 

@@ -32,7 +32,7 @@ def test_no_service_may_do_this(redis_url: str, role: str, command: str) -> None
     ("role", "command"),
     [
         (API, "LPOP often:lane:default:5"),
-        (API, "SUBSCRIBE often:cancel:x"),
+        (API, "BLPOP often:wake:default 1"),
         (WORKER, "INFO server"),
         (WORKER, "MSET often:generation 1"),
         (SCHEDULER, "PUBLISH often:cancel:x y"),

@@ -11,6 +11,9 @@ from tests.release_before.schema import STATEMENTS, Schema, broken_by
 KEPT_ANYWAY: dict[str, str] = {
     "worker.worker_state_check": "it allows one more state",
     "worker.worker_asked_check": "the release before leaves the column null",
+    "payment.payment_has_status": "allows one status more",
+    "schedule.schedule_fires_one_thing": "its schedules always have a task_name",
+    "task_attempt.task_attempt_outcome": "allows one outcome more",
 }
 
 
@@ -29,7 +32,8 @@ def _changes(found: list[str]) -> list[str]:
 async def test_the_release_before_finds_everything_that_it_reads_and_may_write_what_it_wrote(
     migrated: asyncpg.Connection,
 ) -> None:
-    assert _changes(broken_by(Schema.recorded(), await Schema.of(migrated))) == []
+    found = _changes(broken_by(Schema.recorded(), await Schema.of(migrated)))
+    assert not found, "\n".join(found)
 
 
 @pytest.mark.hotel

@@ -5,6 +5,7 @@ from piccolo.columns import Column
 from piccolo.table import Table
 
 from shared import applications
+from shared.ledger import partitions
 from shared.ledger.tables import TABLES
 from tests.installed import INSTALLED
 from tests.platform import Platform
@@ -37,5 +38,5 @@ def _type_of(column: Column) -> str:
 async def test_partitions_stand_a_week_ahead(platform: Platform) -> None:
     rows = await platform.rows("SELECT inhparent::regclass::text AS parent FROM pg_inherits")
     parents = [row["parent"] for row in rows]
-    for table in ("task", "task_attempt", "task_log"):
+    for table in partitions.PARTITIONED:
         assert parents.count(table) == 9  # yesterday, today and the days to come

@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
+from shared.ledger import partitions
 from shared.ledger.lifecycle import FINAL
 from shared.ledger.transitions import expire, operate, record, rescue, send
 from tests.platform import Platform
@@ -32,7 +33,7 @@ async def test_postgres_accepts_a_statement_and_takes_a_value_for_each_name(
 ) -> None:
     connection = await asyncpg.connect(platform.database_url)
     # The cleanup creates these partitions when it needs them first.
-    for table in ("task", "task_attempt", "task_log"):
+    for table in partitions.PARTITIONED:
         await connection.execute(f"CREATE TABLE IF NOT EXISTS {table}_kept (LIKE {table})")
     prepared = await connection.prepare(BOOK[name].sql)
     assert len(prepared.get_parameters()) == len(BOOK[name].names)

@@ -1,5 +1,6 @@
 """Workers without processes: statements of the book on a real ledger, and what must hold after each."""
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -8,34 +9,52 @@ from uuid import UUID, uuid4
 import asyncpg
 import msgspec
 
+from services.api.http.refusals import Refusal
+from services.api.workflows.retries import Retries
+from services.api.workflows.schemas import RetryBody
 from services.scheduler.rescuer import VERDICT
 from services.worker.recording.record import Row, columns
+from shared.contracts.catalogue import Catalogue
 from shared.ledger.database import Database
 from shared.ledger.lifecycle import FINAL
 from shared.ledger.transitions import expire, operate, record, rescue, send
 from shared.ledger.transitions import workflow as transitions
+from shared.vault import Vault
 from shared.workflows import advance as advancing
+from shared.workflows.retry import Handlers
 from shared.workflows.states import Step
+from tests.sample_tasks import TASKS
 
 WORKER = """
     INSERT INTO worker (id, hostname, pid, queues, threads, lock_key, protocol)
     VALUES ({}, 'test', 1, '{{default}}', 8, {}, 1)
 """
 WAITING = "num_nonnulls(send_at, sent_at) > 0"
-#: Compares the counts of each step, with the events that are not applied, with its tasks by status.
+#: Compares the counts of each step, with the events that are not applied, with its tasks by status. Tasks of
+#: a step that waits again do not count.
 COUNTS = """
     SELECT s.workflow, s.name, s.size, s.started_at IS NOT NULL AS begun,
         ARRAY[s.succeeded + coalesce(e.succeeded, 0), s.failed + coalesce(e.failed, 0),
               s.revoked + coalesce(e.revoked, 0)] AS counted,
-        ARRAY[count(t.id) FILTER (WHERE t.status = 'success'),
-              count(t.id) FILTER (WHERE t.status = 'failure'),
-              count(t.id) FILTER (WHERE t.status = 'revoked')] AS found,
+        ARRAY[count(t.id) FILTER (WHERE t.status = 'success' AND s.state NOT IN ('waiting', 'skipped')),
+              count(t.id) FILTER (WHERE t.status = 'failure' AND s.state NOT IN ('waiting', 'skipped')),
+              count(t.id) FILTER (WHERE t.status = 'revoked' AND s.state NOT IN ('waiting', 'skipped'))]
+        AS found,
+        count(t.id) FILTER (WHERE t.completed_at IS NULL AND s.state IN ('waiting', 'skipped')) AS too_early,
         count(t.id) AS tasks, count(DISTINCT coalesce(t.member, 0)) FILTER (WHERE t.id IS NOT NULL) AS members
     FROM workflow_step AS s LEFT JOIN task AS t ON t.workflow = s.workflow AND t.step = s.name LEFT JOIN (
         SELECT workflow, step, sum(succeeded) AS succeeded, sum(failed) AS failed, sum(revoked) AS revoked
         FROM workflow_event GROUP BY workflow, step
     ) AS e ON e.workflow = s.workflow AND e.step = s.name
     GROUP BY s.workflow, s.name, e.succeeded, e.failed, e.revoked
+"""
+#: Workflows of which a retry was accepted that no advance has carried out.
+ABOUT_TO_RUN = "SELECT workflow FROM workflow_event WHERE kind IN ('repeat', 'mend', 'reopened')"
+#: Failed tasks without a row in `task_failure`, and rows without a failed task.
+WRONG_FAILURES = """
+    SELECT 1 FROM (SELECT id FROM task WHERE status = 'failure') AS t
+    FULL JOIN task_failure AS f ON f.task_id = t.id
+    WHERE t.id IS NULL OR f.task_id IS NULL
 """
 #: Workflows without events whose tasks do not fit their status.
 WRONG_ENDS = """
@@ -47,12 +66,33 @@ WRONG_ENDS = """
 """
 
 
+class Died(Exception):
+    """A process has died."""
+
+
+class Dying:
+    """A database of a process that dies when it has written what it decided, before the commit."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
+
+    async def run(self, sql: Any, *values: Any, **named: Any) -> list[dict[str, Any]]:
+        rows = await self._database.run(sql, *values, **named)
+        if sql is transitions.APPLY:
+            raise Died
+        return rows
+
+
 class Crew:
     """One worker at a time; a dead one is replaced."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
         self.worker = uuid4()
+        self.retries = Retries(database, Catalogue([task.contract for task in TASKS.values()]), Vault())
 
     async def run(self, sql: Any, *values: Any, **named: Any) -> list[dict[str, Any]]:
         return await self.database.run(sql, *values, **named)
@@ -66,9 +106,11 @@ class Crew:
     async def claim(self, ids: Iterable[UUID]) -> None:
         await self.run(send.CLAIM, worker=self.worker, id=sorted(ids))
 
-    async def end(self, tasks: Sequence[dict[str, Any]], statuses: Sequence[str]) -> None:
+    async def end(
+        self, tasks: Sequence[dict[str, Any]], statuses: Sequence[str], *, result: str = "{}"
+    ) -> None:
         """Record outcomes; `retry` and `pending` go back to Postgres."""
-        await self.write([_row(task, status) for task, status in zip(tasks, statuses, strict=True)])
+        await self.write([_row(task, status, result) for task, status in zip(tasks, statuses, strict=True)])
 
     async def write(self, rows: Sequence[Row]) -> None:
         if rows:
@@ -108,11 +150,28 @@ class Crew:
     async def cancel(self, task: dict[str, Any]) -> None:
         await self.run(operate.CANCEL, id=task["id"])
 
-    async def retry(self, task: dict[str, Any]) -> None:
-        await self.run(operate.RETRY, id=task["id"], reason="by hand", delay_s=None, **operate.UNEDITED)
+    async def retry(self, task: dict[str, Any], handlers: Handlers = Handlers.KEEP) -> bool:
+        """As the API does it; False when it is refused."""
+        try:
+            async with self.database.short_transaction():
+                choice = await self.retries.choose_for_task(task["workflow"], task["step"], handlers)
+                if not await self.run(
+                    operate.RETRY, id=task["id"], reason="by hand", delay_s=None, **operate.UNEDITED
+                ):
+                    return False
+                await self.retries.note(task["workflow"], choice)
+                return True
+        except Refusal:
+            return False
 
-    async def retry_workflow(self, workflow: UUID) -> None:
-        await self.run(operate.RETRY_MEMBERS, workflow=workflow, reason="by hand", limit=100)
+    async def retry_workflow(self, workflow: UUID, body: RetryBody) -> bool:
+        """As the API does it; False when it is refused."""
+        try:
+            async with self.database.short_transaction():
+                await self.retries.accept(workflow, body)
+                return True
+        except Refusal:
+            return False
 
     async def cancel_workflow(self, workflow: UUID) -> None:
         await self.run(transitions.REQUEST_CANCEL, id=workflow)
@@ -123,19 +182,18 @@ class Crew:
 
     async def advance(self) -> advancing.Advanced:
         """Everything that has events, once."""
-        ids = [row["workflow"] for row in await self.run(transitions.PENDING, limit=1_000)]
-        return await advancing.advance(self.database, ids)
+        return await advancing.advance(self.database, await self._pending())
 
     async def advance_cut_off(self) -> None:
         """An advance whose process dies before the commit."""
-        ids = [row["workflow"] for row in await self.run(transitions.PENDING, limit=1_000)]
-        connection = await self.database.connect()
-        try:
-            await connection.execute("BEGIN")
-            for statement in (transitions.LOCK, transitions.TAKE):
-                await connection.fetch(statement.sql, *statement.values({"id": ids}))
-        finally:
-            await connection.close()
+        ids = await self._pending()
+        dying: Any = Dying(self.database)
+        with contextlib.suppress(Died):
+            await advancing.advance(dying, ids)
+
+    async def _pending(self) -> list[UUID]:
+        (row,) = await self.run(transitions.PENDING, after=0, limit=1_000)
+        return list(row["workflows"])
 
     async def steps(self, workflow: UUID) -> list[Step]:
         (row,) = await self.run(transitions.ALL_STEPS, id=[workflow])
@@ -146,15 +204,20 @@ class Crew:
         for row in await self.run(COUNTS):
             assert row["counted"] == row["found"], "counts and open events are the tasks by status"
             assert row["tasks"] == row["members"] == (row["size"] if row["begun"] else 0)
+            assert not row["too_early"], "tasks of a step that waits do not run"
         assert not await self.run(WRONG_ENDS)
+        assert not await self.run(WRONG_FAILURES), "task_failure has a row for each failed task and no other"
+        about_to_run = {row["workflow"] for row in await self.run(ABOUT_TO_RUN)}
         for flow in await self.run("SELECT * FROM workflow"):
             steps = await self.steps(flow["id"])
             assert flow["open_steps"] == sum(step.open for step in steps)
             assert flow["losses"] == sum(step.is_loss for step in steps)
-            assert (flow["completed_at"] is None) == (flow["status"] == "running") == (flow["open_steps"] > 0)
+            assert (flow["completed_at"] is None) == (flow["status"] == "running")
+            runs = flow["open_steps"] > 0 or flow["id"] in about_to_run
+            assert (flow["status"] == "running") == runs
 
 
-def _row(task: dict[str, Any], status: str) -> Row:
+def _row(task: dict[str, Any], status: str, result: str) -> Row:
     now = datetime.now(UTC)
     return Row(
         task["id"],
@@ -166,12 +229,14 @@ def _row(task: dict[str, Any], status: str) -> Row:
         started_at=now,
         ended_at=now,
         wait_s=None if status in FINAL else 0.0,
-        result="{}" if status == "success" else None,
+        result=result if status == "success" else None,
     )
 
 
 async def emptied(url: str) -> None:
     """No workflow and no task is left of the example before."""
     connection = await asyncpg.connect(url)
-    await connection.execute("TRUNCATE task, task_attempt, workflow, workflow_step, workflow_event, worker")
+    await connection.execute(
+        "TRUNCATE task, task_attempt, task_failure, workflow, workflow_step, workflow_event, worker"
+    )
     await connection.close()

@@ -1,10 +1,9 @@
 """Submitting, advancing, canceling and starting again, on a real ledger and without processes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 import pytest
 
@@ -16,41 +15,12 @@ from shared.ledger.transitions import workflow as transitions
 from shared.submission import OnceKey
 from shared.workflows import advance as advancing
 from shared.workflows.advancer import Advancer
-from shared.workflows.submission import WorkflowSubmitter
 from shared.workflows.workflow import Workflow
 from tests.eventually import eventually
 from tests.integration.workflows.crew import WAITING, Crew
+from tests.integration.workflows.plays import end_all, single, status, submitter
 from tests.platform import Platform
 from tests.sample_tasks import INSTANT, Nothing
-
-
-@pytest.fixture
-async def crew(platform: Platform) -> AsyncIterator[Crew]:
-    crew = Crew(platform.database)
-    await crew.begin()
-    yield crew
-    await crew.check()
-
-
-def submitter(platform: Platform) -> WorkflowSubmitter:
-    return WorkflowSubmitter(platform.database, platform.submitter, platform.vault)
-
-
-def single(**options: Any) -> Workflow:
-    flow = Workflow("single", **options)
-    flow.step(INSTANT, Nothing())
-    return flow
-
-
-async def status(platform: Platform, workflow: UUID) -> str:
-    (row,) = await platform.rows("SELECT status FROM workflow WHERE id = {}", workflow)
-    return str(row["status"])
-
-
-async def end_all(crew: Crew, outcome: str = "success") -> None:
-    await crew.claim(task["id"] for task in await crew.tasks(WAITING))
-    held = await crew.tasks("holder IS NOT NULL")
-    await crew.end(held, [outcome] * len(held))
 
 
 async def held(crew: Crew) -> dict[str, Any]:
@@ -149,6 +119,7 @@ async def test_a_large_group_is_canceled_in_shares_and_its_workers_are_told(
     await crew.cancel_workflow(workflow)
     advanced = [await crew.advance() for _ in range(4)]
     assert [each.held for each in advanced] == [[first], [], [], []]
+    assert [each.more for each in advanced] == [[workflow]] * 3 + [[]], "shares follow each other at once"
     assert len(await crew.tasks("status = 'revoked'")) == 2_499
     assert await status(platform, workflow) == "running"
     await end_all(crew, "revoked")
@@ -268,7 +239,9 @@ async def test_new_tasks_are_pushed_and_marked(platform: Platform, crew: Crew) -
     flow.step(INSTANT, Nothing(), name="later", after=[first], delay=timedelta(hours=1))
     workflow = await submitter(platform).submit(flow)
     await end_all(crew)
-    await Advancer(platform.database, platform.queues).advance([workflow])
+    advancer = Advancer(platform.database, platform.queues)
+    await advancer.advance([workflow])
+    await advancer.mark()
     (second,) = await crew.tasks("step = 'second'")
     (later,) = await crew.tasks("step = 'later'")
     assert second["sent_at"] is not None

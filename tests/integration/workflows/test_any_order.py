@@ -9,10 +9,12 @@ from uuid import UUID
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from services.api.workflows.schemas import RetryBody
 from shared.ledger.database import Database
 from shared.submission import Submitter
 from shared.transport.queues import Queues
 from shared.vault import Vault
+from shared.workflows.retry import Handlers, Mode
 from shared.workflows.submission import WorkflowSubmitter
 from shared.workflows.workflow import ALL, ALWAYS, ANY, FAILED, GO_ON, STOP, Workflow, at_least
 from tests.integration.workflows.crew import WAITING, Crew, emptied
@@ -82,7 +84,7 @@ class Play:
     def _rules(self) -> list[Callable[[], Awaitable[None]]]:
         often = [self._claim, self._end, self._end, self._advance]
         rare = [self._submit, self._complete, self._die, self._expire, self._cancel, self._retry, self._twice]
-        whole = [self._cancel_workflow, self._retry_workflow, self._deadline]
+        whole = [self._cancel_workflow, self._retry_workflow, self._retry_workflow, self._deadline]
         return [*often, *often, *rare, *whole, self._stale, self._cut_off]
 
     async def _submit(self) -> None:
@@ -126,16 +128,28 @@ class Play:
 
     async def _retry(self) -> None:
         for task in await self._some("status IN ('failure', 'revoked')", 2):
-            await self._crew.retry(task)
+            await self._crew.retry(task, self._chance.choice([*Handlers]))
 
     async def _cancel_workflow(self) -> None:
         await self._crew.cancel_workflow(self._chance.choice(self._flows))
 
     async def _retry_workflow(self) -> None:
-        await self._crew.retry_workflow(self._chance.choice(self._flows))
+        """In any mode, whatever state it is in; sometimes the advance that carries it out is cut off."""
+        flow, mode = self._chance.choice(self._flows), self._chance.choice([*Mode])
+        steps = [step.name for step in await self._crew.steps(flow)]
+        start = self._chance.choice(steps) if mode is Mode.FROM else None
+        handlers = self._chance.choice([None, *Handlers])
+        accepted = await self._crew.retry_workflow(flow, RetryBody(mode=mode, step=start, handlers=handlers))
+        await self._crew.check()
+        if accepted:
+            assert not await self._crew.retry_workflow(flow, RetryBody(mode=Mode.ALL)), "it is about to begin"
+            await self._chance.choice([self._crew.advance, self._crew.advance_cut_off, self._nothing])()
 
     async def _deadline(self) -> None:
         await self._crew.pass_deadline(self._chance.choice(self._flows))
+
+    async def _nothing(self) -> None:
+        pass
 
     async def _advance(self) -> None:
         await self._crew.advance()

@@ -5,6 +5,7 @@ from uuid import UUID
 
 import msgspec
 
+from shared.contracts.contract import Contract
 from shared.ledger.transitions.workflow import REQUEST_CANCEL
 from shared.workflows.reference import PREVIOUS
 from shared.workflows.shapes import chain, chord, group
@@ -19,7 +20,9 @@ from tests.sample_tasks import (
     INSTANT,
     PAY,
     REPORT,
+    SPAWN,
     WAIT_ASYNC,
+    Done,
     Fails,
     Nothing,
     Number,
@@ -27,6 +30,7 @@ from tests.sample_tasks import (
     Outcomes,
     Pay,
     Seconds,
+    Spawns,
 )
 
 
@@ -66,6 +70,24 @@ async def test_a_chord_joins_results_in_order_and_passes_them_on(platform: Platf
     workflow = await submit(platform, chord_of(range(1, 6)))
     assert (await finished(platform, workflow))["status"] == "success"
     assert (await results(platform, workflow))["last"] == {"value": 712345}
+
+
+async def test_a_step_that_waits_in_its_lane_is_marked_by_the_worker_that_pushed_it(
+    platform: Platform,
+) -> None:
+    """Without a scheduler, which would send and mark it after three seconds."""
+    await platform.start_worker()
+    flow = Workflow("two_queues")
+    elsewhere = Contract(name="sample.elsewhere", queue="elsewhere", params=Nothing, result=Done)
+    chain(flow.step(INSTANT, Nothing()), flow.step(elsewhere, Nothing()))
+    await submit(platform, flow)
+
+    async def is_marked() -> bool:
+        return bool(
+            await platform.rows("SELECT 1 FROM task WHERE queue = 'elsewhere' AND sent_at IS NOT NULL")
+        )
+
+    assert await eventually(is_marked)
 
 
 async def test_the_leader_advances_what_no_worker_did(platform: Platform) -> None:
@@ -135,3 +157,21 @@ async def test_canceling_a_workflow_reaches_the_task_that_runs(platform: Platfor
         "never": "skipped",
         "clean": "success",
     }
+
+
+async def test_children_of_members_are_no_members_and_exist_when_the_next_step_begins(
+    platform: Platform,
+) -> None:
+    await platform.start_worker()
+    flow = Workflow("children")
+    many = flow.group(SPAWN, [Spawns(children=2)] * 3, name="many")
+    flow.step(INSTANT, Nothing(), name="next", after=[many])
+    workflow = await submit(platform, flow)
+    assert (await finished(platform, workflow))["status"] == "success"
+    (found,) = await platform.rows(
+        "SELECT count(*) AS children, count(c.workflow) AS members, bool_and(c.created_at <= n.created_at) "
+        "AS before FROM task AS c, task AS n WHERE c.parent IS NOT NULL AND n.step = 'next'"
+    )
+    assert found == {"children": 6, "members": 0, "before": True}
+    steps = await platform.rows("SELECT succeeded FROM workflow_step ORDER BY position")
+    assert [row["succeeded"] for row in steps] == [3, 1]

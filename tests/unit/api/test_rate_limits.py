@@ -1,8 +1,9 @@
-"""What counts as one address."""
+"""What counts as one address, and what a process may let through by itself."""
 
 import pytest
+from limits import parse
 
-from services.api.identity.rate_limits import network
+from services.api.identity.rate_limits import _Count, network
 
 
 @pytest.mark.parametrize(
@@ -19,3 +20,23 @@ from services.api.identity.rate_limits import network
 )
 def test_an_address_counts_as_what_one_caller_has(host: str, counted: str) -> None:
     assert network(host) == counted
+
+
+def test_an_answer_that_was_overtaken_hides_nothing_of_what_others_took() -> None:
+    count = _Count("user:7", parse("1000/hour"))
+    first, second = count.begin(), count.begin()
+    count.settle(second, 1_000)
+    count.settle(first, 900)
+    assert not count.take()
+    count.settle(count.begin(), 900)  # the window has moved on
+    assert count.take()
+
+
+def test_a_process_lets_no_more_than_its_share_through_while_redis_has_not_answered() -> None:
+    count = _Count("user:7", parse("1000/hour"))
+    passed = sum(count.take() for _ in range(6))
+    sent = count.begin()
+    passed += sum(count.take() for _ in range(6))
+    assert passed == 10
+    count.settle(sent, None)
+    assert not count.take()

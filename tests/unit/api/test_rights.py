@@ -2,7 +2,9 @@
 
 import pytest
 from litestar import Litestar, Router, get, post
+from litestar.middleware import DefineMiddleware
 
+from services.api.identity.auth import SignedIn, admits
 from services.api.identity.rights import Reach, Reader, Right, Rights, Scope
 from shared.identity.tables import Role
 
@@ -28,14 +30,17 @@ RIGHTS = Rights(
     {"GET /open": ()},
 )
 
+#: Makes a route a protected one; no request is made here.
+SIGNED_IN = DefineMiddleware(SignedIn, callers=None, limits=None, rights=RIGHTS)
+
 
 def _app(protected: list[object], public: list[object]) -> Litestar:
-    router = Router("", route_handlers=protected, guards=[RIGHTS.enforce])  # type: ignore[arg-type]
+    router = Router("", route_handlers=protected, middleware=[SIGNED_IN])  # type: ignore[arg-type]
     return Litestar([router, *public], openapi_config=None)  # type: ignore[list-item]
 
 
 def test_an_application_that_fits_the_table_is_taken() -> None:
-    RIGHTS.check(_app([_known], [_open]))
+    RIGHTS.check(_app([_known], [_open]), admits)
 
 
 @pytest.mark.parametrize(
@@ -54,16 +59,17 @@ def test_an_application_that_differs_from_the_table_is_refused(
     protected: list[object], public: list[object], missing: str
 ) -> None:
     with pytest.raises(LookupError, match=missing):
-        RIGHTS.check(_app(protected, public))
+        RIGHTS.check(_app(protected, public), admits)
 
 
 @pytest.mark.parametrize("is_public", [True, False])
 def test_a_changing_route_that_forgets_the_audit_log_is_refused(is_public: bool) -> None:
     right = Right(Scope.TASKS_WRITE, Reach.OWN, Reach.NONE, Reach.ALL, Reach.ALL)
     forgetful = Rights({} if is_public else {"POST /act": right}, {"POST /act": ()} if is_public else {})
-    guards = [] if is_public else [forgetful.enforce]
+    middleware = [] if is_public else [SIGNED_IN]
+    router = Router("", route_handlers=[_act], middleware=middleware)
     with pytest.raises(LookupError, match="forget the audit log: POST /act"):
-        forgetful.check(Litestar([Router("", route_handlers=[_act], guards=guards)], openapi_config=None))
+        forgetful.check(Litestar([router], openapi_config=None), admits)
 
 
 def test_scopes_are_those_of_routes_that_the_role_may_use() -> None:

@@ -162,4 +162,4 @@ def test_only_the_cost_can_be_compared_with_a_commit(
     monkeypatch.setattr(sys, "argv", ["bench", *names, "--against", "HEAD"])
     with pytest.raises(SystemExit):
         command_line._arguments()
-    assert "--against compares the cost only" in capsys.readouterr().err
+    assert "--against compares cost and api only" in capsys.readouterr().err

@@ -16,7 +16,8 @@ BLOCKS = re.findall(r"([^\n]+)\n\n```python\n(.*?)```", MIGRATION, re.DOTALL)
 
 def test_what_is_shown_for_now_runs() -> None:
     namespace: dict[str, Any] = {}
-    exec("".join(code for before, code in BLOCKS if not before.startswith("Then")), namespace)
+    shown = [code for before, code in BLOCKS if not before.startswith("Then") and "await" not in code]
+    exec("".join(shown), namespace)
 
     with pytest.raises(Retry, match="rate limited"):
         namespace["check"](429)
@@ -27,6 +28,7 @@ def test_what_is_shown_for_now_runs() -> None:
     assert {contract.name for contract in contracts} == {
         "refunds.process",
         "refunds.remind",
-        "refunds.notify",
         "refunds.process_all",
+        *(f"canvas.{name}" for name in ("validate", "process", "confirm", "send_email")),
+        *(f"canvas.{name}" for name in ("process_hotel", "send_summary")),
     }

@@ -17,11 +17,22 @@ SCRIPTS = {
 }
 
 
-@pytest.mark.parametrize("user", [API, WORKER])
-def test_a_user_that_counts_requests_may_use_the_commands_of_the_counter(user: str) -> None:
-    folder = Path(str(limits.__file__)).parent / "resources/redis/lua_scripts"
-    text = "".join(file.read_text() for file in folder.glob("*sliding_window.lua"))
-    used = set(re.findall(r"redis\.call\(.([a-z]+)", text))
+#: Scripts that count requests and what accounts take, of this project and of a library.
+COUNTERS = {
+    API: [
+        SHARED.parent / "services/api/identity/rate.lua",
+        SHARED.parent / "services/api/quotas/take.lua",
+    ],
+    WORKER: sorted(
+        (Path(str(limits.__file__)).parent / "resources/redis/lua_scripts").glob("*sliding_window.lua")
+    ),
+}
+
+
+@pytest.mark.parametrize("user", COUNTERS)
+def test_a_user_that_counts_may_use_the_commands_of_its_counters(user: str) -> None:
+    text = "".join(file.read_text() for file in COUNTERS[user])
+    used = {command.lower() for command in re.findall(r"redis\.call\('([A-Za-z]+)'", text)}
     (rule,) = re.findall(rf"^user {user} .*$", (SHARED / "redis_users.acl").read_text(), re.MULTILINE)
     assert used
     assert used - {word.removeprefix("+") for word in rule.split()} == set()

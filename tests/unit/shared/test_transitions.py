@@ -104,3 +104,4 @@ def test_the_book_holds_the_statements_that_are_known_to_end_or_reopen_tasks() -
 @pytest.mark.parametrize("name", BOOK)
 def test_a_statement_that_ends_or_reopens_tasks_is_an_ending(name: str) -> None:
     assert isinstance(BOOK[name], Ending) == ends_or_reopens(BOOK[name])
+    assert not isinstance(BOOK[name], Ending) or "INSERT INTO workflow_event" in BOOK[name].sql

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 from uuid import uuid4
 
 from dramatiq.broker import MessageProxy
@@ -39,7 +40,8 @@ class Running:
         attempt = claims.take(0)
         assert attempt is not None
         attempt.number, attempt.started_at = 1, datetime.now(UTC)
-        means = Means(uuid4(), inbox, database, database, {}, Vault())
+        no_starts: Any = None
+        means = Means(uuid4(), inbox, database, database, {}, Vault(), no_starts)
         attempt.context = Context(attempt, contract, means)
         return cls(attempt, claims, inbox, means)
 

@@ -18,8 +18,10 @@ from shared.contracts.context import TaskContext
 from shared.errors import MAX_DELAY, Cancelled, InvalidFields
 from shared.ledger.ids import first_uuid7, uuid7
 from shared.testing import InlineContext, InlineRun, run_inline
+from shared.workflows.workflow import Workflow
 from tests.hostile_tasks import wait_in_loop
 from tests.sample_tasks import FAIL, INSTANT, Nothing, Seconds
+from tests.starting_tasks import Begins, begin, begin_plainly, begun
 from tests.unit.worker.attempts import Running
 
 CONTEXTS: dict[str, Callable[[], TaskContext]] = {
@@ -80,6 +82,34 @@ def test_submit_refuses_at_the_call_what_could_not_be_stored_later(
     with pytest.raises(InvalidFields) as refused:
         context.submit(**given)
     assert [problem.field for problem in refused.value.problems] == [field]
+
+
+@pytest.mark.parametrize(
+    ("flow", "options", "field"),
+    [
+        (INSTANT, {}, "start.flow"),
+        (None, {}, "start.flow"),
+        (Workflow("stolen", owner=8), {}, "start.flow"),
+        (begun(), {"key": ""}, "start.key"),
+        (begun(), {"key": 7}, "start.key"),
+        (begun(), {"key": "k" * 256}, "start.key"),
+        (Workflow("Bad Name"), {}, "name"),
+    ],
+    ids=["contract", "none", "owner", "empty", "number", "long", "rule"],
+)
+async def test_start_refuses_at_the_call_what_could_not_be_stored(
+    context: TaskContext, flow: Any, options: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(InvalidFields) as refused:
+        await context.start(flow, **options)
+    assert field in [problem.field for problem in refused.value.problems]
+
+
+async def test_a_test_sees_what_a_body_began() -> None:
+    run = await run_inline(begin, Begins(flows=2))
+    assert [started.flow.name for started in run.started] == ["begun", "begun"]
+    plain = await run_inline(begin_plainly, Begins())
+    assert [started.key for started in plain.started] == ["the one"] * 2
 
 
 #: The first millisecond of a UUIDv7; hypothesis wants it without a time zone.

@@ -34,6 +34,9 @@ BUSY = ("rate_limit", "lock_timeout")
 #: As many intents as a page may hold.
 PAGE_SIZE = 100
 INTENTS = "/v1/payment_intents"
+REFUNDS = "/v1/refunds"
+#: Of a refund that gives nothing back.
+NOT_REFUNDED = ("failed", "canceled")
 
 
 class Charge(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +71,10 @@ class CardDeclined(PermanentError):
         super().__init__(message)
         self.intent_id = intent_id
         self.code = code
+
+
+class AlreadyRefunded(ProviderRefused):
+    """All of it was given back before."""
 
 
 class StripeGateway:
@@ -111,12 +118,25 @@ class StripeGateway:
         reason = {"cancellation_reason": "abandoned"}
         return _intent(await self._ask("POST", path, data=reason), self._key)
 
+    async def refund(self, intent_id: str, key: str) -> str:
+        """Give all of it back, once, whatever the key. Returns the number of the refund.
+
+        Raises ProviderRefused (nothing was given back), ProviderBusy and ProviderAway (nobody knows).
+        """
+        try:
+            asked = {"payment_intent": intent_id}
+            raw = await self._ask("POST", REFUNDS, headers={"Idempotency-Key": key}, data=asked)
+        except AlreadyRefunded:
+            page = await self._ask("GET", REFUNDS, params={"payment_intent": intent_id, "limit": 1})
+            raw = next(iter(_rows(page, "refunds")), {})
+        return _refund_id(raw)
+
     async def find(self, payment_id: UUID, since: datetime) -> Intent | None:
         """The newest intent of this payment that was created since then (aware); raises as `read` does."""
         asked: dict[str, Any] = {"created[gte]": int(since.timestamp()), "limit": PAGE_SIZE}
         while True:
             page = await self._ask("GET", INTENTS, params=asked)
-            rows = _rows(page)
+            rows = _rows(page, "payment intents")
             for row in rows:
                 if row["metadata"].get("payment") == str(payment_id):
                     return _intent(row, self._key)
@@ -175,7 +195,17 @@ def _intent(raw: dict[str, Any], key: str) -> Intent:
     )
 
 
-def _rows(page: dict[str, Any]) -> list[dict[str, Any]]:
+def _refund_id(raw: dict[str, Any]) -> str:
+    """Raises ProviderAway where it is none, ProviderRefused where it gives nothing back."""
+    identity, status = answer.text(raw.get("id")), answer.text(raw.get("status"))
+    if identity is None or status is None:
+        raise ProviderAway(f"{NAME} answered something else than a refund")
+    if status in NOT_REFUNDED:
+        raise ProviderRefused(f"{NAME} says that the refund {identity} is {status}: look there")
+    return identity
+
+
+def _rows(page: dict[str, Any], what: str) -> list[dict[str, Any]]:
     """Raises ProviderAway where one can't be read: it might be the one that is looked for."""
     rows = page.get("data")
     good = isinstance(rows, list) and all(
@@ -184,7 +214,7 @@ def _rows(page: dict[str, Any]) -> list[dict[str, Any]]:
     )
     more = page.get("has_more")
     if not isinstance(rows, list) or not good or not isinstance(more, bool) or (more and not rows):
-        raise ProviderAway(f"{NAME} answered something else than a list of payment intents")
+        raise ProviderAway(f"{NAME} answered something else than a list of {what}")
     return rows
 
 
@@ -205,7 +235,7 @@ def _failure(
         return ProviderBusy(said, delay_s=_delay_s(response, CONFLICT_DELAY_S))
     if response.status_code == httpx.codes.TOO_MANY_REQUESTS or code in BUSY:
         return ProviderBusy(said, delay_s=_delay_s(response, BUSY_DELAY_S))
-    return ProviderRefused(said)
+    return (AlreadyRefunded if code == "charge_already_refunded" else ProviderRefused)(said)
 
 
 def _error(response: httpx.Response, secrets: Sequence[str]) -> dict[str, Any]:

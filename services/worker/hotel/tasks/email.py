@@ -1,43 +1,36 @@
 """Mail to users, each of whom has confirmed the address. Mail about accounts is in account_mail.py."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from services.worker.hotel import mail
+from services.worker.hotel import charging, mail
 from services.worker.hotel.gateways.smtp import SmtpGateway
 from services.worker.hotel.mail import PublicLinks
-from services.worker.hotel.sending import AddressUnverified, send_once
+from services.worker.hotel.recipients import recipient
+from services.worker.hotel.sending import send_once
 from services.worker.registry import task
 from shared.contracts.context import TaskContext
 from shared.errors import PermanentError
 from shared.hotel import mailing
 from shared.hotel.contracts.email import (
     SEND_PRICE_ALERT,
+    SEND_RECEIPT,
     SEND_WELCOME,
     MailSent,
     PriceAlertSent,
+    ReceiptSent,
     SendPriceAlert,
+    SendReceipt,
     SendWelcome,
 )
-from shared.identity.tables import User
 
 #: Points that a new account starts with.
 WELCOME_BONUS = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Recipient:
-    """What a mail needs of an account. Workers may read no more of it."""
-
-    id: int
-    email: str
-    full_name: str | None
-
-
 @task(SEND_WELCOME)
 async def send_welcome(context: TaskContext, params: SendWelcome) -> MailSent:
     """Welcome a new user."""
-    user = await _recipient(params.user_id)
+    user = await recipient(params.user_id)
     smtp = context.gateway(SmtpGateway)
     context.progress(30, message="Writing the mail")
     name = user.full_name or user.email
@@ -64,7 +57,7 @@ async def send_welcome(context: TaskContext, params: SendWelcome) -> MailSent:
 @task(SEND_PRICE_ALERT)
 async def send_price_alert(context: TaskContext, params: SendPriceAlert) -> PriceAlertSent:
     """Tell a user about a price that has fallen, unless he has unsubscribed by the time it is sent."""
-    user = await _recipient(params.user_id)
+    user = await recipient(params.user_id)
     (preference,) = await context.database.run(mailing.PREFERENCE, user.id, mailing.PRICE_ALERTS)
     sent = PriceAlertSent(
         success=True,
@@ -95,12 +88,37 @@ async def send_price_alert(context: TaskContext, params: SendPriceAlert) -> Pric
     return sent
 
 
-async def _recipient(user_id: int) -> Recipient:
-    """Raises PermanentError for an account that gets no mail."""
-    columns = (User.id, User.email, User.full_name, User.verified_at)
-    row = await User.select(*columns).where(User.id == user_id, User.is_active.eq(True)).first()
-    if row is None:
-        raise PermanentError(f"user {user_id} does not exist or is not active")
-    if row.pop("verified_at") is None:
-        raise AddressUnverified(user_id)
-    return Recipient(**row)
+@task(SEND_RECEIPT)
+async def send_receipt(context: TaskContext, params: SendReceipt) -> ReceiptSent:
+    """Confirm what was paid. Where no receipt is due, the payment stands all the same."""
+    payment = await charging.load(context.database, params.payment_id)
+    receipt = ReceiptSent(
+        success=True,
+        user_id=params.user_id,
+        payment_id=params.payment_id,
+        template="receipt",
+        message="",
+        email=None,
+        sent_at=None,
+    )
+    if payment is None or payment.status != "succeeded":
+        receipt.message = f"Not sent: the payment is {payment.status if payment else 'gone'}"
+        return receipt
+    try:
+        user = await recipient(params.user_id)
+    except PermanentError as error:
+        receipt.message = f"Not sent: {error}"
+        return receipt
+    smtp = context.gateway(SmtpGateway)
+    values = mail.receipt_values(payment.amount_minor, payment.currency, payment.intent, payment.updated_at)
+    message = mail.build(
+        "receipt",
+        {**values, "user_name": user.full_name or user.email},
+        task_id=context.id,
+        sender=(smtp.sender_name, smtp.sender),
+        to=(user.full_name or "", user.email),
+        domain=smtp.domain,
+    )
+    await send_once(context, user.email, user.id, "receipt", message)
+    receipt.email, receipt.sent_at, receipt.message = user.email, datetime.now(UTC), "Receipt sent"
+    return receipt

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import msgspec
+
 from services.worker.hotel import hotel_store
 from services.worker.hotel.gateways.hotel_page import HotelQuery, HotelRow
 from services.worker.hotel.hotel_store import Place, Sight
@@ -16,15 +18,22 @@ from shared.hotel import hotels, pricing, tracking
 from shared.hotel.contracts.email import SEND_PRICE_ALERT, PriceAlert, SendPriceAlert
 from shared.hotel.contracts.hotels import (
     SCAN_DESTINATION,
-    SCAN_DESTINATIONS,
     SUMMARISE_TRACKING,
     DestinationScanned,
-    DestinationsScanned,
     ScanDestination,
-    ScanDestinations,
     SummariseTracking,
     TrackingSummarised,
 )
+from shared.hotel.contracts.scans import (
+    SCAN_DESTINATIONS,
+    SUMMARIZE_SCAN,
+    DestinationFailed,
+    DestinationsScanned,
+    ScanDestinations,
+    ScanSummarized,
+    SummarizeScan,
+)
+from shared.hotel.workflows.scan import scan
 
 #: What the old application called these.
 SCAN, SINGLE, SUMMARY = "hotel_tracking_scan", "single_destination_tracking", "tracking_summary"
@@ -41,15 +50,44 @@ class _Search:
 
 @task(SCAN_DESTINATIONS)
 async def scan_destinations(context: TaskContext, params: ScanDestinations) -> DestinationsScanned:
-    """Submit one task for each destination that is watched, together with this one's success."""
-    tracked = await context.database.run(hotels.TRACKED_DESTINATIONS)
-    for row in tracked:
-        context.submit(SCAN_DESTINATION, ScanDestination(destination_id=row["id"]))
-    return DestinationsScanned(
-        success=True,
+    """Begin the workflow that scans what is watched, together with this task's success."""
+    tracked = [row["id"] for row in await context.database.run(hotels.TRACKED_DESTINATIONS)]
+    async with context.transaction() as transaction:
+        result = DestinationsScanned(
+            success=True,
+            task_type=SCAN,
+            destinations_found=len(tracked),
+            destinations_submitted=len(tracked),
+            workflow_id=await context.start(scan(tracked)) if tracked else None,
+            completed_at=datetime.now(UTC),
+        )
+        await context.complete_in(transaction, result)
+    return result
+
+
+@task(SUMMARIZE_SCAN)
+def summarize_scan(context: TaskContext, params: SummarizeScan) -> ScanSummarized:
+    """Add up what the scans of the destinations found, and name those that failed."""
+    pairs = list(zip(params.destination_ids, params.scans, strict=True))
+    results = [each.result for each in params.scans if each.status == "success"]
+    found = msgspec.convert(results, list[DestinationScanned])
+    errors = [
+        DestinationFailed(destination_id=destination, error=each.error_message or f"it is {each.status}")
+        for destination, each in pairs
+        if each.status != "success"
+    ]
+    for failed in errors:
+        context.log.warning("destination %d was not scanned: %s", failed.destination_id, failed.error)
+    return ScanSummarized(
+        success=not errors,
         task_type=SCAN,
-        destinations_found=len(tracked),
-        destinations_submitted=len(tracked),
+        destinations_found=len(pairs),
+        destinations_processed=len(found),
+        hotels_discovered=sum(each.hotels_discovered for each in found),
+        price_records_created=sum(each.price_records_created for each in found),
+        price_drops=sum(each.price_drops for each in found),
+        alerts_raised=sum(each.alerts_raised for each in found),
+        errors=errors,
         completed_at=datetime.now(UTC),
     )
 

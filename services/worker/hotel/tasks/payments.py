@@ -1,8 +1,9 @@
-"""Charges, and what becomes of those that are not decided at once."""
+"""Charges, what becomes of those that are not decided at once, and refunds."""
 
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
-from services.worker.hotel import charging
+from services.worker.hotel import charging, refunding
 from services.worker.hotel.charging import Finding, Payment
 from services.worker.hotel.gateways.stripe import CardDeclined, StripeGateway
 from services.worker.registry import task
@@ -13,17 +14,21 @@ from shared.hotel.contracts.money import minor_units
 from shared.hotel.contracts.payments import (
     BIND_CUSTOMER,
     PROCESS,
+    REFUND,
     SETTLE,
     SETTLE_OPEN,
     BindCustomer,
     CustomerBound,
     OpenSubmitted,
     PaymentProcessed,
+    PaymentRefunded,
     PaymentSettled,
     ProcessPayment,
+    RefundPayment,
     SettleOpen,
     SettlePayment,
 )
+from shared.hotel.workflows.payment import late_receipt
 
 #: A customer confirms within minutes, a bank may take days.
 FIRST_PAUSE, LONGEST_PAUSE, LOOKS_FOR = timedelta(minutes=1), timedelta(hours=6), timedelta(days=14)
@@ -80,6 +85,8 @@ async def settle(context: TaskContext, params: SettlePayment) -> PaymentSettled:
     async with context.transaction() as transaction:
         if finding is not None:
             payment = await charging.settle(context.database, payment, finding)
+            if payment.status == "succeeded" and payment.user is not None:
+                await context.start(late_receipt(payment.id, payment.user))
         looks = params.looks + 1
         pause = _pause(payment, looks, datetime.now(UTC))
         if pause is not None:
@@ -94,6 +101,43 @@ async def settle(context: TaskContext, params: SettlePayment) -> PaymentSettled:
         )
         await context.complete_in(transaction, result)
     return result
+
+
+@task(REFUND)
+async def refund(context: TaskContext, params: RefundPayment) -> PaymentRefunded:
+    """Give back what the workflow's charge took; it may have taken nothing."""
+    payment = await _charged(context, params)
+    if payment is None:
+        return _not_refunded(None, "no charge was begun")
+    stripe = context.gateway(StripeGateway)
+    payment = await refunding.decided(context.database, stripe, payment)
+    if payment.status not in ("succeeded", "refunded"):
+        return _not_refunded(payment, f"no money was taken: the payment is {payment.status}")
+    refund_id = payment.refund or await refunding.refund(stripe, payment)
+    async with context.transaction() as transaction:
+        payment = await refunding.note(context.database, payment, refund_id)
+        result = PaymentRefunded(
+            success=True, refunded=True, payment_id=payment.id, refund_id=refund_id, message="Refunded"
+        )
+        await context.complete_in(transaction, result)
+    return result
+
+
+async def _charged(context: TaskContext, params: RefundPayment) -> Payment | None:
+    """The payment, also where its charge ended without a result."""
+    if params.payment_id is not None:
+        return await charging.load(context.database, params.payment_id)
+    if params.charge is not None and params.charge.result is not None:
+        return await charging.load(context.database, UUID(params.charge.result["payment_id"]))
+    rows = await context.database.run(billing.PAYMENT_OF_WORKFLOW, context.id)
+    return Payment(**rows[0]) if rows else None
+
+
+def _not_refunded(payment: Payment | None, reason: str) -> PaymentRefunded:
+    payment_id = None if payment is None else payment.id
+    return PaymentRefunded(
+        success=True, refunded=False, payment_id=payment_id, refund_id=None, message=f"Not refunded: {reason}"
+    )
 
 
 @task(SETTLE_OPEN)
@@ -114,6 +158,8 @@ def _raise_if_over(payment: Payment) -> None:
         raise CardDeclined(message, intent_id=payment.intent, code=payment.error_code or "unknown")
     if payment.status == "failed":
         raise PermanentError(message)
+    if payment.status == "refunded":
+        raise PermanentError("the payment was refunded, and a retry must not charge again: submit a new one")
 
 
 def _processed(params: ProcessPayment, payment: Payment, secret: str | None = None) -> PaymentProcessed:

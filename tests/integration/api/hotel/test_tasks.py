@@ -22,8 +22,8 @@ def errors(answer: Any) -> dict[str, str]:
     return {error["field"]: error["rule"] for error in answer.json()["errors"]}
 
 
-async def charge(person: Person, body: dict[str, Any]) -> Any:
-    headers = {**person.headers, "Idempotency-Key": secrets.token_hex()}
+async def charge(person: Person, body: dict[str, Any], *, key: str | None = None) -> Any:
+    headers = {**person.headers, "Idempotency-Key": key or secrets.token_hex()}
     return await person.client.post("/api/v1/tasks/payment", json=body, headers=headers)
 
 
@@ -116,6 +116,37 @@ async def test_nobody_charges_or_pushes_to_somebody_else(
         unknown = await send(administrator, {"user_id": 10**12} | body)
         assert unknown.status_code == 422
         assert (await send(administrator, {"user_id": other.id} | body)).status_code == 202
+
+
+async def test_a_payment_leads_to_the_task_of_its_charge_and_by_it_to_its_workflow(
+    guest: Person, database: Any
+) -> None:
+    payment = {"user_id": guest.id} | CHARGE
+    first, again = [await charge(guest, payment, key="order-1") for _ in range(2)]
+    assert first.json() == again.json()
+    assert again.headers["Idempotent-Replayed"] == "true"
+    task = (await guest.get(f"tasks/{first.json()['task_id']}")).json()
+    assert (task["task_name"], task["status"], task["step"]) == ("payments.process", "pending", "charge")
+    flow = (await guest.get(f"workflows/{task['workflow']}")).json()
+    assert [(step["step"], step["state"]) for step in flow["steps"]] == [
+        ("charge", "running"),
+        ("receipt", "waiting"),
+        ("refund", "waiting"),
+    ]
+    stored = await database.fetchval("SELECT string_agg(to_jsonb(s)::text, '') FROM workflow_step AS s")
+    assert "pm_card_visa" not in stored
+
+    # A key that release 0.2 has stored leads to a task without a workflow.
+    (single,) = await database.fetchrow("SELECT uuidv7()::text")
+    await database.execute("UPDATE submission_key SET task_ids = ARRAY[$1::uuid]", single)
+    assert (await charge(guest, payment, key="order-1")).json()["task_id"] == single
+
+
+@pytest.mark.parametrize("name", ["payments.refund", "email.send_receipt", "email.send_digest"])
+async def test_nobody_submits_what_only_workflows_do(administrator: Person, name: str) -> None:
+    step = {"step": "one", "task": name, "params": {}}
+    assert (await administrator.post("tasks", {"name": name, "params": {}})).status_code == 422
+    assert (await administrator.post("workflows", {"name": "mine", "steps": [step]})).status_code == 400
 
 
 async def test_a_payment_needs_an_idempotency_key(guest: Person, database: Any) -> None:

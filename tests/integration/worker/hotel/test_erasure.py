@@ -5,7 +5,9 @@ from uuid import UUID
 
 from shared.contracts.accounts import ERASE, EraseAccount
 from shared.hotel.contracts.payments import PROCESS, ProcessPayment
+from shared.hotel.workflows.payment import payment as payment_flow
 from tests.integration.worker.hotel.paying import CARD, account, books, pay, payment, settings
+from tests.integration.workflows.test_running import submit
 from tests.platform import Platform
 from tests.sandbox import Sandbox
 
@@ -44,6 +46,29 @@ async def test_a_charge_that_has_begun_is_followed_to_its_end_and_no_other_one_b
     row = await payment(platform, begun)
     assert (row["user"], row["status"]) == (None, "succeeded")
     assert [charge["payment"] for charge in (await books(sandbox))["charges"]] == [str(row["id"])]
+
+
+async def test_a_workflow_is_not_canceled_while_its_charge_is_followed_to_the_end(
+    platform: Platform, sandbox: Sandbox
+) -> None:
+    await platform.start_scheduler()
+    await platform.start_worker(**settings(sandbox, OFTEN_REQUEST_TIMEOUT="1"))
+    await sandbox.arm(service="stripe", drop="after", times=2)
+    guest = await account(platform)
+    order = ProcessPayment(user_id=guest, amount="1250.00", currency="INR", payment_method=CARD)
+    workflow = await submit(platform, payment_flow(order, owner=guest))
+    (charge,) = await platform.rows("SELECT id FROM task WHERE workflow = {}", workflow)
+    await platform.until(charge["id"], "retry")
+
+    erasure = await platform.until(await erase(platform, guest), "success", "failure", timeout_s=60)
+
+    assert erasure["status"] == "success", erasure["error_message"]
+    row = await payment(platform, charge["id"])
+    assert (row["user"], row["status"]) == (None, "succeeded")
+    written = await books(sandbox)
+    assert (len(written["charges"]), written["refunds"]) == (1, [])
+    (refund,) = await platform.rows("SELECT state FROM workflow_step WHERE name = 'refund'")
+    assert refund["state"] == "skipped"
 
 
 async def test_an_account_is_erased_only_where_that_was_requested(

@@ -17,20 +17,21 @@ from services.worker.hotel.gateways.hotel_page import HotelRow
 from services.worker.hotel.hotel_store import Sight
 from shared.hotel.contracts.hotels import (
     SCAN_DESTINATION,
-    SCAN_DESTINATIONS,
     SEARCH,
     SUMMARISE_TRACKING,
     SYNC,
     SYNC_BATCH,
     Filters,
     ScanDestination,
-    ScanDestinations,
     SearchHotels,
     SummariseTracking,
     SyncHotelBatch,
     SyncHotels,
 )
+from shared.hotel.contracts.scans import SCAN_DESTINATIONS, ScanDestinations
+from shared.hotel.workflows.scan import scan as scan_of
 from shared.ledger.ids import uuid7
+from tests.integration.workflows.test_running import finished, results, submit
 from tests.platform import VAPID_PRIVATE_KEY, Platform
 from tests.sandbox import Sandbox
 
@@ -278,6 +279,22 @@ async def test_scans_leave_the_reserve_of_the_plan_to_people(platform: Platform,
     assert (await platform.until(task_id, "success", "failure"))["status"] == "success"
 
 
+async def test_a_destination_that_cannot_be_scanned_is_named_and_fails_no_scan(
+    platform: Platform, sandbox: Sandbox
+) -> None:
+    await platform.start_worker(**settings(sandbox))
+    places = [await destination(platform), 10**9, await destination(platform, "Kochi")]
+    workflow = await submit(platform, scan_of(places))
+    assert (await finished(platform, workflow))["status"] == "success"
+    summary = (await results(platform, workflow))["summary"]
+    assert (summary["success"], summary["destinations_found"]) == (False, 3)
+    assert summary["destinations_processed"] == 2
+    assert summary["price_records_created"] > 0
+    ((error,),) = [summary["errors"]]
+    assert error["destination_id"] == 10**9
+    assert "does not exist" in error["error"]
+
+
 async def test_all_that_is_tracked_is_scanned_and_synchronised_by_tasks_of_its_own(
     platform: Platform, sandbox: Sandbox
 ) -> None:
@@ -288,10 +305,12 @@ async def test_all_that_is_tracked_is_scanned_and_synchronised_by_tasks_of_its_o
     (task_id,) = await platform.submit(SCAN_DESTINATIONS, ScanDestinations())
     result = json.loads((await platform.until(task_id, "success"))["result"])
     assert (result["destinations_found"], result["destinations_submitted"]) == (2, 2)
-    scans = await platform.rows("SELECT id FROM task WHERE parent = {}", task_id)
+    (flow,) = await platform.rows("SELECT id FROM workflow WHERE parent = {}", task_id)
+    assert result["workflow_id"] == str(flow["id"])
     await platform.start_scheduler()
-    rows = await platform.all_final([row["id"] for row in scans])
-    assert [row["status"] for row in rows] == ["success", "success"]
+    assert (await finished(platform, flow["id"]))["status"] == "success"
+    summary = (await results(platform, flow["id"]))["summary"]
+    assert (summary["destinations_processed"], summary["errors"]) == (2, [])
 
     (task_id,) = await platform.submit(SYNC, SyncHotels(batch_size=10))
     result = json.loads((await platform.until(task_id, "success"))["result"])

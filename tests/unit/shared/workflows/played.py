@@ -1,12 +1,14 @@
 """Plays a workflow without servers: applies plans, and ends members in any order."""
 
 import random
+from collections import Counter
 from collections.abc import Iterable
 from uuid import UUID
 
 import msgspec
 
 from shared.workflows.graph import Incomplete, News, Plan, plan
+from shared.workflows.retry import Choice
 from shared.workflows.states import Ended, Flow, OnFailure, State, Step
 
 SUCCESS, FAILURE, REVOKED = "success", "failure", "revoked"
@@ -32,6 +34,10 @@ class Played:
         self.flow = Flow(id=UUID(int=1), on_failure=on_failure, open_steps=len(given))
         #: Members of released steps that have not ended.
         self.open: set[tuple[str, int]] = set()
+        #: How the others have ended.
+        self.ended: dict[tuple[str, int], str] = {}
+        #: Ends of each member.
+        self.runs: Counter[tuple[str, int]] = Counter()
         self.cancelled: set[str] = set()
         self.released: list[str] = []
         self._apply(plan(self.flow, given, News(), complete=True))
@@ -50,16 +56,37 @@ class Played:
 
     def end(self, **statuses: str) -> Plan:
         """End one member of each named step; all at once."""
-        for name in statuses:
-            self.open.remove(next(member for member in sorted(self.open) if member[0] == name))
+        for name, status in statuses.items():
+            self._end(next(member for member in sorted(self.open) if member[0] == name), status)
         return self.news(ended={name: ENDED[status] for name, status in statuses.items()})
+
+    def again(self, choice: Choice) -> Plan:
+        """Carry out a retry, as the API and the next advance do."""
+        self.flow = msgspec.structs.replace(self.flow, cancels=0, late=False, stopped=False)
+        self.cancelled = set()
+        lost = [
+            member
+            for member, status in self.ended.items()
+            if member[0] in choice.mended and status != SUCCESS
+        ]
+        ended: dict[str, Ended] = {}
+        for name, member in lost:
+            ended[name] = _sum(ended.get(name, Ended()), ENDED[self.ended.pop((name, member))], -1)
+        self.open |= set(lost)
+        repeated = [*choice.repeated, *choice.waiting]
+        return self.news(ended=ended, reopened=bool(lost), repeated=repeated)
 
     def states(self) -> dict[str, State]:
         return {name: step.state for name, step in self.steps.items()}
 
+    def _end(self, member: tuple[str, int], status: str) -> None:
+        self.open.remove(member)
+        self.ended[member] = status
+        self.runs[member] += 1
+
     def _near(self, news: News) -> list[Step]:
         """The steps of the news, those that need them, and what those need."""
-        touched = [self.steps[name] for name in news.ended]
+        touched = [self.steps[name] for name in [*news.ended, *news.repeated]]
         following = [self.steps[name] for step in touched for name in step.next]
         near = {step.name: step for step in [*touched, *following]}
         near |= {name: self.steps[name] for step in following for name in step.needs}
@@ -69,9 +96,14 @@ class Played:
         self.flow = made.flow
         self.steps |= {step.name: step for step in made.changed}
         for name in made.released:
-            assert name not in self.released, "a step begins once"
+            assert name not in self.released, "the tasks of a step are made once"
             self.released.append(name)
-            self.open |= {(name, member) for member in range(self.steps[name].size)}
+        for name in made.repeated:
+            assert name in self.released, "tasks that begin again exist"
+        for name in (*made.released, *made.repeated):
+            members = {(name, member) for member in range(self.steps[name].size)}
+            assert not members & self.open, "what has not ended does not begin"
+            self.open |= members
         self.cancelled |= set(made.cancelled)
 
     def run(self, outcomes: dict[str, list[str]], order: random.Random) -> None:
@@ -79,12 +111,17 @@ class Played:
         while self.open:
             ended: dict[str, Ended] = {}
             for name, member in order.sample(sorted(self.open), order.randint(1, len(self.open))):
-                self.open.remove((name, member))
                 status = outcomes[name][member]
                 if name in self.cancelled and order.random() < 0.5:
                     status = REVOKED
-                one, sum_ = ENDED[status], ended.get(name, Ended())
-                ended[name] = Ended(
-                    sum_.succeeded + one.succeeded, sum_.failed + one.failed, sum_.revoked + one.revoked
-                )
+                self._end((name, member), status)
+                ended[name] = _sum(ended.get(name, Ended()), ENDED[status], 1)
             self.news(ended=ended)
+
+
+def _sum(one: Ended, other: Ended, sign: int) -> Ended:
+    return Ended(
+        one.succeeded + sign * other.succeeded,
+        one.failed + sign * other.failed,
+        one.revoked + sign * other.revoked,
+    )

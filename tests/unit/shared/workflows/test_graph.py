@@ -191,17 +191,6 @@ def test_a_task_that_starts_again_lets_what_was_skipped_wait_again() -> None:
     assert played.flow.status == "success"
 
 
-def test_a_finished_workflow_that_was_canceled_goes_on_when_its_task_starts_again() -> None:
-    played = Played([step("a", sink=False), step("b", "a")])
-    played.news(cancels=1)
-    played.end(a=REVOKED)
-    played.open.add(("a", 0))
-    played.news(ended={"a": Ended(revoked=-1)}, reopened=True)
-    played.end(a=SUCCESS)
-    played.end(b=SUCCESS)
-    assert played.flow.status == "success"
-
-
 @st.composite
 def workflows(draw: st.DrawFn) -> tuple[list[Step], dict[str, list[str]]]:
     """A random graph, and how each of its members will end."""

@@ -2,10 +2,13 @@
 
 import email
 import re
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from email import policy
 from email.header import decode_header, make_header
 from email.message import EmailMessage
 from email.utils import getaddresses
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -93,3 +96,52 @@ def test_prices_have_the_decimals_of_their_currency_and_a_saving_that_is_true(
 def test_a_currency_that_iso_4217_does_not_know_is_refused_by_its_field() -> None:
     with pytest.raises(ValueError, match="currency must be an ISO 4217 code like INR or USD; ZZZ is none"):
         PriceAlert(hotel_name="Sea View", currency="ZZZ", old_price=2, new_price=1)
+
+
+def built(template: str, values: dict[str, Any]) -> EmailMessage:
+    return mail.build(
+        template,
+        values,
+        task_id=UUID(int=1),
+        sender=("Often Hotels", "hello@often-hotels.example"),
+        to=("Asha", ADDRESS),
+        domain="often-hotels.example",
+    )
+
+
+def parts_of(message: EmailMessage) -> list[str]:
+    """Text and HTML."""
+    return [part.get_content() for part in message.iter_parts() if isinstance(part, EmailMessage)]
+
+
+def test_a_receipt_says_what_was_paid_in_the_decimals_of_its_currency() -> None:
+    paid_at = datetime(2026, 11, 30, 23, 30, tzinfo=UTC)
+    for minor, currency, shown in ((125_000, "INR", "1,250.00 INR"), (12, "JPY", "12 JPY")):
+        values = mail.receipt_values(minor, currency, "pi_1", paid_at)
+        message = built("receipt", values | {"user_name": "Asha <Rao>"})
+        assert message["Subject"] == f"Receipt for your payment of {shown}"
+        text, html = parts_of(message)
+        for said in (shown, "2026-11-30", "pi_1"):
+            assert said in text
+            assert said in html
+        assert "Asha <Rao>" in text
+        assert "Asha &lt;Rao&gt;" in html
+
+
+def test_a_digest_lists_what_has_fallen_and_how_to_end_it() -> None:
+    drop = {
+        "hotel_name": "Sea & View",
+        "destination": None,
+        "check_in": date(2026, 12, 7),
+        "check_out": date(2026, 12, 8),
+        "price": Decimal("7500"),
+        "previous_price": Decimal("10000.5"),
+        "currency": "INR",
+    }
+    values = mail.digest_values([drop, drop | {"destination": "Goa"}], "Asha", "https://o.example/u/1")
+    text, html = parts_of(built("digest", values))
+    assert text.count("7,500.00 INR instead of 10,000.50 INR") == 2
+    assert "- Sea & View in Goa, 2026-12-07 to 2026-12-08:" in text
+    assert html.count("Sea &amp; View") == 2
+    for part in (text, html):
+        assert "https://o.example/u/1" in part

@@ -71,6 +71,40 @@ async def test_a_charge_is_made_once_for_a_key(gateway: StripeGateway, sandbox: 
     assert written["replays"] == 1
 
 
+async def test_a_charge_is_refunded_once_whatever_the_key(gateway: StripeGateway, sandbox: Sandbox) -> None:
+    charged = await gateway.charge(wanted(), "key-1")
+
+    first = await gateway.refund(charged.id, "refund-1")
+    assert await gateway.refund(charged.id, "refund-1") == first
+    assert await gateway.refund(charged.id, "refund-2") == first
+    # The refund is made, and its answer is lost.
+    other = await gateway.charge(wanted(), "key-2")
+    await sandbox.arm(service="stripe", path="refunds", drop="after")
+    with pytest.raises(ProviderAway):
+        await gateway.refund(other.id, "refund-3")
+    assert await gateway.refund(other.id, "refund-3") != first
+
+    written = await books(sandbox)
+    assert [(each["payment_intent"], each["amount"]) for each in written["refunds"]] == [
+        (charged.id, 125_000),
+        (other.id, 125_000),
+    ]
+
+
+async def test_nothing_is_refunded_of_a_charge_that_was_not_made(
+    gateway: StripeGateway, sandbox: Sandbox
+) -> None:
+    waiting = await gateway.charge(wanted("pm_card_authenticationRequired"), "key-1")
+    for intent in (waiting.id, "pi_unknown"):
+        with pytest.raises(ProviderRefused):
+            await gateway.refund(intent, f"refund-{intent}")
+    refused = json.dumps({"id": "re_1", "status": "failed"})
+    await sandbox.arm(service="stripe", status=200, body=refused)
+    with pytest.raises(ProviderRefused, match="refund re_1 is failed"):
+        await gateway.refund(waiting.id, "refund-3")
+    assert (await books(sandbox))["refunds"] == []
+
+
 async def test_a_forgotten_key_charges_again(gateway: StripeGateway, sandbox: Sandbox) -> None:
     await gateway.charge(wanted(), "key-1")
     await sandbox.put("/sandbox/stripe", {"hours_later": 25})

@@ -1,22 +1,30 @@
-"""Ends requests that take too long, whether we are slow or the body trickles in."""
+"""The layer in front of each route: it refuses what the database is not fit for, and what takes too long."""
 
 import asyncio
 from typing import Any
 
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.api.http import health
 from services.api.http.refusals import BodyTooSlow, RequestTooSlow
+from shared.ledger.schema_check import SchemaCheck
 
 
-class Deadline:
-    """Middleware around all routes. An answer that has begun has no deadline: it may be a stream."""
+class Passage:
+    """Ends requests that take too long, whether we are slow or the body trickles in.
 
-    def __init__(self, app: ASGIApp, timeout_s: float) -> None:
+    An answer that has begun has no deadline: it may be a stream.
+    """
+
+    def __init__(self, app: ASGIApp, timeout_s: float, schema: SchemaCheck) -> None:
         self._app = app
         self._timeout_s = timeout_s
+        self._schema = schema
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Raises RequestTooSlow or BodyTooSlow."""
+        """Raises UnfitDatabase, RequestTooSlow or BodyTooSlow."""
+        if self._schema.problem is not None and scope["path"] not in health.PATHS:
+            raise self._schema.problem
         receiving = False
 
         async def watched_receive() -> Any:
@@ -27,7 +35,8 @@ class Deadline:
             return message
 
         async def watched_send(message: Message) -> None:
-            timer.reschedule(None)
+            if message["type"] == "http.response.start":
+                timer.reschedule(None)
             await send(message)
 
         try:

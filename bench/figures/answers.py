@@ -1,0 +1,225 @@
+"""How long lists, searches and statistics take beside ten million tasks, whatever they find."""
+
+import statistics
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from bench import filler
+from bench.figure import Benchmark, Figure, Measured, Round
+from bench.stage import Stage
+from services.api.identity.rights import Reach, Reader
+from services.api.reads import Reads
+from services.api.tasks import params_filter
+from services.api.tasks.ledger_view import LedgerView
+from services.api.tasks.statistics import StatisticsView
+from services.api.tasks.task_list import TaskFilter
+from services.scheduler.indexer import Indexer
+from shared.contracts import catalogue
+from shared.identity.tables import Role
+from shared.ledger import partitions, past
+from shared.ledger.database import Database
+from shared.ledger.lifecycle import Status
+from shared.ledger.tables import TABLES
+from shared.roles import API
+from shared.vault import Vault
+from tests.installed import INSTALLED
+from tests.roles import as_role
+
+TASKS, DAYS, TASKS_PER_OWNER = 10_000_000, 30, 100
+SAMPLES, PAGE = 10, 50
+#: Milliseconds: what an index answers, and whatever else is asked.
+QUICK_MS, ANY_MS = 50, 500
+
+#: As `filler.ENDED`, with a failure among 997 tasks and a rare kind among 100,000.
+_FILL = """
+    INSERT INTO task (id, name, type, queue, status, params, progress_current, claim, worker, attempt,
+                      max_attempts, created_at, claimed_at, started_at, completed_at, execution_time_seconds,
+                      error_kind, error_message, error_fingerprint, owner, revision)
+    SELECT uuidv7(at - clock_timestamp()),
+           CASE WHEN n % 100003 = 50 THEN 'reports.build' ELSE names[1 + n % 20] END, 'email',
+           CASE n % 3 WHEN 0 THEN 'email' ELSE 'default' END,
+           CASE WHEN n % 997 = 5 THEN 'failure' ELSE 'success' END,
+           jsonb_build_object('user_id', owner, 'template', 'welcome', 'to', owner || '@often.example'),
+           100, 1, '019ab000-0000-7000-8000-000000000001', 1, 5,
+           at, at + interval '3 ms', at + interval '4 ms', at + interval '90 ms', 0.086,
+           CASE WHEN n % 997 = 5 THEN 'bug' END,
+           CASE WHEN n % 997 = 5 THEN 'the mail server said ' || n END,
+           CASE WHEN n % 997 = 5 THEN 'f' || n % 100 END, owner, 3
+    FROM (
+        SELECT $1::timestamptz + make_interval(secs => $2::float8 * n / $3::integer) AS at, n,
+               1 + floor(random() * $4::integer)::bigint AS owner
+        FROM generate_series(0, $3::integer - 1) AS n
+    ) AS made, (SELECT array_agg('email.kind_' || i) AS names FROM generate_series(1, 20) AS i) AS known
+"""
+#: Thirty kinds of tasks, each with an outcome in every minute of two days and every hour before.
+_STATISTICS = """
+    INSERT INTO {table} SELECT at, 'email', 'email.kind_' || kind, 'success', 9, 1, 1, 1,
+        array_fill(1::bigint, ARRAY[12]), array_fill(1::bigint, ARRAY[11])
+    FROM generate_series(now() - interval '{first}', now() - interval '{last}', interval '{step}') AS at,
+         generate_series(1, 30) AS kind
+"""
+
+Ask = Callable[[], Awaitable[Any]]
+
+
+class Answers:
+    """A filled ledger, and what is asked of it."""
+
+    def __init__(self, database_url: str) -> None:
+        self._url = database_url
+        api = as_role(database_url, API)
+        self._database = Database.for_service(api, "bench")
+        self._owner_database = Database.for_service(database_url, "bench-owner")
+        self._reads = Reads(api, self._database)
+        self._ledger = LedgerView(self._database, self._reads, catalogue.load(INSTALLED), Vault())
+        self._statistics = StatisticsView(self._reads, self._ledger)
+        self._staff = Reader(1, Role.OPERATOR, Reach.ALL)
+
+    async def open(self, count: int) -> None:
+        days = filler.days_before(datetime.now(UTC).date(), first=0, count=DAYS)
+        await filler.fill(self._url, days, count, owners=count // TASKS_PER_OWNER, attempts=False, rows=_FILL)
+        await self._owner_database.open(size=1)
+        indexer = Indexer(self._owner_database, lambda: None)
+        while await indexer.run_once():
+            pass
+        connection = await self._owner_database.connect()
+        try:
+            for day in days[-2:]:  # the others were noted with their indexes
+                await connection.execute(past.note_failures(partitions.partition_name("task", day)))
+            spans = [("task_minute", "2 days", "0", "1 minute"), ("task_hour", "30 days", "2 days", "1 hour")]
+            for table, first, last, step in spans:
+                await connection.execute(_STATISTICS.format(table=table, first=first, last=last, step=step))
+            await connection.execute("VACUUM ANALYZE task_minute, task_hour, task_failure, task")
+            await connection.execute("CHECKPOINT")
+        finally:
+            await connection.close()
+        await self._database.open(size=2)
+        await self._reads.open()
+        self._database.bind(TABLES)
+
+    async def close(self) -> None:
+        await self._reads.close()
+        await self._database.close()
+        await self._owner_database.close()
+
+    def quick(self) -> dict[str, Ask]:
+        """What every page needs."""
+        user = Reader(17, Role.USER, Reach.OWN)
+        return {
+            "all tasks": lambda: self._page(),
+            "a user's tasks": lambda: self._page(user),
+            "a user's summary": lambda: self._statistics.summary(user),
+        }
+
+    def filters(self) -> dict[str, TaskFilter]:
+        """Searches that find much, little and nothing."""
+        day = datetime.now(UTC) - timedelta(days=1)
+        return {
+            "failures": TaskFilter(status=[Status.FAILURE]),
+            "failures of a kind without any": TaskFilter(status=[Status.FAILURE], name=["reports.never"]),
+            "failures of one cause": TaskFilter(status=[Status.FAILURE], fingerprint="f7"),
+            "failures with another text": TaskFilter(status=[Status.FAILURE], error="no such text"),
+            "a rare kind": TaskFilter(name=["reports.build"]),
+            "a kind that never ran": TaskFilter(name=["reports.never"]),
+            "two kinds": TaskFilter(name=["email.kind_1", "email.kind_2"]),
+            "a queue without tasks": TaskFilter(queue=["never"]),
+            "canceled tasks, of which there are none": TaskFilter(status=[Status.REVOKED]),
+            "running tasks, of which there are none": TaskFilter(status=[Status.STARTED]),
+            "a parameter": TaskFilter(params=params_filter.read([("params.user_id", "4711")])),
+            "a parameter without tasks": TaskFilter(params=params_filter.read([("params.user_id", "-1")])),
+            "an error text": TaskFilter(error="said 5"),
+            "an error text without tasks": TaskFilter(error="no such text"),
+            "a schedule without tasks": TaskFilter(schedule="never"),
+            "ended in the last day": TaskFilter(completed_after=day),
+            "failed or canceled, of a rare kind": TaskFilter(
+                status=[Status.FAILURE, Status.REVOKED], name=["reports.build"]
+            ),
+        }
+
+    def statistics(self) -> dict[str, Ask]:
+        return {
+            "summary": lambda: self._statistics.summary(self._staff),
+            "series, a day": lambda: self._statistics.series(24, None, None),
+            "series, a month": lambda: self._statistics.series(24 * 30, None, None),
+            "kinds, a day": lambda: self._statistics.kinds(24),
+            "kinds, a month": lambda: self._statistics.kinds(24 * 30),
+            "waits": lambda: self._statistics.waits(1),
+        }
+
+    async def search(self, wanted: TaskFilter) -> tuple[list[float], int]:
+        """Milliseconds of each page until the search has found a page or is complete; how many that were."""
+        times: list[float] = []
+        cursor: str | None = None
+        while True:
+            begun = time.perf_counter()
+            page = await self._page(wanted=wanted, cursor=cursor)
+            times.append(1_000 * (time.perf_counter() - begun))
+            cursor = page.next_cursor
+            if cursor is None or page.complete:
+                return times, len(times)
+
+    async def _page(
+        self, reader: Reader | None = None, wanted: TaskFilter | None = None, cursor: str | None = None
+    ) -> Any:
+        asked = wanted or TaskFilter()
+        return await self._ledger.page(reader or self._staff, asked, limit=PAGE, cursor=cursor)
+
+
+async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
+    """Each question is asked once to warm up, then `SAMPLES` times in each round."""
+    platform = stage.platform()
+    answers = Answers(platform.database_url)
+    count = stage.count(TASKS)
+    try:
+        await answers.open(count)
+        lines = [await _asked(name, ask, QUICK_MS, rounds) for name, ask in answers.quick().items()]
+        lines += [await _asked(name, ask, ANY_MS, rounds) for name, ask in answers.statistics().items()]
+        for name, wanted in answers.filters().items():
+            lines += await _searched(answers, name, wanted, rounds)
+        return lines
+    finally:
+        await answers.close()
+        await stage.drop_database(platform.database_url)
+
+
+async def _asked(name: str, ask: Ask, required_ms: float, rounds: int) -> Measured:
+    await ask()
+    measured = Measured(_figure(name, required_ms), "ms")
+    for _ in range(rounds):
+        times = []
+        for _ in range(SAMPLES):
+            begun = time.perf_counter()
+            await ask()
+            times.append(1_000 * (time.perf_counter() - begun))
+        measured.rounds.append(Round(_p95(times), 1))
+    return measured
+
+
+async def _searched(answers: Answers, name: str, wanted: TaskFilter, rounds: int) -> list[Measured]:
+    slowest = Measured(_figure(name, ANY_MS), "ms")
+    requests = Measured(Figure(f"answers: {name}, requests", "requests until the page is full"), "requests")
+    await answers.search(wanted)
+    for _ in range(rounds):
+        times: list[float] = []
+        for _ in range(SAMPLES):
+            pages, number = await answers.search(wanted)
+            times += pages
+            if len(times) > SAMPLES:
+                break
+        slowest.rounds.append(Round(_p95(times), 1))
+        requests.rounds.append(Round(number, 1))
+    return [slowest, requests] if any(each.ours > 1 for each in requests.rounds) else [slowest]
+
+
+def _figure(name: str, required_ms: float) -> Figure:
+    definition = f"p95 of one request among {TASKS:,} tasks of {DAYS} days, in ms"
+    return Figure(f"answers: {name}", definition, required_ms, lower_is_better=True)
+
+
+def _p95(times: list[float]) -> float:
+    return statistics.quantiles(times, n=20, method="inclusive")[-1] if len(times) > 1 else times[0]
+
+
+BENCHMARK = Benchmark("answers", measure, rounds=3)

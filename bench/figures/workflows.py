@@ -1,0 +1,160 @@
+"""Workflows beside those of other systems: chains of no-op steps, and one chord of no-op tasks."""
+
+import logging
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from bench import flows, ours, tally
+from bench.figure import Benchmark, Figure, Measured, Round
+from bench.peers import crowd, peer
+from bench.peers.peer import Peer
+from bench.processor import Cost, Meter
+from bench.stage import Stage
+
+log = logging.getLogger(__name__)
+
+#: Steps of a chain.
+STEPS = 10
+#: Tasks of this project in a run: as many steps of chains, or members of one chord. Peers get the number in
+#: `crowd.py`.
+COUNT = 10_000
+PEERS = (crowd.CELERY_CANVAS, crowd.DBOS)
+SHAPES = CHAIN, CHORD = "chains", "chord"
+#: A round takes two minutes, and these ratios are far from 1.
+ROUNDS = 3
+#: As in `cost`.
+LOOK_EVERY_S = 0.005
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one side did with one shape."""
+
+    #: Tasks per second, from the first start until all is recorded.
+    rate: float
+    #: Of the last three quarters of the tasks.
+    cost: Cost
+
+
+def _what(shape: str, count: int) -> str:
+    if shape == CHAIN:
+        return f"{count // STEPS:,} chains of {STEPS} no-op steps"
+    return f"a chord of {count:,} no-op tasks"
+
+
+def figures(shape: str, other: Peer) -> tuple[Figure, Figure]:
+    """Rate and cost."""
+    both = f"{_what(shape, COUNT)} (there {_what(shape, other.count)}), all queued first"
+    return (
+        Figure(f"{shape} ÷ {other.name}", f"steps/s of {both}, two worker processes each"),
+        Figure(
+            f"{shape}, cost ÷ {other.name}",
+            "processor time of all processes, Postgres and Redis included, per step of the last three "
+            f"quarters of {both}; two worker processes each",
+            lower_is_better=True,
+        ),
+    )
+
+
+async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
+    lines: list[Measured] = []
+    for shape in SHAPES:
+        lines += await _measure(shape, stage, rounds)
+    return lines
+
+
+async def _measure(shape: str, stage: Stage, rounds: int) -> list[Measured]:
+    measured = {
+        other: (Measured(rate, "steps/s"), Measured(cost, "µs"))
+        for other in PEERS
+        for rate, cost in [figures(shape, other)]
+    }
+    sides: list[Peer | None] = [None, *PEERS]
+    for number in range(rounds):
+        runs = {
+            side: await _run(side, shape, stage) for side in (sides if number % 2 == 0 else reversed(sides))
+        }
+        for other, (rate, cost) in measured.items():
+            rate.rounds.append(Round(runs[None].rate, runs[other].rate))
+            cost.rounds.append(Round(runs[None].cost.total, runs[other].cost.total))
+    return [line for pair in measured.values() for line in pair]
+
+
+async def _run(side: Peer | None, shape: str, stage: Stage) -> Run:
+    """Of a peer; None: of this project."""
+    run = await (_of_peer(side, shape, stage) if side else _of_ours(shape, stage))
+    name = side.name if side else "this project"
+    log.info("%s of %s: %.0f steps/s, %s", shape, name, run.rate, run.cost)
+    return run
+
+
+async def _of_ours(shape: str, stage: Stage) -> Run:
+    count = stage.count(COUNT)
+    async with ours.running(stage) as platform:
+        if shape == CHAIN:
+            await flows.submit(platform, flows.chain(STEPS), count // STEPS)
+        else:
+            await flows.submit(platform, flows.chord(count))
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            ours.start_workers(platform, **{tally.VARIABLE: folder})
+
+            def check() -> None:
+                for process in platform.processes:
+                    assert process.poll() is None, platform.log_of(process)
+
+            async def recorded(last: float) -> float:
+                await flows.finished(platform)
+                return time.time()
+
+            processes = [psutil.Process(process.pid) for process in platform.processes]
+            return await _worked_off(stage, Path(folder), tasks_of(shape, count), processes, check, recorded)
+
+
+async def _of_peer(other: Peer, shape: str, stage: Stage) -> Run:
+    await stage.settle()
+    count = stage.count(other.count)
+    with peer.running(other, stage) as place:
+        place.run("flows", shape, *map(str, [count // STEPS, STEPS] if shape == CHAIN else [count]))
+        place.start_workers()
+
+        async def recorded(last: float) -> float:
+            if other.recorded is None:
+                return last
+            await place.recorded(other.recorded)
+            return time.time()
+
+        processes = place.programs.roots()
+        tasks, check = tasks_of(shape, count), place.programs.check
+        return await _worked_off(stage, place.folder, tasks, processes, check, recorded)
+
+
+def tasks_of(shape: str, count: int) -> int:
+    """Bodies that run; a chord has one more than members."""
+    return count // STEPS * STEPS if shape == CHAIN else count + 1
+
+
+async def _worked_off(
+    stage: Stage,
+    folder: Path,
+    tasks: int,
+    processes: Sequence[psutil.Process],
+    check: Callable[[], None],
+    recorded: Callable[[float], Awaitable[float]],
+) -> Run:
+    """`recorded` gets the moment of the last body's end, and returns that at which all is recorded."""
+    meter = Meter({"its processes": processes, "Postgres": [stage.postgres], "Redis": [stage.valkey]})
+    quarter = await tally.reaches(
+        folder, tasks // 4, check, processes=ours.WORKERS, look_every_s=LOOK_EVERY_S
+    )
+    begin = meter.read(quarter.count)
+    span = await tally.reaches(folder, tasks, check)
+    end = await recorded(span.last)
+    return Run(tasks / (end - span.first), meter.read(tasks).since(begin))
+
+
+BENCHMARK = Benchmark("workflows", measure, rounds=ROUNDS)

@@ -1,0 +1,158 @@
+"""Lists find what is asked for, and say how far back they got when they run out of time."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from services.api.tasks import search
+from shared.ledger.ids import uuid7
+from tests.integration.api.conftest import Person
+
+#: Tasks that have succeeded, of the last hours. $1: how many, $2: owner.
+FILL = """
+    INSERT INTO task (id, name, type, queue, status, params, completed_at, owner)
+    SELECT uuidv7(make_interval(secs => -n)),
+           CASE WHEN n % 100 = 99 THEN 'sample.rare' ELSE 'sample.often' END,
+           'sample', CASE WHEN n % 2 = 0 THEN 'even' ELSE 'odd' END, 'success',
+           jsonb_build_object('number', n, 'place', jsonb_build_object('city', 'c' || n)), now(), $2
+    FROM generate_series(1, $1::integer) AS n
+"""
+#: $1: every how many of the tasks has failed.
+FAIL = """
+    WITH failed AS (
+        UPDATE task SET status = 'failure', error_message = 'out of paper',
+            error_fingerprint = 'f' || ($1 % 7)
+        WHERE (params->>'number')::integer % $1 = 0 RETURNING *
+    )
+    INSERT INTO task_failure (task_id, name, queue, owner, fingerprint, failed_at)
+    SELECT id, name, queue, owner, error_fingerprint, completed_at FROM failed
+"""
+
+
+async def numbers(person: Person, **filters: Any) -> list[int]:
+    """The numbers of the tasks that a list shows, as a person who turns all its pages finds them."""
+    found: list[int] = []
+    while True:
+        answer = await person.get("tasks", **filters)
+        assert answer.status_code == 200, answer.text
+        page = answer.json()
+        found += [item["params"]["number"] for item in page["items"]]
+        assert page["complete"] or page["next_cursor"] is not None
+        assert (page["searched_until"] is None) == page["complete"]
+        if page["next_cursor"] is None:
+            return found
+        filters["cursor"] = page["next_cursor"]
+
+
+async def test_failures_are_found_by_name_queue_fingerprint_and_owner(
+    administrator: Person, guest: Person, database: Any
+) -> None:
+    await database.execute(FILL, 400, guest.id)
+    await database.execute(FAIL, 33)
+    failed = list(range(33, 401, 33))
+    assert await numbers(administrator, status="failure", limit=2) == failed
+    assert await numbers(administrator, status="failure", name="sample.rare") == [99]
+    assert await numbers(administrator, status="failure", queue="even") == [n for n in failed if n % 2 == 0]
+    assert await numbers(administrator, status="failure", fingerprint="f5") == failed
+    assert await numbers(administrator, status="failure", fingerprint="f6") == []
+    assert await numbers(guest, status="failure", error="PAPER") == failed
+    assert await numbers(administrator, status="failure", owner=guest.id + 1) == []
+    both = ["failure", "success"]
+    assert await numbers(administrator, status=both, name="sample.rare") == [99, 199, 299, 399]
+    # The row of a failure says what may fit; the task itself has the last word.
+    await database.execute("UPDATE task SET status = 'success' WHERE params->>'number' = '66'")
+    assert await numbers(administrator, status="failure") == [n for n in failed if n != 66]
+
+
+async def test_lists_are_filtered_by_parameters_and_relations(
+    administrator: Person, guest: Person, database: Any
+) -> None:
+    await database.execute(FILL, 30, guest.id)
+    worker, parent, workflow = uuid4(), uuid7(datetime.now(UTC) - timedelta(hours=1)), uuid4()
+    await database.execute(
+        "UPDATE task SET worker = $1, parent = $2, workflow = $3, schedule = 'nightly', "
+        "params = params || '{\"text\": \"7\", \"on\": true}' WHERE params->>'number' = '7'",
+        worker,
+        parent,
+        workflow,
+    )
+    for name, value in [
+        ("worker", worker),
+        ("parent", parent),
+        ("workflow", workflow),
+        ("schedule", "nightly"),
+        ("params.number", 7),
+        ("params.text", 7),
+        ("params.on", "true"),
+        ("params.place.city", "c7"),
+    ]:
+        assert await numbers(administrator, **{name: str(value)}) == [7], name
+    assert await numbers(administrator, **{"params.number": "7", "params.on": "false"}) == []
+    both = ["even", "odd"]
+    assert await numbers(administrator, queue=both, name="sample.often", limit=9) == [*range(1, 31)]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("params.", "1"), ("params.a-b", "1"), ("params.a", "\x00"), ("params.a", "x" * 201), ("params", "1")],
+)
+async def test_a_bad_filter_by_a_parameter_is_named(guest: Person, name: str, value: str) -> None:
+    answer = await guest.get("tasks", **{name: value})
+    assert answer.status_code == 400
+    assert [error["field"] for error in answer.json()["errors"]] == [name]
+
+
+async def test_a_search_that_runs_out_of_time_says_how_far_it_got_and_goes_on_from_there(
+    administrator: Person, guest: Person, database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await database.execute(FILL, 400, guest.id)
+    monkeypatch.setattr(search, "WHOLE_S", 0.0)
+    monkeypatch.setattr(search, "FIRST_STRETCH", 30)
+    monkeypatch.setattr(search, "GROWTH", 1)
+    # Time for one stretch.
+    left = iter([1.0, 1.0, 1.0, 1.0] + [0.0] * 99)
+    with monkeypatch.context() as context:
+        context.setattr(search.Budget, "left_s", property(lambda _: next(left)))
+        page = (await administrator.get("tasks", name="sample.rare")).json()
+    assert (page["items"], page["complete"]) == ([], False)
+    until = datetime.fromisoformat(page["searched_until"])
+    assert 29 <= (datetime.now(UTC) - until).total_seconds() < 60
+    assert await numbers(administrator, name="sample.rare", cursor=page["next_cursor"]) == [99, 199, 299, 399]
+    assert await numbers(administrator, name="sample.rare", limit=3) == [99, 199, 299, 399]
+
+
+async def test_a_sealed_parameter_cannot_be_searched(administrator: Person) -> None:
+    catalogue = (await administrator.get("catalogue")).json()["tasks"]
+    sealed = [
+        (task["name"], field)
+        for task in catalogue
+        for field, schema in task["params"]["$defs"][task["params"]["$ref"].rpartition("/")[2]][
+            "properties"
+        ].items()
+        if schema.get("x-sensitive")
+    ]
+    for name, field in sealed[:1]:
+        answer = await administrator.get("tasks", **{"name": name, f"params.{field}": "4242"})
+        assert [error["field"] for error in answer.json()["errors"]] == [f"params.{field}"]
+
+
+async def test_an_unfinished_task_among_many_is_found_by_its_place(
+    administrator: Person, guest: Person, database: Any
+) -> None:
+    await database.execute(FILL, 100, guest.id)
+    submitted = (await guest.post("tasks", {"name": "system.health_check", "params": {}})).json()["task_id"]
+    for status in ("pending", ["pending", "retry", "started"]):
+        page = (await administrator.get("tasks", status=status)).json()
+        assert [item["id"] for item in page["items"]] == [submitted]
+    worker = uuid4()
+    await database.execute(
+        "UPDATE task SET status = 'started', holder = $2, send_at = NULL, sent_at = NULL WHERE id = $1",
+        UUID(submitted),
+        worker,
+    )
+    page = (await administrator.get("tasks", status="started")).json()
+    assert [item["id"] for item in page["items"]] == [submitted]
+    assert json.dumps(page).count("traceback") == 1

@@ -1,0 +1,139 @@
+"""Schedules that begin workflows, over a real ledger."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from services.scheduler import declarations
+from services.scheduler.timetable import Timetable
+from shared.contracts.catalogue import Catalogue
+from shared.errors import InvalidFields
+from shared.schedules import statements as schedules
+from shared.workflows import scheduled
+from shared.workflows.scheduled import Schedules, WorkflowSchedule
+from shared.workflows.workflow import Workflow
+from tests.clockwork.application import APPLICATION
+from tests.clockwork.workflows.ticks import EACH_SECOND, tick
+from tests.explain import explain
+from tests.integration.scheduler.test_timetable import firings, move, outcomes, run, schedule
+from tests.platform import Platform
+
+
+def hourly(**options: Any) -> Schedules:
+    declared = WorkflowSchedule(name="sample", kind="interval", expression="1 min", build=tick, **options)
+    return {"sample": declared}
+
+
+def timetable(platform: Platform, workflows: Schedules) -> Timetable:
+    service = Timetable(platform.database, platform.submitter, platform.vault, Catalogue([]), workflows)
+    service.restart()
+    return service
+
+
+async def due(platform: Platform, service: Timetable, *, late_s: float = 0.5) -> datetime:
+    """Let the declared schedule be stored and be due since then; returns the nominal time."""
+    await run(service)
+    (clock,) = await platform.rows("SELECT now() - make_interval(secs => {}::float8) AS first", float(late_s))
+    first: datetime = clock["first"].replace(microsecond=0)
+    await move(platform, first)
+    return first
+
+
+async def workflows(platform: Platform) -> list[dict[str, Any]]:
+    return await platform.rows("SELECT * FROM workflow WHERE schedule = 'sample' ORDER BY fire_time")
+
+
+async def test_what_is_due_begins_a_workflow_whose_first_task_is_pushed(platform: Platform) -> None:
+    service = timetable(platform, hourly(priority=3))
+    first = await due(platform, service)
+    await run(service)
+    (flow,) = await workflows(platform)
+    assert (flow["fire_time"], flow["name"], flow["status"]) == (first, "tick", "running")
+    (firing,) = await firings(platform)
+    assert (firing["workflow_id"], firing["task_id"], firing["outcome"]) == (flow["id"], None, "submitted")
+    (task,) = await platform.rows("SELECT * FROM task WHERE workflow = {}", flow["id"])
+    assert (task["step"], task["priority"]) == ("first", 3)
+    assert await platform.queues.head("default", 3, 2) == [task["id"]]
+    row = await schedule(platform)
+    assert (row["task_name"], row["workflow"], row["params"]) == (None, "tick", "{}")
+    assert (row["last_fire_time"], row["next_fire_time"]) == (first, first + timedelta(minutes=1))
+
+    # The same nominal time once more, as a leader that was replaced would see it.
+    await platform.rows("UPDATE schedule SET next_fire_time = {}", first)
+    await run(service)
+    assert len(await workflows(platform)) == 1
+
+
+async def test_missed_times_and_overlap_are_those_of_tasks(platform: Platform) -> None:
+    service = timetable(platform, hourly(misfire="all"))
+    await due(platform, service, late_s=190)
+    await run(service)
+    assert len(await workflows(platform)) == 4
+
+    skipping = timetable(platform, hourly(misfire="all", overlap="skip"))
+    later = await due(platform, skipping)
+    await run(skipping)
+    (left_out,) = [row for row in await firings(platform) if row["fire_time"] == later]
+    assert left_out["outcome"] == "skipped_overlap"
+    assert left_out["detail"].startswith("workflow ")
+
+    await platform.rows("UPDATE workflow SET status = 'success', completed_at = now()")
+    again = later - timedelta(seconds=1)
+    await move(platform, again)
+    await run(skipping)
+    assert again in [row["fire_time"] for row in await workflows(platform)]
+
+
+async def test_jitter_delays_the_first_tasks_and_not_the_nominal_time(platform: Platform) -> None:
+    service = timetable(platform, hourly(jitter_s=50.0))
+    first = await due(platform, service)
+    await run(service)
+    ((flow,),) = [await workflows(platform)]
+    (task,) = await platform.rows("SELECT send_at FROM task WHERE workflow = {}", flow["id"])
+    assert flow["fire_time"] == first
+    assert timedelta(0) <= task["send_at"] - first < timedelta(seconds=51)
+
+
+async def test_a_workflow_that_code_no_longer_declares_is_not_begun(platform: Platform) -> None:
+    await due(platform, timetable(platform, hourly()))
+    await run(timetable(platform, {}))
+    row = await schedule(platform)
+    assert (row["enabled"], row["next_fire_time"]) == (False, None)
+
+    # An older leader is still at work while the row is on.
+    await platform.rows("UPDATE schedule SET enabled = true")
+    (clock,) = await platform.rows("SELECT date_trunc('second', now()) AS now")
+    await move(platform, clock["now"])
+    older = Timetable(platform.database, platform.submitter, platform.vault, Catalogue([]), {})
+    older._aligned = True
+    await run(older)
+    (firing,) = await firings(platform)
+    assert outcomes([firing]) == ["failed"]
+    assert "no code declares the schedule sample" in firing["detail"]
+
+
+async def test_a_declaration_that_changes_is_followed(platform: Platform) -> None:
+    for time_zone in ("UTC", "Asia/Kolkata"):
+        declared = hourly(time_zone=time_zone)
+        await declarations.align(platform.database, Catalogue([]), platform.vault, declared)
+    row = await schedule(platform)
+    assert (row["time_zone"], row["revision"]) == ("Asia/Kolkata", 1)
+
+
+async def test_the_search_for_an_unfinished_workflow_reads_its_own_index(platform: Platform) -> None:
+    await platform.rows(
+        "INSERT INTO workflow (name, status, schedule) SELECT 'w', 'running', 's' || n "
+        "FROM generate_series(1, 2000) AS n"
+    )
+    await platform.rows("ANALYZE workflow")
+    plan = await platform.rows(explain(schedules.UNFINISHED_WORKFLOW), schedule="s7")
+    assert any("workflow_schedule" in row["QUERY PLAN"] for row in plan), plan
+
+
+def test_declarations_are_found_and_checked_when_a_process_starts() -> None:
+    assert scheduled.load([APPLICATION], Catalogue([])) == {EACH_SECOND.name: EACH_SECOND}
+    with pytest.raises(InvalidFields, match="steps: must be 1 to"):
+        WorkflowSchedule(
+            name="empty", kind="interval", expression="1 h", build=lambda: Workflow("empty")
+        ).graph(None, timedelta(0))

@@ -1,0 +1,91 @@
+"""`task_failure` has a row for each task that has failed for good, and for no other."""
+
+import importlib
+from uuid import UUID
+
+from shared.ledger.transitions import erase, operate
+from shared.ledger.transitions.expire import EXPIRE
+from shared.migration import session
+from tests.platform import Platform
+from tests.sample_tasks import FAIL, INSTANT, Fails, Nothing
+
+MIGRATION = importlib.import_module("shared.ledger.migrations.ledger_2026_11_30t18_00_00_000000")
+
+
+async def noted(platform: Platform) -> dict[UUID, dict[str, object]]:
+    rows = await platform.rows("SELECT * FROM task_failure")
+    return {UUID(int=row["task_id"].int): row for row in rows}
+
+
+async def test_a_failure_is_noted_with_its_end_and_forgotten_with_its_retry(platform: Platform) -> None:
+    await platform.start_scheduler()
+    await platform.start_worker()
+    (failing,) = await platform.submit(FAIL, Fails(kind="permanent"), owner=7)
+    (passing,) = await platform.submit(FAIL, Fails(kind="expected", times=1))
+    rows = {row["status"]: row for row in await platform.all_final([failing, passing])}
+    assert set(rows) == {"failure", "success"}
+    (note,) = (await noted(platform)).values()
+    failed = rows["failure"]
+    assert note == {
+        "task_id": failed["id"],
+        "name": failed["name"],
+        "queue": failed["queue"],
+        "owner": 7,
+        "fingerprint": failed["error_fingerprint"],
+        "failed_at": failed["completed_at"],
+    }
+    await platform.rows(operate.RETRY, id=failing, reason="again")
+    assert failing not in await noted(platform) or (await platform.task(failing))["status"] == "failure"
+    again = await platform.until(failing, "failure")
+    assert (await noted(platform))[failing]["failed_at"] == again["completed_at"]
+
+
+async def test_an_erased_failure_has_no_owner(platform: Platform) -> None:
+    (mine,) = await platform.submit(INSTANT, Nothing(), owner=7)
+    await _fail(platform, mine)
+    assert await platform.rows(erase.ERASE, id=[mine], account=7)
+    assert [note["owner"] for note in (await noted(platform)).values()] == [None]
+
+
+async def test_the_migration_notes_failures_of_before_and_has_a_place_for_each_day(
+    platform: Platform,
+) -> None:
+    old, ended = await platform.submit(INSTANT, Nothing(), count=2)
+    await _fail(platform, old)
+    await platform.rows("DROP TABLE task_failure")
+    await platform.rows("CREATE TABLE task_kept (LIKE task INCLUDING ALL)")
+    await platform.rows(
+        "ALTER TABLE task ATTACH PARTITION task_kept "
+        "FOR VALUES FROM (MINVALUE) TO ('00000000-0000-0001-0000-000000000000')"
+    )
+    for _ in range(2):  # as after an interruption
+        async with session.opened(platform.database.engine) as opened:
+            for step in MIGRATION.STEPS:
+                await step.run(opened)
+    assert set(await noted(platform)) == {old}
+    await platform.rows(
+        "INSERT INTO task_failure (task_id, name, queue, failed_at) VALUES ({}, 'a.b', 'default', now())",
+        UUID(int=1),
+    )
+    bounds = """
+        SELECT array_agg(pg_get_expr(relpartbound, oid) ORDER BY pg_get_expr(relpartbound, oid)) AS days
+        FROM pg_class
+        WHERE oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = {}::text::regclass)
+    """
+    assert await platform.rows(bounds, "task") == await platform.rows(bounds, "task_failure")
+    assert (await platform.task(ended))["status"] == "pending"
+
+
+async def test_a_failure_that_a_release_before_left_is_replaced(platform: Platform) -> None:
+    (task,) = await platform.submit(INSTANT, Nothing())
+    await _fail(platform, task)
+    await platform.rows("UPDATE task SET status = 'pending', completed_at = NULL, send_at = now()")
+    before = (await noted(platform))[task]["failed_at"]
+    await _fail(platform, task)
+    assert (await noted(platform))[task]["failed_at"] > before  # type: ignore[operator]
+
+
+async def _fail(platform: Platform, task: UUID) -> None:
+    """By the statement that fails what has waited for too long."""
+    await platform.rows("UPDATE task SET expires_at = now() WHERE id = {}", task)
+    assert await platform.rows(EXPIRE, limit=10, error_kind="expired", error_message="too late")

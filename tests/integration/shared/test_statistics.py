@@ -1,0 +1,120 @@
+"""What ends is added up by the minute, and folded into hours."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from services.scheduler.expirer import Expirer
+from services.scheduler.statistics import Statistics
+from shared.errors import ServerAway
+from shared.ledger.database import Database
+from shared.ledger.rollup import HISTOGRAMS
+from shared.ledger.tally import Tally
+from tests.platform import Platform
+from tests.sample_tasks import FAIL, INSTANT, Fails, Nothing
+
+
+async def sums(platform: Platform) -> dict[tuple[str, str], int]:
+    rows = await platform.rows(
+        "SELECT name, outcome, sum(n)::int AS n FROM task_minute GROUP BY name, outcome"
+    )
+    return {(row["name"], row["outcome"]): row["n"] for row in rows}
+
+
+async def test_a_worker_that_drains_has_stored_all_that_it_counted(platform: Platform) -> None:
+    await platform.start_scheduler()
+    worker = await platform.start_worker()
+    ids = await platform.submit(INSTANT, Nothing(), count=40)
+    ids += await platform.submit(FAIL, Fails(kind="expected", times=1))
+    ids += await platform.submit(FAIL, Fails(kind="permanent"))
+    rows = await platform.all_final(ids)
+    worker.terminate()
+    worker.wait(timeout=30)
+    assert await sums(platform) == {
+        ("sample.fail", "failure"): 1,
+        ("sample.fail", "retry"): 1,
+        ("sample.fail", "success"): 1,
+        ("sample.instant", "success"): 40,
+    }
+    (row,) = await platform.rows(
+        "SELECT sum(run_s) AS run_s, sum(n)::int AS n, sum(s)::int AS counted FROM task_minute, "
+        "LATERAL (SELECT sum(v) AS s FROM unnest(run_hist) AS v) AS h WHERE outcome <> 'retry'"
+    )
+    assert row["counted"] == row["n"] == 42
+    assert row["run_s"] == pytest.approx(sum(each["execution_time_seconds"] for each in rows))
+
+
+async def test_what_the_scheduler_ends_counts_too(platform: Platform) -> None:
+    await platform.submit(INSTANT, Nothing(), count=3)
+    await platform.rows("UPDATE task SET expires_at = now()")
+    tally = Tally(platform.database)
+    await Expirer(platform.database, tally).run_once()
+    await tally.run_once()
+    assert await sums(platform) == {("sample.instant", "failure"): 3}
+
+
+async def test_sums_of_two_processes_are_added_and_one_that_could_not_store_tries_again(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = Tally(platform.database), Tally(platform.database)
+    first.add("q", "a.b", "success", 0.01, 0.3)
+    with monkeypatch.context() as context:
+
+        async def away(*_: object, **__: object) -> None:
+            first.add("q", "a.b", "success", 90, 2)
+            raise ServerAway("Postgres")
+
+        context.setattr(Database, "run", away)
+        with pytest.raises(ServerAway):
+            await first.run_once()
+    second.add("q", "a.b", "success", None, 4_000)
+    for tally in (first, second, first):
+        await tally.run_once()
+    rows = await platform.rows("SELECT *, minute = date_trunc('minute', minute) AS whole FROM task_minute")
+    assert len(rows) <= 2  # a minute may have begun meanwhile
+    assert all(row["whole"] for row in rows)
+    assert sum(row["n"] for row in rows) == 3
+    assert sum(row["run_s"] for row in rows) == 4_002.3
+    assert max(row["max_run_s"] for row in rows) == 4_000
+    assert _sum(rows, "run_hist") == [0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 1]
+    assert _sum(rows, "wait_hist") == [0, 1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0]
+
+
+def _sum(rows: list[dict[str, Any]], histogram: str) -> list[int]:
+    return [sum(counts) for counts in zip(*(row[histogram] for row in rows), strict=True)]
+
+
+async def test_minutes_of_earlier_days_become_hours_and_old_hours_go(platform: Platform) -> None:
+    tally = Tally(platform.database)
+    old = (datetime.now(UTC) - timedelta(days=3)).replace(minute=0, second=0, microsecond=0)
+
+    async def ended(minute: int) -> None:
+        tally.add("q", "a.b", "success", None, 1 + minute)
+        await tally.run_once()
+        await platform.rows(
+            "UPDATE task_minute SET minute = {} WHERE minute > now() - interval '1 hour'",
+            old + timedelta(minutes=minute),
+        )
+
+    for minute in (0, 59, 60):
+        await ended(minute)
+    tally.add("q", "a.b", "success")
+    await tally.run_once()
+    service = Statistics(platform.database)
+    assert [await service.run_once() for _ in range(3)] == [True, True, False]
+    hours = await platform.rows("SELECT hour, n, run_s, max_run_s, run_hist FROM task_hour ORDER BY hour")
+    assert [(row["hour"], row["n"], row["run_s"], row["max_run_s"]) for row in hours] == [
+        (old, 2, 61, 60),
+        (old + timedelta(hours=1), 1, 61, 61),
+    ]
+    assert len(hours[0]["run_hist"]) == HISTOGRAMS["run_hist"]
+    assert sum(hours[0]["run_hist"]) == 2
+    assert await sums(platform) == {("a.b", "success"): 1}
+    # A minute that comes late is added to its hour.
+    await platform.rows("DELETE FROM task_minute")
+    await ended(0)
+    await service.run_once()
+    await platform.rows("UPDATE task_hour SET hour = now() - interval '401 days' WHERE n = 1")
+    await service.run_once()
+    assert [row["n"] for row in await platform.rows("SELECT n FROM task_hour")] == [3]

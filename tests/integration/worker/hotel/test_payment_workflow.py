@@ -1,0 +1,215 @@
+"""Payments as workflows, from real workers to the payment service and a mail server."""
+
+import email
+import email.policy
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from local import mail as catcher
+from services.worker.hotel.gateways.provider import Pace
+from services.worker.hotel.gateways.stripe import StripeGateway
+from services.worker.hotel.tasks.payments import refund as refund_payment
+from shared.hotel import billing
+from shared.hotel.contracts.payments import SETTLE, ProcessPayment, RefundPayment, SettlePayment
+from shared.hotel.settings import HotelSettings
+from shared.hotel.workflows.payment import payment as payment_flow
+from shared.ledger.transitions.operate import CANCEL
+from shared.testing import run_inline
+from tests.eventually import eventually
+from tests.integration.worker.hotel.paying import (
+    CARD,
+    CONFIRMED_CARD,
+    CUSTOMER,
+    DECLINED_CARD,
+    at_once,
+    books,
+    charged_once,
+    payment,
+    settings,
+)
+from tests.integration.workflows.test_running import finished, results, submit
+from tests.platform import Platform
+from tests.sandbox import Sandbox
+
+ADDRESS = "asha@often-hotels.example"
+#: The catcher refuses it for good.
+REFUSED_ADDRESS = "asha+550@often-hotels.example"
+
+
+@pytest.fixture
+async def environment(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[dict[str, str]]:
+    """A worker's: the sandbox, and a mail server that catches what it is sent."""
+    folder = tmp_path / "mail"
+    folder.mkdir()
+    async with await catcher.serve(0, folder) as server:
+        port = str(server.sockets[0].getsockname()[1])
+        yield settings(sandbox, SMTP_HOST=catcher.HOST, SMTP_PORT=port)
+
+
+async def pay(platform: Platform, card: str = CARD, *, address: str = ADDRESS) -> UUID:
+    """The workflow's id."""
+    (row,) = await platform.rows(
+        "INSERT INTO account (email, password_hash, verified_at) VALUES ({}, '-', now()) RETURNING id",
+        address,
+    )
+    await platform.rows(billing.BIND_CUSTOMER, CUSTOMER, row["id"])
+    order = ProcessPayment(
+        user_id=row["id"], amount="1250.00", currency="INR", payment_method=card, customer=CUSTOMER
+    )
+    return await submit(platform, payment_flow(order, owner=row["id"]))
+
+
+async def states(platform: Platform, workflow: UUID) -> list[str]:
+    """Of charge, receipt and refund; a late receipt has no charge."""
+    rows = await platform.rows(
+        "SELECT state FROM workflow_step WHERE workflow = {} ORDER BY position", workflow
+    )
+    return [row["state"] for row in rows]
+
+
+async def charge_of(platform: Platform, workflow: UUID) -> UUID:
+    (row,) = await platform.rows(
+        "SELECT task FROM workflow_step WHERE workflow = {} AND name = 'charge'", workflow
+    )
+    return UUID(int=row["task"].int)
+
+
+async def test_a_payment_is_charged_once_and_confirmed_by_mail(
+    platform: Platform, sandbox: Sandbox, environment: dict[str, str], tmp_path: Path
+) -> None:
+    await platform.start_worker(**environment)
+    workflow = await pay(platform)
+
+    assert (await finished(platform, workflow))["status"] == "success"
+
+    assert await states(platform, workflow) == ["success", "success", "skipped"]
+    await charged_once(platform, sandbox, await charge_of(platform, workflow))
+    assert (await books(sandbox))["refunds"] == []
+    (file,) = (tmp_path / "mail").glob("*.eml")
+    sent = email.message_from_bytes(file.read_bytes(), policy=email.policy.default)
+    assert sent["Subject"] == "Receipt for your payment of 1,250.00 INR"
+    row = await payment(platform, await charge_of(platform, workflow))
+    assert row["intent"] in file.read_text()
+
+
+async def test_a_receipt_that_fails_for_good_gives_the_money_back_once(
+    platform: Platform, sandbox: Sandbox, environment: dict[str, str]
+) -> None:
+    await platform.start_scheduler()
+    await platform.start_worker(**environment)
+    # The refund is made, and its answer is lost: the next attempt asks again.
+    await sandbox.arm(service="stripe", path="refunds", drop="after")
+    workflow = await pay(platform, address=REFUSED_ADDRESS)
+
+    async def refunding() -> UUID | None:
+        rows = await platform.rows("SELECT id FROM task WHERE step = 'refund' AND status = 'retry'")
+        return UUID(int=rows[0]["id"].int) if rows else None
+
+    await at_once(platform, await eventually(refunding))
+    assert (await finished(platform, workflow))["status"] == "failure"
+
+    assert await states(platform, workflow) == ["success", "failure", "success"]
+    charge = await charge_of(platform, workflow)
+    row = await payment(platform, charge)
+    written = await books(sandbox)
+    ((refund,),) = [written["refunds"]]
+    assert (row["status"], row["refund"], refund["amount"]) == ("refunded", refund["id"], 125_000)
+    assert (written["requests"]["refund"], len(written["charges"])) == (2, 1)
+    assert (await results(platform, workflow))["refund"]["refunded"] is True
+
+    # Another refund of the payment finds it done, by our row and by the books of the service.
+    configured = HotelSettings(
+        stripe_key=environment["STRIPE_SECRET_KEY"], stripe_url=environment["STRIPE_BASE_URL"]
+    )
+    stripe = StripeGateway.from_settings(configured, Pace(""))
+    for status in ("refunded", "succeeded"):
+        await platform.rows("UPDATE payment SET status = {}, refund = NULL", status)
+        again = await run_inline(
+            refund_payment,
+            RefundPayment(payment_id=row["id"]),
+            gateways={StripeGateway: stripe},
+            database=platform.database,
+        )
+        assert again.result is not None
+        assert again.result.refund_id == refund["id"]
+    await stripe.close()
+    assert len((await books(sandbox))["refunds"]) == 1
+
+
+async def test_a_declined_charge_is_not_refunded(
+    platform: Platform, sandbox: Sandbox, environment: dict[str, str]
+) -> None:
+    await platform.start_worker(**environment)
+    workflow = await pay(platform, DECLINED_CARD)
+
+    assert (await finished(platform, workflow))["status"] == "failure"
+
+    assert await states(platform, workflow) == ["failure", "skipped", "success"]
+    told = (await results(platform, workflow))["refund"]
+    assert (told["refunded"], told["refund_id"]) == (False, None)
+    assert (await books(sandbox))["requests"] == {"create": 1}
+
+
+async def test_a_charge_that_was_made_and_canceled_before_its_answer_is_refunded(
+    platform: Platform, sandbox: Sandbox, environment: dict[str, str]
+) -> None:
+    await platform.start_worker(**environment)
+    await sandbox.arm(service="stripe", drop="after")
+    workflow = await pay(platform)
+    charge = await charge_of(platform, workflow)
+    await platform.until(charge, "retry")
+    assert (await payment(platform, charge))["status"] == "unknown"
+
+    await platform.database.run(CANCEL, id=charge)
+    await platform.start_scheduler()
+    assert (await finished(platform, workflow))["status"] == "failure"
+
+    row = await payment(platform, charge)
+    written = await books(sandbox)
+    assert (row["status"], [each["payment_intent"] for each in written["refunds"]]) == (
+        "refunded",
+        [row["intent"]],
+    )
+    assert len(written["charges"]) == 1
+
+
+async def test_a_charge_that_waits_for_the_customer_is_called_off_when_its_workflow_fails(
+    platform: Platform, sandbox: Sandbox, environment: dict[str, str]
+) -> None:
+    await platform.start_worker(**environment)
+    # The mail would be refused, but no receipt is due yet.
+    workflow = await pay(platform, CONFIRMED_CARD, address=REFUSED_ADDRESS)
+    assert (await finished(platform, workflow))["status"] == "success"
+    assert "requires_action" in (await results(platform, workflow))["receipt"]["message"]
+    row = await payment(platform, await charge_of(platform, workflow))
+
+    # The customer confirms it: what follows is a workflow of its own.
+    await sandbox.put(f"/sandbox/stripe/intents/{row['intent']}", {"status": "succeeded"})
+    (look,) = await platform.submit(SETTLE, SettlePayment(payment_id=row["id"], looks=1_000))
+    await platform.until(look, "success")
+    (late,) = await platform.rows("SELECT id FROM workflow WHERE parent = {}", look)
+    assert (await finished(platform, late["id"]))["status"] == "failure"
+    assert await states(platform, late["id"]) == ["failure", "success"]
+    assert len((await books(sandbox))["refunds"]) == 1
+
+    # A second look begins no second workflow.
+    (again,) = await platform.submit(SETTLE, SettlePayment(payment_id=row["id"]))
+    await platform.until(again, "success")
+    assert not await platform.rows("SELECT 1 FROM workflow WHERE parent = {}", again)
+
+
+async def test_a_card_reaches_neither_the_rows_nor_the_log_of_a_workflow(
+    platform: Platform, sandbox: Sandbox, environment: dict[str, str]
+) -> None:
+    worker = await platform.start_worker(**environment)
+    workflow = await pay(platform, address=REFUSED_ADDRESS)
+    await finished(platform, workflow)
+    stored: list[dict[str, Any]] = await platform.rows(
+        "SELECT to_jsonb(t)::text AS row FROM task AS t UNION ALL "
+        "SELECT to_jsonb(s)::text FROM workflow_step AS s"
+    )
+    assert CARD not in platform.log_of(worker) + "".join(row["row"] for row in stored)

@@ -1,0 +1,99 @@
+"""The leader's look for events: it misses none that commits late, and does not read what is gone."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from services.scheduler.workflows import BATCH, Sweep
+from shared.ledger.database import Database
+from shared.ledger.transitions import record
+from shared.ledger.transitions import workflow as transitions
+from shared.workflows.advancer import Advancer
+from tests.explain import explain
+from tests.integration.workflows.crew import WAITING, Crew
+from tests.integration.workflows.plays import end_all, single, status, submitter
+from tests.platform import Platform
+
+APPLIED = 100_000
+
+
+def sweep_of(platform: Platform) -> Sweep:
+    return Sweep(platform.database, Advancer(platform.database, platform.queues))
+
+
+@asynccontextmanager
+async def completing(platform: Platform, crew: Crew, task: dict[str, Any]) -> AsyncIterator[None]:
+    """A body's transaction that has called `complete_in`, and commits after the block."""
+    now = datetime.now(UTC)
+    connection = await platform.database.connect()
+    try:
+        await connection.execute("BEGIN")
+        values = {"id": task["id"], "claim": task["claim"], "worker": crew.worker, "attempt": 1}
+        values |= {"started_at": now, "ended_at": now, "execution_s": 0.0, "result": "{}", "key_id": None}
+        await connection.fetch(record.COMPLETE.sql, *record.COMPLETE.values(values))
+        yield
+        await connection.execute("COMMIT")
+    finally:
+        await connection.close()
+
+
+async def test_an_end_that_commits_after_later_ones_were_applied_is_found_at_once(
+    platform: Platform, crew: Crew
+) -> None:
+    late = await submitter(platform).submit(single())
+    await crew.claim(task["id"] for task in await crew.tasks(WAITING))
+    (held,) = await crew.tasks("holder IS NOT NULL")
+    sweep = sweep_of(platform)
+    async with completing(platform, crew, held):
+        for _ in range(3):
+            await submitter(platform).submit(single())
+            await crew.claim(task["id"] for task in await crew.tasks(WAITING))
+            later = await crew.tasks(f"workflow <> '{late}' AND completed_at IS NULL")
+            await crew.end(later, ["success"] * len(later))
+            assert await sweep.run_once()
+        assert not await sweep.run_once()
+    assert await sweep.run_once()
+    assert await status(platform, late) == "success"
+
+
+async def pages_read(platform: Platform, after: int) -> int:
+    """Pages that the leader's look behind this id reads."""
+    database = Database.for_service(platform.database_url, "scheduler", by_index=True)
+    await database.open(size=1)
+    try:
+        statement = explain(transitions.PENDING, "ANALYZE, BUFFERS, FORMAT JSON")
+        (row,) = await database.run(statement, after=after, limit=BATCH)
+    finally:
+        await database.close()
+    (plan,) = msgspec.json.decode(row["QUERY PLAN"])
+    return int(plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"])
+
+
+async def test_a_look_does_not_read_events_that_are_applied_and_cannot_be_removed(
+    platform: Platform, crew: Crew
+) -> None:
+    """A snapshot that is held open keeps vacuum from removing them."""
+    reader = await platform.database.connect()
+    try:
+        await reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        await reader.fetch("SELECT 1 FROM task")
+        await platform.rows(
+            "INSERT INTO workflow_event (workflow, kind) "
+            "SELECT gen_random_uuid(), 'cancel' FROM generate_series(1, {}::integer)",
+            APPLIED,
+        )
+        await platform.rows("DELETE FROM workflow_event")
+        sweep = sweep_of(platform)
+        for _ in range(2):
+            await submitter(platform).submit(single())
+            await end_all(crew)
+            assert await sweep.run_once()
+        after = sweep.cursor.after(0.0)
+        from_start, from_cursor = [await pages_read(platform, each) for each in (0, after)]
+    finally:
+        await reader.close()
+    assert from_start > 500
+    assert from_cursor < 20
