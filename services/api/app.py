@@ -19,6 +19,7 @@ from services.api.http.passage import Passage
 from services.api.identity import auth
 from services.api.identity import routes as identity
 from services.api.live import routes as live
+from services.api.operations import routes as operations
 from services.api.personal import routes as personal
 from services.api.quotas import routes as quotas
 from services.api.resources import Resources
@@ -108,6 +109,7 @@ def _signed_in(resources: Resources, added: Sequence[Routes]) -> Router:
             live.ROUTER,
             workflows.ROUTER,
             schedules.ROUTER,
+            operations.ROUTER,
             *(handler for each in added for handler in each.signed_in),
         ],
         middleware=[signed_in],

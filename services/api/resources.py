@@ -25,6 +25,8 @@ from services.api.identity.rights import Rights
 from services.api.identity.sessions import Sessions
 from services.api.live import viewer
 from services.api.live.live import Live
+from services.api.operations.queues import QueueControls
+from services.api.operations.workers import Workers
 from services.api.personal.erasure import Erasures
 from services.api.personal.exports import Exports
 from services.api.quotas import limits as quota_limits
@@ -35,6 +37,7 @@ from services.api.reads import Reads
 from services.api.schedules.schedule_view import ScheduleView
 from services.api.schedules.schedules import Schedules
 from services.api.tasks.contract_view import ContractView
+from services.api.tasks.edits import Edits
 from services.api.tasks.ledger_view import LedgerView
 from services.api.tasks.statistics import StatisticsView
 from services.api.tasks.submissions import Submissions
@@ -145,12 +148,14 @@ class Resources:
         database, contracts, vault = self.database, self.contracts, self.vault
         ledger = LedgerView(database, self.reads, contracts, vault)
         view = ScheduleView(database, contracts, vault)
+        controls = QueueControls(database, self.queues, contracts)
         provided: dict[str, object] = {
             "confirmations": self.confirmations,
             "contracts": ContractView(contracts),
             "database": database,
             "drain": self.drain,
             "keeper": self.keeper,
+            "edits": Edits(database, contracts, vault, self.quotas, controls),
             "erasures": Erasures(database, self.submitter),
             "exports": Exports(self.reads, ledger, view, self._directory),
             "ledger": ledger,
@@ -158,6 +163,7 @@ class Resources:
             "logins": Logins(database, self.passwords, self._per_minute),
             "passwords": self.passwords,
             "publisher": Publisher(self.queues),
+            "queue_controls": controls,
             "queues": self.queues,
             "quotas": self.quotas,
             "reads": self.reads,
@@ -173,6 +179,7 @@ class Resources:
                 database, contracts, self.submitter, vault, self.quotas, self.settings.secret_key
             ),
             "view": view,
+            "workers": Workers(database, self.reads, self.queues),
             "workflow_submissions": WorkflowSubmissions(
                 database,
                 contracts,

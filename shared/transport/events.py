@@ -15,8 +15,9 @@ import msgspec
 from redis.exceptions import ResponseError
 
 from shared.errors import ServerUnavailable
+from shared.transport.answers import answer_of
 from shared.transport.keys import unacked_key
-from shared.transport.queues import Queues, answer_of
+from shared.transport.queues import Queues
 
 log = logging.getLogger(__name__)
 

@@ -4,28 +4,20 @@ A queue is eleven lists of 16-byte task ids: one per priority and one for rescue
 any moment; the ledger knows what was here.
 """
 
-import hashlib
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.resources import files
 from typing import Any
 from uuid import UUID
 
 import msgspec
 import redis.asyncio as redis
-from redis.exceptions import (
-    AuthenticationError,
-    BusyLoadingError,
-    NoScriptError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-)
+from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
-from shared.errors import ServerAway, ServerRefuses, ServerUnavailable, Stranger
+from shared.errors import ServerUnavailable, Stranger
+from shared.transport.answers import answer_of
 from shared.transport.connection import connect as connect
 from shared.transport.keys import (
     CHECKED_KEY,
@@ -34,11 +26,13 @@ from shared.transport.keys import (
     SYSTEM_KEY,
     fetch_keys,
     lane_key,
+    past_key,
     rescue_key,
     turn_key,
     unacked_key,
     wake_key,
 )
+from shared.transport.script import Script
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +40,8 @@ log = logging.getLogger(__name__)
 MAX_WAKE_TOKENS = 32
 #: How long a worker has its turn unless it renews it: longer than a claim takes.
 TURN_MS = 5_000
+#: How long an id that may run past a pause waits for a worker; then its task waits for the end of the pause.
+PAST_LIFE_S = 3_600
 #: Ids per RPUSH; keeps one command short for the other clients of Redis.
 PUSH_CHUNK = 5_000
 
@@ -78,18 +74,6 @@ class Fetched:
     waiting: int
 
 
-class _Script:
-    """A file of this package that Redis runs as one step, after `preamble.lua`."""
-
-    def __init__(self, file: str) -> None:
-        folder = files(__package__)
-        self.text = folder.joinpath("preamble.lua").read_text() + folder.joinpath(file).read_text()
-        self._sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
-
-    def call(self, system: str, keys: Sequence[str], *arguments: Any) -> tuple[Any, ...]:
-        return ("EVALSHA", self._sha, len(keys) + 1, *keys, SYSTEM_KEY, *arguments, system)
-
-
 class Queues:
     """The lanes in one Redis. Every method raises ServerUnavailable when Redis does not serve it.
 
@@ -100,13 +84,19 @@ class Queues:
         self.client = client
         #: The system to which this process belongs; None until the ledger has said so.
         self.system: UUID | None = None
-        self._push, self._fetch = _Script("push.lua"), _Script("fetch.lua")
-        self._head, self._unacked = _Script("head.lua"), _Script("unacked.lua")
+        self._push, self._fetch = Script("push.lua"), Script("fetch.lua")
+        self._head, self._unacked = Script("head.lua"), Script("unacked.lua")
+        self._past = Script("past.lua")
 
     @property
     def cancel_channel(self) -> str:
         """Names the system, because all databases of a Redis share their channels."""
         return f"often:cancel:{self._system}"
+
+    @property
+    def control_channel(self) -> str:
+        """Carries the messages of `shared.transport.control`."""
+        return f"often:control:{self._system}"
 
     @property
     def _system(self) -> str:
@@ -158,11 +148,25 @@ class Queues:
         ids, suspects, turn, alone, waiting = await self._carry_out(calls)
         return Fetched(ids, bool(suspects), bool(turn), bool(alone), waiting)
 
+    async def push_past(self, queue: str, task_id: UUID) -> None:
+        """Let a task run although its queue is paused. Its row has to be due or sent."""
+        pipe = self.client.pipeline(transaction=False)
+        pipe.rpush(past_key(queue), task_id.bytes)
+        # Workers take from this list only while the queue is paused.
+        pipe.expire(past_key(queue), PAST_LIFE_S)
+        await answer_of(pipe.execute())
+
+    async def take_past(self, worker: UUID, queues: Sequence[str], *, wanted: int) -> list[UUID]:
+        """Move up to `wanted` such ids of paused queues into the worker's unacked set."""
+        keys = [unacked_key(worker), *(past_key(queue) for queue in queues)]
+        (ids,) = await self._carry_out([self._past.call(self._system, keys, wanted)])
+        return list(ids)
+
     async def renew_turn(self, worker: UUID, queue: str) -> None:
         """Keep the turn of a queue while a suspect runs alone."""
         await answer_of(self.client.set(turn_key(queue), worker.hex, px=TURN_MS))
 
-    async def _run(self, script: _Script, key: str, *arguments: Any) -> list[UUID]:
+    async def _run(self, script: Script, key: str, *arguments: Any) -> list[UUID]:
         """Run a script that reads ids from one key."""
         (ids,) = await self._carry_out([script.call(self._system, [key], *arguments)])
         return list(ids)
@@ -173,7 +177,7 @@ class Queues:
             answers = await answer_of(self._send(calls))
         except NoScriptError:
             # A new Redis, which has what BLPOP waited for. An id that is pushed twice is claimed once.
-            for script in (self._push, self._fetch, self._head, self._unacked):
+            for script in (self._push, self._fetch, self._head, self._unacked, self._past):
                 await answer_of(self.client.script_load(script.text))
             return await self._carry_out([call for call in calls if call[0] == "EVALSHA"])
         for answer in answers:
@@ -292,17 +296,3 @@ def _is_wrong_type(answer: Any) -> bool:
 def _is_system(owner: bytes | None) -> bool:
     """Whether a value looks like the id of a system; anything else is garbage and owns nothing."""
     return owner is not None and len(owner) == 32 and set(owner) <= set(b"0123456789abcdef")
-
-
-async def answer_of(command: Any) -> Any:
-    """Translate the driver's errors. The message says why."""
-    try:
-        return await command
-    except NoScriptError:
-        raise
-    except (AuthenticationError, BusyLoadingError) as error:
-        raise ServerRefuses("Redis", str(error)) from error
-    except (redis.ConnectionError, redis.TimeoutError, OSError, TimeoutError) as error:
-        raise ServerAway("Redis", reason=str(error)) from error
-    except RedisError as error:
-        raise ServerRefuses("Redis", str(error)) from error

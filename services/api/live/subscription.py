@@ -13,7 +13,8 @@ from redis.exceptions import RedisError
 from services.api.live.bus import Bus
 from shared.errors import ServerAway
 from shared.transport import events
-from shared.transport.queues import Queues, answer_of
+from shared.transport.answers import answer_of
+from shared.transport.queues import Queues
 
 log = logging.getLogger(__name__)
 

@@ -66,7 +66,7 @@ _COLUMNS = (*_LISTED, Task.error_traceback)
 #: such a query in three times the time that Postgres and the driver need for it.
 _ONE = Statement(f"""
     SELECT {", ".join(f't."{column._meta.db_column_name}"' for column in _COLUMNS)},
-        {wait_reason.UNSERVED} AS unserved
+        {wait_reason.WHY} AS why
     FROM task AS t WHERE t.id = :id AND (:owner::bigint IS NULL OR t.owner = :owner::bigint)
 """)
 
@@ -87,8 +87,8 @@ class LedgerView:
         if not rows:
             raise TaskNotFound(task_id)
         (row,) = rows
-        if row.pop("unserved"):
-            row["wait_reason"] = wait_reason.unserved(row["queue"])
+        if why := row.pop("why"):
+            row["wait_reason"] = wait_reason.reason(why, row["queue"])
         return row
 
     async def page(self, reader: Reader, wanted: TaskFilter, *, limit: int, cursor: str | None) -> TaskPage:

@@ -22,6 +22,7 @@ from services.api.live.live import Live
 from services.api.live.viewer import Viewer
 from services.api.live.waiting import MAX_WAIT_S
 from services.api.tasks import attempt_view, params_filter, task_acts
+from services.api.tasks.edits import Edits
 from services.api.tasks.ledger_view import LedgerView
 from services.api.tasks.lookup_routes import logs_at, task_at
 from services.api.tasks.schemas import (
@@ -29,10 +30,10 @@ from services.api.tasks.schemas import (
     Submitted,
     TaskPage,
     TaskResult,
+    TaskRetryBody,
 )
 from services.api.tasks.task_list import TaskFilter
 from services.api.workflows.retries import Retries
-from services.api.workflows.schemas import TaskRetryBody
 from shared.contracts.patterns import whole
 from shared.errors import FieldProblem, InvalidFields, ServerUnavailable, TaskFinished
 from shared.ledger.database import Database
@@ -206,11 +207,12 @@ async def cancel(
 @post(
     "/tasks/{task_id:uuid}/retry",
     summary="Run a failed or canceled task again",
-    description="Its attempts are counted from zero again. This also releases a task in a crash loop. "
-    "The body is optional; `handlers` is needed when handlers of the task's workflow have run.",
-    operation_class=example({"handlers": "keep", "reason": "the provider is back"}, optional=True),
+    operation_class=example({"priority": 9, "reason": "the provider is back"}, optional=True),
+    description="Its failures are counted from zero again, and its attempts are kept. The body may change "
+    "what it does; `handlers` is needed when handlers of the task's workflow have run. This also releases a "
+    "task in a crash loop.",
     status_code=202,
-    responses=documented(400, 401, 403, 404, 409),
+    responses=documented(400, 401, 403, 404, 409, 413, 422),
 )
 async def retry(
     task_id: FromPath[UUID],
@@ -219,11 +221,21 @@ async def retry(
     database: NamedDependency[Database],
     publisher: NamedDependency[Publisher],
     retries: NamedDependency[Retries],
+    edits: NamedDependency[Edits],
     data: JSONBody[TaskRetryBody | None] = None,
 ) -> Submitted:
-    task = await ledger.find(task_id, reader)
-    row = await task_acts.retry(database, retries, task, data or TaskRetryBody(), reader)
+    task, wanted = await ledger.find(task_id, reader), data or TaskRetryBody()
+    edit = await edits.checked(
+        task,
+        reader,
+        params=wanted.params,
+        queue=wanted.queue,
+        priority=wanted.priority,
+        reason=wanted.reason,
+    )
+    row = await task_acts.retry(database, retries, task, edit, wanted, reader)
     if row is None:
         raise NotRetriable((await ledger.find(task_id, reader))["status"])
     publisher.soon(lambda: Changes([TaskChange.from_row(row)]))
-    return Submitted(task_id, row["status"], "The task starts again within a second.")
+    when = f"in {wanted.delay_s:g} s" if wanted.delay_s else "within a second"
+    return Submitted(task_id, row["status"], f"The task starts again {when}.")

@@ -33,7 +33,7 @@ from services.scheduler.resender import Resender
 from shared.contracts.contract import Contract
 from shared.ledger.lifecycle import FINAL
 from shared.ledger.tally import Tally
-from shared.ledger.transitions.operate import CANCEL, RETRY
+from shared.ledger.transitions.operate import CANCEL, RETRY, UNEDITED
 from shared.ledger.transitions.send import MARK_SENT
 from shared.submission import NewTask, Submitter
 from shared.transport.keys import lane_key
@@ -250,7 +250,7 @@ class Interleavings(RuleBasedStateMachine):
     def _retry(self, drawn: Drawn) -> None:
         task_id, old = drawn.one(sorted(self.ledger.rows.items()))
         ended = old["status"] in ("failure", "revoked")
-        retry = self.ground.database.run(RETRY, id=task_id, reason="by hand")
+        retry = self.ground.database.run(RETRY, id=task_id, reason="by hand", delay_s=None, **UNEDITED)
         answer = self.ledger.step(retry, {task_id} if ended else ())
         assert bool(answer) == ended
         assert self.ledger.rows[task_id]["claim"] == old["claim"] + ended
