@@ -29,11 +29,15 @@ class Api:
         self._platform, self._module = platform, module
         self.port = pick("api")["api"]
         self.url = f"http://127.0.0.1:{self.port}"
+        #: Its process, once it was started.
+        self.pid = 0
 
     async def start(self) -> None:
         process = self._platform.start(
             self._module, OFTEN_API_PORT=str(self.port), SECRET_KEY=secrets.token_hex(32), **ROOMY
         )
+
+        self.pid = process.pid
 
         def is_ready() -> bool:
             assert process.poll() is None, f"it ended at its start:\n{self._platform.log_of(process)}"

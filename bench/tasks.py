@@ -21,6 +21,11 @@ class Ring(Params):
     seconds: float = 0.0
 
 
+class Ticks(Params):
+    count: int
+    pause_s: float
+
+
 class Done(Result):
     pass
 
@@ -44,6 +49,7 @@ SHORT_S = 0.01
 
 NOOP = Contract(name="bench.do_nothing", queue="default", params=Nothing, result=Done)
 SHORT = Contract(name="bench.sleep_briefly", queue="default", params=Nothing, result=Done)
+TICK = Contract(name="bench.tick", queue="default", params=Ticks, result=Done)
 RING = Contract(name="bench.ring_bell", queue="default", params=Ring, result=Done)
 #: The body of a chord of no-op tasks.
 GATHER = Contract(name="bench.gather_results", queue="default", params=Gather, result=Done)
@@ -78,6 +84,15 @@ def short(context: TaskContext, params: Nothing) -> Done:
 def ring(context: TaskContext, params: Ring) -> Done:
     doorbell.ring(params.token)
     time.sleep(params.seconds)
+    return Done()
+
+
+@task(TICK)
+def tick(context: TaskContext, params: Ticks) -> Done:
+    """Each message is the moment at which it was said."""
+    for number in range(params.count):
+        time.sleep(params.pause_s)
+        context.progress(number + 1, params.count, repr(time.time()))
     return Done()
 
 

@@ -9,11 +9,11 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -26,6 +26,7 @@ from shared.ledger.transitions import submit
 from shared.ledger.transitions.record import sparse
 from shared.ledger.transitions.send import MARK_PUSHED
 from shared.telemetry import metrics
+from shared.transport.events import Changes, Publisher, TaskChange
 from shared.transport.queues import Address, Queues
 from shared.vault import Vault
 
@@ -122,6 +123,13 @@ class OnceKey:
     former_hashes: tuple[bytes, ...] = ()
 
 
+class _Collected(NamedTuple):
+    """What follows the commit of a transaction."""
+
+    addresses: list[Address]
+    changes: list[Callable[[], Changes]]
+
+
 class Submitter:
     """Submits tasks and pushes their ids. One per event loop."""
 
@@ -131,7 +139,8 @@ class Submitter:
         self._vault = vault
         self._unmarked: list[tuple[UUID, int]] = []
         self._redis_rests_until = 0.0
-        self._after_commit: ContextVar[list[Address] | None] = ContextVar("after_commit", default=None)
+        self._publisher = Publisher(queues)
+        self._after_commit: ContextVar[_Collected | None] = ContextVar("after_commit", default=None)
 
     def checked(self, task: NewTask) -> CheckedTask:
         """Check a task by the database's time and encode its parameters, once. Raises InvalidFields."""
@@ -205,28 +214,32 @@ class Submitter:
         addresses = [
             Address(id, t.contract.queue, _priority(t)) for id, t in zip(ids, new, strict=True) if t.direct
         ]
-        await self.push_after_commit(addresses)
+        await self.push_after_commit(addresses, lambda: Changes(list(map(_change, ids, new))))
         return ids
 
-    async def push_after_commit(self, addresses: Sequence[Address]) -> None:
-        """Push stored ids, or leave that to the transaction in which they were stored."""
+    async def push_after_commit(self, addresses: Sequence[Address], changes: Callable[[], Changes]) -> None:
+        """Push stored ids and publish changes, or leave that to the transaction in which they were stored."""
         collected = self._after_commit.get()
         if collected is not None:
-            collected.extend(addresses)
+            collected.addresses.extend(addresses)
+            collected.changes.append(changes)
         elif not self._database.in_transaction():
+            self._publisher.soon(changes)
             await self.push(addresses)
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:
         """A transaction whose tasks are pushed right after its commit."""
-        addresses: list[Address] = []
-        token = self._after_commit.set(addresses)
+        collected = _Collected([], [])
+        token = self._after_commit.set(collected)
         try:
             async with self._database.transaction():
                 yield
         finally:
             self._after_commit.reset(token)
-        await self.push(addresses)
+        for changes in collected.changes:
+            self._publisher.soon(changes)
+        await self.push(collected.addresses)
 
     @contextlib.asynccontextmanager
     async def short_transaction(self) -> AsyncIterator[None]:
@@ -291,6 +304,10 @@ def _values_of_one(task: CheckedTask) -> dict[str, Any]:
         "delay_s": _seconds(task.new.delay),
         "expires_at": task.new.expires_at,
     }
+
+
+def _change(task_id: UUID, task: NewTask) -> TaskChange:
+    return TaskChange(task_id, 0, "pending", task.contract.name, task.contract.queue, task.owner)
 
 
 def _kind(checked: CheckedTask) -> tuple[Any, ...]:

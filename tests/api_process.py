@@ -28,6 +28,16 @@ class Api:
         self.process: subprocess.Popen[bytes] = self.platform.start("services.api", **settings)
         await eventually(self.is_ready, START_LIMIT_S)
 
+    async def sign_up(self, role: str = "user") -> httpx.AsyncClient:
+        """A client that is signed in as a new account of this role; the caller closes it."""
+        credentials = {"email": f"{secrets.token_hex(8)}@often.example", "password": secrets.token_hex()}
+        client = httpx.AsyncClient(base_url=f"{self.url}/api/v1/", trust_env=False, timeout=30)
+        account = (await client.post("auth/register", json=credentials)).json()
+        await self.platform.rows("UPDATE account SET role = {} WHERE id = {}", role, account["id"])
+        tokens = (await client.post("auth/login", json=credentials)).json()
+        client.headers["Authorization"] = f"Bearer {tokens['access_token']}"
+        return client
+
     async def stop(self) -> None:
         self.process.terminate()
         await asyncio.to_thread(self.process.wait, 30)

@@ -58,6 +58,11 @@ class Done(Result):
     attempt: int
 
 
+class Steps(Params):
+    count: int
+    pause_s: float
+
+
 class Number(Params):
     value: int
 
@@ -136,6 +141,7 @@ GROWN = Contract(
 )
 PAY = Contract(name="sample.pay", queue="default", params=Pay, result=Paid, retries=SOON)
 TALK = Contract(name="sample.talk", queue="default", params=Nothing, result=Done)
+STEPS = Contract(name="sample.steps", queue="default", params=Steps, result=Done)
 #: Steps of workflows: returns its number, joins numbers to one, returns how steps ended.
 COUNT = Contract(name="sample.count", queue="default", params=Number, result=Counted)
 ADD = Contract(name="sample.add", queue="default", params=Numbers, result=Counted)
@@ -222,6 +228,16 @@ def talk(context: TaskContext, params: Nothing) -> Done:
     context.log.info("half way")
     context.log.warning("a NUL \x00 does no harm")
     context.progress(2, message="two of four")
+    return Done(attempt=context.attempt)
+
+
+@task(STEPS)
+def steps(context: TaskContext, params: Steps) -> Done:
+    """Say at each step where it is."""
+    for number in range(1, params.count + 1):
+        context.progress(number, params.count, f"step {number}")
+        context.log.info("line %d", number)
+        threading.Event().wait(params.pause_s)
     return Done(attempt=context.attempt)
 
 

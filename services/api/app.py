@@ -18,6 +18,8 @@ from services.api.http.errors import respond
 from services.api.http.passage import Passage
 from services.api.identity import auth
 from services.api.identity import routes as identity
+from services.api.live import routes as live
+from services.api.operations import routes as operations
 from services.api.personal import routes as personal
 from services.api.quotas import routes as quotas
 from services.api.resources import Resources
@@ -104,8 +106,10 @@ def _signed_in(resources: Resources, added: Sequence[Routes]) -> Router:
             quotas.ROUTER,
             audit.ROUTER,
             tasks.ROUTER,
+            live.ROUTER,
             workflows.ROUTER,
             schedules.ROUTER,
+            operations.ROUTER,
             *(handler for each in added for handler in each.signed_in),
         ],
         middleware=[signed_in],
@@ -143,7 +147,13 @@ def _cors(settings: Settings) -> CORSConfig | None:
     return CORSConfig(
         allow_origins=settings.origins,
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", request_ids.HEADER],
+        allow_headers=[
+            "Authorization",
+            "Content-Type",
+            "Idempotency-Key",
+            "Last-Event-ID",
+            request_ids.HEADER,
+        ],
         expose_headers=["Retry-After", "Idempotent-Replayed", request_ids.HEADER],
     )
 

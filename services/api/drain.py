@@ -5,7 +5,9 @@ connections, finishes the open requests and ends.
 """
 
 import signal
+import socket
 import time
+from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
@@ -16,6 +18,8 @@ class Drain:
 
     def __init__(self) -> None:
         self.began = False
+        #: Called when the process stops, before it waits for open requests: streams do not end by themselves.
+        self.end_streams: Callable[[], None] = lambda: None
 
 
 class Server(uvicorn.Server):
@@ -39,3 +43,7 @@ class Server(uvicorn.Server):
         """True when it is time to stop; asked ten times a second."""
         drained = self._stops_at is not None and time.monotonic() >= self._stops_at
         return await super().on_tick(counter) or drained
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._drain.end_streams()
+        await super().shutdown(sockets)

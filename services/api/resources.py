@@ -23,6 +23,10 @@ from services.api.identity.passwords import Passwords
 from services.api.identity.rate_limits import RateLimits
 from services.api.identity.rights import Rights
 from services.api.identity.sessions import Sessions
+from services.api.live import viewer
+from services.api.live.live import Live
+from services.api.operations.queues import QueueControls
+from services.api.operations.workers import Workers
 from services.api.personal.erasure import Erasures
 from services.api.personal.exports import Exports
 from services.api.quotas import limits as quota_limits
@@ -33,6 +37,7 @@ from services.api.reads import Reads
 from services.api.schedules.schedule_view import ScheduleView
 from services.api.schedules.schedules import Schedules
 from services.api.tasks.contract_view import ContractView
+from services.api.tasks.edits import Edits
 from services.api.tasks.ledger_view import LedgerView
 from services.api.tasks.statistics import StatisticsView
 from services.api.tasks.submissions import Submissions
@@ -55,6 +60,7 @@ from shared.personal.directory import Directory
 from shared.settings import Settings
 from shared.submission import MARK_EVERY_S, NOTE_TIME_EVERY_S, Submitter
 from shared.telemetry import metrics
+from shared.transport.events import Publisher
 from shared.transport.queues import Queues, connect
 from shared.vault import Vault
 from shared.workflows import scheduled
@@ -127,8 +133,12 @@ class Resources:
             life=settings.session_life,
         )
         self.callers = Callers(self.database, access, self.sessions)
-        self.changes = Changes(self.counting, self.queues, self.callers.forget)
+        self.changes = Changes(self.counting, self.queues, self._doubt_callers)
         self.confirmations = Confirmations(self.database, self.submitter, account_mail)
+        self.live = Live(
+            self.database, self.queues, connect(settings.redis_url), session_life_s=self.sessions.life_s
+        )
+        self.drain.end_streams = self.live.bus.end
         self._declared = scheduled.load(found, contracts)
         self._tables = [*TABLES, *tables]
         self._directory = directory
@@ -138,17 +148,22 @@ class Resources:
         database, contracts, vault = self.database, self.contracts, self.vault
         ledger = LedgerView(database, self.reads, contracts, vault)
         view = ScheduleView(database, contracts, vault)
+        controls = QueueControls(database, self.queues, contracts)
         provided: dict[str, object] = {
             "confirmations": self.confirmations,
             "contracts": ContractView(contracts),
             "database": database,
             "drain": self.drain,
             "keeper": self.keeper,
+            "edits": Edits(database, contracts, vault, self.quotas, controls),
             "erasures": Erasures(database, self.submitter),
             "exports": Exports(self.reads, ledger, view, self._directory),
             "ledger": ledger,
+            "live": self.live,
             "logins": Logins(database, self.passwords, self._per_minute),
             "passwords": self.passwords,
+            "publisher": Publisher(self.queues),
+            "queue_controls": controls,
             "queues": self.queues,
             "quotas": self.quotas,
             "reads": self.reads,
@@ -164,6 +179,7 @@ class Resources:
                 database, contracts, self.submitter, vault, self.quotas, self.settings.secret_key
             ),
             "view": view,
+            "workers": Workers(database, self.reads, self.queues),
             "workflow_submissions": WorkflowSubmissions(
                 database,
                 contracts,
@@ -173,10 +189,19 @@ class Resources:
             ),
             "workflows": WorkflowView(database, self.reads, ledger),
         }
-        of_request = {"network": rate_limits.caller_network, "actor": auth.stranger}
+        of_request = {
+            "network": rate_limits.caller_network,
+            "actor": auth.stranger,
+            "viewer": viewer.of,
+        }
         return {name: _always(value) for name, value in provided.items()} | {
             name: Provide(value, sync_to_thread=False) for name, value in of_request.items()
         }
+
+    def _doubt_callers(self) -> None:
+        """Somebody may do more or less than before."""
+        self.callers.forget()
+        self.live.bus.in_doubt = True
 
     @contextlib.asynccontextmanager
     async def serving(self, _: Litestar) -> AsyncIterator[None]:
@@ -189,6 +214,7 @@ class Resources:
             metrics.expect_submissions(contract.queue, contract.name)
         for quota in self._quota_names:
             metrics.expect_quota_refusals(quota)
+        metrics.expect_streams()
         loops = [
             self.keeper.keep("marking", self.submitter.mark, every_s=MARK_EVERY_S),
             self.keeper.keep("clock", self.submitter.note_time, every_s=NOTE_TIME_EVERY_S),
@@ -198,6 +224,7 @@ class Resources:
             self.keeper.keep("quotas", self.quotas.send, every_s=QUOTAS_EVERY_S),
             self.keeper.keep("tally", self.tally.run_once, every_s=tally.EVERY_S),
             self.keeper.keep("waiting", self.quotas.refresh, every_s=QUOTAS_EVERY_S),
+            *self.live.loops(self.keeper),
             # Beside the requests: a Postgres that is away must not delay the start.
             self._warn_when_scarce(),
         ]
@@ -205,6 +232,7 @@ class Resources:
         try:
             yield
         finally:
+            self.live.bus.end()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -225,6 +253,7 @@ class Resources:
         await _briefly(self.database.close())  # when it is canceled, the pool cuts its connections
         await _briefly(self.reads.close())
         await _briefly(self.counts.close())
+        await _briefly(self.live.close())
         await _briefly(self.queues.client.aclose())
         await _briefly(self.limits.settle())
         await _briefly(self.quotas.send())

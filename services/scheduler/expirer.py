@@ -6,6 +6,8 @@ from shared.ledger.lifecycle import EXPIRED_MESSAGE, ErrorKind, Status
 from shared.ledger.tally import Tally
 from shared.ledger.transitions.expire import EXPIRE
 from shared.telemetry import metrics
+from shared.transport.events import Changes, Publisher, TaskChange
+from shared.transport.queues import Queues
 
 EVERY_S = 2.0
 
@@ -13,8 +15,9 @@ EVERY_S = 2.0
 class Expirer:
     """One of the leader's services."""
 
-    def __init__(self, database: Database, tally: Tally) -> None:
+    def __init__(self, database: Database, queues: Queues, tally: Tally) -> None:
         self._database = database
+        self._publisher = Publisher(queues)
         self._tally = tally
 
     async def run_once(self) -> bool:
@@ -25,4 +28,6 @@ class Expirer:
         for row in rows:
             metrics.EXPIRED.labels(row["queue"], row["name"]).inc()
             self._tally.add(row["queue"], row["name"], Status.FAILURE)
+        if rows:
+            self._publisher.soon(lambda: Changes([TaskChange.from_row(row) for row in rows]))
         return len(rows) == BATCH

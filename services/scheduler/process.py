@@ -121,7 +121,7 @@ class SchedulerProcess:
             Service("workflow repair", workflow_repair.EVERY_S, repair.run_once),
             Service("workflow gauges", workflow_gauges.EVERY_S, workflow.run_once),
             Service("workflow deadlines", workflows.DEADLINES_EVERY_S, sweep.note_deadlines),
-            Service("expirer", expirer.EVERY_S, expirer.Expirer(database, ends).run_once),
+            Service("expirer", expirer.EVERY_S, expirer.Expirer(database, queues, ends).run_once),
             Service("tally", tally.EVERY_S, ends.run_once),
             Service("statistics", statistics.EVERY_S, statistics.Statistics(database).run_once),
             Service("partitioner", partitioner.EVERY_S, partitioner.Partitioner(database).run_once),

@@ -22,6 +22,7 @@ from shared.ledger.tally import Tally
 from shared.ledger.transitions.rescue import RESCUE_FROM, RESCUE_ORPHANS
 from shared.ledger.transitions.send import UNCLAIMED_TO_POSTGRES
 from shared.telemetry import metrics
+from shared.transport.events import Changes, Publisher, TaskChange
 from shared.transport.queues import Queues
 
 log = logging.getLogger(__name__)
@@ -137,6 +138,7 @@ class Rescuer:
     def __init__(self, database: Database, queues: Queues, tally: Tally, *, stall_after_s: float) -> None:
         self._database = database
         self._queues = queues
+        self._publisher = Publisher(queues)
         self._tally = tally
         self._orphans_at = -ORPHANS_EVERY_S
         self.watch = Watch(stall_after_s)
@@ -158,6 +160,8 @@ class Rescuer:
             metrics.WORKERS_DECLARED_DEAD.inc(len(dead))
         gone = [UUID(int=row["id"].int) for row in await self._database.run(RECENTLY_DEAD)]
         rows = await self._take_back(gone)
+        if rows:
+            self._publisher.soon(lambda: Changes([TaskChange.from_row(row) for row in rows]))
         for row in rows:
             verdict = "sent_again" if row["status"] in ("pending", "retry") else row["status"]
             metrics.RESCUED.labels(verdict).inc()

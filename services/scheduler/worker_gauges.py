@@ -14,7 +14,7 @@ WORKERS = Statement("""
     WHERE dead_at > now() - interval '10 minutes' OR (dead_at IS NULL AND stopped_at IS NULL)
     GROUP BY 1
 """)
-STATES = ("running", "draining", "dead")
+STATES = ("running", "quiet", "draining", "dead")
 
 
 class WorkerGauges:

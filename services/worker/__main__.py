@@ -13,7 +13,8 @@ from types import FrameType
 from typing import Any
 
 from services.worker import registry
-from services.worker.process import Ending, WorkerProcess
+from services.worker.ending import REPLACED, Ending
+from services.worker.process import WorkerProcess
 from services.worker.queue_choice import queue_names
 from services.worker.registry import TaskFunction
 from services.worker.resources import Resources
@@ -75,8 +76,7 @@ def main(more: Mapping[str, TaskFunction[Any, Any]] | None = None) -> int:
         # Threads that are no daemons, of Dramatiq for example, would keep a process that no longer works.
         os._exit(1)
     logging.shutdown()
-    replaced = ending in (Ending.RECYCLE, Ending.DEAD, Ending.OVERTIME)
-    successor = [sys.executable, *sys.orig_argv[1:]] if replaced else None
+    successor = [sys.executable, *sys.orig_argv[1:]] if ending in REPLACED else None
     if process.drain.handed_over:
         handover.leave(process.id, process.drain.handed_over, successor)
     if successor is not None:

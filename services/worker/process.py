@@ -3,7 +3,6 @@
 import asyncio
 import concurrent.futures
 import contextlib
-import enum
 import logging
 import os
 import random
@@ -21,10 +20,13 @@ from prometheus_client import REGISTRY
 
 from services.worker.claims.cancel_requests import LOOK_UP_S, CancelRequests
 from services.worker.claims.claims import Claims
+from services.worker.claims.control import Control, Decisions
 from services.worker.claims.fetcher import GIVE_BACK_EVERY_S, Fetcher
 from services.worker.claims.heartbeat import HEARTBEAT_S, Heartbeat
 from services.worker.claims.reconciler import RECONCILE_S, Reconciler
+from services.worker.claims.served import Served
 from services.worker.drain import FLUSH_S, INTERRUPT_S, Drain
+from services.worker.ending import Ending
 from services.worker.process_metrics import ProcessMetrics
 from services.worker.recording.inbox import Inbox
 from services.worker.recording.recorder import Recorder
@@ -66,16 +68,6 @@ REFUSED_VARIABLE = "WORKER_REFUSED_RECORDS"
 WATCH_S = 0.25
 #: A process whose drain has not returned this long after its limits is ended where it stands.
 EXIT_MARGIN_S = 15.0
-
-
-class Ending(enum.Enum):
-    """Why a process ends."""
-
-    STOP = "it was asked to stop"
-    RECYCLE = "it has run its share of tasks or grown too large"
-    DEAD = "it was declared dead"
-    BROKEN = "a background thread died"
-    OVERTIME = "it runs a body that does not end"
 
 
 class WorkerProcess:
@@ -144,7 +136,7 @@ class WorkerProcess:
     ) -> None:
         self._fetcher = Fetcher(
             self.id,
-            queue_names,
+            Served(queue_names),
             tasks,
             self._claims,
             self._inbox,
@@ -153,13 +145,20 @@ class WorkerProcess:
             blocked=lambda: self._writer.blocked,
             turned=partial(self.keeper.turned, "fetch"),
         )
+        decisions = Decisions(
+            self._fetcher,
+            drain=lambda: self.end(Ending.DRAIN),
+            recycle=lambda: self.end(Ending.RECYCLE_ASKED),
+        )
         self._heartbeat = Heartbeat(
             self.id,
             resources.ledger,
             queue_names,
             self._claims.threads,
             declared_dead=lambda: self.end(Ending.DEAD),
+            told=decisions.follow,
         )
+        self._control = Control(self._heartbeat, self._claims, resources.queues)
         self._cancel_requests = CancelRequests(
             self.id, self._claims, resources.ledger, resources.queues, self._cancel
         )
@@ -226,6 +225,7 @@ class WorkerProcess:
         self._keep("tally", self._tally.run_once, every_s=tally.EVERY_S)
         self._keep("heartbeat", self._heartbeat.beat, every_s=HEARTBEAT_S)
         self._keep("lock", self._heartbeat.hold_lock, every_s=HEARTBEAT_S)
+        self._keep("control", self._control.listen)
         self._keep("cancel requests", self._cancel_requests.listen)
         self._keep("cancel look-up", self._cancel_requests.look_up, every_s=LOOK_UP_S)
         self._keep("reconcile", self._reconcile, every_s=RECONCILE_S)

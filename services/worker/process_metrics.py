@@ -15,7 +15,7 @@ from shared.telemetry import metrics
 from shared.telemetry.metrics import gauge
 
 #: As the row of a worker has them.
-STATES = ("running", "draining")
+STATES = ("running", "quiet", "draining")
 TASK = ("queue", "task")
 
 
@@ -73,7 +73,7 @@ class ProcessMetrics(Collector):
         )
         yield gauge(
             "often_worker_serves",
-            "1 while this process fetches from the queue.",
+            "1 while this process serves the queue, whether that is paused or not.",
             ("queue",),
             {(name,): state == "running" for name in self._queue_names},
         )

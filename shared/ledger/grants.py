@@ -6,11 +6,12 @@ or drops tasks. Workers erase what belongs to an account: its lines, schedules a
 
 from shared.roles import API, SCHEDULER, WORKER, Grants
 
-#: What CANCEL, RETRY and MARK_PUSHED write. What a task is to do is not among it.
+#: What CANCEL, EDIT, RETRY and MARK_PUSHED write. Whose task it is, and what kind, is not among it.
 _OPERATED = (
-    "UPDATE (status, claim, send_at, sent_at, completed_at, failures, crashes, suspect, started_at, "
-    "execution_time_seconds, progress_current, progress_message, result, error_kind, error_message, "
-    "error_traceback, error_fingerprint, cancel_requested_at, expires_at, wait_reason, revision)"
+    "UPDATE (params, key_id, contract_version, queue, priority, status, claim, send_at, sent_at, "
+    "completed_at, failures, crashes, suspect, started_at, execution_time_seconds, progress_current, "
+    "progress_message, result, error_kind, error_message, error_traceback, error_fingerprint, "
+    "cancel_requested_at, expires_at, wait_reason, revision)"
 )
 
 GRANTS: Grants = {
@@ -21,7 +22,8 @@ GRANTS: Grants = {
         "task_failure": ("SELECT", "INSERT", "UPDATE (fingerprint, failed_at)", "DELETE"),
         "task_minute": ("SELECT", "INSERT", "UPDATE"),
         "task_hour": ("SELECT",),
-        "worker": ("SELECT",),
+        "worker": ("SELECT", "UPDATE (asked)"),
+        "queue_control": ("SELECT", "INSERT", "UPDATE"),
         "schedule": ("SELECT", "INSERT", "UPDATE", "DELETE"),
         "schedule_firing": ("SELECT", "INSERT", "UPDATE"),
         "submission_key": ("SELECT", "INSERT", "UPDATE"),
@@ -44,6 +46,7 @@ GRANTS: Grants = {
             "DELETE",
         ),
         "worker": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+        "queue_control": ("SELECT", "UPDATE (paused_by, reason)"),
         "schedule_firing": ("SELECT", "DELETE"),
         "submission_key": ("SELECT", "INSERT", "DELETE"),
         "cleanup_request": ("SELECT", "INSERT", "UPDATE", "DELETE"),
@@ -61,6 +64,7 @@ GRANTS: Grants = {
         "task_minute": ("SELECT", "INSERT", "UPDATE", "DELETE"),
         "task_hour": ("SELECT", "INSERT", "UPDATE", "DELETE"),
         "worker": ("SELECT", "UPDATE (dead_at)"),
+        "queue_control": ("SELECT",),
         "schedule": ("SELECT", "INSERT", "UPDATE"),
         "schedule_firing": ("SELECT", "INSERT", "UPDATE"),
         "cleanup_request": ("SELECT", "UPDATE"),

@@ -173,8 +173,14 @@ class Worker(Table, tablename="worker"):
     threads = SmallInt()
     #: Number of what this release can do; see `shared.ledger.protocol`.
     protocol = SmallInt(default=0)
-    #: running or draining.
+    #: running, quiet (it takes nothing new) or draining.
     state = Text(default="running")
+    #: What an operator asked it to do: quiet, drain or recycle. It reads this with each heartbeat.
+    asked = Text(null=True, default=None)
+    #: `shared.release.RELEASE` of its code; null for older ones.
+    release = Text(null=True, default=None)
+    #: Resident size of the process at the last heartbeat.
+    memory_bytes = BigInt(null=True, default=None)
     #: Key of the advisory lock that it holds on a connection of its own while it lives.
     lock_key = BigInt()
     #: Goes up with each heartbeat.
@@ -185,6 +191,18 @@ class Worker(Table, tablename="worker"):
     dead_at = Timestamptz(null=True, default=None)
     #: Set by itself after a drain.
     stopped_at = Timestamptz(null=True, default=None)
+
+
+class QueueControl(Table, tablename="queue_control"):
+    """What operators decided about a queue; a queue without a row was never paused."""
+
+    queue = Text(primary_key=True)
+    #: No task of it starts since then; null when it is not paused.
+    paused_at = Timestamptz(null=True, default=None)
+    paused_by = BigInt(null=True, default=None)
+    reason = Text(null=True, default=None)
+    #: Goes up with each change.
+    revision = Integer(default=0)
 
 
 class Schedule(Table, tablename="schedule"):
@@ -314,6 +332,7 @@ TABLES: tuple[type[Table], ...] = (
     TaskMinute,
     TaskHour,
     Worker,
+    QueueControl,
     Schedule,
     ScheduleFiring,
     *WORKFLOW_TABLES,

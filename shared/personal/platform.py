@@ -18,6 +18,15 @@ PERSONAL_DATA = PersonalData(
         Rows(table="schedule", column="owner", then=Then.DETACH, key=("name",), is_exported=False),
         Rows(table="schedule", column="paused_by", then=Then.DETACH, key=("name",), is_exported=False),
         Rows(table="schedule", column="overridden_by", then=Then.DETACH, key=("name",), is_exported=False),
+        # The queue stays paused.
+        Rows(
+            table="queue_control",
+            column="paused_by",
+            then=Then.DETACH,
+            key=("queue",),
+            is_exported=False,
+            cleared=("reason",),
+        ),
         # Evidence against those who leave, too; it goes with the retention of the audit log.
         Rows(table="audit", column="actor", then=Then.KEEP, documents=frozenset({"before", "after"})),
         Rows(table="workflow", column="owner", then=Then.DETACH, cleared=("unique_key",)),

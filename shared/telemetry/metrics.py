@@ -133,6 +133,12 @@ POSTGRES_REFUSALS = Counter(
 QUOTA_REFUSALS = Counter(
     "often_quota_refusals_total", "Submissions refused because a quota is used up, by quota.", ["quota"]
 )
+STREAMS_OPEN = Gauge("often_streams_open", "Event streams that clients hold open, by kind.", ["kind"])
+STREAM_EVENTS = Counter("often_stream_events_total", "Events sent to streams, by event.", ["event"])
+STREAM_EVENTS_DROPPED = Counter(
+    "often_stream_events_dropped_total",
+    "Changes that a stream did not send: a newer one replaced them, or the client takes too few.",
+)
 
 SERVER_UP = Gauge(
     "often_server_up",
@@ -177,6 +183,13 @@ def expect_submissions(queue: str, task: str) -> None:
 
 def expect_quota_refusals(quota: str) -> None:
     QUOTA_REFUSALS.labels(quota)
+
+
+def expect_streams() -> None:
+    for kind in ("task", "workflow", "list"):
+        STREAMS_OPEN.labels(kind)
+    for event in ("state", "change", "lines", "end", "resync", "degraded", "expired", "bye"):
+        STREAM_EVENTS.labels(event)
 
 
 def expect_attempts(queue: str, task: str) -> None:

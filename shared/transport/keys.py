@@ -20,6 +20,11 @@ def rescue_key(queue: str) -> str:
     return f"often:lane:{queue}:rescued"
 
 
+def past_key(queue: str) -> str:
+    """Ids that operators let run although their queue is paused. They are in their lanes as well."""
+    return f"often:past:{queue}"
+
+
 def wake_key(queue: str) -> str:
     return f"often:wake:{queue}"
 

@@ -4,28 +4,20 @@ A queue is eleven lists of 16-byte task ids: one per priority and one for rescue
 any moment; the ledger knows what was here.
 """
 
-import hashlib
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.resources import files
 from typing import Any
 from uuid import UUID
 
 import msgspec
 import redis.asyncio as redis
-from redis.exceptions import (
-    AuthenticationError,
-    BusyLoadingError,
-    NoScriptError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-)
+from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
-from shared.errors import ServerAway, ServerRefuses, ServerUnavailable, Stranger
+from shared.errors import ServerUnavailable, Stranger
+from shared.transport.answers import answer_of
 from shared.transport.connection import connect as connect
 from shared.transport.keys import (
     CHECKED_KEY,
@@ -34,11 +26,13 @@ from shared.transport.keys import (
     SYSTEM_KEY,
     fetch_keys,
     lane_key,
+    past_key,
     rescue_key,
     turn_key,
     unacked_key,
     wake_key,
 )
+from shared.transport.script import Script
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +40,8 @@ log = logging.getLogger(__name__)
 MAX_WAKE_TOKENS = 32
 #: How long a worker has its turn unless it renews it: longer than a claim takes.
 TURN_MS = 5_000
+#: How long an id that may run past a pause waits for a worker; then its task waits for the end of the pause.
+PAST_LIFE_S = 3_600
 #: Ids per RPUSH; keeps one command short for the other clients of Redis.
 PUSH_CHUNK = 5_000
 
@@ -78,18 +74,6 @@ class Fetched:
     waiting: int
 
 
-class _Script:
-    """A file of this package that Redis runs as one step, after `preamble.lua`."""
-
-    def __init__(self, file: str) -> None:
-        folder = files(__package__)
-        self.text = folder.joinpath("preamble.lua").read_text() + folder.joinpath(file).read_text()
-        self._sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
-
-    def call(self, system: str, keys: Sequence[str], *arguments: Any) -> tuple[Any, ...]:
-        return ("EVALSHA", self._sha, len(keys) + 1, *keys, SYSTEM_KEY, *arguments, system)
-
-
 class Queues:
     """The lanes in one Redis. Every method raises ServerUnavailable when Redis does not serve it.
 
@@ -100,13 +84,19 @@ class Queues:
         self.client = client
         #: The system to which this process belongs; None until the ledger has said so.
         self.system: UUID | None = None
-        self._push, self._fetch = _Script("push.lua"), _Script("fetch.lua")
-        self._head, self._unacked = _Script("head.lua"), _Script("unacked.lua")
+        self._push, self._fetch = Script("push.lua"), Script("fetch.lua")
+        self._head, self._unacked = Script("head.lua"), Script("unacked.lua")
+        self._past = Script("past.lua")
 
     @property
     def cancel_channel(self) -> str:
         """Names the system, because all databases of a Redis share their channels."""
         return f"often:cancel:{self._system}"
+
+    @property
+    def control_channel(self) -> str:
+        """Carries the messages of `shared.transport.control`."""
+        return f"often:control:{self._system}"
 
     @property
     def _system(self) -> str:
@@ -158,11 +148,25 @@ class Queues:
         ids, suspects, turn, alone, waiting = await self._carry_out(calls)
         return Fetched(ids, bool(suspects), bool(turn), bool(alone), waiting)
 
+    async def push_past(self, queue: str, task_id: UUID) -> None:
+        """Let a task run although its queue is paused. Its row has to be due or sent."""
+        pipe = self.client.pipeline(transaction=False)
+        pipe.rpush(past_key(queue), task_id.bytes)
+        # Workers take from this list only while the queue is paused.
+        pipe.expire(past_key(queue), PAST_LIFE_S)
+        await answer_of(pipe.execute())
+
+    async def take_past(self, worker: UUID, queues: Sequence[str], *, wanted: int) -> list[UUID]:
+        """Move up to `wanted` such ids of paused queues into the worker's unacked set."""
+        keys = [unacked_key(worker), *(past_key(queue) for queue in queues)]
+        (ids,) = await self._carry_out([self._past.call(self._system, keys, wanted)])
+        return list(ids)
+
     async def renew_turn(self, worker: UUID, queue: str) -> None:
         """Keep the turn of a queue while a suspect runs alone."""
-        await _answer(self.client.set(turn_key(queue), worker.hex, px=TURN_MS))
+        await answer_of(self.client.set(turn_key(queue), worker.hex, px=TURN_MS))
 
-    async def _run(self, script: _Script, key: str, *arguments: Any) -> list[UUID]:
+    async def _run(self, script: Script, key: str, *arguments: Any) -> list[UUID]:
         """Run a script that reads ids from one key."""
         (ids,) = await self._carry_out([script.call(self._system, [key], *arguments)])
         return list(ids)
@@ -170,11 +174,11 @@ class Queues:
     async def _carry_out(self, calls: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
         """Send commands in one round trip. Returns the ids that the last script found, and what it adds."""
         try:
-            answers = await _answer(self._send(calls))
+            answers = await answer_of(self._send(calls))
         except NoScriptError:
             # A new Redis, which has what BLPOP waited for. An id that is pushed twice is claimed once.
-            for script in (self._push, self._fetch, self._head, self._unacked):
-                await _answer(self.client.script_load(script.text))
+            for script in (self._push, self._fetch, self._head, self._unacked, self._past):
+                await answer_of(self.client.script_load(script.text))
             return await self._carry_out([call for call in calls if call[0] == "EVALSHA"])
         for answer in answers:
             if isinstance(answer[0], bytes):
@@ -202,7 +206,7 @@ class Queues:
         """Forget ids whose outcome is committed."""
         members = [i.bytes for i in ids]
         if members:
-            await _answer(self.client.srem(unacked_key(worker), *members))
+            await answer_of(self.client.srem(unacked_key(worker), *members))
 
     async def unacked(self, worker: UUID) -> set[UUID]:
         """The ids that this worker fetched and did not acknowledge."""
@@ -210,7 +214,7 @@ class Queues:
 
     async def forget(self, worker: UUID) -> None:
         """Delete the unacked set of a worker that is gone."""
-        await _answer(self.client.delete(unacked_key(worker)))
+        await answer_of(self.client.delete(unacked_key(worker)))
 
     async def head(self, queue: str, priority: int, count: int) -> list[UUID]:
         """The ids that are popped next from a lane."""
@@ -225,7 +229,7 @@ class Queues:
         pipe = self.client.pipeline(transaction=False)
         for key in (rescue_key(queue), *(lane_key(queue, p) for p in PRIORITIES)):
             pipe.llen(key)
-        answers = await _answer(pipe.execute(raise_on_error=False))
+        answers = await answer_of(pipe.execute(raise_on_error=False))
         # A key that is no list holds no ids.
         rescued, *lanes = [0 if _is_wrong_type(answer) else answer for answer in answers]
         return rescued, dict(zip(PRIORITIES, lanes, strict=True))
@@ -235,7 +239,7 @@ class Queues:
 
         Raises Stranger when this Redis belongs to another system.
         """
-        owner, number = await _answer(self.client.mget(SYSTEM_KEY, GENERATION_KEY))
+        owner, number = await answer_of(self.client.mget(SYSTEM_KEY, GENERATION_KEY))
         if self.system and _is_system(owner) and owner != self._system.encode():
             raise Stranger(owner.decode(), self._system)
         try:
@@ -246,12 +250,12 @@ class Queues:
     async def set_generation(self, number: int) -> None:
         """Say which number the lanes have, and whose they are."""
         owned = {SYSTEM_KEY: self._system} if self.system else {}
-        await _answer(self.client.mset({GENERATION_KEY: number, **owned}))
+        await answer_of(self.client.mset({GENERATION_KEY: number, **owned}))
 
     async def checked_at(self) -> datetime | None:
         """The latest check of the lanes that Redis has been told of; None when it lost that."""
         # MGET finds no value where the key has another type; GET would raise for ever.
-        (text,) = await _answer(self.client.mget(CHECKED_KEY))
+        (text,) = await answer_of(self.client.mget(CHECKED_KEY))
         try:
             return datetime.fromisoformat(text.decode()).astimezone(UTC)
         except (AttributeError, ValueError, OverflowError):  # None, and values of other programs
@@ -259,17 +263,17 @@ class Queues:
 
     async def set_checked_at(self, moment: datetime) -> None:
         """Tell Redis when the ledger says that the lanes were checked; the ledger must have committed it."""
-        await _answer(self.client.set(CHECKED_KEY, moment.isoformat()))
+        await answer_of(self.client.set(CHECKED_KEY, moment.isoformat()))
 
     async def run_id(self) -> str:
         """Changes when Redis restarts or fails over."""
-        server = await _answer(self.client.info("server"))
-        replication = await _answer(self.client.info("replication"))
+        server = await answer_of(self.client.info("server"))
+        replication = await answer_of(self.client.info("replication"))
         return f"{server['run_id']}:{replication['master_replid']}"
 
     async def announce_cancel(self, task_id: UUID) -> None:
         """Hint to the workers that listen; one that misses it learns it from its heartbeat."""
-        await _answer(self.client.publish(self.cancel_channel, task_id.bytes))
+        await answer_of(self.client.publish(self.cancel_channel, task_id.bytes))
 
 
 def _report(*, dropped: int, moved: Sequence[bytes]) -> None:
@@ -292,17 +296,3 @@ def _is_wrong_type(answer: Any) -> bool:
 def _is_system(owner: bytes | None) -> bool:
     """Whether a value looks like the id of a system; anything else is garbage and owns nothing."""
     return owner is not None and len(owner) == 32 and set(owner) <= set(b"0123456789abcdef")
-
-
-async def _answer(command: Any) -> Any:
-    """Translate the driver's errors. The message says why."""
-    try:
-        return await command
-    except NoScriptError:
-        raise
-    except (AuthenticationError, BusyLoadingError) as error:
-        raise ServerRefuses("Redis", str(error)) from error
-    except (redis.ConnectionError, redis.TimeoutError, OSError, TimeoutError) as error:
-        raise ServerAway("Redis", reason=str(error)) from error
-    except RedisError as error:
-        raise ServerRefuses("Redis", str(error)) from error

@@ -39,6 +39,9 @@ class NewTask(msgspec.Struct, frozen=True):
     priority: int
     #: It may start at once.
     direct: bool
+    owner: int | None = None
+    workflow: UUID | None = None
+    step: str | None = None
 
 
 class Advanced(msgspec.Struct, kw_only=True):
@@ -47,6 +50,10 @@ class Advanced(msgspec.Struct, kw_only=True):
     tasks: list[NewTask] = msgspec.field(default_factory=list)
     #: Canceled tasks that a worker has, and which it should hear of.
     held: list[UUID] = msgspec.field(default_factory=list)
+    #: Rows of canceled tasks as CANCEL_MEMBERS returns them.
+    cancelled: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    #: Workflows whose revision went up.
+    moved: list[UUID] = msgspec.field(default_factory=list)
     #: Workflows that ended, by status.
     ended: list[str] = msgspec.field(default_factory=list)
     #: Workflows that another advance holds, whose tasks a body's transaction holds, or that do not exist.
@@ -118,6 +125,7 @@ async def _apply_events(database: Database, flows: Mapping[UUID, Flow], advanced
     events = await _with_mended(database, _EVENTS.decode(taken["news"]))
     plans = await _planned(database, flows, events, _steps_in(taken["steps"]))
     advanced.tasks = await apply(database, plans)
+    advanced.moved = [made.flow.id for made in plans]
     ended = [made.flow for made in plans if flows[made.flow.id].open_steps and not made.flow.open_steps]
     advanced.ended = [flow.status for flow in ended]
     cancelled = [*_cancelled(plans), *_rest(flows, events)]
@@ -171,6 +179,7 @@ async def _cancel(database: Database, steps: Sequence[tuple[UUID, str]], advance
     """Cancel members. Their ends, and what is left of them, are events of the next advance."""
     workflows, names = ([*column] for column in zip(*steps, strict=True))
     rows = await database.run(transitions.CANCEL_MEMBERS, workflow=workflows, step=names, limit=MAX_CANCELLED)
+    advanced.cancelled = rows
     advanced.held = [UUID(int=row["id"].int) for row in rows if row["held"]]
     await database.run(transitions.NOTE_REST, workflow=workflows, step=names)
     if rows:
@@ -258,7 +267,7 @@ def _flow_row(flow: Flow) -> dict[str, Any]:
 
 
 def _task_of(row: Mapping[str, Any]) -> NewTask:
-    return NewTask(UUID(int=row["id"].int), row["name"], row["queue"], row["priority"], row["direct"])
+    return NewTask(**{**row, "id": UUID(int=row["id"].int)})
 
 
 def _flow_of(row: Mapping[str, Any]) -> Flow:

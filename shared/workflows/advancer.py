@@ -13,6 +13,7 @@ from shared.errors import ServerUnavailable
 from shared.ledger.database import Database
 from shared.ledger.transitions.send import MARK_SENT
 from shared.telemetry import metrics
+from shared.transport.events import Changes, Publisher, TaskChange
 from shared.transport.queues import Address, Queues
 from shared.workflows.advance import Advanced, NewTask, advance
 
@@ -28,6 +29,7 @@ class Advancer:
     def __init__(self, database: Database, queues: Queues) -> None:
         self._database = database
         self._queues = queues
+        self._publisher = Publisher(queues)
         self._unmarked: list[UUID] = []
 
     async def advance(self, ids: Sequence[UUID]) -> Advanced:
@@ -37,6 +39,8 @@ class Advancer:
         for status in advanced.ended:
             metrics.WORKFLOWS_FINISHED.labels(status).inc()
         count(advanced.tasks)
+        if advanced.moved:
+            self._publisher.soon(lambda: _changes(advanced))
         try:
             await self._push([task for task in advanced.tasks if task.direct])
             for task_id in advanced.held:
@@ -60,6 +64,21 @@ class Advancer:
         for first in range(0, len(pushed), PUSH):
             ids = pushed[first : first + PUSH]
             await self._database.run(MARK_SENT, id=ids, claim=[0] * len(ids))
+
+
+def new(tasks: Iterable[NewTask]) -> list[TaskChange]:
+    """Tasks that were stored, as event streams show them."""
+    return [
+        TaskChange(
+            task.id, 0, "pending", task.name, task.queue, task.owner, workflow=task.workflow, step=task.step
+        )
+        for task in tasks
+    ]
+
+
+def _changes(advanced: Advanced) -> Changes:
+    cancelled = [TaskChange.from_row(row) for row in advanced.cancelled]
+    return Changes([*new(advanced.tasks), *cancelled], workflows=advanced.moved)
 
 
 def count(tasks: Iterable[NewTask]) -> None:

@@ -1,6 +1,6 @@
 """Accepts workflows: the graph, and the tasks of the steps that need nothing, in one transaction."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,11 +17,12 @@ from shared.ledger.transitions import workflow as transitions
 from shared.ledger.transitions.submit import SUBMITTED_UNDER
 from shared.submission import OnceKey
 from shared.telemetry import metrics
+from shared.transport.events import Changes
 from shared.transport.queues import Address
 from shared.vault import Vault, step_row
 from shared.workflows import wiring
 from shared.workflows.advance import NewTask, apply
-from shared.workflows.advancer import count
+from shared.workflows.advancer import count, new
 from shared.workflows.graph import News, Plan, plan
 from shared.workflows.states import Flow
 from shared.workflows.wiring import Graph, GraphStep
@@ -55,8 +56,8 @@ class _Stored:
 class Pusher(Protocol):
     """Pushes ids of tasks; a `Submitter` is one."""
 
-    async def push_after_commit(self, addresses: Sequence[Address]) -> None:
-        """Push stored ids, or leave that to the transaction in which they were stored."""
+    async def push_after_commit(self, addresses: Sequence[Address], changes: Callable[[], Changes]) -> None:
+        """Push stored ids and publish changes, or leave that to the transaction in which they were stored."""
 
 
 REQUEST = Origin()
@@ -173,7 +174,7 @@ class WorkflowSubmitter:
         if stored.status != "running":
             metrics.WORKFLOWS_FINISHED.labels(stored.status).inc()
         addresses = [Address(task.id, task.queue, task.priority) for task in stored.tasks if task.direct]
-        await self._pusher.push_after_commit(addresses)
+        await self._pusher.push_after_commit(addresses, lambda: Changes(new(stored.tasks)))
 
     def _values(self, graph: Graph, workflow_id: UUID, origin: Origin) -> dict[str, Any]:
         steps = msgspec.json.encode([self._step_row(each, workflow_id, graph.owner) for each in graph.steps])

@@ -17,7 +17,14 @@ async def claim(count: int) -> None:
     await database.open(size=2)
     queues = Queues(connect(os.environ["REDIS_URL"]))
     worker = uuid4()
-    heartbeat = Heartbeat(worker, database, ["default"], 8, declared_dead=lambda: sys.exit(1))
+    heartbeat = Heartbeat(
+        worker,
+        database,
+        ["default"],
+        8,
+        declared_dead=lambda: sys.exit(1),
+        told=lambda paused, asked: None,
+    )
     await heartbeat.register()
     fetched = None
     while fetched is None or not fetched.ids:

@@ -18,6 +18,16 @@ SCHEDULE = {
     "expression": "1 h",
 }
 
+MAKE_WORKER = """
+    INSERT INTO worker (id, hostname, pid, queues, threads, lock_key)
+    VALUES (uuidv7(), 'test', 1, '{{default}}', 1, 1) RETURNING id
+"""
+#: What the acts on queue, worker and task have left.
+DONE = """
+    SELECT paused_at IS NOT NULL AND w.asked = 'drain' AND t.priority = 9 AND t.status = 'revoked' AS done
+    FROM queue_control AS c, worker AS w, task AS t WHERE c.queue = 'default' AND t.id = {}
+"""
+
 
 class Act(NamedTuple):
     """A request of an administrator, and what the audit log calls it."""
@@ -37,9 +47,10 @@ async def test_the_log_holds_each_act_of_an_api_that_was_killed_right_after_its_
     administrator, tokens = await _sign_up(api.url, "administrator@often.example")
     await platform.rows("UPDATE account SET role = 'administrator' WHERE id = {}", administrator)
     (task,) = await platform.submit(HEALTH_CHECK, HealthCheck(), owner=guest)
+    (worker,) = await platform.rows(MAKE_WORKER)
     headers = {"Authorization": f"Bearer {tokens['access_token']}"}
 
-    for act in _acts(guest, str(task)):
+    for act in _acts(guest, str(task), str(worker["id"])):
         async with httpx.AsyncClient(base_url=f"{api.url}/api/v1/", headers=headers, trust_env=False) as http:
             answer = await http.request(act.method, act.path, json=act.body)
             api.process.kill()
@@ -49,16 +60,21 @@ async def test_the_log_holds_each_act_of_an_api_that_was_killed_right_after_its_
         request_id = answer.headers["X-Request-Id"]
         assert rows == [{"actor": administrator, "action": act.action, "request_id": request_id}]
         await api.start()
+    assert [row["done"] for row in await platform.rows(DONE, task)] == [True]
 
 
-def _acts(guest: int, task: str) -> list[Act]:
+def _acts(guest: int, task: str, worker: str) -> list[Act]:
     """In the order in which they can be done."""
     return [
         Act("account.role_changed", "PATCH", f"accounts/{guest}", {"role": "viewer"}),
         Act("account.deactivated", "PATCH", f"accounts/{guest}", {"is_active": False}),
         Act("key.all_revoked", "DELETE", f"keys?owner={guest}"),
+        Act("queue.paused", "POST", "queues/default/pause", {"reason": "a drill"}),
+        Act("worker.drained", "POST", f"workers/{worker}/drain"),
+        Act("task.changed", "PATCH", f"tasks/{task}", {"priority": 9}),
         Act("task.canceled", "DELETE", f"tasks/{task}"),
         Act("task.retried", "POST", f"tasks/{task}/retry"),
+        Act("queue.purged", "POST", "queues/default/purge", {"confirm": "default"}),
         Act("task.submitted", "POST", "tasks", {"name": "maintenance.cleanup_old_tasks", "params": {}}),
         Act("schedule.made", "POST", "schedules", SCHEDULE),
         Act("schedule.changed", "PATCH", "schedules/health.hourly", {"enabled": False}),

@@ -5,7 +5,7 @@ import signal
 from uuid import UUID
 
 from local.ports import pick
-from shared.ledger.transitions.operate import RETRY
+from shared.ledger.transitions.operate import RETRY, UNEDITED
 from tests.eventually import eventually
 from tests.platform import Platform
 from tests.sample_tasks import CRASH, EFFECT, HOG, INSTANT, WAIT, WAIT_ASYNC, Nothing, Seconds
@@ -77,7 +77,7 @@ async def test_a_task_that_kills_its_process_is_given_up_and_its_neighbours_are_
     assert {(r["status"], r["crashes"]) for r in rows} == {("success", 0)}
 
     attempts = await platform.attempts(poison)
-    await platform.rows(RETRY, id=poison, reason="released")
+    await platform.rows(RETRY, id=poison, reason="released", delay_s=None, **UNEDITED)
     row = await platform.task(poison)
     assert (row["status"], row["crashes"], row["failures"], row["suspect"]) == ("pending", 0, 0, False)
     assert await platform.attempts(poison) == attempts

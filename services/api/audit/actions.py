@@ -38,6 +38,11 @@ class Action(StrEnum):
     TASK_SUBMITTED = "task.submitted"
     TASK_CANCELED = "task.canceled"
     TASK_RETRIED = "task.retried"
+    #: A waiting task was changed by staff.
+    TASK_CHANGED = "task.changed"
+    TASK_RUN_NOW = "task.run_now"
+    #: From a crash loop.
+    TASK_RELEASED = "task.released"
     #: Only where a step is for another account, or is a kind of task that only staff may submit.
     WORKFLOW_SUBMITTED = "workflow.submitted"
     WORKFLOW_CANCELED = "workflow.canceled"
@@ -46,6 +51,14 @@ class Action(StrEnum):
     SCHEDULE_CHANGED = "schedule.changed"
     SCHEDULE_REMOVED = "schedule.removed"
     SCHEDULE_FIRED = "schedule.fired"
+    QUEUE_PAUSED = "queue.paused"
+    QUEUE_RESUMED = "queue.resumed"
+    #: Its waiting tasks were canceled, as many as the row says.
+    QUEUE_PURGED = "queue.purged"
+    #: The worker was asked; it follows within a second.
+    WORKER_QUIETED = "worker.quieted"
+    WORKER_DRAINED = "worker.drained"
+    WORKER_RECYCLED = "worker.recycled"
     #: An administrator has read the sensitive fields of a task or schedule of another account.
     UNMASKED = "secret.unmasked"
     #: The role or the API key does not allow the request.

@@ -29,7 +29,8 @@ _acts: ContextVar[list[str] | None] = ContextVar("acts", default=None)
 class Target(NamedTuple):
     """What an act changed."""
 
-    #: "account", "session", "key", "task", "workflow", "schedule", "route", or a word of an application.
+    #: "account", "session", "key", "task", "workflow", "schedule", "queue", "worker", "route", or a word of
+    #: an application.
     kind: str
     id: object
 

@@ -6,20 +6,21 @@ These are the addresses of the old application, now with rights. Tasks are read 
 from typing import Any
 from uuid import UUID
 
-from litestar import Response, get, post
+from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
-from litestar.response import ServerSentEvent
+from litestar.response import Stream
 
 from services.api.hotel.refusals import DestinationNotFound
 from services.api.hotel.task_schemas import ScanBody, TrackingHealth
 from services.api.http.documentation import example
 from services.api.http.errors import documented
-from services.api.identity.callers import Stays
 from services.api.identity.rights import Reader
+from services.api.live import routes
+from services.api.live.live import Live
+from services.api.live.viewer import Viewer
 from services.api.reads import Reads
 from services.api.tasks import log_stream
-from services.api.tasks.ledger_view import LedgerView
 from services.api.tasks.lookup_routes import LowestLevel, logs_at, task_at
 from services.api.tasks.schemas import NewTaskBody, Submitted
 from services.api.tasks.submission_routes import IdempotencyKey, submitted
@@ -111,20 +112,21 @@ async def health(
 @get(
     f"{PATH}/logs/{{task_id:uuid}}/stream",
     summary="What a scan logs, as it logs it",
-    description="Server-sent events: connected, log, status (each second), then completed; or error.",
+    description="Server-sent events: connected, log, status (with each change), then completed; or error.",
     media_type="text/event-stream",
     responses=documented(400, 401, 403, 404),
 )
 async def stream(
+    request: Request[Any, Any, Any],
     task_id: FromPath[UUID],
     reader: NamedDependency[Reader],
-    ledger: NamedDependency[LedgerView],
-    database: NamedDependency[Database],
-    stays: NamedDependency[Stays],
+    live: NamedDependency[Live],
+    viewer: NamedDependency[Viewer],
     level: LowestLevel = "debug",
-) -> ServerSentEvent:
-    await ledger.find(task_id, reader)
-    return ServerSentEvent(log_stream.events(database, task_id, reader, ledger, level, stays))
+) -> Stream:
+    live.bus.check_room(viewer.account)
+    await live.state(task_id, reader)
+    return routes.answer(request, log_stream.frames(live, task_id, viewer, level))
 
 
 async def _submit(

@@ -18,6 +18,8 @@ from services.api.http.refusals import Refusal
 HEADER_BYTES = 65_536
 #: As Apache. Each costs far more memory than its bytes.
 MAX_HEADERS = 100
+#: Key of the scope: a function to be called for an answer that stays open.
+STAYS_OPEN = "often.stays_open"
 #: Requests that a client may send ahead of the answers.
 MAX_PIPELINED = 16
 #: The parser is fed pieces of this size, so that no piece holds much that is beyond a limit.
@@ -53,6 +55,7 @@ class Connection(HttpToolsProtocol):
         #: A request has begun, or is to begin, and is not complete.
         self._receives = True
         self._refused = False
+        self._stays_open = False
         self._unsent = 0
         self._thrown_away = 0
 
@@ -110,6 +113,7 @@ class Connection(HttpToolsProtocol):
         else:
             self.reads_header = False
             super().on_headers_complete()
+            self.scope[STAYS_OPEN] = self._stay_open  # type: ignore[literal-required]
 
     def on_body(self, body: bytes) -> None:
         self._went_on = True
@@ -130,6 +134,9 @@ class Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         is_last = not self.pipeline
         super().on_response_complete()
+        if self._stays_open and not self._refused:
+            self._connections.readmit(self)
+        self._stays_open = False
         if is_last:
             self._connections.release(self)
             self._note_unsent()
@@ -145,6 +152,11 @@ class Connection(HttpToolsProtocol):
         super().resume_writing()
         self._note_unsent()
         self._settle()
+
+    def _stay_open(self) -> None:
+        """This request waits on purpose: it has a limit of its own, and takes no other request's place."""
+        self._stays_open = True
+        self._connections.exempt(self)
 
     def _settle(self) -> None:
         """Note who has to act next: the client, this process, or neither."""

@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 
 #: A connection costs about 20 kB, and at most HEADER_BYTES more while its header is incomplete.
 MAX_CONNECTIONS = 1_000
+#: Connections beside these that carry an event stream, or wait for the end of a task.
+MAX_STREAMS, MAX_WAITING = 4_000, 2_000
 #: Bytes of bodies, and of answers that clients do not take, in the whole process. A container has 512 MB.
 MAX_HELD_BYTES = 64 * 2**20
 HEADER_LIMIT_S = 10.0
@@ -63,7 +65,7 @@ class TooManyBytes(Refusal):
 def reserve_files() -> None:
     """Let this process have a file descriptor for each connection, as far as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = MAX_CONNECTIONS + OTHER_FILES
+    needed = MAX_CONNECTIONS + MAX_STREAMS + MAX_WAITING + OTHER_FILES
     allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
     if soft != resource.RLIM_INFINITY and soft < allowed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
@@ -116,6 +118,14 @@ class Connections:
         self._waiting.pop(connection, None)
         self._idle.pop(connection, None)
         self.release(connection)
+
+    def exempt(self, connection: Connection) -> None:
+        """Its request waits on purpose, and is bounded elsewhere: until its answer it is not counted."""
+        self._open.discard(connection)
+
+    def readmit(self, connection: Connection) -> None:
+        """The answer is complete."""
+        self._open.add(connection)
 
     def wait_for(self, connection: Connection) -> None:
         """The client has to send more, or to read what it was sent."""

@@ -9,6 +9,9 @@ from services.api.http import health
 from services.api.http.refusals import BodyTooSlow, RequestTooSlow
 from shared.ledger.schema_check import SchemaCheck
 
+#: Key of the scope: a function that gives the request so many seconds more, for one that waits on purpose.
+MORE_TIME = "often.more_time"
+
 
 class Passage:
     """Ends requests that take too long, whether we are slow or the body trickles in.
@@ -39,8 +42,12 @@ class Passage:
                 timer.reschedule(None)
             await send(message)
 
+        def more_time(seconds: float) -> None:
+            timer.reschedule(asyncio.get_running_loop().time() + self._timeout_s + seconds)
+
         try:
             async with asyncio.timeout(self._timeout_s) as timer:
+                scope[MORE_TIME] = more_time  # type: ignore[literal-required]
                 await self._app(scope, watched_receive, watched_send)
         except TimeoutError as error:
             if not timer.expired():

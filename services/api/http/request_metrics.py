@@ -8,6 +8,8 @@ from prometheus_client import Counter, Gauge, Histogram
 _LABELS = ("method", "path", "status_code", "app_name")
 #: The value of `app_name`.
 _API = "api"
+#: Paths of event streams, which last for hours and are counted apart.
+_STREAMS = "/events"
 #: As many series as routes have statuses; more only if clients could make them up.
 _MAX_SERIES = 2_000
 
@@ -27,6 +29,8 @@ def count(scope: HTTPScope, status: int, duration_s: float) -> None:
     """Count a request that was answered, or given up by its client with the status as it was."""
     template = scope.get("path_template")
     if template is None:
+        return
+    if template.endswith(_STREAMS):
         return
     counted, seconds = _series(scope["method"], template, status)
     counted.inc()

@@ -17,7 +17,7 @@ from services.api.audit.actor import Actor
 from services.api.http import request_ids
 from services.api.http.errors import NotSignedIn
 from services.api.identity.account_schemas import Account
-from services.api.identity.callers import Caller, Callers, Credential, Stays
+from services.api.identity.callers import Callers, Credential
 from services.api.identity.rate_limits import RateLimits, network_of
 from services.api.identity.rights import Reach, Reader, Rights
 
@@ -119,15 +119,11 @@ def _authorization(scope: HTTPScope) -> str:
 def provided(callers: Callers) -> dict[str, Provide]:
     """What handlers behind the admission may ask for by name."""
 
-    def stays(request: Asked) -> Stays:
-        return partial(callers.stays, Caller(request.user, request.auth))
-
     found: dict[str, Callable[[Asked], Any]] = {
         "actor": actor,
         "user": _user,
         "credential": _credential,
         "reach": _reach,
         "reader": _reader,
-        "stays": stays,
     }
     return {name: Provide(value, sync_to_thread=False) for name, value in found.items()}

@@ -1,8 +1,7 @@
 """Finds the account and the rights behind the credentials of a request, most of the time in memory."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Self
+from typing import NamedTuple, Self
 from uuid import UUID
 
 from services.api.http.errors import NotSignedIn
@@ -14,7 +13,6 @@ from services.api.identity.remembered import Remembered
 from services.api.identity.rights import Scope
 from services.api.identity.sessions import Sessions
 from shared.ledger.database import Database
-from shared.ledger.statement import Statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +31,6 @@ class Caller(NamedTuple):
 
     account: Account
     credential: Credential
-
-
-#: Says whether the caller of a request may still act as it did when the request began.
-Stays = Callable[[], Awaitable[bool]]
-
-#: Whether the caller of a long answer is still signed in. `session` or `key` is null.
-_STAYS: Final = Statement("""
-    SELECT 1 FROM account AS a WHERE a.id = :account AND a.is_active AND a.role = :role AND (
-        EXISTS (SELECT FROM session WHERE id = :session AND revoked_at IS NULL
-                AND created_at > now() - make_interval(secs => :session_life_s))
-        OR EXISTS (SELECT FROM api_key WHERE id = :key AND revoked_at IS NULL AND expires_at > now()))
-""")
 
 
 class Callers:
@@ -90,16 +76,3 @@ class Callers:
 
     async def _of_key(self, key_id: UUID) -> StoredKey:
         return await api_keys.load(self._database, key_id)
-
-    async def stays(self, caller: Caller) -> bool:
-        """Whether the caller may still act as it did. Asks Postgres. Raises ServerUnavailable."""
-        account, credential = caller
-        found = await self._database.run(
-            _STAYS,
-            account=account.id,
-            role=account.role,
-            session=credential.session,
-            key=credential.key,
-            session_life_s=self._sessions.life_s,
-        )
-        return bool(found)

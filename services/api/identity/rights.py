@@ -38,6 +38,7 @@ class Scope(StrEnum):
     ACCOUNTS_READ = "accounts:read"
     ACCOUNTS_WRITE = "accounts:write"
     OPERATIONS_READ = "operations:read"
+    OPERATIONS_WRITE = "operations:write"
 
 
 class Right:
@@ -118,13 +119,24 @@ RIGHTS: dict[str, Right] = {
     "GET /api/v1/tasks/{task_id}/attempts": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),
     "GET /api/v1/tasks/{task_id}/logs": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),
     "GET /api/v1/tasks/{task_id}/result": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL, [Action.UNMASKED]),
+    "GET /api/v1/tasks/{task_id}/events": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),
     "POST /api/v1/tasks/{task_id}/retry": Right(
         Scope.TASKS_WRITE, NONE, NONE, ALL, ALL, [Action.TASK_RETRIED]
     ),
     "DELETE /api/v1/tasks/{task_id}": Right(Scope.TASKS_WRITE, OWN, NONE, ALL, ALL, [Action.TASK_CANCELED]),
+    "GET /api/v1/events": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),
+    "PATCH /api/v1/tasks/{task_id}": Right(Scope.TASKS_WRITE, OWN, NONE, ALL, ALL, [Action.TASK_CHANGED]),
+    "POST /api/v1/tasks/{task_id}/run-now": Right(
+        Scope.TASKS_WRITE, NONE, NONE, ALL, ALL, [Action.TASK_RUN_NOW]
+    ),
+    "POST /api/v1/tasks/{task_id}/release": Right(
+        Scope.TASKS_WRITE, NONE, NONE, ALL, ALL, [Action.TASK_RELEASED]
+    ),
+    "GET /api/v1/tasks/{task_id}/stack": Right(Scope.OPERATIONS_READ, NONE, NONE, ALL, ALL),
     "GET /api/v1/workflows": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),
     "POST /api/v1/workflows": Right(Scope.TASKS_WRITE, OWN, NONE, OWN, ALL, [Action.WORKFLOW_SUBMITTED]),
     "GET /api/v1/workflows/{workflow_id}": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),
+    "GET /api/v1/workflows/{workflow_id}/events": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),
     "GET /api/v1/workflows/{workflow_id}/steps/{step}/tasks": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),
     "POST /api/v1/workflows/{workflow_id}/retry": Right(
         Scope.TASKS_WRITE, NONE, NONE, ALL, ALL, [Action.WORKFLOW_RETRIED]
@@ -148,6 +160,27 @@ RIGHTS: dict[str, Right] = {
         Scope.SCHEDULES_WRITE, NONE, NONE, ALL, ALL, [Action.SCHEDULE_FIRED]
     ),
     "GET /api/v1/schedules/{name}/firings": Right(Scope.SCHEDULES_READ, NONE, ALL, ALL, ALL),
+    "GET /api/v1/queues": Right(Scope.OPERATIONS_READ, NONE, ALL, ALL, ALL),
+    "GET /api/v1/queues/{queue}": Right(Scope.OPERATIONS_READ, NONE, ALL, ALL, ALL),
+    "POST /api/v1/queues/{queue}/pause": Right(
+        Scope.OPERATIONS_WRITE, NONE, NONE, ALL, ALL, [Action.QUEUE_PAUSED]
+    ),
+    "POST /api/v1/queues/{queue}/resume": Right(
+        Scope.OPERATIONS_WRITE, NONE, NONE, ALL, ALL, [Action.QUEUE_RESUMED]
+    ),
+    "POST /api/v1/queues/{queue}/purge": Right(
+        Scope.OPERATIONS_WRITE, NONE, NONE, NONE, ALL, [Action.QUEUE_PURGED]
+    ),
+    "GET /api/v1/workers": Right(Scope.OPERATIONS_READ, NONE, ALL, ALL, ALL),
+    "POST /api/v1/workers/{worker_id}/quiet": Right(
+        Scope.OPERATIONS_WRITE, NONE, NONE, ALL, ALL, [Action.WORKER_QUIETED]
+    ),
+    "POST /api/v1/workers/{worker_id}/drain": Right(
+        Scope.OPERATIONS_WRITE, NONE, NONE, ALL, ALL, [Action.WORKER_DRAINED]
+    ),
+    "POST /api/v1/workers/{worker_id}/recycle": Right(
+        Scope.OPERATIONS_WRITE, NONE, NONE, ALL, ALL, [Action.WORKER_RECYCLED]
+    ),
     "GET /api/v1/audit": Right(Scope.OPERATIONS_READ, NONE, NONE, ALL, ALL),
 }
 

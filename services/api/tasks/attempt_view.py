@@ -1,7 +1,6 @@
 """The attempts of a task, and what its body logged."""
 
 from typing import Any
-from uuid import UUID
 
 from services.api.identity.rights import Reader
 from services.api.tasks.schemas import AttemptAnswer, LogLine, TaskLogs
@@ -30,12 +29,6 @@ LOGS = Statement("""
         WHERE task_id = :task AND level = ANY(:levels::text[]) ORDER BY claim DESC, ordinal DESC LIMIT :limit
     ) AS l ORDER BY claim, ordinal
 """)
-#: The lines that follow a known one.
-LINES_AFTER = Statement("""
-    SELECT claim, ordinal, logged_at, level, message FROM task_log
-    WHERE task_id = :task AND level = ANY(:levels::text[]) AND (claim, ordinal) > (:claim, :ordinal)
-    ORDER BY claim, ordinal LIMIT :limit
-""")
 
 
 async def attempts(database: Database, task: dict[str, Any], reader: Reader) -> list[AttemptAnswer]:
@@ -58,20 +51,6 @@ async def logs(database: Database, task: dict[str, Any], *, level: str, limit: i
     lines = [LogLine(row["logged_at"], row["level"], row["message"]) for row in rows]
     total = rows[0]["total"] if rows else 0
     return TaskLogs(task["id"], total, lines, task["status"], task["status"] in FINAL)
-
-
-async def lines_after(
-    database: Database, task_id: UUID, seen: tuple[int, int], *, level: str, limit: int
-) -> tuple[list[LogLine], tuple[int, int]]:
-    """The lines after the one at `seen` (claim, ordinal), and the position of the last of them.
-
-    The source of live streams, which ask again and again: it reads new lines only.
-    """
-    levels, (claim, ordinal) = list(LEVELS[LEVELS.index(level) :]), seen
-    position = {"claim": claim, "ordinal": ordinal}
-    rows = await database.run(LINES_AFTER, task=task_id, levels=levels, limit=limit, **position)
-    lines = [LogLine(row["logged_at"], row["level"], row["message"]) for row in rows]
-    return lines, (rows[-1]["claim"], rows[-1]["ordinal"]) if rows else seen
 
 
 def _current(task: dict[str, Any]) -> dict[str, Any]:

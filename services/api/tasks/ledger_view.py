@@ -1,6 +1,6 @@
 """Tasks as their readers see them, within the limits that rights.py sets."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -66,7 +66,7 @@ _COLUMNS = (*_LISTED, Task.error_traceback)
 #: such a query in three times the time that Postgres and the driver need for it.
 _ONE = Statement(f"""
     SELECT {", ".join(f't."{column._meta.db_column_name}"' for column in _COLUMNS)},
-        {wait_reason.UNSERVED} AS unserved
+        {wait_reason.WHY} AS why
     FROM task AS t WHERE t.id = :id AND (:owner::bigint IS NULL OR t.owner = :owner::bigint)
 """)
 
@@ -87,8 +87,8 @@ class LedgerView:
         if not rows:
             raise TaskNotFound(task_id)
         (row,) = rows
-        if row.pop("unserved"):
-            row["wait_reason"] = wait_reason.unserved(row["queue"])
+        if why := row.pop("why"):
+            row["wait_reason"] = wait_reason.reason(why, row["queue"])
         return row
 
     async def page(self, reader: Reader, wanted: TaskFilter, *, limit: int, cursor: str | None) -> TaskPage:
@@ -138,7 +138,7 @@ class LedgerView:
             task_type=row["type"],
             params=self._document(row, "params", reader),
             result=self._document(row, "result", reader),
-            progress_percentage=_percentage(row),
+            progress_percentage=percentage(row),
             error_traceback=row.get("error_traceback") if reader.sees_tracebacks else None,
             scheduled_for=row["send_at"],
             **{field: row[field] for field in _SAME},
@@ -171,7 +171,8 @@ _SAME = frozenset(TaskAnswer.__struct_fields__) & {column._meta.name for column 
 }
 
 
-def _percentage(row: dict[str, Any]) -> int:
+def percentage(row: Mapping[str, Any]) -> int:
+    """How far a task is, 0 to 100."""
     if row["status"] == Status.SUCCESS:
         return 100
     return int(min(100, 100 * row["progress_current"] // row["progress_total"]))

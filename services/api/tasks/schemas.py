@@ -6,7 +6,8 @@ from uuid import UUID
 
 from msgspec import Meta
 
-from services.api.http.schemas import Answer, Body
+from services.api.http.schemas import Answer, Body, Reason
+from services.api.workflows.schemas import HandlersThatRan
 from shared.contracts.contract import HIGHEST_PRIORITY, LOWEST_PRIORITY
 from shared.errors import MAX_DELAY
 
@@ -30,6 +31,52 @@ class NewTaskBody(Body):
     expires_at: Annotated[datetime, Meta(tz=True, description="Not worth starting from then on")] | None = (
         None
     )
+
+
+Priority = Annotated[int, Meta(ge=LOWEST_PRIORITY, le=HIGHEST_PRIORITY, description="9 is served first")]
+NewParams = Annotated[
+    dict[str, Any],
+    Meta(description="All parameters. A sensitive field that is sent as `[hidden]` stays as it is"),
+]
+Queue = Annotated[str, Meta(max_length=100, description="A queue of GET /api/v1/queues")]
+
+
+class TaskRetryBody(Body):
+    """What is left out stays as it is."""
+
+    params: NewParams | None = None
+    queue: Queue | None = None
+    priority: Priority | None = None
+    delay_s: (
+        Annotated[
+            float,
+            Meta(ge=0, le=MAX_DELAY.total_seconds(), description="Start this many seconds from now"),
+        ]
+        | None
+    ) = None
+    handlers: HandlersThatRan | None = None
+    reason: Reason | None = None
+
+
+class TaskChange(Body):
+    """What is left out stays as it is."""
+
+    priority: Priority | None = None
+    send_at: (
+        Annotated[datetime, Meta(tz=True, description="Start then; a time that has passed is now")] | None
+    ) = None
+    params: NewParams | None = None
+    queue: Queue | None = None
+    reason: Reason | None = None
+
+
+class TaskChanged(Answer):
+    task_id: UUID
+    status: str
+    queue: str
+    priority: int
+    #: When it starts at the earliest.
+    scheduled_for: datetime
 
 
 class BatchBody(Body):

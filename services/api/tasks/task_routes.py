@@ -18,7 +18,11 @@ from services.api.http.errors import documented
 from services.api.http.moments import Moment
 from services.api.http.refusals import NotRetriable
 from services.api.identity.rights import Reader
+from services.api.live.live import Live
+from services.api.live.viewer import Viewer
+from services.api.live.waiting import MAX_WAIT_S
 from services.api.tasks import attempt_view, params_filter, task_acts
+from services.api.tasks.edits import Edits
 from services.api.tasks.ledger_view import LedgerView
 from services.api.tasks.lookup_routes import logs_at, task_at
 from services.api.tasks.schemas import (
@@ -26,16 +30,17 @@ from services.api.tasks.schemas import (
     Submitted,
     TaskPage,
     TaskResult,
+    TaskRetryBody,
 )
 from services.api.tasks.task_list import TaskFilter
 from services.api.workflows.retries import Retries
-from services.api.workflows.schemas import TaskRetryBody
 from shared.contracts.patterns import whole
 from shared.errors import FieldProblem, InvalidFields, ServerUnavailable, TaskFinished
 from shared.ledger.database import Database
 from shared.ledger.lifecycle import FINAL, Status
 from shared.ledger.tally import Tally
 from shared.telemetry import metrics
+from shared.transport.events import Changes, Publisher, TaskChange
 from shared.transport.queues import Queues
 
 Name = Annotated[str | None, QueryParameter(pattern=whole(r"[a-z0-9_.]{1,100}"))]
@@ -122,16 +127,29 @@ list_logs = logs_at("/tasks/{task_id:uuid}/logs", "What a task has logged")
 @get(
     "/tasks/{task_id:uuid}/result",
     summary="Result of a task that has ended",
+    description="With wait_s the answer comes with the end of the task. A task that has not ended by then is "
+    "answered with its state and without a result.",
     responses=documented(400, 401, 403, 404, 409),
 )
 async def get_result(
+    request: Request[Any, Any, Any],
     task_id: FromPath[UUID],
     reader: NamedDependency[Reader],
     ledger: NamedDependency[LedgerView],
     database: NamedDependency[Database],
+    live: NamedDependency[Live],
+    viewer: NamedDependency[Viewer],
     unmask: Unmask = False,
+    wait_s: Annotated[
+        float | None, QueryParameter(ge=0, le=MAX_WAIT_S, description="Wait this long for the end")
+    ] = None,
 ) -> TaskResult:
     task = await ledger.find(task_id, reader)
+    if wait_s and task["status"] not in FINAL:
+        await live.wait(request, viewer, task_id, wait_s)
+        task = await ledger.find(task_id, reader)
+    if wait_s is not None and task["status"] not in FINAL:
+        return TaskResult(task_id, task["status"], None, None, None)
     sees = await unmasked(database, reader, Target("task", task_id), task["owner"], unmask=unmask)
     return ledger.result(task, sees)
 
@@ -164,6 +182,7 @@ async def cancel(
     ledger: NamedDependency[LedgerView],
     database: NamedDependency[Database],
     queues: NamedDependency[Queues],
+    publisher: NamedDependency[Publisher],
     tally: NamedDependency[Tally],
 ) -> Response[Submitted]:
     task = await ledger.find(task_id, reader)
@@ -172,6 +191,7 @@ async def cancel(
     if row is None:
         ended = task if task["status"] in FINAL else await ledger.find(task_id, reader)
         raise TaskFinished(task_id, ended["status"])
+    publisher.soon(lambda: Changes([TaskChange.from_row(row)]))
     status, holder = row["status"], row["holder"]
     if holder is None:
         # One statement has both requested the cancellation and ended the task.
@@ -187,22 +207,35 @@ async def cancel(
 @post(
     "/tasks/{task_id:uuid}/retry",
     summary="Run a failed or canceled task again",
-    description="Its attempts are counted from zero again. This also releases a task in a crash loop. "
-    "The body is optional; `handlers` is needed when handlers of the task's workflow have run.",
-    operation_class=example({"handlers": "keep", "reason": "the provider is back"}, optional=True),
+    operation_class=example({"priority": 9, "reason": "the provider is back"}, optional=True),
+    description="Its failures are counted from zero again, and its attempts are kept. The body may change "
+    "what it does; `handlers` is needed when handlers of the task's workflow have run. This also releases a "
+    "task in a crash loop.",
     status_code=202,
-    responses=documented(400, 401, 403, 404, 409),
+    responses=documented(400, 401, 403, 404, 409, 413, 422),
 )
 async def retry(
     task_id: FromPath[UUID],
     reader: NamedDependency[Reader],
     ledger: NamedDependency[LedgerView],
     database: NamedDependency[Database],
+    publisher: NamedDependency[Publisher],
     retries: NamedDependency[Retries],
+    edits: NamedDependency[Edits],
     data: JSONBody[TaskRetryBody | None] = None,
 ) -> Submitted:
-    task = await ledger.find(task_id, reader)
-    status = await task_acts.retry(database, retries, task, data or TaskRetryBody(), reader)
-    if status is None:
+    task, wanted = await ledger.find(task_id, reader), data or TaskRetryBody()
+    edit = await edits.checked(
+        task,
+        reader,
+        params=wanted.params,
+        queue=wanted.queue,
+        priority=wanted.priority,
+        reason=wanted.reason,
+    )
+    row = await task_acts.retry(database, retries, task, edit, wanted, reader)
+    if row is None:
         raise NotRetriable((await ledger.find(task_id, reader))["status"])
-    return Submitted(task_id, status, "The task starts again within a second.")
+    publisher.soon(lambda: Changes([TaskChange.from_row(row)]))
+    when = f"in {wanted.delay_s:g} s" if wanted.delay_s else "within a second"
+    return Submitted(task_id, row["status"], f"The task starts again {when}.")

@@ -1,4 +1,4 @@
-"""Says why tasks wait where their rows do not: no living worker serves their queue."""
+"""Says why tasks wait where their rows do not: their queue is paused, or no living worker serves it."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -6,35 +6,42 @@ from typing import Any
 
 from shared.ledger.database import Database
 from shared.ledger.lifecycle import Status
+from shared.ledger.queue_control import PAUSED
 from shared.ledger.statement import Statement
 
-#: Reads the index of living workers.
-SERVED = Statement("""
-    SELECT DISTINCT unnest(queues) AS queue FROM worker WHERE dead_at IS NULL AND stopped_at IS NULL
+#: Reads the index of living workers, and the few rows of queues that were ever paused.
+SERVED = Statement(f"""
+    SELECT ARRAY(
+        SELECT DISTINCT unnest(queues) FROM worker WHERE dead_at IS NULL AND stopped_at IS NULL
+    ) AS served, {PAUSED}
 """)
 
-#: The same for one task `t`, in the statement that reads it: it could run, and no worker serves its queue.
-UNSERVED = """
-    (t.status IN ('pending', 'retry') AND t.wait_reason IS NULL AND (t.send_at IS NULL OR t.send_at <= now())
-     AND NOT EXISTS (SELECT FROM worker AS w
-                     WHERE w.dead_at IS NULL AND w.stopped_at IS NULL AND t.queue = ANY(w.queues)))
+#: The same for one task `t`, in the statement that reads it: paused, unserved, or null.
+WHY = """
+    CASE WHEN t.status IN ('pending', 'retry') AND t.wait_reason IS NULL
+              AND (t.send_at IS NULL OR t.send_at <= now())
+        THEN CASE WHEN EXISTS (SELECT FROM queue_control AS c
+                               WHERE c.queue = t.queue AND c.paused_at IS NOT NULL) THEN 'paused'
+                  WHEN NOT EXISTS (SELECT FROM worker AS w WHERE w.dead_at IS NULL AND w.stopped_at IS NULL
+                                   AND t.queue = ANY(w.queues)) THEN 'unserved' END END
 """
 
 
 async def explain(database: Database, rows: Iterable[dict[str, Any]]) -> None:
-    """Fill in `wait_reason` where a task could run and its queue has no worker."""
+    """Fill in `wait_reason` where a task could run and its queue is paused or has no worker."""
     waiting = [row for row in rows if _could_run(row)]
     if not waiting:
         return
-    served = {row["queue"] for row in await database.run(SERVED)}
+    (queues,) = await database.run(SERVED)
     for row in waiting:
-        if row["queue"] not in served:
-            row["wait_reason"] = unserved(row["queue"])
+        why = "paused" if row["queue"] in queues["paused"] else "unserved"
+        if why == "paused" or row["queue"] not in queues["served"]:
+            row["wait_reason"] = reason(why, row["queue"])
 
 
-def unserved(queue: str) -> str:
-    """The reason of tasks in a queue without a worker."""
-    return f"no worker serves the queue {queue}"
+def reason(why: str, queue: str) -> str:
+    """As the API says it; `why` is what WHY returns."""
+    return f"the queue {queue} is paused" if why == "paused" else f"no worker serves the queue {queue}"
 
 
 def _could_run(row: dict[str, Any]) -> bool:

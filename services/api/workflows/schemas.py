@@ -101,11 +101,6 @@ class RetryBody(Body, kw_only=True):
     reason: Reason | None = None
 
 
-class TaskRetryBody(Body, kw_only=True):
-    handlers: HandlersThatRan | None = None
-    reason: Reason | None = None
-
-
 class WorkflowSubmitted(Answer):
     workflow_id: UUID
     status: str

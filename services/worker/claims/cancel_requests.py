@@ -4,16 +4,13 @@ A message on the channel is only a hint, for anybody may publish there: the ledg
 exists.
 """
 
-import contextlib
 import logging
 from collections.abc import Callable
 from datetime import datetime
 from uuid import UUID
 
-from redis.asyncio.client import PubSub
-from redis.exceptions import RedisError
-
 from services.worker.claims.claims import Claims
+from services.worker.claims.subscription import Subscription
 from shared.ledger.database import Database
 from shared.ledger.statement import Statement
 from shared.transport.queues import Queues
@@ -44,7 +41,7 @@ class CancelRequests:
         self._database = database
         self._queues = queues
         self._cancel = cancel
-        self._subscription: PubSub | None = None
+        self._subscription = Subscription(queues)
 
     async def look_up(self) -> set[UUID]:
         """Pass on what the ledger knows of; returns the tasks that are to be canceled."""
@@ -56,19 +53,11 @@ class CancelRequests:
 
     async def listen(self) -> None:
         """Wait a second for a hint, and follow it when this worker holds the task."""
-        try:
-            if self._subscription is None:
-                self._subscription = self._queues.client.pubsub()
-                await self._subscription.subscribe(self._queues.cancel_channel)
-            message = await self._subscription.get_message(ignore_subscribe_messages=True, timeout=1.0)
-        except BaseException:
-            await self._stop()
-            raise
-        if message is None:
+        channel = self._queues.cancel_channel
+        data = await self._subscription.next(channel)
+        if data is None:
             return
-        data = message["data"]
-        if not isinstance(data, bytes) or len(data) != 16:
-            channel = self._queues.cancel_channel
+        if len(data) != 16:
             log.warning("ignored a message on %s that is no task id: %.100r", channel, data[:100])
             return
         await self._follow(UUID(bytes=data))
@@ -76,10 +65,3 @@ class CancelRequests:
     async def _follow(self, task_id: UUID) -> None:
         if task_id in self._claims and task_id not in await self.look_up():
             log.warning("ignored a hint to cancel task %s: the ledger has no such request", task_id)
-
-    async def _stop(self) -> None:
-        """Close the subscription; the next round opens another one."""
-        subscription, self._subscription = self._subscription, None
-        if subscription is not None:
-            with contextlib.suppress(RedisError, OSError):
-                await subscription.aclose()  # type: ignore[no-untyped-call] # redis leaves it untyped

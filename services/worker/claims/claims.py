@@ -8,7 +8,7 @@ import heapq
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from uuid import UUID
 
@@ -44,6 +44,13 @@ class Claims:
                 heapq.heappush(self._heap, (-attempt.claim.priority, next(self._order), attempt))
             self._changed.notify(len(self._heap))
 
+    def keep_back(self, attempts: Iterable[Attempt]) -> None:
+        """Know claims that no thread is to take, until their giving back is acknowledged."""
+        with self._changed:
+            for attempt in attempts:
+                attempt.stage = Stage.ENDED
+                self._held[attempt.id] = attempt
+
     def take(self, timeout_s: float) -> Attempt | None:
         """The next task, for the thread that asks; None after `timeout_s`."""
         with self._changed:
@@ -70,16 +77,24 @@ class Claims:
             _drop(self._held, attempt)
             attempt.stage = Stage.ENDED
 
-    def withdraw(self, *, older_than_s: float = 0.0) -> list[Attempt]:
-        """Take back what no thread has taken for this long; the caller hands it to the recorder."""
+    def withdraw(self, *, older_than_s: float = 0.0, queues: Collection[str] | None = None) -> list[Attempt]:
+        """Take back what no thread has taken for this long; the caller hands it to the recorder.
+
+        `queues`: only what is of these.
+        """
         limit = time.monotonic() - older_than_s
         with self._changed:
-            taken = [h for _, _, h in self._heap if h.claimed_monotonic <= limit]
-            if taken:
-                self._heap = [entry for entry in self._heap if entry[2].claimed_monotonic > limit]
-                heapq.heapify(self._heap)
+            waiting = [entry[2] for entry in self._heap]
+            taken = [
+                attempt
+                for attempt in waiting
+                if attempt.claimed_monotonic <= limit and (queues is None or attempt.queue in queues)
+            ]
             for attempt in taken:
                 attempt.stage = Stage.ENDED
+            if taken:
+                self._heap = [entry for entry in self._heap if entry[2].stage is Stage.WAITING]
+                heapq.heapify(self._heap)
             return taken
 
     def cancel(self, task_id: UUID, requested_at: datetime | None = None) -> Attempt | None:

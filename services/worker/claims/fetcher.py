@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +12,8 @@ from services.worker.claims import prefetch
 from services.worker.claims.claim import Attempt, Claim
 from services.worker.claims.claims import Claims
 from services.worker.claims.pace import Pace
+from services.worker.claims.rate import Rate
+from services.worker.claims.served import Served
 from services.worker.claims.stops import Stops
 from services.worker.recording.inbox import Inbox
 from services.worker.registry import TaskFunction
@@ -40,8 +42,12 @@ PARKED_S = 15.0
 LIFT_EVERY_S = 0.5
 #: A suspect runs alone for this much longer than it took to die: no two runs take the same time.
 LIFT_MARGIN_S = 1.0
+#: How often a worker all of whose queues are paused looks for tasks that may run past the pause.
+ALL_PAUSED_POLL_S = 0.25
 #: Pause after Redis or Postgres did not answer.
 AWAY_PAUSE_S = 0.5
+
+NOTHING = Fetched(ids=[], suspects=False, turn=False, alone=False, waiting=0)
 
 
 class Fetcher:
@@ -50,7 +56,7 @@ class Fetcher:
     def __init__(
         self,
         worker: UUID,
-        queue_names: Sequence[str],
+        served: Served,
         tasks: Mapping[str, TaskFunction[Any, Any]],
         claims: Claims,
         inbox: Inbox,
@@ -64,14 +70,14 @@ class Fetcher:
         self._blocked = blocked
         self._worker = worker
         self._turned = turned
-        self._queue_names = queue_names
+        self.served = served
         self._tasks = tasks
         self._claims = claims
         self._inbox = inbox
         self._database = database
         self._queues = queues
-        self._served = 0
-        self._rate = _Rate()
+        self._slots = 0
+        self._rate = Rate()
         self._ahead = 0
         self._stops = Stops()
         self._pace = Pace(every_s=GIVE_BACK_EVERY_S)
@@ -110,6 +116,11 @@ class Fetcher:
         self._pace.note_round(time.monotonic())
         self.give_back(self._claims.withdraw(older_than_s=UNSTARTED_S), reason="late")
 
+    def follow(self, paused: Collection[str], *, quiet: bool) -> None:
+        """Fetch no more from queues that are paused, or from any, and give back what has not started."""
+        if closed := self.served.follow(paused, quiet=quiet):
+            self.give_back(self._claims.withdraw(queues=closed), reason="paused")
+
     def give_back(self, attempts: Sequence[Attempt], *, reason: str) -> None:
         for attempt in attempts:
             self._inbox.note_end(attempt, given_back(attempt))
@@ -121,7 +132,7 @@ class Fetcher:
             await asyncio.sleep(BUSY_POLL_S)
             return
         self._room.clear()
-        wanted = 0 if self._blocked() else self._wanted()
+        wanted = 0 if self.served.quiet or self._blocked() else self._wanted()
         if not (wanted and self._may_fetch()):
             await self._wait_for_room()
             return
@@ -134,7 +145,9 @@ class Fetcher:
         elif fetched.turn:
             await self._wait_for_room()
         self._nothing_waits = not (fetched.ids or fetched.turn)
-        if 0 < len(fetched.ids) < wanted:
+        if not self.served.open:
+            await self._wait_for_room(ALL_PAUSED_POLL_S)
+        elif 0 < len(fetched.ids) < wanted:
             await asyncio.sleep(HANDOVER_S)
 
     def _wanted(self) -> int:
@@ -161,8 +174,12 @@ class Fetcher:
 
     async def _fetch(self, wanted: int) -> Fetched:
         """Ids into the unacked set, rows into the heap."""
+        if self.served.paused_here:
+            await self._fetch_past()
+        if not self.served.open:
+            return NOTHING
         fetched = await self._fetched(wanted)
-        self._served += len(fetched.ids)
+        self._slots += len(fetched.ids)
         # An id that this process holds already was sent twice, or its outcome is committed and not settled.
         self._claims.note_fetched_again(fetched.ids)
         fresh = sorted(i for i in set(fetched.ids) if i not in self._claims)
@@ -171,6 +188,16 @@ class Fetcher:
             await self._claim(fresh)
         return fetched
 
+    async def _fetch_past(self) -> None:
+        """Take what operators let run past a pause. It has to start at once, or it would be given back."""
+        free = self._claims.threads - self._claims.busy - self._claims.waiting
+        if free > 0:
+            ids = await self._queues.take_past(self._worker, self.served.paused_here, wanted=free)
+            self._claims.note_fetched_again(ids)
+            fresh = sorted(i for i in set(ids) if i not in self._claims)
+            if fresh:
+                await self._claim(fresh, past_pause=True)
+
     async def _fetched(self, wanted: int) -> Fetched:
         now = time.monotonic()
         self._pace.note_fetch(now)
@@ -178,9 +205,9 @@ class Fetcher:
         wait_s = WAKE_TIMEOUT_S if self._nothing_waits and not self._pace.is_kept(now) else 0.0
         fetch = self._queues.fetch(
             self._worker,
-            self._queue_names,
+            self.served.open,
             wanted=wanted,
-            served=self._served,
+            served=self._slots,
             idle=len(self._claims) == 0,
             may_stop=may_stop,
             wait_s=wait_s,
@@ -195,11 +222,17 @@ class Fetcher:
         finally:
             self._fetching = None
 
-    async def _claim(self, ids: list[UUID]) -> None:
+    async def _claim(self, ids: list[UUID], *, past_pause: bool = False) -> None:
         rows = await self._claimed_rows(ids)
         claimed = [Claim.from_row(row) for row in rows]
         metrics.CLAIMED.inc(len(claimed))
         known = [claim for claim in claimed if self._knows(claim)]
+        # Paused while they were on their way, or moved to another queue while they were in a lane.
+        stays = [] if past_pause else [Attempt.of(c) for c in known if not self.served.takes(c.queue)]
+        if stays:
+            known = [claim for claim in known if self.served.takes(claim.queue)]
+            self._claims.keep_back(stays)
+            self.give_back(stays, reason="paused")
         self._claims.add(Attempt.of(claim) for claim in sorted(known, key=lambda claim: claim.id))
         for claim in claimed:
             if not self._knows(claim):
@@ -258,17 +291,3 @@ class Fetcher:
             self._room.clear()
         except TimeoutError:
             pass
-
-
-class _Rate:
-    """Tasks ended per second, over windows of 50 ms or 32 tasks: a queue that fills up is soon known."""
-
-    def __init__(self) -> None:
-        self._at, self._count, self._rate = time.monotonic(), 0, 0.0
-
-    def update(self, count: int) -> float:
-        now = time.monotonic()
-        if now - self._at >= 0.05 or (count - self._count >= 32 and now > self._at):
-            self._rate = (count - self._count) / (now - self._at)
-            self._at, self._count = now, count
-        return self._rate

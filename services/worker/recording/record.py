@@ -46,6 +46,10 @@ class Row(msgspec.Struct):
     wait_reason: str | None = None
 
 
+#: The attempts whose rows took what was written, with what RECORD returns of each.
+Written = dict[Attempt, dict[str, Any]]
+
+
 class LogLine(msgspec.Struct, frozen=True):
     """The columns that LOG takes, under their names there."""
 

@@ -1,13 +1,14 @@
-"""What follows the commit of a round: acknowledge in Redis, push what is ready, forget the claims."""
+"""What follows the commit of a round: acknowledge, publish, push what is ready, forget the claims."""
 
 import contextlib
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
 from services.worker.claims.claim import Attempt
 from services.worker.claims.claims import Claims
-from services.worker.recording.record import Child, Entry, batched
+from services.worker.recording.record import Child, Entry, Written, batched
 from shared.errors import ServerUnavailable
 from shared.ledger.database import Database
 from shared.ledger.lifecycle import Status
@@ -16,6 +17,7 @@ from shared.ledger.tally import OUTCOMES, Tally
 from shared.ledger.transitions.record import ALREADY_RECORDED
 from shared.ledger.transitions.send import MARK_SENT, UNCLAIMED_TO_POSTGRES
 from shared.telemetry import metrics
+from shared.transport.events import Changes, Publisher, TaskChange
 from shared.transport.queues import Address, Queues
 
 log = logging.getLogger(__name__)
@@ -47,11 +49,12 @@ class Settlement:
         self._claims = claims
         self._database = database
         self._queues = queues
+        self._publisher = Publisher(queues)
         #: Records that arrived after their claim was over.
         self.refused = 0
 
-    async def settle(self, entries: Sequence[Entry], written: set[Attempt]) -> None:
-        """Settle a committed round; `written` are the attempts whose row took the change."""
+    async def settle(self, entries: Sequence[Entry], written: Written) -> None:
+        """Settle a committed round."""
         recorded = written | await self._already_recorded(entries, written)
         self._count(entries, written, recorded)
         ended = [entry for entry in entries if entry.released]
@@ -62,7 +65,8 @@ class Settlement:
         self._advance({workflow for workflow in workflows if workflow is not None})
         attempts = [entry.attempt for entry in ended]
         try:
-            await self._queues.acknowledge(self._worker, [attempt.id for attempt in attempts])
+            ids = [attempt.id for attempt in attempts]
+            await self._publisher.acknowledge(self._worker, ids, lambda: _changes(entries, recorded))
             # Before the push: an id that is fetched again at once must not look as if it were still held.
             await self._send_again(self._claims.forget(attempts))
             await self._push(_given_back(ended, written), _children_to_push(entries, recorded))
@@ -72,7 +76,7 @@ class Settlement:
             self._claims.forget(attempts)
         await self._time_cancels([entry for entry in ended if entry.attempt in recorded])
 
-    async def _already_recorded(self, entries: Sequence[Entry], written: set[Attempt]) -> set[Attempt]:
+    async def _already_recorded(self, entries: Sequence[Entry], written: Written) -> Written:
         """The attempts that were not written because their outcome is recorded already.
 
         `complete_in` may have written it before a start or a progress that was noted earlier.
@@ -81,15 +85,15 @@ class Settlement:
         for attempt in written:
             unwritten.pop(attempt.id, None)
         if not unwritten:
-            return set()
+            return {}
         numbers = [attempt.claim.number for attempt in unwritten.values()]
         try:
             rows = await self._database.run(ALREADY_RECORDED, id=list(unwritten), claim=numbers)
         except ServerUnavailable:
-            return set()
-        return {unwritten[row["id"]] for row in rows}
+            return {}
+        return {unwritten[row["id"]]: row for row in rows}
 
-    def _count(self, entries: Sequence[Entry], written: set[Attempt], recorded: set[Attempt]) -> None:
+    def _count(self, entries: Sequence[Entry], written: Written, recorded: Written) -> None:
         refused = sum(1 for e in entries if e.row is not None) - len(recorded)
         metrics.RECORDED.labels("written").inc(len(written))
         metrics.RECORDED.labels("already_mine").inc(len(recorded) - len(written))
@@ -139,15 +143,46 @@ def _is_suspect(attempt: Attempt) -> bool:
     return attempt.claim.suspect and attempt.started_at is None
 
 
-def _given_back(ended: Iterable[Entry], written: set[Attempt]) -> list[Attempt]:
+def _changes(entries: Sequence[Entry], recorded: Written) -> Changes:
+    """What a round has committed. Lines of a claim that is over were dropped, and reading them finds none."""
+    tasks = [_change(attempt, row) for attempt, row in recorded.items()]
+    tasks += [_new(child) for child in _stored_children(entries, recorded)]
+    return Changes(tasks, logged=[entry.attempt.id for entry in entries if entry.logs])
+
+
+def _change(attempt: Attempt, row: Mapping[str, Any]) -> TaskChange:
+    claim = attempt.claim
+    return TaskChange(
+        claim.id,
+        row["revision"],
+        row["status"],
+        claim.name,
+        claim.queue,
+        claim.owner,
+        row["progress_current"],
+        row["progress_total"],
+        row["progress_message"],
+        claim.workflow,
+        claim.step,
+    )
+
+
+def _new(child: Child) -> TaskChange:
+    return TaskChange(child.id, 0, Status.PENDING, child.contract.name, child.contract.queue, child.owner)
+
+
+def _given_back(ended: Iterable[Entry], written: Written) -> list[Attempt]:
     """Attempts whose task waits for another worker at once."""
     return [e.attempt for e in ended if e.attempt in written and e.row and e.row.wait_s == 0]
 
 
-def _children_to_push(entries: Iterable[Entry], recorded: set[Attempt]) -> list[Child]:
+def _children_to_push(entries: Iterable[Entry], recorded: Written) -> list[Child]:
     """Stored children that may start now."""
-    stored = [c for e in entries for c in (*e.spawned, *(e.ready_children if e.attempt in recorded else ()))]
-    return [child for child in stored if child.delay is None]
+    return [child for child in _stored_children(entries, recorded) if child.delay is None]
+
+
+def _stored_children(entries: Iterable[Entry], recorded: Written) -> list[Child]:
+    return [c for e in entries for c in (*e.spawned, *(e.ready_children if e.attempt in recorded else ()))]
 
 
 def _cancel_step(entry: Entry) -> str | None:

@@ -9,11 +9,11 @@ from uuid import UUID
 
 import asyncpg
 
-from services.worker.claims.claim import Attempt
 from services.worker.recording.record import (
     MAX_CHILDREN_IN_STATEMENT,
     Child,
     Entry,
+    Written,
     batched,
     child_columns,
     columns,
@@ -48,8 +48,8 @@ class Writer:
         #: True while Postgres does not take the records; the worker then claims nothing new.
         self.blocked = False
 
-    async def write(self, entries: Sequence[Entry]) -> set[Attempt]:
-        """Write the round, however long it takes. Returns the attempts whose row took the change.
+    async def write(self, entries: Sequence[Entry]) -> Written:
+        """Write the round, however long it takes. Returns the rows that took the change.
 
         The children of one attempt may take a second, so records with many are written alone, after the rest.
         """
@@ -58,12 +58,12 @@ class Writer:
                 self._strip(entry, entry.attempt.refused)
         heavy = [entry for entry in entries if entry.children > MAX_CHILDREN_IN_STATEMENT]
         light = [e for e in entries if e.children <= MAX_CHILDREN_IN_STATEMENT] if heavy else entries
-        written = await self._write_together(light) if light else set()
+        written = await self._write_together(light) if light else {}
         for entry in heavy:
             written |= await self._write_together([entry])
         return written
 
-    async def _write_together(self, entries: Sequence[Entry]) -> set[Attempt]:
+    async def _write_together(self, entries: Sequence[Entry]) -> Written:
         pause = RETRY_S
         while True:
             began = time.monotonic()
@@ -104,9 +104,7 @@ class Writer:
         self.blocked = blocked
         metrics.RECORDER_BLOCKED.set(blocked)
 
-    async def _without_the_guilty(
-        self, entries: Sequence[Entry], error: asyncpg.PostgresError
-    ) -> set[Attempt]:
+    async def _without_the_guilty(self, entries: Sequence[Entry], error: asyncpg.PostgresError) -> Written:
         """Find the record that Postgres refuses; it hurts only its own task, which fails with the reason."""
         if len(entries) > 1:
             return await self._in_halves(entries)
@@ -118,16 +116,16 @@ class Writer:
             log.error(
                 "Postgres refuses even the bare record of %s, left to the rescuer: %s", entry.attempt, error
             )
-            return set()
+            return {}
         log.error("Postgres refuses the record of %s, which fails with the reason: %s", entry.attempt, error)
         self._strip(entry, str(error))
         return await self.write(entries)
 
-    async def _in_halves(self, entries: Sequence[Entry]) -> set[Attempt]:
+    async def _in_halves(self, entries: Sequence[Entry]) -> Written:
         middle = len(entries) // 2
         return await self.write(entries[:middle]) | await self.write(entries[middle:])
 
-    async def _children_first(self, entry: Entry, error: asyncpg.PostgresError) -> set[Attempt]:
+    async def _children_first(self, entry: Entry, error: asyncpg.PostgresError) -> Written:
         """Store the children of a refused record by themselves: they are stored whatever becomes of it.
 
         A child that Postgres refuses makes its parent fail with the reason.
@@ -137,12 +135,12 @@ class Writer:
         if alone and len(spawned) == 1:
             log.error("Postgres refuses a child of %s, which fails with the reason: %s", entry.attempt, error)
             entry.attempt.refused = f"a child: {error}"
-            return set()
+            return {}
         size = math.ceil(len(spawned) / 2) if alone else len(spawned)
         shares = [Entry(entry.attempt, spawned=share) for share in batched(spawned, size)]
         for share in shares:
             await self.write([share])
-        written = set() if alone else await self.write([entry])
+        written = {} if alone else await self.write([entry])
         # The settlement pushes what is stored.
         entry.spawned = [child for share in shares for child in share.spawned]
         return written
@@ -162,7 +160,7 @@ class Writer:
         else:
             entry.note_start()
 
-    async def _try(self, entries: Sequence[Entry]) -> set[Attempt]:
+    async def _try(self, entries: Sequence[Entry]) -> Written:
         # Sorted, so that two statements over the same rows lock them in one order.
         entries = sorted(entries, key=lambda entry: entry.attempt.id)
         if not any(entry.logs or entry.children for entry in entries):
@@ -181,16 +179,16 @@ class Writer:
         except TimeoutError:
             raise ServerAway("Postgres", reason="the round took too long") from None
 
-    async def _write_rows(self, entries: Sequence[Entry]) -> set[Attempt]:
+    async def _write_rows(self, entries: Sequence[Entry]) -> Written:
         rows = [entry.row for entry in entries if entry.row is not None]
         if not rows:
-            return set()
+            return {}
         values = {name: sparse(column) for name, column in columns(rows).items()}
         answer = await self._database.run(RECORD, **values, worker=self._worker)
-        taken = {(row["id"], row["claim"]) for row in answer}
-        return {e.attempt for e in entries if (e.attempt.id, e.attempt.claim.number) in taken}
+        attempts = {(entry.attempt.id, entry.attempt.claim.number): entry.attempt for entry in entries}
+        return {attempts[row["id"], row["claim"]]: row for row in answer}
 
-    async def _write_extras(self, entries: Sequence[Entry], written: set[Attempt]) -> None:
+    async def _write_extras(self, entries: Sequence[Entry], written: Written) -> None:
         lines = [line for entry in entries for line in entry.logs]
         if lines:
             await self._database.run(LOG, **columns(lines))
@@ -214,7 +212,7 @@ class Writer:
         return [child for child in spawned if child.id in ids]
 
 
-def _ready_children(entries: Sequence[Entry], written: set[Attempt]) -> list[Child]:
+def _ready_children(entries: Sequence[Entry], written: Written) -> list[Child]:
     """Children that are stored together with their parent's success."""
     succeeded = [entry for entry in entries if entry.attempt in written]
     return [child for entry in succeeded for child in entry.ready_children]

@@ -14,6 +14,7 @@ from services.worker.claims.claim import Attempt
 from services.worker.registry import TaskFunction
 from services.worker.running import event_loop
 from services.worker.running.context import Context, Means
+from services.worker.running.stacks import BODY
 from services.worker.workflows.inputs import Inputs
 from shared.telemetry.redaction import redacting
 from shared.vault import params_row
@@ -66,6 +67,7 @@ class Executor:
         attempt.context = context
 
         def call() -> Any:
+            BODY.set(claim.id)
             called = task(context, params)
             # The loop's task inherits the context in which it is started.
             return event_loop.run(called, name=str(attempt)) if inspect.iscoroutine(called) else called

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -13,12 +13,16 @@ from uuid import UUID
 from services.worker.resources import Resources
 from shared.ledger.database import Database, in_fresh_context
 from shared.submission import Submitter
+from shared.transport.events import Changes
 from shared.transport.queues import Address
 from shared.vault import Vault
 from shared.workflows.submission import Origin, WorkflowSubmitter
 from shared.workflows.wiring import Graph
 
 log = logging.getLogger(__name__)
+
+#: The first tasks of a workflow that may start at once, and how they are published.
+Begun = tuple[Sequence[Address], Callable[[], Changes]]
 
 
 class Starts:
@@ -32,7 +36,7 @@ class Starts:
         self._workflows = WorkflowSubmitter(database, self, vault)
         self._submitter = submitter
         self._loop = loop
-        self._after_commit: ContextVar[list[Address] | None] = ContextVar("started", default=None)
+        self._after_commit: ContextVar[list[Begun] | None] = ContextVar("started", default=None)
 
     @classmethod
     def of(cls, resources: Resources, loop: asyncio.AbstractEventLoop) -> Self:
@@ -47,30 +51,31 @@ class Starts:
     @asynccontextmanager
     async def pushed_after(self) -> AsyncIterator[None]:
         """Around a transaction of the body: push what it began, once it is committed."""
-        addresses: list[Address] = []
-        token = self._after_commit.set(addresses)
+        begun: list[Begun] = []
+        token = self._after_commit.set(begun)
         try:
             yield
         finally:
             self._after_commit.reset(token)
-        self._push(addresses)
+        self._push(begun)
 
-    async def push_after_commit(self, addresses: Sequence[Address]) -> None:
-        """Push stored ids, or leave that to the transaction in which they were stored."""
+    async def push_after_commit(self, addresses: Sequence[Address], changes: Callable[[], Changes]) -> None:
+        """Push stored ids and publish changes, or leave that to the transaction in which they were stored."""
         collected = self._after_commit.get()
         if collected is not None:
-            collected.extend(addresses)
+            collected.append((addresses, changes))
         elif not self._database.in_transaction():
-            self._push(addresses)
+            self._push([(addresses, changes)])
 
-    def _push(self, addresses: Sequence[Address]) -> None:
+    def _push(self, begun: Sequence[Begun]) -> None:
         """The body does not wait for it. What is not pushed, the dispatcher sends."""
-        if addresses:
-            sending = asyncio.run_coroutine_threadsafe(in_fresh_context(self._send(addresses)), self._loop)
+        if begun:
+            sending = asyncio.run_coroutine_threadsafe(in_fresh_context(self._send(begun)), self._loop)
             sending.add_done_callback(_report)
 
-    async def _send(self, addresses: Sequence[Address]) -> None:
-        await self._submitter.push(addresses)
+    async def _send(self, begun: Sequence[Begun]) -> None:
+        for addresses, changes in begun:
+            await self._submitter.push_after_commit(addresses, changes)
         await self._submitter.mark()
 
 

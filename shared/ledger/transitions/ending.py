@@ -11,7 +11,8 @@ from shared.ledger.statement import Statement
 #: What `applied` returns of each row; the tail and the answer read it.
 APPLIED = """
     t.id, t.claim, t.name, t.queue, t.priority, t.status, t.holder, t.attempt, t.worker, t.started_at,
-    t.workflow, t.step, t.owner, t.error_fingerprint, t.completed_at
+    t.workflow, t.step, t.owner, t.error_fingerprint, t.completed_at, t.revision, t.progress_current,
+    t.progress_total, t.progress_message
 """
 
 #: Columns of `task_attempt`, which `closing` selects in this order.

@@ -1,8 +1,9 @@
 """Fails tasks whose deadline passed while they waited."""
 
+from shared.ledger.transitions.changed import CHANGED
 from shared.ledger.transitions.ending import Ending
 
-#: A held task is left to its worker; an id in a lane loses at its claim. Returns queue and name.
+#: A held task is left to its worker; an id in a lane loses at its claim. Returns the changes.
 EXPIRE = Ending(
     given="""
         late AS (
@@ -16,5 +17,5 @@ EXPIRE = Ending(
         FROM late
         WHERE t.id = late.id AND (t.holder IS NULL AND num_nonnulls(t.send_at, t.sent_at) > 0) IS TRUE
     """,
-    answer="SELECT queue, name FROM applied",
+    answer=f"SELECT {CHANGED} FROM applied",
 )

@@ -5,9 +5,12 @@ from typing import Any
 from shared.ledger.statement import Statement
 from shared.ledger.transitions.ending import Ending
 
+#: What the worker does not know of a task: the rest of `changed.CHANGED` was claimed.
+_WRITTEN = "id, claim, revision, status, progress_current, progress_total, progress_message"
+
 #: One row per task and round: start, progress, outcome or giving back, whatever has accumulated. All values
 #: are absolute, so that a repeated write changes nothing. A task whose cancellation was requested is revoked
-#: where it would wait. Returns the ids that were written.
+#: where it would wait. Returns what became of the rows that were written.
 RECORD = Ending(
     given="""
         given AS (
@@ -61,6 +64,7 @@ RECORD = Ending(
         FROM given AS g JOIN applied USING (id)
         WHERE g.released AND g.wait_s IS NOT NULL AND g.started_at IS NOT NULL AND applied.status <> 'revoked'
     """,
+    answer=f"SELECT {_WRITTEN} FROM applied",
 )
 
 #: Log lines. Lines of a claim that is over are dropped.
@@ -73,11 +77,12 @@ LOG = Statement("""
     ON CONFLICT DO NOTHING
 """)
 
-#: Finds the rows that RECORD did not write because their outcome is recorded already. The claim of the others
-#: is over.
-ALREADY_RECORDED = Statement("""
-    SELECT g.id FROM unnest(:id::uuid[], :claim::integer[]) AS g(id, claim) JOIN task AS t ON t.id = g.id
-    WHERE t.claim = g.claim AND t.holder IS NULL
+#: Finds the rows that RECORD did not write because their outcome is recorded already, and returns the same of
+#: them. The claim of the others is over.
+ALREADY_RECORDED = Statement(f"""
+    SELECT {_WRITTEN}
+    FROM unnest(:id::uuid[], :claim::integer[]) AS g(id, claim) JOIN task AS t USING (id, claim)
+    WHERE t.holder IS NULL
 """)
 
 #: The success of `context.complete_in`, inside the task's own transaction. Returns nothing when the claim is

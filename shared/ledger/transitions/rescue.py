@@ -1,6 +1,7 @@
 """Takes back what dead workers held, and lifts the suspicion that this leaves."""
 
 from shared.ledger.statement import Statement
+from shared.ledger.transitions.changed import CHANGED
 from shared.ledger.transitions.ending import Ending
 
 #: A worker renews its heartbeat each second, so it died at most this much later than the last one.
@@ -11,7 +12,7 @@ def _rescue(lost: str) -> Ending:
     """Take back the rows that `lost` selects.
 
     A suspect that was running when its process died counts a crash. Everything else that was held becomes a
-    suspect and is blamed for nothing yet. Returns name, queue and status, and whether the task was running.
+    suspect and is blamed for nothing yet. Returns the changes, and whether each task was running.
     """
     crashes = "t.crashes + lost.crashed::int"
     return Ending(
@@ -41,9 +42,9 @@ def _rescue(lost: str) -> Ending:
                    'the worker process died while it ran this task', NULL, NULL
             FROM applied AS r JOIN lost USING (id) WHERE lost.status = 'started'
         """,
-        answer="""
-            SELECT name, queue, applied.status, lost.status = 'started' AS ran
-            FROM applied JOIN lost USING (id)
+        answer=f"""
+            SELECT {CHANGED}, ran
+            FROM applied JOIN (SELECT id, status = 'started' AS ran FROM lost) AS taken USING (id)
         """,
     )
 

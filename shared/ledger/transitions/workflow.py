@@ -6,6 +6,7 @@ and a statement that ends a task waits for the task only, so steps and tasks nee
 """
 
 from shared.ledger.statement import Statement
+from shared.ledger.transitions.changed import CHANGED
 from shared.ledger.transitions.ending import Ending
 from shared.ledger.transitions.submit import KEY_LIFE_H, PUSH_NET_S
 
@@ -166,14 +167,14 @@ APPLY = Statement(f"""
         FROM moved AS m JOIN workflow AS w ON w.id = m.workflow
             CROSS JOIN LATERAL jsonb_array_elements(m.given) WITH ORDINALITY AS t(params, number)
         WHERE m.released ORDER BY m.workflow, m.position, t.number
-        RETURNING id, name, queue, priority, workflow, step
+        RETURNING id, name, queue, priority, owner, workflow, step
     )
-    SELECT t.id, t.name, t.queue, t.priority, m.delay_s = 0 AS direct
+    SELECT t.id, t.name, t.queue, t.priority, t.owner, t.workflow, t.step, m.delay_s = 0 AS direct
     FROM stored AS t JOIN moved AS m ON m.workflow = t.workflow AND m.name = t.step
 """)
 
 #: Cancels open members of steps, as CANCEL does with one task. A row that a body's transaction holds is left
-#: for later. Returns the canceled tasks, and whether a worker has them.
+#: for later. Returns the changes, and whether a worker has each task.
 CANCEL_MEMBERS = Ending(
     given="""
         doomed AS (
@@ -191,7 +192,7 @@ CANCEL_MEMBERS = Ending(
             send_at = NULL, sent_at = NULL, revision = revision + 1
         FROM doomed WHERE t.id = doomed.id AND t.status IN ('pending', 'started', 'retry')
     """,
-    answer="SELECT id, holder IS NOT NULL AS held FROM applied",
+    answer=f"SELECT {CHANGED}, holder IS NOT NULL AS held FROM applied",
 )
 
 #: Notes the steps of which CANCEL_MEMBERS has left members.

@@ -30,8 +30,9 @@ T = TypeVar("T")
 
 SEED = 7
 AGAIN_S = 0.2
-#: Every workflow has ended this long after the last fault.
-END_LIMIT_S = 120.0
+#: Every workflow has ended this long after the last fault: work has piled up by then, and a step that begins
+#: late still pauses for up to a minute.
+END_LIMIT_S = 240.0
 #: An older event means that workflows do not move.
 EVENT_LIMIT_S = 5.0
 #: Of the messages about broken workflows, the report shows this many.

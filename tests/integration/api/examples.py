@@ -3,8 +3,8 @@
 test_rights.py sends them for every role, with those of the installed applications; the hotel application's
 are in hotel/examples.py.
 
-A new route needs an entry here. It must succeed for the person whose things it names, and has to name a thing
-of that person (an id, a token, a password) wherever the route takes one.
+A new route needs an entry here. It must succeed for the person whose things it names, or say what it meets.
+It has to name a thing of that person (an id, a token, a password) wherever the route takes one.
 """
 
 from collections.abc import Callable
@@ -28,6 +28,11 @@ class Belongings:
     workflow_id: str
     #: Its only step has failed.
     failed_workflow_id: str
+    #: A paused queue.
+    queue: str
+    worker_id: str
+    #: It was given up because it kills workers.
+    crashed_task_id: str
     #: Token that confirms the person's address.
     confirmation: str
     #: Things of the installed applications: their ids by the names of the parameters in paths.
@@ -41,6 +46,8 @@ class Example:
     #: Values of the parameters in the path.
     ids: dict[str, str] = field(default_factory=dict)
     body: Any = None
+    #: Status of the refusal that is met behind the rights; None: the request succeeds.
+    meets: int | None = None
 
 
 def _task(mine: Belongings) -> Example:
@@ -53,6 +60,14 @@ def _account(mine: Belongings) -> Example:
 
 def _schedule(mine: Belongings) -> Example:
     return Example({"name": mine.schedule})
+
+
+def _queue(mine: Belongings) -> dict[str, str]:
+    return {"queue": mine.queue}
+
+
+def _worker(mine: Belongings) -> Example:
+    return Example({"worker_id": mine.worker_id})
 
 
 def _new_schedule(mine: Belongings) -> dict[str, Any]:
@@ -112,11 +127,18 @@ EXAMPLES: dict[str, Callable[[Belongings], Example]] = {
     "GET /api/v1/tasks/{task_id}": _task,
     "GET /api/v1/tasks/{task_id}/attempts": _task,
     "GET /api/v1/tasks/{task_id}/logs": _task,
+    "GET /api/v1/tasks/{task_id}/events": _task,
     "GET /api/v1/tasks/{task_id}/result": lambda mine: Example({"task_id": mine.ended_task_id}),
+    "PATCH /api/v1/tasks/{task_id}": lambda mine: Example({"task_id": mine.task_id}, {"priority": 3}),
+    "POST /api/v1/tasks/{task_id}/run-now": _task,
+    "POST /api/v1/tasks/{task_id}/release": lambda mine: Example({"task_id": mine.crashed_task_id}),
+    # No worker runs the task.
+    "GET /api/v1/tasks/{task_id}/stack": lambda mine: Example({"task_id": mine.task_id}, meets=409),
     "POST /api/v1/tasks/{task_id}/retry": lambda mine: Example({"task_id": mine.ended_task_id}),
     "DELETE /api/v1/tasks/{task_id}": _task,
     "POST /api/v1/workflows": lambda mine: Example(body=_workflow(mine)),
     "GET /api/v1/workflows/{workflow_id}": lambda mine: Example({"workflow_id": mine.workflow_id}),
+    "GET /api/v1/workflows/{workflow_id}/events": lambda mine: Example({"workflow_id": mine.workflow_id}),
     "GET /api/v1/workflows/{workflow_id}/steps/{step}/tasks": lambda mine: Example(
         {"workflow_id": mine.workflow_id, "step": "check"}
     ),
@@ -131,6 +153,13 @@ EXAMPLES: dict[str, Callable[[Belongings], Example]] = {
     "DELETE /api/v1/schedules/{name}": _schedule,
     "POST /api/v1/schedules/{name}/fire": _schedule,
     "GET /api/v1/schedules/{name}/firings": _schedule,
+    "GET /api/v1/queues/{queue}": lambda mine: Example(_queue(mine)),
+    "POST /api/v1/queues/{queue}/pause": lambda mine: Example(_queue(mine), {"reason": "a drill"}),
+    "POST /api/v1/queues/{queue}/resume": lambda mine: Example(_queue(mine), {}),
+    "POST /api/v1/queues/{queue}/purge": lambda mine: Example(_queue(mine), {"confirm": mine.queue}),
+    "POST /api/v1/workers/{worker_id}/quiet": _worker,
+    "POST /api/v1/workers/{worker_id}/drain": _worker,
+    "POST /api/v1/workers/{worker_id}/recycle": _worker,
     "GET /api/v1/schema/{path}": lambda _: Example({"path": "openapi.json"}),
     "GET /docs/assets/{file_path}": lambda _: Example({"file_path": "swagger-ui.css"}),
     "HEAD /docs/assets/{file_path}": lambda _: Example({"file_path": "swagger-ui.css"}),

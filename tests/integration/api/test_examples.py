@@ -13,7 +13,27 @@ PERSONAL = {
 #: These create what later examples need.
 FIRST = ["/api/v1/auth/register", "/api/v1/schedules"]
 #: Values of the parameters in paths.
-IDS = {"account_id": 1, "destination_id": 1, "name": "health.hourly"}
+IDS = {"account_id": 1, "destination_id": 1, "name": "health.hourly", "queue": "maintenance"}
+#: Tasks in a state that an example needs, by its path.
+TASKS = {
+    "/api/v1/tasks/{task_id}": ("pending", None),
+    "/api/v1/tasks/{task_id}/run-now": ("pending", None),
+    "/api/v1/tasks/{task_id}/retry": ("failure", "bug"),
+    "/api/v1/tasks/{task_id}/release": ("failure", "crash_loop"),
+}
+MAKE_TASK = """
+    INSERT INTO task (id, name, type, contract_version, queue, priority, params, max_attempts, status,
+                      error_kind, send_at, completed_at)
+    VALUES (uuidv7(), 'system.health_check', 'system', 1, 'default', 5, '{}', 1, $1, $2,
+            CASE WHEN $1 = 'pending' THEN now() + interval '1 h' END,
+            CASE WHEN $1 = 'failure' THEN now() END)
+    RETURNING id
+"""
+WORKERS = [f"/api/v1/workers/{{worker_id}}/{asked}" for asked in ("quiet", "drain", "recycle")]
+MAKE_WORKER = """
+    INSERT INTO worker (id, hostname, pid, queues, threads, lock_key, protocol)
+    VALUES (uuidv7(), 'test', 1, '{nowhere}', 1, $1, 1000) RETURNING id
+"""
 FAIL = """
     WITH step AS (UPDATE workflow_step SET state = 'failure', failed = 1)
     UPDATE task SET status = 'failure', completed_at = now(), send_at = NULL, sent_at = NULL
@@ -27,13 +47,14 @@ async def test_each_documented_example_is_accepted(
     assert administrator.id == 1
     if HOTEL:
         await _have_a_hotel(database)
+    things = await _things(database)
     examples = _examples((await client.get("/api/v1/schema/openapi.json")).json())
     ids = {**IDS, **await _failed(administrator, database)}
 
     answers = {}
     for path in dict.fromkeys([*FIRST, *examples]):
         method, body = examples[path]
-        sent = path.format(**ids)
+        sent = path.format(**{**ids, **things.get(path, {})})
         headers = {
             **administrator.headers,
             "Idempotency-Key": path,
@@ -43,6 +64,16 @@ async def test_each_documented_example_is_accepted(
     refused = {path: answer.text for path, answer in answers.items() if answer.status_code >= 400}
     assert refused == {}
     assert len(answers) > (15 if HOTEL else 6)
+
+
+async def _things(database: Any) -> dict[str, dict[str, Any]]:
+    """Ids of tasks and workers that examples need, by path."""
+    tasks = {path: {"task_id": await database.fetchval(MAKE_TASK, *state)} for path, state in TASKS.items()}
+    workers = {
+        path: {"worker_id": await database.fetchval(MAKE_WORKER, number)}
+        for number, path in enumerate(WORKERS)
+    }
+    return tasks | workers
 
 
 async def _failed(person: Person, database: Any) -> dict[str, str]:

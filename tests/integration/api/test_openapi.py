@@ -28,6 +28,8 @@ MANY = ("--max-examples", "100")
 LEFT_OUT = "positive_data_acceptance"
 #: Requests to these end the session of the caller. They have a run of their own.
 ENDING = r"^/api/v1/auth/(logout|logout-all|password)$"
+#: Answers without end, which no request waits for.
+ENDLESS = r"/events$"
 
 
 class Caller(NamedTuple):
@@ -38,7 +40,7 @@ class Caller(NamedTuple):
     #: None: a session.
     scopes: Sequence[str] | None = None
     #: Operations that are asked or left out.
-    choice: tuple[str, str] = ("--exclude-path-regex", ENDING)
+    choice: tuple[str, str] = ("--exclude-path-regex", f"{ENDING}|{ENDLESS}")
     #: Its account, beside the administrator's.
     email: str = "caller@often.example"
 

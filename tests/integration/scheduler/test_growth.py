@@ -8,7 +8,8 @@ from uuid import uuid4
 
 import pytest
 
-from services.scheduler import dispatcher, queue_gauges, rescuer, resender
+from services.scheduler import dispatcher, rescuer, resender
+from shared import backlog
 from shared.ledger.database import Database
 from shared.ledger.statement import Statement
 from shared.ledger.tally import Tally
@@ -37,9 +38,9 @@ LOOKS: dict[str, tuple[Statement, Mapping[str, Any]]] = {
     "rescue from the dead": (rescue.RESCUE_FROM, {"workers": [uuid4()], **rescuer.VERDICT}),
     "expire": (expire.EXPIRE, {"limit": 1_000, "error_kind": "expired", "error_message": "too late"}),
     "dispatch": (dispatcher.DUE, {"limit": 2_000}),
-    "count what is due": (queue_gauges.DUE, {"limit": 10_000}),
-    "count what is due later": (queue_gauges.LATER, {"limit": 10_000}),
-    "find the oldest of a lane": (queue_gauges.FIRST_SENT, {"queue": "default", "priority": 5}),
+    "count what is due": (backlog.DUE, {"limit": 10_000}),
+    "count what is due later": (backlog.LATER, {"limit": 10_000}),
+    "find the oldest of a lane": (backlog.FIRST_SENT, {"queue": "default", "priority": 5}),
     "find the lanes": (resender.LANES, {}),
     "find an earlier task of a schedule": (schedules.UNFINISHED, {"schedule": "nightly"}),
     "find what a lane lost": (

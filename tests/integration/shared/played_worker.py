@@ -18,6 +18,7 @@ from services.worker.claims.claims import Claims
 from services.worker.claims.fetcher import Fetcher
 from services.worker.claims.heartbeat import REGISTER, Heartbeat
 from services.worker.claims.reconciler import HELD_IN_LEDGER, Reconciler
+from services.worker.claims.served import Served
 from services.worker.recording.record import Entry, Row, columns
 from services.worker.running.broker import LedgerBroker
 from services.worker.running.context import Context, Means
@@ -92,7 +93,7 @@ class PlayedWorker:
         self.inbox = self._recording.inbox
         self._fetcher = Fetcher(
             self.id,
-            [QUEUE],
+            Served([QUEUE]),
             TASKS,
             self.claims,
             self.inbox,
@@ -107,6 +108,7 @@ class PlayedWorker:
             [QUEUE],
             self.claims.threads,
             declared_dead=lambda: None,
+            told=lambda paused, asked: None,
         )
         self._cancel_requests = CancelRequests(
             self.id, self.claims, self._database, self._queues, self._cancel
@@ -131,6 +133,7 @@ class PlayedWorker:
             threads=self.claims.threads,
             lock_key=self.id.int >> 66,
             protocol=PROTOCOL,
+            release=None,
         )
 
     @property

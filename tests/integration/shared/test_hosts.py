@@ -95,7 +95,14 @@ async def test_the_lock_of_a_worker_moves_to_the_promoted_standby(pair: tuple[Ru
     primary, standby = pair
     database = Database.for_recorder(url_of([primary.server, standby.server], "postgres"), "test")
     await database.open(size=1)
-    heartbeat = Heartbeat(uuid7(database.now()), database, ["default"], 1, declared_dead=lambda: None)
+    heartbeat = Heartbeat(
+        uuid7(database.now()),
+        database,
+        ["default"],
+        1,
+        declared_dead=lambda: None,
+        told=lambda paused, asked: None,
+    )
     await heartbeat.hold_lock()
     assert ask(primary.server, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == "1"
     with primary.frozen():

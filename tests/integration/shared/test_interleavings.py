@@ -33,7 +33,7 @@ from services.scheduler.resender import Resender
 from shared.contracts.contract import Contract
 from shared.ledger.lifecycle import FINAL
 from shared.ledger.tally import Tally
-from shared.ledger.transitions.operate import CANCEL, RETRY
+from shared.ledger.transitions.operate import CANCEL, RETRY, UNEDITED
 from shared.ledger.transitions.send import MARK_SENT
 from shared.submission import NewTask, Submitter
 from shared.transport.keys import lane_key
@@ -195,7 +195,8 @@ class Interleavings(RuleBasedStateMachine):
 
     def _expire(self, drawn: Drawn) -> None:
         late = self.ledger.late("expires_at")
-        self.ledger.step(Expirer(self.ground.database, Tally(self.ground.database)).run_once(), late)
+        expirer = Expirer(self.ground.database, self.ground.queues, Tally(self.ground.database))
+        self.ledger.step(expirer.run_once(), late)
         assert all(self.ledger.rows[task_id]["status"] == "failure" for task_id in late)
 
     def _resend(self, drawn: Drawn) -> None:
@@ -249,7 +250,7 @@ class Interleavings(RuleBasedStateMachine):
     def _retry(self, drawn: Drawn) -> None:
         task_id, old = drawn.one(sorted(self.ledger.rows.items()))
         ended = old["status"] in ("failure", "revoked")
-        retry = self.ground.database.run(RETRY, id=task_id, reason="by hand")
+        retry = self.ground.database.run(RETRY, id=task_id, reason="by hand", delay_s=None, **UNEDITED)
         answer = self.ledger.step(retry, {task_id} if ended else ())
         assert bool(answer) == ended
         assert self.ledger.rows[task_id]["claim"] == old["claim"] + ended
@@ -309,7 +310,7 @@ class Interleavings(RuleBasedStateMachine):
         database, queues = self.ground.database, self.ground.queues
         await self.ground.age(max(WAITS))
         await Rescuer(database, queues, Tally(database), stall_after_s=60).run_once()
-        await Expirer(database, Tally(database)).run_once()
+        await Expirer(database, queues, Tally(database)).run_once()
         while await self.resender.run_once():
             pass
         await self.resender.check_lanes()

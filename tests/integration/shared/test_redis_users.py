@@ -32,10 +32,10 @@ def test_no_service_may_do_this(redis_url: str, role: str, command: str) -> None
     ("role", "command"),
     [
         (API, "LPOP often:lane:default:5"),
-        (API, "BLPOP often:wake:default 1"),
+        (API, "SREM often:unacked:x y"),
         (WORKER, "INFO server"),
         (WORKER, "MSET often:generation 1"),
-        (SCHEDULER, "PUBLISH often:cancel:x y"),
+        (SCHEDULER, "SUBSCRIBE often:cancel:x"),
     ],
 )
 def test_a_service_may_not_do_what_another_one_does(redis_url: str, role: str, command: str) -> None:

@@ -49,7 +49,7 @@ async def test_what_the_scheduler_ends_counts_too(platform: Platform) -> None:
     await platform.submit(INSTANT, Nothing(), count=3)
     await platform.rows("UPDATE task SET expires_at = now()")
     tally = Tally(platform.database)
-    await Expirer(platform.database, tally).run_once()
+    await Expirer(platform.database, platform.queues, tally).run_once()
     await tally.run_once()
     assert await sums(platform) == {("sample.instant", "failure"): 3}
 

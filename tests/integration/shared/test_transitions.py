@@ -93,7 +93,7 @@ async def test_a_task_is_in_one_place_all_its_life(platform: Platform) -> None:
     await platform.rows("UPDATE task SET expires_at = now() - interval '1 s'")
     assert await platform.rows(expire.EXPIRE, limit=10, error_kind="expired", error_message="late")
     assert await places(platform, task_id) == ("failure", set(), 4)
-    assert await platform.rows(operate.RETRY, id=task_id, reason="by hand")
+    assert await platform.rows(operate.RETRY, id=task_id, reason="by hand", delay_s=None, **operate.UNEDITED)
     assert await places(platform, task_id) == ("pending", {"send_at"}, 5)
     assert await platform.rows(operate.CANCEL, id=task_id)
     assert await places(platform, task_id) == ("revoked", set(), 5)

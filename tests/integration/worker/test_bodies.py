@@ -10,7 +10,7 @@ from local.ports import pick
 from services.worker.claims.claim import Attempt
 from services.worker.claims.reconciler import Reconciler
 from services.worker.recording import writer as writer_module
-from services.worker.recording.record import Child, Entry
+from services.worker.recording.record import Child, Entry, Written
 from services.worker.running.broker import ClaimsConsumer
 from services.worker.running.context import child_id
 from services.worker.running.outcome import Outcome
@@ -245,7 +245,7 @@ async def test_a_round_that_takes_too_long_is_split_until_it_fits(
     write = played.recording.writer._try
     sizes = []
 
-    async def at_most_two(entries: Sequence[Entry]) -> set[Attempt]:
+    async def at_most_two(entries: Sequence[Entry]) -> Written:
         sizes.append(len(entries))
         if len(entries) > 2:
             raise ServerAway("Postgres", reason="the round took too long")
@@ -270,7 +270,7 @@ async def test_records_with_many_children_are_written_after_those_of_their_neigh
     write = played.recording.writer._try
     rounds = []
 
-    async def noted(entries: Sequence[Entry]) -> set[Attempt]:
+    async def noted(entries: Sequence[Entry]) -> Written:
         rounds.append([claimed.index(entry.attempt) for entry in entries])
         return await write(entries)
 

@@ -1,6 +1,6 @@
 """The advisory lock of a worker whose connection is half open: only one end knows that the other is gone."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from uuid import uuid4
@@ -47,7 +47,9 @@ async def _registered(platform: Platform) -> AsyncIterator[Locked]:
         database = Database.for_recorder(url, "worker")
         await database.open(size=2)
         try:
-            heartbeat = Heartbeat(uuid4(), database, ["default"], 8, declared_dead=lambda: None)
+            heartbeat = Heartbeat(
+                uuid4(), database, ["default"], 8, declared_dead=lambda: None, told=lambda paused, asked: None
+            )
             await heartbeat.register()
             yield Locked(heartbeat, proxy, platform)
         finally:
@@ -98,3 +100,22 @@ async def test_a_lock_that_is_held_is_left_alone(locked: Locked) -> None:
     for _ in range(3):
         await locked.heartbeat.hold_lock()
     assert await locked.sessions() == await locked.holders() == before
+
+
+async def test_a_worker_knows_the_pauses_before_its_first_fetch(platform: Platform) -> None:
+    await platform.rows(
+        "INSERT INTO queue_control (queue, paused_at) VALUES ('email', now()), ('hotel', NULL)"
+    )
+    told: list[tuple[Collection[str], str | None]] = []
+    heartbeat = Heartbeat(
+        uuid4(),
+        platform.database,
+        ["default"],
+        8,
+        declared_dead=lambda: None,
+        told=lambda paused, asked: told.append((paused, asked)),
+    )
+    await heartbeat.register()
+    assert told == [(["email"], None)]
+    assert heartbeat._lock is not None
+    heartbeat._lock.terminate()

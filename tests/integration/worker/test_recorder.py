@@ -11,6 +11,7 @@ from prometheus_client import REGISTRY
 from services.worker.claims.claim import Attempt, Claim
 from services.worker.claims.claims import Claims
 from services.worker.claims.fetcher import Fetcher
+from services.worker.claims.served import Served
 from services.worker.recording import inbox as inbox_module
 from services.worker.recording.record import LogLine
 from services.worker.running.outcome import Failure, Outcome
@@ -209,7 +210,7 @@ async def test_what_was_fetched_again_before_its_end_was_settled_is_sent_on(
         await worker.platform.queues.fetch(worker.id, ["default"], wanted=8, served=0, idle=False)
     fetcher = Fetcher(
         worker.id,
-        ["default"],
+        Served(["default"]),
         {},
         worker.claims,
         worker.inbox,

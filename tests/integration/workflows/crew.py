@@ -155,7 +155,9 @@ class Crew:
         try:
             async with self.database.short_transaction():
                 choice = await self.retries.choose_for_task(task["workflow"], task["step"], handlers)
-                if not await self.run(operate.RETRY, id=task["id"], reason="by hand"):
+                if not await self.run(
+                    operate.RETRY, id=task["id"], reason="by hand", delay_s=None, **operate.UNEDITED
+                ):
                     return False
                 await self.retries.note(task["workflow"], choice)
                 return True

@@ -27,7 +27,7 @@ class NoQueues(Queues):
     """Nothing is pushed: the tasks are claimed where they wait."""
 
     def __init__(self) -> None:
-        pass
+        self.system = None  # nothing is published
 
     async def push(self, addresses: Any, **_: Any) -> None:
         pass

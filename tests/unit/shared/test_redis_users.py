@@ -12,7 +12,7 @@ SHARED = Path(__file__).parents[3] / "shared"
 #: Scripts by the user that runs them; `preamble.lua` is part of each.
 SCRIPTS = {
     API: ["preamble", "push"],
-    WORKER: ["preamble", "push", "fetch", "unacked"],
+    WORKER: ["preamble", "push", "fetch", "unacked", "past"],
     SCHEDULER: ["preamble", "push", "head", "unacked"],
 }
 

@@ -6,13 +6,15 @@ from services.worker.claims.claim import Attempt, Claim, Stage
 from services.worker.claims.claims import Claims
 
 
-def held(priority: int = 5, suspect: bool = False, name: str = "sample.task") -> Attempt:
+def held(
+    priority: int = 5, suspect: bool = False, name: str = "sample.task", queue: str = "default"
+) -> Attempt:
     claim = Claim(
         id=uuid4(),
         number=1,
         name=name,
         contract_version=1,
-        queue="default",
+        queue=queue,
         priority=priority,
         status="pending",
         params="{}",
@@ -81,3 +83,21 @@ def test_the_end_of_an_earlier_claim_leaves_the_later_one() -> None:
     assert claims.forget([earlier]) == []
     assert (claims.ids(), claims.running()) == ({later.id}, [later])
     assert claims.forget([later]) == [later.id]
+
+
+def test_only_claims_of_the_given_queues_are_withdrawn() -> None:
+    claims = Claims(threads=8)
+    stays, goes = held(queue="email"), held(queue="payments")
+    claims.add([goes, stays])
+    assert claims.withdraw(queues={"payments"}) == [goes]
+    assert claims.take(0) is stays
+    assert claims.take(0) is None
+
+
+def test_a_claim_that_is_kept_back_is_known_and_starts_nowhere() -> None:
+    claims = Claims(threads=8)
+    attempt = held()
+    claims.keep_back([attempt])
+    assert attempt.id in claims
+    assert claims.take(0) is None
+    assert claims.cancel(attempt.id) is None

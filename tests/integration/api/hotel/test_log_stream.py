@@ -11,6 +11,7 @@ from tests.api_process import Api
 from tests.platform import Platform
 
 ANN = {"email": "ann@often.example", "password": "correct horse"}
+BOB = {"email": "bob@often.example", "password": "correct horse"}
 
 
 @pytest.fixture
@@ -21,8 +22,8 @@ async def api(platform: Platform) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def _sign_in(api: httpx.AsyncClient) -> tuple[dict[str, str], str]:
-    tokens = (await api.post("/auth/login", json=ANN)).json()
+async def _sign_in(api: httpx.AsyncClient, who: dict[str, str] = ANN) -> tuple[dict[str, str], str]:
+    tokens = (await api.post("/auth/login", json=who)).json()
     return {"Authorization": f"Bearer {tokens['access_token']}"}, tokens["refresh_token"]
 
 
@@ -49,6 +50,8 @@ async def test_a_stream_ends_with_the_session_the_key_or_the_account(
 ) -> None:
     await api.post("/auth/register", json=ANN)
     await platform.rows("UPDATE account SET role = 'operator'")
+    await api.post("/auth/register", json=BOB)
+    await platform.rows("UPDATE account SET role = 'administrator' WHERE email LIKE 'bob@%'")
     (first, refresh_token), (second, _) = await _sign_in(api), await _sign_in(api)
     later = {"name": "system.health_check", "params": {}, "delay_s": 3600}
     task = (await api.post("/tasks", json=later, headers=first)).json()["task_id"]
@@ -64,5 +67,6 @@ async def test_a_stream_ends_with_the_session_the_key_or_the_account(
         assert await _last_event(by_session) == "event: error"
         await api.delete("/keys", headers=second)
         assert await _last_event(by_key) == "event: error"
-        await platform.rows("UPDATE account SET is_active = false")
+        (bob, _), (ann,) = await _sign_in(api, BOB), await platform.rows("SELECT min(id) AS id FROM account")
+        await api.patch(f"/accounts/{ann['id']}", json={"is_active": False}, headers=bob)
         assert await _last_event(by_account) == "event: error"

@@ -17,7 +17,7 @@ from shared.hotel.contracts.payments import (
 )
 from shared.hotel.settings import HotelSettings
 from shared.ledger.ids import uuid7
-from shared.ledger.transitions.operate import RETRY
+from shared.ledger.transitions.operate import RETRY, UNEDITED
 from shared.testing import InlineRun, run_inline
 from tests.eventually import eventually
 from tests.integration.worker.hotel.paying import (
@@ -77,7 +77,7 @@ async def test_a_declined_card_ends_the_task_and_is_not_tried_again(
     assert recorded["intent"] is not None
     assert (await books(sandbox))["charges"] == []
 
-    await platform.database.run(RETRY, id=task_id, reason="an operator")
+    await platform.database.run(RETRY, id=task_id, reason="an operator", delay_s=None, **UNEDITED)
     again = await platform.until(task_id, "failure")
     assert again["error_message"] == row["error_message"]
     assert (await books(sandbox))["requests"] == {"create": 1}
@@ -184,7 +184,7 @@ async def test_a_refused_charge_can_be_made_when_the_reason_is_gone(
     wrong.wait()
 
     await platform.start_worker(**settings(sandbox))
-    await platform.database.run(RETRY, id=task_id, reason="the key is right now")
+    await platform.database.run(RETRY, id=task_id, reason="the key is right now", delay_s=None, **UNEDITED)
 
     row = await platform.until(task_id, "success", "failure")
     assert row["status"] == "success", row["error_message"]
@@ -291,7 +291,7 @@ async def test_a_customer_of_another_account_or_of_none_is_not_charged(
     (bind,) = await platform.submit(BIND_CUSTOMER, BindCustomer(user_id=user, customer="cus_nobody"))
     await platform.until(bind, "success")
     await platform.start_scheduler()
-    await platform.database.run(RETRY, id=task_id, reason="an operator")
+    await platform.database.run(RETRY, id=task_id, reason="an operator", delay_s=None, **UNEDITED)
     await platform.until(task_id, "success")
     assert len((await books(sandbox))["charges"]) == 1
 

@@ -1,0 +1,154 @@
+"""Every way in which a task changes is published by the process that committed it.
+
+Streams would show most of it some seconds later even so, because they read rows. Lists would not.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import pytest
+
+from services.scheduler.expirer import Expirer
+from services.scheduler.rescuer import Rescuer
+from shared.ledger.lifecycle import FINAL
+from shared.ledger.tally import Tally
+from shared.ledger.transitions.workflow import REQUEST_CANCEL
+from shared.submission import NewTask
+from shared.transport import events
+from shared.transport.events import TaskChange
+from shared.workflows.advancer import Advancer
+from shared.workflows.shapes import chain
+from shared.workflows.submission import WorkflowSubmitter
+from shared.workflows.workflow import Workflow
+from tests.eventually import eventually
+from tests.platform import Platform
+from tests.sample_tasks import EFFECT, FAIL, INSTANT, SPAWN, TALK, Fails, Nothing, Seconds, Spawns
+
+NEW = NewTask(contract=INSTANT, params=Nothing())
+
+
+class Heard:
+    """What was published, the newest revision of each task."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[UUID, TaskChange] = {}
+        self.logged: set[UUID] = set()
+        self.workflows: set[UUID] = set()
+
+    def take(self, message: bytes) -> None:
+        changes = events.decode(message)
+        for change in changes.tasks:
+            known = self.tasks.get(change.id)
+            if known is None or change.revision > known.revision:
+                self.tasks[change.id] = change
+        self.logged.update(changes.logged)
+        self.workflows.update(changes.workflows)
+
+    async def status(self, task_id: UUID, status: str) -> TaskChange:
+        """The change, once the task was published in this status."""
+
+        def found() -> TaskChange | None:
+            change = self.tasks.get(task_id)
+            return change if change is not None and change.status == status else None
+
+        return await eventually(found, 10)
+
+
+@pytest.fixture
+async def heard(platform: Platform) -> AsyncIterator[Heard]:
+    heard = Heard()
+    async with platform.queues.client.pubsub() as subscription:
+        await subscription.subscribe(events.channel(platform.queues))
+        await subscription.get_message(timeout=5)
+
+        async def listen() -> None:
+            async for message in subscription.listen():
+                heard.take(message["data"])
+
+        listening = asyncio.create_task(listen())
+        yield heard
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+
+
+async def test_what_a_worker_records(platform: Platform, heard: Heard) -> None:
+    await platform.rows("CREATE TABLE effect (task_id uuid)")
+    await platform.rows("GRANT INSERT ON effect TO often_worker")
+    await platform.start_scheduler()
+    await platform.start_worker()
+    ids = [
+        *await platform.submit(TALK, Nothing(), owner=7),
+        *await platform.submit(EFFECT, Seconds(seconds=0)),
+        *await platform.submit(FAIL, Fails(kind="expected", times=1)),
+        *await platform.submit(FAIL, Fails(kind="permanent")),
+        *await platform.submit(SPAWN, Spawns(children=2)),
+        *await platform.submit(SPAWN, Spawns(children=2, at_once=True)),
+    ]
+    rows = await platform.all_final(ids)
+    rows += await platform.rows("SELECT * FROM task WHERE parent IS NOT NULL")
+    assert len(rows) == len(ids) + 4
+    rows = await platform.all_final([row["id"] for row in rows])
+    for row in rows:
+        change = await heard.status(row["id"], row["status"])
+        assert change == TaskChange.from_row(row)
+    assert heard.tasks[ids[0]].owner == 7
+    assert heard.logged == {ids[0]}
+
+
+async def test_what_the_scheduler_and_submitters_commit(platform: Platform, heard: Heard) -> None:
+    (late, held) = await platform.submit(INSTANT, Nothing(), count=2)
+    for task_id in (late, held):
+        await heard.status(task_id, "pending")
+    await platform.rows("UPDATE task SET expires_at = now() - interval '1 s' WHERE id = {}", late)
+    await platform.rows(
+        "UPDATE task SET status = 'started', holder = {}, claim = 1, attempt = 1, started_at = now(),"
+        " send_at = NULL, sent_at = NULL, revision = 5 WHERE id = {}",
+        uuid4(),
+        held,
+    )
+    tally = Tally(platform.database)
+    await Expirer(platform.database, platform.queues, tally).run_once()
+    await Rescuer(platform.database, platform.queues, tally, stall_after_s=60).run_once()
+    assert (await heard.status(late, "failure")).revision == 1
+    assert (await heard.status(held, "pending")).revision == 6
+
+    async with platform.submitter.transaction():
+        (kept,) = await platform.submitter.submit([NEW])
+        await platform.submitter.submit([NEW])
+        await asyncio.sleep(0)
+        assert kept not in heard.tasks  # not before the commit
+    await heard.status(kept, "pending")
+
+
+async def test_what_moves_a_workflow(platform: Platform, heard: Heard) -> None:
+    flow = Workflow("two")
+    chain(
+        flow.step(INSTANT, Nothing(), name="first"),
+        flow.group(INSTANT, [Nothing()] * 2, name="second"),
+    )
+    flow.step(INSTANT, Nothing(), name="later", delay=timedelta(hours=1))
+    workflow = await WorkflowSubmitter(platform.database, platform.submitter, platform.vault).submit(flow)
+    tasks = await platform.rows("SELECT * FROM task WHERE workflow = {}", workflow)
+    assert {row["step"] for row in tasks} == {"first", "later"}
+    for row in tasks:
+        assert await heard.status(row["id"], "pending") == TaskChange.from_row(row)
+
+    advancer = Advancer(platform.database, platform.queues)
+    await platform.rows(
+        "INSERT INTO workflow_event (workflow, step, kind, succeeded) VALUES ({}, 'first', 'ended', 1)",
+        workflow,
+    )
+    await advancer.advance([workflow])
+    await eventually(lambda: workflow in heard.workflows)
+    members = await platform.rows("SELECT id FROM task WHERE step = 'second'")
+    assert len(members) == 2
+    for row in members:
+        await heard.status(row["id"], "pending")
+
+    await platform.rows(REQUEST_CANCEL, id=workflow)
+    await advancer.advance([workflow])
+    for row in members:
+        change = await heard.status(row["id"], "revoked")
+        assert change.status in FINAL

@@ -1,0 +1,12 @@
+"""Processes know their version without an installed package."""
+
+import tomllib
+from pathlib import Path
+
+from shared.release import RELEASE
+
+PROJECT = Path(__file__).parents[3] / "pyproject.toml"
+
+
+def test_the_version_of_the_code_is_that_of_the_project() -> None:
+    assert tomllib.loads(PROJECT.read_text())["project"]["version"] == RELEASE
