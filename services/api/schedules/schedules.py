@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -29,11 +29,13 @@ from shared.ledger.database import Database
 from shared.ledger.statement import Statement
 from shared.schedules import firing as scheduling
 from shared.schedules import statements as schedules
-from shared.schedules.firing import Firing, TaskToFire
+from shared.schedules.firing import Firing, TaskToFire, Work
 from shared.schedules.timetable import Misfire
 from shared.submission import Submitter
 from shared.vault import Vault
 from shared.workflows.scheduled import Schedules as Declared
+
+Found = TypeVar("Found")
 
 #: `POST /schedules/preview` is an address of its own.
 RESERVED = frozenset({"preview"})
@@ -73,7 +75,7 @@ class Schedules:
         """Raises InvalidFields, NotAllowed, UnknownAccount or ScheduleExists."""
         _check_name(body.name)
         _check_policies(body.misfire, body.overlap)
-        contract = _known(self._catalogue.get, body.task_name)
+        contract = _known(lambda: self._catalogue.get(body.task_name))
         params = contract.check_params(body.params)
         await self._check_recipient(contract, params, caller)
         columns: dict[str, Any] = msgspec.structs.asdict(body)
@@ -105,7 +107,7 @@ class Schedules:
                 await self._check_recipient(contract, params, caller)
                 given["params"] = scheduling.encode_params(self._vault, contract, params, name, row["owner"])
             elif wanted.enabled is True:
-                self._firing.work_of(row)
+                self._work_of(row)
             await schedules.change(self._database, name, given | _consequences(row, given, caller))
             before, after = _shown({field: row[field] for field in given}), _shown(given)
             if "params" in given:
@@ -133,7 +135,7 @@ class Schedules:
         """
         async with self._submitter.short_transaction():
             row = await self._locked(name)
-            work = self._firing.work_of(row)
+            work = self._work_of(row)
             if isinstance(work, TaskToFire):
                 await self._check_recipient(work.contract, work.params, caller)
             if row["overlap"] == "skip" and (running := await self._firing.unfinished(row)):
@@ -162,12 +164,16 @@ class Schedules:
             raise ScheduleNotFound(name)
         return rows[0]
 
+    def _work_of(self, row: Mapping[str, Any]) -> Work:
+        """What it fires today. Raises InvalidFields or VaultError."""
+        return _known(lambda: self._firing.work_of(row))
+
     def _contract_of_params(self, row: Mapping[str, Any]) -> Contract[Any, Any]:
         """Raises InvalidFields, also for a workflow."""
         if row["workflow"] is not None:
             rule = "must be left out: the code that declares the schedule builds its workflow"
             raise InvalidFields([FieldProblem("params", rule)])
-        return _known(self._catalogue.get_stored, row["task_name"])
+        return _known(lambda: self._catalogue.get_stored(row["task_name"]))
 
     async def _check_recipient(self, contract: Contract[Any, Any], params: Params, caller: Reader) -> None:
         """A schedule reaches no account that its maker could not reach with a submission."""
@@ -186,9 +192,10 @@ def _shown(columns: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in columns.items() if name != "params"}
 
 
-def _known(find: Callable[[str], Contract[Any, Any]], task_name: str) -> Contract[Any, Any]:
+def _known(find: Callable[[], Found]) -> Found:
+    """What `find` returns. Raises InvalidFields for a task that the code does not have."""
     try:
-        return find(task_name)
+        return find()
     except UnknownTask as error:
         rule = f"must be one of {', '.join(error.known)}"
         raise InvalidFields([FieldProblem("task_name", rule)]) from None

@@ -175,7 +175,7 @@ async def test_a_list_that_comes_back_with_its_last_id_misses_no_task(
                     if task["revision"] > known.get(task["task_id"], {"revision": -1})["revision"]:
                         known[task["task_id"]] = task
     assert known.keys() == {str(task_id) for task_id in ids}
-    assert visits > 2
+    assert visits > 1
 
     async with ann.follow("/events", "tdeadbeef.7") as stranger:
         await stranger.until_event("resync")
@@ -252,11 +252,13 @@ async def test_an_account_has_a_bounded_number_of_streams(
     await api.start()
     ann, bob = await _caller(http), await _caller(http, "bob")
     streams = [http.stream("GET", "/events", headers=ann.headers) for _ in range(20)]
+    reads: list[AsyncIterator[bytes]] = []  # one that is forgotten would close its stream
     try:
         for stream in streams:
             answer = await stream.__aenter__()
             assert answer.status_code == 200
-            await anext(answer.aiter_bytes())
+            reads.append(answer.aiter_bytes())
+            await anext(reads[-1])
         refused = await ann.get("/events")
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
         assert refused.json()["type"] == "urn:often:problem:too-many-streams"

@@ -28,8 +28,8 @@ MANY = ("--max-examples", "100")
 LEFT_OUT = "positive_data_acceptance"
 #: Requests to these end the session of the caller. They have a run of their own.
 ENDING = r"^/api/v1/auth/(logout|logout-all|password)$"
-#: Answers without end, which no request waits for.
-ENDLESS = r"/events$"
+#: Answers without end, and one for which a request may wait for a minute.
+ENDLESS = r"/(events|result)$"
 
 
 class Caller(NamedTuple):

@@ -34,7 +34,7 @@ async def test_a_failure_is_noted_with_its_end_and_forgotten_with_its_retry(plat
         "fingerprint": failed["error_fingerprint"],
         "failed_at": failed["completed_at"],
     }
-    await platform.rows(operate.RETRY, id=failing, reason="again")
+    await platform.rows(operate.RETRY, id=failing, reason="again", delay_s=None, **operate.UNEDITED)
     assert failing not in await noted(platform) or (await platform.task(failing))["status"] == "failure"
     again = await platform.until(failing, "failure")
     assert (await noted(platform))[failing]["failed_at"] == again["completed_at"]

@@ -73,7 +73,7 @@ async def test_a_role_has_the_declared_rights_to_whole_tables_and_no_others(
         (WORKER, "CREATE TABLE mine (id integer)"),
         (WORKER, "COPY task TO PROGRAM 'cat'"),
         (API, "DROP TABLE task"),
-        (API, "UPDATE task SET params = '{}'"),
+        (API, "UPDATE task SET name = 'email.send_welcome'"),
         (API, "UPDATE task SET owner = 1"),
         (API, "DELETE FROM task"),
         (API, "DELETE FROM audit"),
