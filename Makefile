@@ -33,9 +33,9 @@ dashboard: $(INSTALLED) ## Regenerate the Grafana dashboard from its code
 
 test: test-quick test-slow ## Run all tests
 
-# Most tests wait for I/O, so three processes suit two cores. One that is done takes tests from the others.
+# Most tests wait for I/O, so five processes suit two cores. One that is done takes tests from the others.
 test-quick: $(INSTALLED) ## Run the unit and integration tests
-	@$(BIN)/python -m pytest -q --numprocesses 3 --dist worksteal tests/unit tests/integration
+	@$(BIN)/python -m pytest -q --numprocesses 5 --dist worksteal tests/unit tests/integration
 
 # These tests break servers or start whole systems, and mostly wait for them, so two run at a time. Their
 # time limits assume an otherwise idle machine: they run after the quick ones, also under `make -j`.
@@ -43,7 +43,7 @@ test-slow: $(INSTALLED) | test-quick ## Run the fault and end-to-end tests, afte
 	@$(BIN)/python -m pytest -q --numprocesses 2 --dist worksteal tests/faults tests/e2e
 
 test-platform: $(INSTALLED) ## Run the unit and integration tests with no application installed
-	@OFTEN_APPLICATIONS= $(BIN)/python -m pytest -q --numprocesses 3 --dist worksteal tests/unit tests/integration
+	@OFTEN_APPLICATIONS= $(BIN)/python -m pytest -q --numprocesses 5 --dist worksteal tests/unit tests/integration
 
 check: lint type imports test-quick ## Run what a change needs before review: lint, types, imports, quick tests
 
