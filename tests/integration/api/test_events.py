@@ -158,22 +158,28 @@ async def test_a_list_that_comes_back_with_its_last_id_misses_no_task(
     draws = random.Random(5)
     known: dict[str, dict[str, Any]] = {}
     last_id, visits = None, 0
+
+    def all_ended(followed: Followed) -> bool:
+        for change in followed.of("change"):
+            for task in change["tasks"]:
+                if task["revision"] > known.get(task["task_id"], {"revision": -1})["revision"]:
+                    known[task["task_id"]] = task
+        return sum(task["status"] == "success" for task in known.values()) == 60
+
     async with ann.follow("/events") as first:  # keeps nothing but the process listening
         await first.until_event("state")
         last_id = first.last_id
         ids = await platform.submit(STEPS, Steps(count=3, pause_s=0.02), owner=ann.id, count=60)
-        while len([task for task in known.values() if task["status"] == "success"]) < len(ids):
+        ended = False
+        while not ended:
             visits += 1
             assert visits < 100, known
             async with ann.follow("/events?name=sample.steps", last_id) as followed:
                 few = draws.randrange(1, 5)
-                await followed.until(lambda f, few=few: len(f.events) >= few)
+                await followed.until(lambda f, few=few: all_ended(f) or len(f.events) >= few)
             assert "resync" not in followed.names
             last_id = followed.last_id
-            for change in followed.of("change"):
-                for task in change["tasks"]:
-                    if task["revision"] > known.get(task["task_id"], {"revision": -1})["revision"]:
-                        known[task["task_id"]] = task
+            ended = all_ended(followed)
     assert known.keys() == {str(task_id) for task_id in ids}
     assert visits > 1
 
