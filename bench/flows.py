@@ -40,7 +40,7 @@ def submitter(platform: Platform) -> WorkflowSubmitter:
 
 
 async def submit(platform: Platform, flow: Workflow | Graph, count: int = 1) -> list[UUID]:
-    """Submit the same workflow so many times. Returns the ids of all."""
+    """Submit the same workflow `count` times. Returns all ids."""
     graph = wiring.compile(flow) if isinstance(flow, Workflow) else flow
     to = submitter(platform)
     ids: list[UUID] = []

@@ -49,12 +49,12 @@ class Side:
     stage: Stage
     programs: Programs
     port: int
-    #: The header of somebody who is signed in; empty where nobody can be.
+    #: Authorization header of a signed-in user; empty where users cannot sign in.
     authorization: str = ""
     task_id: str = ""
 
     async def take(self, method: str, path: str, seconds: float) -> Taken:
-        """Put the same request over and over. `{task_id}` in a path stands for one of the person's tasks."""
+        """Repeat the same request. `{task_id}` in a path is replaced by the id of one of the user's tasks."""
         request = self._request(method, path.format(task_id=self.task_id))
         expected = b"HTTP/1.1 202 " if method == "POST" else b"HTTP/1.1 200 "
         parts = {

@@ -40,7 +40,7 @@ class Gather(Params):
 
 class ReadLetters(Params):
     letters: list[Letter]
-    #: As in `Ring`.
+    #: Identifies the task, as in `Ring`.
     token: int
 
 
@@ -89,7 +89,7 @@ def ring(context: TaskContext, params: Ring) -> Done:
 
 @task(TICK)
 def tick(context: TaskContext, params: Ticks) -> Done:
-    """Each message is the moment at which it was said."""
+    """Each progress message is the time at which it was sent."""
     for number in range(params.count):
         time.sleep(params.pause_s)
         context.progress(number + 1, params.count, repr(time.time()))

@@ -51,7 +51,7 @@ class KeyedSubmitter:
             numbers.setdefault(each.place, number)
         found: dict[Place, _First] = {}
         new: set[int] = set()
-        # Rarely a second round: a key that was taken may be pruned before it is looked up.
+        # A second round is rare: a key that was taken may be pruned before it is looked up.
         while open_ := [wanted[number] for place, number in numbers.items() if place not in found]:
             stored = await self._store(open_)
             new |= {numbers[place] for place in stored}

@@ -17,7 +17,7 @@ class Event(NamedTuple):
 
 
 class Followed:
-    """What a stream has sent so far; it is read in the background."""
+    """The events that a stream has sent so far. The stream is read in the background."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []

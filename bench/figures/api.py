@@ -30,7 +30,7 @@ class Kind:
     name: str
     method: str
     path: str
-    #: Of the rate of the bare handler.
+    #: Required share of the bare handler's rate.
     required: float
 
 

@@ -39,7 +39,7 @@ CHAINS = Figure(
     target=0.65,
 )
 
-#: What a burst took.
+#: How many tasks of a burst succeeded, and how many seconds it took.
 ENDED = Statement("""
     SELECT count(*) AS count, extract(epoch FROM max(completed_at) - min(claimed_at))::float8 AS seconds
     FROM task WHERE id >= :first AND status = 'success'
@@ -55,7 +55,7 @@ Submit = Callable[[Platform, int], Awaitable[object]]
 
 
 async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
-    """Bursts take turns in the same processes: two starts differ by more than what is looked for."""
+    """Bursts alternate within the same processes: two starts differ by more than the effect we measure."""
     chord, chains = Measured(CHORD, "s"), Measured(CHAINS, "tasks/s")
     size = stage.count(BURST)
     # No worker replaces itself between two bursts.

@@ -27,7 +27,7 @@ PEERS = (crowd.CELERY_CANVAS, crowd.DBOS)
 SHAPES = CHAIN, CHORD = "chains", "chord"
 #: A round takes two minutes, and these ratios are far from 1.
 ROUNDS = 3
-#: As in `cost`.
+#: The same interval as in `cost`.
 LOOK_EVERY_S = 0.005
 
 
@@ -37,7 +37,7 @@ class Run:
 
     #: Tasks per second, from the first start until all is recorded.
     rate: float
-    #: Of the last three quarters of the tasks.
+    #: Cost over the last three quarters of the tasks.
     cost: Cost
 
 

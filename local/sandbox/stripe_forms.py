@@ -18,7 +18,7 @@ CARDS = {
     "pm_sandbox_processing": "processing",
 }
 DECLINE = {"code": "card_declined", "decline_code": "generic_decline", "message": "Your card was declined."}
-#: An off-session charge can't be confirmed by anybody.
+#: The error of an off-session charge that needs confirmation: the customer is not there to give it.
 UNCONFIRMED = {
     "code": "authentication_required",
     "decline_code": "authentication_required",

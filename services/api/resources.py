@@ -199,7 +199,7 @@ class Resources:
         }
 
     def _doubt_callers(self) -> None:
-        """Somebody may do more or less than before."""
+        """Forget all callers and recheck all rights: some account may do more or less than before."""
         self.callers.forget()
         self.live.bus.in_doubt = True
 

@@ -38,7 +38,7 @@ class Indexer:
         return False
 
     async def _index(self, day: str, names: Sequence[str]) -> bool:
-        """False when somebody is in the way: the cleanup, another leader, or an open transaction."""
+        """Returns False if the cleanup, another leader or an open transaction is in the way."""
         connection = await self._database.connect(part="indexes")
         try:
             async with self._database.translated():

@@ -24,7 +24,7 @@ class QueueGauges:
     async def run_once(self) -> bool:
         controls = await self._database.run(CONTROLS)
         paused = {row["queue"] for row in controls if row["paused_at"] is not None}
-        # Of its own, because Redis may be away: a pause holds all the same.
+        # Published separately: Redis may be away, and a pause holds even then.
         self._gauges.publish(
             "pauses",
             gauge(

@@ -1,4 +1,4 @@
-"""Schedules that code declares: something is submitted by the clock, whoever operates the platform.
+"""Schedules declared in code: they submit tasks and workflows by the clock on every installation.
 
 Plain values, so that a worker needs no scheduler's library; `shared.schedules.timetable` reads them. A
 contract declares a `Schedule`; a workflow has a `shared.workflows.scheduled.WorkflowSchedule`.

@@ -146,7 +146,7 @@ RAISE_ALERTS = """
     SELECT fallen.* FROM fallen JOIN marked ON marked.id = fallen.alert ORDER BY fallen.alert
 """
 
-#: Prices that somebody watches and that have fallen within a week: of each hotel and stay the newest one.
+#: Watched prices that have fallen within a week: the newest price of each hotel and stay.
 _FALLEN = """
     SELECT DISTINCT ON (a."user", o.hotel, o.check_in, o.check_out) a."user", h.name AS hotel_name,
            d.name AS destination, o.check_in, o.check_out, o.currency, o.price, o.previous_price,
@@ -161,7 +161,7 @@ _FALLEN = """
 """
 _NEWEST = 'ORDER BY a."user", o.hotel, o.check_in, o.check_out, o.observed_on DESC'
 
-#: What one user reads, the deepest fall first. values: user.
+#: Fallen prices for one user, the deepest fall first. values: user.
 DROPS = f"""
     SELECT * FROM ({_FALLEN} AND a."user" = {{}} {_NEWEST}) AS fallen ORDER BY change_percent LIMIT 20
 """

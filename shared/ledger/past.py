@@ -10,7 +10,7 @@ from typing import Any
 
 from shared.ledger import partitions
 
-#: What an index covers, by the end of its name. Days before yesterday have all of them.
+#: Columns that an index covers, by the suffix of its name. Days before yesterday have all these indexes.
 COVERED = {
     "name": "(name, id)",
     "queue": "(queue, id)",

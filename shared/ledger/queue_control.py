@@ -29,8 +29,8 @@ CONTROLS = Statement("SELECT queue, paused_at, paused_by, reason FROM queue_cont
 #: Acts on many tasks run as tasks of this queue. If it were paused, they could not be used to clear others.
 NEVER_PAUSED = frozenset({"operations"})
 
-#: Of the waiting tasks that expire next in all queues: how many are of one queue, and when the first one
-#: expires.
+#: How many of the waiting tasks that expire next, in all queues, belong to one queue, and when the first of
+#: these expires.
 EXPIRING = Statement("""
     SELECT count(*)::int AS expiring, min(expires_at) AS first FROM (
         SELECT queue, expires_at FROM task

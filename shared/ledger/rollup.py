@@ -6,7 +6,7 @@ They are statistics, not facts: a process that is killed loses what it has count
 from shared.ledger.statement import Statement
 from shared.telemetry.metrics import RUN_BUCKETS, WAIT_BUCKETS
 
-#: Minutes are folded into hours after this many days, and hours dropped after so many.
+#: Minutes are folded into hours after MINUTE_DAYS, and hours are dropped after HOUR_DAYS.
 MINUTE_DAYS, HOUR_DAYS = 2, 400
 
 #: How many attempts fell into each bucket of the metric's histogram; the last one has no upper bound.

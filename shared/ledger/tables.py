@@ -175,7 +175,7 @@ class Worker(Table, tablename="worker"):
     protocol = SmallInt(default=0)
     #: running, quiet (it takes nothing new) or draining.
     state = Text(default="running")
-    #: What an operator asked it to do: quiet, drain or recycle. It reads this with each heartbeat.
+    #: The operator's request: quiet, drain or recycle. The worker reads it with each heartbeat.
     asked = Text(null=True, default=None)
     #: `shared.release.RELEASE` of its code; null for older ones.
     release = Text(null=True, default=None)

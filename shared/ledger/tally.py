@@ -12,7 +12,7 @@ from shared.ledger.rollup import ADD, HISTOGRAMS
 from shared.telemetry.metrics import RUN_BUCKETS, WAIT_BUCKETS
 
 EVERY_S = 5.0
-#: What is counted: attempts after which a task has ended, and those that another one follows.
+#: Outcomes that are counted: those that end a task, and `retry`, which another attempt follows.
 OUTCOMES = frozenset({"success", "failure", "revoked", "retry"})
 
 #: Queue, name and outcome.

@@ -29,7 +29,7 @@ class TaskToFire:
     params: Params
 
 
-#: What a schedule submits.
+#: The work that a schedule submits.
 Work = TaskToFire | WorkflowSchedule
 
 
@@ -97,7 +97,7 @@ class Firing:
     async def fire(
         self, row: Mapping[str, Any], work: Work, times: Sequence[datetime], *, by: int | None = None
     ) -> dict[datetime, UUID]:
-        """Submit the work once per nominal time that nobody has recorded; returns these times with its ids.
+        """Submit the work once per nominal time that has no record yet; returns these times with its ids.
 
         `by` is the account that fires by hand; then there is no jitter.
         The caller has locked the row, and read `now` with it, in a transaction of the submitter, so that

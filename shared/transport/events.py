@@ -30,7 +30,7 @@ MAX_WAITING = 1_000
 
 
 class TaskChange(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What anybody who may see a task sees of it in a list, at one revision."""
+    """The state of a task at one revision, as lists show it to every user who may see the task."""
 
     id: UUID
     #: Goes up with each visible change.
@@ -73,7 +73,7 @@ def encode(changes: Changes) -> bytes:
 
 
 def decode(message: bytes) -> Changes:
-    """Raises msgspec.MsgspecError for anything else than what `encode` made."""
+    """Raises msgspec.MsgspecError for anything that `encode` did not make."""
     return _DECODER.decode(message)
 
 

@@ -27,7 +27,7 @@ class Mode(StrEnum):
 class Handlers(StrEnum):
     """What becomes of handlers that have run."""
 
-    #: Those below what runs again are judged again: they run again where their rule says so.
+    #: Handlers below steps that run again are judged again: they run again where their rule says so.
     AGAIN = "again"
     #: They stay as they are.
     KEEP = "keep"
@@ -38,7 +38,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
 
     #: All their tasks run again, once what these steps need has ended again.
     repeated: tuple[str, ...] = ()
-    #: Of these only the tasks that did not succeed run again, at once.
+    #: Only the tasks of these steps that did not succeed run again, at once.
     mended: tuple[str, ...] = ()
     #: They were skipped, and wait again.
     waiting: tuple[str, ...] = ()

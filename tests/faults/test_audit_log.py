@@ -22,7 +22,7 @@ MAKE_WORKER = """
     INSERT INTO worker (id, hostname, pid, queues, threads, lock_key)
     VALUES (uuidv7(), 'test', 1, '{{default}}', 1, 1) RETURNING id
 """
-#: What the acts on queue, worker and task have left.
+#: True once the acts on the queue, the worker and the task have taken effect.
 DONE = """
     SELECT paused_at IS NOT NULL AND w.asked = 'drain' AND t.priority = 9 AND t.status = 'revoked' AS done
     FROM queue_control AS c, worker AS w, task AS t WHERE c.queue = 'default' AND t.id = {}

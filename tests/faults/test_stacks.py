@@ -17,7 +17,7 @@ from tests.hostile_tasks import BLOCK
 from tests.platform import Platform
 from tests.sample_tasks import HOG, INSTANT, WAIT, WAIT_ASYNC, Nothing, Seconds
 
-#: What an answer may take, whether the worker can give one or not.
+#: Time limit for an answer, whether the worker can give one or not.
 LIMIT_S = 2.5
 #: Bodies with a line that they stay at: in a thread, awaiting, and blocking the loop.
 BODIES: list[tuple[Contract[Any, Any], str, str]] = [

@@ -9,7 +9,7 @@ from tests.integration.workflows.plays import submitter
 from tests.platform import Platform
 from tests.sample_tasks import INSTANT, Nothing
 
-#: What the design requires; it aims at half of it.
+#: The limit that the design requires; its goal is half of that.
 LIMIT_S = 1.0
 STEPS = ("first", "second", "third", "fourth")
 

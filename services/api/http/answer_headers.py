@@ -1,4 +1,4 @@
-"""The headers that every answer has, whoever makes it."""
+"""The headers that every answer has, whichever component makes it."""
 
 from collections.abc import Iterable
 

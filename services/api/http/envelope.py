@@ -1,4 +1,4 @@
-"""The layer around the whole application: what all answers have in common, whoever makes them.
+"""The layer around the whole application: what all answers have in common.
 
 It completes their headers, counts them, lets others know what the request has done, and answers HEAD wherever
 GET is answered, with the same headers and no body (RFC 9110, 9.3.2).

@@ -9,7 +9,8 @@ from services.api.http import health
 from services.api.http.refusals import BodyTooSlow, RequestTooSlow
 from shared.ledger.schema_check import SchemaCheck
 
-#: Key of the scope: a function that gives the request so many seconds more, for one that waits on purpose.
+#: Key of the scope: a function that extends the request's deadline by a number of seconds. Requests that
+#: wait on purpose call it.
 MORE_TIME = "often.more_time"
 
 

@@ -10,7 +10,7 @@ _LABELS = ("method", "path", "status_code", "app_name")
 _API = "api"
 #: Paths of event streams, which last for hours and are counted apart.
 _STREAMS = "/events"
-#: As many series as routes have statuses; more only if clients could make them up.
+#: Bounds the cache of series. Each route has one per status; there are more only if clients can make them up.
 _MAX_SERIES = 2_000
 
 UNDER_WAY = Gauge("often_http_requests_in_progress", "Requests that are being answered.")

@@ -174,7 +174,7 @@ async def load(database: Database, key_id: UUID) -> StoredKey:
 
 
 async def check(database: Database, key: StoredKey, secret: str) -> None:
-    """Note the use of a key by somebody who has its secret. Raises NotSignedIn."""
+    """Note the use of a key by a caller who has its secret. Raises NotSignedIn."""
     if not hmac.compare_digest(_hash(secret), key.secret_hash):
         raise _unknown()
     if key.is_revoked or key.has_expired:

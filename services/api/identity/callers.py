@@ -48,7 +48,7 @@ class Callers:
         return self
 
     def forget(self) -> None:
-        """Read each caller again: what somebody may do has changed."""
+        """Forget all callers, so that each is read again: the rights of an account have changed."""
         self._by_session.forget()
         self._by_key.forget()
 

@@ -1,8 +1,8 @@
-"""Tells all API processes that somebody may do more or less than before.
+"""Tells all API processes that an account may do more or less than before.
 
 A process then forgets what it remembers of callers, and reads it again. The process that answers the act
-forgets before it answers. The others get a message, or find out within `remembered.MAX_AGE_S`. Anybody may
-publish on the channel: a message says nothing about anybody, and costs a few questions to Postgres.
+forgets before it answers. The others get a message, or find out within `remembered.MAX_AGE_S`. Any client of
+Redis may publish on the channel: a message names no account, and costs a few questions to Postgres.
 """
 
 import asyncio

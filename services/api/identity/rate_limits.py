@@ -3,7 +3,7 @@
 Signing in has a limit of its own, because each attempt costs a hash. Counted in Redis, so that all API
 processes agree. Of each caller a process lets a hundredth of the limit through before it counts them there,
 so that few requests wait for it: together, N processes let through at most N hundredths more than the limit.
-Without Redis nobody is refused.
+Without Redis, no request is refused.
 """
 
 import ipaddress
@@ -61,7 +61,7 @@ class _Count:
         return True
 
     def begin(self) -> int:
-        """Note that what is unsent is on its way to Redis, and return it."""
+        """Note that the unsent count is on its way to Redis, and return that count."""
         amount, self.unsent = self.unsent, 0
         self.sent += amount
         self.largest = self.largest if self.asked else 0

@@ -45,7 +45,7 @@ class Remembered(Generic[K, V]):
         return await asyncio.shield(question.answer)
 
     def forget(self) -> None:
-        """Ask anew from now on. What is on its way may be outdated and is not kept."""
+        """Ask again from now on. Answers on their way may be outdated and are not kept."""
         self._kept.clear()
         self._under_way.clear()
 

@@ -79,7 +79,7 @@ class Bus:
         self._cold: set[ListStream] = set()
         #: Workflows that have moved since they were last read.
         self.moved: set[UUID] = set()
-        #: Somebody's rights have changed since all rights were last checked.
+        #: The rights of some account have changed since all rights were last checked.
         self.in_doubt = False
         self.degraded = False
         self._heard_since: float | None = None
@@ -88,7 +88,7 @@ class Bus:
         self._needed = asyncio.Event()
         self.has_ended = False
 
-    # What is open.
+    # Open streams.
 
     def check_room(self, account: int) -> None:
         """Raises TooManyStreams."""
@@ -159,10 +159,10 @@ class Bus:
         async with asyncio.timeout(timeout_s):
             await self._needed.wait()
 
-    # What arrives.
+    # Incoming messages.
 
     def take_message(self, message: bytes) -> None:
-        """A message of a publisher. Anybody may publish, so it may be anything."""
+        """Pass on the changes in a message. Any client of Redis may publish, so it may hold anything."""
         try:
             changes = decode(message)
         except msgspec.MsgspecError as error:
@@ -225,7 +225,7 @@ class Bus:
             for watcher in watchers:
                 watcher.note_lines()
 
-    # Whether anything arrives.
+    # State of the subscription.
 
     @property
     def is_warm(self) -> bool:
@@ -244,7 +244,7 @@ class Bus:
                 each.follow(self.ring)
 
     def lose(self, *, degraded: bool = True) -> None:
-        """No messages arrive: Redis is away, or nobody listens here."""
+        """No messages arrive: Redis is away, or this process has no subscription."""
         self._heard_since = None
         self.degraded = degraded
         if degraded:

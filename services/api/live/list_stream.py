@@ -46,7 +46,7 @@ class ManyTasks(Stream):
         super().__init__(viewer)
         self._tasks: dict[UUID, Told] = {}
         self._overflow = 0
-        #: What was collected may be sent.
+        #: True once the collected changes may be sent.
         self._flushed = False
 
     def offer(self, told: Told) -> None:

@@ -32,17 +32,20 @@ from shared.transport.queues import Queues
 
 #: How often lists are sent what was collected for them.
 TICK_S = 0.25
-#: How often the time of each stream is looked at.
+#: Interval at which the clock of each stream is checked.
 CLOCK_S = 1.0
-#: Watched rows are read this often: normally, as a net for what no message told; while Redis is away; and
-#: while publishers may not have found this process yet.
+#: Intervals at which watched rows are read: normally, to catch changes that no message reported; while Redis
+#: is away; and while publishers may not have found this process yet.
 READ_S, READ_DEGRADED_S, READ_COLD_S = 5.0, 1.0, 0.25
-#: How often the rights of all who look are checked: normally, and while no message tells of changes.
+#: Interval at which the rights of all viewers are checked: normally, and while no messages report changes.
 RIGHTS_S, RIGHTS_DEGRADED_S = 15.0, 1.0
 
 
 def keep_open(request: Request[Any, Any, Any], limit_s: float = 0.0) -> None:
-    """Its connection takes no other request's place, and it may take so much longer. Tests have none."""
+    """Let a request last: its connection takes no other request's place, and its deadline moves by `limit_s`.
+
+    Requests in tests may have neither a connection nor a deadline.
+    """
     if STAYS_OPEN in request.scope:
         request.scope[STAYS_OPEN]()  # type: ignore[literal-required]
     if MORE_TIME in request.scope:
@@ -76,7 +79,7 @@ class Live:
         await self._subscription.close()
         await self._client.aclose()
 
-    # What routes open.
+    # Methods that routes call.
 
     async def state(self, task_id: UUID, reader: Reader) -> TaskChange:
         """The present state of a task. Raises TaskNotFound, also for a task that the reader may not see."""

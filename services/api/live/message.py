@@ -53,7 +53,7 @@ class Message(NamedTuple):
 
     event: str
     data: Any
-    #: What a client sends as `Last-Event-ID` when it comes back; None leaves the former one.
+    #: The client sends it as `Last-Event-ID` when it reconnects; None keeps the previous one.
     id: str | None = None
 
 

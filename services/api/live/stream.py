@@ -21,9 +21,10 @@ PING_S = 15.0
 GAP_S = 0.05
 #: Pause before a read that failed is tried again.
 RETRY_READ_S = 1.0
-#: When Redis is back, the streams are told within this time, so that their clients do not read all at once.
+#: When Redis is back, streams send `resync` at random moments within this time. Their clients would
+#: otherwise all read at once.
 RESYNC_SPREAD_S = 5.0
-#: When this process stops, clients come back after this, plus up to as much more as the second number.
+#: When this process stops, clients reconnect after the first time plus a random part of the second.
 RETURN_MS, RETURN_SPREAD_MS = 1_000, 4_000
 
 BYE = "This process of the API stops. Open the stream again."
@@ -49,7 +50,7 @@ class Stream:
         self._spoke = time.monotonic()
         self._resync_at: float | None = None
 
-    # For the bus.
+    # Methods that the bus calls.
 
     def notice(self, event: str, detail: str) -> None:
         """Send this after what is new; twice the same before it is sent is once."""
@@ -65,7 +66,7 @@ class Stream:
             self.notice("degraded", DEGRADED)
 
     def recover(self, after_s: float) -> None:
-        """Redis is back, and nothing is missed after so many seconds."""
+        """Redis is back, and no message is missed any more after `after_s`."""
         if self.degraded:
             self.degraded = False
             self._notices.pop("degraded", None)
@@ -95,7 +96,7 @@ class Stream:
     def wake(self) -> None:
         self._wake.set()
 
-    # For the client.
+    # Methods that serve the client's connection.
 
     async def frames(self) -> AsyncIterator[bytes]:
         """What goes over the connection, until the stream ends."""

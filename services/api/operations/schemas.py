@@ -49,7 +49,7 @@ class QueuePaused(Answer):
     #: Waiting tasks of the queue that have a deadline, among the 10,000 of all queues that expire next. They
     #: fail if the pause lasts until then.
     expiring: int
-    #: When the first of them expires.
+    #: Time at which the first of these tasks expires.
     first_expires_at: datetime | None
     message: str
 
@@ -107,7 +107,7 @@ class WorkerAnswer(Answer, kw_only=True):
     release: str | None
     #: running, quiet, draining, stopped (it ended by itself) or dead (it was declared so).
     state: str
-    #: What an operator asked of it: quiet, drain or recycle.
+    #: The operator's request: quiet, drain or recycle.
     asked: str | None
     queues: list[str]
     threads: int

@@ -25,7 +25,7 @@ from shared.ledger.database import Database
 from shared.transport import events
 from shared.transport.queues import Queues
 
-#: What users may change of their tasks.
+#: Fields that users may change in their own tasks.
 OF_USERS = frozenset({"priority"})
 
 

@@ -59,7 +59,7 @@ class Asked(StrEnum):
     QUIET = "quiet"
     #: Finish, and end for good.
     DRAIN = "drain"
-    #: Finish, and begin anew.
+    #: Finish, then start again under a new id.
     RECYCLE = "recycle"
 
 

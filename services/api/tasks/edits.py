@@ -29,9 +29,9 @@ STORED = Statement(
 class Edit:
     """A checked edit."""
 
-    #: Of the statements in `operate`.
+    #: Values for the statements in `operate`.
     values: Mapping[str, Any]
-    #: What the audit log says of it: no parameter.
+    #: The part that the audit log shows. It has no parameters of tasks.
     shown: Mapping[str, Any]
     reason: str | None
 

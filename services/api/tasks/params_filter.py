@@ -11,7 +11,7 @@ from shared.contracts.patterns import whole
 from shared.errors import FieldProblem, InvalidFields
 
 PREFIX = "params."
-#: Of one list.
+#: Limits on the filters of one list.
 MAX_FILTERS = 5
 MAX_VALUE = 200
 

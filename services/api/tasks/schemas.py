@@ -75,7 +75,7 @@ class TaskChanged(Answer):
     status: str
     queue: str
     priority: int
-    #: When it starts at the earliest.
+    #: Earliest time at which the task starts.
     scheduled_for: datetime
 
 

@@ -23,7 +23,7 @@ BUDGET_S, WHOLE_S = 0.4, 0.15
 #: Tasks of the first stretch. Each is larger than the one before while there is time: a scan reads 100,000 in
 #: some 50 ms.
 FIRST_STRETCH, GROWTH, MAX_STRETCH = 5_000, 4, 500_000
-#: Failures that are looked at in one step; they are read by their ids.
+#: Failures that are examined in one step; they are read by their ids.
 MAX_FAILURES = 2_000
 
 Row = dict[str, Any]
@@ -35,13 +35,13 @@ BEGINNING, END = UUID(int=0), UUID(int=2**128 - 1)
 class Found:
     """The tasks that fit, newest first."""
 
-    #: All tasks down to this one were looked at.
+    #: All tasks down to this id were examined.
     until: UUID
     rows: list[Row] = field(default_factory=list)
 
     @property
     def is_complete(self) -> bool:
-        """There is nothing that was not looked at."""
+        """True if the search has examined all tasks."""
         return self.until == BEGINNING
 
 

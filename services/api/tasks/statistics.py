@@ -163,7 +163,7 @@ def _since(hours: int) -> datetime:
 
 
 def _step(hours: int) -> int:
-    """Minutes: the smallest step that is known so far back and gives a readable number of points."""
+    """The smallest step, in minutes, that is kept for `hours` and gives a readable number of points."""
     fits = [step for step in STEPS if 60 * hours <= step * MAX_POINTS]
     return next((step for step in fits if hours <= BY_MINUTE_H or step >= 60), STEPS[-1])
 

@@ -15,7 +15,7 @@ class TaskSummary(Answer):
     completed_tasks: int
     failed_tasks: int
     revoked_tasks: int
-    #: Of those that succeeded or failed, in percent.
+    #: Successes among the tasks that succeeded or failed, in percent.
     success_rate: float
     recent_tasks: list[TaskAnswer]
     #: False: there are more. At most 10,000 tasks that wait, as many that run, and the newest 10,000 of a
@@ -106,7 +106,7 @@ class Waits(Answer):
     since: datetime
     waiting: Count
     later: Count
-    #: Those that a worker has.
+    #: Tasks that a worker holds.
     held: Count
     kinds: list[WaitingKind]
     queues: list[QueueWaits]

@@ -15,7 +15,7 @@ class Pace:
     """The pace of one worker; times are of one monotonic clock."""
 
     def __init__(self, *, every_s: float) -> None:
-        """`every_s`: interval of the rounds that `note_round` is told of."""
+        """`every_s`: interval of the rounds that `note_round` records."""
         self._every_s = every_s
         self._round_at: float | None = None
         self._late_s = 0.0

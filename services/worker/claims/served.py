@@ -10,7 +10,7 @@ class Served:
         self.names = tuple(names)
         self.paused: frozenset[str] = frozenset()
         self.quiet = False
-        #: Those to fetch from.
+        #: Queues to fetch from.
         self.open = self.names
 
     def follow(self, paused: Collection[str], *, quiet: bool) -> frozenset[str]:

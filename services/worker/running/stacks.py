@@ -41,7 +41,7 @@ def _of_thread(attempt: Attempt) -> Stack:
 
 
 def _tasks_of(attempt: Attempt, loop: asyncio.AbstractEventLoop) -> list["asyncio.Task[Any]"]:
-    """The task of an async body, and those that it has started: Python tells of them from 3.12 on."""
+    """The task of an async body, and the tasks that it has started, which Python 3.12 and later can list."""
     found = [task for task in asyncio.all_tasks(loop) if _belongs(task, attempt)]
     return sorted(found, key=lambda task: (task.get_name() != str(attempt), task.get_name()))[:MAX_TASKS]
 

@@ -109,7 +109,7 @@ class SendDigests(Params):
 class DigestsStarted(Result):
     success: bool
     readers: int
-    #: The workflow of the mails; null where there is nobody to write to.
+    #: The workflow that sends the mails; null if there are no recipients.
     workflow_id: UUID | None
 
 
@@ -153,7 +153,7 @@ SEND_RECEIPT = Contract(
     params=SendReceipt,
     recipient="user_id",
     result=ReceiptSent,
-    # For a day: when it fails for good, the payment goes back, and a mail server that is down is no reason.
+    # Retried for a day: a final failure refunds the payment, and a mail server outage is no reason for that.
     retries=Retries(max_attempts=30, delay=timedelta(seconds=10), cap=timedelta(hours=1)),
     internal=True,
 )

@@ -69,7 +69,7 @@ PURGE_SENT = Ending(
 )
 
 #: The same for delayed tasks and retries, among the next `limit` of all queues after a position. Returns the
-#: names of those that were canceled, how many were looked at, and the position of the last one.
+#: names of those that were canceled, how many were examined, and the position of the last one.
 PURGE_UNSENT = Ending(
     given="""
         stretch AS MATERIALIZED (

@@ -5,7 +5,7 @@ from typing import Any
 from shared.ledger.statement import Statement
 from shared.ledger.transitions.ending import Ending
 
-#: What the worker does not know of a task: the rest of `changed.CHANGED` was claimed.
+#: Columns that the worker does not know yet. It got the rest of `changed.CHANGED` with the claim.
 _WRITTEN = "id, claim, revision, status, progress_current, progress_total, progress_message"
 
 #: One row per task and round: start, progress, outcome or giving back, whatever has accumulated. All values

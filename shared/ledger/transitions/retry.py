@@ -31,7 +31,7 @@ TASKS_OF_STEPS = Statement("""
     FROM task WHERE workflow = :id AND step = ANY(:steps::text[]) GROUP BY step
 """)
 
-#: What the tasks of some steps read from other steps: a JSON text of `Input`s by step.
+#: The inputs that some steps read from other steps: a JSON text of `Input`s by step.
 INPUTS_OF_STEPS = Statement("""
     SELECT name AS step, inputs::text AS inputs FROM workflow_step
     WHERE workflow = :id AND name = ANY(:steps::text[]) AND inputs IS NOT NULL

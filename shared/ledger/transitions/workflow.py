@@ -248,7 +248,7 @@ DELETE_ENDED = Statement("""
 #: Compares the counts of steps, events included, with the tasks themselves, in workflows that have not moved
 #: for a while, and notes ends that have no event. All in one snapshot, in which a task and its event are
 #: either both present or both missing. Tasks of a step that waits again are those of its former run, and do
-#: not count. Returns the repaired steps, and the last workflow that was looked at.
+#: not count. Returns the repaired steps, and the last workflow that was examined.
 REPAIR = Statement("""
     WITH still AS (
         SELECT id FROM workflow

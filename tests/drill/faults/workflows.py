@@ -35,7 +35,7 @@ AGAIN_S = 0.2
 END_LIMIT_S = 240.0
 #: An older event means that workflows do not move.
 EVENT_LIMIT_S = 5.0
-#: Of the messages about broken workflows, the report shows this many.
+#: The report shows this many messages about broken workflows.
 MAX_SHOWN = 5
 
 FLOWS = "SELECT id, name, status, cancels, late, stopped FROM workflow WHERE name LIKE 'drill.%'"

@@ -210,7 +210,7 @@ async def test_streams_show_what_their_reader_may_see_and_no_longer_than_that(
         await everything.until(lambda f: len(_task_ids(f)) == 3)
         await own.until(_task_ids)
         assert _task_ids(own) == {str(of_ann)}
-        # What the API itself changes: rows of lists are not read, so it must have been published.
+        # Changes by the API itself: lists do not read rows, so the API must have published these.
         await http.delete(f"/tasks/{of_ann}", headers=ann.headers)
         await own.until(lambda f: "revoked" in _statuses(f, of_ann))
         await http.post(f"/tasks/{of_ann}/retry", headers=bob.headers)
@@ -225,7 +225,7 @@ async def test_streams_show_what_their_reader_may_see_and_no_longer_than_that(
         for followed in (own, others):
             assert "Sign in" in (await followed.until_event("expired"))["detail"]
             await followed.until_end()
-        # By itself the check of all who look comes each 15 s.
+        # The regular check of all viewers runs only every 15 s.
         assert time.monotonic() - began < 5
         assert not his.has_ended
         assert not everything.has_ended

@@ -1,4 +1,4 @@
-"""What ends somebody's rights acts within a second on every process, whatever becomes of the message."""
+"""An act that ends a user's rights takes effect everywhere within a second, even if its message is lost."""
 
 import secrets
 import time

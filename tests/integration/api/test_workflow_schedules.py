@@ -20,7 +20,7 @@ def settings(settings: Settings) -> Settings:
 async def operator(sign_up: SignUp, database: Any) -> Person:
     person = await sign_up()
     await database.execute("UPDATE account SET role = 'operator' WHERE id = $1", person.id)
-    # As a leading scheduler stores it.
+    # The row is the same as one that a leading scheduler stores.
     await database.execute(
         "INSERT INTO schedule (name, source, workflow, params, kind, expression, declared, next_fire_time,"
         " overlap) VALUES ($1, 'contract', 'tick', '{}', 'interval', '1 s', 'x', now() + interval '1 h',"

@@ -49,7 +49,7 @@ async def test_days_before_yesterday_get_their_indexes_whatever_an_interrupted_b
         await database.close()
     assert await lacking(platform) == {}
     assert len(await platform.rows(past.INDEXES)) == 2 * len(past.COVERED)
-    # What a worker of the release before recorded is noted with it.
+    # Building the indexes also notes the failure that a worker of the previous release recorded.
     assert len(await platform.rows("SELECT 1 FROM task_failure")) == 1
     assert (await clean(platform, days_old=1)).partitions_kept == {}
     assert await platform.rows(past.INDEXES) == []

@@ -97,7 +97,7 @@ async def test_a_retry_waits_for_an_advance_and_sees_what_it_did(platform: Platf
     await eventually(lambda: platform.rows(WAITS))
     paused.go_on.set()
     await slow
-    assert not await retry, "the advance has let the handler begin, and nothing was said of handlers"
+    assert not await retry, "the advance has let the handler begin, and the retry did not mention handlers"
     assert await crew.retry_workflow(workflow, body(Mode.FAILED, handlers=Handlers.KEEP))
     assert await end(crew) == ["report"]
     assert await finish(crew) == ["first", "second", "third"]

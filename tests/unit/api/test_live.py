@@ -110,7 +110,7 @@ def test_a_list_shows_what_its_reader_may_see_and_wants(
     with bus.open(stream):
         bus.take_message(encode(Changes([_change(1, owner=owner)])))
         assert stream._has_news() == is_shown
-    # What it has missed is read from a ring of everybody's changes.
+    # A stream reads what it has missed from one ring with the changes of all users.
     again = ListStream(VIEWER, reach, wanted, f"t{bus.ring.epoch}.0")
     again.begin(bus.ring)
     assert again._has_news() == is_shown

@@ -10,7 +10,7 @@ from tests.eventually import eventually
 
 
 class Database:
-    """Answers when it is told to, with what it held when the question came."""
+    """Answers only once the test allows it, with the value that it held when the question arrived."""
 
     def __init__(self) -> None:
         self.now = 100.0

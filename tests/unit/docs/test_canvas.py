@@ -17,7 +17,7 @@ from tests.platform import ROOT
 PAGE = ROOT / "docs/migrating_from_celery.md"
 SHOWN = re.compile(r"### A (\w+)\n\nThen:\n\n```text\n(.*?)```\n\nNow:\n\n```python\n(.*?)```", re.DOTALL)
 EXAMPLES = {name: (then, now) for name, then, now in SHOWN.findall(PAGE.read_text())}
-#: What the bodies of the steps return, by the name of the step.
+#: Return values of the step bodies, by the name of the step.
 RESULTS: dict[str, Any] = {
     "validate": lambda page, params: page["PaymentValidated"](quote=f"{params.amount} INR"),
     "process": lambda page, params: page["PaymentProcessed"](transaction_id=f"paid {params.quote}"),

@@ -35,7 +35,7 @@ BUSY = ("rate_limit", "lock_timeout")
 PAGE_SIZE = 100
 INTENTS = "/v1/payment_intents"
 REFUNDS = "/v1/refunds"
-#: Of a refund that gives nothing back.
+#: Statuses of a refund that gives nothing back.
 NOT_REFUNDED = ("failed", "canceled")
 
 
@@ -97,7 +97,7 @@ class StripeGateway:
     async def charge(self, charge: Charge, key: str) -> Intent:
         """Create and confirm; once for each idempotency key, for a day.
 
-        Raises CardDeclined, ProviderRefused (nothing was done), ProviderBusy and ProviderAway (nobody knows).
+        Raises CardDeclined, ProviderRefused (nothing done), ProviderBusy and ProviderAway (outcome unknown).
         """
         raw = await self._ask(
             "POST",
@@ -121,7 +121,7 @@ class StripeGateway:
     async def refund(self, intent_id: str, key: str) -> str:
         """Give all of it back, once, whatever the key. Returns the number of the refund.
 
-        Raises ProviderRefused (nothing was given back), ProviderBusy and ProviderAway (nobody knows).
+        Raises ProviderRefused (nothing was given back), ProviderBusy and ProviderAway (outcome unknown).
         """
         try:
             asked = {"payment_intent": intent_id}
