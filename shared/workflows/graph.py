@@ -187,7 +187,9 @@ class _Decision:
 
     def _plan(self) -> Plan:
         changed = [(self._before[name], self._now[name]) for name in sorted(self._now)]
-        changed = [(before, step) for before, step in changed if step != before]
+        # A step that is repeated before its end was counted looks as before, but its tasks begin again.
+        again = set(self._repeated)
+        changed = [(before, step) for before, step in changed if step != before or step.name in again]
         opened = sum(step.open - before.open for before, step in changed)
         lost = sum(step.is_loss - before.is_loss for before, step in changed)
         flow = self._flow

@@ -139,6 +139,21 @@ async def test_a_group_is_mended_and_repeated_in_shares(
     await finish(crew)
 
 
+async def test_a_step_that_is_repeated_before_its_end_was_counted_runs_again(
+    platform: Platform, crew: Crew
+) -> None:
+    workflow = await submitted(platform, chain())
+    waiting = await crew.tasks(WAITING)
+    await crew.claim(task["id"] for task in waiting)
+    await crew.end(await crew.tasks("holder IS NOT NULL"), ["success"])
+    assert await crew.retry_workflow(workflow, body(Mode.ALL)), (
+        "its end is an event that no advance has applied"
+    )
+    await crew.advance()
+    await crew.check()
+    assert await finish(crew) == ["first", "second", "third", "report"]
+
+
 async def test_a_step_that_waits_again_has_no_ends_and_its_tasks_are_left_alone(
     platform: Platform, crew: Crew
 ) -> None:
