@@ -1,29 +1,33 @@
 # One image for each service: docker build --target api|worker|scheduler|migrate .
 # No image holds another service's code, packages that its own service does not need, or a way to install any.
 ARG PYTHON_VERSION=3.13
+# One more group of packages for API, worker and scheduler, such as `tracing`. This one is always there.
+ARG EXTRA=dependencies
 
 FROM python:${PYTHON_VERSION}-slim AS python
 WORKDIR /app
 
 # What each image installs, so that a change of the lock rebuilds only the images that it concerns.
 FROM python AS locks
+ARG EXTRA
 COPY pyproject.toml requirements.lock deploy/lock.py ./
 RUN python lock.py build-system > build.lock \
-    && python lock.py dependencies api > api.lock \
-    && python lock.py dependencies worker > worker.lock \
-    && python lock.py dependencies scheduler > scheduler.lock \
+    && python lock.py dependencies "$EXTRA" api > api.lock \
+    && python lock.py dependencies "$EXTRA" worker > worker.lock \
+    && python lock.py dependencies "$EXTRA" scheduler > scheduler.lock \
     && python lock.py dependencies > migrate.lock
 
 # What each image installs, described for people and scanners (CycloneDX); the image carries it as /app/sbom.json.
 FROM python AS sboms
+ARG EXTRA
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore
 COPY pyproject.toml requirements.lock ./
 COPY deploy/__init__.py deploy/lock.py deploy/sbom.py deploy/
 RUN --mount=type=cache,target=/root/.cache/pip python deploy/lock.py sbom > sbom.lock \
     && pip install -q --require-hashes -r sbom.lock \
-    && python -m deploy.sbom dependencies api > api.json \
-    && python -m deploy.sbom dependencies worker > worker.json \
-    && python -m deploy.sbom dependencies scheduler > scheduler.json \
+    && python -m deploy.sbom dependencies "$EXTRA" api > api.json \
+    && python -m deploy.sbom dependencies "$EXTRA" worker > worker.json \
+    && python -m deploy.sbom dependencies "$EXTRA" scheduler > scheduler.json \
     && python -m deploy.sbom dependencies > migrate.json
 
 # Makes wheels of what has none, by a build tool that is locked as well, and without it in the result.

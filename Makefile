@@ -5,9 +5,11 @@ COMPOSE ?= docker compose
 RUNNABLE := .venv/installed-run
 INSTALLED := .venv/installed
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r
-RUN_GROUPS := dependencies api worker scheduler cli local
+INSTALL_CLIENT := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-index --no-deps \
+	--no-build-isolation --editable clients/python
+RUN_GROUPS := dependencies build-system api worker scheduler cli local
 
-.PHONY: help install run demo drill bench dashboard test test-quick test-slow test-platform check \
+.PHONY: help install run demo drill incidents bench rules dashboard test test-quick test-slow test-platform check \
 	check-all lint type imports audit sbom migrate lock compose up down logs scale loopback clean
 .DEFAULT_GOAL := help
 
@@ -25,8 +27,14 @@ demo: $(RUNNABLE) ## Submit a mix of tasks to the running system and show their 
 drill: $(INSTALLED) ## Break one part after another under load, then check that no task was lost
 	@$(BIN)/python -m tests.drill $(FAULTS)
 
+incidents: $(INSTALLED) ## Cause incidents, and compare what an operator hears of each; three hours
+	@$(BIN)/python -m tests.incidents $(INCIDENTS)
+
 bench: $(INSTALLED) ## Compare throughput with other task queues; installs them on first use
 	@$(BIN)/python -m bench $(ONLY)
+
+rules: $(INSTALLED) ## Write the rules of objectives from the contracts
+	@$(BIN)/python -m monitoring.prometheus.objectives
 
 dashboard: $(INSTALLED) ## Regenerate the Grafana dashboard from its code
 	@$(BIN)/python -m monitoring.grafana.dashboard
@@ -87,8 +95,9 @@ compose:
 
 up: compose deploy/often.env ## Build the images and start the whole system in containers
 	@deploy/make_secrets.sh
-	@$(COMPOSE) up --detach --wait postgres
+	@$(COMPOSE) up --detach --wait postgres redis
 	@$(COMPOSE) exec -T postgres /docker-entrypoint-initdb.d/roles.sh
+	@$(COMPOSE) exec -T redis sh -c 'REDISCLI_AUTH=$$(cat /run/secrets/redis_password) valkey-cli -e acl load' > /dev/null
 	@REVISION=$$(git rev-parse --short HEAD) $(COMPOSE) up --detach --build --wait
 
 down: compose ## Stop the containers and keep their data
@@ -117,14 +126,17 @@ clean: ## Remove .venv, caches and the local system with its data
 	@$(PYTHON) -m venv --clear .venv
 
 # `make run` and `make demo` install only the part of the lock that they need. Python compiles what is
-# really imported on first use; compiling all packages would take 50 MB more.
-$(RUNNABLE): requirements.lock pyproject.toml deploy/lock.py | .venv/bin/pip
+# really imported on first use; compiling all packages would take 50 MB more. The client is installed from
+# clients/python as it is there, with the locked build tool and without an index.
+$(RUNNABLE): requirements.lock pyproject.toml clients/python/pyproject.toml deploy/lock.py | .venv/bin/pip
 	@echo "Installing what running needs into .venv, once …"
 	@$(BIN)/python deploy/lock.py $(RUN_GROUPS) > .venv/run.lock
 	@$(INSTALL) .venv/run.lock --no-compile
+	@$(INSTALL_CLIENT)
 	@touch $@
 
-$(INSTALLED): requirements.lock | .venv/bin/pip
+$(INSTALLED): requirements.lock clients/python/pyproject.toml | .venv/bin/pip
 	@echo "Installing everything into .venv, once …"
 	@$(INSTALL) requirements.lock
+	@$(INSTALL_CLIENT)
 	@touch $@ $(RUNNABLE)

@@ -1,4 +1,7 @@
-"""Entry point of Piccolo's command line and of the migrations; `make migrate` runs `shared.migrate`."""
+"""The configuration that Piccolo, the ORM, loads for its command line and for migrations.
+
+`make migrate` applies the migrations with `shared.migrate`.
+"""
 
 import os
 

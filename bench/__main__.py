@@ -1,8 +1,9 @@
-"""`make bench`: measures this project beside its peers on servers of its own, and writes down the ratios.
+"""`make bench`: runs the benchmarks of this project and of other task systems, on servers started
+for them, and writes the measured ratios.
 
-`python -m bench [name …]` runs only these. `python -m bench cost api --against COMMIT` compares the
-costs of this tree with those of another commit. The exit code is 1 when a figure could not be taken
-or is not what is required.
+`python -m bench [name …]` runs only these benchmarks. `python -m bench cost api --against COMMIT`
+compares the costs of this source tree with those of another commit. The exit code is 1 when a
+figure could not be measured or misses its requirement.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from bench.figures import (
     api,
     backlog,
     batch,
+    console,
     cost,
     crowd,
     dropping,
@@ -31,10 +33,13 @@ from bench.figures import (
     memory,
     pickup,
     post,
+    readers,
     regression,
     scraping,
+    snapshot,
     ten_ms,
     throughput,
+    tracing,
     waiting,
     waiting_days,
     workflow_api,
@@ -45,11 +50,12 @@ from bench.figures import (
 )
 from bench.stage import Stage
 
-#: In the order in which they run; those that fill a ledger last.
+#: All benchmarks, in the order in which they run. Benchmarks that first store many tasks come last.
 ALL = (
     throughput.BENCHMARK,
     regression.BENCHMARK,
     cost.BENCHMARK,
+    tracing.BENCHMARK,
     crowd.BENCHMARK,
     scraping.BENCHMARK,
     ten_ms.BENCHMARK,
@@ -70,16 +76,19 @@ ALL = (
     dropping.BENCHMARK,
     history.BENCHMARK,
     answers.BENCHMARK,
+    console.BENCHMARK,
+    readers.BENCHMARK,
+    snapshot.BENCHMARK,
 )
 BENCHMARKS = {benchmark.name: benchmark for benchmark in ALL}
-#: Benchmarks that also compare this tree with another commit.
+#: The benchmarks that can also compare this source tree with another commit.
 COMPARING = {cost.BENCHMARK.name: cost.against, api.BENCHMARK.name: api.against}
 
 log = logging.getLogger("bench")
 
 
 class Run:
-    """Measures one benchmark after the other; one that fails does not stop the others."""
+    """Runs the benchmarks one after another. If one fails, the others still run."""
 
     def __init__(self, stage: Stage, rounds: int | None) -> None:
         self._stage, self._rounds = stage, rounds
@@ -87,7 +96,7 @@ class Run:
         self.failed: list[str] = []
 
     async def measure(self, chosen: Sequence[Benchmark]) -> None:
-        """Prints each line of the table as soon as it is known."""
+        """Run the benchmarks, and print each line of the table as soon as its figure is known."""
         await self._stage.open()
         try:
             print("\n".join(report.HEAD), flush=True)
@@ -111,23 +120,23 @@ class Run:
 
     @property
     def below(self) -> list[str]:
-        """The figures that are not what is required."""
+        """Names of the measured figures that miss their requirement."""
         return [measured.figure.name for measured in self.measured if measured.met is False]
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m bench", description="Measure this project and its peers."
+        prog="python -m bench", description="Measure this project and other task systems."
     )
     parser.add_argument("names", nargs="*", metavar="name", help=f"one of {', '.join(BENCHMARKS)}")
-    parser.add_argument("--rounds", type=int, help="a trial with so many rounds; nothing is written down")
+    parser.add_argument("--rounds", type=int, help="a trial with this number of rounds; nothing is saved")
     parser.add_argument(
-        "--scale", type=float, default=1.0, help="a trial with this share of tasks; nothing is written down"
+        "--scale", type=float, default=1.0, help="a trial with this share of tasks; nothing is saved"
     )
     parser.add_argument(
         "--against",
         metavar="COMMIT",
-        help="measure cost or api beside this commit and not beside peers; nothing is written down",
+        help="compare cost or api with this commit instead of peers; nothing is saved",
     )
     arguments = parser.parse_args()
     if arguments.against and not (arguments.names and set(arguments.names) <= set(COMPARING)):
@@ -137,7 +146,7 @@ def _arguments() -> argparse.Namespace:
         )
     for name in arguments.names:
         if name not in BENCHMARKS:
-            parser.error(f"{name} is no benchmark; known: {', '.join(BENCHMARKS)}")
+            parser.error(f"{name} is not a benchmark; known: {', '.join(BENCHMARKS)}")
     return arguments
 
 
@@ -150,21 +159,23 @@ def main() -> int:
         chosen = [COMPARING[name](arguments.against) for name in arguments.names]
     is_trial = arguments.rounds is not None or arguments.scale != 1 or arguments.against is not None
     folder = Path(tempfile.mkdtemp(prefix="often-bench-"))
-    folder.chmod(0o755)  # PostgreSQL's own account must get through when root runs this
+    # If root runs this, PostgreSQL runs under its own account, which must be able to enter the
+    # folder.
+    folder.chmod(0o755)
     run = Run(Stage(folder, scale=arguments.scale), arguments.rounds)
     try:
         uvloop.run(run.measure(chosen))
     except KeyboardInterrupt:
-        log.error("Interrupted: nothing is written down; logs lie in %s", folder)
+        log.error("Interrupted: no results are saved; logs are in %s", folder)
         return 130
     if run.failed:
-        log.error("%s could not be measured; logs lie in %s", ", ".join(run.failed), folder)
+        log.error("%s could not be measured; logs are in %s", ", ".join(run.failed), folder)
     else:
         shutil.rmtree(folder, ignore_errors=True)
     if run.measured and not is_trial:
         report.write(run.measured)
     if run.below:
-        log.error("Below what is required, see docs/performance.md: %s", ", ".join(run.below))
+        log.error("These figures miss their requirements, see docs/performance.md: %s", ", ".join(run.below))
     return 1 if run.failed or run.below else 0
 
 

@@ -1,4 +1,4 @@
-"""API processes that are measured, and somebody who is signed in there."""
+"""Runs API processes for measurements, with a signed-in user."""
 
 import secrets
 
@@ -8,14 +8,16 @@ from local.ports import pick
 from tests.eventually import eventually
 from tests.platform import Platform
 
-#: Limits that nobody reaches, and a token that outlives the run. The counting goes on.
+#: Environment variables for the API process. They set limits that no request reaches and a token
+#: that outlives the run. Requests are still counted against the limits.
 ROOMY = {
     "OFTEN_RATE_LIMIT_USER": "100000000/minute",
     "OFTEN_RATE_LIMIT_ADDRESS": "100000000/minute",
     "OFTEN_QUOTA_TASKS": "user=999999999",
     "OFTEN_QUOTA_WAITING": "user=999999999",
     "OFTEN_ACCESS_TOKEN_LIFE": "86400",
-    # One that sends mail would add a task for each account.
+    # The API runs without applications, because one that sends mail would add a task for each
+    # account.
     "OFTEN_APPLICATIONS": "",
 }
 
@@ -23,13 +25,13 @@ _PASSWORD = "a horse, a battery"
 
 
 class Api:
-    """`python -m module`, an API, ready to answer."""
+    """An API process, started with `python -m module`, that is ready for requests."""
 
     def __init__(self, platform: Platform, module: str = "services.api") -> None:
         self._platform, self._module = platform, module
         self.port = pick("api")["api"]
         self.url = f"http://127.0.0.1:{self.port}"
-        #: Its process, once it was started.
+        #: Process id of the API process; 0 before it has been started.
         self.pid = 0
 
     async def start(self) -> None:
@@ -40,7 +42,7 @@ class Api:
         self.pid = process.pid
 
         def is_ready() -> bool:
-            assert process.poll() is None, f"it ended at its start:\n{self._platform.log_of(process)}"
+            assert process.poll() is None, f"it ended during its start:\n{self._platform.log_of(process)}"
             try:
                 return httpx.get(f"{self.url}/health/ready", trust_env=False).is_success
             except httpx.TransportError:
@@ -49,7 +51,7 @@ class Api:
         await eventually(is_ready)
 
     async def sign_up(self) -> str:
-        """The access token of a new user."""
+        """Create a user over the API. Returns an access token of the user."""
         email = f"{secrets.token_hex(8)}@often.example"
         person = {"email": email, "password": _PASSWORD}
         async with httpx.AsyncClient(base_url=f"{self.url}/api/v1/auth", trust_env=False) as http:

@@ -1,7 +1,7 @@
-"""`python -m bench.bare_api`: a Litestar application with nothing but constant answers.
+"""`python -m bench.bare_api`: a minimal Litestar application whose answers are constant.
 
-It runs as the API does, on uvloop and httptools, and decodes the body of a POST. Whatever the API adds to
-that is what its requests cost.
+It runs on uvloop and httptools and decodes the body of a POST, as the API does. Requests to the API
+are compared with requests to this application, so the difference is the cost of the API's own work.
 """
 
 import gc

@@ -1,4 +1,6 @@
-"""`python -m bench.bare_loop COUNT`: the body of 10 ms so often, in as many threads as a worker has."""
+"""`python -m bench.bare_loop COUNT`: runs the 10 ms task body COUNT times without any task system,
+in as many threads as a worker has.
+"""
 
 import itertools
 import sys
@@ -14,7 +16,9 @@ def loop(numbers: "itertools.count[int]", count: int) -> None:
 
 
 def main(count: int) -> None:
-    """Stays until it is ended: its tally is told by a thread."""
+    """Run the loops, then keep the process alive until it is killed, because a background thread
+    still writes the number of finished bodies to a file.
+    """
     numbers = itertools.count()
     for _ in range(Settings().worker_threads):
         threading.Thread(target=loop, args=(numbers, count)).start()

@@ -1,4 +1,6 @@
-"""Work trees of other commits of this project, which are measured beside this tree."""
+"""Checks out the source trees of other commits of this project, to compare them with this source
+tree.
+"""
 
 import subprocess
 from pathlib import Path
@@ -9,14 +11,15 @@ FOLDER = ROOT / "var" / "bench"
 
 
 def tagged(tag: str) -> bool:
-    """Whether this repository has the tag."""
+    """Whether this repository has this git tag."""
     return bool(_git("tag", "--list", tag))
 
 
 def check_out(commit: str, name: str) -> Path:
-    """The work tree `var/bench/<name>`, made on first use, at this commit.
+    """Returns the folder `var/bench/<name>` with this commit checked out. It is created on first
+    use.
 
-    Raises subprocess.CalledProcessError when there is no such commit.
+    Raises subprocess.CalledProcessError if the commit does not exist.
     """
     tree = FOLDER / name
     if not tree.exists():

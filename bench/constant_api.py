@@ -1,7 +1,8 @@
-"""`python -m bench.constant_api`: the API with one more route, which does everything except submitting.
+"""`python -m bench.constant_api`: the API with an extra route that does everything that a
+submission does, except storing a task.
 
-The route is one of the task routes, so it has the same middleware, guards and dependencies. It decodes the
-same body, checks the same parameters and answers a constant.
+The route is one of the task routes, so it has the same middleware, guards and dependencies. It
+decodes the same body, checks the same parameters and returns a constant.
 """
 
 from uuid import UUID

@@ -1,6 +1,8 @@
-"""Says the moment at which a body began: over a datagram socket, the same for both sides.
+"""Lets a task body report that it has begun, over a datagram socket, in the same way for this
+project and for the other task systems.
 
-Peers import it in their own environments: it needs the standard library only.
+The other task systems import this module in their own environments, so it needs only the standard
+library.
 """
 
 import asyncio
@@ -12,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-#: Names the socket.
+#: Environment variable with the path of the socket to which task bodies report their start.
 VARIABLE = "BENCH_DOORBELL"
 TIMEOUT_S = 30.0
 
@@ -21,7 +23,9 @@ _socket: socket.socket | None = None
 
 
 def ring(token: int) -> None:
-    """Called first in a body; `token` says which one it is."""
+    """Report the start of a task. A task body calls this first; `token` identifies the task in the
+    report.
+    """
     global _socket
     now = time.time()
     if _socket is None:
@@ -30,7 +34,7 @@ def ring(token: int) -> None:
 
 
 class Doorbell:
-    """The end that listens."""
+    """The socket on which the benchmark receives the reports of task bodies."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -47,13 +51,15 @@ class Doorbell:
         self.path.unlink()
 
     def wait(self) -> tuple[int, float]:
-        """Token and moment of the next ring. Raises TimeoutError."""
+        """Wait for the next report of a task's start. Returns the task's token and the time of its
+        start. Raises TimeoutError.
+        """
         self._socket.settimeout(TIMEOUT_S)
         token, at = _RING.unpack(self._socket.recv(_RING.size))
         return token, at
 
     async def heard(self) -> tuple[int, float]:
-        """As `wait`, in an event loop."""
+        """Wait for the next report like `wait`, but for use in an event loop."""
         self._socket.setblocking(False)
         async with asyncio.timeout(TIMEOUT_S):
             data = await asyncio.get_running_loop().sock_recv(self._socket, _RING.size)

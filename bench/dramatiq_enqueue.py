@@ -1,6 +1,8 @@
-"""`python -m bench.dramatiq_enqueue`: seconds that Dramatiq needs to enqueue so many messages, one by one.
+"""`python -m bench.dramatiq_enqueue COUNT`: measures how many seconds Dramatiq needs to enqueue
+COUNT messages one by one.
 
-It has no way to enqueue many at once. Its Redis is that of REDIS_URL; what it left there is removed.
+Dramatiq cannot enqueue many at once. The program uses the Redis in REDIS_URL, and removes its keys
+afterwards.
 """
 
 import os
@@ -18,9 +20,9 @@ def main() -> None:
 
     @dramatiq.actor
     def nothing() -> None:
-        """What is enqueued; nobody runs it."""
+        """The Dramatiq actor to which the messages are sent. No worker runs it."""
 
-    nothing.send()  # connects, loads the script
+    nothing.send()  # warm-up: opens the connection and loads the Lua script before the measurement
     begun = time.monotonic()
     for _ in range(count):
         nothing.send()

@@ -1,6 +1,8 @@
-"""Environments of their own for what is measured beside this project, and for the plot.
+"""Creates Python virtual environments for the other task systems that are measured, and for the
+plot.
 
-They lie under `var/bench/envs`, are made on first use, and made anew when their pinned requirements change.
+They are in `var/bench/envs`. An environment is created on first use, and again when its pinned
+requirements change.
 """
 
 import subprocess
@@ -13,7 +15,11 @@ ENVIRONMENTS = ROOT / "var" / "bench" / "envs"
 
 
 def settle(requirements: Path) -> Path:
-    """The `bin` folder of an environment with these packages, named after the folder of the file."""
+    """Create a virtual environment with the packages of this requirements file. It is named after
+    the file's folder.
+
+    Returns the environment's `bin` folder.
+    """
     folder = ENVIRONMENTS / requirements.parent.name
     stamp = folder / "installed.txt"
     if not stamp.exists() or stamp.read_text() != requirements.read_text():

@@ -1,4 +1,6 @@
-"""What is measured: a ratio of two figures that were taken in the same run, as often as there are rounds."""
+"""A figure of the benchmark table: the ratio of two values that were measured in the same run, once
+per round.
+"""
 
 import math
 import statistics
@@ -11,20 +13,25 @@ from bench.stage import Stage
 
 @dataclass(frozen=True)
 class Figure:
-    """One line of the table. A figure of time is its own ratio: `Round(value, 1)`."""
+    """The description of one figure of the benchmark table: its name and its required ratio.
+
+    A figure that is a plain duration, without a second side to compare with, has rounds
+    `Round(value, 1)`.
+    """
 
     name: str
-    #: What is divided by what.
+    #: Text that describes the two values whose ratio is the figure.
     definition: str
     required: float | None = None
     target: float | None = None
     lower_is_better: bool = False
-    #: Whether the better end of the interval of the median is compared with `required`, and not the
-    #: median: rounds may vary by more than the difference that the figure has to show.
+    #: Whether the better end of the median's confidence interval has to meet `required`, instead of
+    #: the median itself. This suits figures whose rounds vary by more than the difference that they
+    #: should show.
     by_interval: bool = False
 
     def met(self, ratio: float) -> bool | None:
-        """Against `required`; None when the figure is only reported."""
+        """Whether the ratio meets `required`. None for a figure without a requirement."""
         if self.required is None:
             return None
         return ratio <= self.required if self.lower_is_better else ratio >= self.required
@@ -32,7 +39,9 @@ class Figure:
 
 @dataclass(frozen=True)
 class Round:
-    """Both sides of one round, in the same unit."""
+    """The values of both sides of a comparison in one round: this project's and the other one's, in
+    the same unit.
+    """
 
     ours: float
     theirs: float
@@ -44,17 +53,17 @@ class Round:
 
 @dataclass(frozen=True)
 class Interval:
-    """A confidence interval for a median."""
+    """A confidence interval for the median of a figure's rounds."""
 
     low: float
     high: float
-    #: Probability that it covers the true median.
+    #: Probability that the confidence interval contains the true median.
     confidence: float
 
 
 @dataclass
 class Measured:
-    """A figure and its rounds."""
+    """A figure and the values of all its rounds."""
 
     figure: Figure
     unit: str
@@ -83,27 +92,32 @@ class Measured:
         return self.figure.met(self.interval.low if self.figure.lower_is_better else self.interval.high)
 
 
-#: Measures some figures on a stage, in so many rounds. Both sides alternate within each round.
+#: A function that measures some figures on the given servers, in the given number of rounds. The
+#: two sides of a comparison alternate within each round.
 Measure = Callable[[Stage, int], Awaitable[Sequence[Measured]]]
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A module of `bench.figures`, as `ONLY=…` names it."""
+    """A benchmark, which is defined in a module of `bench.figures`; `make bench ONLY=…` selects it
+    by its name.
+    """
 
     name: str
     measure: Measure
-    #: Medians of at least five rounds are quoted; what takes minutes gets no more.
+    #: Number of rounds of a benchmark. A median that the documentation quotes has at least five.
+    #: Benchmarks that take minutes have no more than five.
     rounds: int = 5
 
 
 def interval_of_median(values: Sequence[float], confidence: float = 0.95) -> Interval:
-    """The narrowest pair of order statistics that covers the true median with this confidence.
+    """A confidence interval for the true median: the narrowest pair of sorted values that contains
+    it with this probability.
 
-    It assumes independent values, but no distribution. Each value is below the true median with a
-    probability of 1/2, so the binomial distribution gives the confidence. Nine values give the
-    second and the eighth (96 %). Five or fewer give the smallest and the largest, and less than
-    95 %.
+    The values must be independent, but may have any distribution. Each value is below the true
+    median with a probability of 1/2, so the binomial distribution gives the confidence. Of nine
+    values, the interval is from the second to the eighth (96 %). Of five values or fewer, it is
+    from the smallest to the largest, with less than 95 % confidence.
     """
     ordered, count = sorted(values), len(values)
     rank, outside = 0, 2 * 0.5**count
@@ -113,5 +127,5 @@ def interval_of_median(values: Sequence[float], confidence: float = 0.95) -> Int
 
 
 def percentile(values: Sequence[float], percent: int) -> float:
-    """Of at least two values."""
+    """A percentile of the values, of which there must be at least two."""
     return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]

@@ -1,4 +1,4 @@
-"""Fills a ledger with tasks that have ended, days ago, as fast as Postgres takes them."""
+"""Fills a database with tasks that ended on past days, as fast as Postgres allows."""
 
 import asyncio
 from datetime import UTC, date, datetime, time, timedelta
@@ -10,12 +10,20 @@ from shared.ledger import partitions
 from shared.ledger.partitions import PARTITIONED
 from tests.roles import as_role
 
-#: Days that are filled side by side.
+#: Number of days whose tasks are inserted in parallel, each over its own connection.
 CONNECTIONS = 2
 
-#: Ended tasks, in the order of their ids, evenly over a span. $1: its begin, $2: its length in seconds,
-#: $3: how many, $4: owners.
-ENDED = """
+#: SQL: selects times, evenly distributed over a period, each with a consecutive number and a random
+#: owner. $1: start of the period; $2: its length in seconds; $3: number of times; $4: number of
+#: owners.
+SPREAD = """
+        SELECT $1::timestamptz + make_interval(secs => $2::float8 * n / $3::integer) AS at, n,
+               1 + floor(random() * $4::integer)::bigint AS owner
+        FROM generate_series(0, $3::integer - 1) AS n
+"""
+
+#: SQL: inserts tasks that have ended, in the order of their ids.
+ENDED = f"""
     INSERT INTO task (id, name, type, queue, status, params, result, progress_current, claim, worker, attempt,
                       failures, max_attempts, created_at, claimed_at, started_at, completed_at,
                       execution_time_seconds, owner, revision)
@@ -23,29 +31,22 @@ ENDED = """
            jsonb_build_object('user_id', owner),
            jsonb_build_object('success', true, 'user_id', owner, 'email', 'g' || owner || '@often.example',
                               'template', 'welcome', 'sent_at', at, 'message', 'handed to the mail server',
-                              'refused', '{}'::jsonb),
+                              'refused', '{{}}'::jsonb),
            100, 2, '019ab000-0000-7000-8000-000000000001', 2, 1, 5,
            at, at + interval '3 ms', at + interval '4 ms', at + interval '90 ms', 0.086, owner, 3
-    FROM (
-        SELECT $1::timestamptz + make_interval(secs => $2::float8 * n / $3::integer) AS at,
-               1 + floor(random() * $4::integer)::bigint AS owner
-        FROM generate_series(0, $3::integer - 1) AS n
-    ) AS made
+    FROM ({SPREAD}) AS made
 """
 
-#: Tasks of a day that wait for a moment months ahead. $1: the day's begin, $2: its length in seconds, $3: how
-#: many.
-_FILL_WAITING = """
+#: SQL: inserts tasks that were created on a past day and that become due months from now.
+_FILL_WAITING = f"""
     INSERT INTO task (id, name, type, queue, params, created_at, send_at)
-    SELECT uuidv7(at - clock_timestamp()), 'email.send_welcome', 'email', 'email', '{"user_id": 1}', at,
+    SELECT uuidv7(at - clock_timestamp()), 'email.send_welcome', 'email', 'email', '{{"user_id": 1}}', at,
            now() + interval '200 days'
-    FROM (
-        SELECT $1::timestamptz + make_interval(secs => $2::float8 * n / $3::integer) AS at
-        FROM generate_series(0, $3::integer - 1) AS n
-    ) AS made
+    FROM ({SPREAD}) AS made
 """
 
-#: The failed attempt that each of a day's tasks had before. $1, $2: first id of the day and of the next.
+#: SQL: inserts an earlier, failed attempt for each task of a day. $1 and $2 are the lowest task ids
+#: of the day and of the next day.
 _FILL_ATTEMPTS = """
     INSERT INTO task_attempt (task_id, claim, attempt, worker, started_at, ended_at, outcome,
                               execution_time_seconds, error_kind, error_message)
@@ -58,11 +59,11 @@ _FILL_ATTEMPTS = """
 async def fill(
     database_url: str, days: list[date], count: int, *, owners: int, attempts: bool, rows: str = ENDED
 ) -> None:
-    """Spread `count` ended tasks over these days; today's share lies between midnight and now.
+    """Store `count` ended tasks, spread evenly over these days. Today's tasks are between midnight
+    and now.
 
-    `rows` is the statement that makes them.
-
-    Then the tables are vacuumed, known to the planner and on disk, as after a quiet night.
+    `rows` is the SQL statement that inserts the tasks. Afterwards the tables are vacuumed, analyzed
+    and written to disk, as after a quiet night.
     """
     free = asyncio.Semaphore(CONNECTIONS)
 
@@ -87,24 +88,25 @@ async def fill(
 
 
 async def fill_waiting(database_url: str, days: list[date], count: int) -> None:
-    """Spread `count` tasks that are not due over these past days."""
+    """Store `count` tasks that were created on these past days and that are not due for months."""
     connection = await asyncpg.connect(database_url)
     try:
         for day in days:
             await _make(connection, day)
             begin = datetime.combine(day, time(), UTC)
-            await connection.execute(_FILL_WAITING, begin, 86_400.0, count // len(days))
+            await connection.execute(_FILL_WAITING, begin, 86_400.0, count // len(days), 1)
     finally:
         await connection.close()
     await settle(database_url)
 
 
 async def settle(database_url: str, *, analyze: bool = True) -> None:
-    """Neither vacuum nor checkpoint is due after this.
+    """Run VACUUM and CHECKPOINT now, so that Postgres does neither during the measurement.
 
-    Without `analyze` the planner goes on with what it knew before.
+    Without `analyze`, the query planner keeps its previous statistics.
     """
-    connection = await asyncpg.connect(as_role(database_url, SUPERUSER))  # CHECKPOINT is not for owners
+    # The superuser connects here, because the role that owns the tables may not run CHECKPOINT.
+    connection = await asyncpg.connect(as_role(database_url, SUPERUSER))
     try:
         await connection.execute(f"VACUUM (ANALYZE {analyze}) task, task_attempt")
         await connection.execute("CHECKPOINT")
@@ -113,12 +115,14 @@ async def settle(database_url: str, *, analyze: bool = True) -> None:
 
 
 def days_before(today: date, *, first: int, count: int) -> list[date]:
-    """So many days, the oldest first; the last of them is `first` days ago."""
+    """Returns `count` consecutive days, oldest first. The last one is `first` days
+    before `today`.
+    """
     return [today - timedelta(days=first + n) for n in reversed(range(count))]
 
 
 async def _make(connection: asyncpg.Connection, day: date) -> None:
-    """The day's partitions, unless they are there."""
+    """Create the partitions for this day in all partitioned tables, unless they exist."""
     known = {row["name"] for row in await connection.fetch(partitions.EXISTING)}
     for table in PARTITIONED:
         if partitions.partition_name(table, day) not in known:

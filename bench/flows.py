@@ -1,4 +1,6 @@
-"""Workflows of this project that are measured: chains of no-op steps and chords of no-op tasks."""
+"""Builds and submits this project's workflows for measurements: chains of no-op steps and chords of
+no-op tasks.
+"""
 
 import asyncio
 from uuid import UUID
@@ -13,7 +15,8 @@ from shared.workflows.wiring import Graph
 from shared.workflows.workflow import Workflow
 from tests.platform import Platform
 
-#: Workflows that are submitted side by side, over as many connections, before their ids are marked as sent.
+#: Number of workflows that are submitted in parallel, each on its own connection. After each batch,
+#: the queued tasks are marked as sent.
 BATCH = 4
 
 UNFINISHED = Statement("SELECT EXISTS (SELECT FROM workflow WHERE completed_at IS NULL) AS any")
@@ -21,14 +24,14 @@ UNSUCCESSFUL = Statement("SELECT count(*) AS count FROM workflow WHERE status <>
 
 
 def chain(steps: int) -> Workflow:
-    """No-op steps, one after the other."""
+    """Build a workflow of no-op steps that run one after another."""
     flow = Workflow("chain")
     in_order(*(flow.step(NOOP, Nothing()) for _ in range(steps)))
     return flow
 
 
 def chord(members: int) -> Workflow:
-    """No-op tasks side by side, and a body that has their results."""
+    """Build a workflow of no-op tasks that run in parallel, and a body that gets their results."""
     flow = Workflow("chord")
     group = flow.group(NOOP, [Nothing()] * members, name="members")
     flow.step(GATHER, Gather(results=group.results), name="body")
@@ -40,7 +43,7 @@ def submitter(platform: Platform) -> WorkflowSubmitter:
 
 
 async def submit(platform: Platform, flow: Workflow | Graph, count: int = 1) -> list[UUID]:
-    """Submit the same workflow `count` times. Returns all ids."""
+    """Submit the same workflow `count` times. Returns the ids of the submitted workflows."""
     graph = wiring.compile(flow) if isinstance(flow, Workflow) else flow
     to = submitter(platform)
     ids: list[UUID] = []

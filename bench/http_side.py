@@ -1,6 +1,8 @@
-"""One side of a comparison over HTTP: an API process of any tree of this project, and one of its users.
+"""Runs one side of a comparison over HTTP: an API process from any source tree of this project,
+with a signed-in user.
 
-A tree is driven from outside, by environment variables and by requests that every release understands.
+The process is controlled from outside, with environment variables and requests that every release
+accepts.
 """
 
 import secrets
@@ -25,9 +27,9 @@ from tests.platform import ROOT, VAULT_KEYS
 from tests.roles import of_module
 
 HOST = "127.0.0.1"
-#: The body of each POST.
+#: The JSON body of each POST request: a health check task.
 BODY = b'{"name":"system.health_check","params":{}}'
-#: Tasks that the person has, a page of a list and more.
+#: Number of tasks of the signed-in user, more than fit on one page of a list.
 TASKS = 60
 READY_S = 60.0
 
@@ -36,7 +38,7 @@ _PASSWORD = "a horse, a battery"
 
 @dataclass(frozen=True)
 class Taken:
-    """What a load was answered, and the processor time that each answer took."""
+    """The result of repeating a request: the rate of answers, and the processor time per answer."""
 
     per_s: float
     cost: Cost
@@ -44,17 +46,20 @@ class Taken:
 
 @dataclass
 class Side:
-    """An API that answers."""
+    """A running API process that is ready for requests."""
 
     stage: Stage
     programs: Programs
     port: int
-    #: Authorization header of a signed-in user; empty where users cannot sign in.
+    #: Authorization header of a signed-in user; empty for a server without accounts.
     authorization: str = ""
     task_id: str = ""
 
     async def take(self, method: str, path: str, seconds: float) -> Taken:
-        """Repeat the same request. `{task_id}` in a path is replaced by the id of one of the user's tasks."""
+        """Repeat one request for this many seconds, and measure its rate and cost.
+
+        In the path, `{task_id}` is replaced by the id of one of the user's tasks.
+        """
         request = self._request(method, path.format(task_id=self.task_id))
         expected = b"HTTP/1.1 202 " if method == "POST" else b"HTTP/1.1 200 "
         parts = {
@@ -82,7 +87,9 @@ class Side:
 async def serving(
     stage: Stage, *, module: str = "services.api", tree: Path = ROOT, signs_up: bool = True
 ) -> AsyncIterator[Side]:
-    """A process of this module in a tree, over a database of its own."""
+    """Start this module in a source tree of this project, with a database of its own, and wait
+    until it is ready.
+    """
     database_url, port = stage.create_database(), pick("api")["api"]
     migrate(database_url, tree)
     environment = {
@@ -115,7 +122,7 @@ async def _is_ready(programs: Programs, http: httpx.AsyncClient) -> bool:
 
 
 async def _sign_up(side: Side, http: httpx.AsyncClient) -> None:
-    """Sign a new person in, who submits some tasks."""
+    """Register a user, and submit some tasks as this user."""
     person = {"email": f"{secrets.token_hex(8)}@often.example", "password": _PASSWORD}
     (await http.post("/api/v1/auth/register", json=person)).raise_for_status()
     tokens = (await http.post("/api/v1/auth/login", json=person)).raise_for_status().json()

@@ -1,4 +1,4 @@
-"""This project as it is measured: one scheduler, two workers, every setting at its default."""
+"""Runs this project for measurements: one scheduler, two workers, and default settings."""
 
 import asyncio
 import functools
@@ -19,11 +19,11 @@ from tests.eventually import eventually
 from tests.platform import Platform
 
 WORKERS = 2
-#: The system chooses them.
+#: Ports for the workers' metrics. Port 0 lets the operating system choose a free one.
 ANY_PORTS = (0,) * WORKERS
-#: Tasks in one statement of the submitter.
+#: Number of tasks that one SQL statement inserts.
 BATCH = 5_000
-#: How often the ledger is asked whether all is done.
+#: Seconds between two queries that check whether all tasks have ended.
 ASK_EVERY_S = 0.005
 
 UNFINISHED = Statement("""
@@ -37,7 +37,9 @@ SUCCEEDED = Statement("SELECT count(*) FROM task WHERE name = :name AND status =
 
 @asynccontextmanager
 async def running(stage: Stage, *, port: int = 0) -> AsyncIterator[Platform]:
-    """A platform with a scheduler that leads, its metrics at `port`; workers are started by the caller."""
+    """Run a platform whose scheduler leads and serves its metrics on `port`. The caller starts the
+    workers.
+    """
     await stage.settle()
     async with stage.platform() as platform:
         await start_scheduler(platform, OFTEN_METRICS_PORT=str(port))
@@ -45,7 +47,10 @@ async def running(stage: Stage, *, port: int = 0) -> AsyncIterator[Platform]:
 
 
 async def start_scheduler(platform: Platform, **environment: str) -> None:
-    """One that leads and is done with this Redis, a new one: else it sends what we queue a second time."""
+    """Start a scheduler, and wait until it leads and has compared the new Redis with the database.
+
+    If tasks were queued before that comparison, the scheduler would send them a second time.
+    """
     await platform.start_scheduler(OFTEN_LOG_FORMAT="json", **environment)
 
     async def no_marks_to_come() -> bool:
@@ -58,7 +63,7 @@ async def start_scheduler(platform: Platform, **environment: str) -> None:
 def start_workers(
     platform: Platform, ports: Sequence[int] = ANY_PORTS, /, **environment: str
 ) -> list[subprocess.Popen[bytes]]:
-    """`ports` are those of their metrics."""
+    """Start workers, one for each of `ports`, on which it serves its metrics."""
     return [
         platform.start("bench.worker", OFTEN_LOG_FORMAT="json", OFTEN_METRICS_PORT=str(port), **environment)
         for port in ports
@@ -66,7 +71,7 @@ def start_workers(
 
 
 async def workers_ready(platform: Platform, **environment: str) -> list[subprocess.Popen[bytes]]:
-    """Workers that are registered."""
+    """Start workers, and wait until they are registered."""
     processes = start_workers(platform, **environment)
     for process in processes:
         await eventually(functools.partial(platform.worker_of, process))
@@ -81,13 +86,13 @@ async def submit(
 
 
 async def any_left(platform: Platform, contract: Contract[Any, Any]) -> bool:
-    """Whether a task of this kind is not final."""
+    """Whether any task of this contract has not ended."""
     (row,) = await platform.rows(UNFINISHED, name=contract.name)
     return bool(row["any"])
 
 
 async def finished(platform: Platform, contract: Contract[Any, Any], timeout_s: float = 60) -> None:
-    """Wait until every task of this kind is final."""
+    """Wait until every task of this contract has ended."""
     async with asyncio.timeout(timeout_s):
         while True:
             if not await any_left(platform, contract):
@@ -104,10 +109,11 @@ async def drain(
     ports: Sequence[int] = ANY_PORTS,
     ask_after: float = 0.99,
 ) -> float:
-    """Tasks per second with all queued first, from the first start to the last row final.
+    """Queue all tasks, then run them. Returns the tasks per second, from the first start to the
+    time at which the last end is recorded.
 
-    The ledger is asked only when this share of the bodies has ended, and then often: looking for what is not
-    final among what was claimed costs the workers the more the more there was.
+    The database is queried only after the share `ask_after` of the bodies has ended, and then
+    often: finding tasks that have not ended among many claimed ones would slow down the workers.
     """
     await submit(platform, contract, params, count)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:

@@ -1,7 +1,8 @@
-"""Processor time of whole process trees: user and system, including children that have ended.
+"""Measures processor time of whole process trees: user and system time, including children that
+have ended.
 
-The figures come from `/proc/<pid>/stat` in steps of 10 ms. The kernel adds the time of a child that
-ended to its parent when the parent waits for it, as the postmaster does for every backend.
+The figures come from `/proc/<pid>/stat` in steps of 10 ms. The kernel adds the time of an ended
+child to its parent when the parent waits for it, as Postgres' main process does for every backend.
 """
 
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -12,11 +13,14 @@ import psutil
 
 
 def spent(root: psutil.Process, *, without: Container[int] = ()) -> float:
-    """Seconds that `root` and all its descendants have spent, live ones in `without` left out.
+    """Processor seconds used by `root` and all its descendants, except by live processes in
+    `without`.
 
-    Parents are read before their children. A child that ends in between can no longer be read, and
-    the reading starts over. In the other order such a child would be counted twice.
-    Raises psutil.NoSuchProcess when `root` itself has ended.
+    Parents are read before their children. If a child ends in between, it can no longer be read,
+    and the reading starts over. In the opposite order, such a child would be counted twice: its own
+    time, and as a part of its parent's.
+
+    Raises psutil.NoSuchProcess if `root` itself has ended.
     """
     while True:
         family = [root, *root.children(recursive=True)]
@@ -28,7 +32,9 @@ def spent(root: psutil.Process, *, without: Container[int] = ()) -> float:
 
 @dataclass(frozen=True)
 class Cost:
-    """Processor time per task in microseconds, by part of a system."""
+    """Processor time per task in microseconds, for each part of a system, such as Postgres or the
+    workers.
+    """
 
     parts: Mapping[str, float]
 
@@ -43,27 +49,31 @@ class Cost:
 
 @dataclass(frozen=True)
 class Reading:
-    """The seconds each part had spent when this many tasks were done."""
+    """A reading of processor time: the seconds that each part of a system had used when this many
+    tasks were done.
+    """
 
     tasks: int
     seconds: Mapping[str, float]
 
     def since(self, earlier: Self) -> Cost:
-        """The marginal cost of the tasks between two readings.
+        """The cost per task of the tasks that ended between two readings.
 
-        Raises ValueError when there are none.
+        Raises ValueError if no task ended between them.
         """
         tasks = self.tasks - earlier.tasks
         if tasks <= 0:
-            raise ValueError("all tasks were done before the last process was at work: queue more of them")
+            raise ValueError("all tasks were done before the last process had started: queue more tasks")
         return Cost({name: 1e6 * (s - earlier.seconds[name]) / tasks for name, s in self.seconds.items()})
 
 
 class Meter:
-    """Reads the processor time of a system, part by part."""
+    """Reads the processor time of a system, separately for each of its parts."""
 
     def __init__(self, parts: Mapping[str, Sequence[psutil.Process]], *, without: Iterable[int] = ()) -> None:
-        """`parts` maps a name to the roots of its process trees; pids in `without` are left out."""
+        """`parts` maps the name of each part of the system to the roots of its process trees.
+        Processes in `without` are not counted.
+        """
         self._parts = parts
         self._without = frozenset(without)
 

@@ -1,4 +1,6 @@
-"""Processes of one side: started, watched, and ended with all their children."""
+"""Starts and watches the processes of one side of a comparison, and ends them with all their
+children.
+"""
 
 import os
 import subprocess
@@ -13,10 +15,10 @@ from tests.platform import ROOT
 
 
 class Programs:
-    """Use it as `with`; nothing that was started in it outlives it."""
+    """A group of processes. It is a context manager, which ends all of them on exit."""
 
     def __init__(self, logs: Path, environment: Mapping[str, str], *, root: Path = ROOT) -> None:
-        """`root` is the tree in which they run."""
+        """`root` is the source tree in which the processes run."""
         self._logs = logs
         self._root = root
         self._environment = {**os.environ, **environment, "PYTHONPATH": str(root)}
@@ -51,23 +53,27 @@ class Programs:
             )
 
     def run(self, *command: str | Path) -> str:
-        """Run one to its end; returns what it printed."""
+        """Run a program of this group until it ends. Returns its output."""
         ended = subprocess.run(
             command, cwd=self._root, env=self._environment, check=True, stdout=subprocess.PIPE, text=True
         )
         return ended.stdout
 
     def roots(self) -> list[psutil.Process]:
-        """What was started and still runs."""
+        """The processes that were started through this object and still run."""
         return [psutil.Process(p.pid) for p in self._started if p.poll() is None]
 
     def family(self) -> list[psutil.Process]:
-        """What was started and still runs, with all children."""
+        """The processes that were started through this object and still run, with all their
+        children.
+        """
         parents = self.roots()
         return parents + [child for parent in parents for child in parent.children(recursive=True)]
 
     def check(self) -> None:
-        """Raises RuntimeError, with its last words, when one has ended by itself."""
+        """Raise RuntimeError, with the last output of the process, if a process of the group has
+        ended by itself.
+        """
         for number, process in enumerate(self._started):
             if process.poll() is not None:
                 words = (self._logs / f"{number}.log").read_text()[-2_000:]

@@ -1,4 +1,6 @@
-"""What is made of the figures: lines of a table, a JSON file, a plot, the table in `docs/performance.md`."""
+"""Reports the benchmark figures: as lines of a table, in a JSON file, as a plot, and in
+`docs/performance.md`.
+"""
 
 import dataclasses
 import json
@@ -14,7 +16,7 @@ from tests.platform import ROOT
 FOLDER = ROOT / "var" / "bench"
 PLOT = Path(__file__).parent / "plot"
 PAGE = ROOT / "docs" / "performance.md"
-#: The table stands between them; nothing else does.
+#: Markers around the table of figures in docs/performance.md. Everything between them is replaced.
 BEGIN, END = "<!-- figures: written by make bench -->", "<!-- end of figures -->"
 
 COLUMNS = (
@@ -33,7 +35,7 @@ HEAD = (f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|")
 
 
 def line(measured: Measured) -> str:
-    """One line of the table."""
+    """Format a measured figure as a line of the table."""
     figure, (low, high) = measured.figure, measured.spread
     alone = all(r.theirs == 1 for r in measured.rounds)
     cells = [
@@ -52,7 +54,9 @@ def line(measured: Measured) -> str:
 
 
 def write(all_measured: Sequence[Measured]) -> None:
-    """Everything but the lines that were printed while it ran."""
+    """Write the JSON file, the plot and the table in `docs/performance.md`. The table's lines were
+    already printed during the run.
+    """
     FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / "latest.json").write_text(json.dumps([_facts(m) for m in all_measured], indent=2) + "\n")
     _draw(all_measured, FOLDER / "latest.png")
@@ -60,7 +64,9 @@ def write(all_measured: Sequence[Measured]) -> None:
 
 
 def merged(page: str, lines: Sequence[str]) -> str:
-    """The page with these lines in its table; those of figures that were not measured stay."""
+    """Returns the page with these lines in its table. Lines of figures that were not measured are
+    kept.
+    """
     before, rest = page.split(BEGIN)
     table, after = rest.split(END)
     rows = {_name(row): row for row in table.strip().splitlines()[len(HEAD) :]}
@@ -91,7 +97,9 @@ def _draw(all_measured: Sequence[Measured], image: Path) -> None:
 
 
 def _interval(measured: Measured) -> str:
-    """Interval of the median, for figures that are judged by it."""
+    """The confidence interval of the median as text, for figures that are judged by it; empty for
+    others.
+    """
     if not measured.figure.by_interval:
         return ""
     interval = measured.interval

@@ -1,4 +1,6 @@
-"""Where measuring takes place: Postgres and Valkey of its own, durable, and processes that end with it."""
+"""Starts servers for measurements: a durable Postgres and a Valkey that nothing else uses, and that
+are ended afterwards.
+"""
 
 import itertools
 import os
@@ -15,12 +17,13 @@ from tests.drill.servers import Servers
 from tests.platform import ROOT, VAULT_KEYS, Platform
 from tests.roles import as_role
 
-#: How trees migrate that have no command of their own for it.
+#: Arguments that migrate the database in older source trees of this project, which have no
+#: migration command of their own.
 PICCOLO = ["piccolo.main", "migrations", "forwards", "all"]
 
 
 class Stage:
-    """Servers for a whole run; a database for each thing that is measured."""
+    """The Postgres and Valkey of a whole benchmark run. Each measurement gets a new database."""
 
     def __init__(self, folder: Path, *, scale: float = 1.0) -> None:
         self.folder = folder
@@ -38,8 +41,12 @@ class Stage:
 
     @property
     def postgres(self) -> psutil.Process:
-        """The postmaster."""
+        """Postgres' main process (postmaster), the parent of all its other processes."""
         return self._servers.postgres.family()[0]
+
+    @property
+    def postgres_log(self) -> Path:
+        return self._servers.postgres.log
 
     @property
     def valkey(self) -> psutil.Process:
@@ -51,20 +58,24 @@ class Stage:
 
     @property
     def peers_redis_url(self) -> str:
-        """Another database of the same Redis."""
+        """URL of the logical Redis database that other task systems use."""
         return f"{self.redis_url.rpartition('/')[0]}/1"
 
     def count(self, number: int) -> int:
-        """How many tasks or samples where `number` is meant: fewer in a trial run."""
+        """Returns the number of tasks or samples to use instead of `number`. It is smaller than
+        `number` in a trial run.
+        """
         return max(1, int(number * self._scale))
 
     async def settle(self) -> None:
-        """Empty Redis and write out what the last one to be measured left for later: nobody else pays it."""
+        """Empty Redis and write Postgres' pending data to disk, so that no measurement pays for the
+        previous one.
+        """
         self._empty_redis()
         await self.checkpoint()
 
     async def checkpoint(self) -> None:
-        """Write out what Postgres has left for later."""
+        """Make Postgres write its pending data to disk."""
         await self._execute("CHECKPOINT")
 
     async def _execute(self, statement: str) -> None:
@@ -79,15 +90,17 @@ class Stage:
             client.flushall()
 
     def create_database(self) -> str:
-        """The address of an empty database."""
+        """Create an empty database. Returns its URL."""
         return self._servers.create_empty(f"bench_{next(self._numbers)}")
 
     async def drop_database(self, url: str) -> None:
-        """Drop one that is no longer needed, together with its connections."""
+        """Drop a database that is no longer needed, and close its connections."""
         await self._execute(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
 
     def platform(self) -> Platform:
-        """A migrated database and an emptied Redis; use it as `async with`."""
+        """Returns a platform with a migrated database and an empty Redis, to be used with `async
+        with`.
+        """
         url = self.create_database()
         migrate(url)
         self._empty_redis()
@@ -97,7 +110,9 @@ class Stage:
 
 
 def migrate(database_url: str, tree: Path = ROOT) -> None:
-    """Bring an empty database up to date with a tree of this project, which may be an old one."""
+    """Migrate an empty database with the code of a source tree of this project, which may be an old
+    one.
+    """
     own = ["shared.migrate"] if (tree / "shared/migrate.py").exists() else PICCOLO
     subprocess.run(
         [sys.executable, "-m", *own],

@@ -1,7 +1,9 @@
-"""How many bodies a process ran, and when: kept in memory, told to a file a few times a second.
+"""Counts the task bodies that a process runs: in memory, and in a file that is written a few times
+per second.
 
-The bodies of both sides call it, so that both are counted by the same means and at the same small cost. Peers
-import it in their own environments: it needs the standard library only.
+The bodies of this project and of the other task systems call it, so that all are counted in the
+same way and at the same small cost. The other task systems import this module in their own
+environments, so it needs only the standard library.
 """
 
 import asyncio
@@ -12,31 +14,32 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Names the folder where processes leave their tallies.
+#: Environment variable with the folder in which each process writes its count of bodies to a file.
 VARIABLE = "BENCH_TALLY"
-TELL_EVERY_S = 0.05
+WRITE_EVERY_S = 0.05
 
 
 class _Tally:
-    """Of one process."""
+    """The count of finished task bodies of one process."""
 
     def __init__(self, folder: Path) -> None:
         self.first = time.time()
-        #: When bodies ended; appending is atomic, so threads need no lock.
+        #: The times at which task bodies ended. Appending to a list is atomic, so threads need no
+        #: lock.
         self.ended: list[float] = []
         self._file = folder / f"{os.getpid()}.tally"
-        threading.Thread(target=self._tell, daemon=True).start()
+        threading.Thread(target=self._write, daemon=True).start()
 
-    def _tell(self) -> None:
-        told = 0
+    def _write(self) -> None:
+        written = 0
         while True:
             count = len(self.ended)
-            if count != told:
+            if count != written:
                 begun = self._file.with_suffix(".begun")
                 begun.write_text(f"{count} {self.first} {self.ended[count - 1]}")
                 begun.rename(self._file)
-                told = count
-            time.sleep(TELL_EVERY_S)
+                written = count
+            time.sleep(WRITE_EVERY_S)
 
 
 _tally: _Tally | None = None
@@ -44,7 +47,11 @@ _making = threading.Lock()
 
 
 def began() -> None:
-    """A body begins. A process' first call makes its tally: a forked child must not share its parent's."""
+    """Count the start of a task body.
+
+    The first call in a process creates its counter. Creating it on import would let forked child
+    processes share their parent's.
+    """
     if _tally is None:
         _make()
 
@@ -57,33 +64,35 @@ def _make() -> None:
 
 
 def ended() -> None:
-    """A body ends."""
+    """Count the end of a task body."""
     assert _tally is not None
     _tally.ended.append(time.time())
 
 
 @dataclass(frozen=True)
 class Span:
-    """What all processes of a side have done so far."""
+    """The counts of all processes of one side, added up, and the times of the first start and the
+    last end.
+    """
 
     count: int
     first: float
     last: float
-    #: How many processes have begun a body.
+    #: Number of processes that have begun at least one task body.
     processes: int
 
     @property
     def rate(self) -> float:
-        """Bodies per second, from the first start to the last end."""
+        """Task bodies per second, from the first start to the last end."""
         return self.count / (self.last - self.first)
 
 
 def read(folder: Path) -> Span:
-    told = [file.read_text().split() for file in folder.glob("*.tally")]
-    if not told:
+    tallies = [file.read_text().split() for file in folder.glob("*.tally")]
+    if not tallies:
         return Span(0, 0.0, 0.0, 0)
-    counts, firsts, lasts = zip(*told, strict=True)
-    return Span(sum(map(int, counts)), min(map(float, firsts)), max(map(float, lasts)), len(told))
+    counts, firsts, lasts = zip(*tallies, strict=True)
+    return Span(sum(map(int, counts)), min(map(float, firsts)), max(map(float, lasts)), len(tallies))
 
 
 async def reaches(
@@ -93,13 +102,12 @@ async def reaches(
     timeout_s: float = 300,
     *,
     processes: int = 1,
-    look_every_s: float = TELL_EVERY_S,
+    look_every_s: float = WRITE_EVERY_S,
 ) -> Span:
-    """Wait until `count` bodies have ended and as many `processes` as given have begun one.
+    """Wait until `count` task bodies have ended and `processes` processes have begun one.
 
-    `check` raises when that can no longer happen.
-
-    Raises TimeoutError.
+    Raises TimeoutError. `check` is called repeatedly while waiting; it raises if a process has
+    ended, so that waiting would be pointless.
     """
     async with asyncio.timeout(timeout_s):
         while (span := read(folder)).count < count or span.processes < processes:

@@ -1,4 +1,6 @@
-"""Tasks that are measured. Their bodies are those of the peers, in `bench/peers`."""
+"""Defines the tasks of this project that are measured. Their bodies do the same as those of the
+other task systems in `bench/peers`.
+"""
 
 import time
 from typing import Any
@@ -15,9 +17,9 @@ class Nothing(Params):
 
 
 class Ring(Params):
-    #: Says which of the tasks it is.
+    #: Identifies this task in the report that its body sends when it begins.
     token: int
-    #: How long it goes on after the ring.
+    #: Seconds that the task body sleeps after it has reported its start.
     seconds: float = 0.0
 
 
@@ -40,23 +42,23 @@ class Gather(Params):
 
 class ReadLetters(Params):
     letters: list[Letter]
-    #: Identifies the task, as in `Ring`.
+    #: Identifies this task in the report that its body sends when it begins.
     token: int
 
 
-#: What a short task takes.
+#: Seconds that the body of a short task sleeps.
 SHORT_S = 0.01
 
 NOOP = Contract(name="bench.do_nothing", queue="default", params=Nothing, result=Done)
 SHORT = Contract(name="bench.sleep_briefly", queue="default", params=Nothing, result=Done)
 TICK = Contract(name="bench.tick", queue="default", params=Ticks, result=Done)
 RING = Contract(name="bench.ring_bell", queue="default", params=Ring, result=Done)
-#: The body of a chord of no-op tasks.
+#: The contract of a chord's body, which runs after all members of the chord.
 GATHER = Contract(name="bench.gather_results", queue="default", params=Gather, result=Done)
 WRITE = Contract(name="bench.write_letter", queue="default", params=Nothing, result=Letter)
 READ = Contract(name="bench.read_letters", queue="default", params=ReadLetters, result=Done)
 
-#: With its name and quotes, about 1 kB of JSON.
+#: A task result whose JSON has about 1 kB, including the field's name and quotes.
 LETTER = Letter(text="x" * 1_000)
 
 
@@ -68,7 +70,7 @@ def noop(context: TaskContext, params: Nothing) -> Done:
 
 
 def sleep_briefly() -> None:
-    """The body of 10 ms, which threads loop by themselves on the other side."""
+    """A task body that takes 10 ms. Plain threads also run it in a loop, for comparison."""
     tally.began()
     time.sleep(SHORT_S)
     tally.ended()
@@ -89,7 +91,9 @@ def ring(context: TaskContext, params: Ring) -> Done:
 
 @task(TICK)
 def tick(context: TaskContext, params: Ticks) -> Done:
-    """Each progress message is the time at which it was sent."""
+    """A task body that reports progress repeatedly. Each report contains the time at which it was
+    sent.
+    """
     for number in range(params.count):
         time.sleep(params.pause_s)
         context.progress(number + 1, params.count, repr(time.time()))

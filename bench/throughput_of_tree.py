@@ -1,7 +1,9 @@
-"""`python -m bench.throughput_of_tree COUNT LOGS`: prints the no-op tasks/s of the tree in which it runs.
+"""`python -m bench.throughput_of_tree COUNT LOGS`: prints the no-op tasks/s of the source tree in
+which it runs.
 
-The figure `regression` starts it here and in the tagged tree, so how it is called must not change. It takes
-DATABASE_URL, of an empty database, and REDIS_URL, of an empty Redis.
+The benchmark `regression` starts it in this source tree and in that of an older commit, the
+baseline, so its command line must not change. It uses an empty database in DATABASE_URL, and an
+empty Redis in REDIS_URL.
 """
 
 import os
@@ -21,7 +23,8 @@ async def measure(count: int, logs: Path) -> float:
     migrate(database_url)
     async with Platform(database_url, os.environ["REDIS_URL"], logs) as platform:
         await ours.start_scheduler(platform)
-        # As the tagged tree does it.
+        # The same program in the baseline's source tree uses this value of `ask_after` too, so both
+        # are measured alike.
         return await ours.drain(platform, NOOP, Nothing(), count, ask_after=0.9)
 
 

@@ -1,4 +1,6 @@
-"""`python -m bench.worker`: the real worker process with the measured tasks beside the real ones."""
+"""`python -m bench.worker`: the real worker process, with the tasks of the benchmarks in addition
+to the real ones.
+"""
 
 import sys
 

@@ -1,7 +1,9 @@
-"""Picks out of requirements.lock what some groups of pyproject.toml need, hashes included.
+"""Extracts from requirements.lock the packages that some groups of pyproject.toml need, with their
+hashes.
 
-`python deploy/lock.py dependencies worker`; the images install nothing else. A group is `dependencies`,
-`build-system` or the name of an extra. What needs what stands in the `# via` comments of pip-compile.
+`python deploy/lock.py dependencies worker` prints the packages of the worker's image. A group is
+`dependencies`, `build-system` or the name of an extra. The `# via` comments that pip-compile writes
+say which package needs which.
 """
 
 import re
@@ -18,27 +20,30 @@ _VIA = re.compile(r"^    #(?: via)? +([A-Za-z0-9][A-Za-z0-9._-]*)$", re.MULTILIN
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One package of the lock."""
+    """A package of the lock file, with its lines there."""
 
     text: str
-    #: The packages because of which it is there.
+    #: Names of the packages that require this package.
     via: frozenset[str]
 
     @property
     def version(self) -> str:
-        """The locked version."""
+        """The version to which the package is locked."""
         version: str = _VERSION.findall(self.text)[0]
         return version
 
 
 def read(lock: str) -> dict[str, Entry]:
-    """The packages by name."""
+    """Parse a lock file. Returns its packages by name."""
     texts = re.split(r"^(?=[A-Za-z0-9])", lock, flags=re.MULTILINE)[1:]
     return {name_of(text): Entry(text, frozenset(_VIA.findall(text))) for text in texts}
 
 
 def select(entries: dict[str, Entry], roots: Iterable[str]) -> str:
-    """The part of the lock that the packages `roots` need. Raises LookupError for one that is not in it."""
+    """The part of the lock file for the packages `roots` and everything that they require.
+
+    Raises LookupError if one of them is not in the lock file.
+    """
     kept: set[str] = set()
     found = {name_of(root) for root in roots}
     if missing := found - entries.keys():
@@ -50,7 +55,7 @@ def select(entries: dict[str, Entry], roots: Iterable[str]) -> str:
 
 
 def roots(pyproject: str, groups: Iterable[str]) -> list[str]:
-    """What the project itself asks for in these groups."""
+    """The project's direct requirements in these groups of pyproject.toml."""
     content = tomllib.loads(pyproject)
     project = content["project"]
     by_group = {
@@ -62,7 +67,9 @@ def roots(pyproject: str, groups: Iterable[str]) -> list[str]:
 
 
 def name_of(requirement: str) -> str:
-    """Of a requirement such as `redis[hiredis]>=7`, as the lock writes it."""
+    """The package name in a requirement such as `redis[hiredis]>=7`, spelled as in the
+    lock file.
+    """
     match = _NAME.match(requirement)
     assert match is not None, requirement
     return re.sub(r"[-_.]+", "-", match[0]).lower()

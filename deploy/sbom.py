@@ -1,6 +1,8 @@
-"""Writes what an image installs as a software bill of materials: CycloneDX, JSON, from requirements.lock.
+"""Writes the packages of an image as a software bill of materials (CycloneDX JSON), from
+requirements.lock.
 
-`python -m deploy.sbom dependencies worker` describes the worker's image. The same lock gives the same text.
+`python -m deploy.sbom dependencies worker` describes the worker's image. The same lock file always
+gives the same text.
 """
 
 import sys
@@ -19,7 +21,9 @@ from deploy.lock import Entry
 
 
 def describe(pyproject: str, locked: str, groups: Iterable[str]) -> str:
-    """The bill of what these groups of pyproject.toml install. Raises LookupError."""
+    """The bill of materials for the packages in these groups of pyproject.toml. Raises LookupError
+    for an unknown group.
+    """
     roots = lock.roots(pyproject, groups)
     entries = lock.read(lock.select(lock.read(locked), roots))
     project = tomllib.loads(pyproject)["project"]
@@ -32,7 +36,7 @@ def describe(pyproject: str, locked: str, groups: Iterable[str]) -> str:
         metadata=BomMetaData(component=product),
         serial_number=uuid5(NAMESPACE_URL, "".join(entry.text for entry in entries.values())),
     )
-    # Otherwise it is the time at which it is made, and each build would differ.
+    # The timestamp is left out, because the time of creation would make each build differ.
     bom.metadata.timestamp = None  # type: ignore[assignment] # the library sets it, and leaves out None
     bom.register_dependency(product, [components[lock.name_of(root)] for root in roots])
     for name, component in components.items():

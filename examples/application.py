@@ -1,4 +1,6 @@
-"""The examples as an application: `OFTEN_APPLICATIONS=shared.hotel,examples make run` runs them too."""
+"""The example application. `OFTEN_APPLICATIONS=shared.hotel,examples make run` runs it beside the
+hotel application.
+"""
 
 from shared.applications import Application
 

@@ -1,4 +1,6 @@
-"""The client of the outside service. A worker process builds one and shares it among its tasks."""
+"""The client of the exchange rate service. A worker process creates one, and all its tasks share
+it.
+"""
 
 from typing import Any
 
@@ -7,21 +9,25 @@ import httpx
 from shared.errors import ExpectedError, PermanentError, Retry
 from shared.settings import Settings
 
-#: No such service exists; a real application reads the address from its settings.
+#: Made-up address: no such service exists. A real application reads the address from its settings.
 URL = "https://rates.example"
 TIMEOUT_S = 10.0
-#: The wait after a 429 whose Retry-After is missing or is a date.
+#: Seconds until the retry after an answer 429 whose Retry-After header is missing or is a date.
 BUSY_S = 60.0
 
 
 class RatesGateway:
-    """Asks for exchange rates, and sorts errors into those that pass and those that do not."""
+    """Requests exchange rates, and classifies errors as temporary or permanent."""
 
     def __init__(self, url: str) -> None:
         self._http = httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S, trust_env=False)
 
     async def rate(self, currency: str) -> float:
-        """Raises ExpectedError (try again), Retry (try again then) or PermanentError (do not)."""
+        """Request the exchange rate of a currency.
+
+        Raises ExpectedError (the platform retries the task), Retry (it retries after the delay that
+        the service asked for) or PermanentError (it does not retry).
+        """
         try:
             answer = await self._http.get(f"/euro/{currency}")
         except httpx.TransportError as error:
@@ -40,5 +46,5 @@ class RatesGateway:
 
 
 def build(settings: Settings) -> dict[type, Any]:
-    """The gateways of this application, by class, for `context.gateway`."""
+    """Create this application's gateways, by class. A task body gets one with `context.gateway`."""
     return {RatesGateway: RatesGateway(URL)}

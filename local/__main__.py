@@ -3,7 +3,8 @@
 import signal
 import sys
 
-# First of all: Ctrl-C while the rest is imported ends the program without a traceback.
+# Restore the default handling of Ctrl-C before the imports below. Otherwise, Ctrl-C during these
+# imports would print a traceback.
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from local.launcher import main  # noqa: E402

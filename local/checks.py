@@ -15,19 +15,25 @@ def url(port: int) -> str:
 
 
 def serves(port: int, path: str) -> bool:
-    """Whether a GET is answered with 200."""
+    """Whether a GET request to this port and path is answered with 200."""
     return _status(port, path) == HTTPStatus.OK
 
 
 def is_ready(port: int) -> bool:
-    """Whether the service behind this port is ready; without a readiness check, whether it has metrics."""
+    """Whether the service on this port is ready.
+
+    A service without a readiness check counts as ready if it serves metrics.
+    """
     if (status := _status(port, "/health/ready")) == HTTPStatus.NOT_FOUND:
         return serves(port, "/metrics")
     return status == HTTPStatus.OK
 
 
 def trouble(port: int) -> str | None:
-    """What is wrong according to the liveness check of a service. None: nothing, or it has no such check."""
+    """Ask a service's liveness check. Returns the problem that it reports.
+
+    Returns None if there is no problem, or no such check.
+    """
     match _status(port, path := "/health/live"):
         case None:
             return f"{url(port)}{path} does not answer"
@@ -38,7 +44,7 @@ def trouble(port: int) -> str | None:
 
 
 def greets(port: int) -> bool:
-    """Whether an SMTP server answers."""
+    """Whether an SMTP server answers on this port."""
     try:
         with smtplib.SMTP(HOST, port, timeout=TIMEOUT_S):
             return True
@@ -47,12 +53,13 @@ def greets(port: int) -> bool:
 
 
 def listens(pid: int, port: int) -> bool:
-    """Whether this very process holds the port: another program may have taken it, and answer there."""
+    """Whether this process itself listens on the port, and not another program."""
     try:
         connections = psutil.Process(pid).net_connections("tcp")
     except psutil.NoSuchProcess:
         return False
-    except psutil.AccessDenied:  # PostgreSQL under its own account; it ends by itself if the port is taken
+    except psutil.AccessDenied:
+        # PostgreSQL may run under another account, whose connections cannot be read; see `account`.
         return True
     return any(one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in connections)
 

@@ -1,11 +1,14 @@
-"""Writes supervisord's configuration: what runs, as whom, how it is stopped, where its log goes."""
+"""Writes supervisord's configuration file: the programs, their accounts, their stop signals, their
+logs.
+"""
 
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-#: The group of what is started last and stopped first.
+#: Name of the supervisord group with all services. It is started after the servers, and stopped
+#: before them.
 SERVICES = "services"
 
 CONFIGURATION = """\
@@ -25,7 +28,8 @@ chmod=0700
 supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 """
 
-#: Retries come after 1, 2, 3 … s, so 30 of them outlast seven minutes of a server's absence.
+#: Template for a program's section. supervisord retries a failed start after 1, 2, 3 … s. With 30
+#: retries, a program survives seven minutes without a server that it needs.
 PROGRAM = """
 [program:{name}]
 command={command}
@@ -52,16 +56,16 @@ priority=999
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """One process to keep alive."""
+    """A program that supervisord starts, and restarts when it ends."""
 
     name: str
     command: Sequence[str]
     directory: Path
-    #: In addition to what all of them get.
+    #: Environment variables of this program, in addition to those that all programs get.
     environment: Mapping[str, str] = field(default_factory=dict)
     account: str | None = None
     stop_signal: str = "TERM"
-    #: After this it is killed.
+    #: Seconds after which the process is killed if it has not obeyed the stop signal.
     stop_within_s: int
 
 
@@ -74,11 +78,14 @@ def text(
     services: Sequence[Program],
     as_root: bool,
 ) -> str:
-    """Servers start at once and in their order; the services wait until they are asked for."""
+    """The text of supervisord's configuration file. It starts the servers at once, and the services
+    on request.
+    """
     user = "user=root\n" if as_root else ""
     head = CONFIGURATION.format(folder=_escape(folder), logs=_escape(logs), socket=_escape(socket), user=user)
     starts = [_section(one, logs, priority=place, autostart=True) for place, one in enumerate(servers)]
-    # Groups stop one after another, the highest priority first; the members of a group stop together.
+    # supervisord stops groups one after another, those with the highest priority first. The members
+    # of a group stop together.
     later = [_section(one, logs, priority=999, autostart=False) for one in services]
     return "".join([head, *starts, *later, GROUP.format(programs=",".join(one.name for one in services))])
 
@@ -94,7 +101,7 @@ def _section(program: Program, logs: Path, *, priority: int, autostart: bool) ->
         autostart=str(autostart).lower(),
         stop_signal=program.stop_signal,
         stop_within_s=program.stop_within_s,
-        logs=_escape(_escape(logs)),  # supervisor expands this one twice
+        logs=_escape(_escape(logs)),  # escaped twice, because supervisord expands this value twice
     )
 
 

@@ -1,4 +1,6 @@
-"""Brings the database up to date before a service sees it: created, migrated, with an administrator in it."""
+"""Prepares the database before a service starts: creates and migrates it, and adds an administrator
+account.
+"""
 
 import subprocess
 import sys
@@ -11,17 +13,21 @@ from local.system import Administrator
 
 
 def bring_up_to_date(plan: Plan, administrator: Administrator) -> None:
-    """Change nothing that is there already. Raises LaunchError with the failed program's own words."""
+    """Create and migrate the database, and add the administrator, unless that has been done before.
+
+    Raises LaunchError with the output of the program that failed.
+    """
     migration, api = plan.environment | plan.of_migration, plan.environment | plan.of_api
     if plan.postgres is not None:
         if not plan.postgres.has_database(DATABASE):
             plan.postgres.create_database(DATABASE)
-        # A folder of an earlier release has tables of the superuser, which change their owner here.
+        # In a folder that an earlier release created, the superuser owns the tables. This call
+        # makes the owner role their owner.
         plan.postgres.make_roles(DATABASE, plan.postgres.role_passwords())
     _run(migration, "shared.migrate")
     password = {"ADMIN_PASSWORD": administrator.password}
     _run(api | password, "services.api.identity.administrator", "--email", administrator.email)
-    if plan.postgres is not None:  # somebody else's database is not for samples
+    if plan.postgres is not None:  # sample data is added only to an embedded database
         _run(migration, "local.samples")
 
 
@@ -34,7 +40,7 @@ def _run(environment: Mapping[str, str], *module: str) -> None:
         capture_output=True,
         text=True,
         check=False,
-        start_new_session=True,  # Ctrl-C is the launcher's to handle; a migration runs to its end
+        start_new_session=True,  # Ctrl-C is kept from the program, because a migration must run to its end
     )
     if ended.returncode:
         raise LaunchError(f"`python -m {' '.join(module)}` failed:\n{ended.stdout}{ended.stderr}")

@@ -1,4 +1,4 @@
-"""Shows the running system at work: submits a realistic mix of tasks and watches them end. `make demo`."""
+"""`make demo`: submits a realistic mix of tasks to the running system, and shows how they end."""
 
 import asyncio
 import secrets
@@ -7,10 +7,10 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 from rich.console import Console, Group
@@ -20,16 +20,20 @@ from rich.table import Table
 
 from local import mailbox, orders, system
 from local.errors import LaunchError
-from local.system import Administrator, System
+from local.system import System
+from often_client import AsyncClient, OftenError, Task
+from often_client.answers import Account
 
 STATUSES = ("pending", "started", "retry", "success", "failure", "revoked")
-FINAL = frozenset({"success", "failure", "revoked"})
 LIMIT_S = 60.0
 POLL_S = 0.25
-REQUEST_TIMEOUT_S = 10.0
 GUESTS = ("Ada", "Grace", "Barbara", "Frances", "Radia", "Margaret")
-#: The mail catcher takes one mail to these. It defers later ones, or refuses them for good.
+#: Suffixes of mail addresses by which the mail catcher simulates failures: it accepts one mail to
+#: such an address, then defers or refuses all later ones.
 DEFERRED, REJECTED = "+then451", "+then550"
+#: A queue that the demo leaves paused, and the number of tasks in it, so that there is something to
+#: decide in the console.
+PAUSED, WAITING = "notifications", 3
 ALERT = {
     "hotel_name": "Sea View",
     "destination": "Goa",
@@ -43,26 +47,29 @@ ALERT = {
 
 @dataclass
 class Progress:
-    """The tasks of this run, as the API last told."""
+    """The progress of the tasks that this run of the demo submitted, as last reported
+    by the API.
+    """
 
-    tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    ids: Sequence[UUID]
+    tasks: dict[UUID, Task] = field(default_factory=dict)
     begun: float = field(default_factory=time.monotonic)
 
     @property
-    def open(self) -> list[str]:
-        return [task_id for task_id, task in self.tasks.items() if task["status"] not in FINAL]
+    def open(self) -> list[UUID]:
+        return [each for each in self.ids if each not in self.tasks or not self.tasks[each].is_final]
 
     @property
-    def retrying(self) -> list[dict[str, Any]]:
-        return [task for task in self.tasks.values() if task["status"] == "retry"]
+    def retrying(self) -> list[Task]:
+        return [task for task in self.tasks.values() if task.status == "retry"]
 
     @property
     def ended(self) -> int:
-        return len(self.tasks) - len(self.open)
+        return len(self.ids) - len(self.open)
 
     @property
     def settled(self) -> bool:
-        """Nothing is left but tasks that wait for a retry, which may be half an hour away."""
+        """Whether all unfinished tasks wait for a retry, which may be half an hour away."""
         return len(self.open) == len(self.retrying)
 
     @property
@@ -70,48 +77,56 @@ class Progress:
         return self.ended / max(time.monotonic() - self.begun, 0.001)
 
 
-async def sign_in(api: httpx.AsyncClient, administrator: Administrator) -> None:
-    """Make every later request the administrator's."""
-    credentials = {"email": administrator.email, "password": administrator.password}
-    tokens = await _post(api, "auth/login", credentials)
-    api.headers["Authorization"] = f"Bearer {tokens['access_token']}"
-
-
 def health_checks() -> list[dict[str, Any]]:
-    """Some as they are, some with a priority, some that wait."""
+    """Returns health check tasks to submit: some plain, some with a priority, some with a delay."""
     ways: list[dict[str, Any]] = [{} for _ in range(40)]
     ways += [{"priority": priority} for priority in (1, 9) for _ in range(10)]
     ways += [{"delay_s": seconds} for seconds in (2, 3, 4, 5)]
     return [{"name": "system.health_check", "params": {}, **way} for way in ways]
 
 
-async def submit_mix(api: httpx.AsyncClient, running: System) -> list[str]:
-    """Register guests, who confirm their addresses, and submit a mix of tasks; returns the tasks' ids."""
-    me = (await api.get("auth/me")).raise_for_status().json()
+async def submit_mix(api: AsyncClient, running: System) -> list[UUID]:
+    """Register guests, wait until they have confirmed their addresses, and submit a mix of tasks.
+
+    Returns the tasks' ids.
+    """
+    me = await api.me()
     run = secrets.token_hex(3)
     addresses = [f"{name.lower()}-{run}@often-hotels.example" for name in GUESTS]
     addresses += [f"guest-{run}{code}@often-hotels.example" for code in (DEFERRED, REJECTED)]
-    tasks = [_post(api, "tasks", check) for check in health_checks()]
-    # One after the other: the API hashes few passwords of one address at a time.
+    tasks = [api.post("tasks", check) for check in health_checks()]
+    # The accounts are registered one after the other, because the API hashes few passwords at a
+    # time for one client address.
     accounts = [await _register(api, address) for address in addresses]
     await asyncio.gather(*(mailbox.confirm(Path(running.mail_dir), address) for address in addresses))
     for account in accounts:
-        to = {"user_id": account["id"]}
-        tasks.append(_post(api, "tasks/email", {**to, "email_type": "welcome"}))
-        tasks.append(_post(api, "tasks/email", {**to, "email_type": "price_alert", "data": ALERT}))
-    ordered = await orders.submit(partial(_post, api), me["id"], running.sandbox)
-    return [*ordered, *(submitted["task_id"] for submitted in await asyncio.gather(*tasks))]
+        to = {"user_id": account.id}
+        tasks.append(api.post("tasks/email", {**to, "email_type": "welcome"}))
+        tasks.append(api.post("tasks/email", {**to, "email_type": "price_alert", "data": ALERT}))
+    ordered = await orders.submit(api.post, me.id, running.sandbox)
+    submitted = [*ordered, *(each["task_id"] for each in await asyncio.gather(*tasks))]
+    return [UUID(task_id) for task_id in submitted]
 
 
-async def watch(api: httpx.AsyncClient, task_ids: Sequence[str], console: Console) -> Progress:
-    """Show the tasks until nothing is left to wait for, or the limit is reached."""
-    progress = Progress({task_id: {"queue": "?", "status": "pending"} for task_id in task_ids})
+async def leave_paused(api: AsyncClient) -> None:
+    """Pause a queue and submit tasks that then wait in it. The next run of the demo resumes the
+    queue.
+    """
+    me = await api.me()
+    await api.pause_queue(PAUSED, "demo: the push provider is down")
+    push = {"user_id": me.id, "title": "Your booking", "message": "See you on Friday!"}
+    await asyncio.gather(*(api.post("tasks/notification", push) for _ in range(WAITING)))
+
+
+async def watch(api: AsyncClient, task_ids: Sequence[UUID], console: Console) -> Progress:
+    """Show the progress until every task has ended or waits for a retry, or until the time limit is
+    reached.
+    """
+    progress = Progress(task_ids)
     with Live(console=console, transient=True) as live:
         while True:
-            answers = await asyncio.gather(*(api.get(f"tasks/{task_id}") for task_id in progress.open))
-            for answer in answers:
-                task = answer.raise_for_status().json()
-                progress.tasks[task["task_id"]] = task
+            for task in await asyncio.gather(*(api.task(task_id) for task_id in progress.open)):
+                progress.tasks[task.id] = task
             live.update(picture(progress))
             if progress.settled or time.monotonic() - progress.begun > LIMIT_S:
                 return progress
@@ -119,61 +134,54 @@ async def watch(api: httpx.AsyncClient, task_ids: Sequence[str], console: Consol
 
 
 def picture(progress: Progress) -> Group:
-    """A row for each queue, a column for each status, and how far it is."""
-    counts = Counter((task["queue"], task["status"]) for task in progress.tasks.values())
+    """A table of the tasks, with a row for each queue and a column for each status, and a bar with
+    the overall progress.
+    """
+    counts = Counter((task.queue, task.status) for task in progress.tasks.values())
     table = Table("queue", *STATUSES)
     for queue in sorted({queue for queue, _ in counts}):
         table.add_row(queue, *(str(counts[queue, status] or "·") for status in STATUSES))
-    bar = ProgressBar(len(progress.tasks), progress.ended, width=32)
+    bar = ProgressBar(len(progress.ids), progress.ended, width=32)
     below = Table.grid(padding=(0, 1))
-    below.add_row(bar, f"{progress.ended} of {len(progress.tasks)} ended, {progress.rate:.0f} a second")
+    below.add_row(bar, f"{progress.ended} of {len(progress.ids)} ended, {progress.rate:.0f} a second")
     return Group(table, below)
 
 
-def summarise(progress: Progress, mail_dir: str, console: Console) -> None:
+def summarise(progress: Progress, running: System, console: Console) -> None:
     say = partial(console.print, soft_wrap=True, highlight=False, markup=False)
     say(picture(progress))
     for task in progress.tasks.values():
-        if task["status"] == "failure":
-            say(f"Failed for good: {task['task_name']}, {task['error_message']}")
+        if task.status == "failure":
+            say(f"Failed for good: {task.task_name}, {task.error_message}")
     for task in progress.retrying:
-        again = datetime.fromisoformat(task["scheduled_for"]).astimezone()
-        say(f"Tried again at {again:%H:%M:%S}: {task['task_name']}, {task['error_message']}")
-    say(f"Mails are in {mail_dir}")
+        again = f" at {task.scheduled_for.astimezone():%H:%M:%S}" if task.scheduled_for else ""
+        say(f"Tried again{again}: {task.task_name}, {task.error_message}")
+    say(f"Mails are in {running.mail_dir}")
+    say(f"Paused, with {WAITING} tasks: {PAUSED}. Resume it at {running.api}/console/queues")
 
 
-async def _register(api: httpx.AsyncClient, address: str) -> Any:
-    name = address.partition("-")[0].capitalize()
-    registration = {"email": address, "password": secrets.token_urlsafe(), "full_name": name}
-    return await _post(api, "auth/register", registration)
-
-
-async def _post(api: httpx.AsyncClient, path: str, body: dict[str, Any]) -> Any:
-    # A payment needs a key; elsewhere it does no harm.
-    answer = await api.post(path, json=body, headers={"Idempotency-Key": secrets.token_hex()})
-    if answer.is_error:
-        raise LaunchError(f"POST {answer.url.path} answered {answer.status_code}: {answer.text}")
-    return answer.json()
+async def _register(api: AsyncClient, address: str) -> Account:
+    return await api.register(address, secrets.token_urlsafe(), address.partition("-")[0].capitalize())
 
 
 async def demo() -> int:
     running = system.read()
     console = Console()
-    async with httpx.AsyncClient(
-        base_url=f"{running.api}/api/v1/", timeout=REQUEST_TIMEOUT_S, trust_env=False
-    ) as api:
-        await sign_in(api, running.admin)
+    async with AsyncClient(running.api) as api:
+        await api.sign_in(running.admin.email, running.admin.password)
+        await api.resume_queue(PAUSED)
         progress = await watch(api, await submit_mix(api, running), console)
-    summarise(progress, running.mail_dir, console)
+        await leave_paused(api)
+    summarise(progress, running, console)
     if not progress.settled:
-        raise LaunchError(f"{len(progress.open)} tasks have not ended within {LIMIT_S:.0f} s; see var/log.")
+        raise LaunchError(f"{len(progress.open)} tasks did not end within {LIMIT_S:.0f} s; see var/log.")
     return 0
 
 
 def main() -> int:
     try:
         return asyncio.run(demo())
-    except (LaunchError, httpx.HTTPError) as error:
+    except (LaunchError, OftenError, httpx.HTTPError) as error:
         print(f"make demo: {str(error) or type(error).__name__}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

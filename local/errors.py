@@ -1,7 +1,7 @@
-"""What the launcher says when it cannot go on."""
+"""Defines the error that the launcher raises when it cannot continue."""
 
 from shared.errors import OftenError
 
 
 class LaunchError(OftenError):
-    """The system cannot start or stay up; the message tells a person what to do."""
+    """The local system cannot start or keep running. The message says what to do."""

@@ -1,6 +1,6 @@
-"""Starts the whole system in order, keeps it up until Ctrl-C and leaves no process behind.
+"""Starts the whole system in order, keeps it running until Ctrl-C, and ends every process.
 
-PostgreSQL and Valkey come from Python packages; DATABASE_URL and REDIS_URL name other servers to use instead.
+PostgreSQL and Valkey come from Python packages; DATABASE_URL and REDIS_URL select other servers.
 """
 
 import asyncio
@@ -26,12 +26,12 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 ADMINISTRATOR = "admin@often-hotels.example"
-#: After Ctrl-C, blocking work such as a migration may take this long to finish.
+#: Seconds for which blocking work, such as a migration, may continue after Ctrl-C.
 FINISH_S = 10.0
 
 
 async def run() -> None:
-    """Start everything in order and stay until cancelled; leave no process behind."""
+    """Start the whole system in order, run until canceled, and end every process."""
     begun = time.monotonic()
     reload = reloading.wanted(os.environ)
     with system.locked():
@@ -79,12 +79,15 @@ async def _check_password(plan: Plan, administrator: Administrator) -> None:
 
 
 async def _thoroughly(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-    """Run blocking work in a thread; when cancelled, let it finish first, for it may be a migration."""
+    """Run blocking work in a thread. If this call is canceled, the work is given time to finish
+    first, because it may be a migration.
+    """
     working = asyncio.ensure_future(asyncio.to_thread(work, *arguments, **named))
     try:
         return await asyncio.shield(working)
     except asyncio.CancelledError:
-        await asyncio.wait([working], timeout=FINISH_S)  # then `leftovers` ends its processes
+        # Processes that the work has started and that still run are ended later, by `leftovers`
+        await asyncio.wait([working], timeout=FINISH_S)
         raise
 
 
@@ -94,12 +97,13 @@ def _welcome(plan: Plan, administrator: Administrator, reload: bool, seconds: fl
     print(
         f"Often Tasks is running, after {seconds:.1f} s.",
         f"  API            {plan.api}",
+        f"  console        {plan.api}/console",
         f"  documentation  {plan.api}/docs",
         f"  metrics        {' '.join(plan.metrics)}",
         f"  mail           {system.MAIL}",
-        f"  sandbox        {plan.sandbox} plays {', '.join(plan.played) or 'nothing: all keys are set'}",
+        f"  sandbox        {plan.sandbox} simulates {', '.join(plan.played) or 'nothing: all keys are set'}",
         f"  logs           {system.LOGS}",
-        f"  code changes   {'restart the service that they concern' if reload else 'need a restart'}",
+        f"  code changes   {'restart the affected service' if reload else 'need a restart'}",
         *([f"  data           {plan.postgres.home}"] if plan.postgres else []),
         f"  administrator  {administrator.email}, password {password}",
         "`make demo` in another terminal shows it at work. Ctrl-C stops it.",
@@ -114,7 +118,7 @@ async def _until_told() -> None:
     stops: list[signal.Signals] = []
 
     def stop(how: signal.Signals) -> None:
-        if not stops:  # a second Ctrl-C must not cut the orderly stop
+        if not stops:  # only the first signal counts: a second Ctrl-C must not interrupt the orderly stop
             print("\nStopping…", flush=True)
             running.cancel()
         stops.append(how)
@@ -128,7 +132,7 @@ async def _until_told() -> None:
 
 
 def main() -> int:
-    os.umask(0o022)  # PostgreSQL's own account must get into folders made here
+    os.umask(0o022)  # PostgreSQL's own account must be able to enter the folders that this process creates
     try:
         asyncio.run(_until_told())
     except LaunchError as error:

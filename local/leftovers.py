@@ -1,6 +1,7 @@
-"""Finds and ends processes of an earlier launcher of this clone that was itself killed.
+"""Ends processes that a killed launcher of this clone of the project left behind.
 
-All that a launcher starts carries `MARK` in its environment, so it is never mistaken for something else.
+Every process that a launcher starts has the variable `MARK` with the clone's folder in its
+environment. Only such processes are ended.
 """
 
 import signal
@@ -9,17 +10,18 @@ from pathlib import Path
 import psutil
 
 MARK = "LOCAL_SYSTEM_FOLDER"
-#: A supervisor that lost its launcher stops its processes in order by itself; see `supervision`.
+#: Seconds for which a leftover supervisord may stop its processes in order, before they are killed.
 ORDERLY_STOP_S = 10
 
 
 def end(folder: Path) -> int:
-    """End what earlier launchers of this folder left and return how many processes that were."""
+    """End the processes that earlier launchers of this folder left behind. Returns their number."""
     found = _find(folder)
     roots = _without_parents(found)
     postgres = [process for process in roots if _name(process) == "postgres"]
     others = [process for process in roots if process not in postgres]
-    # PostgreSQL goes last, so that services can write what they hold; SIGINT is its fast shutdown.
+    # PostgreSQL is stopped last, so that the services can still write their data. SIGINT is its
+    # signal for a fast shutdown.
     for processes, how in ((others, signal.SIGTERM), (postgres, signal.SIGINT)):
         _signal(processes, how)
         psutil.wait_procs(processes, timeout=ORDERLY_STOP_S)
@@ -36,7 +38,7 @@ def _find(folder: Path) -> list[psutil.Process]:
 def _mark(process: psutil.Process) -> str | None:
     try:
         return process.environ().get(MARK)
-    except (psutil.Error, OSError):  # it has ended, or is another user's
+    except (psutil.Error, OSError):  # the process has ended, or it belongs to another user
         return None
 
 
@@ -48,7 +50,10 @@ def _name(process: psutil.Process) -> str | None:
 
 
 def _without_parents(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """Those whose parent is not among them: a child is for its parent to end."""
+    """The processes whose parent is not in the list.
+
+    It is enough to stop these, because a parent ends its own children.
+    """
     pids = {process.pid for process in processes}
     roots = []
     for process in processes:

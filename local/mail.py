@@ -1,9 +1,11 @@
-"""The mail catcher: an SMTP server that keeps each message as a file and sends nothing on.
+"""The mail catcher: an SMTP server that stores each message as a file and delivers none.
 
-`python -m local.mail --port 2525 --folder var/mail`. A recipient whose local part ends in `+<code>` is
-refused with that code (`guest+550@often-hotels.example`); `+421` is taken, and hung up on after the message.
-`+then550` is refused from its second message on: a mailbox that has answered once and broke afterwards.
-`+slow<seconds>` is answered that much later, as a busy server would.
+It is started with `python -m local.mail --port 2525 --folder var/mail`.
+
+A recipient whose local part ends in `+<code>` is refused with that SMTP code
+(`guest+550@often-hotels.example`). `+421` is accepted, but the connection closes after the message.
+`+then550` is refused from its second message on, like a mailbox that worked once and then broke. A
+message to `+slow<seconds>` gets a delayed answer, as from a busy server.
 """
 
 import argparse
@@ -22,11 +24,11 @@ HANG_UP = 421
 
 
 class Catcher:
-    """The hooks that aiosmtpd calls."""
+    """The handler that the package aiosmtpd calls for each step of receiving a mail."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        #: Recipients that got a message.
+        #: Addresses of the recipients that have already received a message.
         self._reached: set[str] = set()
 
     async def handle_RCPT(
@@ -41,14 +43,17 @@ class Catcher:
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         await asyncio.sleep(max(map(_slowness, envelope.rcpt_tos), default=0))
         if any(self._code(address) == HANG_UP for address in envelope.rcpt_tos):
-            assert server.transport is not None  # it is None only before the connection
+            # For the type checker: a connected server always has a transport.
+            assert server.transport is not None
             asyncio.get_running_loop().call_soon(server.transport.close)
             return f"{HANG_UP} this recipient asked to be hung up on"
         self._reached.update(envelope.rcpt_tos)
         return f"250 kept as {self._keep(envelope)}"
 
     def _code(self, address: str) -> int | None:
-        """The code with which the recipient is refused now."""
+        """Returns the SMTP code with which this recipient is refused now; None if the recipient is
+        accepted.
+        """
         found = CODE.search(address)
         is_refused = found is not None and (not found[1] or address in self._reached)
         return int(found[2]) if found and is_refused else None
@@ -57,14 +62,18 @@ class Catcher:
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{secrets.token_hex(4)}.eml"
         unfinished = self.folder / f".{name}"
         head = f"X-MailFrom: {envelope.mail_from}\r\nX-RcptTo: {', '.join(envelope.rcpt_tos)}\r\n"
-        assert isinstance(envelope.content, bytes)  # `decode_data` is off
+        # For the type checker: the content is bytes unless aiosmtpd's `decode_data` is set.
+        assert isinstance(envelope.content, bytes)
         unfinished.write_bytes(head.encode() + envelope.content)
-        unfinished.rename(self.folder / name)  # whoever watches the folder sees whole messages only
+        # Renamed when complete, so that readers of the folder never see a partial message.
+        unfinished.rename(self.folder / name)
         return name
 
 
 async def serve(port: int, folder: Path) -> asyncio.Server:
-    """Listen on the loopback and keep messages in an existing folder; port 0 takes a free port."""
+    """Start the mail catcher on the loopback. It stores messages in `folder`, which must exist.
+    Port 0 picks a free port.
+    """
     loop = asyncio.get_running_loop()
     catcher = Catcher(folder)
     return await loop.create_server(
@@ -73,13 +82,13 @@ async def serve(port: int, folder: Path) -> asyncio.Server:
 
 
 def _slowness(address: str) -> int:
-    """Seconds."""
+    """Seconds by which the answer to this recipient's message is delayed."""
     found = SLOW.search(address)
     return int(found.group(1)) if found else 0
 
 
 async def _main() -> None:
-    arguments = argparse.ArgumentParser(description="Keep mail as files; send nothing on.")
+    arguments = argparse.ArgumentParser(description="Store mail as files and deliver none.")
     arguments.add_argument("--port", type=int, required=True)
     arguments.add_argument("--folder", type=Path, required=True)
     options = arguments.parse_args()

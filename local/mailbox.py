@@ -1,4 +1,6 @@
-"""What people do with the mail in the catcher's folder: they find the link that confirms their address."""
+"""Acts like a person who reads the mail catcher's messages: finds the link that confirms an
+address, and follows it.
+"""
 
 import asyncio
 import email
@@ -19,7 +21,9 @@ REQUEST_TIMEOUT_S = 10.0
 
 
 def link(folder: Path, address: str) -> str | None:
-    """The newest link that confirms this address; None while there is none."""
+    """The newest link in the mails to this address that confirms the address; None if no mail
+    contains one.
+    """
     for file in sorted(folder.glob("*.eml"), reverse=True):
         content = file.read_bytes()
         if f"X-RcptTo: {address}\r\n".encode() in content and (found := LINK.search(_text(content))):
@@ -28,7 +32,10 @@ def link(folder: Path, address: str) -> str | None:
 
 
 async def confirm(folder: Path, address: str) -> None:
-    """Wait for the mail, open its link and press the button. Raises LaunchError when no mail arrives."""
+    """Wait for the confirmation mail, open its link and press the button on that page.
+
+    Raises LaunchError if no mail arrives.
+    """
     deadline = time.monotonic() + LIMIT_S
     while (found := link(folder, address)) is None:
         if time.monotonic() > deadline:

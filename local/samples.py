@@ -1,11 +1,14 @@
-"""`python -m local.samples`: a few destinations to try things with, marked as samples."""
+"""`python -m local.samples`: adds a few sample destinations of the hotel application to the
+database, to experiment with.
+"""
 
 import asyncio
 import os
 
 import asyncpg
 
-#: Goa is watched, in one of its areas, for two days ahead.
+#: SQL: inserts the sample destinations. The hotel application tracks the prices of Goa two days
+#: ahead, in one of its two areas, and of Kochi one day ahead. It does not track those of Jaipur.
 SAMPLES = """
     WITH india AS (
         INSERT INTO country (code, name) VALUES ('IN', 'India')

@@ -1,4 +1,6 @@
-"""Gives each process its own secrets as files, so that none is in an environment where it is not needed."""
+"""Gives each process its own secrets in files, so that no process has another one's secrets in its
+environment.
+"""
 
 import shutil
 from collections.abc import Mapping
@@ -10,18 +12,22 @@ from shared.settings import Settings
 
 
 class Secrets:
-    """The secrets of the whole system, taken out of the environment that all processes share."""
+    """Takes the secrets of the whole system out of the environment, which all processes share."""
 
     def __init__(self, folder: Path, values: Mapping[str, str]) -> None:
         self._folder = folder
         self._services = _services(values.get(applications.VARIABLE, applications.DEFAULT))
         named = [name for variable in self._services for name in (variable, f"{variable}{IN_FILE}")]
         self._values = {name: values[name] for name in named if values.get(name)}
-        #: Variables that every process may see.
+        #: Environment variables that are not secret, so every process may read them.
         self.public = {name: value for name, value in values.items() if name not in named}
 
     def of(self, process: str, service: str, **more: str) -> dict[str, str]:
-        """Variables that lead a process to the secrets of its service; `more` replaces some of them."""
+        """Store the secrets of a process' service in files. Returns the environment variables that
+        name the files.
+
+        `more` replaces some of the values.
+        """
         wanted = [variable for variable, services in self._services.items() if service in services]
         given = {name: value for name, value in self._values.items() if name.removesuffix(IN_FILE) in wanted}
         folder = self._folder / process
@@ -31,7 +37,10 @@ class Secrets:
 
 
 def _written(folder: Path, name: str, value: str) -> tuple[str, str]:
-    """The variable that names the file; what the shell has given as a file stays where it is."""
+    """Write one secret to a file. Returns the environment variable that names the file.
+
+    If the user's environment already names a file, that file is used.
+    """
     if name.endswith(IN_FILE):
         return name, value
     file = folder / name
@@ -41,7 +50,7 @@ def _written(folder: Path, name: str, value: str) -> tuple[str, str]:
 
 
 def _services(names: str) -> dict[str, tuple[str, ...]]:
-    """The services that need each secret, by its variable."""
+    """For each environment variable with a secret, the services that need it."""
     found = applications.find(names)
     kinds = [Settings, *(applications.resolve(each.settings) for each in found if each.settings)]
     return {

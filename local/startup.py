@@ -1,4 +1,4 @@
-"""Waits until the processes of the local system work, and says what it waits for."""
+"""Waits until all processes of the local system work, and shows which ones it is waiting for."""
 
 import asyncio
 import json
@@ -13,18 +13,19 @@ from local.programs import Member
 from local.supervision import Supervisor
 
 POLL_S = 0.1
-#: A slow machine gets a line at this interval instead of an error.
+#: Interval in seconds of the message that names the processes that do not answer yet. A slow start
+#: is never treated as an error.
 REMIND_S = 10.0
-#: Enough for the last line of a log.
+#: Number of bytes to read from the end of a log file, enough for its last message.
 TAIL_BYTES = 8_192
-#: File and line of a frame in a traceback.
+#: Matches the file and line of a frame in a Python traceback.
 PLACE = re.compile(r'^  File "(.+)", line (\d+)', re.MULTILINE)
 
 
 async def until_all_answer(members: Sequence[Member], supervisor: Supervisor) -> None:
-    """Return when every process answers on its own port, however long that takes.
+    """Wait until every process answers on its own port, however long that takes.
 
-    Raises LaunchError as soon as one of them ends by itself.
+    Raises LaunchError as soon as a process ends by itself.
     """
     waiting = {member.program.name: member for member in members}
     begun = time.monotonic()
@@ -50,13 +51,17 @@ def _describe_failure(member: Member) -> str:
 
 
 def describe_end(name: str) -> str:
-    """One line: what ended, its last words and where to read more."""
+    """Describe a process that has ended, in one line: its name, its last message, and the path of
+    its log.
+    """
     file = system.LOGS / f"{name}.log"
     return f"{name} ended: {last_message(file) or 'it wrote nothing'}. Its log: {file}"
 
 
 def last_message(file: Path) -> str:
-    """The last line of a log: of a JSON line the message, of a traceback the error and its place."""
+    """The last message of a log file. For a traceback, it is the error and the place where it was
+    raised.
+    """
     try:
         with file.open("rb") as log:
             log.seek(max(0, file.stat().st_size - TAIL_BYTES))

@@ -1,4 +1,6 @@
-"""Runs supervisord, which brings back what crashes, keeps the logs and stops everything in order."""
+"""Runs supervisord, which restarts crashed processes, stores their logs, and stops all of them in
+order.
+"""
 
 import asyncio
 import os
@@ -20,18 +22,20 @@ from local.configuration import SERVICES, Program
 from local.errors import LaunchError
 from local.leash import leashed
 
-#: supervisord binds `<path>.<pid>` first, and a unix socket's path may have 107 bytes.
+#: Maximum length of the path of supervisord's socket. The system allows 107 bytes, and supervisord
+#: first binds `<path>.<pid>`.
 MAX_SOCKET_PATH = 95
 START_S = 15.0
-#: The sum of all `stop_within_s`, and a little for supervisord itself.
+#: Time limit in seconds for stopping the system: the sum of all `stop_within_s`, plus some time for
+#: supervisord itself.
 STOP_S = 9.5
 POLL_S = 0.1
-#: A busy machine may delay an answer.
+#: Time limit in seconds of a call to supervisord. A busy machine may delay the answer.
 ASK_S = 10.0
 
 
 class _Connection(HTTPConnection):
-    """HTTP over a unix socket."""
+    """An HTTP connection to supervisord over its Unix socket."""
 
     def __init__(self, socket: Path) -> None:
         super().__init__("localhost", timeout=ASK_S)
@@ -50,35 +54,38 @@ class _Transport(Transport):
 
     def make_connection(self, host: Any) -> HTTPConnection:
         connection = _Connection(self._socket)
-        self._connection = host, connection  # which is what `close` closes
+        self._connection = host, connection  # xmlrpc's `close` closes the connection that is stored here
         return connection
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What supervisord says about a program."""
+    """The state of one program, as supervisord reports it."""
 
-    #: The name of the state as in supervisord's documentation.
+    #: Name of the program's state, as in supervisord's documentation.
     state: str
-    #: 0 for one that does not run.
+    #: Process id of the program; 0 when it does not run.
     pid: int
-    #: Whether it ended by itself since it was last started on request.
+    #: Whether the program has ended by itself since it was last started on request, even if
+    #: supervisord restarted it.
     ended: bool
 
 
 class Supervisor:
-    """A running supervisord, spoken to by XML-RPC."""
+    """A running supervisord, controlled over XML-RPC."""
 
     def __init__(self, process: Process, socket: Path) -> None:
         self._process = process
         self._socket = socket
-        #: The first process id of each program since it was last started on request.
+        #: For each program, the process id that it had when it was last started on request. Another
+        #: id means that it has ended by itself.
         self._first: dict[str, int] = {}
-        #: Questions are asked one after another. Otherwise an old answer could be read after a newer one.
+        #: Only one call to supervisord runs at a time. Otherwise an older state could be processed
+        #: after a newer one.
         self._asking = asyncio.Lock()
 
     async def answers(self) -> None:
-        """Wait until it can be spoken to."""
+        """Wait until supervisord answers."""
         deadline = time.monotonic() + START_S
         while self._process.returncode is None and time.monotonic() < deadline:
             try:
@@ -87,31 +94,33 @@ class Supervisor:
                 await asyncio.sleep(POLL_S)
             else:
                 return
-        raise LaunchError("supervisord did not start; var/log/supervisord.log may tell why.")
+        raise LaunchError("supervisord did not start; var/log/supervisord.log may say why.")
 
     async def start_services(self) -> None:
-        """Start them and do not wait."""
+        """Ask supervisord to start the services, without waiting until they are up."""
         await self._ask("startProcessGroup", SERVICES, False)
 
     async def restart(self, service: str) -> None:
-        """Stop a service, which lets it finish its work, and start it again; do not wait for the start."""
+        """Restart a service: stop it, let it finish its work, and start it again. This does not
+        wait until it is up.
+        """
         name = f"{SERVICES}:{service}"
         try:
             await self._ask("stopProcess", name, False)
-        except Fault:  # it has ended already
+        except Fault:  # refused, because the service has already ended
             pass
         else:
             await self._stopped(service)
         self._first.pop(service, None)
-        with suppress(Fault):  # supervisord has brought it back already
+        with suppress(Fault):  # refused, if supervisord has already restarted the service
             await self._ask("startProcess", name, False)
 
     async def processes(self) -> dict[str, Condition]:
-        """Every program by its name."""
+        """The state of every program, by the name of the program."""
         return {one["name"]: self._condition(one) for one in await self._ask("getAllProcessInfo")}
 
-    def _condition(self, told: dict[str, Any]) -> Condition:
-        name, state, pid = told["name"], told["statename"], told["pid"]
+    def _condition(self, info: dict[str, Any]) -> Condition:
+        name, state, pid = info["name"], info["statename"], info["pid"]
         another = pid != 0 and self._first.setdefault(name, pid) != pid
         return Condition(state, pid, ended=another or state in ("BACKOFF", "EXITED", "FATAL"))
 
@@ -122,8 +131,11 @@ class Supervisor:
             await asyncio.sleep(POLL_S)
 
     async def _ask(self, method: str, *arguments: object) -> Any:
-        """Raises Fault when supervisord refuses, LaunchError when it does not answer."""
-        # In a thread, so that Ctrl-C is noticed at once even while supervisord hangs.
+        """Call a method of supervisord over XML-RPC.
+
+        Raises Fault when supervisord refuses the call, LaunchError when it does not answer.
+        """
+        # The call runs in a thread, so that Ctrl-C takes effect even while supervisord hangs.
         async with self._asking:
             return await asyncio.to_thread(self._call, method, *arguments)
 
@@ -132,15 +144,16 @@ class Supervisor:
             with ServerProxy("http://supervisor", transport=_Transport(self._socket)) as remote:
                 return getattr(remote.supervisor, method)(*arguments)
         except (OSError, HTTPException, ProtocolError) as error:
-            raise LaunchError("supervisord does not answer; var/log/supervisord.log may tell why.") from error
+            raise LaunchError("supervisord does not answer; var/log/supervisord.log may say why.") from error
 
     async def stop(self) -> None:
-        """Stop the services, then the servers in reverse order of their start."""
+        """Stop the services first, then the servers in reverse order of their start."""
         with suppress(ProcessLookupError):
             self._process.terminate()
         deadline = time.monotonic() + STOP_S
         while self._process.returncode is None and time.monotonic() < deadline:
-            # supervisord may look only once a second whether a process has ended; a question wakes it.
+            # supervisord may check only once a second whether a process has ended. Any call makes
+            # it check at once.
             with suppress(LaunchError, Fault):
                 await self._ask("getState")
             await asyncio.sleep(POLL_S)
@@ -155,7 +168,9 @@ async def supervising(
     servers: Sequence[Program],
     services: Sequence[Program],
 ) -> AsyncIterator[Supervisor]:
-    """Start the servers now, the services when asked to, and stop all of them at the end."""
+    """Run supervisord inside this context. It starts the servers now and the services on request,
+    and it stops all of them when the context ends.
+    """
     with _socket(folder) as socket:
         file = folder / "supervisord.conf"
         as_root = os.geteuid() == 0
@@ -170,7 +185,8 @@ async def supervising(
             env=environment,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
-            start_new_session=True,  # a Ctrl-C on the terminal is the launcher's to handle
+            # Ctrl-C in the terminal must not reach supervisord: only the launcher handles it.
+            start_new_session=True,
         )
         with leashed(process.pid, "TERM"):
             supervisor = Supervisor(process, socket)
@@ -184,7 +200,7 @@ async def supervising(
 @contextmanager
 def _socket(folder: Path) -> Iterator[Path]:
     wanted = folder / "supervisor.sock"
-    wanted.unlink(missing_ok=True)  # of a supervisord that was killed
+    wanted.unlink(missing_ok=True)  # the file may be left behind by a supervisord that was killed
     if len(os.fsencode(wanted)) <= MAX_SOCKET_PATH:
         yield wanted
         return

@@ -1,4 +1,6 @@
-"""The running system as others see it (`var/run/system.json`), its folders, and secrets that outlast it."""
+"""Describes the running local system (`var/run/system.json`), its folders, and its permanent
+secrets.
+"""
 
 import base64
 import fcntl
@@ -27,7 +29,7 @@ class Administrator(msgspec.Struct, frozen=True):
 
 
 class System(msgspec.Struct, frozen=True):
-    """Addresses and credentials of the running system."""
+    """Addresses and credentials of the running local system."""
 
     api: str
     metrics: list[str]
@@ -35,24 +37,28 @@ class System(msgspec.Struct, frozen=True):
     redis: str
     smtp: str
     mail_dir: str
-    #: Stands in for the outside services; `/sandbox/books` shows what it saw.
+    #: Address of the sandbox, which simulates the outside services. Its path `/sandbox/books` shows
+    #: what it has recorded.
     sandbox: str
     admin: Administrator
 
 
 class KeptSecrets(msgspec.Struct, frozen=True):
-    """What is made once and must survive a restart, because data depends on it."""
+    """Secrets that are created once and must survive restarts, because stored data depends on
+    them.
+    """
 
     secret_key: str
     admin_password: str
-    #: Encrypts sensitive fields; a folder from before there were any gets one now.
+    #: Keys that encrypt sensitive fields. A folder of an older release, which has none, gets new
+    #: ones.
     vault_keys: str = msgspec.field(default_factory=lambda: f"local:{_random_key()}")
-    #: Signs pushes; a new one would end every subscription.
+    #: Key that signs push messages. Replacing it would invalidate every push subscription.
     vapid_private_key: str = msgspec.field(default_factory=lambda: _random_vapid_key())
 
 
 def read() -> System:
-    """Raises LaunchError when no system runs."""
+    """Read the description of the running system. Raises LaunchError if no system is running."""
     try:
         return msgspec.json.decode(DESCRIPTION.read_bytes(), type=System)
     except FileNotFoundError:
@@ -61,7 +67,9 @@ def read() -> System:
 
 @contextmanager
 def announced(system: System) -> Iterator[None]:
-    """Let others find the system as long as it runs."""
+    """Write the description of the running system to a file, and delete the file when the context
+    ends.
+    """
     _write_private(DESCRIPTION, system)
     try:
         yield
@@ -71,7 +79,9 @@ def announced(system: System) -> Iterator[None]:
 
 @contextmanager
 def locked() -> Iterator[None]:
-    """Make the folders and hold them. Raises LaunchError when another launcher holds them."""
+    """Create the system's folders, and hold a lock on them inside this context. Raises LaunchError
+    if another launcher holds the lock.
+    """
     for folder in (RUN, LOGS, MAIL):
         folder.mkdir(parents=True, exist_ok=True)
     with (RUN / "lock").open("a+") as lock:
@@ -86,12 +96,12 @@ def locked() -> Iterator[None]:
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
-        DESCRIPTION.unlink(missing_ok=True)  # of a launcher that was killed
+        DESCRIPTION.unlink(missing_ok=True)  # the file may be left behind by a launcher that was killed
         yield
 
 
 def recall_secrets() -> KeptSecrets:
-    """The secrets of this clone, made on the first call."""
+    """The permanent secrets of this clone of the project, which are created on the first call."""
     file = RUN / "secrets.json"
     if file.exists():
         kept = msgspec.json.decode(file.read_bytes(), type=KeptSecrets)

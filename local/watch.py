@@ -1,4 +1,6 @@
-"""Watches the running system: says which process was given up, and which is alive without working."""
+"""Watches the running local system: reports processes that keep ending, and processes that are
+alive but stuck.
+"""
 
 import asyncio
 import time
@@ -10,23 +12,28 @@ from local.startup import describe_end
 from local.supervision import Supervisor
 
 INTERVAL_S = 2.0
-#: A busy machine may delay an answer for a few seconds, and the first one after a start for longer.
+#: Seconds for which a failing liveness check is tolerated, normally and right after a start. A busy
+#: machine may delay an answer for a few seconds, and for longer while a process starts.
 PATIENCE_S = 10.0
 START_PATIENCE_S = 60.0
 
 
 class Complaints:
-    """Turns the results of liveness checks into a line at the start and at the end of a trouble."""
+    """Turns the results of liveness checks into messages: one line when a problem begins, and one
+    when it ends.
+    """
 
     def __init__(self) -> None:
-        #: By process id: when the trouble began.
+        #: Time at which the present problem of a process began, by process id.
         self._since: dict[int, float] = {}
-        #: Ids of processes that have worked.
+        #: Ids of the processes whose liveness check has succeeded before.
         self._worked: set[int] = set()
         self._reported: set[str] = set()
 
     def note(self, name: str, pid: int, trouble: str | None, now: float) -> str | None:
-        """The line to show, if there is something new to say."""
+        """Process the result of one liveness check. Returns the line to show, or None if nothing
+        has changed.
+        """
         if trouble is None:
             self._since.pop(pid, None)
             self._worked.add(pid)
@@ -42,7 +49,7 @@ class Complaints:
 
 
 async def watch(services: Sequence[Member], supervisor: Supervisor) -> None:
-    """Run until cancelled. Raises LaunchError when the supervisor has ended."""
+    """Report problems until canceled. Raises LaunchError when supervisord has ended."""
     complaints = Complaints()
     known: set[str] = set()
     while True:
@@ -50,7 +57,11 @@ async def watch(services: Sequence[Member], supervisor: Supervisor) -> None:
         processes = await supervisor.processes()
         given_up = {name for name, process in processes.items() if process.state == "FATAL"}
         for name in sorted(given_up - known):
-            print(f"{describe_end(name)}. It keeps ending and is not started again.", flush=True)
+            print(
+                f"{describe_end(name)}. It keeps ending and is not started again. "
+                "Correct the cause, then restart `make run`.",
+                flush=True,
+            )
         known = given_up
         running = [(one, processes[one.program.name]) for one in services]
         await asyncio.gather(

@@ -1,8 +1,8 @@
 """Finds the applications that run on this platform.
 
-An application is an importable package that `OFTEN_APPLICATIONS` names. Its module `application` holds one
-`Application`, which says by import strings where everything else is. Each service resolves only the strings
-that it needs: the API never imports bodies, the worker never imports routes.
+An application is an importable package named in `OFTEN_APPLICATIONS`. Its module `application`
+defines one `Application`, which names its parts by import strings. Each service imports only the
+parts that it needs: the API never imports task bodies, and the worker never imports routes.
 """
 
 import importlib
@@ -13,50 +13,57 @@ from typing import Any
 from shared.errors import SettingsError
 from shared.roles import Grants
 
-#: Environment variable that names the packages, separated by commas.
+#: Environment variable that names the packages of the applications, separated by commas.
 VARIABLE = "OFTEN_APPLICATIONS"
 DEFAULT = "shared.hotel"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Application:
-    """Where the parts of an application are. An empty string means that it has no such part.
+    """Declares where the parts of an application are, each by an import string.
 
-    A package is written `shop.contracts`; a value in a module is written `shop.routes:ROUTES`.
+    An empty string means that the application has no such part. `shop.contracts` is the form for a
+    package, and `shop.routes:ROUTES` the form for a value in a module.
     """
 
     name: str
-    #: Package whose modules define contracts.
+    #: Package whose modules define the application's contracts (its kinds of tasks).
     contracts: str = ""
-    #: Package whose modules declare `shared.workflows.scheduled.WorkflowSchedule`s.
+    #: Package whose modules declare the application's workflow schedules, as
+    #: `shared.workflows.scheduled.WorkflowSchedule`s.
     workflows: str = ""
-    #: Package whose modules bind functions to contracts with `@task`.
+    #: Package whose modules contain the task bodies: functions that `@task` connects to contracts.
     bodies: str = ""
-    #: Function `(Settings) -> dict[type, Any]`: the clients that bodies ask for with `context.gateway`.
+    #: Function `(Settings) -> dict[type, Any]` that creates the clients of outside services, by
+    #: their class. Task bodies get them from `context.gateway`.
     gateways: str = ""
-    #: A `shared.contracts.hooks.Hooks`.
+    #: Hooks that run around the application's tasks: a `shared.contracts.hooks.Hooks`.
     hooks: str = ""
-    #: A `services.api.applications.Routes`.
+    #: HTTP routes that the application adds to the API: a `services.api.applications.Routes`.
     routes: str = ""
-    #: Tuple of Piccolo tables.
+    #: Tuple of the application's Piccolo tables.
     tables: str = ""
-    #: A `shared.roles.Grants`: the rights of each service to these tables.
+    #: Rights of each service on the application's tables: a `shared.roles.Grants`.
     grants: str = ""
-    #: Module with Piccolo's `APP_CONFIG`, whose migrations run after the platform's.
+    #: Module with the Piccolo `APP_CONFIG` of the application. Its migrations run after the
+    #: platform's.
     migrations: str = ""
-    #: Function `(Settings) -> Mapping[str, str]`: the daily quotas that its contracts name, with their
-    #: amounts as `shared.quota_amounts` reads them.
+    #: Function `(Settings) -> Mapping[str, str]` that returns the daily quotas of the application
+    #: by name. `shared.quota_amounts` parses their amounts.
     quotas: str = ""
-    #: Frozen dataclass of settings, read from the environment together with the platform's.
+    #: Frozen dataclass of the application's settings, which are read from the environment together
+    #: with the platform's.
     settings: str = ""
-    #: Contract that mails people about their accounts; its params are `shared.contracts.account_mail`'s.
-    #: Where no application has one, addresses count as verified without a mail.
+    #: Contract of the task that mails people about their accounts. Its parameters must be those in
+    #: `shared.contracts.account_mail`. If an application declares no such contract, addresses count
+    #: as verified without a mail.
     account_mail: str = ""
-    #: A `shared.personal.data.PersonalData`: what it stores of accounts.
+    #: Declares what the application stores about accounts: a `shared.personal.data.PersonalData`.
     personal_data: str = ""
 
 
-#: The platform's own contracts, bodies and tables are found in the same way.
+#: The platform itself, declared in the same way as an application: its own contracts, task bodies
+#: and tables.
 PLATFORM = Application(
     name="platform",
     contracts="shared.contracts",
@@ -68,11 +75,22 @@ PLATFORM = Application(
     personal_data="shared.personal.platform:PERSONAL_DATA",
 )
 
+#: The bulk operations of the platform, which run as tasks, declared in the same way as an
+#: application.
+OPERATIONS = Application(
+    name="operations",
+    bodies="services.worker.operations",
+    gateways="services.worker.operations.announcements:gateways",
+)
+
 
 def find(names: str) -> list[Application]:
-    """The platform, then the applications of these packages, separated by commas. Raises SettingsError."""
+    """Return the platform's own parts, and the applications in these comma-separated packages.
+
+    Raises SettingsError for a package that is not a usable application.
+    """
     packages = [name.strip() for name in names.split(",") if name.strip()]
-    return [PLATFORM, *(_find(package) for package in packages)]
+    return [PLATFORM, OPERATIONS, *(_find(package) for package in packages)]
 
 
 def _find(package: str) -> Application:
@@ -94,7 +112,7 @@ def _find(package: str) -> Application:
 
 
 def resolve(reference: str) -> Any:
-    """The value that `module:name` refers to."""
+    """Import the value that an import string of the form `module:name` refers to."""
     module, _, name = reference.partition(":")
     return getattr(importlib.import_module(module), name)
 
@@ -105,5 +123,5 @@ def tables(applications: Iterable[Application]) -> Sequence[Any]:
 
 
 def grants(applications: Iterable[Application]) -> Sequence[Grants]:
-    """What the applications declare for their tables."""
+    """The access rights that the applications declare for their tables."""
     return [resolve(each.grants) for each in applications if each.grants]

@@ -1,7 +1,8 @@
-"""Reads classes of settings from environment variables; `shared.settings` says which ones there are.
+"""Reads settings classes from environment variables. `shared.settings` defines the platform's
+settings.
 
-A class of settings is a frozen dataclass whose fields are made by `setting`. It may define `broken_rules`,
-which yields the name of a field and the rule that its value breaks.
+A settings class is a frozen dataclass whose fields are made by `setting`. It may define
+`broken_rules`, which yields the names of fields and the rules that their values break.
 """
 
 import difflib
@@ -17,41 +18,46 @@ from shared.errors import SettingsError
 
 S = TypeVar("S")
 
-#: `<VARIABLE>_FILE` names a file that holds the setting, as the secrets of containers do.
+#: Suffix of an environment variable that names a file which contains the value of a setting.
+#: Container platforms provide secrets in this way.
 IN_FILE = "_FILE"
-#: Every variable with this prefix is meant as a setting.
+#: Every environment variable with this prefix is meant as a setting of the platform or an
+#: application.
 PREFIX = "OFTEN_"
-#: Upper bounds of what is written as a number: ten years, and what Postgres calls an integer.
+#: Upper bounds of settings: ten years for times in seconds, and Postgres' largest integer for other
+#: numbers.
 MAX_SECONDS = 3_650 * 86_400
 MAX_NUMBER = 2**31 - 1
 
-#: What Kubernetes calls the variables that it sets for each service of a namespace.
+#: Matches the names of environment variables that Kubernetes sets for each service of a namespace.
 _LINK_NAME = re.compile(
     r".+_SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|.+_PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?"
 )
 _LINK = re.compile("(tcp|udp|sctp)://")
-#: Control characters, and bytes that are not UTF-8, which Python reads as lone surrogates.
+#: Matches characters that no setting may contain: control characters, and bytes that are not UTF-8,
+#: which Python represents as lone surrogates.
 _NOT_IN_TEXT = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
-#: A wrong value is shown up to this length.
+#: Maximum number of characters of an invalid value that an error message quotes.
 MAX_SHOWN = 40
 
 
 def setting(variable: str, default: Any, rule: str = "", *, secret_of: Sequence[str] = ()) -> Any:
-    """A field that is read from `variable`; `rule` says what a required one looks like.
+    """Define a field of a settings class that is read from the environment variable `variable`.
 
-    A secret names the services that need it: api, worker, scheduler. Others must not get it.
+    `rule` describes a valid value of a required field. `secret_of` lists the services that need a
+    secret: api, worker, scheduler. Other services must not get it.
     """
     metadata = {"variable": variable, "rule": rule, "secret_of": tuple(secret_of)}
     return field(default=default, metadata=metadata)
 
 
 def known_fields(kind: type[Any]) -> dict[str, Field[Any]]:
-    """The fields of a class of settings, by environment variable."""
+    """The fields of a settings class, by the names of their environment variables."""
     return {f.metadata["variable"]: f for f in fields(kind) if "variable" in f.metadata}
 
 
 def secrets(kind: type[Any]) -> dict[str, Sequence[str]]:
-    """The services that need a secret, by its environment variable."""
+    """The services that need each secret, by the name of the secret's environment variable."""
     return {
         variable: f.metadata["secret_of"]
         for variable, f in known_fields(kind).items()
@@ -60,9 +66,10 @@ def secrets(kind: type[Any]) -> dict[str, Sequence[str]]:
 
 
 def ignored(environ: Mapping[str, str], kinds: Iterable[type[Any]]) -> str:
-    """One line about variables that look like settings and are not read, with the reason; mostly empty.
+    """Describe environment variables that look like settings but are ignored, with the reasons.
 
-    A newer setting beside an older release is one of them, so they do not stop a process.
+    Returns one line, which is empty if there are none. Such variables do not stop a process,
+    because an older release may run with the settings of a newer one.
     """
     known = {variable for kind in kinds for variable in known_fields(kind)}
     names = sorted([*known, *(f"{variable}{IN_FILE}" for variable in known)])
@@ -79,12 +86,18 @@ def _is_ours(name: str, known: Iterable[str]) -> bool:
 
 
 def _is_link(name: str, value: str) -> bool:
-    """Whether Kubernetes sets this for a service whose name is like the beginning of a setting."""
+    """True if Kubernetes has set this variable for a service.
+
+    Such a variable can have the name of a setting if the name of the service resembles it.
+    """
     return bool(_LINK_NAME.fullmatch(name) or (name.endswith("_PORT") and _LINK.match(value)))
 
 
 def _unknown(name: str, known: Sequence[str]) -> str | None:
-    """What is wrong with a name that is probably meant as a setting."""
+    """Describe the problem with a variable that is probably meant as a setting, but is not one.
+
+    None for any other variable.
+    """
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
     if not name.startswith(PREFIX) and (not close or sorted(name) != sorted(close[0])):
         return None
@@ -92,10 +105,11 @@ def _unknown(name: str, known: Sequence[str]) -> str | None:
 
 
 def read(kind: type[S], environ: Mapping[str, str], needs: Iterable[str] = (), **given: Any) -> S:
-    """One class of settings; `needs` names the fields that this process cannot do without.
+    """Read the settings of one class from the environment.
 
-    Fields that are `given` are not read.
-    Raises SettingsError, naming variable and rule, for the first broken rule.
+    `needs` names the fields that this process requires. Fields in `given` are set to these values
+    instead of being read. Raises SettingsError for the first broken rule. Its message names the
+    variable and the rule.
     """
     known = known_fields(kind)
     texts = {v: text for v in known if (text := _value(environ, v))}
@@ -112,7 +126,10 @@ def read(kind: type[S], environ: Mapping[str, str], needs: Iterable[str] = (), *
 
 
 def _value(environ: Mapping[str, str], variable: str) -> str:
-    """What the variable, or the file that `<variable>_FILE` names, holds; empty when there is neither."""
+    """The value of the variable, or the content of the file that `<variable>_FILE` names.
+
+    Empty if neither is set.
+    """
     text, path = environ.get(variable, ""), environ.get(f"{variable}{IN_FILE}")
     if _is_link(variable, text):
         text = ""
@@ -127,7 +144,8 @@ def _value(environ: Mapping[str, str], variable: str) -> str:
 
 def _content(variable: str, path: str) -> str:
     try:
-        # A byte-order mark is no part of a secret. Editors and `echo` end a file with a line break.
+        # A byte-order mark and a final line break are removed. Editors and `echo` write them, but
+        # they are not part of a secret.
         return Path(path).read_text("utf-8-sig").rstrip("\r\n")
     except (OSError, ValueError) as error:
         raise SettingsError(

@@ -1,31 +1,32 @@
-"""The hierarchy of errors that cross a module's boundary.
+"""Defines the hierarchy of errors that one module raises and other modules handle.
 
 OftenError
 ├── SettingsError              a process refuses to start
 ├── Refused                    the caller's input breaks a rule; nothing was stored
 │   ├── InvalidFields          names each field and its rule
 │   ├── UnknownTask            no contract of that name
-│   ├── KeyReused              this key stands for another submission
+│   ├── KeyReused              this key was used for another submission
 │   ├── WorkflowExists         an unfinished workflow has this name and unique key
-│   └── WorkersTooOld          a worker of an older release could not run this
-├── TaskNotFound               no such task, or not the caller's
+│   └── WorkersTooOld          a running worker of an older release could not run it
+├── TaskNotFound               no task has this id, or it is not the caller's
 ├── TaskFinished               the task is final and cannot be changed
-├── StaleClaim                 another claim owns the task now; what was written under this one is undone
-├── VaultError                a sealed field does not open: the key is missing or the row was changed
-├── ServerUnavailable          Postgres or Redis cannot serve this now; the same request may succeed later
-│   ├── ServerAway             it does not answer
-│   ├── TlsFails               its certificate is not accepted, or no cipher is
-│   ├── UnfitDatabase          it answers, but this release cannot work with it as it is
-│   └── ServerRefuses          it answers with an error that passes: read-only, disk full, canceled
+├── StaleClaim                 another claim owns the task now, so this transaction is undone
+├── VaultError                 a sensitive field cannot be decrypted: no key, or the row was changed
+├── ServerUnavailable          Postgres or Redis cannot serve a request now, but may later
+│   ├── ServerAway             the server does not answer
+│   ├── TlsFails               no secure connection is possible, because of a certificate or cipher
+│   ├── UnfitDatabase          the database answers, but this release cannot work with it
+│   └── ServerRefuses          the server answers with a temporary error, such as a full disk
 │       └── Stranger           the Redis database belongs to another system
 ├── MigrationError             a migration stopped; it can run again
 ├── Cancelled                  raised by a task that ends because its cancellation was requested
 ├── PermanentError             raised by a task: do not retry
-├── ExpectedError              raised by a task: foreseen and passing, retry without alarm
-│   └── Retry                  raised by a task: try again then
-│       └── NotBefore          … or later, as the contract has it
+│   └── OutsideRefusal         raised by a task: an outside service refused for a good reason
+├── ExpectedError              raised by a task: an expected, temporary problem; retry without an alert
+│   └── Retry                  raised by a task: try again at the given time
+│       └── NotBefore          raised by a task: as Retry, but later if the contract's backoff is longer
 ├── TimeLimitExceeded          the attempt ran longer than its contract allows
-└── MemoryLimitExceeded        the attempt made its worker larger than it may be
+└── MemoryLimitExceeded        the attempt made its worker exceed its memory limit
 """
 
 from dataclasses import dataclass
@@ -35,20 +36,21 @@ from uuid import UUID
 
 
 class OftenError(Exception):
-    """Base of all errors of this project."""
+    """Base class of all errors of this project."""
 
 
 class SettingsError(OftenError):
-    """A setting breaks a rule; the message names the variable, the rule and what to write instead."""
+    """A setting breaks a rule. The message names the variable, the rule and a valid value."""
 
 
 @dataclass(frozen=True, slots=True)
 class FieldProblem:
     """One broken rule of one field."""
 
-    #: Path of the field, dotted, `params.user_id`; empty when the body as a whole is meant.
+    #: Dotted path of the field, such as `params.user_id`; empty if the rule is about the whole
+    #: body.
     field: str
-    #: The rule in words a caller can act on.
+    #: The broken rule, in words that help the caller to correct the value.
     rule: str
 
 
@@ -65,7 +67,7 @@ class InvalidFields(Refused):
 
 
 class UnknownTask(Refused):
-    """No contract has this name."""
+    """No contract (kind of task) has this name."""
 
     def __init__(self, name: str, known: list[str]) -> None:
         super().__init__(f"unknown task {name!r}; known tasks: {', '.join(known)}")
@@ -77,12 +79,12 @@ class KeyReused(Refused):
     """The idempotency key was used for another request within the last day."""
 
     def __init__(self, key: str) -> None:
-        super().__init__(f"the key {key!r} stands for another request")
+        super().__init__(f"the key {key!r} was used with another request")
         self.key = key
 
 
 class WorkflowExists(Refused):
-    """An unfinished workflow of this name has this unique key."""
+    """An unfinished workflow with this name has the same unique key."""
 
     def __init__(self, name: str, key: str, workflow_id: UUID | None) -> None:
         which = f" ({workflow_id})" if workflow_id else ""
@@ -94,7 +96,7 @@ class WorkflowExists(Refused):
 
 
 class WorkersTooOld(Refused):
-    """Workers that are still running could not do what was submitted."""
+    """Some running workers belong to an older release, which cannot handle the submission."""
 
     def __init__(self, workers: int) -> None:
         super().__init__(
@@ -104,7 +106,7 @@ class WorkersTooOld(Refused):
 
 
 class TaskNotFound(OftenError):
-    """No task has this id, or it belongs to somebody else."""
+    """The task does not exist, or it belongs to another account."""
 
     def __init__(self, task_id: UUID) -> None:
         super().__init__(f"task {task_id} does not exist")
@@ -112,7 +114,7 @@ class TaskNotFound(OftenError):
 
 
 class TaskFinished(OftenError):
-    """The task has already ended; `status` says how."""
+    """The task has already ended. `status` is its final status."""
 
     def __init__(self, task_id: UUID, status: str) -> None:
         super().__init__(f"task {task_id} has already ended as {status}")
@@ -121,7 +123,7 @@ class TaskFinished(OftenError):
 
 
 class StaleClaim(OftenError):
-    """This worker's claim on the task is over, so its transaction must not commit."""
+    """The worker has lost its claim on the task, so it must not commit the task's success."""
 
     def __init__(self, task_id: UUID, claim: int) -> None:
         super().__init__(f"claim {claim} on task {task_id} is over; another claim owns the task")
@@ -130,11 +132,14 @@ class StaleClaim(OftenError):
 
 
 class VaultError(OftenError):
-    """A sealed field does not open; the message says which key, never what is inside."""
+    """A sensitive field cannot be decrypted. The message names the key, and never the contents."""
 
 
 class ServerUnavailable(OftenError):
-    """A server cannot serve this now; `server` says which one, the message says why."""
+    """A server cannot serve a request at the moment, but may later.
+
+    `server` names it, and the message gives the reason.
+    """
 
     def __init__(self, server: str, message: str) -> None:
         super().__init__(message)
@@ -149,14 +154,17 @@ class ServerAway(ServerUnavailable):
 
 
 class TlsFails(ServerUnavailable):
-    """The connection cannot be made secure; `check` says what to look at."""
+    """A secure connection to a server cannot be established.
+
+    `check` says what the operator should check.
+    """
 
     def __init__(self, server: str, reason: str, check: str) -> None:
         super().__init__(server, f"TLS with {server} fails: {reason}; check {check}")
 
 
 class ServerRefuses(ServerUnavailable):
-    """Postgres or Redis answers with an error that passes; the same request may succeed later."""
+    """Postgres or Redis answers with a temporary error; the same request may succeed later."""
 
     def __init__(self, server: str, reason: str, *, sqlstate: str | None = None) -> None:
         state = f" [SQLSTATE {sqlstate}]" if sqlstate else ""
@@ -177,39 +185,56 @@ class Stranger(ServerRefuses):
 
 
 class UnfitDatabase(ServerUnavailable):
-    """This release cannot work with the database as it is; the message says what an operator has to do."""
+    """This release cannot work with the database in its current state. The message says what an
+    operator has to do.
+    """
 
     def __init__(self, reason: str) -> None:
         super().__init__("Postgres", f"this release cannot work with the database: {reason}")
 
 
 class MigrationError(OftenError):
-    """A migration stopped where it can be taken up again; the message says why and what to do."""
+    """A migration stopped and can be continued. The message says why and what to do."""
 
 
 class Cancelled(OftenError):
-    """Raised by a body that stops because its cancellation was requested; the task is revoked."""
+    """Raised by a task body that stops because its cancellation was requested. Its task is then
+    revoked.
+    """
 
 
 class PermanentError(OftenError):
-    """Raised by a task whose retry would end the same way."""
+    """Raised by a task body if a retry would end in the same way."""
+
+
+class OutsideRefusal(PermanentError):
+    """Raised by a task body if an outside service refuses for a legitimate reason, as when a bank
+    declines a card. This is not a failure of the platform.
+    """
 
 
 class ExpectedError(OftenError):
-    """Raised by a task for a foreseen, passing trouble: retried, logged as a warning."""
+    """Raised by a task body for an expected, temporary problem. The task is retried, and a warning
+    is logged.
+    """
 
 
-#: No hotel books further ahead; a larger delay is a mistake in the unit.
+#: Maximum delay of a task or a retry. The hotel application needs no longer one, because no hotel
+#: is booked further ahead; a larger value is probably in the wrong unit.
 MAX_DELAY = timedelta(days=366)
 
 
 class Retry(ExpectedError):
-    """Raised by a task that knows when to try again; it counts as a failed attempt like any other."""
+    """Raised by a task body that knows when to try again. It counts as a failed attempt like any
+    other.
+    """
 
     def __init__(self, reason: str, *, delay_s: float | None = None, at: datetime | None = None) -> None:
-        """Give either seconds from now or a moment with its time zone; a moment in the past means at once.
+        """Take the next attempt's time: either `delay_s` seconds from now, or `at`, a time with a
+        zone.
 
-        Raises ValueError. A moment more than 366 days ahead counts as 366 days.
+        A time in the past means immediately. A time more than 366 days ahead counts as 366 days.
+        Raises ValueError for an invalid argument.
         """
         super().__init__(reason)
         if (delay_s is None) == (at is None):
@@ -222,20 +247,26 @@ class Retry(ExpectedError):
         self._at = at
 
     def wait_s(self, now: datetime) -> float:
-        """Seconds from `now` (aware) to the next attempt, not negative."""
+        """Seconds from `now` (a time with a zone) until the next attempt, never negative."""
         if self._at is not None:
             return min(max(0.0, (self._at - now).total_seconds()), MAX_DELAY.total_seconds())
         return max(0.0, self._delay_s or 0.0)
 
 
 def _is_delay(seconds: Any) -> bool:
-    """A finite number that does not exceed MAX_DELAY; no text, no truth value."""
+    """True if the value is a finite number of seconds whose size is at most MAX_DELAY.
+
+    Strings and booleans are not accepted.
+    """
     is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
     return is_number and -MAX_DELAY.total_seconds() <= seconds <= MAX_DELAY.total_seconds()
 
 
 class NotBefore(Retry):
-    """As Retry, but the contract's backoff may be longer: somebody is away, and nobody knows for how long."""
+    """Like Retry, for an outside service that is unavailable for an unknown time.
+
+    If the contract's backoff is longer than the requested delay, the backoff applies.
+    """
 
 
 class TimeLimitExceeded(OftenError):
@@ -246,7 +277,7 @@ class TimeLimitExceeded(OftenError):
 
 
 class MemoryLimitExceeded(OftenError):
-    """The attempt was interrupted because its worker grew beyond its memory limit while it ran."""
+    """The attempt was interrupted because its worker exceeded its memory limit during the attempt."""
 
     def __init__(self, limit_mb: int, grown_mb: int) -> None:
         super().__init__(

@@ -1,6 +1,6 @@
-"""Accepts tasks that have a key each: many of them in one statement and one commit.
+"""Stores many tasks with an idempotency key each, in one SQL statement and one commit.
 
-`Submitter.submit_once` stores several tasks under one key.
+In contrast, `Submitter.submit_once` stores several tasks under one key.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,12 +12,12 @@ from shared.ledger.database import Database
 from shared.ledger.transitions import submit
 from shared.submission import CheckedTask, OnceKey, Submitter, values_of
 
-#: Scope and key. Submissions of one place are one, or a mistake.
+#: Scope and idempotency key. Two submissions with the same scope and key must be identical.
 Place = tuple[str, str]
 
 
 class Keyed(NamedTuple):
-    """A task that is stored once under its key."""
+    """A task that is to be stored only once under its idempotency key."""
 
     task: CheckedTask
     once: OnceKey
@@ -28,30 +28,36 @@ class Keyed(NamedTuple):
 
 
 class _First(NamedTuple):
-    """What was stored first under a key."""
+    """The submission that was the first to be stored under an idempotency key."""
 
     task_id: UUID
     body_hash: bytes
 
 
 class KeyedSubmitter:
-    """Beside a `Submitter`, which seals the tasks and pushes their ids."""
+    """Stores tasks under idempotency keys.
+
+    It uses a `Submitter`, which encrypts the tasks' sensitive fields and pushes their ids to Redis.
+    """
 
     def __init__(self, database: Database, submitter: Submitter) -> None:
         self._database = database
         self._submitter = submitter
 
     async def submit(self, wanted: Sequence[Keyed]) -> list[tuple[UUID, bool] | KeyReused]:
-        """The id of each task, and whether this submission has stored it; or what is wrong with its key.
+        """Store tasks, and return for each one its id and whether this call has stored it.
 
-        Of those that share a key the first one counts. Raises ServerUnavailable; then nothing is stored.
+        For a task whose key was used for another submission, the problem is returned instead. If
+        several of the tasks have the same key, the first one is stored. If an error is raised,
+        nothing is stored. Raises ServerUnavailable.
         """
         numbers: dict[Place, int] = {}
         for number, each in enumerate(wanted):
             numbers.setdefault(each.place, number)
         found: dict[Place, _First] = {}
         new: set[int] = set()
-        # A second round is rare: a key that was taken may be pruned before it is looked up.
+        # A second try is rarely needed: only if a key was taken, and then deleted before it could
+        # be looked up.
         while open_ := [wanted[number] for place, number in numbers.items() if place not in found]:
             stored = await self._store(open_)
             new |= {numbers[place] for place in stored}
@@ -59,7 +65,7 @@ class KeyedSubmitter:
         return [_answer(each, found[each.place], is_new=number in new) for number, each in enumerate(wanted)]
 
     async def _store(self, wanted: Sequence[Keyed]) -> dict[Place, _First]:
-        """Store those whose key is free."""
+        """Store the tasks whose idempotency keys are not taken yet."""
         tasks = self._submitter.sealed([each.task for each in wanted])
         (row,) = await self._database.run(
             submit.SUBMIT_EACH_ONCE,

@@ -1,8 +1,8 @@
-"""`python -m shared.migrate`: brings the database of DATABASE_URL up to date.
+"""Migrates the database of DATABASE_URL to this release: `python -m shared.migrate`.
 
-It runs the migrations of the ledger, of identity, and of the applications in OFTEN_APPLICATIONS, in this
-order, while the services work. Then it gives the role of each service the rights that are declared. Only one
-process migrates at a time. An interrupted run can be repeated.
+It runs the migrations of the ledger, of identity, and of the applications in OFTEN_APPLICATIONS, in
+this order, while the services continue to work. Then it grants the declared rights to the role of
+each service. Only one process migrates at a time. An interrupted run can be repeated.
 """
 
 import asyncio
@@ -27,11 +27,12 @@ log = logging.getLogger(__name__)
 
 
 async def migrate(engine: PostgresEngine, declared: Sequence[Grants]) -> None:
-    """Run everything that has not run yet, then see to the rights of the services.
+    """Run all pending migrations, then grant the services their rights.
 
     Raises MigrationError or ServerUnavailable.
     """
-    # One connection holds the lock and runs everything. Postgres frees the lock when both have ended.
+    # One connection holds the migration lock and runs all statements. If the process dies, Postgres
+    # frees the lock as soon as the running statement has ended.
     await engine.start_connection_pool(min_size=0, max_size=1, max_inactive_connection_lifetime=0)
     try:
         await schema_check.check_server(engine)
@@ -64,7 +65,9 @@ def main() -> int:
         log.critical("migration stopped: %s", error)
         return 1
     except Exception:
-        log.critical("migration stopped: it failed; run it again when the cause is gone", exc_info=True)
+        log.critical(
+            "migration stopped after an unexpected error; fix the cause and run it again", exc_info=True
+        )
         return 1
     return 0
 

@@ -1,4 +1,4 @@
-"""Asks the servers whether they answer."""
+"""Health probes of Postgres and Redis."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -9,12 +9,17 @@ from shared.ledger import partitions
 from shared.ledger.database import Database
 from shared.transport.queues import Queues
 
-#: A probe that waits longer is itself counted as failed by most supervisors.
+#: Time limit of one probe in seconds. Most supervisors consider a probe that takes longer as
+#: failed.
 TIMEOUT_S = 1.5
+#: First word of a probe's result if the server did not answer.
+AWAY = "away"
 
 
 async def servers(database: Database, queues: Queues) -> dict[str, str]:
-    """`ok`, or in words what is wrong, by server."""
+    """Probe Postgres and Redis. The result for each is `ok`, or a text that describes the
+    problem.
+    """
     postgres, redis = await asyncio.gather(_probe(_writable(database)), _probe(queues.generation()))
     if postgres == "ok" and (refusal := database.recent_refusal()):
         postgres = f"refuses writes: {refusal}"
@@ -22,18 +27,22 @@ async def servers(database: Database, queues: Queues) -> dict[str, str]:
 
 
 async def storing(database: Database) -> str:
-    """`ok`, or in words why no task can be stored although Postgres serves us."""
+    """Check that tasks can be stored. Returns `ok`, or a text that says why not although Postgres
+    answers.
+    """
     return await _probe(_has_today(database))
 
 
 async def _has_today(database: Database) -> None:
-    """Raises ServerRefuses when a partition of today is missing."""
+    """Raise ServerRefuses if a table has no partition for today."""
     if rows := await database.run(partitions.MISSING_TODAY):
         raise ServerRefuses("Postgres", partitions.missing(rows[0]["name"]))
 
 
 async def _writable(database: Database) -> None:
-    """Raises ServerRefuses for a standby and for a database that was set read-only."""
+    """Raise ServerRefuses if the database is read-only, because it is a standby or was configured
+    so.
+    """
     (row,) = await database.run("SELECT current_setting('transaction_read_only')::bool AS read_only")
     if row["read_only"]:
         raise ServerRefuses("Postgres", "it is read-only")
@@ -45,7 +54,7 @@ async def _probe(answer: Awaitable[Any]) -> str:
     except ServerRefuses as error:
         return f"refuses: {error}"
     except ServerUnavailable as error:
-        return f"away: {error}"
+        return f"{AWAY}: {error}"
     except TimeoutError:
-        return f"away: no answer within {TIMEOUT_S:g} s"
+        return f"{AWAY}: no answer within {TIMEOUT_S:g} s"
     return "ok"

@@ -1,21 +1,23 @@
-"""How settings write the amounts of a quota: `user=50, viewer=10`. A role that is not named has no limit."""
+"""Parses the value of a quota setting, such as `user=50, viewer=10`: a limit for each role. A role
+that is not named has no limit.
+"""
 
 import re
 
-#: As `shared.identity.tables.Role` names them; a test compares the two.
+#: Names of the roles, as in `shared.identity.tables.Role`. A test checks that both are equal.
 ROLES = ("user", "viewer", "operator", "administrator")
-#: The setting's value when no role has a limit. An empty value would mean the default.
+#: Value of a quota setting if no role has a limit. An empty value would select the default instead.
 UNLIMITED = "none"
 _AMOUNT = re.compile(rf"({'|'.join(ROLES)})=(0|[1-9][0-9]{{0,8}})")
 
 
 def amounts(text: str) -> dict[str, int]:
-    """The amounts by role of a setting that breaks no rule."""
+    """Parse a valid quota setting: the limit of each role."""
     return {role: int(amount) for role, amount in _AMOUNT.findall(text)}
 
 
 def problem(text: str, highest: int = 999_999_999) -> str | None:
-    """The rule that the setting of a quota breaks, if any."""
+    """The rule that the text of a quota setting breaks, or None if it is valid."""
     if text == UNLIMITED:
         return None
     parts = [_AMOUNT.fullmatch(part.strip()) for part in text.split(",")]

@@ -1,4 +1,6 @@
-"""The version of this code. Images hold no installed package that could be asked for it."""
+"""The release of this code. It is a constant, because container images contain no installed package
+whose metadata would name the version.
+"""
 
-#: The same version as in pyproject.toml; a test compares them.
+#: The release; the version in pyproject.toml must be the same. A test compares the two.
 RELEASE = "0.2.0"

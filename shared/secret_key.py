@@ -1,15 +1,18 @@
-"""Says whether a key that signs is strong enough. The messages never quote the key."""
+"""Checks whether the key that signs access tokens is strong enough. Error messages never quote the
+key.
+"""
 
 from itertools import pairwise
 
 MIN_LENGTH = 32
-#: Of 27 million keys of 32 random hexadecimal digits, one has fewer.
+#: Minimum number of different characters in a key. A random key passes: of 27 million random keys
+#: with 32 hexadecimal digits, one has fewer.
 MIN_DIFFERENT = 8
 _NEXT = 'must be random, but {}; make one with `python -c "import secrets; print(secrets.token_urlsafe(48))"`'
 
 
 def weakness(key: str) -> str | None:
-    """The rule that the key breaks, if any."""
+    """The rule that the signing key breaks, or None if it is strong enough."""
     if len(key) < MIN_LENGTH:
         return f"must have at least {MIN_LENGTH} characters, but has {len(key)}"
     if (different := len(set(key))) < MIN_DIFFERENT:
@@ -22,7 +25,9 @@ def weakness(key: str) -> str | None:
 
 
 def _period(key: str) -> int | None:
-    """The length of the part that the whole key repeats at least twice."""
+    """If the key is a shorter text repeated at least twice, the length of that text; otherwise
+    None.
+    """
     return next((size for size in range(1, len(key) // 2 + 1) if key[size:] == key[:-size]), None)
 
 

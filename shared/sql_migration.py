@@ -1,6 +1,6 @@
-"""Migrations in SQL: what Postgres enforces is written as Postgres reads it.
+"""Creates database migrations that are written in SQL.
 
-`in_sql` is for tables that are new, `in_steps` for tables that the services use.
+`in_sql` is for new tables. `in_steps` is for tables that the services use while the migration runs.
 """
 
 from collections.abc import Iterable
@@ -15,13 +15,17 @@ from shared.migration.steps import Step
 
 
 class _Statement(Table):
-    """Carries raw SQL to the engine of `piccolo_conf`; there is no such table."""
+    """A Piccolo table that does not exist in the database. It only serves to run raw SQL with the
+    engine of `piccolo_conf`.
+    """
 
 
 def in_sql(migration_id: str, app: str, description: str, statements: Iterable[str]) -> MigrationManager:
-    """What a migration's `forwards` returns; runs the statements in order, all or none.
+    """Create the migration that a migration file's `forwards` returns, from SQL statements. They
+    run in order in one transaction, so all of them take effect or none.
 
-    Locks are held until the last statement has ended. `{` is written `{{`.
+    Locks are held until the last statement has ended. A literal `{` in a statement must be written
+    `{{`.
     """
     manager = MigrationManager(migration_id=migration_id, app_name=app, description=description)
 
@@ -34,9 +38,10 @@ def in_sql(migration_id: str, app: str, description: str, statements: Iterable[s
 
 
 def in_steps(migration_id: str, app: str, description: str, steps: Iterable[Step]) -> MigrationManager:
-    """What a migration's `forwards` returns; runs the steps in order, each in transactions of its own.
+    """Create the migration that a migration file's `forwards` returns, from repeatable steps. The
+    steps run in order, each in transactions of its own.
 
-    An interrupted migration runs again from its first step, which is why every step may run again.
+    An interrupted migration runs again from its first step, so every step must be repeatable.
     """
     manager = MigrationManager(
         migration_id=migration_id, app_name=app, description=description, wrap_in_transaction=False

@@ -1,7 +1,8 @@
-"""Accepts tasks: the row first, then its id.
+"""Accepts tasks: stores the row of a task in Postgres first, then pushes its id to Redis.
 
-A task exists when its row is committed. The id is pushed after the commit; when that fails, or the process
-dies in between, the dispatcher sends the row once its `send_at` has passed.
+A task exists once its row is committed, and its id is pushed after the commit. If the push fails,
+or if the process dies before it, the dispatcher of the scheduler sends the task once its `send_at`
+has passed.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -25,27 +27,32 @@ from shared.ledger.ids import uuid7
 from shared.ledger.transitions import submit
 from shared.ledger.transitions.record import sparse
 from shared.ledger.transitions.send import MARK_PUSHED
-from shared.telemetry import metrics
+from shared.telemetry import metrics, tracing
 from shared.transport.events import Changes, Publisher, TaskChange
 from shared.transport.queues import Address, Queues
 from shared.vault import Vault
 
 log = logging.getLogger(__name__)
 
-#: How long pushed ids collect before one statement marks them. Most are claimed by then and need no mark at
-#: all.
+#: Interval in seconds at which a process marks the ids that it has pushed as sent, with one
+#: statement. By then, workers have claimed most of these tasks, which then need no mark.
 MARK_EVERY_S = 0.5
-#: How often a process that submits compares its clock with the database's.
+#: Interval in seconds at which a submitting process compares its clock with the clock of Postgres.
 NOTE_TIME_EVERY_S = 10.0
-#: After a failed push the next ones are left to the dispatcher for this long, so that callers don't wait for
-#: Redis.
+#: If a task may start within this time, its first attempt belongs to the same trace as its
+#: submission. Otherwise, the attempt only links to that trace.
+FOLLOWS_WITHIN = timedelta(seconds=60)
+#: How long this process does not push to Redis after a failed push, in seconds, so that callers
+#: don't wait for Redis. The dispatcher sends the tasks of that time.
 REDIS_REST_S = 1.0
 
 
 class NewTask(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A task to be submitted. At most one of `delay` and `run_at` (aware) is given.
+    """A task to be submitted. At most one of `delay` and `run_at` (a time with a zone) may be
+    given.
 
-    There may be 10,000 at once: a struct is made in a tenth of a dataclass' time, and no collection walks it.
+    A request may submit 10,000 tasks. This is a msgspec struct because creating one takes a tenth
+    of the time of a dataclass, and because the garbage collector skips it.
     """
 
     contract: Contract[Any, Any]
@@ -55,17 +62,24 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     delay: timedelta | None = None
     run_at: datetime | None = None
     expires_at: datetime | None = None
-    #: The schedule that fires and its nominal time; see `shared.schedules.timetable`.
+    #: If a schedule submits the task: the name of the schedule, and the nominal time for which it
+    #: fires (`fire_time`); see `shared.schedules.timetable`.
     schedule: str | None = None
     fire_time: datetime | None = None
 
     @property
     def direct(self) -> bool:
-        """True when the submitter pushes the id itself."""
+        """True if the task may start now, so that the submitter itself pushes its id to Redis."""
         return self.delay is None and self.run_at is None
 
+    def is_prompt(self, now: datetime) -> bool:
+        """True if the task may start within FOLLOWS_WITHIN of now and was not submitted by a
+        schedule.
+        """
+        return self.schedule is None and self._start(now) <= now + FOLLOWS_WITHIN
+
     def check(self, now: datetime) -> None:
-        """Raises InvalidFields, naming every option that breaks a rule."""
+        """Raise InvalidFields, which names every option of the task that breaks a rule."""
         problems = [*self._broken_options(), *self._broken_times(now)]
         if not problems and self._expires_too_early(now):
             problems.append(FieldProblem("expires_at", "must be later than the moment it may start"))
@@ -90,48 +104,57 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True, gc=False):
                 yield FieldProblem(name, "must be at most 366 days ahead")
 
     def _expires_too_early(self, now: datetime) -> bool:
-        start = self.run_at or now + (self.delay or timedelta(0))
-        return self.expires_at is not None and self.expires_at <= max(start, now)
+        return self.expires_at is not None and self.expires_at <= max(self._start(now), now)
+
+    def _start(self, now: datetime) -> datetime:
+        return self.run_at or now + (self.delay or timedelta(0))
 
 
 class CheckedTask(msgspec.Struct, frozen=True, gc=False):
-    """A task that keeps all rules, with its parameters in JSON; see `Submitter.checked`."""
+    """A task that has passed all checks of a submission, with its parameters as JSON; see
+    `Submitter.checked`.
+    """
 
     new: NewTask
-    #: Sensitive fields are sealed when the task is stored.
+    #: The parameters as JSON. Their sensitive fields are encrypted just before the task is stored.
     params: str
     key_id: str | None = None
-    #: None: Postgres makes it.
+    #: Id of the task. None means that Postgres generates it.
     id: UUID | None = None
+    #: The OpenTelemetry trace to which the task belongs, if any; see `Submitter.traced`.
+    trace_context: str | None = None
 
     @property
     def recipient(self) -> int | None:
-        """The id of the account that the task is for."""
+        """Id of the account for which the task does its work. None if there is none."""
         return self.new.contract.recipient_of(self.new.params)
 
 
 @dataclass(frozen=True, slots=True)
 class OnceKey:
-    """Under this key tasks are stored once; see `Submitter.submit_once`."""
+    """An idempotency key, under which tasks are stored only once; see `Submitter.submit_once`."""
 
-    #: Whose key it is, `owner:7`.
+    #: Namespace of the key, such as `owner:7` for the account 7.
     scope: str
     key: str
-    #: Of route and canonical body: the same key with another one is a mistake.
+    #: Hash of the request's route and canonical body. Using the key again with a different hash is
+    #: an error.
     body_hash: bytes
-    #: Further hashes of the same body: under keys that were the current one before.
+    #: Hashes of the same request under earlier vault keys, because the hash depends on the key.
     former_hashes: tuple[bytes, ...] = ()
 
 
 class _Collected(NamedTuple):
-    """What follows the commit of a transaction."""
+    """What remains to be done after the commit of a transaction: ids to push and changes to
+    publish.
+    """
 
     addresses: list[Address]
     changes: list[Callable[[], Changes]]
 
 
 class Submitter:
-    """Submits tasks and pushes their ids. One per event loop."""
+    """Stores tasks in Postgres and pushes their ids to Redis. Create one per event loop."""
 
     def __init__(self, database: Database, queues: Queues, vault: Vault) -> None:
         self._database = database
@@ -143,71 +166,108 @@ class Submitter:
         self._after_commit: ContextVar[_Collected | None] = ContextVar("after_commit", default=None)
 
     def checked(self, task: NewTask) -> CheckedTask:
-        """Check a task by the database's time and encode its parameters, once. Raises InvalidFields."""
+        """Check a task against the clock of the database, and encode its parameters. Raises
+        InvalidFields.
+        """
         task.check(self._database.now())
         return CheckedTask(task, task.contract.encode_params(task.params))
 
     async def submit(self, tasks: Sequence[NewTask | CheckedTask]) -> list[UUID]:
-        """Store the tasks in one statement and push what may start now. Returns the ids in the order given.
+        """Store the tasks with one statement, and push the ids of those that may start now. Returns
+        the ids in the order of the tasks.
 
-        Tasks that were not checked before are checked here. Inside a transaction of the caller nothing is
-        pushed: the dispatcher sends the rows after the commit. Raises InvalidFields, or ServerUnavailable
-        when Postgres is away; then nothing is stored.
+        Tasks that are not a CheckedTask are checked here. Inside a transaction that was opened with
+        `transaction` of this class, ids are pushed after its commit. Inside any other transaction,
+        nothing is pushed, and the dispatcher sends the tasks after the commit. If an error is
+        raised, nothing is stored. Raises InvalidFields, or ServerUnavailable if Postgres is
+        unavailable.
         """
-        checked = self.sealed(self._all_checked(tasks))
-        if len(checked) == 1:
-            rows = await self._database.run(submit.SUBMIT_ONE, **_values_of_one(checked[0]))
-            return await self.accepted(checked, [row["id"] for row in rows])
-        (row,) = await self._database.run(submit.SUBMIT, **values_of(checked))
-        return await self.accepted(checked, row["ids"])
+        with self.traced(self._all_checked(tasks)) as traced:
+            checked = self.sealed(traced)
+            if len(checked) == 1:
+                rows = await self._database.run(submit.SUBMIT_ONE, **_values_of_one(checked[0]))
+                return await self.accepted(checked, [row["id"] for row in rows])
+            (row,) = await self._database.run(submit.SUBMIT, **values_of(checked))
+            return await self.accepted(checked, row["ids"])
 
     async def submit_once(
         self, tasks: Sequence[NewTask | CheckedTask], once: OnceKey
     ) -> tuple[list[UUID], bool]:
-        """As `submit`, unless the key was used within the last day.
+        """Like `submit`, but store nothing if the idempotency key was used within the last day.
 
-        Returns the ids of the first submission, and whether this was it. Raises KeyReused when the first
-        one was another request.
+        Returns the ids of the first submission, and True if this call was the first. Raises
+        KeyReused if the first one was a different request.
         """
-        checked = self.sealed(self._all_checked(tasks))
-        values = values_of(checked)
-        key = {"scope": once.scope, "key": once.key}
-        while True:
-            (row,) = await self._database.run(submit.SUBMIT_ONCE, **values, **key, body_hash=once.body_hash)
-            if row["ids"] is not None:
-                return await self.accepted(checked, row["ids"]), True
-            if (first := await self.submitted_under(once)) is not None:
-                return first, False
-            # The key was pruned in between, so it is free now.
+        with self.traced(self._all_checked(tasks)) as traced:
+            checked = self.sealed(traced)
+            values = values_of(checked)
+            key = {"scope": once.scope, "key": once.key, "body_hash": once.body_hash}
+            while True:
+                (row,) = await self._database.run(submit.SUBMIT_ONCE, **values, **key)
+                if row["ids"] is not None:
+                    return await self.accepted(checked, row["ids"]), True
+                if (first := await self.submitted_under(once)) is not None:
+                    return first, False
+                # The key has expired and was deleted between the two statements, so it is free and
+                # the loop tries again.
 
     async def submitted_under(self, once: OnceKey) -> list[UUID] | None:
-        """The ids of the first submission under this key; None when there was none within the last day.
+        """The ids of the tasks that were first submitted under this idempotency key, or None if
+        there was none within the last day.
 
-        Raises KeyReused when the first one was another request.
+        Raises KeyReused if the first one was a different request.
         """
         first = await self._database.run(submit.SUBMITTED_UNDER, scope=once.scope, key=once.key)
         if first and first[0]["body_hash"] not in (once.body_hash, *once.former_hashes):
             raise KeyReused(once.key)
         return list(first[0]["task_ids"]) if first else None
 
+    def traced(self, tasks: Sequence[CheckedTask]) -> AbstractContextManager[Sequence[CheckedTask]]:
+        """Wrap the submission of these tasks in a tracing span, if the caller is traced. The tasks
+        that the context yields refer to the span.
+
+        If tasks of several callers are stored with one statement, the tasks of each caller are
+        wrapped before they are combined.
+        """
+        return contextlib.nullcontext(tasks) if tracing.labels() is None else self._traced(tasks)
+
+    @contextlib.contextmanager
+    def _traced(self, tasks: Sequence[CheckedTask]) -> Iterator[Sequence[CheckedTask]]:
+        names = {task.new.contract.name for task in tasks}
+        name = names.pop() if len(names) == 1 else "batch"
+        queues = ",".join(sorted({task.new.contract.queue for task in tasks}))
+        described: dict[str, str | int] = {
+            "messaging.destination.name": queues,
+            "messaging.batch.message_count": len(tasks),
+        }
+        with tracing.sending(name, described) as span:
+            follows = len(tasks) == 1 and tasks[0].new.is_prompt(self._database.now())
+            context = tracing.context_of(span, follows=follows)
+            yield [msgspec.structs.replace(task, trace_context=context) for task in tasks]
+
     def _all_checked(self, tasks: Sequence[NewTask | CheckedTask]) -> list[CheckedTask]:
         return [t if isinstance(t, CheckedTask) else self.checked(t) for t in tasks]
 
     def sealed(self, tasks: Sequence[CheckedTask]) -> Sequence[CheckedTask]:
-        """Seal what is sensitive. A seal needs the id of its task, so only then are ids made here.
-
-        They are made for the whole batch, whose ids rise in its order.
+        """Encrypt (seal) the sensitive fields of tasks. An encrypted field is bound to the id of
+        its task, so the ids of the whole batch are generated here, in ascending order, if any task
+        has sensitive fields.
         """
         if not any(task.new.contract.sensitive_params for task in tasks):
             return tasks
         ids = sorted(uuid7(self._database.now()) for _ in tasks)
         return [
-            CheckedTask(t.new, *self._vault.seal_encoded(t.new.contract, t.params, id, t.new.owner), id)
+            CheckedTask(
+                t.new,
+                *self._vault.seal_encoded(t.new.contract, t.params, id, t.new.owner),
+                id,
+                t.trace_context,
+            )
             for t, id in zip(tasks, ids, strict=True)
         ]
 
     async def accepted(self, tasks: Sequence[CheckedTask], ids: list[UUID]) -> list[UUID]:
-        """Count and push what was stored. Returns the ids."""
+        """Count the stored tasks in the metrics, push their ids, and return the ids."""
         new = [task.new for task in tasks]
         for labels, count in Counter((t.contract.queue, t.contract.name) for t in new).items():
             metrics.SUBMITTED.labels(*labels).inc(count)
@@ -218,7 +278,10 @@ class Submitter:
         return ids
 
     async def push_after_commit(self, addresses: Sequence[Address], changes: Callable[[], Changes]) -> None:
-        """Push stored ids and publish changes, or leave that to the transaction in which they were stored."""
+        """Push the ids of stored tasks to Redis and publish the changes. Inside a transaction that
+        was opened with `transaction`, this happens after its commit. Inside any other transaction,
+        nothing is done here.
+        """
         collected = self._after_commit.get()
         if collected is not None:
             collected.addresses.extend(addresses)
@@ -229,7 +292,9 @@ class Submitter:
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:
-        """A transaction whose tasks are pushed right after its commit."""
+        """A database transaction. The ids of tasks that are submitted in it are pushed immediately
+        after its commit.
+        """
         collected = _Collected([], [])
         token = self._after_commit.set(collected)
         try:
@@ -243,44 +308,55 @@ class Submitter:
 
     @contextlib.asynccontextmanager
     async def short_transaction(self) -> AsyncIterator[None]:
-        """The same for a few short statements. Raises ServerUnavailable when it takes too long."""
+        """A database transaction like `transaction`, but with a time limit, for a few short
+        statements. Raises ServerUnavailable if it takes too long.
+        """
         async with self._database.translated(), asyncio.timeout(self._database.limit_s), self.transaction():
             yield
 
     async def push(self, addresses: Sequence[Address], *, claim: int = 0) -> None:
-        """Push committed ids; a Redis that is away is no error, the dispatcher sends them."""
+        """Push the ids of committed tasks to Redis. If Redis is unavailable, only a warning is
+        logged, because the dispatcher will send the tasks.
+        """
         if not addresses or time.monotonic() < self._redis_rests_until:
             return
         try:
             await self._queues.push(addresses)
         except ServerUnavailable as error:
             self._redis_rests_until = time.monotonic() + REDIS_REST_S
-            log.warning("%s; %d tasks wait for the dispatcher", error, len(addresses))
+            log.warning("%s; %d tasks were not pushed, the dispatcher sends them", error, len(addresses))
             return
         self._unmarked += [(address.id, claim) for address in addresses]
 
     async def note_time(self) -> None:
-        """Learn the database's time, by which tasks are checked; to be repeated, because clocks drift."""
+        """Read the clock of the database, against which new tasks are checked. This is repeated
+        regularly, because the clocks of two machines drift apart.
+        """
         (row,) = await self._database.run("SELECT clock_timestamp() AS now")
         self._database.note_time(row["now"])
 
     async def mark(self) -> None:
-        """Mark what has been pushed. Ids that stay unmarked are sent twice and claimed once."""
+        """Mark the pushed tasks as sent. The dispatcher sends an unmarked task a second time, but
+        only one of the two copies can be claimed.
+        """
         pushed, self._unmarked = sorted(self._unmarked), []
         if pushed:
             ids, claims = zip(*pushed, strict=True)
             await self._database.run(MARK_PUSHED, id=list(ids), claim=list(claims))
 
 
-#: Columns that tasks of one kind share, in the order of `_kind`.
+#: Columns whose values form the kind of a task, in the order of `_kind`. Tasks of one batch that
+#: agree in all of them share one kind, so the values are sent only once.
 _KIND = (
     *("name", "type", "version", "queue", "max_attempts", "max_wait_s", "priority", "key_id", "owner"),
-    *("schedule", "fire_time"),
+    *("schedule", "fire_time", "trace_context"),
 )
 
 
 def values_of(tasks: Sequence[CheckedTask]) -> dict[str, Any]:
-    """The values of SUBMIT. Most tasks of a batch are of few kinds, and few options are used at all."""
+    """The parameters of the statement SUBMIT. Tasks of a batch are grouped by kind to keep them
+    small, because most batches contain few kinds and few tasks set options.
+    """
     kinds: dict[tuple[Any, ...], int] = {}
     numbers = [kinds.setdefault(_kind(t), len(kinds) + 1) for t in tasks]
     return {
@@ -295,7 +371,7 @@ def values_of(tasks: Sequence[CheckedTask]) -> dict[str, Any]:
 
 
 def _values_of_one(task: CheckedTask) -> dict[str, Any]:
-    """The values of SUBMIT_ONE."""
+    """The parameters of the statement SUBMIT_ONE, which stores a single task."""
     return {
         **dict(zip(_KIND, _kind(task), strict=True)),
         "id": task.id,
@@ -311,7 +387,7 @@ def _change(task_id: UUID, task: NewTask) -> TaskChange:
 
 
 def _kind(checked: CheckedTask) -> tuple[Any, ...]:
-    """The values that a task shares with others of its kind, in the order of `_KIND`."""
+    """The kind of a task: the values that it shares with similar tasks, in the order of `_KIND`."""
     task, contract = checked.new, checked.new.contract
     return (
         contract.name,
@@ -325,6 +401,7 @@ def _kind(checked: CheckedTask) -> tuple[Any, ...]:
         task.owner,
         task.schedule,
         task.fire_time,
+        checked.trace_context,
     )
 
 

@@ -1,24 +1,26 @@
-"""The identity of a system: the id of its ledger.
+"""The identity of a system: the id that is stored in its ledger, which is the Postgres database.
 
-Redis carries it, so that two systems never share a database: they would take each other's ids.
+Redis stores the id, too. This prevents two systems from sharing a Redis database, because they
+would fetch each other's tasks.
 """
 
+from shared.contracts.context import Sql
 from shared.errors import ServerUnavailable, Stranger
-from shared.ledger.database import Database
 from shared.ledger.statement import Statement
 from shared.transport.queues import Queues
 
-#: How often a process that could not read the id tries again.
+#: Interval in seconds at which a process retries to read the system id from Postgres.
 JOIN_EVERY_S = 1.0
 
 SYSTEM = Statement("SELECT system FROM generation WHERE id = 1")
 
 
-async def join(database: Database, queues: Queues) -> None:
-    """Tell `queues` to which system this process belongs; from then on it refuses the Redis of another one.
+async def join(database: Sql, queues: Queues) -> None:
+    """Read the system id from Postgres and store it in `queues`, which from then on refuses a Redis
+    database of another system.
 
-    Raises Stranger, or ServerUnavailable while Postgres is away. A Redis that is away is asked later, with
-    each script.
+    Raises Stranger if Redis belongs to another system, or ServerUnavailable if Postgres is
+    unavailable. If Redis is unavailable, it is checked later, with each script.
     """
     if queues.system is not None:
         return

@@ -1,4 +1,5 @@
-"""Runs a task inline, in the caller's process and loop: no Redis, no worker, no ledger.
+"""Runs a task inline for unit tests: in the caller's process and event loop, without Redis, a
+worker or the database of tasks.
 
 run = await run_inline(send_welcome, SendWelcome(user_id=1), gateways={SmtpGateway: smtp})
 assert run.result.email == "…"
@@ -24,6 +25,7 @@ from shared.contracts.contract import Contract, P, Params, R, Result
 from shared.errors import Cancelled
 from shared.ledger.database import Database
 from shared.ledger.ids import uuid7
+from shared.telemetry.fields import WithFields
 from shared.workflows import wiring
 from shared.workflows.workflow import Workflow
 
@@ -31,7 +33,7 @@ T = TypeVar("T")
 
 
 class Task(Protocol[P, R]):
-    """A function that `@task` has bound to its contract."""
+    """A task function: `@task` has connected it to its contract."""
 
     @property
     def contract(self) -> Contract[P, R]: ...
@@ -41,7 +43,7 @@ class Task(Protocol[P, R]):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One call of `context.progress`."""
+    """The arguments of one call of `context.progress`."""
 
     current: int
     total: int | None
@@ -50,7 +52,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class InlineChild:
-    """One call of `context.submit`."""
+    """A task that the body submitted with `context.submit`."""
 
     id: UUID
     contract: Contract[Any, Any]
@@ -60,7 +62,9 @@ class InlineChild:
 
 @dataclass(frozen=True, slots=True)
 class InlineStart:
-    """One call of `context.start`; `run_workflow_inline` runs the flow."""
+    """A workflow that the body started with `context.start`. It is not run here;
+    `run_workflow_inline` runs workflows.
+    """
 
     id: UUID
     flow: Workflow
@@ -69,7 +73,7 @@ class InlineStart:
 
 @dataclass
 class InlineRun(Generic[R]):
-    """What the body said and returned."""
+    """Everything that the body of a task reported, submitted and returned during an inline run."""
 
     id: UUID
     result: R | None = None
@@ -80,7 +84,9 @@ class InlineRun(Generic[R]):
 
 
 class InlineContext:
-    """Implements `TaskContext` by writing into an InlineRun, with the checks of the real one."""
+    """The context of an inline run. It implements `TaskContext` by recording calls in an InlineRun.
+    It checks arguments as a worker does.
+    """
 
     def __init__(
         self,
@@ -97,7 +103,7 @@ class InlineContext:
         self.attempt = 1
         self.owner = owner
         self.cancelled = cancelled
-        #: Set before an async body takes its first step.
+        #: True if the task body is async. This is set before the body takes its first step.
         self.is_async = False
         self.log = checks.attempt_logger("inline", _Lines(run.log_lines))
 
@@ -112,11 +118,15 @@ class InlineContext:
             raise Cancelled(f"the cancellation of {self.id} was requested")
 
     def wait_for(self, work: Coroutine[Any, Any, T]) -> T:
-        """In a thread of its own: the caller's loop runs the body."""
+        """Run the coroutine in a separate thread. The task body occupies the caller's event loop,
+        so the coroutine cannot run there.
+        """
         checks.coroutine(work)
         if self.is_async:
             work.close()
-            raise RuntimeError("context.wait_for is for plain bodies; an async body awaits")
+            raise RuntimeError(
+                "context.wait_for is for plain task bodies; in an async task body, await the coroutine"
+            )
         with ThreadPoolExecutor(1) as thread:
             return thread.submit(asyncio.run, work).result()
 
@@ -170,10 +180,11 @@ async def run_inline(
     cancelled: bool = False,
     database: Database | None = None,
 ) -> InlineRun[R]:
-    """Run the body of a task once, with no retry; what it raises is raised here.
+    """Run the body of a task once, without retries. Exceptions of the body are raised to the
+    caller.
 
-    What a worker would refuse is refused here too: raises InvalidFields for parameters or a result that do
-    not fit the contract.
+    Data that a worker would refuse is refused here too: raises InvalidFields if the parameters or
+    the result do not fit the contract.
     """
     run: InlineRun[R] = InlineRun(uuid7(datetime.now(UTC)))
     context = InlineContext(run, gateways or {}, owner, cancelled, database)
@@ -181,7 +192,7 @@ async def run_inline(
     returned: Any = task(context, checked)
     context.is_async = inspect.isawaitable(returned)
     result = await returned if context.is_async else returned
-    # A body that used complete_in has set the result already.
+    # A task body that called `complete_in` has already set the result.
     run.result = run.result if result is None else result
     ended: Any = run.result
     task.contract.encode_result(ended)
@@ -192,6 +203,7 @@ class _Lines(logging.Handler):
     def __init__(self, lines: list[str]) -> None:
         super().__init__()
         self._lines = lines
+        self.setFormatter(WithFields())
 
     def emit(self, record: logging.LogRecord) -> None:
         try:

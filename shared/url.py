@@ -1,21 +1,24 @@
-"""What the addresses of servers have in common: no message shows any part of one.
+"""Parsing rules that the URLs of Postgres and Redis have in common.
 
-A password that is not percent-encoded may be anywhere in it.
+No error message shows any part of a URL, because a password that is not percent-encoded may end up
+in any part.
 """
 
 import re
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?)(?::([0-9]{1,5}))?")
-#: Characters that end a part of the URL, and how to write them in a user name, a password or an option.
+#: Maps characters that separate the parts of a URL to the percent-encoding that they need in a user
+#: name, a password or an option.
 _ENCODED = {"#": "%23", "/": "%2F", "?": "%3F", "@": "%40", "[": "%5B", "]": "%5D"}
 
 
 class BrokenRule(ValueError):
-    """The URL breaks a rule; the message is the rule."""
+    """A URL is invalid. The message is the rule that it breaks."""
 
 
 def refuse_unencoded(url: str) -> None:
-    """Refuse characters that mean something else where they are; most often they are part of a password.
+    """Refuse unencoded special characters. In most cases, they belong to a password that must be
+    percent-encoded.
 
     Raises BrokenRule.
     """
@@ -31,7 +34,7 @@ def refuse_unencoded(url: str) -> None:
 
 
 def host_and_port(text: str, default_port: int) -> tuple[str, int]:
-    """Take `host`, `host:port` or `[address]:port` apart. Raises BrokenRule."""
+    """Parse the host part of a URL: `host`, `host:port` or `[address]:port`. Raises BrokenRule."""
     found = _HOST.fullmatch(text)
     if found is None:
         raise BrokenRule(
@@ -41,7 +44,7 @@ def host_and_port(text: str, default_port: int) -> tuple[str, int]:
 
 
 def port(text: str) -> int:
-    """Raises BrokenRule."""
+    """Parse a port number. Raises BrokenRule."""
     if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= 65_535:
         raise BrokenRule("must have a port between 1 and 65535")
     return int(text)

@@ -1,11 +1,14 @@
-"""Encrypts sensitive fields before they reach a row, opens them for the body, masks them for other readers.
+"""Encrypts ("seals") sensitive fields of tasks before they are stored, decrypts ("opens") them for
+the task body, and masks them for other readers.
 
-A sealed field is stored in the row's document as `{"$bound": "<key id>:<nonce and ciphertext, base64>"}`. It
-is AES-256-GCM (NIST SP 800-38D). Contract, field, row and owner are associated data, so a ciphertext that was
-moved to another field, task or owner does not open.
+In the stored JSON document, a sealed field has the form `{"$bound": "<key id>:<nonce and
+ciphertext, base64>"}`. The cipher is AES-256-GCM (NIST SP 800-38D). The contract, the field, the
+row and the owner are associated data, so a ciphertext that was moved to another field, task or
+owner cannot be opened.
 
-Release 0.2 wrote `$sealed`, without row and owner. That form still opens, because schedules keep it until
-they are changed; docs/decisions/0024 says when it goes.
+Release 0.2 wrote the key `$sealed` instead, and did not bind the field to its row and owner. Such
+fields can still be opened, because schedules keep them until the schedule is changed.
+docs/decisions/0024 says when support for this form will be removed.
 """
 
 import base64
@@ -23,61 +26,76 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from shared.contracts.contract import Contract, P, R
-from shared.errors import SettingsError, VaultError
+from shared.errors import FieldProblem, InvalidFields, SettingsError, VaultError
 from shared.telemetry.redaction import REDACTED
 
-#: What a reader without the right sees.
+#: Text that is shown in place of a sensitive value to readers who have no right to see it.
 MASK = REDACTED
-#: A reader with the right sees this for a field that does not open: its key is gone, or it was moved.
+#: Text that is shown in place of a sensitive value to readers who have the right to see it, if it
+#: cannot be decrypted because its key is missing or because it was moved to another row.
 UNREADABLE = "[unreadable]"
-#: Marks a ciphertext that is bound to its row and owner.
+#: Error text for submitted parameters that contain one of these two placeholders instead of a
+#: value.
+_SHOWN_RULE = f"must be the value itself, not {MASK} or {UNREADABLE}, which answers show in its place"
+#: JSON key that marks an encrypted value which is bound to its row and owner.
 BOUND = "$bound"
-#: Marks a ciphertext of release 0.2, which is bound to contract and field only.
+#: JSON key that marks an encrypted value of release 0.2, which is bound only to its contract and
+#: field.
 SEALED = "$sealed"
 VARIABLE = "OFTEN_VAULT_KEYS"
 NONCE_BYTES, KEY_BYTES = 12, 32
-#: Shorter texts occur everywhere by chance.
+#: Minimum length of a secret text that is hidden in logs. Shorter texts occur everywhere by chance.
 SHORTEST_SECRET = 3
 
-#: The purpose from which the keys of `Vault.digests` are derived.
+#: Constant from which, together with each vault key, the keys of `Vault.digests` are derived.
 _DIGEST = b"often: digest of a submission"
 _KEY_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 
-#: The row that a sealed field belongs to: the id of a task, the name of a schedule, or see `params_row`.
+#: Identifies the row to which a sealed field belongs: the id of a task, the name of a schedule, or
+#: the result of `params_row`.
 Row = UUID | str
 
 
 def params_row(task: UUID, workflow: UUID | None, step: str | None, member: int | None) -> Row:
-    """What the parameters of a task are bound to: in a workflow they are sealed before the task has an id."""
+    """The row identifier to which the sealed parameters of a task are bound. A task of a workflow
+    is identified by its workflow, step and member number instead of its id, because its parameters
+    are sealed before its id is known.
+    """
     return task if workflow is None else step_row(workflow, step, member)
 
 
 def step_row(workflow: UUID, step: str | None, member: int | None) -> str:
-    """A member of a step; None for a single task."""
+    """The row identifier of one task (member) of a workflow's step. `member` is None if the step is
+    a single task.
+    """
     return f"workflow {workflow} {step} {member or 0}"
 
 
 class Stored(NamedTuple):
-    """A document as a row keeps it."""
+    """A JSON document as it is stored in a row, with its sensitive fields sealed."""
 
-    #: JSON; sensitive fields are sealed.
+    #: The JSON text, in which sensitive fields are sealed.
     text: str
-    #: The key that sealed them; None when there was nothing to seal.
+    #: Id of the key with which fields were sealed. None if no field was.
     key_id: str | None
 
 
 class Vault:
-    """Keys by id; the first one seals, all of them open."""
+    """Encrypts and decrypts sensitive fields. It has keys by id: the first one encrypts, and all of
+    them decrypt.
+    """
 
     def __init__(self, keys: Mapping[str, bytes] | None = None) -> None:
         self._keys = {key_id: AESGCM(key) for key_id, key in (keys or {}).items()}
-        # Keys of their own, so that no key serves two algorithms.
+        # Separate keys are derived for digests, so that no key is used with two algorithms.
         self._digest_keys = [hmac.digest(key, _DIGEST, "sha256") for key in (keys or {}).values()]
         self.current = next(iter(self._keys), None)
 
     @classmethod
     def from_setting(cls, text: str) -> Self:
-        """Read `id:base64,id:base64`, newest first. Raises SettingsError."""
+        """Parse the setting OFTEN_VAULT_KEYS, which has the form `id:base64,id:base64` with the
+        newest key first. Raises SettingsError.
+        """
         keys: dict[str, bytes] = {}
         for entry in filter(None, (part.strip() for part in text.split(","))):
             key_id, _, encoded = entry.partition(":")
@@ -85,41 +103,54 @@ class Vault:
         return cls(keys)
 
     def require(self, contracts: Iterable[Contract[Any, Any]]) -> None:
-        """Raises SettingsError when one of them has sensitive fields and there is no key."""
+        """Raise SettingsError if one of the contracts has sensitive fields and there is no key."""
         for contract in contracts:
             if self.current is None and (contract.sensitive_params or contract.sensitive_result):
                 raise _missing_for(contract)
 
     def digests(self, data: bytes) -> tuple[bytes, ...]:
-        """Digests by which equal data is recognized: under the current key, the others, and none.
+        """Compute digests by which equal data is recognized: one with each key, the current key
+        first, and one without a key.
 
-        They are keyed, because a sensitive value can be guessed from a plain hash. Without keys there are no
-        sensitive fields, and the plain hash is the only one.
+        Digests are keyed, because a sensitive value could be guessed from a plain hash. Without
+        keys there can be no sensitive fields, so the plain hash is the only digest.
         """
         keyed = [hmac.digest(key, data, "sha256") for key in self._digest_keys]
         return (*keyed, hashlib.sha256(data).digest())
 
     def seal_params(self, contract: Contract[P, Any], params: P, row: Row, owner: int | None) -> Stored:
-        """Raises InvalidFields as `Contract.encode_params` does."""
+        """Encode the parameters of a task as JSON and seal their sensitive fields. Raises
+        InvalidFields, as `Contract.encode_params` and `seal_encoded` do.
+        """
         return self.seal_encoded(contract, contract.encode_params(params), row, owner)
 
     def seal_encoded(self, contract: Contract[Any, Any], text: str, row: Row, owner: int | None) -> Stored:
-        """Seal parameters that `Contract.encode_params` has written."""
+        """Seal the sensitive fields of parameters that `Contract.encode_params` has encoded.
+
+        Raises InvalidFields if a sensitive field contains one of the placeholders MASK and
+        UNREADABLE.
+        """
         return self._seal(_Seal(contract, "params", row, owner), text)
 
     def seal_result(self, contract: Contract[Any, R], result: R, row: Row, owner: int | None) -> Stored:
-        """Raises InvalidFields as `Contract.encode_result` does."""
+        """Encode the result of a task as JSON and seal its sensitive fields. Raises InvalidFields,
+        as `Contract.encode_result` does.
+        """
         return self._seal(_Seal(contract, "result", row, owner), contract.encode_result(result))
 
     def open_result(self, contract: Contract[Any, Any], text: str, row: Row, owner: int | None) -> Any:
-        """A result as plain JSON values. Raises VaultError when it does not open."""
+        """Decrypt the sealed fields of a stored result. Returns plain JSON values. Raises
+        VaultError if a field cannot be decrypted.
+        """
         seal = _Seal(contract, "result", row, owner)
         return self._opened(seal, msgspec.json.decode(text), contract.sensitive_result)
 
     def open_fields(
         self, contract: Contract[Any, Any], params: Mapping[str, Any], row: Row, owner: int | None
     ) -> dict[str, Any]:
-        """Stored parameters, or some of them, as plain JSON values. Raises VaultError."""
+        """Decrypt the sealed fields of stored parameters, which may be a selection. Returns plain
+        JSON values. Raises VaultError if a field cannot be decrypted.
+        """
         return self._opened(_Seal(contract, "params", row, owner), dict(params), contract.sensitive_params)
 
     def open_params(
@@ -131,18 +162,21 @@ class Vault:
         version: int | None = None,
         more: Mapping[str, Any] | None = None,
     ) -> tuple[P, tuple[str, ...]]:
-        """The parameters, and every text and number in their sensitive fields, for `redaction`.
+        """Decrypt and decode stored parameters. Also returns every text and number in their
+        sensitive fields, which `redaction` hides in logs.
 
-        `version` is that of the contract under which they were stored; None: the present one. `more` are
-        parameters that are not stored with them. Raises InvalidFields when the document does not fit the
-        contract, VaultError when it does not open.
+        `version` is the contract version under which the parameters were stored; None means the
+        current one. `more` contains further parameters that are stored elsewhere. Raises
+        InvalidFields if the document does not fit the contract, and VaultError if a field cannot be
+        decrypted.
         """
         older = version is not None and version < contract.version
         if not contract.sensitive_params and not older and not more:
             return contract.decode_params(text), ()
         document, seal = {**msgspec.json.decode(text), **(more or {})}, _Seal(contract, "params", row, owner)
         if older and version is not None:
-            # A field may have had another name, or have been sensitive only then.
+            # Every sealed field is decrypted, because in that older version a sensitive field may
+            # have had another name, or another field may have been sensitive.
             sealed = {name for name, value in document.items() if _is_sealed(value)}
             document = self._opened(seal, document, contract.sensitive_params | sealed)
             document = contract.upcast(document, version)
@@ -160,10 +194,10 @@ class Vault:
         *,
         unmask: bool,
     ) -> Any:
-        """The document for an answer; `root` is params or result.
+        """The stored document as the API shows it. `root` is "params" or "result".
 
-        A field that does not open is shown as unreadable, and hides nothing else. Where the contract is gone,
-        all that is sealed is masked for everybody.
+        A field that cannot be decrypted is shown as UNREADABLE, without affecting other fields. If
+        the contract no longer exists, all sealed fields are masked for every reader.
         """
         document = msgspec.json.decode(text)
         if not isinstance(document, dict):
@@ -184,6 +218,8 @@ class Vault:
         if self.current is None:
             raise _missing_for(seal.contract)
         document = msgspec.json.decode(text)
+        if seal.root == "params" and (shown := _shown_instead(document, seal.sensitive)):
+            raise InvalidFields([FieldProblem(f"params.{name}", _SHOWN_RULE) for name in shown])
         for name in seal.sensitive & document.keys():
             nonce = os.urandom(NONCE_BYTES)
             plain = msgspec.json.encode(document[name])
@@ -204,30 +240,32 @@ class Vault:
             return UNREADABLE
 
     def _open(self, seal: "_Seal", field: str, value: Any) -> Any:
-        """Raises VaultError."""
+        """Decrypt one field. Raises VaultError."""
         if not _is_sealed(value):
-            return value  # stored before its field became sensitive
+            # not encrypted, because the value was stored before its field became sensitive
+            return value
         ((mark, sealed),) = value.items()
         key_id, _, encoded = sealed.partition(":")
         if key_id not in self._keys:
             raise VaultError(f"{VARIABLE} lacks the key {key_id!r}; add it behind the current one")
         for bound_to in seal.bindings(field, mark):
-            # ValueError: it is no base64, or too short for a nonce.
+            # A ValueError means that the stored value is not base64, or is too short to contain a
+            # nonce.
             with contextlib.suppress(InvalidTag, ValueError):
                 data = base64.b64decode(encoded)
                 plain = self._keys[key_id].decrypt(data[:NONCE_BYTES], data[NONCE_BYTES:], bound_to)
                 return msgspec.json.decode(plain)
         raise VaultError(
             f"{seal.root}.{field}, sealed with key {key_id!r}, was changed or belongs to another task or "
-            "owner, or the key is another one; restore the row, or submit it again"
+            "owner, or the key with this id was replaced; restore the row or the key, or submit it again"
         )
 
 
 class _Seal(NamedTuple):
-    """Whose fields are sealed or opened."""
+    """Identifies a stored document whose fields are encrypted or decrypted."""
 
     contract: Contract[Any, Any]
-    #: params or result.
+    #: Kind of the document: "params" or "result".
     root: str
     row: Row
     owner: int | None
@@ -237,7 +275,9 @@ class _Seal(NamedTuple):
         return self.contract.sensitive_params if self.root == "params" else self.contract.sensitive_result
 
     def bindings(self, field: str, mark: str) -> Iterator[bytes]:
-        """Associated data: under the contract's name, then under its former ones."""
+        """Yield the associated data to which a field is bound: with the current name of the
+        contract, then with each of its former names.
+        """
         for name in (self.contract.name, *self.contract.former_names):
             if mark == BOUND:
                 yield msgspec.json.encode([name, self.root, field, str(self.row), self.owner])
@@ -245,8 +285,17 @@ class _Seal(NamedTuple):
                 yield f"{name}|{self.root}.{field}".encode()
 
 
+def _shown_instead(document: Mapping[str, Any], sensitive: frozenset[str]) -> list[str]:
+    """The sensitive fields that contain a placeholder. A client has sent back what the API had
+    shown in place of the value.
+    """
+    return sorted(name for name in sensitive if document.get(name) in (MASK, UNREADABLE))
+
+
 def _secrets_in(document: dict[str, Any], sensitive: frozenset[str]) -> tuple[str, ...]:
-    """Longest first, so that one that contains another goes as a whole."""
+    """The secret values in the sensitive fields, longest first. In this order, a value that
+    contains another one is hidden as a whole.
+    """
     found = {text for name in sensitive & document.keys() for text in _leaves(document[name])}
     return tuple(sorted((t for t in found if len(t) >= SHORTEST_SECRET), key=len, reverse=True))
 
@@ -290,7 +339,7 @@ def _checked_id(key_id: str, known: Mapping[str, bytes]) -> str:
 def _decoded(key_id: str, encoded: str) -> bytes:
     try:
         key = base64.b64decode(encoded, validate=True)
-    except ValueError:  # also binascii.Error
+    except ValueError:  # base64 raises binascii.Error, a subclass of ValueError
         key = b""
     if len(key) != KEY_BYTES:
         raise SettingsError(f"{VARIABLE}: key {key_id!r} must be {KEY_BYTES} random bytes in base64")

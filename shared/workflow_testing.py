@@ -1,4 +1,5 @@
-"""Runs a workflow inline, in the caller's process and loop: no Redis, no worker, no ledger.
+"""Runs a workflow inline for unit tests: in the caller's process and event loop, without Redis, a
+worker or the database of tasks.
 
 run = await run_workflow_inline(flow, [validate, charge, refund])
 assert run.status == "failure"
@@ -23,15 +24,17 @@ from shared.workflows.workflow import Workflow
 
 
 class InlineWorkflow(msgspec.Struct, kw_only=True):
-    """What a workflow came to."""
+    """The outcome of an inline run of a workflow."""
 
     status: Status
     states: dict[str, State]
-    #: By step, how each of its tasks ended; results are as JSON has them.
+    #: How each task of a step ended, by the name of the step. Results are decoded JSON.
     ends: dict[str, list[End]]
 
     def result(self, step: str) -> Any:
-        """The result of a single step. Raises LookupError when it has none."""
+        """The result of a step that is a single task. Raises LookupError if the step has no
+        result.
+        """
         end = next(iter(self.ends[step]), End(status=None))
         if end.status != "success":
             raise LookupError(f"step {step!r} is {end.status or 'skipped'}: {end.error_message}")
@@ -45,15 +48,20 @@ async def run_workflow_inline(
     gateways: Mapping[type, Any] | None = None,
     database: Database | None = None,
 ) -> InlineWorkflow:
-    """Run each step's bodies once, with no retry; a body that raises fails its task.
+    """Run the body of each task in the workflow once, without retries. If a body raises an error,
+    its task fails.
 
-    `tasks` are the functions of the workflow's contracts. Raises InvalidFields as submitting does.
+    `tasks` are the task functions for all contracts that the workflow uses. Raises InvalidFields,
+    as submitting the workflow does.
     """
     graph = wiring.compile(flow)
     bodies = {task.contract.name: task for task in tasks}
     missing = {each.contract.name for each in graph.steps} - bodies.keys()
     if missing:
-        raise ValueError(f"give the functions of {', '.join(sorted(missing))} as well")
+        raise ValueError(
+            f"the workflow has steps whose functions are missing in `tasks`: {', '.join(sorted(missing))}; "
+            "pass these functions too"
+        )
     running = _Run(
         graph.steps, Flow(id=UUID(int=0), on_failure=graph.on_failure, open_steps=len(graph.steps))
     )
@@ -64,7 +72,7 @@ async def run_workflow_inline(
 
 
 class _Run:
-    """The workflow as `advance` would keep it."""
+    """The state of the running workflow. A worker would store it in Postgres."""
 
     def __init__(self, steps: Sequence[GraphStep], flow: Flow) -> None:
         self._graph = {each.step.name: each for each in steps}
@@ -75,7 +83,7 @@ class _Run:
         self._apply(plan(flow, self._steps.values(), News(), complete=True))
 
     def next(self) -> GraphStep | None:
-        """The step of the next task; None when there is none left."""
+        """The step whose task runs next. None if no task is left."""
         while self._released and len(self.ends[self._released[0]]) == self._steps[self._released[0]].size:
             del self._released[0]
         return self._graph[self._released[0]] if self._released else None
@@ -97,7 +105,9 @@ class _Run:
                 self.note(self._graph[name], End(status="revoked"))
 
     def read(self, each: GraphStep) -> dict[str, Any]:
-        """The inputs of a step; one that was skipped has an end without a status."""
+        """The values that a step reads from the results of other steps. A skipped step counts as a
+        task that ended without a status.
+        """
         ends = {
             name: found or ([] if self._graph[name].grouped else [End(status=None)])
             for name, found in self.ends.items()
@@ -117,7 +127,7 @@ async def _ended(
     database: Database | None,
     owner: int | None,
 ) -> End:
-    """Run the next member of a step."""
+    """Run the next task of a step, and return how it ended."""
     constants = msgspec.json.decode(each.params[len(running.ends[each.step.name])])
     try:
         params = task.contract.check_params({**constants, **running.read(each)})

@@ -1,4 +1,4 @@
-"""The API in a process of its own."""
+"""Runs the API as a separate process for tests."""
 
 import asyncio
 import secrets
@@ -8,14 +8,24 @@ import httpx
 
 from local.ports import pick
 from tests.eventually import eventually
-from tests.platform import Platform
+from tests.platform import START_LIMIT_S, Platform
 
-#: A busy machine starts several processes at once.
-START_LIMIT_S = 60
+
+async def signed_up(platform: Platform, url: str, role: str = "user") -> httpx.AsyncClient:
+    """Sign up a new account with this role at the API's address. Returns a signed-in HTTP client,
+    which the caller closes.
+    """
+    credentials = {"email": f"{secrets.token_hex(8)}@often.example", "password": secrets.token_hex()}
+    client = httpx.AsyncClient(base_url=f"{url}/api/v1/", trust_env=False, timeout=30)
+    account = (await client.post("auth/register", json=credentials)).json()
+    await platform.rows("UPDATE account SET role = {} WHERE id = {}", role, account["id"])
+    tokens = (await client.post("auth/login", json=credentials)).json()
+    client.headers["Authorization"] = f"Bearer {tokens['access_token']}"
+    return client
 
 
 class Api:
-    """The API's process; it can be stopped and started again at its address."""
+    """A process of the API. It can be stopped and started again under the same address."""
 
     def __init__(self, platform: Platform) -> None:
         self.platform = platform
@@ -29,21 +39,19 @@ class Api:
         await eventually(self.is_ready, START_LIMIT_S)
 
     async def sign_up(self, role: str = "user") -> httpx.AsyncClient:
-        """A client that is signed in as a new account of this role; the caller closes it."""
-        credentials = {"email": f"{secrets.token_hex(8)}@often.example", "password": secrets.token_hex()}
-        client = httpx.AsyncClient(base_url=f"{self.url}/api/v1/", trust_env=False, timeout=30)
-        account = (await client.post("auth/register", json=credentials)).json()
-        await self.platform.rows("UPDATE account SET role = {} WHERE id = {}", role, account["id"])
-        tokens = (await client.post("auth/login", json=credentials)).json()
-        client.headers["Authorization"] = f"Bearer {tokens['access_token']}"
-        return client
+        """Sign up a new account with this role. Returns a signed-in HTTP client, which the caller
+        closes.
+        """
+        return await signed_up(self.platform, self.url, role)
 
     async def stop(self) -> None:
         self.process.terminate()
         await asyncio.to_thread(self.process.wait, 30)
 
     async def is_ready(self) -> bool:
-        """Asks without blocking the loop, where a test may run what the API waits for."""
+        """Whether the API reports that it is ready. The request is asynchronous, because starting
+        the API may depend on something that runs in the test's event loop.
+        """
         async with httpx.AsyncClient(trust_env=False) as http:
             try:
                 return (await http.get(f"{self.url}/health/ready")).is_success

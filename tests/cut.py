@@ -1,4 +1,6 @@
-"""An address of a server that can be cut and mended, for one client of several."""
+"""A proxy in front of a server. It can cut the connections of one client, while other clients reach
+the server directly.
+"""
 
 import asyncio
 import contextlib
@@ -8,7 +10,9 @@ from urllib.parse import urlsplit
 
 
 class Cut:
-    """Forwards to a server. While it is cut, connections break and new ones are closed at once."""
+    """Forwards connections to a server. After `cut`, open connections are broken and new ones are
+    closed immediately, until `mend` is called.
+    """
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -20,7 +24,7 @@ class Cut:
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[str]:
-        """The address that leads through it."""
+        """Run the proxy inside this context. Yields the URL that leads through the proxy."""
         listening = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         port = listening.sockets[0].getsockname()[1]
         try:

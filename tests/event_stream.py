@@ -1,4 +1,4 @@
-"""A client of event streams, as a browser reads them."""
+"""A test client that reads event streams (server-sent events) as a browser does."""
 
 import asyncio
 import json
@@ -17,12 +17,12 @@ class Event(NamedTuple):
 
 
 class Followed:
-    """The events that a stream has sent so far. The stream is read in the background."""
+    """The events that an event stream has sent so far. The stream is read in the background."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.last_id: str | None = None
-        #: The bytes, as text.
+        #: Everything that was received from the stream, as text.
         self.text = ""
         self.has_ended = False
 
@@ -31,14 +31,14 @@ class Followed:
         return [event.event for event in self.events]
 
     def of(self, *names: str) -> list[Any]:
-        """The data of these events."""
+        """The data of all received events with one of these names."""
         return [event.data for event in self.events if event.event in names]
 
     async def until(self, check: Callable[["Followed"], Any], timeout_s: float = 30) -> Any:
         return await eventually(lambda: check(self), timeout_s)
 
     async def until_event(self, name: str, timeout_s: float = 30) -> Any:
-        """The data of the first event of this name."""
+        """Wait until an event with this name was received. Returns the data of the first one."""
         (first, *_) = await self.until(lambda followed: followed.of(name), timeout_s)
         return first
 
@@ -64,7 +64,9 @@ class Followed:
 async def following(
     http: httpx.AsyncClient, path: str, headers: dict[str, str], *, after: str | None = None
 ) -> AsyncIterator[Followed]:
-    """Open a stream, with the id of the last event that is known."""
+    """Open an event stream inside this context. `after` is the id of the last event that the client
+    knows, if any.
+    """
     sent = headers if after is None else {**headers, "Last-Event-ID": after}
     followed = Followed()
     async with http.stream("GET", path, headers=sent) as answer:

@@ -1,4 +1,4 @@
-"""Wait for something to become true: the only way in which these tests wait."""
+"""Waits until a condition is true. Tests use this instead of waiting for a fixed time."""
 
 import asyncio
 import inspect
@@ -16,9 +16,10 @@ async def eventually(check: Callable[[], Awaitable[T | None]], timeout_s: float 
 @overload
 async def eventually(check: Callable[[], T | None], timeout_s: float = 30) -> T: ...
 async def eventually(check: Callable[[], Any], timeout_s: float = 30) -> Any:
-    """Poll until `check`, sync or async, answers something truthy, and return that.
+    """Call `check`, a plain or an async function, until it returns a true value, and return that
+    value.
 
-    Raises AssertionError with the last answer.
+    Raises AssertionError, which contains the last returned value, if that takes too long.
     """
     deadline = time.monotonic() + timeout_s
     while True:
@@ -27,5 +28,7 @@ async def eventually(check: Callable[[], Any], timeout_s: float = 30) -> Any:
         if value:
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {timeout_s} s; the last answer was {value!r}")
+            raise AssertionError(
+                f"the check did not succeed within {timeout_s} s; its last answer was {value!r}"
+            )
         await asyncio.sleep(POLL_S)

@@ -1,10 +1,12 @@
-"""Asks Postgres for the plan of a statement."""
+"""Asks Postgres for the execution plan of a statement."""
 
 from shared.ledger.statement import Statement
 
 
 def explain(statement: Statement, options: str = "COSTS") -> Statement:
-    """A statement that takes the same values and returns the plan."""
+    """Create a statement with the same parameters that returns the execution plan of the given
+    statement.
+    """
     explained = Statement(f"EXPLAIN ({options}) {statement.sql}")
     explained.names = statement.names
     return explained

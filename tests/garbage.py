@@ -1,4 +1,4 @@
-"""Puts garbage into Redis, as another program or a person with redis-cli may."""
+"""Writes garbage into Redis, as another program or a person with redis-cli might."""
 
 import contextlib
 from collections.abc import Iterable
@@ -18,13 +18,13 @@ from shared.transport.keys import (
     wake_key,
 )
 
-#: No task ids: too short, too long, empty.
+#: Entries that are not valid task ids: too short, too long, and empty.
 BAD_IDS = ("xx", b"\xff" * 17, "")
 LARGE = b"x" * 20_000_000
 
 
 def soil(client: "redis.Redis", worker: UUID, queue: str) -> None:
-    """Put garbage into every key of one queue, of a worker and of the platform."""
+    """Write garbage to every Redis key of a queue, of a worker and of the platform."""
     for priority in PRIORITIES:
         _rpush(client, lane_key(queue, priority), *BAD_IDS)
     _rpush(client, rescue_key(queue), "xx")
@@ -38,9 +38,10 @@ def soil(client: "redis.Redis", worker: UUID, queue: str) -> None:
 
 
 def overwrite(client: "redis.Redis", key: str) -> None:
-    """Replace a value by one of another type."""
+    """Replace the value of a key with a value of another type."""
     was_text = client.type(key) == b"string"
-    with client.pipeline() as both:  # in one step: the system may write the key in between
+    # both commands run in one transaction, because the system may write the key in between
+    with client.pipeline() as both:
         both.delete(key)
         if was_text:
             both.rpush(key, "hello")
@@ -50,7 +51,9 @@ def overwrite(client: "redis.Redis", key: str) -> None:
 
 
 def overwrite_all(client: "redis.Redis") -> int:
-    """Replace every value of the system; returns how many there were."""
+    """Replace the value of every key of the platform with a value of another type. Returns the
+    number of keys.
+    """
     keys = [key for key in client.scan_iter("often:*") if not key.endswith(b":misplaced")]
     for key in keys:
         overwrite(client, key)
@@ -58,13 +61,17 @@ def overwrite_all(client: "redis.Redis") -> int:
 
 
 def enlarge(client: "redis.Redis", worker: UUID, queue: str) -> None:
-    """Put a large entry where ids are read."""
+    """Add a huge entry to a queue's list and to a worker's set of unacknowledged ids, from both of
+    which ids are read.
+    """
     _rpush(client, lane_key(queue, 5), LARGE)
     _sadd(client, unacked_key(worker), LARGE)
 
 
 def forge(client: "redis.Redis", channels: Iterable[str], running: Iterable[UUID]) -> None:
-    """Publish hints to cancel running and unknown tasks, and messages that are no hints."""
+    """Publish forged messages: requests to cancel running and unknown tasks, and messages without a
+    meaning.
+    """
     messages = (b"hello", b"", b"\xff" * 100_000, uuid4().bytes, *(task_id.bytes for task_id in running))
     for channel in channels:
         for message in messages:
@@ -72,7 +79,9 @@ def forge(client: "redis.Redis", channels: Iterable[str], running: Iterable[UUID
 
 
 def _rpush(client: "redis.Redis", key: str, *values: str | bytes) -> None:
-    """A value of the wrong type is garbage already."""
+    """Append entries to a list. If the key has another type, it contains garbage already and is not
+    changed.
+    """
     with contextlib.suppress(redis.ResponseError):
         client.rpush(key, *values)
 

@@ -1,4 +1,6 @@
-"""A proxy that loses one end of a connection while the other end notices nothing."""
+"""A proxy that ends one side of a connection while the other side does not notice (a half-open
+connection).
+"""
 
 import asyncio
 import contextlib
@@ -10,7 +12,9 @@ CHUNK = 65_536
 
 
 class HalfOpen:
-    """Forwards to a server. The connections that sent `mark` can be half opened."""
+    """Forwards connections to a server. Connections whose data contains `mark` can be made
+    half-open.
+    """
 
     def __init__(self, url: str, mark: bytes) -> None:
         parts = urlsplit(url)
@@ -22,7 +26,7 @@ class HalfOpen:
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[str]:
-        """The address that leads through the proxy."""
+        """Run the proxy inside this context. Yields the URL that leads through the proxy."""
         listening = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         port = listening.sockets[0].getsockname()[1]
         try:
@@ -34,12 +38,16 @@ class HalfOpen:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def swallow(self) -> None:
-        """From now on no byte and no end passes the marked connections; later ones work."""
+        """From now on, forward neither data nor the end of the marked connections that are open.
+        New connections work as usual.
+        """
         for link in self._marked():
             link.swallows = True
 
     def lose_client_ends(self) -> None:
-        """The clients see that these connections are gone, and the server does not."""
+        """Close the client's side of the connections that `swallow` has affected. The server does
+        not notice.
+        """
         for link in self._marked():
             if link.swallows:
                 link.to_client.transport.abort()
@@ -62,7 +70,7 @@ class HalfOpen:
 
 
 class _Link:
-    """One connection through the proxy: two ends."""
+    """A connection through the proxy: one socket to the client and one to the server."""
 
     def __init__(self, to_client: asyncio.StreamWriter, to_server: asyncio.StreamWriter) -> None:
         self.to_client, self.to_server = to_client, to_server

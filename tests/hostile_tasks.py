@@ -1,4 +1,4 @@
-"""Tasks that only tests have: bodies that harm their worker, or try to."""
+"""Task functions for tests. Their bodies harm their worker or try to."""
 
 import asyncio
 import multiprocessing
@@ -19,7 +19,7 @@ from tests.sample_tasks import ERRORS, INSTANT, SOON, Done, Fails, Nothing, Seco
 
 
 class Asks(Params):
-    #: How the body uses the database.
+    #: Name of the way in which the body uses the database: transaction, connection or wrapped.
     way: str
 
 
@@ -27,8 +27,12 @@ class Hoards(Params):
     megabytes: int
 
 
+class Leaks(Params):
+    megabytes: int
+
+
 class Forks(Params):
-    #: Where the child writes its process id.
+    #: Path of the file to which the forked child process writes its process id.
     file: str
     seconds: float
 
@@ -38,7 +42,7 @@ class Nested(Result):
 
 
 class FirstChild(Result):
-    #: What `context.submit` returned.
+    #: The task id that `context.submit` returned.
     id: str
 
 
@@ -47,6 +51,7 @@ RAISE_ASYNC = Contract(name="sample.raise_async", queue="default", params=Fails,
 NEST = Contract(name="sample.nest", queue="default", params=Nothing, result=Nested, retries=SOON)
 LEAVE_LOOP = Contract(name="sample.leave_loop", queue="default", params=Fails, result=Done, retries=SOON)
 HOARD = Contract(name="sample.hoard", queue="default", params=Hoards, result=Done, retries=SOON)
+LEAK = Contract(name="sample.leak", queue="default", params=Leaks, result=Done)
 FIRST_CHILD = Contract(
     name="sample.first_child", queue="default", params=Nothing, result=FirstChild, retries=SOON
 )
@@ -73,7 +78,8 @@ class Falsy(Exception):
         raise RuntimeError("neither true nor false")
 
 
-#: Exceptions that are no plain Exception, or behave unlike one. A body may raise them all the same.
+#: Functions that create unusual exceptions, by name: they are not derived from Exception, or they
+#: behave strangely. A task body can raise them nevertheless.
 ODDITIES: dict[str, Callable[[], BaseException]] = {
     "exit": lambda: SystemExit(3),
     "keyboard": KeyboardInterrupt,
@@ -111,7 +117,7 @@ def nest(context: TaskContext, params: Nothing) -> Nested:
 
 @task(LEAVE_LOOP)
 async def leave_loop(context: TaskContext, params: Fails) -> Done:
-    """Try to end the loop from outside of the body's own coroutine."""
+    """Try to stop the event loop, first directly and then by an exception in another coroutine."""
 
     async def leave() -> None:
         raise ODDITIES[params.kind]()
@@ -124,10 +130,20 @@ async def leave_loop(context: TaskContext, params: Fails) -> Done:
 
 @task(HOARD)
 def hoard(context: TaskContext, params: Hoards) -> Done:
-    """Fill the memory and hold on to it until the process does something about that."""
+    """Allocate much memory, and keep it until the worker process does something about it."""
     hoarded = b"x" * (params.megabytes * 2**20)
     while hoarded:
         threading.Event().wait(0.02)
+    return Done(attempt=context.attempt)
+
+
+LEAKED: list[bytes] = []
+
+
+@task(LEAK)
+def leak(context: TaskContext, params: Leaks) -> Done:
+    """Allocate memory that is never freed."""
+    LEAKED.append(b"x" * (params.megabytes * 2**20))
     return Done(attempt=context.attempt)
 
 
@@ -147,7 +163,9 @@ async def block(context: TaskContext, params: Seconds) -> Done:
 
 @task(FORK)
 def fork(context: TaskContext, params: Forks) -> Done:
-    """Fork a child that outlives its worker; a later attempt forks none."""
+    """Fork a child process that outlives its worker. If the file exists, because it is a later
+    attempt, fork none.
+    """
     if not Path(params.file).exists():
         child = multiprocessing.get_context("fork").Process(target=_sleep, args=(params.seconds,))
         child.start()
@@ -162,7 +180,9 @@ def _sleep(seconds: float) -> None:
 
 @task(CLEAN_UP)
 async def clean_up(context: TaskContext, params: Seconds) -> Done:
-    """Clean up for some seconds after an interrupt, then raise another error."""
+    """Wait until the task is interrupted, clean up for some seconds, and then raise another
+    error.
+    """
     if context.attempt > 1:
         return Done(attempt=context.attempt)
     try:
@@ -197,7 +217,9 @@ async def ask_async(context: TaskContext, params: Asks) -> Done:
 
 @task(OVERSTAY)
 async def overstay(context: TaskContext, params: Nothing) -> Done:
-    """Hold the transaction open after `complete_in` for as long as the row of this task is locked by it."""
+    """Keep the transaction open after `complete_in` by waiting for a lock. The transaction also
+    holds the lock on this task's row.
+    """
     done = Done(attempt=context.attempt)
     async with context.transaction() as transaction:
         await context.complete_in(transaction, done)
@@ -208,7 +230,9 @@ async def overstay(context: TaskContext, params: Nothing) -> Done:
 
 @task(WAIT_IN_LOOP)
 async def wait_in_loop(context: TaskContext, params: Nothing) -> Done:
-    """Ask the loop to wait for itself."""
+    """Make the event loop wait for a coroutine that only the event loop itself could run, which
+    would never end.
+    """
     context.wait_for(asyncio.sleep(0))
     return Done(attempt=context.attempt)
 

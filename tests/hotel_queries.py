@@ -1,4 +1,4 @@
-"""What is searched for, where a test doesn't care."""
+"""A hotel search for tests in which its details do not matter."""
 
 from datetime import date
 from typing import Any

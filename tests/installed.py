@@ -1,14 +1,15 @@
-"""The platform and the applications that the tests run with, as a process finds them.
+"""The applications with which the tests run. They are read from OFTEN_APPLICATIONS, as in any
+process of the platform.
 
-With `OFTEN_APPLICATIONS=` in the environment the tests of the platform run without any application.
+If OFTEN_APPLICATIONS is set to an empty text, the platform is tested without any application.
 """
 
 import os
 
 from shared import applications
 
-#: As OFTEN_APPLICATIONS has it.
+#: Names of the applications' Python packages, separated by commas as in OFTEN_APPLICATIONS.
 NAMES = os.environ.get(applications.VARIABLE, applications.DEFAULT)
 INSTALLED = applications.find(NAMES)
-#: Whether the hotel application is among them.
+#: True if the hotel application is installed.
 HOTEL = any(application.name == "hotel" for application in INSTALLED)

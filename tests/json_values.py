@@ -1,4 +1,4 @@
-"""JSON as anybody could send it."""
+"""Hypothesis strategies for JSON values, as any client could send them."""
 
 from typing import Any
 
@@ -20,5 +20,8 @@ ANYTHING: st.SearchStrategy[Any] = st.recursive(
 
 
 def objects(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Objects with some of these fields; each is as the strategy says, or anything; or no object at all."""
+    """A strategy for JSON objects with some of these fields.
+
+    A field's value follows its strategy or is arbitrary. It also yields values that are no objects.
+    """
     return st.fixed_dictionaries({}, optional={n: v | ANYTHING for n, v in fields.items()}) | ANYTHING

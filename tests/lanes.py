@@ -1,4 +1,4 @@
-"""Puts ids into the lanes of a real Valkey, and fetches them."""
+"""Helpers for tests that put ids into lanes of a real Valkey and fetch them."""
 
 from uuid import UUID, uuid4
 

@@ -1,4 +1,4 @@
-"""Migrates a database as an operator does."""
+"""Helper for tests: migrates a database as an operator does."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def migrate(url: str) -> None:
-    """Raises AssertionError with what the migration printed."""
+    """Migrate the database. Raises AssertionError with the output of a migration that fails."""
     command = [sys.executable, "-m", "shared.migrate"]
     environment = {**os.environ, "DATABASE_URL": url}
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)

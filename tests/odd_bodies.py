@@ -1,4 +1,5 @@
-"""Tasks whose bodies do what a test has drawn: any call of the context, with any arguments.
+"""Tasks with bodies that behave as a test has drawn at random: they call the context with any
+arguments, and raise or return anything.
 
 `python -m tests.odd_bodies` is the real worker process with these tasks.
 """
@@ -21,7 +22,7 @@ from tests.sample_tasks import Done, instant
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of a method of the context, by its dotted name."""
+    """A call of a method of the task's context. `method` is the dotted name, such as `log.info`."""
 
     method: str
     arguments: tuple[Any, ...] = ()
@@ -30,18 +31,19 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What a body does, in this order."""
+    """What a task's body does: it makes these calls in order, and then raises or returns."""
 
     calls: tuple[Call, ...]
-    #: The body catches what a call raises, and goes on.
+    #: Whether the body catches errors that its calls raise, and goes on.
     catches: bool
-    #: Class and arguments of what is raised at the end, unless the body returns.
+    #: Class, arguments and keyword arguments of the exception that the body raises at its end; None
+    #: if it returns `returned`.
     raised: tuple[type[BaseException], tuple[Any, ...], tuple[tuple[str, Any], ...]] | None
     returned: Any
 
 
 class Odd(Params):
-    #: A pickled Script, as base64.
+    #: The body's Script, pickled and encoded as base64.
     script: str
 
 
@@ -67,7 +69,10 @@ def _end(script: Script) -> Any:
 
 
 def _calls(context: TaskContext, script: Script) -> Iterator[Any]:
-    """What each call returns. An error ends it unless the script catches errors."""
+    """Make the script's calls, and yield what each returns.
+
+    The first error ends this, unless the script catches errors.
+    """
     for call in script.calls:
         try:
             found: Any = context
@@ -81,7 +86,7 @@ def _calls(context: TaskContext, script: Script) -> Iterator[Any]:
 
 @task(ODD)
 def odd(context: TaskContext, params: Odd) -> Done:
-    """Do what the script says."""
+    """A body that does what its script says."""
     script = _script(params)
     for _ in _calls(context, script):
         pass
@@ -91,7 +96,9 @@ def odd(context: TaskContext, params: Odd) -> Done:
 
 @task(ODD_ASYNC)
 async def odd_async(context: TaskContext, params: Odd) -> Done:
-    """The same on the event loop: it awaits what is awaitable and gives `complete_in` its transaction."""
+    """An async body that does what its script says: it awaits what its calls return, and passes its
+    transaction to `complete_in`.
+    """
     script = _script(params)
     async with context.transaction() as transaction:
         for awaitable in _calls(context, script):

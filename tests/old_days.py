@@ -1,4 +1,6 @@
-"""Days of the past with their tasks, and the cleanup that removes them."""
+"""Helpers for tests of the cleanup: they create partitions of past days with tasks, and run the
+cleanup that removes them.
+"""
 
 import asyncio
 from datetime import UTC, date, datetime, timedelta
@@ -30,7 +32,11 @@ def name(back: int, table: str = "task") -> str:
 
 
 async def add_day(platform: Platform, back: int, *, final: int, alive: int = 0) -> list[UUID]:
-    """A day of the past with its tasks, each with an attempt, a line and a failure; returns the living."""
+    """Create the partitions of a past day, with tasks that each have an attempt, a log line and a
+    failure row.
+
+    Returns the ids of the tasks that have not ended.
+    """
     for table in partitions.PARTITIONED:
         for statement in partitions.create(table, day(back)):
             await platform.rows(statement)
@@ -67,14 +73,16 @@ async def add_day(platform: Platform, back: int, *, final: int, alive: int = 0) 
 
 
 async def states(platform: Platform, *backs: int) -> dict[str, str]:
-    """Of the partitions of these days, without the tables' own names."""
+    """State of each partition of these past days, by the partition's name."""
     rows = await platform.rows(partitions.STATES)
     wanted = {name(back, table) for back in backs for table in partitions.PARTITIONED}
     return {row["name"]: row["state"] for row in rows if row["name"] in wanted}
 
 
 async def clean(platform: Platform, days_old: int = 30) -> OldTasksCleaned:
-    """Run the task, and the leader's part of it as the scheduler's own role."""
+    """Run the cleanup task and, at the same time, the part of the cleanup that the leading
+    scheduler does, with the scheduler's role.
+    """
     params = CleanupOldTasks(days_old=days_old)
     leading = asyncio.create_task(_lead(platform))
     gateways: dict[type, Any] = {Retention: Retention(timedelta(days=400))}

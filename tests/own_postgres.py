@@ -1,4 +1,6 @@
-"""Postgres servers of a test's own, for what would disturb others: standbys, freezes, TLS, restores."""
+"""Runs a separate Postgres server for a test that would disturb others: with standbys, freezes, TLS
+or restores.
+"""
 
 import subprocess
 from collections.abc import AsyncIterator
@@ -15,19 +17,21 @@ from tests.eventually import eventually
 from tests.migrated import migrate
 from tests.roles import as_role, make_roles
 
-#: Where a standby is named, for the primary that waits for it.
+#: Name by which the primary knows its standby, for whose confirmation a commit waits.
 STANDBY_NAME = "standby"
 
 
 @dataclass(frozen=True)
 class Running:
-    """A server and its process."""
+    """A running Postgres server and its process."""
 
     server: Postgres
     process: subprocess.Popen[bytes]
 
     def frozen(self) -> AbstractContextManager[None]:
-        """It falls silent, and its connections stay."""
+        """Freeze the server inside this context: it does not answer, but its connections
+        stay open.
+        """
         return process_family.frozen(self.process)
 
     def kill(self) -> None:
@@ -35,13 +39,16 @@ class Running:
 
 
 def settle(folder: Path) -> Postgres:
-    """A server that does not exist yet; its files are to be in `folder`."""
+    """Prepare a new Postgres server on a free port, with its files in `folder`.
+
+    It is not started.
+    """
     return postgres.settle(folder, port=ports.pick("postgres")["postgres"])
 
 
 @asynccontextmanager
 async def serving(server: Postgres, *, durable: bool = False, **options: str) -> AsyncIterator[Running]:
-    """Run it with these settings until the test is over."""
+    """Run the Postgres server with these settings inside this context."""
     server.initialise(durable=durable)
     command = [*server.command(durable=durable), *(f"--{name}={value}" for name, value in options.items())]
     running = Running(server, _start(server, command))
@@ -68,7 +75,10 @@ def _start(server: Postgres, command: list[str]) -> "subprocess.Popen[bytes]":
 
 
 def copied(server: Postgres, folder: Path, *, standby: bool) -> Postgres:
-    """A base backup of a server that runs; a standby follows it."""
+    """Make a base backup of a running server.
+
+    With `standby`, the copy replicates the server once it runs.
+    """
     copy = replace(settle(folder), password=server.password)
     arguments = ["--pgdata", str(copy.data), "--checkpoint=fast", "--no-sync", "--wal-method=stream"]
     if standby:
@@ -79,26 +89,26 @@ def copied(server: Postgres, folder: Path, *, standby: bool) -> Postgres:
 
 
 def ask(server: Postgres, sql: str, database: str = SUPERUSER) -> str:
-    """What psql prints for one statement."""
+    """Run a statement with psql. Returns its output."""
     return server.run("psql", "-XAtqc", sql, database)
 
 
 def url_of(servers: list[Postgres], database: str) -> str:
-    """One DATABASE_URL with all hosts, in this order."""
+    """A DATABASE_URL that lists all these servers in this order."""
     hosts = ",".join(f"{HOST}:{server.port}" for server in servers)
     return f"postgres://{SUPERUSER}:{servers[0].password}@{hosts}/{database}"
 
 
 @asynccontextmanager
 async def restored(running: Running, backup: Postgres, *, durable: bool = False) -> AsyncIterator[Running]:
-    """Kill a server and run the backup of it at its address until the test is over."""
+    """Kill the server, and inside this context run a backup at the same address."""
     running.kill()
     async with serving(replace(backup, port=running.server.port), durable=durable) as successor:
         yield successor
 
 
 def migrated(server: Postgres, database: str) -> str:
-    """The address of a new database with all tables, for its owner."""
+    """Create a database and migrate it. Returns the URL for the role that owns its tables."""
     server.create_database(database)
     make_roles(server, database)
     url = as_role(server.url(database), OWNER)

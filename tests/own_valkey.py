@@ -1,4 +1,6 @@
-"""Valkeys of a test's own, for what would disturb others: settings, failovers, Sentinels."""
+"""Runs separate Valkey servers for a test that would disturb others: with other settings,
+failovers, or Sentinels.
+"""
 
 import asyncio
 import contextlib
@@ -19,13 +21,14 @@ from shared.transport.connection import connect
 from tests.eventually import eventually
 
 SERVICE = "often"
-#: A server without an answer for this long is down. Shorter, a busy machine would cause failovers.
+#: Milliseconds without an answer after which the Sentinels count a server as down. With less, a
+#: busy machine would cause failovers.
 DOWN_AFTER_MS = 2_000
 
 
 @asynccontextmanager
 async def serving(folder: Path) -> AsyncIterator[Valkey]:
-    """A server of this test; its files are in `folder`."""
+    """Run a Valkey server inside this context, with its files in `folder`."""
     server = Valkey(home=folder, port=ports.pick("valkey")["valkey"], password=secrets.token_hex())
     server.configure(durable=False)
     async with _process(server.command(), folder, server.answers):
@@ -34,8 +37,11 @@ async def serving(folder: Path) -> AsyncIterator[Valkey]:
 
 @asynccontextmanager
 async def sentinels_over(primary: Valkey, folder: Path, *, count: int = 1) -> AsyncIterator[str]:
-    """Sentinels that watch a primary; yields the REDIS_URL that leads through them."""
-    # The first address never answers: the next one is asked.
+    """Run Redis Sentinels that watch a primary server.
+
+    Yields the REDIS_URL that leads through them.
+    """
+    # The first address in the URL has no Sentinel, so a client must ask the next one.
     found = [f"{HOST}:{ports.pick('nobody')['nobody']}"]
     async with contextlib.AsyncExitStack() as stack:
         for number in range(count):
@@ -46,7 +52,7 @@ async def sentinels_over(primary: Valkey, folder: Path, *, count: int = 1) -> As
 
 @asynccontextmanager
 async def _sentinel(primary: Valkey, folder: Path, *, quorum: int) -> AsyncIterator[int]:
-    """One Sentinel; yields its port."""
+    """Run one Redis Sentinel. Yields its port."""
     port = ports.pick("sentinel")["sentinel"]
     folder.mkdir()
     configuration = folder / "sentinel.conf"
@@ -75,21 +81,24 @@ async def _sentinel(primary: Valkey, folder: Path, *, quorum: int) -> AsyncItera
 
 @dataclass(frozen=True)
 class Watched:
-    """A primary and its replica, which Sentinels watch."""
+    """A Valkey primary and its replica, watched by Sentinels."""
 
-    #: The REDIS_URL that leads through the Sentinels.
+    #: REDIS_URL by which clients find the primary through the Sentinels.
     url: str
-    #: Their ports.
+    #: Port of the server that is the primary at first. `replica` is the port of its replica.
     primary: int
     replica: int
 
     async def fail_over(self) -> None:
-        """Return when the replica is the primary."""
+        """Ask a Sentinel for a failover, and wait until the replica has become the primary."""
         await eventually(self._is_accepted)
         await eventually(lambda: self.leads(self.replica))
 
     def _is_accepted(self) -> bool:
-        """A Sentinel learns of a replica, and that it is good, within some seconds."""
+        """Ask a Sentinel for a failover.
+
+        Returns whether it agrees, which it does only some seconds after it has found the replica.
+        """
         port = int(self.url.rpartition(":")[2].partition("/")[0])
         with redis.Redis(host=HOST, port=port) as sentinel, contextlib.suppress(redis.ResponseError):
             sentinel.execute_command("SENTINEL", "FAILOVER", SERVICE)
@@ -97,7 +106,9 @@ class Watched:
         return False
 
     async def has_replica(self) -> bool:
-        """The primary that the Sentinels name has a replica that follows it."""
+        """Whether the server that the Sentinels name as the primary has a replica that
+        follows it.
+        """
         client = connect(self.url)
         try:
             replicas = await client.info("replication")
@@ -108,7 +119,7 @@ class Watched:
         return bool(replicas.get("slave0", {}).get("state") == "online")
 
     async def leads(self, port: int) -> bool:
-        """The Sentinels lead to this port, and the server there is a primary."""
+        """Whether the Sentinels name the server at this port, and that server is a primary."""
         client = connect(self.url)
         try:
             server, replication = await client.info("server"), await client.info("replication")
@@ -121,7 +132,7 @@ class Watched:
 
 @asynccontextmanager
 async def watched_pair(server: Valkey, folder: Path, *, sentinels: int = 1) -> AsyncIterator[Watched]:
-    """The server gets a replica and Sentinels; their files are in `folder`."""
+    """Give the server a replica and Sentinels inside this context, with their files in `folder`."""
     async with (
         serving(folder / "replica") as replica,
         sentinels_over(server, folder / "sentinel", count=sentinels) as url,
@@ -131,7 +142,9 @@ async def watched_pair(server: Valkey, folder: Path, *, sentinels: int = 1) -> A
 
 
 async def replicate(primary: Valkey, replica: Valkey) -> None:
-    """Make the second one a replica of the first; with one password, so that they can change places."""
+    """Make one server a replica of another. They get the same password, so that they can change
+    roles.
+    """
     take_password(replica, primary)
     with redis.Redis.from_url(primary.url()) as client:
         client.config_set("masterauth", primary.password)
@@ -142,12 +155,14 @@ async def replicate(primary: Valkey, replica: Valkey) -> None:
 
 
 def with_password(server: Valkey, other: Valkey) -> str:
-    """The address of a server that has taken the other's password."""
+    """The URL of a server that has taken the other server's password."""
     return server.url().replace(server.password, other.password)
 
 
 def take_password(server: Valkey, other: Valkey) -> None:
-    """Both ends of a failover take the same password."""
+    """Set the server's passwords to those of the other one, because clients use the same password
+    after a failover.
+    """
     with redis.Redis.from_url(server.url()) as client:
         for user in SERVICES:
             client.execute_command("ACL", "SETUSER", user, "resetpass", f">{other.password}")
@@ -155,9 +170,10 @@ def take_password(server: Valkey, other: Valkey) -> None:
 
 
 class Forwarder:
-    """An address that stays while the server behind it changes, as a DNS name or a load balancer does.
+    """An address that stays the same while the server behind it changes, like a DNS name or a load
+    balancer.
 
-    Connections that are open keep their server.
+    Open connections stay with their server.
     """
 
     def __init__(self, server: Valkey) -> None:
@@ -187,7 +203,9 @@ class Forwarder:
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Until one end closes; then the other end is closed as well."""
+    """Copy bytes from one end of a proxied connection to the other until it closes, and then close
+    the other end, too.
+    """
     with contextlib.suppress(OSError):
         while chunk := await reader.read(65_536):
             writer.write(chunk)

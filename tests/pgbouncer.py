@@ -1,4 +1,4 @@
-"""A real PgBouncer before a test's database."""
+"""Helper for tests: runs a real PgBouncer in front of a test's database."""
 
 import os
 import shutil
@@ -16,21 +16,21 @@ from local.leash import leashed
 from shared.roles import OWNER, SERVICES
 from tests.eventually import eventually
 
-#: Debian installs it where the path of ordinary users does not lead.
+#: Folder in which Debian installs PgBouncer. The PATH of ordinary users does not contain it.
 ALSO_IN = "/usr/sbin"
 
 
 def program() -> str:
-    """The path of PgBouncer; without it the test is skipped."""
+    """The path of PgBouncer. If it is not installed, the test is skipped."""
     found = shutil.which("pgbouncer", path=f"{os.environ['PATH']}{os.pathsep}{ALSO_IN}")
     if found is None:
-        pytest.skip("pgbouncer is not there; on Debian: apt-get install pgbouncer")
+        pytest.skip("PgBouncer is not installed; on Debian, run: apt-get install pgbouncer")
     return found
 
 
 @asynccontextmanager
 async def pooling(database_url: str, folder: Path, *, mode: str) -> AsyncIterator[str]:
-    """The same database through PgBouncer in this pool mode."""
+    """Run PgBouncer in this pool mode. Yields the URL of the same database through it."""
     server = urlsplit(database_url)
     port = ports.pick("pgbouncer")["pgbouncer"]
     folder.mkdir()
@@ -61,7 +61,7 @@ async def pooling(database_url: str, folder: Path, *, mode: str) -> AsyncIterato
 
 
 def _start(configuration: Path, folder: Path) -> "subprocess.Popen[bytes]":
-    account = unprivileged()  # it refuses to run as root
+    account = unprivileged()  # PgBouncer refuses to run as root, so it runs as another user
     for path in (folder, *folder.iterdir()):
         if account:
             account.take(path)

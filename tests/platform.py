@@ -1,4 +1,6 @@
-"""Real worker and scheduler processes over a test's own database, and questions to its ledger."""
+"""Helpers for tests: they start real worker and scheduler processes on a test's own database, and
+read its ledger.
+"""
 
 import base64
 import os
@@ -29,16 +31,31 @@ from tests.roles import of_module
 
 T = TypeVar("T")
 
-#: For tests only.
+#: Keys for encrypting sensitive fields, for tests only.
 VAULT_KEYS = f"test:{base64.b64encode(bytes(range(32))).decode()}"
 
 VAPID_PRIVATE_KEY = base64.urlsafe_b64encode(bytes(range(1, 33))).decode().rstrip("=")
 
 ROOT = Path(__file__).parent.parent
+#: Seconds until a process must have started. They allow for a busy machine that starts many at
+#: once. If a process ends at its start, the test fails without waiting.
+START_LIMIT_S = 120
+
+
+def kill(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Kill processes, even ones that are stopped by SIGSTOP, and wait until they are gone."""
+    for process in processes:
+        if process.poll() is None:
+            process.send_signal(signal.SIGCONT)
+            process.kill()
+        process.wait(timeout=30)
 
 
 class Platform:
-    """Starts processes, submits tasks, looks into the ledger. Ends what it started."""
+    """Starts processes, submits tasks, and reads the ledger.
+
+    On exit it kills the processes that it started.
+    """
 
     def __init__(self, database_url: str, redis_url: str, logs: Path) -> None:
         self.database_url = database_url
@@ -59,16 +76,15 @@ class Platform:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for process in self.processes:
-            if process.poll() is None:
-                process.send_signal(signal.SIGCONT)
-                process.kill()
-            process.wait(timeout=30)
+        kill(self.processes)
         await self.queues.client.aclose()
         await self.database.close()
 
     def start(self, module: str, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
-        """Start `python -m module`; its log lies beside the test's other files."""
+        """Start `python -m MODULE` as a process.
+
+        Its log file is in the folder with the test's other files.
+        """
         known = {
             "DATABASE_URL": self.database_url,
             "REDIS_URL": self.redis_url,
@@ -93,24 +109,25 @@ class Platform:
         return process
 
     async def start_worker(self, **environment: str) -> subprocess.Popen[bytes]:
-        """A worker that is registered."""
+        """Start a worker, and wait until it is registered."""
         process = self.start("tests.sample_worker", **environment)
-        await eventually(lambda: self._up(process, lambda: self.worker_of(process)))
+        await eventually(lambda: self._up(process, lambda: self.worker_of(process)), START_LIMIT_S)
         return process
 
     async def start_scheduler(self, **environment: str) -> subprocess.Popen[bytes]:
-        """A scheduler; one of those that run leads, and has filled Redis.
+        """Start a scheduler, and wait until there is a leader that has filled Redis.
 
-        Within its next second it looks for late marks, and sends what was queued meanwhile once more.
+        For about a second after its start, a leader expects late marks of ids that were pushed
+        before. What is queued in that time, it sends once more.
         """
         process = self.start("services.scheduler", **environment)
-        await eventually(lambda: self._up(process, lambda: self._stands_by(process)))
-        await eventually(lambda: self._up(process, self.has_leader))
-        await eventually(lambda: self._up(process, self.has_settled))
+        await eventually(lambda: self._up(process, lambda: self._stands_by(process)), START_LIMIT_S)
+        await eventually(lambda: self._up(process, self.has_leader), START_LIMIT_S)
+        await eventually(lambda: self._up(process, self.has_settled), START_LIMIT_S)
         return process
 
     async def _stands_by(self, process: subprocess.Popen[bytes]) -> bool:
-        """It runs and answers Prometheus, whether it leads or not."""
+        """Whether the scheduler runs and serves its metrics, as the leader or as a standby."""
         return "stands by" in self.log_of(process)
 
     async def _up(self, process: subprocess.Popen[bytes], check: Callable[[], Awaitable[T]]) -> T:
@@ -118,7 +135,7 @@ class Platform:
         return await check()
 
     async def metrics(self, port: int) -> dict[str, float]:
-        """What a process tells Prometheus: values by name and sorted label values."""
+        """Scrape the metrics of a process. Returns the values by name and sorted label values."""
         async with httpx.AsyncClient(trust_env=False) as http:
             text = (await http.get(f"http://127.0.0.1:{port}/metrics")).text
         return {
@@ -140,7 +157,7 @@ class Platform:
         return ids
 
     async def worker_of(self, process: subprocess.Popen[bytes]) -> UUID | None:
-        """The newest worker id of a process."""
+        """The id of the newest worker that this process registered."""
         rows = await self.rows(
             "SELECT id FROM worker WHERE pid = {} ORDER BY started_at DESC LIMIT 1", process.pid
         )
@@ -150,7 +167,9 @@ class Platform:
         return bool(await self.rows("SELECT 1 FROM leader_lease WHERE expires_at > clock_timestamp()"))
 
     async def has_settled(self) -> bool:
-        """The resender has seen this Redis, with the lanes as they are."""
+        """Whether the leader has compared the whole ledger with the present Redis, and resent what
+        was missing.
+        """
         (known,) = await self.rows("SELECT number, run_id, resend_cursor FROM generation")
         same = await self.queues.generation() == known["number"]
         return bool(same and known["run_id"] and known["resend_cursor"] is None)
@@ -159,7 +178,7 @@ class Platform:
         return await self.database.run(sql, *values, **named)
 
     async def tasks(self, ids: Sequence[UUID]) -> list[dict[str, Any]]:
-        """Rows in the order of their ids."""
+        """Rows of these tasks, in the order of the tasks' ids."""
         return await self.rows("SELECT * FROM task WHERE id = ANY({}::uuid[]) ORDER BY id", list(ids))
 
     async def task(self, task_id: UUID) -> dict[str, Any]:
@@ -170,7 +189,7 @@ class Platform:
         return await self.rows("SELECT * FROM task_attempt WHERE task_id = {} ORDER BY claim", task_id)
 
     async def until(self, task_id: UUID, *statuses: str, timeout_s: float = 30) -> dict[str, Any]:
-        """The row once it has one of these statuses."""
+        """Wait until the task has one of these statuses. Returns the task's row."""
 
         async def reached() -> dict[str, Any] | None:
             row = await self.task(task_id)
@@ -179,7 +198,10 @@ class Platform:
         return await eventually(reached, timeout_s)
 
     async def all_acknowledged(self, worker: UUID, timeout_s: float = 30) -> None:
-        """Redis forgets an id a moment after its outcome is committed."""
+        """Wait until the worker's unacked set in Redis is empty.
+
+        An id is removed from it only after the task's outcome is committed.
+        """
 
         async def empty() -> bool:
             return not await self.queues.unacked(worker)
@@ -187,7 +209,7 @@ class Platform:
         await eventually(empty, timeout_s)
 
     async def all_final(self, ids: Sequence[UUID], timeout_s: float = 60) -> list[dict[str, Any]]:
-        """All rows once the last one is final."""
+        """Wait until all of these tasks have ended. Returns the tasks' rows."""
 
         async def ended() -> list[dict[str, Any]] | None:
             rows = await self.tasks(ids)

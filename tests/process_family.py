@@ -1,4 +1,4 @@
-"""A server's process with its children: killed, or stopped where they are."""
+"""Helpers for tests that kill or freeze a server's process together with its child processes."""
 
 import contextlib
 import signal
@@ -10,7 +10,10 @@ import psutil
 
 
 def family(process: "subprocess.Popen[bytes]") -> list[psutil.Process]:
-    """The process first; nothing once it has ended."""
+    """The process and all its descendants, the process first.
+
+    Returns an empty list if it has ended.
+    """
     if process.poll() is not None:
         return []
     parent = psutil.Process(process.pid)
@@ -18,10 +21,11 @@ def family(process: "subprocess.Popen[bytes]") -> list[psutil.Process]:
 
 
 def kill(process: "subprocess.Popen[bytes]") -> None:
-    """kill -9 of all of them, stopped ones too."""
+    """Kill the process and its descendants with SIGKILL, which works even on stopped ones."""
     members = family(process)
     for member in members:
-        with contextlib.suppress(psutil.NoSuchProcess):  # the first one may have taken its children along
+        # The child may have ended already, because its parent was killed before it.
+        with contextlib.suppress(psutil.NoSuchProcess):
             member.kill()
     psutil.wait_procs(members, timeout=10)
     process.wait(10)
@@ -29,7 +33,10 @@ def kill(process: "subprocess.Popen[bytes]") -> None:
 
 @contextmanager
 def frozen(process: "subprocess.Popen[bytes]") -> Iterator[None]:
-    """All of them stop where they are: the server falls silent, and its connections stay."""
+    """Stop the process and its descendants inside this context.
+
+    The server does not answer, but its connections stay open.
+    """
     members = family(process)
     _signal(members, signal.SIGSTOP)
     try:
@@ -40,5 +47,5 @@ def frozen(process: "subprocess.Popen[bytes]") -> Iterator[None]:
 
 def _signal(members: list[psutil.Process], number: signal.Signals) -> None:
     for member in members:
-        with contextlib.suppress(psutil.NoSuchProcess):  # a server's children come and go
+        with contextlib.suppress(psutil.NoSuchProcess):  # a server starts and ends children at any time
             member.send_signal(number)

@@ -1,6 +1,9 @@
-"""Prometheus and Alertmanager for tests: their programs, and both running over a copy of our files."""
+"""Runs Prometheus and Alertmanager for tests, with copies of our configuration."""
 
+import contextlib
+import itertools
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -22,23 +25,31 @@ from tests.eventually import eventually
 
 ROOT = Path(__file__).parent.parent
 FILES = ROOT / "monitoring"
-#: Where `.ci/prometheus` puts them.
+#: External labels that the tests set: the name of the system, and the base URLs for links in
+#: alerts.
+LINKS = {
+    "system": "test",
+    "docs": "https://docs.example",
+    "grafana": "https://grafana.example",
+    "console": "https://tasks.example/console",
+}
+#: Folder into which `.ci/prometheus` downloads the programs.
 UNPACKED = ROOT / "var/prometheus/bin"
 
 
 def program(name: str) -> str:
-    """The path of a program; without it the test fails in the CI and is skipped elsewhere."""
+    """The path of a program. If it is missing, the test fails in CI and is skipped elsewhere."""
     found = shutil.which(name, path=f"{UNPACKED}{os.pathsep}{os.environ['PATH']}")
     if found is not None:
         return found
-    reason = f"{name} is not there; .ci/prometheus unpacks it"
+    reason = f"{name} is not installed; run .ci/prometheus, which downloads it"
     if os.environ.get("REQUIRE_PROMETHEUS") or os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
 
 
 class Webhook:
-    """Keeps what Alertmanager sends."""
+    """A server that keeps the notifications that Alertmanager sends to it."""
 
     def __init__(self, port: int) -> None:
         self._address = ("127.0.0.1", port)
@@ -57,41 +68,88 @@ class Webhook:
 
         self._handler = Handler
 
+    def alerts(self) -> list[dict[str, Any]]:
+        """All alerts that Alertmanager has sent, oldest first.
+
+        The watchdog, which always fires, is left out.
+        """
+        messages = [message for message in self.received if message["receiver"] != "watchdog"]
+        return [alert for message in messages for alert in message["alerts"]]
+
     def alert(self, name: str, status: str) -> dict[str, Any] | None:
-        """The newest with this name and status, firing or resolved."""
-        alerts = [alert for message in self.received for alert in message["alerts"]]
+        """The newest alert with this name and status (firing or resolved); None if there is
+        none.
+        """
+        alerts = self.alerts()
         found = [a for a in alerts if a["labels"]["alertname"] == name and a["status"] == status]
         return found[-1] if found else None
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        with ThreadingHTTPServer(self._address, self._handler) as server:
-            thread = threading.Thread(target=server.serve_forever, daemon=True)
-            thread.start()
-            try:
-                yield
-            finally:
-                server.shutdown()
-                thread.join(10)
+        with _served(self._address, self._handler):
+            yield
+
+
+@contextmanager
+def served(metrics: str, port: int = 0) -> Iterator[str]:
+    """Serve this fixed text as metrics, as an exporter does.
+
+    Without `port`, any free one is used. Yields the address.
+    """
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/plain; version=0.0.4")
+            self.end_headers()
+            self.wfile.write(metrics.lstrip().encode())
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with _served(("127.0.0.1", port), Handler) as server:
+        yield f"127.0.0.1:{server.server_port}"
+
+
+@contextmanager
+def _served(address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> Iterator[ThreadingHTTPServer]:
+    with ThreadingHTTPServer(address, handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join(10)
 
 
 class Prometheus:
-    """Both programs over generated copies of our configuration, with targets of this machine."""
+    """Prometheus and Alertmanager, running with copies of our configuration that are adapted to
+    targets on this machine.
+    """
 
-    def __init__(self, folder: Path, targets: Mapping[str, Sequence[str]]) -> None:
-        """`targets` are addresses of metrics by job."""
+    def __init__(self, folder: Path, targets: Mapping[str, Sequence[str]], *, hasty: bool = True) -> None:
+        """Prepare the configuration.
+
+        `targets` are the addresses to scrape, by job. If `hasty`, Prometheus scrapes, evaluates and
+        sends each second.
+        """
+        self._hasty = hasty
         port = pick("prometheus", "alertmanager", "webhook")
-        self._folder = folder
+        self.folder = folder
         self._alertmanager = f"127.0.0.1:{port['alertmanager']}"
         self._address = f"127.0.0.1:{port['prometheus']}"
         self.webhook = Webhook(port["webhook"])
         shutil.copytree(FILES / "prometheus", folder / "prometheus")
         _rewrite(folder / "prometheus/prometheus.yml", lambda file: self._at_home(file, targets))
+        if hasty:
+            for file in (folder / "prometheus/rules").glob("*.yml"):
+                _rewrite(file, _soon)
         shutil.copytree(FILES / "alertmanager", folder / "alertmanager")
         _rewrite(folder / "alertmanager/alertmanager.yml", self._at_once)
 
     def shorten(self, alert: str, seconds: int) -> None:
-        """Let this alert fire after so long."""
+        """Change the rule of this alert so that it fires after this many seconds."""
 
         def change(file: dict[str, Any]) -> None:
             for group in file["groups"]:
@@ -99,29 +157,48 @@ class Prometheus:
                     if rule.get("alert") == alert:
                         rule["for"] = f"{seconds}s"
 
-        _rewrite(self._folder / "prometheus/rules/alerts.yml", change)
+        _rewrite(self.folder / "prometheus/rules/alerts.yml", change)
+
+    def leave_out_long_waits(self) -> None:
+        """Shorten the rules: alerts about events look back on at most 10 minutes, and each rule is
+        evaluated at least once a minute.
+        """
+
+        def look_back(file: dict[str, Any]) -> None:
+            for rule in itertools.chain.from_iterable(group["rules"] for group in file["groups"]):
+                rule["expr"] = re.sub(r"\[(15m|\d+h)\]", "[10m]", rule["expr"])
+
+        def evaluate(file: dict[str, Any]) -> None:
+            for group in file["groups"]:
+                if group.get("interval") in ("2m", "10m"):
+                    group["interval"] = "1m"
+
+        _rewrite(self.folder / "prometheus/rules/alerts.yml", look_back)
+        _rewrite(self.folder / "prometheus/rules/objectives.yml", evaluate)
 
     def _at_home(self, file: dict[str, Any], targets: Mapping[str, Sequence[str]]) -> None:
-        file["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
+        if self._hasty:
+            file["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
+        file["global"]["external_labels"] = LINKS
         file["alerting"]["alertmanagers"] = [{"static_configs": [{"targets": [self._alertmanager]}]}]
         known = {**targets, "prometheus": [self._address], "alertmanager": [self._alertmanager]}
         for job in file["scrape_configs"]:
             for way in ("dns_sd_configs", "relabel_configs"):
                 job.pop(way, None)
-            job["static_configs"] = [
-                {"targets": [urlsplit(url).netloc or url for url in known[job["job_name"]]]}
-            ]
+            addresses = [urlsplit(url).netloc or url for url in known.get(job["job_name"], ())]
+            job["static_configs"] = [{"targets": addresses}]
 
     def _at_once(self, file: dict[str, Any]) -> None:
-        url_file = self._folder / "webhook_url"
+        url_file = self.folder / "webhook_url"
         url_file.write_text(self.webhook.url)
-        (receiver,) = file["receivers"]
-        receiver["webhook_configs"][0]["url_file"] = str(url_file)
-        file["route"] |= {"group_wait": "0s", "group_interval": "1s"}
+        for receiver in file["receivers"]:
+            receiver["webhook_configs"][0]["url_file"] = str(url_file)
+        if self._hasty:
+            file["route"] |= {"group_wait": "0s", "group_interval": "1s"}
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        folder = self._folder
+        folder = self.folder
         alertmanager = [
             program("prometheus-alertmanager"),
             f"--config.file={folder}/alertmanager/alertmanager.yml",
@@ -129,7 +206,7 @@ class Prometheus:
             f"--web.listen-address={self._alertmanager}",
             "--cluster.listen-address=",
         ]
-        prometheus = [
+        self._prometheus = [
             program("prometheus"),
             f"--config.file={folder}/prometheus/prometheus.yml",
             f"--storage.tsdb.path={folder}/prometheus-data",
@@ -138,21 +215,30 @@ class Prometheus:
         with (
             self.webhook.listening(),
             _process(alertmanager, folder / "alertmanager.log"),
-            _process(prometheus, folder / "prometheus.log"),
+            contextlib.ExitStack() as self._server,
         ):
+            self._server.enter_context(_process(self._prometheus, folder / "prometheus.log"))
             yield
 
+    async def restart(self) -> None:
+        """Restart Prometheus with its data, and wait until it answers."""
+        self._server.close()
+        self._server.enter_context(_process(self._prometheus, self.folder / "prometheus-again.log"))
+        await eventually(self.answers)
+
     async def ask(self, path: str, **parameters: str) -> Any:
-        """The data of an answer of its API."""
+        """Send a request to the API of Prometheus. Returns the data of its answer."""
         async with httpx.AsyncClient(trust_env=False) as http:
             answer = await http.get(f"http://{self._address}/api/v1/{path}", params=parameters)
         body = answer.json()
         assert body["status"] == "success", f"{parameters}: {body}"
         return body["data"]
 
-    async def values(self, query: str) -> list[float]:
-        """Of all series that a query has at this moment."""
-        data = await self.ask("query", query=query)
+    async def values(self, query: str, **parameters: str) -> list[float]:
+        """The current values of all time series that a query returns, or their values at the given
+        `time`.
+        """
+        data = await self.ask("query", query=query, **parameters)
         return [float(series["value"][1]) for series in data["result"]]
 
     async def answers(self) -> bool:
@@ -162,14 +248,24 @@ class Prometheus:
             return False
         return True
 
-    async def until_up(self, count: int) -> None:
-        """All targets of ours are up."""
+    async def until_up(self, count: int, limit_s: float = 60) -> None:
+        """Wait until Prometheus reports this many of the targets as up."""
 
         async def up() -> bool:
             return await self.values('up{job=~"often-.+"}') == [1.0] * count
 
-        await eventually(self.answers)
-        await eventually(up)
+        await eventually(self.answers, limit_s)
+        await eventually(up, limit_s)
+
+
+def _soon(rules: dict[str, Any]) -> None:
+    """Shorten the waiting times of rules to seconds.
+
+    Groups of rules whose rates are summed keep their interval, because the sums depend on it.
+    """
+    for group in rules["groups"]:
+        if group.get("interval", "").endswith("m"):
+            group["interval"] = "5s"
 
 
 def _rewrite(file: Path, change: Callable[[dict[str, Any]], None]) -> None:

@@ -1,4 +1,4 @@
-"""The recording side of a worker, for tests that play one."""
+"""The part of a worker that records outcomes, for tests that simulate the rest of the worker."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ from shared.transport.queues import Queues
 
 
 class Recording:
-    """Inbox, writer, settlement and recorder, wired as in a worker process."""
+    """A worker's inbox, writer, settlement and recorder, connected as in the real process."""
 
     def __init__(self, worker: UUID, claims: Claims, database: Database, queues: Queues) -> None:
         self.inbox = Inbox(database)
@@ -27,7 +27,7 @@ class Recording:
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[None]:
-        """The recorder's loop turns inside."""
+        """Run the recorder's background loop inside this context."""
         loop = asyncio.create_task(Keeper().keep("recorder", self.recorder.run_once))
         try:
             yield
@@ -36,5 +36,9 @@ class Recording:
             await asyncio.gather(loop, return_exceptions=True)
 
     async def flush(self, timeout_s: float) -> bool:
-        """Wait until all that was noted before this call is written and settled."""
+        """Wait until all records added before this call are written to Postgres and acknowledged in
+        Redis.
+
+        Returns False after the time-out.
+        """
         return await self.recorder.flush(timeout_s)

@@ -1,4 +1,7 @@
-"""Addresses of Postgres and Redis by role. On a test's server all roles have the administrator's password."""
+"""URLs of a test's Postgres and Redis for each role.
+
+On these servers all roles have the administrator's password.
+"""
 
 from urllib.parse import urlsplit, urlunsplit
 
@@ -6,7 +9,7 @@ from local import valkey
 from local.postgres import SUPERUSER, Postgres
 from shared.roles import API, OWNER, SCHEDULER, SERVICES, WORKER
 
-#: The role of each service's process, by the start of its module.
+#: The Postgres role of a process, by the beginning of its module's name.
 _OF_MODULE = {
     "services.api": API,
     "bench.constant_api": API,
@@ -14,21 +17,22 @@ _OF_MODULE = {
     "shared.migrate": OWNER,
 }
 
-#: Roles that tests connect as, and no process does.
+#: Roles that only tests use to connect, never a process.
 _ADMINISTRATORS = (SUPERUSER, OWNER, valkey.ADMINISTRATOR)
 
 
 def as_role(url: str, role: str) -> str:
-    """The same database, reached by another role."""
+    """The URL of the same database, with another role as the user."""
     parts = urlsplit(url)
     password = parts.netloc.partition("@")[0].partition(":")[2]
     return urlunsplit(parts._replace(netloc=f"{role}:{password}@{parts.netloc.partition('@')[2]}"))
 
 
 def of_module(url: str, module: str) -> str:
-    """The address that the process of this module gets; a test's own modules run workers.
+    """The URL with the role that suits the process of this module. An unknown module belongs to a
+    test and runs a worker.
 
-    A role that the test has chosen itself stays.
+    If the URL names a service's role, the test has chosen it, so the URL is unchanged.
     """
     if urlsplit(url).netloc.partition(":")[0] not in _ADMINISTRATORS:
         return url
@@ -37,5 +41,8 @@ def of_module(url: str, module: str) -> str:
 
 
 def make_roles(server: Postgres, database: str) -> None:
-    """Give a database its owner. The roles themselves are those of the whole server."""
+    """Create the platform's roles, and give the database its owner.
+
+    Roles exist once per server, not per database.
+    """
     server.make_roles(database, dict.fromkeys((OWNER, *SERVICES), server.password))

@@ -1,4 +1,7 @@
-"""Tasks that only tests have: the ways in which a body usually behaves. `hostile_tasks` has the others."""
+"""Tasks for tests, whose bodies do what ordinary bodies do.
+
+`hostile_tasks` has badly behaved ones.
+"""
 
 import asyncio
 import contextlib
@@ -32,7 +35,7 @@ class Seconds(Params):
 
 class Fails(Params):
     kind: str
-    #: Attempts that fail before one succeeds.
+    #: Number of attempts that fail before one succeeds.
     times: int = 1_000
 
 
@@ -77,7 +80,7 @@ class Numbers(Params):
 
 class Tally(Params):
     value: int
-    #: A larger value fails for good.
+    #: Limit for `value`. If `value` is above it, the task fails for good.
     limit: int
     secret: Annotated[str, SENSITIVE] = ""
 
@@ -128,7 +131,8 @@ STUBBORN = Contract(
 HASTY = Contract(
     name="sample.hasty", queue="default", params=Nothing, result=Done, max_wait=timedelta(seconds=2)
 )
-#: It was `sample.nap` in the queue `naps`, took minutes in version 1 and `wait_s` in version 2.
+#: A contract that was changed over several versions. It was named `sample.nap` in the queue `naps`.
+#: Version 1 had minutes as its parameter, and version 2 had `wait_s`.
 GROWN = Contract(
     name="sample.grown",
     queue="default",
@@ -142,10 +146,12 @@ GROWN = Contract(
 PAY = Contract(name="sample.pay", queue="default", params=Pay, result=Paid, retries=SOON)
 TALK = Contract(name="sample.talk", queue="default", params=Nothing, result=Done)
 STEPS = Contract(name="sample.steps", queue="default", params=Steps, result=Done)
-#: Steps of workflows: returns its number, joins numbers to one, returns how steps ended.
+#: Contracts for workflow steps: `count` returns its number, `add` joins the numbers of several
+#: steps into one, and `report` returns how steps ended.
 COUNT = Contract(name="sample.count", queue="default", params=Number, result=Counted)
 ADD = Contract(name="sample.add", queue="default", params=Numbers, result=Counted)
-#: Each run leaves a row in the table `effect`. It returns its number plus the length of its secret.
+#: Contract for workflow steps. Each run inserts a row into the table `effect`, and returns the
+#: value plus the length of the secret.
 TALLY = Contract(name="sample.tally", queue="default", params=Tally, result=Counted)
 REPORT = Contract(name="sample.report", queue="default", params=Outcomes, result=Statuses)
 
@@ -166,7 +172,8 @@ def instant(context: TaskContext, params: Nothing) -> Done:
 
 @task(WAIT)
 def wait(context: TaskContext, params: Seconds) -> Done:
-    # In steps, so that an interrupt finds a bytecode to hit.
+    # Wait in small steps: Python raises an interrupt in a thread only between two bytecodes, so one
+    # long wait could not be interrupted.
     ends = time.monotonic() + params.seconds
     while time.monotonic() < ends and not context.cancelled:
         threading.Event().wait(0.02)
@@ -175,14 +182,14 @@ def wait(context: TaskContext, params: Seconds) -> Done:
 
 @task(WAIT_ASYNC)
 async def wait_async(context: TaskContext, params: Seconds) -> Done:
-    """Never looks whether it was cancelled."""
+    """Wait without checking whether the task was canceled."""
     await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=params.seconds)
     return Done(attempt=context.attempt)
 
 
 @task(SPIN)
 def spin(context: TaskContext, params: Seconds) -> Done:
-    """Hold the GIL in one C call after the other."""
+    """Hold the GIL for long, by one C call after another."""
     ends = time.monotonic() + params.seconds
     while time.monotonic() < ends:
         sum(range(30_000_000))
@@ -213,7 +220,7 @@ def spawn(context: TaskContext, params: Spawns) -> Done:
 
 @task(EFFECT)
 async def effect(context: TaskContext, params: Seconds) -> Done:
-    """Insert a row without any constraint, in one transaction with the success."""
+    """Insert a row into a table without constraints, in one transaction with the task's success."""
     done = Done(attempt=context.attempt)
     async with context.transaction() as transaction:
         await context.database.run("INSERT INTO effect (task_id) VALUES ({})", context.id)
@@ -233,7 +240,7 @@ def talk(context: TaskContext, params: Nothing) -> Done:
 
 @task(STEPS)
 def steps(context: TaskContext, params: Steps) -> Done:
-    """Say at each step where it is."""
+    """Report progress and write a log line at each step."""
     for number in range(1, params.count + 1):
         context.progress(number, params.count, f"step {number}")
         context.log.info("line %d", number)
@@ -252,7 +259,9 @@ def later(context: TaskContext, params: Seconds) -> Done:
 
 @task(HOG)
 def hog(context: TaskContext, params: Nothing) -> Done:
-    """One C call that keeps the interpreter for hours: a pattern that backtracks without end."""
+    """Block the Python interpreter for hours in a single C call, by a regular expression that
+    backtracks without end.
+    """
     re.match(r"(a+)+$", "a" * 60 + "b")
     return Done(attempt=context.attempt)
 
@@ -267,7 +276,7 @@ def limited(context: TaskContext, params: Seconds) -> Done:
 
 @task(STUBBORN)
 def stubborn(context: TaskContext, params: Seconds) -> Done:
-    """Swallows whatever is raised in it."""
+    """Ignore every exception that is raised in the body, even interrupts."""
     ends = time.monotonic() + params.seconds
     while time.monotonic() < ends:
         with contextlib.suppress(BaseException):
@@ -288,7 +297,9 @@ def grown(context: TaskContext, params: Seconds) -> Slept:
 
 @task(PAY)
 async def pay(context: TaskContext, params: Pay) -> Paid:
-    """Say the secret wherever a careless body could."""
+    """Put the secret card number into everything that a careless body could reveal: progress, log,
+    error and result.
+    """
     context.progress(1, 2, f"paying with {params.card}")
     context.log.info("the card is %s", params.card)
     logging.getLogger("some.library").warning("request with %r failed", {"card": params.card})

@@ -1,4 +1,4 @@
-"""The sandbox in the test's own loop, and verbs for it."""
+"""Runs the sandbox (the simulated outside services) in the test's event loop, and controls it."""
 
 import asyncio
 import contextlib
@@ -14,26 +14,28 @@ from tests.eventually import eventually
 
 
 class Sandbox:
-    """Arms faults, turns what a service has, reads its books."""
+    """A client for the sandbox, which injects faults, changes the simulated services, and reads
+    their records.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
         self._http = httpx.AsyncClient(base_url=url, trust_env=False, timeout=30)
 
     async def arm(self, **fault: Any) -> None:
-        """The fields of `local.sandbox.faults.Fault`."""
+        """Inject a fault. The arguments are the fields of `local.sandbox.faults.Fault`."""
         await self._ask("POST", "/sandbox/faults", fault)
 
     async def clear(self) -> None:
         await self._ask("DELETE", "/sandbox/faults")
 
     async def happened(self) -> dict[str, int]:
-        """How often each kind of fault hit a request."""
+        """Number of requests that each kind of fault has hit."""
         answer: dict[str, int] = (await self._ask("GET", "/sandbox/faults"))["happened"]
         return answer
 
     async def books(self) -> dict[str, Any]:
-        """By service."""
+        """What the simulated services have recorded, by service."""
         answer: dict[str, Any] = await self._ask("GET", "/sandbox/books")
         return answer
 
@@ -41,7 +43,10 @@ class Sandbox:
         await self._ask("PUT", path, body)
 
     async def subscribe(self) -> dict[str, Any]:
-        """A new browser's `PushSubscription.toJSON()`."""
+        """Subscribe a new simulated browser to push messages.
+
+        Returns its `PushSubscription.toJSON()`.
+        """
         answer: dict[str, Any] = await self._ask("POST", "/sandbox/push/subscriptions")
         return answer
 
@@ -59,9 +64,10 @@ class Sandbox:
 
 @contextlib.asynccontextmanager
 async def running() -> AsyncIterator[Sandbox]:
-    """A fresh one, on a port of the loopback."""
+    """Run a new sandbox on a loopback port inside this context."""
     port = ports.pick("sandbox")["sandbox"]
-    # Connections that gateways leave open would keep it for ever.
+    # The time-out is needed because connections that gateways leave open would keep the server
+    # running forever.
     config = uvicorn.Config(
         app.build(), host=ports.HOST, port=port, log_level="critical", ws="none", timeout_graceful_shutdown=1
     )

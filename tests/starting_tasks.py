@@ -1,4 +1,4 @@
-"""Tasks that begin workflows of their own."""
+"""Sample tasks whose bodies start workflows."""
 
 import asyncio
 from datetime import timedelta
@@ -16,11 +16,12 @@ SOON = Retries(max_attempts=3, delay=timedelta(milliseconds=50), factor=1.0)
 
 
 class Begins(Params):
-    """What the body does once it has begun its workflows."""
+    """Parameters: how many workflows the body starts, and what it does afterwards."""
 
     flows: int = 1
     unique: str | None = None
-    #: Attempts that wait for this long, and then fail.
+    #: Number of attempts that wait for `wait_s` seconds and then fail, after they have started the
+    #: workflows.
     troubled: int = 0
     wait_s: float = 0.0
 
@@ -67,7 +68,7 @@ def begin_plainly(context: TaskContext, params: Begins) -> Done:
 
 @task(BEGIN_INSIDE)
 async def begin_inside(context: TaskContext, params: Begins) -> Done:
-    """In one transaction with the success."""
+    """A body that starts a workflow in the same transaction as its success."""
     done = Done(attempt=context.attempt)
     async with context.transaction() as transaction:
         await context.start(begun())

@@ -1,7 +1,7 @@
 """Checks the locked packages for known vulnerabilities with pip-audit: `python -m tools.audit`.
 
-A package that cannot be checked is a failure. Where no advisory data can be reached, it says that the check
-is left out and ends with 2, or with 0 if it is called with `--or-leave-out`. It never reports success then.
+A package that cannot be checked counts as a failure. Without access to advisory data nothing is
+checked: the tool says so and exits with 2, or with 0 under `--or-leave-out`.
 """
 
 import subprocess
@@ -12,16 +12,20 @@ from pathlib import Path
 
 LOCK = Path(__file__).parent.parent / "requirements.lock"
 PIP_AUDIT = (sys.executable, "-m", "pip_audit")
-#: Where advisories are asked for. The second one is asked where the index has none, as mirrors do not.
+#: Sources of advisories in the order in which they are tried. The second one is used when the
+#: package index serves no advisories, as is common for mirrors.
 SOURCES = ("pypi", "osv")
-#: Every source knows this package. It is asked for first, to tell missing data from an unknown package.
+#: A package that every source of advisories knows, so a source that does not answer for it has no
+#: data. A source is asked for it first.
 PROBE = "pip==26.0"
 TIMEOUT_S = 15
 OR_LEAVE_OUT = "--or-leave-out"
 
 
 def check(program: Sequence[str] = PIP_AUDIT, *, or_leave_out: bool = False) -> int:
-    """The exit code: 0 when no vulnerability is known, 1 when one is or a package is unknown."""
+    """Returns the exit code: 0 if no vulnerability is known, 1 if there is one or a package could
+    not be checked.
+    """
     source = next((each for each in SOURCES if _knows_the_probe(program, each)), None)
     if source is None:
         _say(
@@ -35,7 +39,10 @@ def check(program: Sequence[str] = PIP_AUDIT, *, or_leave_out: bool = False) -> 
 
 
 def _knows_the_probe(program: Sequence[str], source: str) -> bool:
-    """Whether the source answers; a vulnerability of the probe is an answer, too."""
+    """Whether the source of advisories answers a request for the probe.
+
+    An answer that reports a vulnerability counts, too.
+    """
     with tempfile.TemporaryDirectory() as folder:
         requirements = Path(folder) / "probe.txt"
         requirements.write_text(f"{PROBE}\n")

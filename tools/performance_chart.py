@@ -1,6 +1,6 @@
 """Draws docs/performance.svg from the table of a dated measurement: `python -m tools.performance_chart`.
 
-The picture shows the throughput ratios only. `make bench` draws a larger one of all figures.
+The chart shows throughput ratios only. `make bench` draws a larger one of all figures.
 """
 
 import math
@@ -18,14 +18,16 @@ NOTE = "Bar: median of the rounds. Line: smallest to largest. Logarithmic scale,
 PREFIX = "throughput ÷ "
 
 WIDTH, LEFT, RIGHT, TOP, STEP, BAR = 840, 310, 70, 56, 28, 16
-#: Ticks of the axis. The chart covers the range from the first to the last one.
+#: Ticks of the chart's axis. The axis ranges from the first tick to the last one.
 TICKS = (0.5, 1, 2, 5, 10, 20, 50, 100)
 FONT = 'font-family="system-ui, sans-serif" font-size="13" fill="#1f2933"'
 
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """One comparison: the median and the spread over the rounds."""
+    """Comparison with one peer (another task system): the median, lowest and highest throughput
+    ratio of all rounds.
+    """
 
     peer: str
     median: float
@@ -34,14 +36,17 @@ class Ratio:
 
 
 def read(page: str) -> list[Ratio]:
-    """The throughput ratios of a page's table, smallest first."""
+    """Read the throughput ratios from the table on the page.
+
+    Returns them with the smallest first.
+    """
     rows = re.findall(rf"^\| {PREFIX}([^|]+) \| ([\d.]+) \| ([\d.]+) to ([\d.]+) \|", page, re.MULTILINE)
     ratios = [Ratio(peer, float(median), float(low), float(high)) for peer, median, low, high in rows]
     return sorted(ratios, key=lambda ratio: ratio.median)
 
 
 def draw(ratios: list[Ratio]) -> str:
-    """The chart as an SVG document."""
+    """Draw the chart as an SVG document."""
     bottom = TOP + STEP * len(ratios)
     height = bottom + 60
     lines = [

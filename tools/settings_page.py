@@ -18,7 +18,8 @@ from shared.settings import Settings
 PAGE = Path(__file__).parent.parent / "docs" / "settings.md"
 WIDTH = 100
 
-#: The classes and the headings under which their fields are listed, in the order of the page.
+#: The settings classes, by the heading under which the page lists their fields. They are in the
+#: page's order.
 CLASSES: dict[str, type] = {"The platform": Settings, "The hotel application": HotelSettings}
 
 HEAD = """\
@@ -45,7 +46,7 @@ stops the process with a line that names the variable and the rule.
 
 
 def page(classes: dict[str, type]) -> str:
-    """The whole page."""
+    """The text of the whole page `docs/settings.md`."""
     return "\n".join([HEAD, *(_section(heading, cls) for heading, cls in classes.items())])
 
 
@@ -57,7 +58,7 @@ def _section(heading: str, cls: type) -> str:
 
 
 def comments(source: str) -> dict[str, str]:
-    """The `#:` comment above each field of the class, as one line."""
+    """Returns the `#:` comment above each field of the class, as one line, by the field's name."""
     lines = textwrap.dedent(source).splitlines()
     (body,) = [node.body for node in ast.parse("\n".join(lines)).body if isinstance(node, ast.ClassDef)]
     return {
@@ -68,7 +69,7 @@ def comments(source: str) -> dict[str, str]:
 
 
 def _above(lines: list[str], number: int) -> Iterator[str]:
-    """Comment lines directly above this line, the nearest first."""
+    """Yield the comment lines directly above the line with this number, the nearest first."""
     for line in reversed(lines[: number - 1]):
         if not line.strip().startswith("#:"):
             return

@@ -1,12 +1,16 @@
-"""How long lists, searches and statistics take beside ten million tasks, whatever they find."""
+"""Measures how long lists, searches and statistics take in a database of ten million tasks, for
+filters that match many tasks or none.
+"""
 
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from bench import filler
+from bench.api import Api
 from bench.figure import Benchmark, Figure, Measured, Round
 from bench.stage import Stage
 from services.api.identity.rights import Reach, Reader
@@ -14,7 +18,6 @@ from services.api.reads import Reads
 from services.api.tasks import params_filter
 from services.api.tasks.ledger_view import LedgerView
 from services.api.tasks.statistics import StatisticsView
-from services.api.tasks.task_list import TaskFilter
 from services.scheduler.indexer import Indexer
 from shared.contracts import catalogue
 from shared.identity.tables import Role
@@ -22,18 +25,22 @@ from shared.ledger import partitions, past
 from shared.ledger.database import Database
 from shared.ledger.lifecycle import Status
 from shared.ledger.tables import TABLES
+from shared.ledger.task_filter import TaskFilter
 from shared.roles import API
 from shared.vault import Vault
 from tests.installed import INSTALLED
+from tests.platform import Platform
 from tests.roles import as_role
 
 TASKS, DAYS, TASKS_PER_OWNER = 10_000_000, 30, 100
 SAMPLES, PAGE = 10, 50
-#: Milliseconds: what an index answers, and whatever else is asked.
+#: Required maximum duration of a request in milliseconds: of requests that an index answers, and of
+#: all other requests.
 QUICK_MS, ANY_MS = 50, 500
 
-#: As `filler.ENDED`, with a failure among 997 tasks and a rare kind among 100,000.
-_FILL = """
+#: SQL: inserts ended tasks like `filler.ENDED`, but one task in 997 has failed, and one in 100,000
+#: has a rare name.
+_FILL = f"""
     INSERT INTO task (id, name, type, queue, status, params, progress_current, claim, worker, attempt,
                       max_attempts, created_at, claimed_at, started_at, completed_at, execution_time_seconds,
                       error_kind, error_message, error_fingerprint, owner, revision)
@@ -47,13 +54,11 @@ _FILL = """
            CASE WHEN n % 997 = 5 THEN 'bug' END,
            CASE WHEN n % 997 = 5 THEN 'the mail server said ' || n END,
            CASE WHEN n % 997 = 5 THEN 'f' || n % 100 END, owner, 3
-    FROM (
-        SELECT $1::timestamptz + make_interval(secs => $2::float8 * n / $3::integer) AS at, n,
-               1 + floor(random() * $4::integer)::bigint AS owner
-        FROM generate_series(0, $3::integer - 1) AS n
-    ) AS made, (SELECT array_agg('email.kind_' || i) AS names FROM generate_series(1, 20) AS i) AS known
+    FROM ({filler.SPREAD}) AS made,
+         (SELECT array_agg('email.kind_' || i) AS names FROM generate_series(1, 20) AS i) AS known
 """
-#: Thirty kinds of tasks, each with an outcome in every minute of two days and every hour before.
+#: SQL: inserts statistics of 30 kinds of tasks, with outcomes in each minute of the last two days,
+#: and in each hour of the days before.
 _STATISTICS = """
     INSERT INTO {table} SELECT at, 'email', 'email.kind_' || kind, 'success', 9, 1, 1, 1,
         array_fill(1::bigint, ARRAY[12]), array_fill(1::bigint, ARRAY[11])
@@ -65,7 +70,7 @@ Ask = Callable[[], Awaitable[Any]]
 
 
 class Answers:
-    """A filled ledger, and what is asked of it."""
+    """A database filled with tasks, and the requests that are measured on it."""
 
     def __init__(self, database_url: str) -> None:
         self._url = database_url
@@ -86,7 +91,7 @@ class Answers:
             pass
         connection = await self._owner_database.connect()
         try:
-            for day in days[-2:]:  # the others were noted with their indexes
+            for day in days[-2:]:  # a worker has already indexed the failed tasks of the earlier days
                 await connection.execute(past.note_failures(partitions.partition_name("task", day)))
             spans = [("task_minute", "2 days", "0", "1 minute"), ("task_hour", "30 days", "2 days", "1 hour")]
             for table, first, last, step in spans:
@@ -105,7 +110,7 @@ class Answers:
         await self._owner_database.close()
 
     def quick(self) -> dict[str, Ask]:
-        """What every page needs."""
+        """Requests that the console sends for each of its pages. An index has to answer them."""
         user = Reader(17, Role.USER, Reach.OWN)
         return {
             "all tasks": lambda: self._page(),
@@ -114,7 +119,7 @@ class Answers:
         }
 
     def filters(self) -> dict[str, TaskFilter]:
-        """Searches that find much, little and nothing."""
+        """Filters for searches that match many tasks, few tasks, or none."""
         day = datetime.now(UTC) - timedelta(days=1)
         return {
             "failures": TaskFilter(status=[Status.FAILURE]),
@@ -149,7 +154,11 @@ class Answers:
         }
 
     async def search(self, wanted: TaskFilter) -> tuple[list[float], int]:
-        """Milliseconds of each page until the search has found a page or is complete; how many that were."""
+        """Repeat a search with its page cursor until it has found a page of tasks or has searched
+        everything.
+
+        Returns the milliseconds of each request, and the number of requests.
+        """
         times: list[float] = []
         cursor: str | None = None
         while True:
@@ -167,8 +176,22 @@ class Answers:
         return await self._ledger.page(reader or self._staff, asked, limit=PAGE, cursor=cursor)
 
 
+@asynccontextmanager
+async def serving(stage: Stage) -> AsyncIterator[tuple[Platform, Api]]:
+    """Run an API process on a ledger with `TASKS` tasks inside this context."""
+    async with stage.platform() as platform:
+        ledger = Answers(platform.database_url)
+        try:
+            await ledger.open(stage.count(TASKS))
+            api = Api(platform)
+            await api.start()
+            yield platform, api
+        finally:
+            await ledger.close()
+
+
 async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
-    """Each question is asked once to warm up, then `SAMPLES` times in each round."""
+    """Send each request once to warm up, and then `SAMPLES` times in each round."""
     platform = stage.platform()
     answers = Answers(platform.database_url)
     count = stage.count(TASKS)

@@ -1,4 +1,6 @@
-"""What requests cost: beside a bare handler of the same framework, or beside another commit."""
+"""Measures the cost of API requests, compared with a bare handler of the same framework or with
+another commit.
+"""
 
 import functools
 import logging
@@ -17,20 +19,21 @@ log = logging.getLogger(__name__)
 
 SECONDS = 4.0
 ROUNDS = 7
-#: Alternating pairs of two trees. Nine give a 96 % interval without the two extreme ratios.
+#: Number of pairs of runs, in which this source tree and the other commit's alternate. The 96 %
+#: confidence interval of nine ratios ignores the lowest and the highest one.
 PAIRS = 9
-#: Folder under `var/bench` for the work tree of the other commit.
+#: Folder under `var/bench` for the checked-out source tree of the other commit.
 BEFORE = "api-before"
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A request that is measured."""
+    """A kind of API request that is measured, such as a POST of one task."""
 
     name: str
     method: str
     path: str
-    #: Required share of the bare handler's rate.
+    #: Required request rate of the API, as a share of the bare handler's rate.
     required: float
 
 
@@ -69,7 +72,9 @@ def _figure_of_change(kind: Kind, commit: str) -> Figure:
 
 
 async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
-    """Nothing takes the tasks up: load, API and both servers share the cores as it is."""
+    """Measure all kinds of requests. No worker runs, so only the load generator, the API, Postgres
+    and Redis share the cores.
+    """
     rates = {kind: Measured(_figure(kind), "requests/s") for kind in KINDS}
     costs = {kind: Measured(_figure_of_cost(kind), "µs") for kind in KINDS}
     async with AsyncExitStack() as stack:
@@ -85,7 +90,9 @@ async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
 
 
 def against(commit: str) -> Benchmark:
-    """A benchmark that compares this tree with a commit."""
+    """A benchmark that compares the API requests of this source tree with those of
+    another commit.
+    """
     return Benchmark("api", functools.partial(_measure_change, commit), rounds=PAIRS)
 
 

@@ -1,4 +1,6 @@
-"""The rate of tasks while a million waits behind them, against the rate while a few thousand do."""
+"""Measures the task rate with a backlog of a million tasks, compared with a backlog of a few
+thousand.
+"""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -10,10 +12,11 @@ from tests.eventually import eventually
 from tests.platform import Platform
 
 MANY, FEW = 1_000_000, 10_000
-#: Tasks of the same day that have ended before.
+#: Number of tasks that are stored as already ended, on the same day as the backlog.
 ENDED = 10_000
-#: What both sides run before and while they are measured: enough for a look at the lanes, every 10 s, and two
-#: at the backlog.
+#: Number of tasks that each side runs as a warm-up, and during the measurement. The measurement
+#: lasts long enough for the scheduler to check the Redis lists once (every 10 s) and the backlog
+#: twice.
 WARM, TASKS = 3_000, 50_000
 TIMEOUT_S = 300.0
 
@@ -27,7 +30,9 @@ FIGURE = Figure(
 
 
 async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
-    """Each side has a ledger and a Redis of its own; one is at work at a time, with new processes."""
+    """Measure both sides alternately. Each side has its own database and Redis, and new processes
+    in each round.
+    """
     measured = Measured(FIGURE, "tasks/s")
     many, few = crew.platform(stage, redis=1), crew.platform(stage, redis=2)
     levels = {many: stage.count(MANY), few: stage.count(FEW)}
@@ -40,9 +45,12 @@ async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
 
 
 async def _fill(platform: Platform, level: int) -> None:
-    """A quiet day, by which the planner knows the ledger, and then so many tasks at once."""
+    """Fill the database: first one quiet day, from which the query planner takes its statistics,
+    then the backlog.
+    """
     async with platform:
-        # It has seen Redis and the ledger empty: nothing that is queued from now on is sent again.
+        # The scheduler starts before the database is filled, so its initial comparison sees an
+        # empty Redis and an empty database. Otherwise it would send the queued tasks a second time.
         await ours.start_scheduler(platform)
         today = [datetime.now(UTC).date()]
         await filler.fill(platform.database_url, today, ENDED, owners=100, attempts=False)

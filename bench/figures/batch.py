@@ -1,4 +1,6 @@
-"""One HTTP request that submits many tasks, against Dramatiq's way to enqueue as many."""
+"""Measures one HTTP request that submits many tasks, compared with Dramatiq enqueuing as many
+messages one by one.
+"""
 
 import asyncio
 import os
@@ -9,7 +11,7 @@ from collections.abc import Sequence
 from bench.api import Api
 from bench.figure import Benchmark, Figure, Measured, Round
 from bench.stage import Stage
-from cli.client import Client
+from often_client import Client
 from tests.platform import ROOT
 
 TASKS = 10_000
@@ -24,7 +26,9 @@ FIGURE = Figure(
 
 
 async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
-    """The client is the real one: encoding, an Idempotency-Key and decoding of the ids are in its time."""
+    """Measure with the published Python client, so the time includes encoding, an Idempotency-Key
+    and decoding the ids.
+    """
     measured = Measured(FIGURE, "tasks/s")
     async with stage.platform() as platform:
         api = Api(platform)
@@ -38,7 +42,7 @@ async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
 
 
 def _submit(client: Client) -> float:
-    """Seconds."""
+    """Submit all tasks in one HTTP request. Returns the seconds it took."""
     begun = time.monotonic()
     ids = client.submit_batch([{"name": "system.health_check", "params": {}} for _ in range(TASKS)])
     ended = time.monotonic()
@@ -47,7 +51,9 @@ def _submit(client: Client) -> float:
 
 
 async def _enqueue(redis_url: str) -> float:
-    """Seconds, measured inside the process that does it."""
+    """Enqueue as many messages with Dramatiq. Returns the seconds, measured inside the process that
+    does it.
+    """
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "bench.dramatiq_enqueue", str(TASKS)),
         cwd=ROOT,

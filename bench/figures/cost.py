@@ -1,4 +1,6 @@
-"""Processor time of all processes per no-op task, beside peers or beside another commit."""
+"""Measures the processor time of all processes per no-op task, compared with other task systems or
+with another commit.
+"""
 
 import functools
 import logging
@@ -15,18 +17,23 @@ from tests.platform import ROOT
 
 log = logging.getLogger(__name__)
 
-#: Tasks in a run, of which the last three quarters are measured. Peers get the number in
-#: `crowd.py`: theirs cost more, so fewer of them give as many seconds of processor time.
+#: Number of tasks in a run, of which the last three quarters are measured. `bench/peers/crowd.py`
+#: has the numbers for the other task systems. Those are smaller: their tasks cost more, so fewer
+#: tasks use the same processor time.
 COUNT = 40_000
 PEERS = (crowd.DRAMATIQ, crowd.DRAMATIQ_TUNED, crowd.CELERY_SOLO, crowd.TASKIQ)
 
-#: A round takes a minute, and these ratios are far from 1.
+#: Number of rounds. A round takes a minute, and the measured ratios are so far from 1 that three
+#: rounds are enough.
 ROUNDS = 3
-#: Alternating pairs of two trees. Nine give a 96 % interval without the two extreme ratios.
+#: Number of pairs of runs, in which this source tree and the other commit's alternate. The 96 %
+#: confidence interval of nine ratios ignores the lowest and the highest one.
 PAIRS = 9
-#: Folder under `var/bench` for the work tree of the other commit.
+#: Folder under `var/bench` for the checked-out source tree of the other commit.
 BEFORE = "before"
-#: Interval of looking at the tallies before the first reading of a peer. About 20 bodies end in it.
+#: Interval in seconds at which the number of finished bodies is read until a quarter of the tasks
+#: is done, which is when processor time is read first. Another task system runs about 20 bodies per
+#: interval.
 LOOK_EVERY_S = 0.005
 
 
@@ -61,16 +68,17 @@ async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
 
 
 async def _total(side: Peer | None, stage: Stage) -> float:
-    """Cost of a peer, or of this project when `side` is None."""
+    """The cost per task of another task system, or of this project if `side` is None."""
     cost = await (_cost_of(side, stage) if side else tree.cost(stage, ROOT, stage.count(COUNT)))
-    log.info("%s: %s", side.name if side else "this project", cost)
+    log.info("cost of %s: %s", side.name if side else "this project", cost)
     return cost.total
 
 
 async def _cost_of(other: Peer, stage: Stage) -> Cost:
-    """Marginal cost, as in `tree.cost`, of a peer that uses Redis only.
+    """The marginal cost per task of another task system that uses only Redis, computed as in
+    `tree.cost`.
 
-    A task counts once its body has ended.
+    A task counts as done once its body has ended.
     """
     await stage.settle()
     count = stage.count(other.count)
@@ -91,7 +99,9 @@ async def _cost_of(other: Peer, stage: Stage) -> Cost:
 
 
 def against(commit: str) -> Benchmark:
-    """A benchmark that compares this tree with a commit."""
+    """A benchmark that compares the cost per task of this source tree with that of
+    another commit.
+    """
     return Benchmark("cost", functools.partial(_measure_change, commit), rounds=PAIRS)
 
 
@@ -106,7 +116,7 @@ async def _measure_change(commit: str, stage: Stage, rounds: int) -> Sequence[Me
         }
         measured.rounds.append(Round(costs[ROOT].total, costs[before].total))
         ratio = measured.rounds[-1].ratio
-        log.info("this tree: %s, %s: %s, ratio %.3f", costs[ROOT], commit, costs[before], ratio)
+        log.info("cost of this tree: %s, of %s: %s, ratio %.3f", costs[ROOT], commit, costs[before], ratio)
     return [measured]
 
 

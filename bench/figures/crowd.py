@@ -1,4 +1,6 @@
-"""Processor time per no-op task with many workers on few cores, beside that with two."""
+"""Measures the processor time per no-op task when many workers share few cores, compared with two
+workers.
+"""
 
 import logging
 import signal
@@ -21,13 +23,14 @@ from tests.platform import Platform
 
 log = logging.getLogger(__name__)
 
-#: Six workers for each core of the machine where the figures of docs/performance.md are taken.
+#: Numbers of workers that are compared. The machine whose figures are in docs/performance.md has
+#: two cores, so twelve workers are six per core.
 CROWD, FEW = 12, ours.WORKERS
-#: Tasks in a run, of which the last three quarters are measured.
+#: Number of tasks in a run. The last three quarters of them are measured.
 COUNT = 40_000
-#: Time limit for all of them to start, on a machine that they have to themselves.
+#: Seconds within which all workers have to start.
 START_LIMIT_S = 120
-#: A round takes a minute.
+#: Number of rounds, kept low because a round takes a minute.
 ROUNDS = 3
 
 FIGURE = Figure(
@@ -47,15 +50,16 @@ async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
         sizes = (CROWD, FEW) if number % 2 == 0 else (FEW, CROWD)
         costs = {size: await cost(stage, size) for size in sizes}
         measured.rounds.append(Round(costs[CROWD].total, costs[FEW].total))
-        log.info("%d workers: %s, %d: %s", CROWD, costs[CROWD], FEW, costs[FEW])
+        log.info("cost with %d workers: %s, with %d: %s", CROWD, costs[CROWD], FEW, costs[FEW])
     return [measured]
 
 
 async def cost(stage: Stage, workers: int) -> Cost:
-    """Marginal cost of the last three quarters of the tasks, after each worker has run one.
+    """Marginal cost per task of the last three quarters of the tasks, after each worker has run one
+    task.
 
-    The workers are stopped while the tasks are queued, so that none has worked them off before the last has
-    started.
+    The workers are frozen (SIGSTOP) while the tasks are queued, so that the first workers do not
+    finish all tasks before the last one has started.
     """
     count = stage.count(COUNT)
     async with ours.running(stage) as platform:
@@ -75,8 +79,11 @@ def _signal(processes: Sequence[subprocess.Popen[bytes]], number: signal.Signals
 
 
 async def _drain(stage: Stage, platform: Platform, folder: str, workers: int, count: int) -> Cost:
-    """Read the meter once a quarter and once all of the tasks are recorded."""
-    # Our own backend is not counted, so it must not start parallel workers.
+    """Read the processor time when a quarter of the tasks is recorded and when all of them are, and
+    return the cost per task in between.
+    """
+    # The measured processor time excludes the server process of this connection. So its queries
+    # must not start parallel workers, whose time would be included.
     ledger = await asyncpg.connect(
         platform.database_url, server_settings={"max_parallel_workers_per_gather": "0"}
     )

@@ -1,4 +1,6 @@
-"""Old tasks go while others run: what the cleanup costs those, and how long it takes."""
+"""Measures how much the cleanup of old tasks slows down running tasks, and how long the cleanup
+takes.
+"""
 
 import asyncio
 from collections.abc import Sequence
@@ -16,10 +18,11 @@ from tests.platform import Platform
 
 OLD, DAYS = 1_000_000, 4
 KEPT_DAYS = CleanupOldTasks().days_old
-#: No-op tasks that wait, and the seconds in which nothing else happens.
+#: Number of no-op tasks that are kept waiting, so that workers always find some.
 LEVEL = 10_000
 WARM, BEFORE_S = 3_000, 5.0
-#: To ask costs those who are measured; asked 50 times a second, a twentieth of all processor time.
+#: Interval in seconds at which the benchmark checks whether the cleanup has ended. With 50 checks
+#: per second, the checks would take 5 % of all processor time.
 ASK_EVERY_S = 0.5
 
 RATE = Figure(
@@ -39,7 +42,7 @@ SECONDS = Figure(
 
 
 async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
-    """Each round fills the old days anew and starts new processes."""
+    """Measure in rounds. Each round stores old tasks again and starts new processes."""
     rate, seconds = Measured(RATE, "tasks/s"), Measured(SECONDS, "s")
     old = stage.count(OLD // DAYS) * DAYS
     async with stage.platform() as platform:
@@ -59,7 +62,7 @@ async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
 
 
 async def _clean(platform: Platform, old: int) -> dict[str, Any]:
-    """The cleanup's row, once it has ended; it says itself when that was."""
+    """Run the cleanup task to its end. Returns its row, which contains the time of the end."""
     (task_id,) = await platform.submit(CLEANUP_OLD_TASKS, CleanupOldTasks())
     async with asyncio.timeout(120):
         while True:

@@ -1,4 +1,8 @@
-"""What a thousand times the history costs a submission, a claim and who looks: the same days, more rows."""
+"""Measures how much a task history that is 1,000 times longer slows down submissions, claims and
+reads.
+
+Both histories have the same number of days.
+"""
 
 import gc
 import random
@@ -16,7 +20,6 @@ from bench.stage import Stage
 from services.api.identity.rights import Reach, Reader
 from services.api.reads import Reads
 from services.api.tasks.ledger_view import LedgerView
-from services.api.tasks.task_list import TaskFilter
 from shared.contracts import catalogue
 from shared.contracts.system import HEALTH_CHECK, HealthCheck
 from shared.identity.tables import Role
@@ -24,6 +27,7 @@ from shared.ledger import partitions
 from shared.ledger.database import Database
 from shared.ledger.statement import Statement
 from shared.ledger.tables import TABLES
+from shared.ledger.task_filter import TaskFilter
 from shared.ledger.transitions.send import CLAIM
 from shared.submission import NewTask, Submitter
 from shared.transport.keys import lane_key, wake_key
@@ -33,15 +37,18 @@ from tests.installed import INSTALLED
 
 MANY, FEW = 10_000_000, 10_000
 DAYS = 30
-#: A user has as many tasks in both, so that pages are equally full: it is the platform that has grown.
+#: Number of tasks per user. It is the same in the large and the small database, so that pages are
+#: equally full and only the number of users differs.
 TASKS_PER_OWNER = 100
-#: Who looks, looks again: as many people on both sides, so that as much has to be in Postgres' memory.
+#: Number of users who read repeatedly. It is the same in the large and the small database, so that
+#: Postgres has to cache the same number of rows.
 VIEWERS = 50
-#: Of each operation on each side in a round, and before all rounds.
+#: Number of samples per operation and database: in each round, and once before all rounds to warm
+#: up.
 SAMPLES, WARM_SAMPLES = 1_000, 300
-#: Every so many samples somebody looks who has never looked before.
+#: One read in this many is by a user who has not read before in this run.
 STRANGER_EVERY = 5
-#: Ids per claim, as a worker fetches them under a middling load.
+#: Number of task ids per claim, as a worker fetches them under moderate load.
 CLAIMED = 16
 PAGE = 50
 
@@ -52,16 +59,17 @@ OPERATIONS = {
     "list": f"LedgerView.page, the first {PAGE} of an owner's tasks",
     "list of all": f"LedgerView.page, the first {PAGE} of everybody's tasks, for an operator",
 }
-#: Only reported: this many rows do not fit into Postgres' memory, and what is not there costs a read.
+#: Figures of reads by users who have not read before in this run. They have no required ratio:
+#: their rows do not fit into Postgres' memory, so a read may need the disk.
 STRANGERS = {
-    "status, stranger": "as status, by somebody who looks for the first time",
-    "list, stranger": "as list, by somebody who looks for the first time",
+    "status, stranger": "like status, by a user who reads for the first time",
+    "list, stranger": "like list, by a user who reads for the first time",
 }
 
-#: All that these people own, in any order. $1: owners.
+#: SQL: selects all tasks of some users, in random order. $1: the ids of the users.
 _OWNED = "SELECT id, owner FROM task WHERE owner = ANY($1) ORDER BY random()"
-#: One row of each of other people, from all over the table. $1: share of its blocks in percent; $2: owners
-#: that are left out; $3: how many.
+#: SQL: selects one task each of users that are not excluded, sampled from the whole table. $1:
+#: percentage of the table's blocks to sample; $2: ids of excluded users; $3: number of rows.
 _STRANGERS = """
     SELECT DISTINCT ON (owner) id, owner FROM task TABLESAMPLE SYSTEM ($1) WHERE owner <> ALL ($2) LIMIT $3
 """
@@ -72,7 +80,9 @@ _WORKER = Statement("""
 
 
 class Ledger:
-    """One side. Its operations are timed in milliseconds."""
+    """The task database of one side of the comparison, with its operations, which are timed in
+    milliseconds.
+    """
 
     def __init__(self, database_url: str, redis_url: str) -> None:
         self.url = database_url
@@ -84,13 +94,14 @@ class Ledger:
         self._view = LedgerView(self._database, self._reads, catalogue.load(INSTALLED), vault)
         self._task = NewTask(contract=HEALTH_CHECK, params=HealthCheck(), owner=1)
         self._worker = uuid4()
-        #: Task and owner, of those who look again and of strangers.
+        #: Task ids with their owners: those that are read repeatedly, and those of users who have
+        #: not read before.
         self._viewed: list[tuple[UUID, int]] = []
         self._strange: list[tuple[UUID, int]] = []
         self.times: dict[str, list[float]] = {}
 
     async def open(self, count: int, strangers: int) -> None:
-        """Fill it, and remember which rows are looked up."""
+        """Fill the database with tasks, and choose the tasks that are read later."""
         today = datetime.now(UTC).date()
         days = filler.days_before(today, first=0, count=DAYS)
         owners = count // TASKS_PER_OWNER
@@ -118,11 +129,13 @@ class Ledger:
         await self._database.close()
 
     def _bind(self) -> None:
-        """Point Piccolo's tables to this side; they know one database at a time."""
+        """Point Piccolo's tables to this side's database, because they can be bound to one database
+        at a time only.
+        """
         self._database.bind(TABLES)
 
     async def sample(self, number: int) -> None:
-        """Time each operation once; each on rows of its own."""
+        """Time each operation once. Each call uses other rows."""
         self._bind()
         (first,) = await self._timed("submit", self._submitter.submit([self._task]))
         ids = [first, *await self._submitter.submit([self._task] * (CLAIMED - 1))]
@@ -141,7 +154,9 @@ class Ledger:
         assert len(page.items) > PAGE // 2
 
     async def tidy(self) -> None:
-        """Remove what was submitted: the small side has to stay small."""
+        """Delete the tasks that the samples submitted, because the small database has to stay
+        small.
+        """
         self._bind()
         await self._submitter.mark()
         connection = await self._database.connect()
@@ -166,7 +181,9 @@ class Ledger:
 
 
 async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
-    """The sides alternate with each sample, so that whatever else the machine does hits both."""
+    """Measure both sides. The side changes with each sample, so that other load on the machine
+    affects both alike.
+    """
     many, few = (Ledger(stage.platform().database_url, stage.redis_url) for _ in range(2))
     p50 = {operation: Measured(_figure(operation, 50, 1.1, 1.05), "ms") for operation in OPERATIONS}
     p99 = {operation: Measured(_figure(operation, 99, 1.5, 1.2), "ms") for operation in OPERATIONS}
@@ -188,7 +205,7 @@ async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
 
 
 async def _play(many: Ledger, few: Ledger, numbers: range) -> None:
-    """Fill `times` anew."""
+    """Discard earlier times, and take a new sample of both sides for each of these numbers."""
     many.times, few.times = {}, {}
     gc.collect()
     for number in numbers:

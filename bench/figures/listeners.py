@@ -1,4 +1,6 @@
-"""What event streams cost: memory, time from `progress()` to the client, and the rate of tasks."""
+"""Measures the cost of event streams: their memory, the delay from `progress()` to the client, and
+their effect on the task rate.
+"""
 
 import asyncio
 import contextlib
@@ -27,11 +29,13 @@ from tests.platform import Platform
 log = logging.getLogger(__name__)
 
 STREAMS = 2_000
-#: Tasks that report at the same time, each this often, while all streams are open.
+#: Number of tasks that report progress at the same time, number of reports by each task, and
+#: seconds between two reports of a task.
 REPORTING, TICKS, TICK_S = 12, 40, 0.25
-#: Streams beside which the rate is measured, and no-op tasks of one side.
+#: Number of event streams that are open while the task rate is measured, and number of no-op tasks
+#: that are run with and without them.
 LISTENERS, COUNT = 500, 40_000
-#: Streams that are opened side by side.
+#: Maximum number of streams that are being opened at the same time.
 AT_ONCE = 50
 
 MEMORY = Figure(
@@ -54,7 +58,8 @@ RATE = Figure(
     by_interval=True,
 )
 
-#: Accounts with a key each. Signing up would hash passwords for half a minute.
+#: SQL: inserts accounts with one API key each. Registering the accounts over HTTP would spend half
+#: a minute on password hashes.
 _ACCOUNTS = """
     WITH account AS (
         INSERT INTO account (email, password_hash)
@@ -72,11 +77,15 @@ async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
         grown_mb, delays_ms = await _watched(stage)
         memory.rounds.append(Round(grown_mb, 64))
         delay.rounds.append(Round(percentile(delays_ms, 95), 100))
-        log.info("streams: %.1f MB, p50 %.0f ms, p95 %.0f ms", grown_mb, *_percentiles(delays_ms))
+        log.info(
+            "open streams took %.1f MB; delay of a report: p50 %.0f ms, p95 %.0f ms",
+            grown_mb,
+            *_percentiles(delays_ms),
+        )
         sides = [LISTENERS, 0] if number % 2 == 0 else [0, LISTENERS]
         rates = {listeners: await _rate(stage, listeners) for listeners in sides}
         rate.rounds.append(Round(rates[LISTENERS], rates[0]))
-        log.info("rate: %.0f tasks/s with listeners, %.0f without", rates[LISTENERS], rates[0])
+        log.info("task rate: %.0f tasks/s with open streams, %.0f without", rates[LISTENERS], rates[0])
     return [memory, delay, rate]
 
 
@@ -85,7 +94,9 @@ def _percentiles(delays_ms: Sequence[float]) -> tuple[float, float]:
 
 
 async def _watched(stage: Stage) -> tuple[float, list[float]]:
-    """MB that the streams took, and the delays of what was reported, in ms."""
+    """Measure the memory in MB by which open streams grow the API process, and the delay of each
+    progress report in ms.
+    """
     async with ours.running(stage) as platform:
         api = Api(platform)
         await api.start()
@@ -121,7 +132,10 @@ async def _rate(stage: Stage, listeners: int) -> float:
 
 
 async def _drained(platform: Platform, count: int, ports: Sequence[int]) -> float:
-    """As `ours.drain`, without those that wait until tomorrow."""
+    """Measure the task rate like `ours.drain`, while tasks wait that are not due before tomorrow.
+
+    Those tasks get another name first, so that `ours.drain` does not wait for their end.
+    """
     await platform.rows("UPDATE task SET name = 'bench.watched'")
     return await ours.drain(platform, NOOP, Nothing(), count, ports=ports)
 
@@ -130,7 +144,9 @@ async def _drained(platform: Platform, count: int, ports: Sequence[int]) -> floa
 async def _streams(
     platform: Platform, api: Api, tasks: Sequence[UUID]
 ) -> AsyncIterator[list[asyncio.StreamReader]]:
-    """Open streams of these tasks that have sent their first event, and close them."""
+    """Open an event stream for each of these tasks inside this context, and wait for the first
+    event of each.
+    """
     secret = secrets.token_urlsafe(32)
     accounts = len(tasks) // MAX_OF_ACCOUNT + 1
     keys = await platform.rows(_ACCOUNTS, accounts, hashlib.sha256(secret.encode()).digest())
@@ -162,7 +178,9 @@ async def _streams(
 
 
 async def _delays(reader: asyncio.StreamReader) -> list[float]:
-    """From what a task has said to its arrival, in ms, until the end of its stream."""
+    """Read an event stream to its end. Returns the delay in ms from each progress report of the
+    task to its arrival.
+    """
     delays: list[float] = []
     async for line in reader:
         if line.startswith(b"event: end"):

@@ -1,4 +1,4 @@
-"""What a queued task takes in Redis, and what idle workers take of the machine."""
+"""Measures the memory that a queued task takes in Redis, and the memory that idle workers take."""
 
 import asyncio
 import logging
@@ -18,7 +18,8 @@ from bench.tasks import NOOP, Nothing
 log = logging.getLogger(__name__)
 
 QUEUED = 20_000
-#: Tasks that workers have done before they count as idle, and how long they rest then.
+#: Number of tasks that workers run before their memory is read, and seconds that they are idle in
+#: between.
 WARM_UP, REST_S = 500, 3.0
 
 BYTES = Figure(
@@ -45,8 +46,12 @@ async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
         values = {side: await side(stage) for side in (sides if number % 2 == 0 else reversed(sides))}
         queued.rounds.append(Round(values[_our_bytes], values[_their_bytes]))
         idle.rounds.append(Round(values[_our_memory], values[_their_memory]))
-        log.info("bytes: %.1f, Dramatiq: %.1f", values[_our_bytes], values[_their_bytes])
-        log.info("idle: %.1f MB, Celery: %.1f MB", values[_our_memory], values[_their_memory])
+        log.info(
+            "Redis bytes per queued task: %.1f, in Dramatiq: %.1f", values[_our_bytes], values[_their_bytes]
+        )
+        log.info(
+            "memory of idle workers: %.1f MB, in Celery: %.1f MB", values[_our_memory], values[_their_memory]
+        )
     return [queued, idle]
 
 
@@ -88,15 +93,18 @@ async def _their_memory(stage: Stage) -> float:
 
 
 async def _rested(processes: Sequence[psutil.Process]) -> float:
-    """Their memory in MB when they have rested."""
+    """Memory of the processes in MB, after `REST_S` idle seconds."""
     await asyncio.sleep(REST_S)
     return pss_alone([process.memory_maps() for process in processes]) / 2**20
 
 
 def pss_alone(processes: Sequence[Sequence[Any]]) -> int:
-    """PSS, given their mappings, as if nothing else ran: whoever else has a library open pays no share of it.
+    """Proportional set size (PSS) of the processes, computed as if no other process ran on the
+    machine.
 
-    Other processes of this project run here, of Celery none; by plain PSS that would be our gain.
+    Memory of a library is divided among these processes only. In the kernel's own PSS it is also
+    divided among the other processes of this project that run during the measurement, which would
+    make this project look smaller than Celery.
     """
     shared_files: dict[str, int] = defaultdict(int)
     total = 0

@@ -1,4 +1,4 @@
-"""How long it takes until an idle worker begins a task: this project beside Celery's prefork pool."""
+"""Measures how long an idle worker takes to begin a task, compared with Celery's prefork pool."""
 
 import asyncio
 import json
@@ -20,7 +20,8 @@ from tests.platform import Platform
 log = logging.getLogger(__name__)
 
 SAMPLES = 1_000
-#: As in `peers/celery/pick_up.py`.
+#: Number of warm-up tasks, and range of the pause between two tasks in seconds.
+#: `bench/peers/celery/pick_up.py` has the same values.
 WARM_UP, PAUSES_S = 20, (0.005, 0.015)
 
 
@@ -43,7 +44,9 @@ async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
         for percent, line in measured.items():
             our_ms, their_ms = (percentile(seconds[side], percent) * 1000 for side in sides)
             line.rounds.append(Round(our_ms, their_ms))
-            log.info("pick-up p%d: %.2f ms, Celery: %.2f ms", percent, our_ms, their_ms)
+            log.info(
+                "p%d of the time to begin a task: %.2f ms, in Celery: %.2f ms", percent, our_ms, their_ms
+            )
     return list(measured.values())
 
 

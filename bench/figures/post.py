@@ -1,4 +1,6 @@
-"""POST of one task against a handler that does all but submit."""
+"""Measures the rate of POST requests that submit one task, compared with a handler that does
+everything except submitting.
+"""
 
 from collections.abc import Sequence
 
@@ -23,7 +25,9 @@ _BODY = b'{"name":"system.health_check","params":{}}'
 
 
 async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
-    """Nothing takes the tasks up: load, API and both servers share the cores as it is."""
+    """Measure both handlers. No worker runs, so only the load generator, the API, Postgres and
+    Redis share the cores.
+    """
     measured = Measured(FIGURE, "requests/s")
     async with stage.platform() as platform:
         ours = await _load(platform, "services.api", "/api/v1/tasks")
@@ -35,7 +39,7 @@ async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
 
 
 async def _load(platform: Platform, module: str, path: str) -> Load:
-    """Requests to an API of its own."""
+    """Start an API process for a measurement. Returns the load that repeats a POST to this path."""
     api = Api(platform, module)
     await api.start()
     lines = [

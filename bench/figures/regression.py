@@ -1,4 +1,6 @@
-"""The throughput of this tree beside that of the commit which the tag names."""
+"""Measures the throughput of this source tree, compared with the commit that a git tag names as the
+baseline.
+"""
 
 import logging
 import os
@@ -19,7 +21,7 @@ from tests.platform import ROOT
 log = logging.getLogger(__name__)
 
 TAG = "speed-baseline"
-#: The folder under `var/bench` of its work tree.
+#: Folder under `var/bench` for the checked-out source tree of the baseline.
 BASELINE = "baseline"
 
 FIGURE = Figure(
@@ -32,7 +34,7 @@ FIGURE = Figure(
 async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
     if not tagged(TAG):
         log.warning(
-            "No commit is tagged %s: there is nothing to compare with, so this figure is skipped", TAG
+            "No commit has the git tag %s, so this figure is skipped. Tag the commit to compare with.", TAG
         )
         return []
     baseline = check_out(TAG, BASELINE)
@@ -41,12 +43,14 @@ async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
         trees = [ROOT, baseline]
         rates = {tree: await _rate(tree, stage) for tree in (trees if number % 2 == 0 else reversed(trees))}
         measured.rounds.append(Round(rates[ROOT], rates[baseline]))
-        log.info("this tree: %.0f tasks/s, %s: %.0f tasks/s", rates[ROOT], TAG, rates[baseline])
+        log.info("rate of this tree: %.0f tasks/s, of %s: %.0f tasks/s", rates[ROOT], TAG, rates[baseline])
     return [measured]
 
 
 async def _rate(tree: Path, stage: Stage) -> float:
-    """All of it runs in that tree: its migrations, submitter, scheduler and workers."""
+    """The task rate of a source tree. Migrations, submitter, scheduler and workers are all run from
+    that tree.
+    """
     await stage.settle()
     logs = tempfile.mkdtemp(prefix="regression-", dir=stage.folder)
     program = [sys.executable, "-m", throughput_of_tree.__name__, str(stage.count(COUNT)), logs]

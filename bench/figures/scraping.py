@@ -1,7 +1,7 @@
-"""What it costs to be asked by Prometheus.
+"""Measures what it costs that Prometheus scrapes the processes.
 
-The same processes are asked for a second and left alone for one, in turn: what one start or one moment of
-the machine has ahead of another would be more than what is looked for.
+The same processes are scraped for one second and left alone for the next. Differences between two
+starts of processes, or between two moments of the machine, would be larger than the effect.
 """
 
 import asyncio
@@ -20,13 +20,17 @@ from tests.platform import Platform
 
 log = logging.getLogger(__name__)
 
-#: Workers replace themselves after 80,000 tasks at the earliest.
+#: Number of tasks of a run, which two workers share. It is low enough that no worker replaces
+#: itself, which a worker does after 80,000 tasks at the earliest.
 COUNT = 150_000
-#: Both sides have at most so many. In its own a side is asked once.
+#: Maximum number of time windows with scraping, and of windows without, and length of a window in
+#: seconds. Each worker is scraped once in a window with scraping.
 WINDOWS, WINDOW_S = 30, 1.0
-#: What is done before the first window begins, and what must be left after the last.
+#: Number of tasks that are done before the first time window begins, and number of tasks that must
+#: still wait after the last window.
 WARM, LEFT = 5_000, 5_000
-#: As Prometheus 3 asks. By hand, since what a client of ours costs would be measured too.
+#: An HTTP request as Prometheus 3 sends it. It is sent over a plain socket, because the processor
+#: time of an HTTP client would distort the measurement.
 REQUEST = (
     b"GET /metrics HTTP/1.1\r\nHost: worker\r\nAccept-Encoding: gzip\r\n"
     b"Accept: application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,"
@@ -47,7 +51,7 @@ async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
     for number in range(rounds):
         asked, left_alone = await _rates(stage, asked_first=number % 2 == 0)
         measured.rounds.append(Round(asked, left_alone))
-        log.info("scraped: %.0f tasks/s, not: %.0f tasks/s", asked, left_alone)
+        log.info("task rate: %.0f tasks/s while scraped, %.0f otherwise", asked, left_alone)
     return [measured]
 
 
@@ -61,14 +65,16 @@ async def _rates(stage: Stage, *, asked_first: bool) -> tuple[float, float]:
         windows: dict[bool, list[tuple[datetime, datetime]]] = {True: [], False: []}
         for window in range(2 * WINDOWS):
             if not await _fewer_wait(platform, LEFT):
-                asked = asked_first == (window % 4 in (0, 3))  # a trend takes as much from both
+                # The order of the windows with and without scraping (ABBA) makes a trend affect
+                # both alike.
+                asked = asked_first == (window % 4 in (0, 3))
                 begin = await crew.now(platform)
                 await _pass([scheduler, *workers] if asked else [])
                 windows[asked].append((begin, await crew.now(platform)))
         pairs = min(map(len, windows.values()))
-        assert pairs > 1, f"{count} tasks do not last"
+        assert pairs > 1, f"{count} tasks are too few for two windows per side"
         asked_rate, left_alone = [await _mean_rate(platform, windows[side][:pairs]) for side in (True, False)]
-        log.info("%d windows of both sides", pairs)
+        log.info("measured %d windows with scraping, and as many without", pairs)
         return asked_rate, left_alone
 
 
@@ -78,7 +84,7 @@ async def _fewer_wait(platform: Platform, count: int) -> bool:
 
 
 async def _pass(ports: Sequence[int]) -> None:
-    """Let a window go by, and ask these in it."""
+    """Let one time window pass. The processes at these ports are scraped at its start."""
     loop = asyncio.get_running_loop()
     end = loop.time() + WINDOW_S
     await asyncio.gather(*map(_ask, ports))

@@ -1,4 +1,6 @@
-"""How fast a queue of no-op tasks is worked off, beside every peer in the same run."""
+"""Measures how fast a queue of no-op tasks is processed, compared with other task systems in the
+same run.
+"""
 
 import logging
 from collections.abc import Sequence
@@ -13,7 +15,8 @@ from bench.tasks import NOOP, Nothing
 log = logging.getLogger(__name__)
 
 COUNT = 20_000
-#: What is required of the ratio, and aimed at.
+#: The required ratio and the target ratio of this project's task rate to that of each other task
+#: system; None where there is no such goal.
 PEERS: dict[Peer, tuple[float | None, float | None]] = {
     crowd.DRAMATIQ: (1.6, 2.2),
     crowd.DRAMATIQ_TUNED: (None, 2.0),
@@ -39,9 +42,12 @@ def _figure(other: Peer, required: float | None, target: float | None) -> Figure
 
 
 async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
-    """Rounds of all, and between two of them one of what is required: a rate varies by half within a run.
+    """Measure in rounds of two kinds, which alternate: all other task systems, and only those with
+    a required ratio.
 
-    Every other one of each kind in reverse order; what is required stands next to ours in both.
+    A system's rate varies by half within a run. Every other round of each kind runs in reverse
+    order. In both orders, the systems with a required ratio run directly before or after this
+    project.
     """
     measured = {p: Measured(_figure(p, *aims), "tasks/s") for p, aims in PEERS.items()}
     for number in range(2 * rounds - 1):
@@ -54,13 +60,13 @@ async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
 
 
 async def _rate(side: Peer | None, stage: Stage) -> float:
-    """Of a peer; None: of this project."""
+    """The task rate of another task system, or of this project if `side` is None."""
     if side is None:
         async with ours.running(stage) as platform:
             rate = await ours.drain(platform, NOOP, Nothing(), stage.count(COUNT))
     else:
         rate = await peer.drain(side, stage)
-    log.info("%s: %.0f tasks/s", side.name if side else "this project", rate)
+    log.info("rate of %s: %.0f tasks/s", side.name if side else "this project", rate)
     return rate
 
 

@@ -1,4 +1,6 @@
-"""How long what matters waits beside what does not: a high priority behind a backlog, short beside long."""
+"""Measures how long urgent tasks wait: tasks with a high priority behind a backlog, and short tasks
+beside long ones.
+"""
 
 import asyncio
 import logging
@@ -18,11 +20,12 @@ from tests.platform import Platform
 log = logging.getLogger(__name__)
 
 BACKLOG = 10_000
-#: Waits that are taken: while the backlog lasts, and while the long tasks do.
+#: Number of tasks whose wait is measured: behind the backlog, and beside the long tasks.
 BEHIND_SAMPLES, BESIDE_SAMPLES = 200, 300
-#: Between two submissions whose wait is taken.
+#: Seconds between the submissions of two tasks whose waits are measured.
 EVERY_S = 0.02
-#: Half of all threads; they are at it until the last sample is taken.
+#: Number of the long tasks, and duration of each in seconds. They occupy half of all worker threads
+#: until the last wait is measured.
 LONG_COUNT, LONG_S = ours.WORKERS * Settings().worker_threads // 2, 10.0
 
 PRIORITY = Figure(
@@ -46,9 +49,13 @@ async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
     priority, beside = Measured(PRIORITY, "ms"), Measured(BESIDE, "ms")
     for number in range(rounds):
         priority.rounds.append(Round(await _behind_backlog(stage), 1))
-        log.info("priority 9 waits %.1f ms", priority.rounds[-1].ours)
+        log.info("p95 wait of tasks of priority 9 behind a backlog: %.1f ms", priority.rounds[-1].ours)
         beside.rounds.append(await _beside_long(stage, long_first=number % 2 == 1))
-        log.info("short waits %.1f ms, alone %.1f ms", beside.rounds[-1].ours, beside.rounds[-1].theirs)
+        log.info(
+            "p95 wait of short tasks: %.1f ms beside long ones, %.1f ms without",
+            beside.rounds[-1].ours,
+            beside.rounds[-1].theirs,
+        )
     return [priority, beside]
 
 
@@ -73,7 +80,8 @@ async def _beside_long(stage: Stage, *, long_first: bool) -> Round:
     with Doorbell(stage.folder / "doorbell") as bell:
         async with ours.running(stage) as platform:
             await ours.workers_ready(platform, **{doorbell.VARIABLE: str(bell.path)})
-            await _p95_ms(platform, bell, samples // 4)  # connections are opened, plans are made
+            # Warm-up: connections open and Postgres plans the queries.
+            await _p95_ms(platform, bell, samples // 4)
             alone = None if long_first else await _p95_ms(platform, bell, samples)
             await platform.submit(RING, Ring(token=-1, seconds=LONG_S), count=LONG_COUNT)
             for _ in range(LONG_COUNT):
@@ -87,7 +95,9 @@ async def _beside_long(stage: Stage, *, long_first: bool) -> Round:
 
 
 async def _p95_ms(platform: Platform, bell: Doorbell, samples: int, priority: int | None = None) -> float:
-    """Submit short tasks at a steady pace; from the clock at submit to the body's first line."""
+    """Submit short tasks at a steady pace. Returns the p95 in ms of their waits, from the
+    submission to the first line of the body.
+    """
     submitted: dict[int, float] = {}
 
     async def submit(token: int) -> None:

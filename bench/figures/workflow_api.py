@@ -1,4 +1,6 @@
-"""A workflow with a group of 10,000, over HTTP: how long it takes to look at it and to cancel it."""
+"""Measures how long it takes over HTTP to read and to cancel a workflow with a group of 10,000
+tasks.
+"""
 
 import logging
 import time
@@ -20,7 +22,7 @@ from tests.platform import Platform
 log = logging.getLogger(__name__)
 
 STEPS, MEMBERS = 12, 10_000
-#: Requests whose time is taken, and those before them.
+#: Number of timed read requests, and of warm-up requests before them.
 SAMPLES, WARM_UP = 500, 20
 
 LOOK = Figure(
@@ -49,7 +51,9 @@ REVOKED = Statement("""
 
 
 async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
-    """No worker takes the members, so they wait until they are canceled."""
+    """Measure reading and canceling a workflow. No worker runs, so the tasks wait until they are
+    canceled.
+    """
     look, cancel = Measured(LOOK, "ms"), Measured(CANCEL, "s")
     async with ours.running(stage) as platform:
         api = Api(platform)
@@ -62,12 +66,18 @@ async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
                 times = [await _look(http, id) for _ in range(WARM_UP + stage.count(SAMPLES))]
                 look.rounds.append(Round(percentile(times[WARM_UP:], 95), 1))
                 cancel.rounds.append(Round(await _cancel(platform, http, id, stage.count(MEMBERS)), 1))
-                log.info("GET: %.1f ms, cancel: %.2f s", look.rounds[-1].ours, cancel.rounds[-1].ours)
+                log.info(
+                    "reading the workflow: %.1f ms, canceling it: %.2f s",
+                    look.rounds[-1].ours,
+                    cancel.rounds[-1].ours,
+                )
     return [look, cancel]
 
 
 async def _submit(http: httpx.AsyncClient, members: int) -> UUID:
-    """All steps have tasks."""
+    """Submit a workflow of single tasks and one large group, which can all begin at once. Returns
+    its id.
+    """
     single: list[dict[str, Any]] = [
         {"step": f"step_{number}", "task": HEALTH_CHECK.name, "params": {}} for number in range(STEPS - 1)
     ]
@@ -78,7 +88,7 @@ async def _submit(http: httpx.AsyncClient, members: int) -> UUID:
 
 
 async def _look(http: httpx.AsyncClient, id: UUID) -> float:
-    """Milliseconds."""
+    """Read the workflow. Returns the duration in milliseconds."""
     begun = time.perf_counter()
     answer = await http.get(f"/workflows/{id}")
     took_ms = 1000 * (time.perf_counter() - begun)
@@ -87,7 +97,7 @@ async def _look(http: httpx.AsyncClient, id: UUID) -> float:
 
 
 async def _cancel(platform: Platform, http: httpx.AsyncClient, id: UUID, members: int) -> float:
-    """Seconds."""
+    """Cancel the workflow. Returns the seconds until all its tasks have ended."""
 
     async def ended() -> bool:
         (row,) = await platform.rows(OPEN)

@@ -1,4 +1,6 @@
-"""What workflows cost in speed: a chord and chains beside the same no-op tasks, in the same workers."""
+"""Measures how much slower tasks run in workflows (a chord, or chains) than as plain tasks on the
+same workers.
+"""
 
 import asyncio
 import logging
@@ -17,9 +19,10 @@ from tests.platform import Platform
 
 log = logging.getLogger(__name__)
 
-#: Tasks of a burst: members of the chord, and steps of all chains.
+#: Number of tasks in a burst (the members of the chord, or the steps of all chains), and number of
+#: steps per chain.
 BURST, STEPS = 10_000, 10
-#: Interval of looking whether a burst is over.
+#: Seconds between two checks whether a burst of tasks has ended.
 ASK_EVERY_S = 0.05
 LIMIT_S = 120
 
@@ -39,11 +42,6 @@ CHAINS = Figure(
     target=0.65,
 )
 
-#: How many tasks of a burst succeeded, and how many seconds it took.
-ENDED = Statement("""
-    SELECT count(*) AS count, extract(epoch FROM max(completed_at) - min(claimed_at))::float8 AS seconds
-    FROM task WHERE id >= :first AND status = 'success'
-""")
 OPEN = Statement("""
     SELECT EXISTS (SELECT FROM task WHERE send_at IS NOT NULL)
         OR EXISTS (SELECT FROM task WHERE sent_at IS NOT NULL)
@@ -55,15 +53,17 @@ Submit = Callable[[Platform, int], Awaitable[object]]
 
 
 async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
-    """Bursts alternate within the same processes: two starts differ by more than the effect we measure."""
+    """Run the three kinds of bursts alternately in the same worker processes, because two starts of
+    workers differ by more than the measured effect.
+    """
     chord, chains = Measured(CHORD, "s"), Measured(CHAINS, "tasks/s")
     size = stage.count(BURST)
-    # No worker replaces itself between two bursts.
+    # With 0, no worker replaces itself after a number of tasks, so its process stays the same.
     endless = {"OFTEN_WORKER_MAX_TASKS": "0"}
     async with ours.running(stage) as platform:
         workers = await ours.workers_ready(platform, **endless, BENCH_TALLY=str(stage.folder))
         bursts: list[Submit] = [_alone, _chord, _chains]
-        for submit in bursts:  # plans are made, connections opened
+        for submit in bursts:  # warm-up: connections open and Postgres plans the queries
             await _burst(platform, workers, submit, size // 10)
         for number in range(rounds):
             turn = bursts if number % 2 == 0 else bursts[::-1]
@@ -71,7 +71,7 @@ async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
             chord.rounds.append(Round(taken[_chord], taken[_alone]))
             chains.rounds.append(Round(size / taken[_chains], size / taken[_alone]))
             log.info(
-                "%d no-op tasks: alone %.2f s, as a chord %.2f s, as chains %.2f s",
+                "%d no-op tasks took %.2f s alone, %.2f s as a chord, %.2f s as chains",
                 *(size, taken[_alone], taken[_chord], taken[_chains]),
             )
     return [chord, chains]
@@ -92,15 +92,17 @@ async def _chains(platform: Platform, size: int) -> None:
 async def _burst(
     platform: Platform, workers: Sequence[subprocess.Popen[bytes]], submit: Submit, size: int
 ) -> float:
-    """Seconds from the first claim to the last end, with all queued before the workers go on."""
+    """Run a burst of tasks, all queued before the workers continue. Returns the seconds from the
+    first claim to the last end.
+    """
     first = first_uuid7(await crew.now(platform))
     _signal(workers, signal.SIGSTOP)
     await submit(platform, size)
     _signal(workers, signal.SIGCONT)
     await _over(platform)
-    (row,) = await platform.rows(ENDED, first=first)
-    assert row["count"] - size in (0, 1), f"{row['count']} of {size} tasks succeeded"
-    return float(row["seconds"])
+    succeeded, seconds = await crew.burst(platform, first)
+    assert succeeded - size in (0, 1), f"{succeeded} of {size} tasks succeeded"
+    return seconds
 
 
 def _signal(processes: Sequence[subprocess.Popen[bytes]], number: signal.Signals) -> None:

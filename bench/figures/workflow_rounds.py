@@ -1,7 +1,9 @@
-"""How long a round of the recorder takes while the same event loop advances workflows.
+"""Measures how long a worker's recorder needs to write outcomes while the same event loop advances
+workflows.
 
-Writer and advancer are those of a worker, in this process and without bodies. Both sides do the same work: a
-round is written either beside the advance of other workflows, or after it.
+The recorder and the advancer of a worker run in this process, without task bodies. Both sides of
+the comparison do the same work: a batch of outcomes is written either while other workflows are
+advanced, or afterwards.
 """
 
 import asyncio
@@ -30,7 +32,8 @@ from tests.platform import Platform
 
 log = logging.getLogger(__name__)
 
-#: Rounds whose time is taken, half of them beside an advance, and those before them.
+#: Number of timed batches of outcomes, half of them written while workflows are advanced, and of
+#: warm-up batches before them.
 SAMPLES, WARM_UP = 400, 20
 
 FIGURE = Figure(
@@ -50,16 +53,16 @@ WAITING = Statement("SELECT id FROM task WHERE workflow = ANY(:workflow::uuid[])
 
 
 class Chains:
-    """Workflows whose steps end together."""
+    """A set of chains, whose current steps all end at the same time."""
 
     def __init__(self, ids: Sequence[UUID], tasks: Iterable[UUID]) -> None:
         self.ids = ids
-        #: Their steps that wait to be claimed.
+        #: Ids of the current steps' tasks, which wait to be claimed.
         self.tasks = sorted(tasks)
 
 
 class Loop:
-    """The part of a worker's ledger loop that writes records and advances workflows."""
+    """The recorder and the advancer of a worker, on the event loop of this process."""
 
     def __init__(self, platform: Platform) -> None:
         self._id = uuid4()
@@ -75,7 +78,11 @@ class Loop:
         await self._database.close()
 
     async def round(self, ended: Chains, ending: Chains, *, beside: bool) -> float:
-        """Advance what has ended, and record the end of the others' steps. Milliseconds of the record."""
+        """Advance the workflows of one set, whose steps have ended, and record the ends of the
+        other set's steps.
+
+        With `beside`, both happen at the same time. Returns the milliseconds that recording took.
+        """
         entries = await self._entries(ending)
         advance = asyncio.create_task(self._advance(ended))
         if not beside:
@@ -88,7 +95,7 @@ class Loop:
         return took_ms
 
     async def _entries(self, ending: Chains) -> list[Entry]:
-        """Records of the success of claimed steps."""
+        """Claim the current steps' tasks, and build the records that they have succeeded."""
         rows = await self._database.run(CLAIM, worker=self._id, id=ending.tasks)
         entries = [Entry(Attempt.of(Claim.from_row(row))) for row in rows]
         for entry in entries:
@@ -109,12 +116,18 @@ async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
         beside, alone = await _times(stage)
         taken = Round(percentile(beside, 50), percentile(alone, 50))
         measured.rounds.append(taken)
-        log.info("a round beside an advance: %.2f ms, after it: %.2f ms", taken.ours, taken.theirs)
+        log.info(
+            "a batch of outcomes took %.2f ms during an advance of workflows, %.2f ms after it",
+            taken.ours,
+            taken.theirs,
+        )
     return [measured]
 
 
 async def _times(stage: Stage) -> tuple[list[float], list[float]]:
-    """Milliseconds of rounds beside an advance, and of rounds after one."""
+    """Measure all batches. Returns the milliseconds of batches written during an advance of
+    workflows, and of batches written after one.
+    """
     times: dict[bool, list[float]] = {True: [], False: []}
     count = WARM_UP + stage.count(SAMPLES)
     await stage.settle()
@@ -125,7 +138,8 @@ async def _times(stage: Stage) -> tuple[list[float], list[float]]:
             ended, ending = [await _chains(platform, 2 + count // 2) for _ in range(2)]
             await loop.round(Chains([], []), ended, beside=False)
             for number in range(count):
-                beside = number % 4 in (0, 3)  # so each of the two takes part in both
+                # This order lets each set of workflows take part in both sides of the comparison.
+                beside = number % 4 in (0, 3)
                 took_ms = await loop.round(ended, ending, beside=beside)
                 ended, ending = ending, ended
                 if number >= WARM_UP:

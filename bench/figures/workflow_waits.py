@@ -1,5 +1,5 @@
-"""How long a workflow takes to move on: from step to step, from a group to its chord's body, and how long a
-body waits for the results of others.
+"""Measures delays inside a workflow: from step to step, from the end of a group to the body of its
+chord, and the time to read a body's inputs.
 """
 
 import logging
@@ -18,11 +18,13 @@ from tests.platform import Platform
 
 log = logging.getLogger(__name__)
 
-#: Chains that run one after the other, the steps of each, and the chains that only warm up.
+#: Number of chains, which run one after another, number of steps in each chain, and number of
+#: warm-up chains.
 CHAINS, STEPS, WARM_UP = 100, 11, 5
-#: Chords that run one after the other, the members of each, and the workers.
+#: Number of chords, which run one after another, number of members in each chord, and number of
+#: workers.
 CHORDS, MEMBERS, WORKERS = 60, 1_000, 4
-#: Results that are read at once, and how often.
+#: Number of results of other tasks that a task reads as its input, and number of such tasks.
 LETTERS, READINGS = 10_000, 10
 
 
@@ -55,7 +57,7 @@ INPUTS = Figure(
     lower_is_better=True,
 )
 
-#: From the end of a chord's last member to the claim of its body.
+#: SQL: the seconds from the end of a chord's last member to the claim of the chord's body.
 JOINED = Statement("""
     SELECT extract(epoch FROM body.claimed_at - group_end.at)::float8 AS seconds
     FROM (
@@ -76,15 +78,21 @@ async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
         waits = await _hops(stage)
         for percent, line in hops.items():
             line.rounds.append(Round(percentile(waits, percent), 1))
-            log.info("hop, p%d: %.1f ms", percent, line.rounds[-1].ours)
+            log.info("p%d of the delay between two steps: %.1f ms", percent, line.rounds[-1].ours)
         join.rounds.append(Round(percentile(await _joins(stage), 95), 1))
         inputs.rounds.append(Round(percentile(await _readings(stage), 50), 1))
-        log.info("group to body: %.1f ms, results: %.1f ms", join.rounds[-1].ours, inputs.rounds[-1].ours)
+        log.info(
+            "delay from group to chord body: %.1f ms, reading results: %.1f ms",
+            join.rounds[-1].ours,
+            inputs.rounds[-1].ours,
+        )
     return [*hops.values(), join, inputs]
 
 
 async def _hops(stage: Stage) -> list[float]:
-    """Milliseconds between neighbors of the same chain."""
+    """Returns the milliseconds from the start of each step of a chain to the start of the next
+    step.
+    """
     waits: list[float] = []
     with Doorbell(stage.folder / "doorbell") as bell:
         async with ours.running(stage) as platform:
@@ -97,7 +105,7 @@ async def _hops(stage: Stage) -> list[float]:
 
 
 async def _rung(platform: Platform, bell: Doorbell) -> list[float]:
-    """Run a chain; the moments at which its bodies began."""
+    """Run a chain of steps. Returns the times at which the bodies of the steps began."""
     flow = Workflow("rings")
     chain(*(flow.step(RING, Ring(token=token)) for token in range(STEPS)))
     await flows.submit(platform, flow)
@@ -107,7 +115,9 @@ async def _rung(platform: Platform, bell: Doorbell) -> list[float]:
 
 
 async def _joins(stage: Stage) -> list[float]:
-    """Milliseconds."""
+    """Returns the milliseconds from the end of each chord's last member to the claim of the chord's
+    body.
+    """
     async with ours.running(stage) as platform:
         for _ in range(WORKERS // ours.WORKERS):
             await ours.workers_ready(platform, **{tally.VARIABLE: str(stage.folder)})
@@ -122,7 +132,9 @@ async def _joins(stage: Stage) -> list[float]:
 
 
 async def _readings(stage: Stage) -> list[float]:
-    """Milliseconds; the first tasks warm up."""
+    """Returns the milliseconds from the claim of a task with many inputs to the first line of its
+    body.
+    """
     count = max(2, stage.count(READINGS)) + WARM_UP
     flow = Workflow("letters")
     letters = flow.group(WRITE, [Nothing()] * stage.count(LETTERS), name="letters")

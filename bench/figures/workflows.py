@@ -1,4 +1,6 @@
-"""Workflows beside those of other systems: chains of no-op steps, and one chord of no-op tasks."""
+"""Measures workflows compared with those of other task systems: chains of no-op steps, and one
+chord of no-op tasks.
+"""
 
 import logging
 import tempfile
@@ -18,26 +20,28 @@ from bench.stage import Stage
 
 log = logging.getLogger(__name__)
 
-#: Steps of a chain.
+#: Number of steps in a chain of the benchmark.
 STEPS = 10
-#: Tasks of this project in a run: as many steps of chains, or members of one chord. Peers get the number in
-#: `crowd.py`.
+#: Number of tasks of this project in a run: the steps of all chains, or the members of one chord.
+#: `bench/peers/crowd.py` has the numbers for the other task systems.
 COUNT = 10_000
 PEERS = (crowd.CELERY_CANVAS, crowd.DBOS)
 SHAPES = CHAIN, CHORD = "chains", "chord"
-#: A round takes two minutes, and these ratios are far from 1.
+#: Number of rounds. A round takes two minutes, and the measured ratios are so far from 1 that three
+#: rounds are enough.
 ROUNDS = 3
-#: The same interval as in `cost`.
+#: Interval in seconds at which the number of finished bodies is read until a quarter of them is
+#: done, which is when processor time is read first.
 LOOK_EVERY_S = 0.005
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one side did with one shape."""
+    """The results of one task system with one kind of workflow: chains or a chord."""
 
-    #: Tasks per second, from the first start until all is recorded.
+    #: Tasks per second, from the first start until everything is recorded.
     rate: float
-    #: Cost over the last three quarters of the tasks.
+    #: Processor time per task, measured over the last three quarters of the tasks.
     cost: Cost
 
 
@@ -48,7 +52,7 @@ def _what(shape: str, count: int) -> str:
 
 
 def figures(shape: str, other: Peer) -> tuple[Figure, Figure]:
-    """Rate and cost."""
+    """The two figures, rate and cost, that compare this project with one other task system."""
     both = f"{_what(shape, COUNT)} (there {_what(shape, other.count)}), all queued first"
     return (
         Figure(f"{shape} ÷ {other.name}", f"steps/s of {both}, two worker processes each"),
@@ -86,7 +90,7 @@ async def _measure(shape: str, stage: Stage, rounds: int) -> list[Measured]:
 
 
 async def _run(side: Peer | None, shape: str, stage: Stage) -> Run:
-    """Of a peer; None: of this project."""
+    """Measure another task system, or this project if `side` is None."""
     run = await (_of_peer(side, shape, stage) if side else _of_ours(shape, stage))
     name = side.name if side else "this project"
     log.info("%s of %s: %.0f steps/s, %s", shape, name, run.rate, run.cost)
@@ -134,7 +138,9 @@ async def _of_peer(other: Peer, shape: str, stage: Stage) -> Run:
 
 
 def tasks_of(shape: str, count: int) -> int:
-    """Bodies that run; a chord has one more than members."""
+    """Number of bodies that run: the steps of all chains, or the members of a chord and the chord's
+    body.
+    """
     return count // STEPS * STEPS if shape == CHAIN else count + 1
 
 
@@ -146,7 +152,10 @@ async def _worked_off(
     check: Callable[[], None],
     recorded: Callable[[float], Awaitable[float]],
 ) -> Run:
-    """`recorded` gets the moment of the last body's end, and returns that at which all is recorded."""
+    """Wait until all bodies have ended and their ends are recorded.
+
+    `recorded` takes the time at which the last body ended, and returns the time of the last record.
+    """
     meter = Meter({"its processes": processes, "Postgres": [stage.postgres], "Redis": [stage.valkey]})
     quarter = await tally.reaches(
         folder, tasks // 4, check, processes=ours.WORKERS, look_every_s=LOOK_EVERY_S

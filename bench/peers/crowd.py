@@ -1,4 +1,7 @@
-"""The peers in the configurations that were found best; `docs/performance.md` says what was tried."""
+"""Defines the other task systems that are measured, in their fastest known configurations.
+
+`docs/performance.md` lists the configurations that were tried.
+"""
 
 from dataclasses import replace
 
@@ -67,9 +70,10 @@ PROCRASTINATE = Peer(
     count=2_000,
     recorded="SELECT count(*) = {count} FROM procrastinate_jobs WHERE status = 'succeeded'",
 )
-#: A child that waits is given a task at once, so nothing is prefetched behind another.
+#: Celery without prefetching: an idle child process gets a task at once, and no task waits behind
+#: another one.
 CELERY_PICK_UP = replace(CELERY_PREFORK, settings={"BENCH_PREFETCH": "1"})
-#: Chords count in the result backend, so results are kept there.
+#: Celery with a result backend, in which Celery counts the members of a chord that have ended.
 CELERY_CANVAS = replace(
     CELERY_SOLO,
     name="Celery's canvas",

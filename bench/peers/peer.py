@@ -1,4 +1,4 @@
-"""Another task system: what it takes to run it, and how fast it works off a queue."""
+"""Describes and runs a peer: another task system that is measured for comparison."""
 
 import tempfile
 import time
@@ -17,19 +17,22 @@ from tests.eventually import eventually
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Peer:
-    """A system in one configuration, in an environment of its own."""
+    """A task system in one configuration, with a Python environment of its own."""
 
-    #: As the table calls it.
+    #: Name of the task system in the benchmark table.
     name: str
-    #: Folder beside this file: `requirements.txt`, what it runs, and `enqueue COUNT`, or for workflows
-    #: `flows chains COUNT STEPS` and `flows chord MEMBERS`.
+    #: Folder beside this file with `requirements.txt`, the modules that use the task system, and
+    #: the program `enqueue COUNT`. For workflows it also has `flows chains COUNT STEPS` and `flows
+    #: chord MEMBERS`.
     package: str
-    #: Command lines of its environment; together they work with two processes.
+    #: Commands that start the task system's workers. Together they use two processes.
     workers: tuple[str, ...]
-    #: No-op tasks that keep it busy for some seconds; a rate needs no more.
+    #: Number of no-op tasks in a run. They keep the task system busy for some seconds, which is
+    #: enough to measure a rate.
     count: int
     settings: Mapping[str, str] = field(default_factory=dict)
-    #: Of one that keeps a record: asks whether all is written. `{count}` tasks were queued.
+    #: SQL query that returns whether all of `{count}` tasks are recorded. None for a task system
+    #: that keeps no records.
     recorded: str | None = None
 
     @property
@@ -38,7 +41,7 @@ class Peer:
 
 
 class Running:
-    """A peer with a Redis and a database of its own."""
+    """A running peer (another task system) with its own Redis and database."""
 
     def __init__(self, peer: Peer, folder: Path, programs: Programs, database_url: str) -> None:
         self.peer, self.folder, self.programs = peer, folder, programs
@@ -48,7 +51,7 @@ class Running:
         return self.run("enqueue", str(count))
 
     def run(self, module: str, *arguments: str) -> str:
-        """Run one of its modules to the end; returns what it printed."""
+        """Run one of the peer's modules to its end. Returns the output."""
         python = self.peer.programs / "python"
         return self.programs.run(python, "-m", f"bench.peers.{self.peer.package}.{module}", *arguments)
 
@@ -58,7 +61,7 @@ class Running:
             self.programs.start(self.peer.programs / program, *arguments)
 
     async def recorded(self, question: str) -> None:
-        """Wait until its database says yes."""
+        """Wait until the SQL query `question` returns true."""
         connection = await asyncpg.connect(self._database_url)
         try:
             await eventually(lambda: connection.fetchval(question), 60)
@@ -68,7 +71,9 @@ class Running:
 
 @contextmanager
 def running(peer: Peer, stage: Stage) -> Iterator[Running]:
-    """Its place; nothing of it runs yet, and nothing of it is left after the block."""
+    """Prepare a peer (another task system) without starting its workers. On exit, all its processes
+    are killed.
+    """
     folder = Path(tempfile.mkdtemp(prefix=f"{peer.package}-", dir=stage.folder))
     database_url = stage.create_database()
     known = {
@@ -82,7 +87,9 @@ def running(peer: Peer, stage: Stage) -> Iterator[Running]:
 
 
 async def drain(peer: Peer, stage: Stage) -> float:
-    """Tasks per second with all queued first, from the first start to the last end, or to its record."""
+    """Queue all tasks, then start the peer's workers. Returns the tasks per second, from the first
+    start to the end of the last task, or to its record if the peer keeps records.
+    """
     await stage.settle()
     count = stage.count(peer.count)
     with running(peer, stage) as place:

@@ -1,6 +1,7 @@
-"""`draw.py IMAGE`, in an environment with matplotlib: figures as JSON on standard input, a picture of them.
+"""`draw.py IMAGE`: draws the benchmark figures that are given as JSON on standard input.
 
-Each dot is a round, the bar is the median. Time and memory are turned round, so that right is always better.
+Needs an environment with matplotlib. Each dot is a round of measurements, and the bar ends at the
+median. Times and memory are inverted, so that further right is always better.
 """
 
 import json
@@ -9,20 +10,20 @@ from typing import Any
 
 import matplotlib
 
-matplotlib.use("Agg")  # there is no screen
+matplotlib.use("Agg")  # this matplotlib backend needs no screen
 from matplotlib import pyplot, ticker
 
 OURS, MISSED, DOT = "#2a6f97", "#c1443c", "#0b2e42"
 
 
 def goodness(fact: dict[str, Any], ratio: float, aim: str | None) -> float:
-    """A ratio as multiple of what is aimed at; above 1 where that is surpassed."""
+    """The ratio as a multiple of its aim; above 1 if the ratio is better than the aim."""
     base = fact[aim] if aim else 1.0
     return base / ratio if fact["lower_is_better"] else ratio / base
 
 
 def panel(axes: Any, facts: list[dict[str, Any]], aim: str | None) -> None:
-    """Bars from the line at 1 to the median."""
+    """Draw one bar per figure, from the line at 1 to the figure's median."""
     for place, fact in enumerate(facts):
         dots = [goodness(fact, round_["ratio"], aim) for round_ in fact["rounds"]]
         value = goodness(fact, fact["ratio"], aim)
@@ -45,10 +46,10 @@ def main(image: str) -> None:
     facts = json.load(sys.stdin)
     pyplot.rcParams["font.size"] = 8
     aimed = [fact for fact in facts if fact["required"] is not None]
-    told = [fact for fact in facts if fact["required"] is None]
+    reported = [fact for fact in facts if fact["required"] is None]
     panels = [
-        (aimed, "required", "how far beyond what is required (numbers are the ratios; strokes the targets)"),
-        (told, None, "ratio to the other side (strokes are targets)"),
+        (aimed, "required", "multiple of the requirement (numbers are the ratios, ticks the targets)"),
+        (reported, None, "ratio to the other side (ticks are targets)"),
     ]
     panels = [chosen for chosen in panels if chosen[0]]
     figure, all_axes = pyplot.subplots(

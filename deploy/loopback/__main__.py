@@ -1,7 +1,8 @@
-"""Builds the images and tries docker-compose.yml for real on an engine without networks: `make loopback`.
+"""`make loopback`: builds the images, and tests docker-compose.yml on a Docker engine that cannot
+create networks.
 
-Everything runs on the loopback and is taken down at the end; compose.yml beside this file says what differs
-from production.
+All containers use the loopback and are removed at the end. compose.yml beside this file lists the
+differences from production.
 """
 
 import sys
@@ -17,7 +18,7 @@ STEPS: dict[str, Callable[[], str]] = {
     "each image holds one service": images.look_inside,
     "all is up and healthy": trials.start,
     "health checks": trials.ask_own_health_checks,
-    "a mail task goes through": trials.send_one_mail,
+    "a mail task succeeds": trials.send_one_mail,
     f"worker-email scaled to {trials.REPLICAS}": trials.scale,
     "Prometheus finds every replica": trials.scrape,
     "docker kill of a worker": trials.kill,
@@ -30,7 +31,7 @@ def main() -> int:
     begun = time.monotonic()
     stand.make_secrets()
     try:
-        stand.take_down()  # what an earlier try that was killed has left
+        stand.take_down()  # removes containers that an earlier, killed run has left behind
     except Failed as failure:
         sys.stderr.write(
             f"A Docker engine and compose are needed; COMPOSE names another command.\n{failure}\n"

@@ -1,7 +1,9 @@
-"""Gives each container that shares the host's network a loopback address of its own, and tells them by DNS.
+"""Gives each container on the host's network a loopback address of its own, and publishes the
+addresses over DNS.
 
-`take NAME PROGRAM…` becomes the program, `serve` answers DNS, `ask PORT PATH` asks the program of its own
-container. Containers mount this one file, so it needs nothing but Python.
+`take NAME PROGRAM…` claims an address and then becomes the program, `serve` answers DNS questions,
+and `ask PORT PATH` requests a page from the container's own program. Every container mounts this
+file, so it needs nothing but Python.
 """
 
 import http.client
@@ -13,21 +15,26 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-#: All of 127.0.0.0/8 is this machine. .1 is the DNS server's, and `dns` in compose.yml.
+#: Address of the DNS server, the same as `dns` in compose.yml. Every address in 127.0.0.0/8 belongs
+#: to this machine.
 SERVER = ("127.77.0.1", 53)
 ADDRESSES = [f"127.77.1.{last}" for last in range(1, 255)]
-#: Servers whose names Prometheus asks for; the services read theirs in /etc/hosts.
+#: Fixed addresses of containers that Prometheus finds by DNS. The other services find their servers
+#: in /etc/hosts instead.
 FIXED = {"alertmanager": ["127.77.0.6"]}
-#: Names of sockets that stand for claims. The host's whole network sees them; they end with their process.
+#: Name prefixes of the abstract Unix sockets by which a container claims its address and name. The
+#: whole host network sees such sockets, and the kernel removes them when their process ends.
 TAKEN, NAMED = "often-loopback-address/", "often-loopback-name/"
-#: What the services listen on.
+#: Environment variables that set the address on which a service listens.
 VARIABLES = ("OFTEN_METRICS_HOST", "OFTEN_API_HOST")
 
 RECORD_A, CLASS_IN, NO_SUCH_NAME = 1, 1, 3
 
 
 def take(name: str, program: list[str]) -> None:
-    """Claim the first free address for one more container called `name`, and become its program."""
+    """Claim the first free address for the container `name`, then replace this process by the
+    container's program.
+    """
     address = next(one for one in ADDRESSES if _claim(f"{TAKEN}{one}"))
     _claim(f"{NAMED}{name}/{address}")
     os.environ.update(dict.fromkeys(VARIABLES, address))
@@ -35,7 +42,7 @@ def take(name: str, program: list[str]) -> None:
 
 
 def taken() -> dict[str, list[str]]:
-    """The addresses that containers have now, by name."""
+    """Returns the claimed addresses, by the name of the container."""
     by_name: dict[str, list[str]] = defaultdict(list)
     for line in Path("/proc/net/unix").read_text().splitlines():
         _, found, claim = line.partition(f"@{NAMED}")
@@ -46,7 +53,7 @@ def taken() -> dict[str, list[str]]:
 
 
 def serve() -> None:
-    """Answer what Docker's own DNS server would."""
+    """Answer DNS questions about containers, as Docker's own DNS server would."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(SERVER)
         while True:
@@ -55,7 +62,9 @@ def serve() -> None:
 
 
 def answer(query: bytes, addresses: Mapping[str, list[str]]) -> bytes:
-    """The reply to one question (RFC 1035): every address of the name, or that there is no such name."""
+    """The reply to a DNS question (RFC 1035): every address of the requested name, or an error if
+    the name does not exist.
+    """
     labels, at = [], 12
     while length := query[at]:
         labels.append(query[at + 1 : at + 1 + length].decode().lower())
@@ -73,7 +82,11 @@ def answer(query: bytes, addresses: Mapping[str, list[str]]) -> bytes:
 
 
 def ask(port: int, path: str) -> bool:
-    """Whether this container's own program answers well. Only its main process knows the address."""
+    """Whether this container's own program answers a GET request with 200.
+
+    The address on which it listens is known only to the container's main process, so it is read
+    from that process' environment.
+    """
     environment = Path("/proc/1/environ").read_text().split("\0")
     address = next(one.partition("=")[2] for one in environment if one.startswith(f"{VARIABLES[0]}="))
     connection = http.client.HTTPConnection(address, port, timeout=4)
@@ -89,7 +102,7 @@ def _claim(name: str) -> bool:
         claim.close()
         return False
     claim.set_inheritable(True)
-    claim.detach()  # stays open in the program
+    claim.detach()  # keeps the claim's socket open in the program that replaces this process
     return True
 
 

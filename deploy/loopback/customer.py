@@ -1,41 +1,40 @@
-"""A customer of the system: has confirmed accounts, sends mail by tasks, waits for their ends."""
+"""Acts as a customer for the tests: registers an account, confirms it, submits tasks that send
+mail, and awaits their ends.
+"""
 
 import re
 import secrets
-from typing import Any
-
-import httpx
+from uuid import UUID
 
 from deploy.loopback import address, stand
+from often_client import Client
 
 PASSWORD = "correct horse"
-#: In the text of the mail that confirms an address, on a line of its own.
+#: Matches the link in a confirmation mail, which is on a line of its own.
 TOKEN = re.compile(r"^http\S+/verify/([\w-]+)", re.MULTILINE)
 
 
 class Customer:
-    """An account; mail to it takes the server `slow_s` seconds."""
+    """A customer with a new, confirmed account.
+
+    The mail server needs `slow_s` seconds for each mail to this customer.
+    """
 
     def __init__(self, slow_s: int = 0) -> None:
-        self._api = httpx.Client(
-            base_url=f"http://{address.taken()['api'][0]}:8000/api/v1", timeout=10, trust_env=False
-        )
+        self._api = Client(f"http://{address.taken()['api'][0]}:8000")
         slow = f"+slow{slow_s}" if slow_s else ""
         self.address = f"guest-{secrets.token_hex(4)}{slow}@often-hotels.example"
-        credentials = {"email": self.address, "password": PASSWORD}
-        self._post("auth/register", {**credentials, "full_name": "Asha Rao"})
-        self._post("auth/verify", {"token": stand.until(self._token, "the mail to confirm is there", 30)})
-        token = self._post("auth/login", credentials)["access_token"]
-        self._api.headers["Authorization"] = f"Bearer {token}"
-        self.id: int = self._api.get("auth/me").raise_for_status().json()["id"]
+        self.id = self._api.register(self.address, PASSWORD, "Asha Rao").id
+        token = stand.until(self._token, "the confirmation mail has arrived", 30)
+        self._api.post("auth/verify", {"token": token})
+        self._api.sign_in(self.address, PASSWORD)
 
-    def send_mail(self) -> str:
-        """Submit a welcome mail to this account; the task's id."""
-        task_id: str = self._post("tasks/email", {"user_id": self.id, "email_type": "welcome"})["task_id"]
-        return task_id
+    def send_mail(self) -> UUID:
+        """Submit a task that sends a welcome mail to this customer. Returns the task's id."""
+        return UUID(self._api.post("tasks/email", {"user_id": self.id, "email_type": "welcome"})["task_id"])
 
     def has_mail(self) -> bool:
-        """Whether the welcome mail is in the catcher."""
+        """Whether the mail catcher has received the customer's welcome mail."""
         return "\nSubject: Welcome" in self._mails()
 
     def _token(self) -> str | None:
@@ -43,18 +42,13 @@ class Customer:
         return found[1] if found else None
 
     def _mails(self) -> str:
-        """All mails to this address, one after the other."""
+        """The text of all mails to this customer, one after the other."""
         (catcher,) = stand.containers("mail")
         show = 'grep -rlF "$0" /mail | xargs -r cat'
         return stand.docker("exec", catcher, "sh", "-c", show, self.address)
 
-    def status(self, task_id: str) -> str:
-        status: str = self._api.get(f"tasks/{task_id}").raise_for_status().json()["status"]
-        return status
+    def status(self, task_id: UUID) -> str:
+        return self._api.task(task_id).status
 
-    def await_status(self, task_id: str, status: str, limit_s: float) -> None:
+    def await_status(self, task_id: UUID, status: str, limit_s: float) -> None:
         stand.until(lambda: self.status(task_id) == status, f"task {task_id} is {status}", limit_s)
-
-    def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        answer: dict[str, Any] = self._api.post(path, json=body).raise_for_status().json()
-        return answer

@@ -1,4 +1,4 @@
-"""What is tried on the images: that they are built, and what is in them."""
+"""Tests the container images: that they can be built, and what they contain."""
 
 import json
 import time
@@ -7,12 +7,14 @@ from typing import Any
 from deploy.loopback import stand
 from deploy.loopback.stand import compose, docker, expect, inspect
 
-#: The image, and the services of the project that it may know.
+#: For each image, the services of the project whose code it may contain.
 IMAGES = {"api": ["api"], "worker": ["worker"], "scheduler": ["scheduler"], "migrate": []}
-#: Beyond it only what the cache of an earlier try spares.
+#: Time limit of an image build in seconds. If a build is slower, the next run continues it from
+#: Docker's cache.
 BUILD_LIMIT_S = 420
 
-#: Runs inside an image and tells what is possible there.
+#: Source of a program that runs inside an image, and reports what can be imported, written and run
+#: there.
 PROBE = """
 import importlib, json, os, shutil
 
@@ -63,10 +65,10 @@ def look_inside() -> str:
 
 def _probe(name: str) -> dict[str, Any]:
     options = ("--rm", "--interactive", "--read-only", "--tmpfs", "/tmp", "--network", "none")
-    told: dict[str, Any] = json.loads(
+    reported: dict[str, Any] = json.loads(
         docker("run", *options, stand.image(name), "python", "-", given=PROBE),
     )
-    return told
+    return reported
 
 
 def _wanted(services: list[str]) -> dict[str, Any]:

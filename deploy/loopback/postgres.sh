@@ -1,6 +1,7 @@
 #!/bin/sh
-# What docker-compose.yml relies on of the official image's entry point: PGDATA, POSTGRES_USER, POSTGRES_DB and
-# POSTGRES_PASSWORD_FILE make the database on the first start, and the scripts of /docker-entrypoint-initdb.d run in it.
+# The part of the official image's entry point that docker-compose.yml relies on: PGDATA,
+# POSTGRES_USER, POSTGRES_DB and POSTGRES_PASSWORD_FILE create the database on the first start, and
+# the scripts in /docker-entrypoint-initdb.d run in it.
 set -eu
 
 if [ ! -s "$PGDATA/PG_VERSION" ]; then

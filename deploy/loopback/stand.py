@@ -1,4 +1,6 @@
-"""The containers of docker-compose.yml on the loopback: starts them, looks into them, takes them down."""
+"""Starts, inspects and removes the containers of docker-compose.yml, which all run on the
+loopback.
+"""
 
 import json
 import os
@@ -12,23 +14,24 @@ T = TypeVar("T")
 
 ROOT = Path(__file__).parents[2]
 SECRETS = ROOT / "var/loopback/secrets"
-#: Keeps containers and volumes apart from those of `make up`, and images by their tag.
+#: Name of the compose project, and tag of the images. They differ from those of `make up`, so that
+#: the two systems do not mix.
 PROJECT = TAG = "often-loopback"
 FILES = ("docker-compose.yml", "deploy/loopback/compose.yml")
 POLL_S = 0.2
 
 
 class Failed(Exception):
-    """Something is not as it should be."""
+    """Raised when a check of the running system fails."""
 
 
 def docker(*arguments: str, given: str | None = None, limit_s: float = 60) -> str:
-    """Run `docker` and return what it prints. Raises Failed with its own words."""
+    """Run a `docker` command and return its output. Raises Failed with docker's error output."""
     return _run(["docker", *arguments], given=given, limit_s=limit_s)
 
 
 def succeeds(*arguments: str) -> bool:
-    """Whether this `docker` command does."""
+    """Whether this `docker` command ends with exit code 0."""
     try:
         docker(*arguments)
     except Failed:
@@ -37,7 +40,10 @@ def succeeds(*arguments: str) -> bool:
 
 
 def compose(*arguments: str, files: tuple[str, ...] = FILES, limit_s: float = 180) -> str:
-    """Run compose on the files; as `docker compose`, or whatever COMPOSE names. Raises Failed."""
+    """Run a compose command for the files of this test. Raises Failed if the command fails.
+
+    The command is `docker compose`, or the one in the environment variable COMPOSE.
+    """
     named = [part for file in files for part in ("--file", file)]
     command = os.environ.get("COMPOSE", "docker compose").split()
     quiet = ("--ansi", "never", "--progress", "quiet")
@@ -50,7 +56,7 @@ def make_secrets() -> None:
 
 
 def containers(service: str) -> list[str]:
-    """Ids of the running ones."""
+    """Ids of the running containers of a service."""
     return compose("ps", "--quiet", service).split()
 
 
@@ -60,12 +66,12 @@ def inspect(container_or_image: str) -> dict[str, Any]:
 
 
 def logs(running: str) -> str:
-    """All that a container has said, on both of its outputs."""
+    """The log of a container: everything written to its standard output and standard error."""
     return _run(["sh", "-c", 'docker logs "$0" 2>&1', running])
 
 
 def environment(running: str) -> dict[str, str]:
-    """Of a container's main process."""
+    """The environment variables of a container's main process."""
     entries = docker("exec", running, "cat", "/proc/1/environ").split("\0")
     return dict(entry.split("=", 1) for entry in entries if entry)
 
@@ -75,33 +81,38 @@ def image(service: str) -> str:
 
 
 def query(statement: str) -> list[list[str]]:
-    """Ask the ledger; rows of texts."""
+    """Run an SQL query in the system's database. Returns the rows, with all values as text."""
     psql = ("psql", "-XAt", "-h", "/var/run/postgresql", "-U", "often", "-c", statement)
     return [line.split("|") for line in compose("exec", "-T", "postgres", *psql).splitlines()]
 
 
 def take_down() -> None:
-    """Containers and volumes; images stay for the next try."""
+    """Remove the containers and volumes. The images stay for the next run."""
     compose("down", "--volumes", "--remove-orphans", "--timeout", "10")
 
 
 def state() -> str:
-    """Of all containers, with what they said last; for who looks for the cause of a failure."""
+    """The state and the last output of all containers, as text that helps to find the cause of a
+    failure.
+    """
     return compose("ps", "--all") + compose("logs", "--no-color", "--tail=20")
 
 
 def expect(what: str, seen: object, wanted: object) -> None:
-    """Raises Failed unless it is so."""
+    """Raise Failed unless `seen` equals `wanted`. `what` names the checked value in the message."""
     if seen != wanted:
         raise Failed(f"{what}: {seen}, not {wanted}")
 
 
 def until(found: Callable[[], T | None], what: str, limit_s: float) -> T:
-    """What `found` returns once it is true. Raises Failed after the limit."""
+    """Call `found` repeatedly until it returns a true value, and return that value.
+
+    `what` is a sentence that is true then. Raises Failed after `limit_s` seconds.
+    """
     deadline = time.monotonic() + limit_s
     while not (value := found()):
         if time.monotonic() > deadline:
-            raise Failed(f"{what}: not within {limit_s:.0f} s")
+            raise Failed(f"still not true after {limit_s:.0f} s: {what}")
         time.sleep(POLL_S)
     return value
 
@@ -119,7 +130,7 @@ def _run(command: list[str], *, given: str | None = None, limit_s: float = 60) -
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise Failed(f"{' '.join(command)}: not done within {limit_s:.0f} s") from None
+        raise Failed(f"{' '.join(command)} did not end within {limit_s:.0f} s") from None
     if ended.returncode:
         raise Failed(f"{' '.join(command)} ended with {ended.returncode}:\n{ended.stdout}{ended.stderr}")
     return ended.stdout

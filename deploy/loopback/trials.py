@@ -1,4 +1,4 @@
-"""What is tried on the running system."""
+"""Tests the running system of containers, for example by killing some of them."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from deploy.loopback.stand import Failed, compose, docker, expect, inspect, quer
 
 PROMETHEUS = "http://127.77.0.5:9090"
 REPLICAS, MAILS = 3, 60
-#: Nobody listens there.
+#: A loopback address on which no program listens.
 ELSEWHERE = "127.77.2.2"
 
 
@@ -42,7 +42,7 @@ def ask_own_health_checks() -> str:
             variables = [f"--env={variable}={host}" for variable in address.VARIABLES]
             healthy = stand.succeeds("exec", *variables, running, *check)
             expect(f"health of {name} at {host}", healthy, host == here)
-    return "those of the images pass where the service answers, and fail where nobody does"
+    return "the checks in the images pass where the service listens, and fail elsewhere"
 
 
 def send_one_mail() -> str:
@@ -50,7 +50,7 @@ def send_one_mail() -> str:
     begun = time.monotonic()
     task_id = customer.send_mail()
     customer.await_status(task_id, "success", 20)
-    until(customer.has_mail, "the mail is there", 5)
+    until(customer.has_mail, "the mail has arrived", 5)
     return f"accepted, run, and in the catcher within {time.monotonic() - begun:.1f} s"
 
 
@@ -62,7 +62,7 @@ def scale() -> str:
     for _ in range(MAILS):
         customer.send_mail()
     sent = f"SELECT count(*) FROM task WHERE owner = {customer.id} AND status = 'success'"
-    until(lambda: query(sent) == [[str(MAILS)]], f"{MAILS} mails are sent", 60)
+    until(lambda: query(sent) == [[str(MAILS)]], f"{MAILS} mails were sent", 60)
     took = time.monotonic() - begun
     rows = query(f"SELECT worker, count(*) FROM task WHERE owner = {customer.id} GROUP BY 1 ORDER BY 2 DESC")
     expect("workers that took part", len(rows), REPLICAS)
@@ -91,8 +91,9 @@ def kill() -> str:
         f"SELECT attempt, worker <> '{holder}' FROM task WHERE id = '{task_id}'",
     )
     expect("starts, and whether another worker ended it", (starts, elsewhere), ("2", "t"))
-    until(customer.has_mail, "the mail is there", 5)
-    # The engine takes `docker kill` for a wish, and does not start the container again by itself.
+    until(customer.has_mail, "the mail has arrived", 5)
+    # The engine does not restart the container by itself, because it treats `docker kill` as
+    # intended. So the missing worker is started here.
     compose("scale", f"worker-email={REPLICAS}")
     _await_replicas()
     return f"its task of 8 s ran again on another one and ended {took:.1f} s after the kill"
@@ -102,11 +103,11 @@ def crash() -> str:
     victim = stand.containers("worker-email")[0]
     pid = inspect(victim)["State"]["Pid"]
     if b"services.worker" not in Path(f"/proc/{pid}/cmdline").read_bytes():
-        raise Failed(f"process {pid} is no worker: the engine is not on this machine")
+        raise Failed(f"process {pid} is not a worker: the engine is not on this machine")
     os.kill(pid, signal.SIGKILL)
     crashed = time.monotonic()
-    until(lambda: inspect(victim)["RestartCount"] == 1, "the engine starts it again", 30)
-    until(lambda: _healthy(victim), "it is healthy again", 60)
+    until(lambda: inspect(victim)["RestartCount"] == 1, "the engine has started the container again", 30)
+    until(lambda: _healthy(victim), "the container is healthy again", 60)
     return f"the container is back and healthy after {time.monotonic() - crashed:.1f} s"
 
 
@@ -133,7 +134,7 @@ def _await_replicas() -> None:
         running = stand.containers("worker-email")
         return len(running) == REPLICAS and all(_healthy(one) for one in running)
 
-    until(all_healthy, f"{REPLICAS} healthy workers", 60)
+    until(all_healthy, f"{REPLICAS} workers are healthy", 60)
 
 
 def _healthy(running: str) -> bool:

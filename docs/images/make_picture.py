@@ -1,8 +1,9 @@
-"""Makes the picture of the README from a running system: `make run` in one terminal, this in another.
+"""Makes the picture of the README from a running system. It needs Chromium, and writes `demo.png`
+beside this file.
+
+Start `make run` in one terminal, and run this program in another:
 
     .venv/bin/python docs/images/make_picture.py
-
-It needs Chromium, and writes `demo.png` beside this file.
 """
 
 import asyncio
@@ -13,13 +14,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-import httpx
+import msgspec
 from rich.console import Console
 from rich.text import Text
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from local import demo, system
+from often_client import AsyncClient
 
 HERE = Path(__file__).parent
 PAGE = """
@@ -34,20 +36,22 @@ PAGE = """
 
 
 async def run_demo() -> Console:
-    """Run `make demo`, and record what it shows."""
+    """Run `make demo`, and record its output."""
     running = system.read()
     console = Console(record=True, width=92, file=io.StringIO(), force_terminal=True)
     console.print(Text("$ make demo", style="bold green"))
-    async with httpx.AsyncClient(base_url=f"{running.api}/api/v1/", timeout=10, trust_env=False) as api:
-        await demo.sign_in(api, running.admin)
-        ids = await demo.submit_mix(api, running.sandbox)
+    async with AsyncClient(running.api) as api:
+        await api.sign_in(running.admin.email, running.admin.password)
+        await api.resume_queue(demo.PAUSED)
+        ids = await demo.submit_mix(api, running)
         progress = await demo.watch(api, ids, Console(file=io.StringIO()))
-    demo.summarise(progress, "var/mail", console)
+        await demo.leave_paused(api)
+    demo.summarise(progress, msgspec.structs.replace(running, mail_dir="var/mail"), console)
     return console
 
 
 def photograph(page: Path, file: Path) -> None:
-    """Render a page headless."""
+    """Make a screenshot of an HTML page with a headless browser."""
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
     options += ["--window-size=1000,470", f"--screenshot={file}"]
     chromium = shutil.which("chromium") or "chromium"

@@ -1,4 +1,6 @@
-"""Fetches an exchange rate. An async function runs on the worker's event loop."""
+"""Example of an async task body: it fetches an exchange rate. An async function runs on the
+worker's event loop.
+"""
 
 from examples.contracts.rates import FETCH_RATE, FetchRate, RateFetched
 from examples.gateways import RatesGateway
@@ -8,6 +10,6 @@ from shared.contracts.context import TaskContext
 
 @task(FETCH_RATE)
 async def fetch_rate(context: TaskContext, params: FetchRate) -> RateFetched:
-    # The gateway's errors say whether the platform tries again; there is nothing to catch here.
+    # Nothing is caught here: the type of the gateway's error tells the platform whether to retry.
     rate = await context.gateway(RatesGateway).rate(params.currency)
     return RateFetched(currency=params.currency, rate=rate)

@@ -1,4 +1,4 @@
-"""Submits one child for each currency."""
+"""Example of a task body that submits other tasks: one child for each currency."""
 
 from examples.contracts.rates import FETCH_RATE, FetchRate
 from examples.contracts.reports import REFRESH_RATES, RatesRefreshed, RefreshRates
@@ -12,7 +12,7 @@ def refresh_rates(context: TaskContext, params: RefreshRates) -> RatesRefreshed:
     for currency in params.currencies:
         if context.cancelled:
             break
-        # Children are stored in the commit of this task's success: all of them or none.
+        # Children are stored in the same commit as this task's success: all of them or none.
         context.submit(FETCH_RATE, FetchRate(currency=currency))
         submitted += 1
         context.progress(submitted, total=len(params.currencies), message=currency)

@@ -1,4 +1,6 @@
-"""A task that calls an outside service and is retried when that does not answer."""
+"""Example contract: a task that calls an outside service, and that is retried when the service does
+not answer.
+"""
 
 from datetime import timedelta
 from typing import Annotated
@@ -17,7 +19,7 @@ class FetchRate(Params):
 
 class RateFetched(Result):
     currency: str
-    #: Units of the currency for one euro.
+    #: Amount of the requested currency that one euro buys.
     rate: float
 
 
@@ -26,9 +28,10 @@ FETCH_RATE = Contract(
     queue="default",
     params=FetchRate,
     result=RateFetched,
-    # About 10 s, 30 s, 90 s and 270 s: a service that restarts is back by then.
+    # The pauses between attempts are about 10 s, 30 s, 90 s and 270 s, long enough for the service
+    # to be restarted.
     retries=Retries(max_attempts=5, delay=timedelta(seconds=10)),
     time_limit=timedelta(minutes=1),
-    # A request that has waited for an hour is not worth starting.
+    # A task that could not start for an hour is given up, because its result would come too late.
     max_wait=timedelta(hours=1),
 )

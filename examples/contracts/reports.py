@@ -1,4 +1,4 @@
-"""A task that the clock submits, and that submits others."""
+"""Example contract: a task that runs on a schedule, and that submits other tasks."""
 
 from datetime import timedelta
 
@@ -12,7 +12,7 @@ class RefreshRates(Params):
 
 
 class RatesRefreshed(Result):
-    #: Tasks that were submitted, one for each currency.
+    #: Number of tasks that were submitted, one per currency.
     submitted: int
 
 
@@ -28,9 +28,9 @@ REFRESH_RATES = Contract(
             kind="cron",
             expression="0 8 * * 1-5",
             time_zone="Europe/Berlin",
-            # After an outage only the latest missed morning fires.
+            # After an outage, only the latest of the missed times fires.
             misfire="once",
-            # No second run while the first one still waits.
+            # The schedule does not fire while the task of its previous time is unfinished.
             overlap="skip",
             params=RefreshRates(currencies=["USD", "INR", "GBP"]),
         ),

@@ -1,4 +1,4 @@
-"""A plain task: what it takes and what it returns."""
+"""Example contract of a plain task: its parameters and its result."""
 
 from typing import Annotated
 
@@ -13,7 +13,7 @@ class CountWords(Params):
 
 class WordsCounted(Result):
     words: int
-    #: The word that occurs most often; null for an empty text.
+    #: The most frequent word of the text; null if the text is empty.
     most_common: str | None
 
 

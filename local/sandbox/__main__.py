@@ -1,4 +1,6 @@
-"""`python -m local.sandbox --port 8400`: stands in for SerpApi, TravClan, a push service and Stripe."""
+"""`python -m local.sandbox --port 8400`: a server that simulates SerpApi, TravClan, a push service
+and Stripe.
+"""
 
 import argparse
 
@@ -9,7 +11,7 @@ from local.sandbox import app
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description="Behave as the outside services do; on the loopback.")
+    arguments = argparse.ArgumentParser(description="Simulate the outside services on the loopback.")
     arguments.add_argument("--port", type=int, required=True)
     options = arguments.parse_args()
     uvicorn.run(app.build(), host=HOST, port=options.port, access_log=False, log_level="critical")

@@ -1,7 +1,7 @@
-"""The sandbox: one server that behaves as the outside services do, as far as our gateways go.
+"""The sandbox: one server that simulates the outside services, as far as the gateways use them.
 
-Every service has its folder in the path and its books, which `GET /sandbox/books` shows; `/sandbox/faults`
-lets things go wrong.
+Each service has its own first path segment. `GET /sandbox/books` shows what each of them has
+recorded, and `/sandbox/faults` causes failures.
 """
 
 from typing import Any, Protocol
@@ -19,9 +19,9 @@ from local.sandbox.travclan import TravClan
 
 
 class Service(Protocol):
-    """One outside service; a fresh one for each app."""
+    """A simulated outside service. Each sandbox app creates its own instance."""
 
-    #: Its folder in the path.
+    #: First path segment of the simulated service's URLs.
     name: str
 
     def router(self) -> Router: ...
@@ -32,7 +32,7 @@ SERVICES: tuple[type[Service], ...] = (SerpApi, TravClan, Push, Stripe)
 
 
 class Control(Controller):
-    """For tests and for people who try things out."""
+    """The routes that control the sandbox itself, for tests and for manual experiments."""
 
     path = "/sandbox"
 
@@ -54,7 +54,7 @@ class Control(Controller):
 
 
 def build() -> ASGIApp:
-    """Fresh books, no faults."""
+    """Build the sandbox app, with empty records and no faults."""
     faults = Faults()
     services = [service() for service in SERVICES]
     app = Litestar(

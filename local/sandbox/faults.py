@@ -1,7 +1,8 @@
-"""Failures on demand: `POST /sandbox/faults` arms one, `DELETE /sandbox/faults` clears them all.
+"""Simulates failures of outside services: `POST /sandbox/faults` adds one, `DELETE /sandbox/faults`
+removes all.
 
-They come before the service sees the request, or after it did its work (`drop: "after"`, `"within"`): then
-only the answer is lost, as when a connection breaks.
+A failure happens before the service sees the request, or after it did its work (`drop: "after"`,
+`"within"`). In the second case only the answer is lost, as when a connection breaks.
 """
 
 import asyncio
@@ -15,40 +16,45 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import Meta, Struct
 
-#: Packed megabytes of a bomb that are sent in one piece, 64 KB.
+#: Number of compressed megabytes that are sent in one piece of a decompression bomb. Compressed,
+#: they take 64 KB.
 AT_ONCE = 64
 
 
 class Fault(Struct, kw_only=True, forbid_unknown_fields=True):
-    """What goes wrong with requests of one service."""
+    """A failure that the sandbox simulates for requests to one service."""
 
-    #: The first part of the path: serpapi, travclan, push or stripe.
+    #: Service that fails, as the first segment of its paths: serpapi, travclan, push or stripe.
     service: str
-    #: Only where the path contains this.
+    #: Limits the failure to requests whose path contains this text.
     path: str = ""
-    #: Answer this instead; null: answer as ever, but late or not at all.
+    #: HTTP status of the simulated answer. null lets the service itself answer; its answer may then
+    #: be late or lost.
     status: Annotated[int, Meta(ge=200, le=599)] | None = None
     body: str = ""
     headers: dict[str, str] = {}
     delay_s: Annotated[float, Meta(ge=0, le=300)] = 0.0
-    #: Cut the connection before the service sees the request, instead of its answer, or in its middle.
+    #: When the connection is cut: before the service sees the request, after the service has
+    #: processed it (instead of the answer), or in the middle of the answer. null does not cut it.
     drop: Literal["before", "after", "within"] | None = None
-    #: Answer a byte at a time, for ever: within the headers, or within the body, after `status` or 200.
+    #: Sends the answer endlessly, one byte at a time: in the headers, or in the body after the
+    #: status (`status`, or 200). null sends a normal answer.
     drip: Literal["headers", "body"] | None = None
-    #: Between two of these bytes.
+    #: Seconds between two bytes of an answer that `drip` sends.
     drip_s: Annotated[float, Meta(gt=0, le=60)] = 5.0
-    #: Size in megabytes of what the answer unpacks to; a thousandth of it is sent, as gzip.
+    #: Decompressed size in megabytes of an answer that is a decompression bomb. It is sent as gzip,
+    #: a thousandth of that size.
     bomb_mb: Annotated[int, Meta(ge=1, le=100_000)] | None = None
-    #: So many requests pass first.
+    #: Number of matching requests that succeed before the first one fails.
     skip: Annotated[int, Meta(ge=0)] = 0
-    #: So many requests; null: until it is cleared.
+    #: Number of requests that fail; null means all, until the fault is removed.
     times: Annotated[int, Meta(ge=1)] | None = 1
-    #: Of the requests that it fits, this share.
+    #: Share of the matching requests that fail, chosen at random.
     share: Annotated[float, Meta(gt=0, le=1)] = 1.0
 
     @property
     def answers(self) -> bool:
-        """The service does not see the request."""
+        """Whether the fault itself answers the request, so that the service never sees it."""
         return any(each is not None for each in (self.status, self.drip, self.bomb_mb))
 
     @property
@@ -61,16 +67,19 @@ class Fault(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class Faults:
-    """The armed ones, the oldest first, and the middleware that lets them happen."""
+    """The simulated failures, oldest first, and the middleware that applies them."""
 
     def __init__(self) -> None:
         self.armed: list[Fault] = []
-        #: How often each kind happened, for who counts: "stripe 503", "push dropped after".
+        #: Number of failures so far by kind, such as "stripe 503" or "push dropped after".
         self.happened: dict[str, int] = {}
         self._chance = random.Random()
 
     def wrap(self, app: ASGIApp) -> ASGIApp:
-        """Outermost, because cutting a connection goes past everything else."""
+        """Wrap an ASGI app in the middleware that simulates failures.
+
+        It has to be the outermost one, because cutting a connection bypasses everything else.
+        """
 
         async def faulty(scope: Scope, receive: Receive, send: Send) -> None:
             fault = self._take(scope["path"]) if scope["type"] == ScopeType.HTTP else None
@@ -115,7 +124,10 @@ async def _swallow(_: Any) -> None:
 
 
 def _cut(send: Any) -> None:
-    """Without an answer; `send` belongs to uvicorn's cycle of this request, which knows the connection."""
+    """Close the client's connection without an answer.
+
+    `send` is a method of uvicorn's object for this request, which holds the connection.
+    """
     send.__self__.transport.abort()
 
 
@@ -144,7 +156,9 @@ async def _misbehave(fault: Fault, send: Send) -> None:
 
 
 async def _drip_headers(fault: Fault, send: Any) -> None:
-    """Past uvicorn, which sends headers in one piece."""
+    """Send endless headers. They are written to the connection directly, because uvicorn sends
+    headers in one piece.
+    """
     transport = send.__self__.transport
     transport.write(f"HTTP/1.1 {fault.status or 200} Slow\r\nX-Slow: ".encode())
     while not transport.is_closing():
@@ -159,7 +173,9 @@ async def _drip_body(fault: Fault, send: Any) -> None:
 
 
 async def _bomb(megabytes: int, fault: Fault, send: Send) -> None:
-    """One megabyte is packed once, and sent again and again; clients get as much at once as they can take."""
+    """Send a decompression bomb: compress one megabyte once, and send it repeatedly, as fast as the
+    client reads.
+    """
     packer = zlib.compressobj(9, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
     begin = packer.compress(b" ") + packer.flush(zlib.Z_FULL_FLUSH)
     packed = packer.compress(b" " * 2**20) + packer.flush(zlib.Z_FULL_FLUSH)

@@ -1,24 +1,26 @@
-"""Hotels that exist nowhere: the same ones for the same place, at the same prices for the same day."""
+"""Makes up hotels for the simulated services. A place always has the same hotels, and a day the
+same prices.
+"""
 
 import hashlib
 from dataclasses import dataclass
 from datetime import date
 
-#: A place whose name holds this has no hotels.
+#: A search for a place whose name contains this text finds no hotels.
 NOWHERE = "Nowhere"
 
 KINDS = ("Resort", "Palace", "Inn", "Beach Hotel", "Residency", "Grand", "Boutique Stay", "Suites")
 ADJECTIVES = ("Blue", "Old", "Golden", "Quiet", "Royal", "Green", "Little", "Sunny", "Silver")
 NOUNS = ("Lagoon", "Banyan", "Harbour", "Lotus", "Fort", "Garden", "Palm", "Lantern", "Peacock", "Shore")
-#: Rupees a night, by class.
+#: Base price per night in rupees, by star rating.
 PRICES = {3: 2_600, 4: 5_200, 5: 11_500}
-#: Rough, for show; other currencies count as rupees.
+#: Rough exchange rates: amount of the currency per rupee. Other currencies count as rupees.
 PER_RUPEE = {"INR": 1.0, "USD": 1 / 88, "EUR": 1 / 102, "GBP": 1 / 117, "JPY": 1.7, "AED": 1 / 24}
 
 
 @dataclass(frozen=True, slots=True)
 class MadeUpHotel:
-    """The `index`th of its place."""
+    """A made-up hotel: the one with the number `index` in its place."""
 
     place_id: str
     index: int
@@ -50,7 +52,9 @@ class MadeUpHotel:
         }
 
     def price(self, check_in: date, currency: str, factor: float) -> float:
-        """A night, in `currency`; `factor` is how prices have moved since."""
+        """The price per night in `currency`. `factor` multiplies the original price, to simulate a
+        price change.
+        """
         kind = 0.7 + self._number("price") % 80 / 100
         season = 0.85 + self._number(f"price {check_in.isoformat()}") % 40 / 100
         return round(PRICES[self.stars] * kind * season * PER_RUPEE.get(currency, 1.0) * factor, 2)
@@ -67,5 +71,5 @@ def place_id(place: str) -> str:
 
 
 def stable_number(text: str) -> int:
-    """Below 2**63, the same in every process."""
+    """A number below 2**63 that is derived from a text. It is the same in every process."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) >> 1

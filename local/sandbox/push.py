@@ -1,8 +1,9 @@
-"""The sandbox's push service, and the browsers behind it, which are all switched off.
+"""The sandbox's push service and the browsers that have subscribed to it, which are all offline.
 
-`POST /sandbox/push/subscriptions` subscribes a browser, `DELETE /sandbox/push/subscriptions/{id}` ends it.
-The first message of a subscription binds it to its sender's key. Unlike a real service this one can read what
-is sent, and refuses what the browser couldn't.
+`POST /sandbox/push/subscriptions` subscribes a browser, `DELETE /sandbox/push/subscriptions/{id}`
+unsubscribes it. The first message to a subscription binds the subscription to the key of the
+sender. Unlike a real push service, this one can decrypt messages, and refuses those that the
+browser could not read.
 """
 
 import re
@@ -21,9 +22,10 @@ from local.sandbox import vapid
 from local.sandbox.browser import Browser, Unreadable
 from shared.hotel import web_push
 
-LONGEST_BODY, LONGEST_TTL_S = 4_096, 2_419_200
+MAX_BODY_BYTES, MAX_TTL_S = 4_096, 2_419_200
 URGENCIES = ("very-low", "low", "normal", "high")
-#: Windows' service says this in a header only; it reads a TTL of 0 as "do not keep".
+#: Error text for a conflict between TTL and cache policy, as in Windows' push service, which sends
+#: it in a header only. That service reads a TTL of 0 as "do not keep the message".
 TTL_CONFLICT = "Ttl value conflicts with X-WNS-Cache-Policy."
 TOPIC = re.compile(r"[A-Za-z0-9_-]{1,32}")
 
@@ -32,7 +34,7 @@ Body = dict[str, Any]
 
 
 class Refusal(Exception):
-    """An answer that is no 201."""
+    """Raised to answer a push request with an error status."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -41,26 +43,27 @@ class Refusal(Exception):
 
 
 class Message(msgspec.Struct, frozen=True):
-    """As the browser would show it."""
+    """A decrypted push message, as the browser would show it."""
 
     topic: str | None
     urgency: str
     ttl_s: int
-    #: Decrypted: the JSON that it is.
+    #: The message's content: the decrypted JSON.
     content: Any
 
 
 @dataclass
 class Subscribed:
-    """One browser and what was sent to it."""
+    """A subscribed browser, and the messages that were sent to it."""
 
     browser: Browser = field(default_factory=Browser.fresh)
-    #: The key that the first message was signed with.
+    #: Key that signed the first message to this subscription. Later messages must have the same
+    #: one.
     sender: str | None = None
     ended: bool = False
-    #: All that was accepted.
+    #: All messages that were accepted for this subscription.
     receipts: list[Message] = field(default_factory=list)
-    #: What the browser shows once it is switched on.
+    #: Messages that the browser would show once it is online.
     waiting: list[Message] = field(default_factory=list)
 
     def take(self, message: Message) -> None:
@@ -72,7 +75,7 @@ class Subscribed:
 
 
 class Push:
-    """One push service."""
+    """The simulated push service, with its subscriptions."""
 
     name = "push"
 
@@ -96,7 +99,9 @@ class Push:
         }
 
     def subscribe(self, origin: str) -> Body:
-        """What a browser's `PushSubscription.toJSON()` gives."""
+        """Subscribe a new browser. Returns what the browser's `PushSubscription.toJSON()` would
+        return.
+        """
         identity = secrets.token_urlsafe(16)
         self._subscribed[identity] = Subscribed()
         browser = self._subscribed[identity].browser
@@ -104,11 +109,11 @@ class Push:
         return {"endpoint": f"{origin}/push/{identity}", "expirationTime": None, "keys": keys}
 
     def end(self, identity: str) -> None:
-        """Raises Refusal."""
+        """End a push subscription. Raises Refusal if it does not exist."""
         self._find(identity).ended = True
 
     def take(self, identity: str, headers: Any, body: bytes, origin: str) -> None:
-        """Raises Refusal."""
+        """Accept a push message for a browser, or raise Refusal."""
         subscribed = self._find(identity)
         if subscribed.ended:
             raise Refusal(410, "The subscription has ended.")
@@ -119,8 +124,8 @@ class Push:
             raise Refusal(401, f"VAPID: {error}.") from None
         if subscribed.sender not in (None, sender):
             raise Refusal(403, "VAPID: the subscription belongs to another key.")
-        if len(body) > LONGEST_BODY:
-            raise Refusal(413, f"The body has more than {LONGEST_BODY} bytes.")
+        if len(body) > MAX_BODY_BYTES:
+            raise Refusal(413, f"The body has more than {MAX_BODY_BYTES} bytes.")
         try:
             content = msgspec.json.decode(subscribed.browser.decrypt(body))
         except (Unreadable, msgspec.DecodeError) as error:
@@ -166,15 +171,15 @@ async def end(identity: FromPath[str], push: NamedDependency[Push]) -> Response[
 
 
 def origin_of(request: Asked) -> str:
-    """As the client wrote it."""
+    """The scheme, host and port of the request's URL, spelled as the client wrote them."""
     return f"{request.url.scheme}://{request.headers.get('host', '')}"
 
 
 def check_headers(headers: Any) -> tuple[str | None, str, int]:
-    """Topic, urgency and TTL; raises Refusal."""
+    """Check the headers of a push message. Returns topic, urgency and TTL. Raises Refusal."""
     ttl, topic, urgency = headers.get("ttl", ""), headers.get("topic"), headers.get("urgency", "normal")
-    if not ttl.isdecimal() or int(ttl) > LONGEST_TTL_S:
-        raise Refusal(400, f"TTL must be there and a number of seconds up to {LONGEST_TTL_S}.")
+    if not ttl.isdecimal() or int(ttl) > MAX_TTL_S:
+        raise Refusal(400, f"TTL is required and must be a number of seconds up to {MAX_TTL_S}.")
     if headers.get("content-encoding") != "aes128gcm":
         raise Refusal(400, "Content-Encoding must be aes128gcm.")
     if topic is not None and not TOPIC.fullmatch(topic):

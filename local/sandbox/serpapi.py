@@ -1,6 +1,6 @@
-"""The sandbox's SerpApi: Google Hotels and the account, with the key `sandbox`.
+"""The sandbox's SerpApi: Google Hotels and the account, with the API key `sandbox`.
 
-`PUT /sandbox/serpapi` turns its plan, its prices and its nonsense.
+`PUT /sandbox/serpapi` changes its plan, its prices and its unreadable rows.
 """
 
 from collections import Counter
@@ -17,9 +17,10 @@ from local.sandbox.hotels import NOWHERE, MadeUpHotel, place_id, stable_number
 KEY = "sandbox"
 PAGE_SIZE, PAGES = 18, 3
 HOURLY_LIMIT = 1_000
-#: Rows of a page that are not as others, by their place on it.
+#: Row numbers on a page of results at which a row is unusual, such as one that is sold out or has
+#: only a total price.
 SOLD_OUT, RENTAL, ONLY_TOTAL, ONLY_OFFERS = 5, 9, 12, 15
-LEAST_RATING = {"7": 3.5, "8": 4.0, "9": 4.5}
+MIN_RATING = {"7": 3.5, "8": 4.0, "9": 4.5}
 ORDERS = ("3", "8", "13")
 EMPTY = "Google Hotels hasn't returned any results for this query."
 
@@ -28,18 +29,20 @@ Parameters = dict[str, str]
 
 
 class Turn(Struct, kw_only=True, forbid_unknown_fields=True):
-    """What is left out stays as it is."""
+    """The body of a request that changes the simulated SerpApi. Fields that are left out keep their
+    value.
+    """
 
     searches_left: Annotated[int, Meta(ge=0)] | None = None
-    #: Prices are so many times what they were at first.
+    #: Factor by which the original prices are multiplied.
     price_factor: Annotated[float, Meta(gt=0)] | None = None
     hourly_limit_reached: bool | None = None
-    #: Rows at the end of each page that can't be read.
+    #: Number of unreadable rows at the end of each page of results.
     nonsense_rows: Annotated[int, Meta(ge=0, le=100)] | None = None
 
 
 class Refusal(Exception):
-    """An answer in the provider's own shape."""
+    """Raised to answer with an error in SerpApi's own format."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -48,7 +51,7 @@ class Refusal(Exception):
 
 
 class SerpApi:
-    """One account and its plan."""
+    """The simulated SerpApi: the account and its plan."""
 
     name = "serpapi"
 
@@ -57,7 +60,8 @@ class SerpApi:
             searches_left=10_000, price_factor=1.0, hourly_limit_reached=False, nonsense_rows=0
         )
         self._searches: Counter[str] = Counter()
-        #: All hotels that pages have shown: a search for the name of one is answered with its details.
+        #: All hotels that have appeared on pages of results, by name. A search for the name of one
+        #: is answered with its details.
         self._by_name: dict[str, MadeUpHotel] = {}
         self._details = 0
         self._account_requests = 0
@@ -83,7 +87,7 @@ class SerpApi:
                 setattr(self.settings, name, getattr(change, name))
 
     def search(self, parameters: Parameters) -> dict[str, Any]:
-        """Raises Refusal."""
+        """Answer a hotel search. Raises Refusal."""
         check_key(parameters)
         check_in, check_out = check_search(parameters)
         self._spend()
@@ -103,7 +107,7 @@ class SerpApi:
         return {"search_metadata": metadata, "search_parameters": echo, **found}
 
     def account(self, parameters: Parameters) -> dict[str, Any]:
-        """Raises Refusal."""
+        """Answer a request for the state of the account. Raises Refusal."""
         check_key(parameters)
         self._account_requests += 1
         return {
@@ -119,7 +123,8 @@ class SerpApi:
     def _spend(self) -> None:
         if self.settings.hourly_limit_reached:
             raise Refusal(429, "Your account has reached its hourly throughput limit.")
-        assert self.settings.searches_left is not None  # it starts with a number and only changes to one
+        # For the type checker: the setting's type is optional, but it is never None.
+        assert self.settings.searches_left is not None
         if not self.settings.searches_left:
             raise Refusal(429, "Your account has run out of searches.")
         self.settings.searches_left -= 1
@@ -153,7 +158,9 @@ class SerpApi:
     def _details_of(
         self, hotel: MadeUpHotel, parameters: Parameters, check_in: date, check_out: date
     ) -> dict[str, Any]:
-        """One hotel's fields at the top level of the answer, with more of them than a list has."""
+        """The details of one hotel, which SerpApi returns at the top level of the answer. They have
+        more fields than a row of a list.
+        """
         return self._row(hotel, parameters, check_in, check_out) | {
             "address": f"{hotel.index + 1}, Beach Road",
             "phone": "000 0000",
@@ -162,7 +169,8 @@ class SerpApi:
     def _row(
         self, hotel: MadeUpHotel, parameters: Parameters, check_in: date, check_out: date
     ) -> dict[str, Any]:
-        assert self.settings.price_factor is not None  # as above
+        # For the type checker: the setting's type is optional, but it is never None.
+        assert self.settings.price_factor is not None
         currency = parameters.get("currency", "USD")
         night = hotel.price(check_in, currency, self.settings.price_factor)
         nights = (check_out - check_in).days
@@ -222,7 +230,9 @@ def check_key(parameters: Parameters) -> None:
 
 
 def check_search(parameters: Parameters) -> tuple[date, date]:
-    """The stay."""
+    """Check the parameters of a hotel search. Returns the first and last day of the stay. Raises
+    Refusal.
+    """
     for name in ("engine", "q", "check_in_date", "check_out_date"):
         if not parameters.get(name):
             raise Refusal(400, f"Missing query `{name}` parameter.")
@@ -241,7 +251,7 @@ def check_search(parameters: Parameters) -> tuple[date, date]:
 
 
 def check_choices(parameters: Parameters) -> None:
-    for name, choices in (("rating", LEAST_RATING), ("sort_by", ORDERS), ("hotel_class", "2345")):
+    for name, choices in (("rating", MIN_RATING), ("sort_by", ORDERS), ("hotel_class", "2345")):
         values = parameters[name].split(",") if name in parameters else []
         if any(value not in choices or not value for value in values):
             raise Refusal(400, f"Unsupported value for `{name}`.")
@@ -263,7 +273,7 @@ def first_row(token: str | None, place: str) -> int:
         return 0
     of, _, start = token.rpartition(".")
     if of != place or not start.isdecimal():
-        raise Refusal(400, "`next_page_token` is of another search.")
+        raise Refusal(400, "`next_page_token` belongs to another search.")
     return int(start)
 
 
@@ -271,7 +281,7 @@ def fits(row: dict[str, Any], parameters: Parameters) -> bool:
     classes = parameters.get("hotel_class", "")
     if classes and str(row.get("extracted_hotel_class")) not in classes.split(","):
         return False
-    if row["overall_rating"] < LEAST_RATING.get(parameters.get("rating", ""), 0):
+    if row["overall_rating"] < MIN_RATING.get(parameters.get("rating", ""), 0):
         return False
     least, most = float(parameters.get("min_price", 0)), float(parameters.get("max_price", "inf"))
     return not row_price(row) or least <= row_price(row) <= most
@@ -287,7 +297,7 @@ def in_order(rows: list[dict[str, Any]], sort_by: str | None) -> list[dict[str, 
 
 
 def row_price(row: dict[str, Any]) -> float:
-    """A night's; 0 where it isn't written."""
+    """The price per night in a row of results; 0 if the row has none."""
     price: float = row.get("rate_per_night", {}).get("extracted_lowest", 0)
     return price
 

@@ -1,7 +1,7 @@
-"""The sandbox's Stripe: payment intents of one account, with the key `sk_test_sandbox`.
+"""The sandbox's Stripe: payment intents of one account, with the API key `sk_test_sandbox`.
 
-`PUT /sandbox/stripe` turns its clock and its faults, `PUT /sandbox/stripe/intents/{id}` decides about an
-intent that waits for the customer or the bank.
+`PUT /sandbox/stripe` changes its clock and its faults. `PUT /sandbox/stripe/intents/{id}` makes the
+decision of the customer or the bank for which a payment intent waits.
 """
 
 import asyncio
@@ -36,24 +36,28 @@ from local.sandbox.stripe_refunds import Refunds
 
 
 class Turn(Struct, kw_only=True, forbid_unknown_fields=True):
-    """What is left out stays as it is."""
+    """The body of a request that changes the simulated Stripe. Fields that are left out keep their
+    value.
+    """
 
-    #: How far its clock is ahead.
+    #: Hours by which the simulated Stripe's clock is ahead of the real time.
     hours_later: Annotated[float, Meta(ge=0)] | None = None
-    #: Between the charge and its answer; until then the key is in use.
+    #: Seconds between a charge and the answer to its request. Until then, its idempotency key
+    #: counts as in use.
     answer_after_s: Annotated[float, Meta(ge=0, le=300)] | None = None
-    #: The next charge is carried out and answered with a 500, also when it comes again.
+    #: Whether the next charge takes the money, but is answered with a 500, and so is every
+    #: repetition of its request.
     charge_and_break: bool | None = None
 
 
 class Decision(Struct, kw_only=True, forbid_unknown_fields=True):
-    """What the customer, or the bank, says in the end."""
+    """The final decision of the customer or the bank about a payment intent."""
 
     status: Literal["succeeded", "declined", "canceled", "processing"]
 
 
 class Stripe:
-    """One account."""
+    """The simulated Stripe: the payment intents, charges and refunds of one account."""
 
     name = "stripe"
 
@@ -64,7 +68,8 @@ class Stripe:
         self._refunds = Refunds()
         self._keys = Keys()
         self._numbers = count(1)
-        # A ledger outlives the sandbox, and Stripe never gives an id twice.
+        # A random part of all ids, different in each run, because the ids are stored in a database
+        # that outlives the sandbox.
         self._life = secrets.token_hex(4)
         self._requests: Counter[str] = Counter()
         self._refused: Counter[str] = Counter()
@@ -76,9 +81,9 @@ class Stripe:
 
     def books(self) -> Body:
         return {
-            # Money that was taken.
+            # The charges that took money.
             "charges": self._charges,
-            # Money that went back.
+            # The refunds that returned money.
             "refunds": self._refunds.all,
             "intents": [
                 {name: intent[name] for name in ("id", "status", "amount", "currency", "metadata")}
@@ -97,7 +102,7 @@ class Stripe:
         return self._settings
 
     async def create(self, form: Form) -> Answer:
-        """Raises Refusal."""
+        """Create a payment intent. Raises Refusal."""
         check_form(form)
         number = next(self._numbers)
         identity = f"pi_sandbox{self._life}{number:06d}"
@@ -123,7 +128,7 @@ class Stripe:
         return await self._confirm(intent, form)
 
     async def confirm(self, identity: str, form: Form) -> Answer:
-        """Raises Refusal."""
+        """Confirm a payment intent. Raises Refusal."""
         intent = self.find(identity)
         if form.keys() - {"payment_method", "off_session", "return_url"}:
             raise Refusal(400, "Received unknown parameter.", code="parameter_unknown")
@@ -136,7 +141,7 @@ class Stripe:
         return await self._confirm(intent, form)
 
     async def cancel(self, identity: str) -> Answer:
-        """Raises Refusal."""
+        """Cancel a payment intent. Raises Refusal."""
         intent = self.find(identity)
         if intent["status"] in ("succeeded", "canceled", "processing"):
             raise unexpected_state(intent)
@@ -144,18 +149,18 @@ class Stripe:
         return Answer(200, copy.deepcopy(intent))
 
     def find(self, identity: str) -> Body:
-        """Raises Refusal."""
+        """Find a payment intent by its id. Raises Refusal if it does not exist."""
         if identity not in self._intents:
             message = f"No such payment_intent: '{identity}'"
             raise Refusal(404, message, code="resource_missing", param="intent")
         return self._intents[identity]
 
     async def read(self, identity: str) -> Answer:
-        """Raises Refusal."""
+        """Answer a request that reads one payment intent. Raises Refusal."""
         return Answer(200, copy.deepcopy(self.find(identity)))
 
     async def page(self, parameters: Form) -> Answer:
-        """Newest first. Raises Refusal."""
+        """Answer with one page of payment intents, newest first. Raises Refusal."""
         unknown = parameters.keys() - {"limit", "starting_after", "created[gte]"}
         limit, since = parameters.get("limit", "10"), parameters.get("created[gte]", "0")
         if unknown or not limit.isdecimal() or not 1 <= int(limit) <= 100 or not since.isdecimal():
@@ -169,19 +174,21 @@ class Stripe:
         return Answer(200, body)
 
     async def refund(self, form: Form) -> Answer:
-        """Raises Refusal."""
+        """Refund a payment intent. Raises Refusal."""
         if form.keys() - {"payment_intent", "metadata[payment]", "reason"}:
             raise Refusal(400, "Received unknown parameter.", code="parameter_unknown")
         intent = self.find(form.get("payment_intent", ""))
         return Answer(200, self._refunds.make(intent, f"re_sandbox{self._life}", int(self._now())))
 
     async def refunds(self, parameters: Form) -> Answer:
-        """Of one intent, the newest first. Raises Refusal."""
+        """Answer with the refunds of a payment intent, newest first. Raises Refusal."""
         intent = self.find(parameters.get("payment_intent", ""))
         return Answer(200, self._refunds.page(intent["id"]))
 
     def decide(self, identity: str, status: str) -> Body:
-        """Raises Refusal."""
+        """Make the decision for a payment intent that waits for the customer or the bank. Raises
+        Refusal.
+        """
         intent = self.find(identity)
         if intent["status"] not in ("requires_action", "processing"):
             raise unexpected_state(intent)
@@ -189,7 +196,9 @@ class Stripe:
         return intent
 
     async def answer(self, name: str, request: Asked, work: Callable[[Form], Awaitable[Answer]]) -> Answer:
-        """Who may ask is answered once for each key."""
+        """Check the API key, then answer the request. A POST is carried out once per idempotency
+        key.
+        """
         try:
             check_key(request)
             form = await read_form(request)

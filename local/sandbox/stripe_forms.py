@@ -1,4 +1,4 @@
-"""What Stripe is sent: whose key it is, and which parameters it takes."""
+"""Checks requests to the simulated Stripe: the API key, and the parameters that Stripe accepts."""
 
 import re
 from typing import Any
@@ -9,7 +9,7 @@ from litestar import Request
 from local.outside import STRIPE_KEY
 from local.sandbox.stripe_keys import Refusal
 
-#: What becomes of a charge to these cards; others don't exist.
+#: Outcome of a charge, by the id of the test card. Other cards do not exist.
 CARDS = {
     "pm_card_visa": "succeeded",
     "pm_card_chargeDeclined": "declined",
@@ -18,7 +18,8 @@ CARDS = {
     "pm_sandbox_processing": "processing",
 }
 DECLINE = {"code": "card_declined", "decline_code": "generic_decline", "message": "Your card was declined."}
-#: The error of an off-session charge that needs confirmation: the customer is not there to give it.
+#: Error of a charge that needs the customer's confirmation while the customer is not present
+#: (off-session).
 UNCONFIRMED = {
     "code": "authentication_required",
     "decline_code": "authentication_required",
@@ -30,14 +31,17 @@ KNOWN = (
     *("description", "receipt_email", "return_url", "automatic_payment_methods[allow_redirects]"),
 )
 METADATA = re.compile(r"metadata\[([A-Za-z0-9_-]{1,40})\]")
-#: To confirm without one of these, a customer must be sent away and come back.
+#: Parameters of which one is needed to confirm a charge: either the URL to which the customer
+#: returns, or one that rules out such a redirect.
 NO_WAY_BACK_NEEDED = {"return_url", "payment_method_types[]", "automatic_payment_methods[allow_redirects]"}
 Asked = Request[Any, Any, Any]
 Form = dict[str, str]
 
 
 async def read_form(request: Asked) -> Form:
-    """Of a GET, its query. Raises Refusal."""
+    """The parameters of a request: the query of a GET, the form in the body of other methods.
+    Raises Refusal.
+    """
     if request.method == "GET":
         return {name: str(value) for name, value in request.query_params.items()}
     if not request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
@@ -46,13 +50,13 @@ async def read_form(request: Asked) -> Form:
 
 
 def check_key(request: Asked) -> None:
-    """Raises Refusal."""
+    """Check the API key of a request. Raises Refusal."""
     if request.headers.get("authorization") != f"Bearer {STRIPE_KEY}":
         raise Refusal(401, "Invalid API Key provided: sk_****")
 
 
 def check_form(form: Form) -> None:
-    """Raises Refusal."""
+    """Check the parameters of a charge. Raises Refusal."""
     for name in form:
         if name not in KNOWN and not METADATA.fullmatch(name):
             raise Refusal(400, f"Received unknown parameter: {name}", code="parameter_unknown", param=name)
@@ -71,7 +75,7 @@ def check_form(form: Form) -> None:
 
 
 def check_card(form: Form) -> None:
-    """Raises Refusal."""
+    """Check the card of a charge. Raises Refusal if it does not exist."""
     card = form.get("payment_method")
     if card is not None and card not in CARDS:
         message = f"No such PaymentMethod: '{card}'"

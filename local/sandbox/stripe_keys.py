@@ -1,6 +1,6 @@
-"""Idempotency keys as Stripe keeps them: one answer for each, for a day from its first use.
+"""Simulates Stripe's idempotency keys: one answer per key, for a day from its first use.
 
-Nothing is kept of a request that was refused before it was carried out.
+A request that was refused before it took effect does not use up its key.
 """
 
 import copy
@@ -11,11 +11,13 @@ from typing import Any
 Body = dict[str, Any]
 
 LIFE_S = 24 * 3_600
-LONGEST_KEY = 255
+MAX_KEY_CHARS = 255
 
 
 class Refusal(Exception):
-    """An answer in Stripe's own shape that nothing was done for."""
+    """Raised to refuse a request with an error in Stripe's own format. The request had
+    no effect.
+    """
 
     def __init__(self, status: int, message: str, kind: str = "invalid_request_error", **more: Any) -> None:
         super().__init__(message)
@@ -30,7 +32,7 @@ def unexpected_state(intent: Body) -> Refusal:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a request that was carried out is answered, now and whenever it comes again."""
+    """The answer to a request that was carried out. Repetitions of the request get the same answer."""
 
     status: int
     body: Body
@@ -39,16 +41,16 @@ class Answer:
 
 @dataclass
 class _Kept:
-    """What a key stands for."""
+    """The request and the answer that are stored under an idempotency key."""
 
     request: str
     used_at: float
-    #: Null while it is carried out.
+    #: The stored answer; None while the request is being carried out.
     answer: Answer | None = None
 
 
 class Keys:
-    """Those of one account."""
+    """The idempotency keys that one account has used."""
 
     def __init__(self) -> None:
         self._kept: dict[str, _Kept] = {}
@@ -57,11 +59,14 @@ class Keys:
     async def once(
         self, key: str | None, request: str, now: float, carry_out: Callable[[], Awaitable[Answer]]
     ) -> Answer:
-        """Carry the request out, or say what was said. `now` in seconds. Raises Refusal."""
+        """Carry out a request once per idempotency key; a repetition gets the earlier answer.
+
+        `now` is the time in seconds. Raises Refusal.
+        """
         if key is None:
             return await carry_out()
-        if len(key) > LONGEST_KEY:
-            raise Refusal(400, f"Idempotency-Key must have at most {LONGEST_KEY} characters.")
+        if len(key) > MAX_KEY_CHARS:
+            raise Refusal(400, f"Idempotency-Key must have at most {MAX_KEY_CHARS} characters.")
         known = self._kept.get(key)
         if known is not None and now < known.used_at + LIFE_S:
             return self._again(known, request)

@@ -1,4 +1,4 @@
-"""Refunds of one account: all of an intent's money, once."""
+"""Simulates refunds of one Stripe account: a payment intent can be refunded once, in full."""
 
 import copy
 
@@ -6,13 +6,13 @@ from local.sandbox.stripe_keys import Body, Refusal
 
 
 class Refunds:
-    """What was given back."""
+    """All refunds of a Stripe account."""
 
     def __init__(self) -> None:
         self.all: list[Body] = []
 
     def make(self, intent: Body, prefix: str, now: int) -> Body:
-        """Raises Refusal for an intent without money, or one that was refunded."""
+        """Refund a payment intent. Raises Refusal if it took no money, or was refunded before."""
         if intent["amount_received"] == 0:
             message = f"This PaymentIntent ({intent['id']}) does not have a successful charge to refund."
             raise Refusal(400, message, param="payment_intent")
@@ -34,6 +34,6 @@ class Refunds:
         return copy.deepcopy(refund)
 
     def page(self, intent: str) -> Body:
-        """The refunds of an intent as a list's answer."""
+        """The refunds of a payment intent, in Stripe's format for lists."""
         found = [each for each in reversed(self.all) if each["payment_intent"] == intent]
         return {"object": "list", "has_more": False, "data": copy.deepcopy(found)}

@@ -1,7 +1,8 @@
-"""The sandbox's TravClan: tokens, places, Volt searches, rooms. Merchant, user and key are all `sandbox`.
+"""The sandbox's TravClan: tokens, places, hotel searches (Volt), rooms. Merchant, user and key are
+all `sandbox`.
 
-`PUT /sandbox/travclan` lets tokens expire and turns prices and nonsense. Where public clients don't show a
-shape, as of places and static content, this one is made up.
+`PUT /sandbox/travclan` expires tokens and changes prices and unreadable rows. Answers whose format
+is not publicly known, such as places and static content, have a made-up format.
 """
 
 import time
@@ -18,10 +19,10 @@ from msgspec import Meta, Struct
 from local.sandbox.hotels import NOWHERE, MadeUpHotel, place_id, stable_number
 
 CREDENTIALS = {"merchant_id": "sandbox", "user_id": "sandbox", "api_key": "sandbox"}
-#: Where nothing says how long a token lives.
+#: Lifetime of an access token in seconds, if the simulated answer does not state it.
 DEFAULT_LIFE_S = 3_600
 HOTELS = 45
-#: Every so many rows one has no price.
+#: One row in this many has no price, as if the hotel were sold out.
 SOLD_OUT = 9
 EXPIRED = {"error": {"message": "Unauthorized", "errors": ["Token Expired. Unauthorized"]}}
 SEARCH_FIELDS = ("checkIn", "checkOut", "nationality", "occupancies", "locationId", "page", "pageSize")
@@ -31,21 +32,24 @@ Body = dict[str, Any]
 
 
 class Turn(Struct, kw_only=True, forbid_unknown_fields=True):
-    """What is left out stays as it is."""
+    """The body of a request that changes the simulated TravClan. Fields that are left out keep
+    their value.
+    """
 
-    #: All access tokens that are out; they can be refreshed.
+    #: Whether to expire all present access tokens. They can be refreshed.
     expire_tokens: bool = False
-    #: All refresh tokens, too.
+    #: Whether to expire all present refresh tokens.
     expire_refresh_tokens: bool = False
-    #: How many seconds new tokens live, in one spelling or another: {"expires_in": "60"}; {} for silence.
+    #: Lifetime of new tokens in seconds, by the name of the field that states it, as in
+    #: {"expires_in": "60"}. An empty object omits the field from the answer.
     expiry: Annotated[dict[str, float | str], Meta(max_length=1)] | None = None
     price_factor: Annotated[float, Meta(gt=0)] | None = None
-    #: Rows at the end of each page that can't be read.
+    #: Number of unreadable rows at the end of each page of results.
     nonsense_rows: Annotated[int, Meta(ge=0, le=100)] | None = None
 
 
 class Refusal(Exception):
-    """An answer in the provider's own shape."""
+    """Raised to answer with an error in TravClan's own format."""
 
     def __init__(self, status: int, body: Body) -> None:
         super().__init__(status)
@@ -54,12 +58,12 @@ class Refusal(Exception):
 
 
 class TravClan:
-    """One merchant's account."""
+    """The simulated TravClan: the account of one merchant."""
 
     name = "travclan"
 
     def __init__(self) -> None:
-        #: When each ends, by the monotonic clock.
+        #: For each access token, the time at which it expires, by the monotonic clock.
         self._access: dict[str, float] = {}
         self._refresh: set[str] = set()
         self._traces: set[str] = set()
@@ -104,7 +108,7 @@ class TravClan:
         return Refusal(status, body)
 
     def check(self, request: Asked) -> None:
-        """Raises Refusal for a token that is none any more and for headers that are not as they should be."""
+        """Check the token and the headers of a request. Raises Refusal if one is invalid."""
         if request.headers.get("authorization-type") != "external-service":
             raise self.refuse(403, {"message": "Authorization-Type is not external-service"})
         if request.headers.get("source") != "website":
@@ -131,7 +135,8 @@ class TravClan:
         self._counts["location_searches"] += 1
         if NOWHERE in text:
             return {"results": []}
-        # Small enough to be exact wherever numbers are floats.
+        # The location id is below 2**31, so that clients that store numbers as floats keep it
+        # exact.
         location = stable_number(place_id(text)) % 2**31
         hotel = {"id": location + 1, "name": f"Hotel {text}", "type": "Hotel"}
         city = {"id": location, "name": text, "type": "City", "coordinates": {"lat": 15.5, "long": 73.8}}
@@ -195,7 +200,8 @@ class TravClan:
         hotel = MadeUpHotel(str(location), index)
         check_in, check_out = date.fromisoformat(body["checkIn"]), date.fromisoformat(body["checkOut"])
         identity = f"{location}-{index}"
-        # Clients know either spelling.
+        # Odd and even rows spell the field names differently, because TravClan uses both spellings
+        # and clients have to accept both.
         row: Body = (
             {"hotelId": identity, "name": hotel.name}
             if index % 2
@@ -250,7 +256,10 @@ async def turn(data: JSONBody[Turn], travclan: NamedDependency[TravClan]) -> Non
 
 
 def answered(work: Any, travclan: TravClan | None = None, request: Asked | None = None) -> Response[Body]:
-    """What `work` makes, or why not; with a request also whether its token and headers are good."""
+    """Answer with the result of `work`, or with the Refusal that it raises.
+
+    If a request is given, its token and headers are checked first.
+    """
     try:
         if travclan is not None and request is not None:
             travclan.check(request)

@@ -1,4 +1,6 @@
-"""Whether an application server is who it says it is (RFC 8292): its token is checked with its own key."""
+"""Checks the identity of the server that sends a push message (VAPID, RFC 8292), by the signature
+of its token.
+"""
 
 import re
 
@@ -11,12 +13,12 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from shared.hotel import web_push
 
 SCHEME = re.compile(r"vapid\s+", re.IGNORECASE)
-LONGEST_LIFE_S = 86_400
+MAX_LIFE_S = 86_400
 HALF = 32
 
 
 class Rejected(ValueError):
-    """Why the header is not accepted."""
+    """Raised when the identity of the sender is not accepted. The message says why."""
 
 
 class Header(msgspec.Struct):
@@ -30,7 +32,11 @@ class Claims(msgspec.Struct):
 
 
 def check(authorization: str, origin: str, now: float) -> str:
-    """The sender's public key, base64url; `now` in seconds of the epoch. Raises Rejected."""
+    """Check the Authorization header of a push message. Returns the sender's public key in
+    base64url.
+
+    `now` is in seconds since the epoch. Raises Rejected.
+    """
     if not SCHEME.match(authorization):
         raise Rejected("the scheme is not vapid")
     pairs = (pair.strip().partition("=") for pair in SCHEME.sub("", authorization, 1).split(","))
@@ -53,7 +59,7 @@ def check(authorization: str, origin: str, now: float) -> str:
 
 
 def _verify(point: bytes, signed: bytes, signature: bytes) -> None:
-    """Raises ValueError or InvalidSignature."""
+    """Verify the signature of a token. Raises ValueError or InvalidSignature."""
     if len(signature) != 2 * HALF:
         raise ValueError
     halves = int.from_bytes(signature[:HALF]), int.from_bytes(signature[HALF:])
@@ -64,7 +70,7 @@ def _verify(point: bytes, signed: bytes, signature: bytes) -> None:
 def _check_claims(claims: Claims, origin: str, now: float) -> None:
     if claims.aud != origin:
         raise Rejected("the token is for another push service")
-    if not now < claims.exp <= now + LONGEST_LIFE_S:
-        raise Rejected("the token has ended, or lives longer than a day")
+    if not now < claims.exp <= now + MAX_LIFE_S:
+        raise Rejected("the token has expired, or is valid for more than a day")
     if not claims.sub.startswith(("mailto:", "https:")):
         raise Rejected("the subject is neither mailto: nor https:")

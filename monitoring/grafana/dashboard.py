@@ -1,10 +1,12 @@
-"""Writes the dashboard: `python -m monitoring.grafana.dashboard`, or `make dashboard`.
+"""Writes the six Grafana dashboards: `make dashboard`, or `python -m monitoring.grafana.dashboard`.
 
-One page, from top to bottom: is anything wrong, and where? The runbook of docs/operations.md ends it.
+A dashboard is defined by a module of this folder, with a title, the question that it answers, the
+variables that users can choose, and its panels.
 """
 
 import json
 from pathlib import Path
+from types import ModuleType
 
 from grafana_foundation_sdk.builders import dashboard as build
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
@@ -19,82 +21,87 @@ from grafana_foundation_sdk.models.dashboard import (
     VariableSort,
 )
 
-from monitoring.grafana import api, overview, processes, queues, schedules, tasks
-from monitoring.grafana.panels import RED, SOURCE, PanelBuilder, words
+from monitoring.grafana import overview, queue, schedules, servers, task, workers
+from monitoring.grafana.panels import BLUE, FIRING, RED, SOURCE, link
 
-ROOT = Path(__file__).parents[2]
-FILE = ROOT / "monitoring/grafana/dashboards/often_tasks.json"
-RUNBOOK = ROOT / "docs/operations.md"
-#: The section of the runbook that stands on the dashboard.
-SECTION = "## Alerts\n"
-UID = "often-tasks"
+FOLDER = Path(__file__).parent / "dashboards"
+#: Modules of the dashboards, by the last part of the dashboard's uid, which is also the last part
+#: of its file name.
+PAGES: dict[str, ModuleType] = {
+    "overview": overview,
+    "queue": queue,
+    "task": task,
+    "workers": workers,
+    "schedules": schedules,
+    "servers": servers,
+}
+TAG = "often"
+#: Default address of the console, as in docker-compose.yml. Users can change it with a variable of
+#: each dashboard.
+CONSOLE = "http://127.0.0.1:8000/console"
+#: Label and query of each variable that a dashboard may offer for filtering.
+CHOICES = {
+    "queue": ("Queue", "label_values(often_queue_depth, queue)"),
+    "task": ("Kind of task", "label_values(often_tasks_started_total, task)"),
+}
 
 
-def dashboard() -> Dashboard:
-    """All of it."""
+def file(name: str) -> Path:
+    return FOLDER / f"often-{name}.json"
+
+
+def dashboard(name: str) -> Dashboard:
+    """Build the Grafana dashboard with this name in PAGES."""
+    module = PAGES[name]
     page = (
-        build.Dashboard("Often Tasks")
-        .uid(UID)
-        .description("Is anything wrong, and where?")
-        .tags(["often"])
-        .refresh("10s")
+        build.Dashboard(f"Often Tasks: {module.TITLE}")
+        .uid(f"often-{name}")
+        .description(module.QUESTION)
+        .tags([TAG])
+        .refresh("30s")
         .time("now-1h", "now")
         .timezone("browser")
         .tooltip(DashboardCursorSync.CROSSHAIR)
         .readonly()
         .link(
-            build.DashboardLink("Runbook")
-            .type(DashboardLinkType.LINK)
-            .icon("doc")
-            .tooltip("What each alert means and what to do")
+            build.DashboardLink("Dashboards").type(DashboardLinkType.DASHBOARDS).tags([TAG]).keep_time(True)
         )
+        .link(link("Console", "${console}").icon("external link"))
+        .annotation(_mark("Alerts", FIRING, RED))
         .annotation(
-            build.AnnotationQuery()
-            .name("Alerts")
-            .datasource(SOURCE)
-            .enable(True)
-            .icon_color(RED)
-            .expr('ALERTS{alertname=~"Often.+", alertstate="firing"}')
+            # Query for an annotation that marks a deploy: a release runs that no process ran five
+            # minutes ago.
+            _mark(
+                "Deploys",
+                "count by (release) (often_build_info) unless on (release)"
+                " count by (release) (often_build_info offset 5m)",
+                BLUE,
+            )
         )
         .with_variable(build.DatasourceVariable("datasource").label("Data source").type("prometheus"))
-        .with_variable(_choice("queue", "Queue", "label_values(often_tasks_started_total, queue)"))
-        .with_variable(
-            _choice("task", "Task", 'label_values(often_tasks_started_total{queue=~"$queue"}, task)')
-        )
+        .with_variable(build.TextBoxVariable("console").label("Console").default_value(CONSOLE))
     )
-    for title, panels in _rows().items():
-        page.with_row(build.Row(title))
-        for panel in panels:
-            page.with_panel(panel)
+    for choice in module.CHOICES:
+        page.with_variable(_choice(choice, *CHOICES[choice]))
+    for panel in module.panels():
+        page.with_panel(panel)
     return _finished(page.build())
 
 
-def _rows() -> dict[str, list[PanelBuilder]]:
-    return {
-        "Is anything wrong?": overview.panels(),
-        "Rates": tasks.rates(),
-        "Failures": tasks.failures(),
-        "Waits and runs": tasks.times(),
-        "Queues": queues.panels(),
-        "Workers": processes.panels(),
-        "Schedules": schedules.panels(),
-        "API": api.panels(),
-        "Runbook": [words("Alerts", runbook())],
-    }
+def _mark(name: str, expr: str, color: str) -> build.AnnotationQuery:
+    return build.AnnotationQuery().name(name).datasource(SOURCE).enable(True).icon_color(color).expr(expr)
 
 
 def _finished(page: Dashboard) -> Dashboard:
-    """Number the panels, link to the last one, which is the runbook, and drop what Grafana does not know.
+    """Number the panels of a dashboard, and drop fields that Grafana does not know.
 
-    The builders write the fields of one kind of variable for all, and footers that tables have no more.
+    The builder library writes every variable with the fields of all kinds of variables, and tables
+    with a footer, which Grafana's tables no longer have.
     """
-    panels = page.panels or []
-    for number, panel in enumerate(panels, start=1):
+    for number, panel in enumerate(page.panels or [], start=1):
         panel.id_val = number
         if isinstance(panel, Panel) and isinstance(panel.options, table.Options):
             panel.options.footer = None
-    for link in page.links or []:
-        link.url = f"/d/{UID}?viewPanel={len(panels)}"
     for variable in page.templating.list_val or []:
         variable.auto = variable.auto_min = variable.auto_count = None
     return page
@@ -116,15 +123,11 @@ def _choice(name: str, label: str, query: str) -> build.QueryVariable:
     )
 
 
-def runbook() -> str:
-    """The section about alerts, as Markdown."""
-    return RUNBOOK.read_text().partition(SECTION)[2].partition("\n## ")[0].strip()
-
-
-def text() -> str:
-    """The file's content."""
-    return json.dumps(dashboard(), cls=JSONEncoder, indent=2) + "\n"
+def text(name: str) -> str:
+    """The JSON text of the dashboard's file."""
+    return json.dumps(dashboard(name), cls=JSONEncoder, indent=2) + "\n"
 
 
 if __name__ == "__main__":
-    FILE.write_text(text())
+    for name in PAGES:
+        file(name).write_text(text(name))

@@ -1,4 +1,4 @@
-"""Starts the API: `python -m services.api`."""
+"""Starts the API server process: `python -m services.api`."""
 
 import contextlib
 import gc
@@ -16,9 +16,10 @@ from services.api.http.connections import Connections
 from shared import settings
 from shared.errors import SettingsError
 from shared.ledger import preflight
-from shared.telemetry import exposition, logging
+from shared.telemetry import exposition, logging, tracing
 
-#: Requests get this long to end. With the closing of the servers a stop takes at most 5 s after the drain.
+#: The time that open requests have to finish after SIGTERM and the drain. Including the time to
+#: close connections to Postgres and Redis, the process stops at most 5 s after the drain.
 GRACE_S = 3
 
 
@@ -30,12 +31,15 @@ def main() -> None:
         application = app.build(read)
         preflight.check(read.database_url)
         exposition.serve(read.metrics_host, read.metrics_port)
+        tracing.start(read, "api")
     except SettingsError as error:
         sys.stderr.write(f"api: {error}\n")
         sys.exit(2)
-    # uvicorn raises the signal again once it has stopped; an orderly stop is no failure.
+    # uvicorn raises the received SIGTERM again once it has stopped. This handler exits with code 0
+    # then, because an orderly stop is not a failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    # What is loaded by now stays. Full collections need not walk it: a fifth of a large batch's CPU time.
+    # Exempt all objects loaded so far from garbage collection. Scanning them takes a fifth of the
+    # CPU time of a large batch.
     gc.freeze()
     connections.reserve_files()
     limits = Connections(read.request_timeout.total_seconds() + connections.HEADER_LIMIT_S)
@@ -55,8 +59,11 @@ def main() -> None:
         timeout_graceful_shutdown=GRACE_S,
     )
     server = Server(config, application.state.drain, read.drain.total_seconds())
-    with contextlib.suppress(KeyboardInterrupt):
-        server.run()
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run()
+    finally:
+        tracing.stop()
     if not server.started:
         sys.exit(STARTUP_FAILURE)
 

@@ -1,9 +1,12 @@
-"""Builds the API: its areas, what each request passes, and the resources that requests share."""
+"""Builds the ASGI application of the API: its routers, the middleware that each request passes, and
+the resources that requests share.
+"""
 
 from collections.abc import Sequence
 
 from litestar import Litestar, Router
 from litestar.config.cors import CORSConfig
+from litestar.handlers import BaseRouteHandler
 from litestar.middleware import DefineMiddleware
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
@@ -11,6 +14,9 @@ from litestar.routes import HTTPRoute
 
 from services.api.applications import Routes, account_mail_of, rights_of, routes_of
 from services.api.audit import routes as audit
+from services.api.bulk import routes as bulk
+from services.api.console import admission
+from services.api.console import routes as console
 from services.api.http import documentation, entrance, health, request_ids
 from services.api.http.body import StrictRequest
 from services.api.http.envelope import Envelope
@@ -32,14 +38,16 @@ from shared.contracts.catalogue import Catalogue
 from shared.personal import directory
 from shared.settings import Settings
 
-#: Largest body of a request without credentials: two passwords and an address.
+#: Maximum size in bytes of the body of a request without credentials: room for two passwords and an
+#: address.
 PUBLIC_BODY_BYTES = 16_384
 
 
 def build(settings: Settings, contracts: Catalogue | None = None) -> Litestar:
-    """The ASGI application. It connects when it starts, and starts while all servers are away.
+    """Build the ASGI application. It opens its connections at startup, and starts even if all
+    servers are unavailable.
 
-    Raises SettingsError when a contract has sensitive fields and there is no key to seal them.
+    Raises SettingsError if a contract has sensitive fields and there is no key to encrypt them.
     """
     found = applications.find(settings.applications)
     added = routes_of(found)
@@ -56,6 +64,7 @@ def build(settings: Settings, contracts: Catalogue | None = None) -> Litestar:
         route_handlers=[
             Router("/api/v1", route_handlers=[_public(resources), _signed_in(resources, added)]),
             _open(resources, added),
+            console.router(settings.secret_key, resources.callers, resources.limits, resources.rights),
             health.ROUTER,
         ],
         dependencies=resources.provided(),
@@ -74,14 +83,16 @@ def build(settings: Settings, contracts: Catalogue | None = None) -> Litestar:
         logging_config=None,
     )
     api.state.drain = resources.drain
-    resources.rights.check(api, auth.admits)
+    resources.rights.check(api, _admits)
     _resolve_in_turn(api)
     api.asgi_handler = Envelope(api.asgi_handler, resources.drain, resources.changes.follow)
     return api
 
 
 def _public(resources: Resources) -> Router:
-    """Signing in: without credentials, limited by address, and where passwords are hashed once more."""
+    """Router of the sign-in routes. They need no credentials and are rate-limited by address; those
+    that hash a password have a stricter limit.
+    """
     limits = resources.limits
     sign_in = Router("", route_handlers=[identity.SIGN_IN], guards=[limits.by_sign_in])
     return Router(
@@ -93,7 +104,7 @@ def _public(resources: Resources) -> Router:
 
 
 def _signed_in(resources: Resources, added: Sequence[Routes]) -> Router:
-    """Everything else below `/api/v1`."""
+    """Router of the routes below `/api/v1` that need credentials."""
     signed_in = DefineMiddleware(
         auth.SignedIn, callers=resources.callers, limits=resources.limits, rights=resources.rights
     )
@@ -110,6 +121,7 @@ def _signed_in(resources: Resources, added: Sequence[Routes]) -> Router:
             workflows.ROUTER,
             schedules.ROUTER,
             operations.ROUTER,
+            bulk.ROUTER,
             *(handler for each in added for handler in each.signed_in),
         ],
         middleware=[signed_in],
@@ -119,7 +131,9 @@ def _signed_in(resources: Resources, added: Sequence[Routes]) -> Router:
 
 
 def _open(resources: Resources, added: Sequence[Routes]) -> Router:
-    """Pages at the root: without credentials, limited by address."""
+    """Router of the routes outside `/api/v1`. They need no credentials and are rate-limited by
+    address.
+    """
     handlers = [handler for each in added for handler in each.public]
     return Router(
         "",
@@ -129,10 +143,19 @@ def _open(resources: Resources, added: Sequence[Routes]) -> Router:
     )
 
 
-def _resolve_in_turn(api: Litestar) -> None:
-    """What handlers ask for is at hand, and is handed over one by one.
+def _admits(handler: BaseRouteHandler) -> bool:
+    """True for a route that needs credentials. Some routes accept a token, others a cookie; no
+    route accepts both.
+    """
+    return auth.admits(handler, auth.SignedIn) or auth.admits(handler, admission.HasCookie)
 
-    Litestar itself starts a task for each thing, in case that it takes time: 6 % of a submission.
+
+def _resolve_in_turn(api: Litestar) -> None:
+    """Make Litestar resolve the injected arguments of handlers one by one, because all of them are
+    available immediately.
+
+    By default, Litestar starts an asyncio task for each argument, which takes 6 % of the time of a
+    submission.
     """
     for route in api.routes:
         if isinstance(route, HTTPRoute):
@@ -141,7 +164,9 @@ def _resolve_in_turn(api: Litestar) -> None:
 
 
 def _cors(settings: Settings) -> CORSConfig | None:
-    """Browsers let pages of these origins read answers. No cookies: callers send their credentials."""
+    """Configure CORS, so that browsers let pages of the configured origins read the API's answers.
+    Cookies are not allowed, because callers send their credentials in a header.
+    """
     if not settings.origins:
         return None
     return CORSConfig(

@@ -1,4 +1,7 @@
-"""What an application adds to the API; the value of `Application.routes`."""
+"""Defines what an application, a package of tasks that extends the platform, adds to the API.
+
+An application sets `Application.routes` to this value.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,6 +10,7 @@ from typing import Any
 from litestar.types import ControllerRouterHandler
 
 from services.api.audit.actions import Leaves
+from services.api.console import rights as console
 from services.api.identity.rights import PUBLIC, RIGHTS, Right, Rights
 from shared.applications import Application, resolve
 from shared.contracts.account_mail import SendAccountMail
@@ -16,26 +20,27 @@ from shared.errors import SettingsError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Routes:
-    """Routes of one application, each with its entry in the table of rights."""
+    """The routes of one application, each with its entry in the table of rights."""
 
-    #: Below `/api/v1`, for signed-in callers.
+    #: Routes below `/api/v1`, for signed-in callers.
     signed_in: Sequence[ControllerRouterHandler] = ()
-    #: At the root, for everybody; limited by address.
+    #: Routes outside `/api/v1` that need no sign-in and are rate-limited by address.
     public: Sequence[ControllerRouterHandler] = ()
-    #: One entry for each of `signed_in`, by method and path.
+    #: Access rights: one entry for each route in `signed_in`, by method and path.
     rights: Mapping[str, Right] = field(default_factory=dict)
-    #: One entry for each of `public`: what it leaves in the audit log.
+    #: One entry for each route in `public`, with the actions that the route records in the audit
+    #: log.
     public_rights: Mapping[str, Leaves] = field(default_factory=dict)
 
 
 def routes_of(applications: Iterable[Application]) -> list[Routes]:
-    """The routes of all applications that have any."""
+    """Load the `Routes` of every application that adds routes to the API."""
     return [resolve(each.routes) for each in applications if each.routes]
 
 
 def rights_of(routes: Iterable[Routes]) -> Rights:
-    """The platform's table of rights and those of the applications, as one."""
-    entries, public = dict(RIGHTS), dict(PUBLIC)
+    """The access rights of the platform and of all applications, as one table."""
+    entries, public = {**RIGHTS, **console.RIGHTS}, {**PUBLIC, **console.PUBLIC}
     for each in routes:
         entries |= each.rights
         public |= each.public_rights
@@ -43,9 +48,9 @@ def rights_of(routes: Iterable[Routes]) -> Rights:
 
 
 def account_mail_of(applications: Iterable[Application]) -> Contract[SendAccountMail, Any] | None:
-    """The contract of the application that mails people about their accounts.
-
-    Raises SettingsError when several applications have one, or when it takes other parameters.
+    """The contract of the task that mails people about their accounts, from the application that
+    has one. Raises SettingsError if several applications have such a contract, or if its parameters
+    are not those that the platform sends.
     """
     named = [each for each in applications if each.account_mail]
     if len(named) > 1:

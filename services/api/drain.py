@@ -1,7 +1,7 @@
 """Stops the API in two steps, so that no request meets a closed socket.
 
-At SIGTERM it says that it is not ready and goes on serving, until proxies have noticed. Then it takes no new
-connections, finishes the open requests and ends.
+After SIGTERM, the server reports that it is not ready and continues to serve until proxies have
+noticed. Then it accepts no new connections, finishes the open requests and exits.
 """
 
 import signal
@@ -14,16 +14,21 @@ import uvicorn
 
 
 class Drain:
-    """Whether this process is about to stop. From then on each connection ends with its answer."""
+    """Records whether this process is about to stop. While it is, each connection is closed after
+    the answer to its current request.
+    """
 
     def __init__(self) -> None:
         self.began = False
-        #: Called when the process stops, before it waits for open requests: streams do not end by themselves.
+        #: Ends all event streams. It is called when the process stops, before open requests are
+        #: awaited, because event streams do not end by themselves.
         self.end_streams: Callable[[], None] = lambda: None
 
 
 class Server(uvicorn.Server):
-    """Serves on for `drain_s` seconds after SIGTERM. SIGINT, or a second SIGTERM, stops it at once."""
+    """A server that continues to serve for `drain_s` seconds after SIGTERM. SIGINT or a second
+    SIGTERM stops it immediately.
+    """
 
     def __init__(self, config: uvicorn.Config, drain: Drain, drain_s: float) -> None:
         super().__init__(config)
@@ -40,7 +45,7 @@ class Server(uvicorn.Server):
         self._stops_at = time.monotonic() + self._drain_s
 
     async def on_tick(self, counter: int) -> bool:
-        """True when it is time to stop; asked ten times a second."""
+        """Return True when the server must stop. uvicorn calls this ten times a second."""
         drained = self._stops_at is not None and time.monotonic() >= self._stops_at
         return await super().on_tick(counter) or drained
 

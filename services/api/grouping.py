@@ -1,10 +1,12 @@
-"""Takes what concurrent requests want to a server together: in one statement and one commit, or one script.
+"""Combines the queries of concurrent requests into one statement and commit, or into one Redis
+script.
 
-A lone request goes at once. Requests that arrive while a group is under way share the next one, and one that
-is given up while it waits does not go.
+A lone query is sent immediately. Queries that arrive while a group is in progress form the next
+group. A query is left out if its request is abandoned while it waits.
 """
 
 import asyncio
+import contextvars
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
@@ -13,25 +15,31 @@ from shared.errors import ServerUnavailable
 T = TypeVar("T")
 R = TypeVar("R")
 
-#: Upper bound for one group, and so for what waits for one commit.
+#: Maximum number of queries in a group, which bounds the work that waits for one commit.
 MOST = 500
 
 
 class Grouping(Generic[T, R]):
-    """The groups of one sort."""
+    """Combines concurrent queries of one kind into groups."""
 
     def __init__(self, go: Callable[[Sequence[T]], Awaitable[Sequence[R | Exception]]]) -> None:
-        """`go` answers each member of a group, in their order."""
+        """The function `go` receives the queries of a group and returns one answer for each, in
+        order.
+        """
         self._go = go
         self._waiting: list[tuple[T, asyncio.Future[R]]] = []
         self._under_way: asyncio.Task[None] | None = None
 
     async def join(self, wanted: T) -> R:
-        """The answer to one member. Raises what it raises alone."""
+        """Add a query to the next group and return its answer. Raises the error that the query
+        would raise if it were sent alone.
+        """
         answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((wanted, answer))
         if self._under_way is None:
-            self._under_way = asyncio.create_task(self._go_on())
+            # A group serves several requests, so it runs outside the context variables of the
+            # request that starts it.
+            self._under_way = asyncio.create_task(self._go_on(), context=contextvars.Context())
         return await answer
 
     async def _go_on(self) -> None:
@@ -42,13 +50,15 @@ class Grouping(Generic[T, R]):
             self._under_way = None
 
     def _next_group(self) -> list[tuple[T, asyncio.Future[R]]]:
-        """Without the requests that were given up meanwhile, which canceled their futures."""
+        """Return the next group, without the queries of abandoned requests, whose futures are
+        canceled.
+        """
         wanted = [each for each in self._waiting if not each[1].cancelled()]
         group, self._waiting = wanted[:MOST], wanted[MOST:]
         return group
 
     async def _take(self, group: list[tuple[T, asyncio.Future[R]]]) -> None:
-        """Take a group along; if it is refused because of one member, take each of them alone."""
+        """Send a group. If it fails because of one query, send each of its queries separately."""
         try:
             answers = await self._go([wanted for wanted, _ in group])
         except ServerUnavailable as error:
@@ -62,7 +72,7 @@ class Grouping(Generic[T, R]):
                         await self._take([alone])
         else:
             for found, (_, answer) in zip(answers, group, strict=True):
-                if not answer.done():  # its request may have been given up
+                if not answer.done():  # The waiting request may have been abandoned
                     _set(answer, found)
 
 

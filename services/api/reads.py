@@ -1,10 +1,12 @@
-"""Reads that may be slow: lists, searches and counts over many rows.
+"""Runs database reads that may be slow, such as lists, searches and counts over many rows.
 
-They have connections of their own: however many of them run, submissions and health checks find a free one.
-A read that takes too long is refused as such, because Postgres answers and only this question is too large.
+They have separate connections, so that submissions and health checks always find free ones. A read
+that takes too long raises an error of its own, because Postgres works and only this query is too
+large.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -20,30 +22,50 @@ from shared.ledger.statement import Statement
 from shared.ledger.time_limit import SERVER_MARGIN_S
 
 Fetch = Callable[[], Awaitable[list[dict[str, Any]]]]
+Plan = tuple[str, str]
 
-#: Limits the statements of the open transaction. $1: milliseconds, as text; $2: how plans are chosen.
-LIMIT = "SELECT set_config('statement_timeout', $1, true), set_config('plan_cache_mode', $2, true)"
-#: What Piccolo calls this pool beside the one to which the tables are bound.
+#: Sets limits for the statements of the open transaction. $1 is their time limit in milliseconds,
+#: as text; $2 is Postgres' plan_cache_mode; $3 is enable_sort, which says whether rows may be
+#: sorted. Parallel workers are off, because a single read could then keep several processors busy.
+LIMIT = """
+    SELECT set_config('statement_timeout', $1, true), set_config('plan_cache_mode', $2, true),
+           set_config('enable_sort', $3, true), set_config('max_parallel_workers_per_gather', '0', true)
+"""
+#: Maximum number of searches that one process runs at the same time. A search may read any number of
+#: rows, so it keeps a processor of Postgres busy, which submissions need. Twelve searches at once on
+#: a machine with two processors made submissions fifteen times slower.
+SEARCHES = 1
+#: Makes Postgres plan each query for its values, which takes some milliseconds. A generic plan
+#: would assume that a rare name is of average frequency.
+PLANNED_ANEW = ("force_custom_plan", "on")
+#: Makes Postgres read rows in the order of an index. Otherwise, as long as a new day has no
+#: statistics, it would collect all tasks of an owner and sort them.
+IN_ORDER = ("auto", "off")
+PLANNED = ("auto", "on")
+#: The name of this pool's database engine in Piccolo. The tables are bound to another pool.
 _NODE = "reads"
 
 
 class ReadTooSlow(Refusal):
-    """A list, a search or a count took longer than a read may take."""
+    """Raised when a list, a search or a count took longer than the time limit of reads."""
 
     status, kind = 504, "read-too-slow"
 
     def __init__(self, limit_s: float) -> None:
         super().__init__(
             f"This took longer than {limit_s:g} s. Narrow the search (fewer days with created_after and "
-            "created_before, one name or queue), or repeat it when fewer of its kind are running."
+            "created_before, one name or queue), or repeat it when fewer searches are running."
         )
 
 
 class Reads:
-    """A pool beside that of the requests. Building it connects to nothing."""
+    """A connection pool for slow reads, separate from the one for other requests. Creating an
+    instance opens no connection.
+    """
 
     def __init__(self, url: str, requests: Database) -> None:
         self._database = Database.for_service(url, "api-reads")
+        self._searching = asyncio.Semaphore(SEARCHES)
         requests.engine.extra_nodes = {**requests.engine.extra_nodes, _NODE: self._database.engine}
 
     async def open(self) -> None:
@@ -53,23 +75,38 @@ class Reads:
         await self._database.close()
 
     async def select(self, query: Select[Any]) -> list[dict[str, Any]]:
-        """The rows of one of Piccolo's queries. Raises ReadTooSlow or ServerUnavailable."""
+        """Return the rows of a Piccolo query. Raises ReadTooSlow or ServerUnavailable."""
         async with self._in_time():
             return await self._database.answered(query.run(node=_NODE))
 
     async def within(
-        self, limit_s: float, query: Select[Any], *, plans_anew: bool = False
+        self, limit_s: float, query: Select[Any], *, is_filtered: bool
     ) -> list[dict[str, Any]] | None:
-        """The rows of one of Piccolo's queries; None when they take longer, or no connection is free.
+        """Return the rows of a Piccolo query, or None if it takes longer than the given time or no
+        connection is free.
 
-        `plans_anew` plans for these very values, which takes some milliseconds: a plan for any value takes a
-        rare name for one of average frequency. Raises ServerUnavailable.
+        If `is_filtered` is False, the query must have an index that yields its rows in the wanted
+        order. Otherwise it is a search, which waits until fewer than SEARCHES others run. Raises
+        ServerUnavailable.
         """
-        mode = "force_custom_plan" if plans_anew else "auto"
-        return await self._within(limit_s, lambda: query.run(node=_NODE), mode)
+        if not is_filtered:
+            return await self._within(limit_s, lambda: query.run(node=_NODE), IN_ORDER)
+        ends = time.monotonic() + limit_s
+        try:
+            async with asyncio.timeout(limit_s):
+                await self._searching.acquire()
+        except TimeoutError:
+            return None
+        try:
+            left_s = ends - time.monotonic()
+            return await self._within(left_s, lambda: query.run(node=_NODE), PLANNED_ANEW)
+        finally:
+            self._searching.release()
 
     async def run_within(self, limit_s: float, statement: Statement, **values: Any) -> list[dict[str, Any]]:
-        """The rows of one statement. Raises ReadTooSlow or ServerUnavailable."""
+        """Return the rows of one statement, which must finish within the given time. Raises
+        ReadTooSlow or ServerUnavailable.
+        """
         rows = await self._within(
             limit_s, lambda: self._database.engine.fetch(statement.sql, statement.values(values))
         )
@@ -77,29 +114,30 @@ class Reads:
             raise ReadTooSlow(limit_s)
         return [dict(row) for row in rows]
 
-    async def _within(self, limit_s: float, fetch: Fetch, mode: str = "auto") -> list[dict[str, Any]] | None:
+    async def _within(
+        self, limit_s: float, fetch: Fetch, plan: Plan = PLANNED
+    ) -> list[dict[str, Any]] | None:
         try:
             async with self._database.translated(), asyncio.timeout(limit_s + SERVER_MARGIN_S):
-                return await self._limited(limit_s, fetch, mode)
+                return await self._limited(limit_s, fetch, plan)
         except ServerUnavailable as error:
             if not _took_too_long(error):
                 raise
             return None
 
-    async def _limited(self, limit_s: float, fetch: Fetch, mode: str) -> list[dict[str, Any]] | None:
-        """Postgres itself cancels it, which is no refusal: this end asked for it."""
+    async def _limited(self, limit_s: float, fetch: Fetch, plan: Plan) -> list[dict[str, Any]] | None:
+        """Run a read with a time limit. If Postgres cancels the statement because of the limit,
+        Postgres still counts as available.
+        """
         try:
             async with self._database.transaction():
-                await self._database.engine.fetch(LIMIT, [str(max(1, int(limit_s * 1000))), mode])
+                await self._database.engine.fetch(LIMIT, [str(max(1, int(limit_s * 1000))), *plan])
                 return await fetch()
         except asyncpg.QueryCanceledError:
             return None
-        except asyncpg.InterfaceError as error:
-            # The rollback on a connection that is gone hides why it is gone.
-            raise error.__context__ or error from None
 
     async def run(self, sql: str | Statement, *values: Any, **named: Any) -> list[dict[str, Any]]:
-        """The rows of one statement. Raises ReadTooSlow or ServerUnavailable."""
+        """Return the rows of one statement. Raises ReadTooSlow or ServerUnavailable."""
         async with self._in_time():
             return await self._database.run(sql, *values, **named)
 
@@ -114,9 +152,11 @@ class Reads:
 
 
 def _took_too_long(error: ServerUnavailable) -> bool:
-    """Postgres canceled the statement, or it got no connection or no answer in time.
+    """True if the error means that this read took too long: Postgres canceled the statement, or the
+    read got no connection or no answer in time.
 
-    The caller was identified by this Postgres a moment ago, so only this read is to blame.
+    A moment ago, the same Postgres identified the caller, so Postgres is available and the error is
+    caused by this read alone.
     """
     canceled = isinstance(error, ServerRefuses) and error.sqlstate == sqlstate.QUERY_CANCELED
     return canceled or isinstance(error.__cause__, TimeoutError)

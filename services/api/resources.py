@@ -1,4 +1,6 @@
-"""What all requests share: built once, opened when the API starts, closed when it stops."""
+"""The resources that all requests share. They are created once, opened when the API starts, and
+closed when it stops.
+"""
 
 import asyncio
 import contextlib
@@ -11,12 +13,17 @@ from piccolo.table import Table
 
 from services.api.audit.per_minute import PerMinute
 from services.api.audit.refusals import Refusals
+from services.api.bulk.bulk_acts import BulkActs
+from services.api.bulk.bulk_view import BulkView
+from services.api.bulk.tokens import Tokens
+from services.api.console.overview_figures import OverviewFigures
 from services.api.drain import Drain
 from services.api.identity import auth, rate_limits
 from services.api.identity.access_tokens import AccessTokens
 from services.api.identity.callers import Callers
 from services.api.identity.changes import Changes
 from services.api.identity.confirmations import Confirmations
+from services.api.identity.cookie_sessions import CookieSessions
 from services.api.identity.counting import CountingRedis
 from services.api.identity.logins import Logins
 from services.api.identity.passwords import Passwords
@@ -25,6 +32,9 @@ from services.api.identity.rights import Rights
 from services.api.identity.sessions import Sessions
 from services.api.live import viewer
 from services.api.live.live import Live
+from services.api.operations.error_groups import ErrorGroups
+from services.api.operations.health import Health
+from services.api.operations.health_facts import HealthFacts
 from services.api.operations.queues import QueueControls
 from services.api.operations.workers import Workers
 from services.api.personal.erasure import Erasures
@@ -34,8 +44,10 @@ from services.api.quotas.counters import Counters
 from services.api.quotas.quotas import Quotas
 from services.api.quotas.waiting import Waiting
 from services.api.reads import Reads
+from services.api.schedules.backfills import Backfills
 from services.api.schedules.schedule_view import ScheduleView
 from services.api.schedules.schedules import Schedules
+from services.api.tasks.acts import Acts
 from services.api.tasks.contract_view import ContractView
 from services.api.tasks.edits import Edits
 from services.api.tasks.ledger_view import LedgerView
@@ -66,18 +78,22 @@ from shared.vault import Vault
 from shared.workflows import scheduled
 from shared.workflows.submission import WorkflowSubmitter
 
-#: A submission waits this long for Redis at most; then it is left to the dispatcher.
+#: How long a submission waits for Redis to accept the task's id. If Redis does not answer in time,
+#: the scheduler's dispatcher pushes the id later.
 REDIS_TIMEOUT_S = 1.0
-#: How often requests that were let through are counted with those of the other processes.
+#: Interval at which this process reports the requests that it has admitted to Redis, where all API
+#: processes count requests together for the rate limits.
 LIMITS_EVERY_S = 1.0
-#: How often what accounts took is counted with the other processes.
+#: Interval at which this process reports the quotas that its callers have used to Redis, where all
+#: API processes count quotas together.
 QUOTAS_EVERY_S = 1.0
-#: Upper bound for each step of closing. uvicorn has given the requests their time before.
+#: Time limit for each step of closing the resources. When closing begins, uvicorn has already given
+#: open requests time to finish.
 CLOSE_TIMEOUT_S = 0.5
 
 
 class Resources:
-    """Owns what requests share. Building it connects to nothing."""
+    """Owns the resources that requests share. Creating an instance opens no connection."""
 
     def __init__(
         self,
@@ -88,10 +104,11 @@ class Resources:
         account_mail: Contract[SendAccountMail, Any] | None,
         directory: Directory,
     ) -> None:
-        """`tables` and `directory` are those of the applications; `account_mail` is the contract of the one
-        that sends mail.
+        """Build the resources from the settings and from what the installed applications define.
 
-        Raises SettingsError when a vault key is missing.
+        `tables` and `directory` come from the applications. `account_mail` is the contract of the
+        application that sends mail about accounts; None if no application does. Raises
+        SettingsError if a vault key is missing.
         """
         self.settings, self.contracts, self.rights = settings, contracts, rights
         self.vault = Vault.from_setting(settings.vault_keys)
@@ -132,7 +149,8 @@ class Resources:
             refresh_life=settings.refresh_token_life,
             life=settings.session_life,
         )
-        self.callers = Callers(self.database, access, self.sessions)
+        self.cookie_sessions = CookieSessions(self.database, settings.session_life)
+        self.callers = Callers(self.database, access, self.sessions, self.cookie_sessions)
         self.changes = Changes(self.counting, self.queues, self._doubt_callers)
         self.confirmations = Confirmations(self.database, self.submitter, account_mail)
         self.live = Live(
@@ -144,42 +162,58 @@ class Resources:
         self._directory = directory
 
     def provided(self) -> dict[str, Provide]:
-        """The arguments that route handlers ask for by these names."""
+        """The dependencies that Litestar injects into a route handler by parameter name."""
         database, contracts, vault = self.database, self.contracts, self.vault
         ledger = LedgerView(database, self.reads, contracts, vault)
         view = ScheduleView(database, contracts, vault)
         controls = QueueControls(database, self.queues, contracts)
+        edits = Edits(database, contracts, vault, self.quotas, controls.known)
+        publisher = Publisher(self.queues)
+        statistics = StatisticsView(self.reads, ledger)
+        workers = Workers(database, self.reads, self.queues)
+        retries = Retries(database, contracts, vault)
+        schedules = Schedules(database, contracts, self.submitter, vault, self.rights, self._declared)
         provided: dict[str, object] = {
+            "acts": Acts(database, ledger, self.queues, publisher, self.tally, retries, edits),
+            "bulk_acts": BulkActs(
+                database, self.reads, contracts, self.submitter, controls, Tokens(self.settings.secret_key)
+            ),
+            "bulk_view": BulkView(database),
             "confirmations": self.confirmations,
             "contracts": ContractView(contracts),
+            "cookie_sessions": self.cookie_sessions,
             "database": database,
             "drain": self.drain,
             "keeper": self.keeper,
-            "edits": Edits(database, contracts, vault, self.quotas, controls),
+            "edits": edits,
+            "error_groups": ErrorGroups(database, self.reads),
             "erasures": Erasures(database, self.submitter),
             "exports": Exports(self.reads, ledger, view, self._directory),
             "ledger": ledger,
             "live": self.live,
             "logins": Logins(database, self.passwords, self._per_minute),
             "passwords": self.passwords,
-            "publisher": Publisher(self.queues),
+            "publisher": publisher,
             "queue_controls": controls,
             "queues": self.queues,
             "quotas": self.quotas,
             "reads": self.reads,
-            "retries": Retries(database, contracts, vault),
+            "retries": retries,
             "rights": self.rights,
             "schema": self.schema,
-            "schedules": Schedules(database, contracts, self.submitter, vault, self.rights, self._declared),
+            "schedules": schedules,
+            "backfills": Backfills(database, self.submitter, schedules),
             "sessions": self.sessions,
             "settings": self.settings,
+            "system_health": Health(HealthFacts(database, self.reads, self.queues, controls)),
             "tally": self.tally,
-            "statistics": StatisticsView(self.reads, ledger),
+            "statistics": statistics,
+            "overview_figures": OverviewFigures(statistics, workers),
             "submissions": Submissions(
                 database, contracts, self.submitter, vault, self.quotas, self.settings.secret_key
             ),
             "view": view,
-            "workers": Workers(database, self.reads, self.queues),
+            "workers": workers,
             "workflow_submissions": WorkflowSubmissions(
                 database,
                 contracts,
@@ -199,13 +233,16 @@ class Resources:
         }
 
     def _doubt_callers(self) -> None:
-        """Forget all callers and recheck all rights: some account may do more or less than before."""
+        """Drop cached sign-ins and check the rights of all live-event viewers again.
+
+        Called when the rights of some account have changed.
+        """
         self.callers.forget()
         self.live.bus.in_doubt = True
 
     @contextlib.asynccontextmanager
     async def serving(self, _: Litestar) -> AsyncIterator[None]:
-        """The lifespan of the API."""
+        """The lifespan of the API: opens the resources, and closes them when the API stops."""
         self.database.bind(self._tables)
         await self.database.open(size=connections.API_POOL)
         await self.reads.open()
@@ -225,7 +262,8 @@ class Resources:
             self.keeper.keep("tally", self.tally.run_once, every_s=tally.EVERY_S),
             self.keeper.keep("waiting", self.quotas.refresh, every_s=QUOTAS_EVERY_S),
             *self.live.loops(self.keeper),
-            # Beside the requests: a Postgres that is away must not delay the start.
+            # The check for scarce database connections runs in the background while requests are
+            # served, because an unavailable Postgres must not delay the API's start.
             self._warn_when_scarce(),
         ]
         tasks = [asyncio.create_task(each) for each in loops]
@@ -243,14 +281,16 @@ class Resources:
         await system.join(self.database, self.queues)
 
     async def _warn_when_scarce(self) -> None:
-        with contextlib.suppress(ServerUnavailable):  # reported by the loop that joins
+        # An unavailable server is ignored here: the background loop "system" reports that error
+        with contextlib.suppress(ServerUnavailable):
             await self.schema.require()
             await connections.warn_when_scarce(self.database, connections.API)
 
     async def _close(self) -> None:
         await _briefly(self.submitter.mark())
-        await _briefly(self.tally.run_once())
-        await _briefly(self.database.close())  # when it is canceled, the pool cuts its connections
+        await self.tally.flush(CLOSE_TIMEOUT_S)
+        # If closing the pool is canceled by its time limit, the pool cuts its connections
+        await _briefly(self.database.close())
         await _briefly(self.reads.close())
         await _briefly(self.counts.close())
         await _briefly(self.live.close())

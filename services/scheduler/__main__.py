@@ -1,4 +1,7 @@
-"""`python -m services.scheduler`: one scheduler process, leader or standby. SIGTERM and SIGINT stop it."""
+"""Runs one scheduler process with `python -m services.scheduler`.
+
+Several may run: one leads, the others stand by. SIGTERM and SIGINT stop the process.
+"""
 
 import asyncio
 import logging
@@ -16,7 +19,7 @@ from shared.errors import ServerUnavailable, SettingsError, Stranger
 from shared.ledger import connections, preflight
 from shared.ledger.database import Database
 from shared.settings import Settings
-from shared.telemetry import exposition
+from shared.telemetry import exposition, tracing
 from shared.telemetry.exposition import Health
 from shared.telemetry.logging import configure
 from shared.transport.queues import Queues, connect
@@ -26,8 +29,9 @@ log = logging.getLogger(__name__)
 
 
 async def serve(settings: Settings, vault: Vault) -> None:
-    """Run until a signal arrives."""
-    # By index: statements that the leader repeats all day must not read finished tasks.
+    """Run the scheduler until a signal arrives."""
+    # Sessions of the scheduler prefer index scans, because the statements that the leader repeats
+    # all day must not read the rows of finished tasks.
     database = Database.for_service(settings.database_url, "scheduler", by_index=True)
     await database.open(size=connections.SCHEDULER_POOL)
     redis = connect(settings.redis_url)
@@ -48,19 +52,23 @@ async def serve(settings: Settings, vault: Vault) -> None:
 
 
 async def _joined(process: SchedulerProcess) -> bool:
-    """Refuse the Redis of another system at once. Without Postgres the process joins later."""
+    """Check that Redis belongs to the same system as Postgres.
+
+    Returns False if the check is impossible because a server is unavailable. Raises Stranger if
+    Redis belongs to another system.
+    """
     try:
         await process.join()
     except Stranger:
         raise
     except ServerUnavailable as error:
-        log.warning("does not know its system yet: %s", error)
+        log.warning("cannot check whether Redis belongs to this system; trying again: %s", error)
         return False
     return True
 
 
 def main() -> int:
-    """Read settings and serve."""
+    """Read the settings and run the scheduler. Returns the exit code."""
     try:
         settings = settings_module.read(os.environ)
         configure("scheduler", settings.log_format)
@@ -68,6 +76,7 @@ def main() -> int:
         vault = Vault.from_setting(settings.vault_keys)
         vault.require(catalogue.load(applications.find(settings.applications)).by_name.values())
         preflight.check(settings.database_url)
+        tracing.start(settings, "scheduler")
     except SettingsError as error:
         sys.stderr.write(f"scheduler: {error}\n")
         return 2
@@ -77,13 +86,14 @@ def main() -> int:
         sys.stderr.write(f"scheduler: {error}\n")
         return 2
     except Stranger as error:
-        log.critical("scheduler refuses to start: %s", error)
+        log.critical("scheduler does not start: %s", error)
         logging.shutdown()
         return 2
     except BaseException:
-        log.critical("scheduler stopping: it failed", exc_info=True)
+        log.critical("scheduler stopping after an unexpected error", exc_info=True)
         logging.shutdown()
         os._exit(1)
+    tracing.stop()
     return 0
 
 

@@ -1,4 +1,7 @@
-"""Drops the old days that a running cleanup asks for (`shared.ledger.cleanup`)."""
+"""Drops old days of tasks when a running cleanup task asks for it.
+
+The cleanup task and this service communicate through a table, see `shared.ledger.cleanup`.
+"""
 
 import asyncio
 import contextlib
@@ -18,32 +21,44 @@ from shared.ledger.session import BY_INDEX
 from shared.telemetry import metrics
 
 EVERY_S = 1.0
-#: A day whose locks are taken is tried again for a minute or two, which is no stall.
+#: Seconds without progress after which this service counts as stalled. A single step may take a
+#: minute or two if other transactions lock the tables of a day.
 STALL_S = 600.0
 CLOSE_TIMEOUT_S = 2.0
-#: After a day the cleanup rests for half as long as that took, and no longer than this: to drop files takes
-#: time that others want.
+#: Maximum pause after each dropped day. The pause is half as long as the work on the day, because
+#: dropping files uses disk capacity that other processes need.
 MAX_REST_S = 1.0
-#: Sessions of the scheduler avoid whole tables, which is what a cleanup reads.
+#: Statements for the session of a cleanup. They reset the settings by which sessions of the
+#: scheduler avoid sequential scans, because a cleanup needs such scans.
 RESET_PLANS = "; ".join(f"RESET {name}" for name in BY_INDEX)
 
 
 class Cleaner:
-    """One of the leader's services."""
+    """Background service of the leading scheduler that carries out requests to drop old days."""
 
     def __init__(self, database: Database, turned: Callable[[], None]) -> None:
-        """`turned` is called whenever a long round has made progress."""
+        """`turned` is called whenever a long round has made progress, so that the round does not
+        count as stalled.
+        """
         self._database, self._turned = database, turned
 
     async def run_once(self) -> bool:
-        """Carry out the request that has waited longest."""
+        """Carry out the oldest open request, if there is one.
+
+        Returns True if a request was completed, because another one may be waiting.
+        """
         for row in await self._database.run(cleanup.NEXT):
             return await self._carry_out(row["task"], row["cutoff"])
         return False
 
     async def _carry_out(self, task: UUID, cutoff: datetime) -> bool:
-        """False while another cleanup is at work, as that of a leader that was just replaced."""
-        # A name of its own: the rescuer takes a new session of the scheduler for a sign of a cut.
+        """Carry out one request.
+
+        Returns False if another cleanup is running, for example in a scheduler that has just lost
+        the leadership.
+        """
+        # This session has its own application name. The rescuer must not mistake it for a new
+        # session of the scheduler, which would mean that connections had been cut.
         connection = await self._database.connect(part="cleanup")
         try:
             async with self._database.translated():
@@ -53,7 +68,8 @@ class Cleaner:
                 pruned = await self._prune(connection, task, cutoff)
         finally:
             with contextlib.suppress(*sqlstate.NO_ANSWER):
-                await connection.close(timeout=CLOSE_TIMEOUT_S)  # which frees the lock
+                # Closing also frees the advisory lock
+                await connection.close(timeout=CLOSE_TIMEOUT_S)
         result = msgspec.json.encode(pruned).decode()
         await self._database.run(cleanup.FINISH, task=task, result=result)
         return True
@@ -74,7 +90,10 @@ class Cleaner:
         return pruner.pruned
 
     async def _is_wanted(self, task: UUID, done: int, days: int) -> bool:
-        """Say how far it is. False when the task was canceled, or no longer waits."""
+        """Report progress to the cleanup task.
+
+        Returns False if the task was canceled or no longer waits for this service.
+        """
         self._turned()
         rows = await self._database.run(cleanup.WORKING, task=task, done=done, days=days)
         return bool(rows) and not rows[0]["cancelled"]

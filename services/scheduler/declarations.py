@@ -1,11 +1,13 @@
-"""Brings the table `schedule` in line with what code declares. Safe to repeat, and by two at once."""
+"""Updates the table `schedule` to match the schedules that are declared in code.
+
+This is safe to repeat, and safe in two processes at once.
+"""
 
 import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -18,37 +20,47 @@ from shared.ledger.database import Database
 from shared.schedules import statements as schedules
 from shared.schedules.firing import encode_params, timing_of
 from shared.vault import Vault
-from shared.workflows.scheduled import Schedules, WorkflowSchedule
+from shared.workflows.scheduled import NO_WORKFLOWS, Schedules, WorkflowSchedule
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """A schedule as code declares it, and what it submits."""
+    """A schedule that is declared in code, and the task or workflow that it submits."""
 
     times: Times
-    #: Columns that say what is submitted. Called inside a transaction; raises Refused or SettingsError.
+    #: Returns the columns that define what is submitted. It is called inside a transaction and
+    #: raises Refused or SettingsError.
     submits: Callable[[], dict[str, Any]]
-    #: Changes when the declaration does.
+    #: Hash of the declaration. The row is updated when this differs from the stored hash.
     fingerprint: str
 
 
 async def align(
-    database: Database, catalogue: Catalogue, vault: Vault, workflows: Schedules = MappingProxyType({})
+    database: Database, catalogue: Catalogue, vault: Vault, workflows: Schedules = NO_WORKFLOWS
 ) -> None:
-    """Insert new schedules, update changed ones, switch off those that no code declares any more."""
+    """Insert new schedules, update changed ones, and switch off those that are no longer
+    declared.
+    """
     found = [_of_contract(contract, schedule, vault) for contract, schedule in catalogue.schedules]
     found += [_of_workflow(schedule) for schedule in workflows.values()]
     declared = [each.times.name for each in found]
     for row in await database.run(schedules.SWITCH_OFF_UNDECLARED, declared=declared):
-        log.warning("schedule %s is off: no code declares it any more", row["name"])
+        log.warning(
+            "a schedule was switched off: the code no longer declares it",
+            extra={"schedule": row["name"]},
+        )
     for each in found:
         try:
             async with database.translated(), database.transaction():
                 await _align_one(database, each)
         except (Refused, SettingsError) as error:
-            log.error("schedule %s stays as it is: %s", each.times.name, error)
+            log.error(
+                "a schedule was not updated and stays as it is: %s",
+                error,
+                extra={"schedule": each.times.name},
+            )
 
 
 async def _align_one(database: Database, declared: Declared) -> None:
@@ -58,21 +70,25 @@ async def _align_one(database: Database, declared: Declared) -> None:
         (clock,) = await database.run("SELECT now() AS now")
         columns = _columns(declared) | _started(schedule, clock["now"], enabled=True)
         if await schedules.insert(database, columns | {"name": schedule.name, "source": "contract"}):
-            log.info("schedule %s is new", schedule.name)
+            log.info("a schedule was created from its declaration", extra={"schedule": schedule.name})
         return
     (row,) = rows
     if row["source"] != "contract":
-        log.error("schedule %s has a name that a schedule of an operator has", schedule.name)
+        log.error(
+            "a schedule was not created: an operator's schedule has the same name; rename one of them",
+            extra={"schedule": schedule.name},
+        )
         return
     if row["overridden_at"] is None and row["declared"] != declared.fingerprint:
         enabled = row["paused_at"] is None
         columns = _columns(declared) | _started(schedule, row["now"], enabled=enabled)
         await schedules.change(database, schedule.name, columns)
-        log.info("schedule %s follows its changed declaration", schedule.name)
+        log.info("a schedule was updated to its changed declaration", extra={"schedule": schedule.name})
     elif not row["enabled"] and row["paused_at"] is None:
         following = timing_of(row).following(row["now"], start=row["starts_at"])
         await schedules.change(database, schedule.name, {"enabled": True, "next_fire_time": following})
-        log.info("schedule %s is on: its declaration is back", schedule.name)
+        text = "a schedule was switched on: the code declares it again"
+        log.info(text, extra={"schedule": schedule.name})
 
 
 def _of_contract(contract: Contract[Any, Any], schedule: Schedule, vault: Vault) -> Declared:
@@ -94,13 +110,16 @@ def _columns(declared: Declared) -> dict[str, Any]:
 
 
 def _started(schedule: Times, now: datetime, *, enabled: bool) -> dict[str, Any]:
-    """Columns of a schedule that starts now; what lies before is not made up for."""
+    """Return the columns of a schedule that depend on its start, which is now.
+
+    Nominal times before now are not caught up.
+    """
     start = now.replace(microsecond=0)
     following = timing_of({name: getattr(schedule, name) for name in _SAME}).following(now, start=start)
     return {"starts_at": start, "enabled": enabled, "next_fire_time": following if enabled else None}
 
 
-#: Fields that the table takes over under the same name.
+#: Names that are both fields of a declaration and columns of the table `schedule`.
 _SAME = (
     *("kind", "expression", "time_zone", "jitter_s", "misfire", "misfire_grace_s", "catch_up_s", "overlap"),
     "priority",

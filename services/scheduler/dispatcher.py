@@ -1,39 +1,67 @@
-"""Sends what is due: delayed tasks, retries, and ids whose submitter died or found Redis away."""
+"""Pushes the ids of due tasks to Redis: each to the lane (list) of its queue and priority.
 
+Due tasks are delayed tasks whose time has come, retries, and tasks that were stored but not pushed
+because the submitting process died or Redis was unavailable.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
+from services.scheduler.index_cursor import IndexCursor
 from shared.ledger.database import Database
 from shared.ledger.statement import Statement
 from shared.ledger.transitions.send import MARK_SENT
 from shared.telemetry import metrics
 from shared.transport.queues import Address, Queues
 
-#: Interval of the leader's rounds: the longest that a due task waits to be sent.
+#: Interval between two rounds of this service, and therefore the longest delay before a due task is
+#: pushed.
 EVERY_S = 0.25
-#: Ids per round; a full round is followed by the next one at once.
+#: Maximum number of ids that one round pushes. A full round is followed by the next one
+#: immediately.
 BATCH = 2_000
 
-#: Reads the index of `send_at` only, so a backlog in Redis costs nothing.
-DUE = Statement("""
-    SELECT id, claim, queue, priority, suspect FROM task WHERE send_at <= now() ORDER BY send_at LIMIT :limit
+#: A task that becomes due at a time this far in the past may still appear, because `send_at` is the
+#: start of a transaction that may commit seconds later.
+SETTLING = timedelta(seconds=10)
+
+_DUE = "SELECT id, claim, queue, priority, suspect FROM task WHERE send_at <= now()"
+#: Reads due tasks through the index of `send_at` only. Tasks that already wait in Redis have no
+#: entry in that index, so they add no cost, however many there are.
+DUE = Statement(f"""
+    ({_DUE} AND send_at > :after ORDER BY send_at LIMIT :limit)
+    UNION ALL
+    ({_DUE} AND send_at > :window_start AND send_at <= :window_end ORDER BY send_at LIMIT :limit)
 """)
 
 
 class Dispatcher:
-    """Moves due rows from Postgres into their lanes."""
+    """Background service of the leading scheduler that pushes due tasks to Redis."""
 
-    def __init__(self, database: Database, queues: Queues) -> None:
+    def __init__(self, database: Database, queues: Queues, cursor: IndexCursor) -> None:
         self._database = database
         self._queues = queues
+        self._cursor = cursor
 
     async def run_once(self) -> bool:
-        """Push a batch, then mark it; True when there may be more.
+        """Push a batch of due tasks to Redis, then mark their rows as sent. Returns True if more
+        may be due.
 
-        A death in between sends ids twice, which does no harm.
+        If the process dies between the two steps, the ids are pushed twice, which is harmless.
         """
-        rows = await self._database.run(DUE, limit=BATCH)
-        if not rows:
-            return False
+        now, look = self._database.now(), self._cursor.look()
+        rows = await self._database.run(DUE, limit=BATCH, **dataclasses.asdict(look))
+        if rows:
+            await self._send(rows)
+        if len(rows) >= BATCH:
+            return True
+        self._cursor.note_empty(now - SETTLING)
+        return False
+
+    async def _send(self, rows: Sequence[Mapping[str, Any]]) -> None:
         await self._queues.push(
             Address(UUID(int=r["id"].int), r["queue"], r["priority"], rescued=r["suspect"]) for r in rows
         )
@@ -41,4 +69,3 @@ class Dispatcher:
         ids, claims = zip(*marks, strict=True)
         await self._database.run(MARK_SENT, id=list(ids), claim=list(claims))
         metrics.SENT.labels("due").inc(len(rows))
-        return len(rows) == BATCH

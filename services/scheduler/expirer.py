@@ -1,4 +1,4 @@
-"""Fails tasks whose `expires_at` passes while they wait, even when no worker runs that would notice."""
+"""Fails waiting tasks whose `expires_at` has passed, even if no worker serves their queue."""
 
 from services.scheduler.dispatcher import BATCH
 from shared.ledger.database import Database
@@ -13,7 +13,7 @@ EVERY_S = 2.0
 
 
 class Expirer:
-    """One of the leader's services."""
+    """Background service of the leading scheduler that fails expired tasks."""
 
     def __init__(self, database: Database, queues: Queues, tally: Tally) -> None:
         self._database = database
@@ -21,7 +21,7 @@ class Expirer:
         self._tally = tally
 
     async def run_once(self) -> bool:
-        """Fail a batch; True when there may be more."""
+        """Fail one batch of expired tasks. Returns True if there may be more."""
         rows = await self._database.run(
             EXPIRE, limit=BATCH, error_kind=ErrorKind.EXPIRED, error_message=EXPIRED_MESSAGE
         )

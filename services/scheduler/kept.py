@@ -1,12 +1,16 @@
-"""Moves what belongs to living tasks out of an old day, whose partitions can go then.
+"""Moves the rows of unfinished tasks out of an old day, so that the day's partitions can be
+dropped.
 
-The rows move to `task_kept`, `task_attempt_kept` and `task_log_kept`, which cover all days below the oldest.
-One transaction does it, with the table to itself: whoever claims, records, cancels or reads meanwhile waits
-for a moment, and then finds the row in its new place. Each wait is bounded, well below the 4.5 s after which
-Postgres cancels a statement of the services.
+The rows move to the kept partitions `task_kept`, `task_attempt_kept` and `task_log_kept`, which
+cover all days before the oldest daily partition. One transaction locks the table and moves the
+rows. Other transactions on the table wait for it for a moment and then find the row in its new
+place. This wait is far shorter than 4.5 s, after which Postgres cancels a statement of the
+services.
 """
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import date, datetime
 from uuid import UUID
 
@@ -16,23 +20,26 @@ from shared.ledger import partitions
 from shared.ledger.transitions import keep
 from shared.ledger.transitions.delete import DELETE_KEPT
 
-#: How long each try waits for its locks, with everybody else behind it. The last one is longer than
-#: `deadlock_timeout` (1 s), after which Postgres cancels an autovacuum that is in the way.
+#: How many seconds each try to move rows waits for its locks. Meanwhile, every other transaction on
+#: the table has to wait too, so the first tries are short. The last one is longer than
+#: `deadlock_timeout` (1 s), after which Postgres cancels an autovacuum that holds such a lock.
 LOCK_TIMEOUTS_S = (0.1, 0.2, 0.4, 0.8, 1.6)
 PAUSE_S = 1.0
-#: How long a move may take. A process that freezes in the middle loses its connection, and all is as before.
+#: Time limit of the move itself, in seconds. If this process freezes in the middle of it, Postgres
+#: closes the connection and rolls the move back.
 MOVE_TIMEOUT_S = 2.5
-#: Rows that are copied in about a second. No day is expected to have more: they are what still waits weeks
-#: later.
+#: Maximum number of rows in one move, which takes about a second. A day rarely has more to move:
+#: only tasks that are still unfinished after weeks are kept.
 MAX_ROWS = 50_000
-#: Kept rows that are deleted by one statement.
+#: Number of kept tasks that one statement deletes after they have ended.
 BATCH = 1_000
-#: Reasons for which a day stays, as the metric calls them.
+#: Reasons why a day is not dropped, as label values of a metric: an open transaction has read the
+#: partition, or it has too many unfinished rows to move.
 READ, CROWDED = "read", "crowded"
 
 
 class Stays(Exception):
-    """A partition cannot go in this run; the message says why."""
+    """Raised when a partition cannot be dropped in this run. The message says why."""
 
     def __init__(self, name: str, reason: str, words: str) -> None:
         super().__init__(words)
@@ -41,33 +48,40 @@ class Stays(Exception):
 
 
 class Busy(Stays):
-    """A transaction that is still open has read the partition, or something else that must be locked."""
+    """Raised when an open transaction uses the partition or another relation that must be
+    locked.
+    """
 
     def __init__(self, name: str) -> None:
-        super().__init__(name, READ, "an open transaction reads it; the next run goes on")
+        super().__init__(name, READ, "an open transaction reads it; the next run tries again")
 
 
 class Kept:
-    """The partitions that stay, over the connection of the pruner, outside any transaction."""
+    """The kept partitions, which hold the unfinished tasks of dropped days.
+
+    All statements use the connection of the pruner, which must not be inside a transaction.
+    """
 
     def __init__(self, connection: asyncpg.Connection) -> None:
         self._connection = connection
 
     async def has(self, day: date) -> bool:
-        """Whether tasks of this day were kept."""
+        """Return True if tasks of this day are in the kept partition."""
         if not await self._exists("task"):
             return False
         return bool(await self._connection.fetchval(f"SELECT EXISTS ({keep.kept_tasks(day)})"))
 
     async def take(self, table: str, day: date) -> int:
-        """Move the rows of a day's living tasks here and drop its partition. Returns how many moved.
+        """Move the rows of a day's unfinished tasks to the kept partition, and drop the day's
+        partition.
 
-        No older day may be left. Raises Stays.
+        Does this for one table and returns how many rows moved. The day must be the oldest one.
+        Raises Stays.
         """
         name = partitions.partition_name(table, day)
         rows = await self._connection.fetchval(keep.count(table, day))
         if rows > MAX_ROWS:
-            words = f"{rows:,} of its rows belong to living tasks, and {MAX_ROWS:,} can be moved at once"
+            words = f"{rows:,} rows belong to unfinished tasks, and a move takes at most {MAX_ROWS:,}"
             raise Stays(name, CROWDED, words)
         for timeout_s in LOCK_TIMEOUTS_S:
             try:
@@ -77,7 +91,11 @@ class Kept:
         raise Busy(name)
 
     async def prune(self, ended_before: datetime) -> int:
-        """Delete the tasks that have ended since they were kept, with what belongs to them."""
+        """Delete the kept tasks that ended before `ended_before`, with their attempts and log
+        lines.
+
+        Returns how many tasks were deleted.
+        """
         after, deleted, gone = UUID(int=0), 0, BATCH
         if not all([await self._exists(table) for table in partitions.PARTITIONED]):
             return 0
@@ -91,10 +109,11 @@ class Kept:
         exists = await self._exists(table)
         if exists:
             for statement in partitions.prepare_kept(table, day):
-                await self._alone(statement, lock_timeout_s)
-        async with self._connection.transaction():
+                async with self._patient(lock_timeout_s):
+                    await self._connection.execute(statement)
+        async with self._patient(lock_timeout_s):
             await self._connection.execute(
-                f"SET LOCAL lock_timeout = '{lock_timeout_s}s'; SET LOCAL enable_seqscan = off; "
+                "SET LOCAL enable_seqscan = off; "
                 f"SET LOCAL transaction_timeout = '{lock_timeout_s + MOVE_TIMEOUT_S}s'; "
                 f"LOCK TABLE ONLY {table} IN ACCESS EXCLUSIVE MODE"
             )
@@ -106,10 +125,12 @@ class Kept:
                 await self._connection.execute(statement)
         return int(status.rpartition(" ")[2])
 
-    async def _alone(self, statement: str, lock_timeout_s: float) -> None:
+    @asynccontextmanager
+    async def _patient(self, lock_timeout_s: float) -> AsyncIterator[None]:
+        """Open a transaction in which each statement waits at most this long for a lock."""
         async with self._connection.transaction():
             await self._connection.execute(f"SET LOCAL lock_timeout = '{lock_timeout_s}s'")
-            await self._connection.execute(statement)
+            yield
 
     async def _exists(self, table: str) -> bool:
         kept = partitions.kept_name(table)

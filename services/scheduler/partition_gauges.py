@@ -1,4 +1,6 @@
-"""Exports how many partitions the ledger has, how many it may have, and how many days they reach ahead."""
+"""Exports to Prometheus how many daily partitions exist, how many may exist, and for how many
+future days they exist.
+"""
 
 from collections import Counter
 from datetime import UTC, datetime
@@ -11,11 +13,11 @@ from shared.ledger.statement import Statement
 from shared.telemetry.metrics import gauge
 
 EVERY_S = 15.0
-#: Partitions beside the days of the retention and those ahead: today, the day in which the last cutoff was,
-#: and the kept partition.
+#: Number of partitions that a table may have in addition to the days of the retention and the
+#: future days: today, the day in which the last cutoff lies, and the kept partition.
 BESIDE = 3
 
-#: The retention: days for which the cleanup keeps tasks.
+#: Reads the retention: the number of days for which the daily cleanup keeps tasks.
 RETENTION = Statement("""
     SELECT coalesce(min((params->>'days_old')::integer), :default::integer) AS days FROM schedule
     WHERE task_name = :task AND enabled
@@ -23,7 +25,7 @@ RETENTION = Statement("""
 
 
 class PartitionGauges:
-    """One of the leader's services."""
+    """Background service of the leading scheduler that counts partitions."""
 
     def __init__(self, database: Database, gauges: LeaderGauges) -> None:
         self._database = database
@@ -47,7 +49,7 @@ class PartitionGauges:
             ),
             gauge(
                 "often_ledger_partitions_limit",
-                "Partitions that a table has at most while the daily cleanup does its work.",
+                "Maximum number of partitions of a table as long as the daily cleanup works.",
                 (),
                 {(): retention["days"] + partitions.DAYS_AHEAD + BESIDE},
             ),

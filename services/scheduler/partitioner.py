@@ -1,4 +1,4 @@
-"""Creates the ledger's daily partitions ahead of time."""
+"""Creates the daily partitions of the task tables some days ahead."""
 
 import logging
 from datetime import UTC, date, datetime
@@ -10,18 +10,23 @@ from shared.ledger.database import Database
 log = logging.getLogger(__name__)
 
 EVERY_S = 3_600.0
-#: A DDL statement that waits for its lock stops every claim behind it, so it gives up early.
+#: Lock time-out in seconds. A DDL statement that waits for its lock blocks every later statement on
+#: the table, such as claims, so it must give up early.
 LOCK_TIMEOUT_S = 2
 
 
 class Partitioner:
-    """Adds the days that are missing."""
+    """Background service of the leading scheduler that creates missing daily partitions."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def run_once(self) -> bool:
-        """Each step is safe to repeat. A partition whose lock is not free is left to the next round."""
+        """Create the missing partitions.
+
+        Each step is safe to repeat. If a partition cannot be created because a lock is taken, the
+        next round tries again.
+        """
         existing = {row["name"] for row in await self._database.run(partitions.EXISTING)}
         today = datetime.now(UTC).date()
         for day in partitions.days_needed(today):
@@ -41,6 +46,10 @@ class Partitioner:
             except ServerRefuses as error:
                 if error.sqlstate != sqlstate.LOCK_NOT_AVAILABLE:
                     raise
-                log.warning("partition %s waits for a lock; the next round tries again: %s", name, error)
+                log.warning(
+                    "a partition was not created because its lock is taken; the next round tries again: %s",
+                    error,
+                    extra={"partition": name},
+                )
                 return
-        log.info("partition %s is ready", name)
+        log.info("a partition was created", extra={"partition": name})

@@ -1,7 +1,8 @@
-"""Removes whole days of tasks whose time is over: their partitions go, and only then what belongs to them.
+"""Drops whole days of tasks whose retention is over: first the partition of tasks, then those of
+attempts and log lines.
 
-What belongs to living tasks of such a day is moved to the kept partitions first (see `kept`).
-Every step may be the last one of a run: what is found half done is taken up by the next run.
+Rows of unfinished tasks are moved to the kept partitions first, see `kept`. A run may stop after
+any step; the next run continues from there.
 """
 
 import asyncio
@@ -19,31 +20,36 @@ from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
-#: A waiting DDL statement stops what comes behind it, so it gives up soon and is tried again.
+#: Lock time-out in seconds. A DDL statement that waits for its lock blocks all later statements on
+#: the table, so it gives up early and is tried again.
 LOCK_TIMEOUT_S = 2
 TRIES = 5
 PAUSE_S = 1.0
-#: A day with living tasks can only go once all older days have gone.
+#: Reason why a day is not dropped, as the label value of a metric: it has unfinished tasks, and
+#: these can be moved only after all older days were dropped.
 BEHIND = "behind"
 
 
 class Pruner:
-    """It has a connection of its own as owner, outside any transaction. No other cleanup runs meanwhile.
+    """Drops old days over a separate connection that has the rights of the tables' owner.
 
-    Between two steps it waits for its turn on a busy machine, so there are few.
+    No statement runs inside a transaction, and only one cleanup runs at a time. The work is divided
+    into few steps, because each step waits for CPU time on a busy machine.
     """
 
     def __init__(self, connection: asyncpg.Connection) -> None:
         self._connection = connection
         self._kept = Kept(connection)
-        #: Of every partition, by its name.
+        #: State of each existing partition by its name: attached, pending (half detached) or
+        #: detached.
         self._states: dict[str, str] = {}
         self.pruned = Pruned()
 
     async def days(self, cutoff: datetime) -> list[date]:
-        """The whole days before the cutoff of which something is left.
+        """Return the days that end before the cutoff and still have partitions, oldest first.
 
-        The oldest first; before them one that was left half detached, which stands in the others' way.
+        A day whose partition is half detached (state pending) comes before all others, because
+        Postgres can detach no other partition until this one is finished.
         """
         await self._connection.execute(
             f"SET lock_timeout = '{LOCK_TIMEOUT_S}s'; SET max_parallel_workers_per_gather = 0"
@@ -57,9 +63,10 @@ class Pruner:
         )
 
     async def prune(self, day: date) -> bool:
-        """Remove one of `days`, but for what belongs to living tasks.
+        """Drop the partitions of one of `days`, after moving the rows of its unfinished tasks.
 
-        False when it is read: later days would not go either.
+        Returns False if an open transaction reads the day's partition. Later days could not be
+        dropped then either.
         """
         name = partitions.partition_name("task", day)
         had_tasks = name in self._states
@@ -72,31 +79,45 @@ class Pruner:
         if had_tasks:
             self._count(found, found - kept)
             self.pruned.dropped.append(name)
-            log.info("partition %s is dropped with %d tasks; %d are kept", name, found - kept, kept)
+            log.info(
+                "a day's partition was dropped with %d tasks; %d unfinished ones were moved elsewhere",
+                found - kept,
+                kept,
+                extra={"partition": name},
+            )
         return True
 
     async def prune_kept(self, ended_before: datetime) -> None:
-        """Remove the tasks that have ended since their day was dropped."""
+        """Delete the tasks that were kept when their day was dropped and that have ended since
+        then.
+        """
         gone = await self._kept.prune(ended_before)
         self._count(gone, gone)
 
     async def _take_out(self, day: date) -> tuple[int, int]:
-        """Detach a day's tasks when all are final; otherwise keep the living ones and drop the others.
+        """Take the tasks of a day out of the table `task`. Raises Stays.
 
-        Returns how many there were, and how many are kept. Raises Stays.
+        If all of them are final, the partition is detached. Otherwise, the unfinished ones are
+        moved to the kept partition, and the day's partition is dropped. Returns how many tasks the
+        day had and how many were kept.
         """
         if not await self._connection.fetchval(partitions.count_alive(day)):
             await self._detach("task", day)
-        # Until it was detached an operator may have brought a task back to life.
+        # Count again, because an operator may have reopened a task just before the partition was
+        # detached.
         counts = await self._connection.fetchrow(partitions.count_alive_and_all(day))
         return counts["found"], await self._take("task", day) if counts["alive"] else 0
 
     async def _take(self, table: str, day: date) -> int:
-        """Replace a day's partition by rows in the kept one. Returns how many. Raises Stays."""
+        """Move a partition's unfinished rows to the kept partition, and drop the partition. Raises
+        Stays.
+
+        Returns how many rows moved.
+        """
         name = partitions.partition_name(table, day)
         if any(partitions.day_of(other) < day for other in self._states):
             await self._attach(day)
-            raise Stays(name, BEHIND, "an older day has to go first")
+            raise Stays(name, BEHIND, "an older day has to be dropped first")
         if self._states[name] == "pending":
             await self._detach(table, day)
         moved = await self._kept.take(table, day)
@@ -104,7 +125,7 @@ class Pruner:
         return moved
 
     async def _drop(self, day: date) -> None:
-        """What is left of a day. Raises Stays."""
+        """Drop all partitions of a day that still exist. Raises Stays."""
         names = {table: partitions.partition_name(table, day) for table in partitions.PARTITIONED}
         some_are_kept = await self._kept.has(day)
         for table in [table for table, name in names.items() if name in self._states]:
@@ -114,7 +135,11 @@ class Pruner:
             await self._patiently("task", day, partial(self._connection.execute, partitions.drop(left)))
 
     async def _give_back_living(self) -> None:
-        """Attach the days that an earlier run left detached although a task came back to life."""
+        """Attach partitions again that an earlier run left detached, if they have an unfinished
+        task.
+
+        That can happen if an operator reopens a task during the cleanup.
+        """
         left = [name for name, state in self._states.items() if state != "attached"]
         for day in sorted(partitions.day_of(name) for name in left if name.startswith("task_p")):
             try:
@@ -128,7 +153,9 @@ class Pruner:
         self._states = {row["name"]: row["state"] for row in rows}
 
     async def _detach(self, table: str, day: date) -> None:
-        """Raises Busy; then it is attached still, or pending."""
+        """Detach a partition. Raises Busy, after which the partition may be attached or half
+        detached.
+        """
         name = partitions.partition_name(table, day)
 
         async def step() -> None:
@@ -143,7 +170,7 @@ class Pruner:
         await self._patiently(table, day, step)
 
     async def _attach(self, day: date) -> None:
-        """Give a day with a living task its place in the table back. Raises Busy."""
+        """Attach a day's task partition again, because it has an unfinished task. Raises Busy."""
         name = partitions.partition_name("task", day)
         if self._states.get(name) == "pending":
             await self._detach("task", day)
@@ -153,7 +180,10 @@ class Pruner:
             self._states[name] = "attached"
 
     async def _patiently(self, table: str, day: date, step: Callable[[], Awaitable[object]]) -> None:
-        """Try again while the lock that a step needs is taken. Raises Busy."""
+        """Run a step, and try again as long as another transaction holds a lock that it needs.
+
+        Raises Busy after the last try.
+        """
         for left in reversed(range(TRIES)):
             try:
                 await step()
@@ -161,7 +191,7 @@ class Pruner:
                 if not left:
                     raise Busy(partitions.partition_name(table, day)) from None
                 await asyncio.sleep(PAUSE_S)
-                await self._look()  # what was being detached may be pending now
+                await self._look()  # The failed step may have left a partition half detached
             else:
                 return
 
@@ -173,7 +203,7 @@ class Pruner:
     def _stay(self, stays: Stays) -> None:
         self.pruned.kept[stays.name] = str(stays)
         metrics.PARTITIONS_KEPT.labels(stays.reason).inc()
-        log.warning("partition %s stays: %s", stays.name, stays)
+        log.warning("a partition was not dropped in this run: %s", stays, extra={"partition": stays.name})
 
 
 def _end(day: date) -> datetime:

@@ -1,5 +1,9 @@
-"""Exports how many tasks wait in each queue, how long the first one has waited, and which are paused."""
+"""Exports to Prometheus, for each queue, how many tasks wait, how long the first one has waited,
+and whether the queue is paused.
+"""
 
+from services.scheduler.index_cursor import IndexCursor
+from services.scheduler.lane_check import LaneCheck
 from services.scheduler.leader_gauges import LeaderGauges
 from shared.backlog import LIMIT, Backlog
 from shared.ledger.database import Database
@@ -11,20 +15,29 @@ EVERY_S = 5.0
 
 
 class QueueGauges:
-    """One of the leader's services."""
+    """Background service of the leading scheduler that counts waiting tasks."""
 
     def __init__(
-        self, database: Database, gauges: LeaderGauges, queues: Queues, queue_names: tuple[str, ...]
+        self,
+        database: Database,
+        gauges: LeaderGauges,
+        queues: Queues,
+        queue_names: tuple[str, ...],
+        due: IndexCursor,
+        lanes: LaneCheck,
     ) -> None:
         self._database = database
         self._gauges = gauges
         self._backlog = Backlog(database, queues)
         self._names = queue_names
+        self._due = due
+        self._lanes = lanes
 
     async def run_once(self) -> bool:
         controls = await self._database.run(CONTROLS)
         paused = {row["queue"] for row in controls if row["paused_at"] is not None}
-        # Published separately: Redis may be away, and a pause holds even then.
+        # Pauses are published on their own, so that they are exported even while Redis is
+        # unavailable.
         self._gauges.publish(
             "pauses",
             gauge(
@@ -34,7 +47,9 @@ class QueueGauges:
                 {(name,): name in paused for name in sorted(paused.union(self._names))},
             ),
         )
-        waiting = await self._backlog.read([*self._names, *paused])
+        waiting = await self._backlog.read(
+            [*self._names, *paused], due_after=self._due.after, sent_after=self._lanes.sent_after
+        )
         self._gauges.publish(
             "queues",
             gauge(
@@ -51,7 +66,7 @@ class QueueGauges:
             ),
             gauge(
                 "often_queue_due_later",
-                f"Delayed tasks and retries: how many of the {LIMIT:,} that are due next.",
+                f"Delayed tasks and retries, counted up to {LIMIT:,}.",
                 ("queue",),
                 {(name,): each.later for name, each in waiting.items()},
             ),

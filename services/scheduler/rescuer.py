@@ -1,9 +1,10 @@
-"""Takes back what dead workers held.
+"""Detects dead workers and takes back their tasks, so that other workers run them.
 
-A worker is dead when its lock is free and its heartbeat stands still for a whole lease, or when its heartbeat
-stands still for `stall_after` although it holds its lock. Only what this process itself saw unchanged counts,
-by its own monotonic clock. A restart of Postgres (which frees every lock) or a change of leader therefore
-kills no worker.
+A worker holds an advisory lock in Postgres and renews a heartbeat in its row. It is dead if the
+lock is free and the heartbeat has not changed for a whole lease. It is also dead if the heartbeat
+has not changed for `stall_after`, even if the lock is held. Only changes that this process itself
+has observed count, measured by its own monotonic clock. A restart of Postgres, which frees every
+lock, or a change of leader therefore never makes a worker look dead.
 """
 
 import logging
@@ -28,19 +29,20 @@ from shared.transport.queues import Queues
 log = logging.getLogger(__name__)
 
 EVERY_S = 1.0
-#: How long a free lock and a still heartbeat must last. A worker takes less time to renew both (1 s plus a
-#: connect).
+#: Lease in seconds: a worker is dead after its lock was free and its heartbeat unchanged for this
+#: long. A living worker needs less time to renew both (1 s plus the time to connect).
 LOCK_LEASE_S = 5.0
-#: The same for a lock that was never taken since this process began to watch, or whose worker went on without
-#: it. A restart of Postgres frees all locks, and a busy interpreter needs this long to connect again.
+#: Lease in seconds for a worker that has continued without its lock, or whose lock this process has
+#: never seen taken. It is longer because a restart of Postgres frees all locks, and a worker with a
+#: busy interpreter may need this long to connect again.
 UNSEEN_LEASE_S = 20.0
-#: Interval of the full scan for tasks held by unknown workers. Tasks of workers that were declared dead are
-#: rescued in every round.
+#: Interval of the full scan for tasks held by unknown workers, in seconds. The tasks of workers
+#: that were declared dead are rescued in every round.
 ORPHANS_EVERY_S = 10.0
-#: Rows per statement.
+#: Maximum number of tasks that one statement rescues.
 BATCH = 1_000
 
-#: Values of the rescue statements that never change.
+#: Parameters that all statements for rescuing tasks have in common.
 VERDICT: Mapping[str, Any] = {
     "limit": BATCH,
     "crash_limit": CRASH_LIMIT,
@@ -49,9 +51,11 @@ VERDICT: Mapping[str, Any] = {
     "worker_died": ErrorKind.WORKER_DIED,
 }
 
-#: An advisory lock on one bigint key shows the halves of the key as classid and objid, with objsubid 1.
-#: A scheduler keeps its connections open, so a new one shows that connections were cut. That frees the
-#: locks of living workers too.
+#: Reads the workers, and whether their advisory locks are taken. In pg_locks, an advisory lock on a
+#: bigint key has the upper half of the key as classid, the lower half as objid, and objsubid 1.
+#: Schedulers keep their connections open, so a new connection of a scheduler shows that connections
+#: were cut, which also frees the locks of living workers. The time of the latest such connection is
+#: therefore read too.
 WORKERS = Statement("""
     SELECT w.id, w.beat, w.started_at, now() AS now, (
         SELECT max(backend_start) FROM pg_stat_activity
@@ -66,41 +70,53 @@ WORKERS = Statement("""
 
 DECLARE_DEAD = Statement("""
     UPDATE worker SET dead_at = now() WHERE id = ANY(:workers::uuid[]) AND dead_at IS NULL
+    RETURNING id, hostname, pid, release
 """)
 
-#: Workers that are gone and whose unacked set may still be in Redis.
+#: Reads the workers that were declared dead within the last hour. Their unacked sets (ids that they
+#: fetched and did not acknowledge) may still exist in Redis.
 RECENTLY_DEAD = Statement("SELECT id FROM worker WHERE dead_at > now() - interval '1 hour'")
 
 
 @dataclass(frozen=True, slots=True)
 class LastSeen:
-    """The heartbeat and lock of a worker as last seen, and since when each has not changed."""
+    """The last observed heartbeat and lock of a worker, and the times since which they have not
+    changed.
+    """
 
     beat: int
     locked: bool
-    #: True when its lock was held since the watch began, and no heartbeat has come without it since.
+    #: True if the lock was seen taken, and the worker has sent no heartbeat without the lock since
+    #: then.
     was_locked: bool
     beat_since: float
     lock_free_since: float
 
 
 class Watch:
-    """Decides from what one process saw; pure except for the clock that is passed in."""
+    """Decides which workers are dead, from what this process has observed.
+
+    It has no side effects and gets the current time as an argument.
+    """
 
     def __init__(self, stall_after_s: float) -> None:
         self._stall_after_s = stall_after_s
         self._workers: dict[UUID, LastSeen] = {}
-        #: By the database's clock.
+        #: Time of the first observation, by the database's clock.
         self._began_at: datetime | None = None
         self._schedulers_connected_at: datetime | None = None
 
     def restart(self) -> None:
-        """Forget everything: after a reconnect or a change of leader a whole lease must pass again."""
+        """Forget all observations.
+
+        Called after a reconnect and a change of leader. A whole lease must then pass before a
+        worker can be dead.
+        """
         self._workers.clear()
         self._began_at = None
 
     def observe(self, workers: Sequence[Mapping[str, Any]], now: float) -> list[UUID]:
-        """Note the workers' state at `now`; returns those that are dead by now."""
+        """Record the state of all workers at the time `now`, and return those that are dead."""
         if workers and workers[0]["schedulers_connected_at"] != self._schedulers_connected_at:
             self._schedulers_connected_at = workers[0]["schedulers_connected_at"]
             self.restart()
@@ -112,10 +128,12 @@ class Watch:
     def _compare(self, row: Mapping[str, Any], now: float) -> LastSeen:
         before = self._workers.get(row["id"])
         if before is None:
-            # A worker takes its lock before it writes its row.
+            # A worker takes its lock before it writes its row. If it started after this process
+            # began to observe, it is therefore certain that it had its lock.
             locked_since = self._began_at is not None and row["started_at"] > self._began_at
             return LastSeen(row["beat"], row["locked"], row["locked"] or locked_since, now, now)
-        # A heartbeat that goes on without the lock: only the connection was lost. It needs time to come back.
+        # The worker still sends heartbeats without its lock, so it has only lost the lock's
+        # connection and needs time to take the lock again.
         lost_lock = not before.locked and not row["locked"] and row["beat"] != before.beat
         return LastSeen(
             row["beat"],
@@ -132,8 +150,15 @@ class Watch:
         return silent >= self._stall_after_s or min(silent, unlocked) >= lease
 
 
+def _fields(worker: Mapping[str, Any]) -> dict[str, object]:
+    host, release = worker["hostname"], worker["release"]
+    return {"worker_id": str(worker["id"]), "host": host, "pid": worker["pid"], "release": release}
+
+
 class Rescuer:
-    """Declares workers dead and sends their tasks again."""
+    """Background service of the leading scheduler that declares workers dead and rescues their
+    tasks.
+    """
 
     def __init__(self, database: Database, queues: Queues, tally: Tally, *, stall_after_s: float) -> None:
         self._database = database
@@ -144,7 +169,10 @@ class Rescuer:
         self.watch = Watch(stall_after_s)
 
     async def run_once(self) -> bool:
-        """Judge, rescue a batch, clean up in Redis; True when there may be more."""
+        """Find dead workers, rescue one batch of their tasks, and clean up their sets in Redis.
+
+        Returns True if there may be more tasks to rescue.
+        """
         try:
             return await self._rescue()
         except ServerUnavailable as error:
@@ -155,9 +183,10 @@ class Rescuer:
     async def _rescue(self) -> bool:
         dead = self.watch.observe(await self._database.run(WORKERS), time.monotonic())
         if dead:
-            log.warning("workers declared dead: %s", ", ".join(map(str, dead)))
-            await self._database.run(DECLARE_DEAD, workers=sorted(dead))
-            metrics.WORKERS_DECLARED_DEAD.inc(len(dead))
+            declared = await self._database.run(DECLARE_DEAD, workers=sorted(dead))
+            for worker in declared:
+                log.warning("worker declared dead; its tasks are sent again", extra=_fields(worker))
+            metrics.WORKERS_DECLARED_DEAD.inc(len(declared))
         gone = [UUID(int=row["id"].int) for row in await self._database.run(RECENTLY_DEAD)]
         rows = await self._take_back(gone)
         if rows:
@@ -173,7 +202,7 @@ class Rescuer:
         return len(rows) >= BATCH
 
     async def _take_back(self, gone: Sequence[UUID]) -> Sequence[Mapping[str, Any]]:
-        """Take back a batch of tasks that no living worker holds."""
+        """Rescue a batch of tasks whose worker is dead or unknown. Returns their rows."""
         if time.monotonic() < self._orphans_at + ORPHANS_EVERY_S:
             return await self._database.run(RESCUE_FROM, workers=gone, **VERDICT) if gone else []
         rows = await self._database.run(RESCUE_ORPHANS, **VERDICT)
@@ -182,10 +211,16 @@ class Rescuer:
         return rows
 
     async def _empty_unacked_sets(self, gone: Sequence[UUID]) -> None:
-        """Comes last, so that a death of this process repeats it. The dispatcher pushes what is due now."""
+        """Return to Postgres the ids that dead workers had fetched from Redis but not claimed.
+
+        Their tasks become due again, so the dispatcher pushes them. Then the ids are removed from
+        the workers' unacked sets. This is the last step of a round: if this process dies before it,
+        the next leader repeats the round.
+        """
         for worker in gone:
             fetched = await self._queues.unacked(worker)
             if fetched:
                 await self._database.run(UNCLAIMED_TO_POSTGRES, id=sorted(fetched))
-                # Not the whole set: a frozen worker that woke up may have fetched more meanwhile.
+                # Remove only the ids that were read above. A worker that was frozen and woke up may
+                # have fetched more in the meantime.
                 await self._queues.acknowledge(worker, fetched)

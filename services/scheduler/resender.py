@@ -1,24 +1,25 @@
-"""Finds out what Redis lost and sends it again.
+"""Detects which task ids Redis has lost, and sends them to Redis again.
 
-A generation number is stored in Postgres and in Redis. When it is missing or different in Redis, the lanes
-are gone, and every sent row is pushed again; while that goes on, the number in Redis is negative. The same
-follows when Redis has been told of a later check than Postgres knows: Postgres was restored from a backup, or
-a standby took over that lacked the latest commits. A new run id means a restart of Redis that may have lost
-the tail. And whatever the reason, in a FIFO lane an id that was sent well before the one now at its head can
-only have been lost.
+Ids wait in lanes, the Redis lists of each queue and priority. Three checks find losses. First,
+Postgres and Redis both store a generation number. If it is missing in Redis or differs, all lanes
+were lost, and every sent task is pushed again; meanwhile, the number in Redis is negative. Second,
+both store the time of the last check. If Redis has a later time than Postgres, Postgres was
+restored from a backup or replaced by a standby without the latest commits, and every sent task is
+pushed again too. Third, a new run id of Redis means that it restarted and may have lost its latest
+writes, so the latest ids are pushed again. Fourth, an id is lost if it was sent long before the id
+that is now at the head of its lane, because lanes are first in, first out.
 """
 
 import logging
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
+from services.scheduler.lane_check import WITH_SENT
 from shared.ledger.database import Database
 from shared.ledger.statement import Statement
-from shared.ledger.transitions.send import LOST
 from shared.telemetry import metrics
 from shared.transport.keys import PRIORITIES
 from shared.transport.queues import Address, Queues
@@ -26,26 +27,20 @@ from shared.transport.queues import Address, Queues
 log = logging.getLogger(__name__)
 
 EVERY_S = 1.0
-LANES_EVERY_S = 10.0
-#: Ids per push of a re-send; the cursor is saved after each.
+#: Number of ids in one push while all tasks are sent again. The position is saved after each push.
 BATCH = 5_000
-#: At most this many ids of a lane are sent again in one round of the FIFO check.
-LOST_BATCH = 1_000
-#: How far the FIFO check stays behind the head of a lane: a push, its mark and its claim are done by then.
-MARGIN = timedelta(seconds=30)
-#: How far back a restart of Redis may have lost writes (appendfsync everysec loses 1 s, a failover more).
+#: Age of the ids that are pushed again after a restart of Redis. With appendfsync everysec, it may
+#: have lost 1 s of writes; after a failover, it may have lost more.
 TAIL = timedelta(seconds=60)
-#: Stored in place of a run id after a re-send. Ids that were pushed into the lost lanes and marked only after
-#: the re-send had read their rows are to be sent once more.
+#: Value that is stored in place of Redis' run id after all tasks were sent again. It causes one
+#: more pass for ids that were pushed to the lost lanes, but whose rows were marked as sent only
+#: after the re-send had read them.
 SETTLING = "late marks"
-#: How long a mark may come after its push.
+#: Longest expected time between pushing an id and marking its row as sent.
 LATE_MARKS = timedelta(seconds=5)
-#: Ids at the head of a lane that the FIFO check looks up; those that are elsewhere by now say nothing.
-HEAD = 16
 
 SENT_AGAIN = "all sent tasks are sent again"
 
-NOW = "SELECT now() AS now"
 STATE = Statement("SELECT number, run_id, resend_cursor, checked_at FROM generation WHERE id = 1")
 SAVE_CURSOR = Statement("UPDATE generation SET resend_cursor = :cursor::text::jsonb WHERE id = 1")
 NEW_GENERATION = Statement("""
@@ -55,53 +50,44 @@ NEW_GENERATION = Statement("""
 RESEND_DONE = Statement("""
     UPDATE generation SET run_id = :run_id, checked_at = now() WHERE id = 1 RETURNING checked_at
 """)
-#: Late marks are still to come (see `LATE_MARKS`), so the time of the last good check stays.
+#: Ends a re-send of all tasks. It does not change `checked_at`, the time of the last good check,
+#: because some rows may still be marked late (see `LATE_MARKS`).
 LANES_FILLED = Statement("UPDATE generation SET resend_cursor = NULL, run_id = :run_id WHERE id = 1")
 CHECKED = Statement("UPDATE generation SET checked_at = now() WHERE id = 1 RETURNING checked_at")
 
-#: In the order of the lanes, so that a re-send keeps FIFO.
+#: Reads sent tasks by queue, priority and time, so that they keep their order when they are sent
+#: again.
 SENT = Statement("""
     SELECT id, queue, priority, sent_at, suspect FROM task WHERE sent_at IS NOT NULL
       AND (queue, priority, sent_at, id)
           > (:queue, :priority, coalesce(:sent_at::timestamptz, '-infinity'), :last)
     ORDER BY queue, priority, sent_at, id LIMIT :limit
 """)
-#: Rows of one priority.
+#: Reads the tasks of one queue and priority that were sent after a given time.
 SENT_SINCE = Statement("""
     SELECT id, queue, priority, sent_at, suspect FROM task
     WHERE queue = :queue AND priority = :priority AND sent_at IS NOT NULL
       AND (sent_at, id) > (:sent_at, :last)
     ORDER BY sent_at, id LIMIT :limit
 """)
-#: Reads when ids were sent. An id that is elsewhere by now is left out: it is in no lane, or in one of the
-#: other kind.
-SENT_AT = Statement("""
-    SELECT sent_at FROM task
-    WHERE id = ANY(:id::uuid[]) AND (sent_at IS NOT NULL AND suspect = :suspect) IS TRUE
-""")
-#: The queues that hold sent rows, one index probe each: DISTINCT would read the whole backlog.
-LANES = Statement("""
-    WITH RECURSIVE lane AS (
-        (SELECT queue FROM task WHERE sent_at IS NOT NULL ORDER BY queue LIMIT 1)
-        UNION ALL
-        SELECT (
-            SELECT queue FROM task WHERE sent_at IS NOT NULL AND queue > lane.queue ORDER BY queue LIMIT 1
-        ) FROM lane WHERE lane.queue IS NOT NULL
-    )
-    SELECT queue FROM lane WHERE queue IS NOT NULL
-""")
 
 
 class Resender:
-    """Compares what the ledger has sent with what Redis still holds."""
+    """Background service of the leading scheduler that compares the sent tasks in Postgres with the
+    ids in Redis.
+    """
 
     def __init__(self, database: Database, queues: Queues) -> None:
         self._database = database
         self._queues = queues
 
     async def run_once(self) -> bool:
-        """Compare generation, run id and time of the last check; True while a re-send goes on."""
-        # Redis first: what it has been told was committed before, and a ledger that lacks it was restored.
+        """Compare the generation, Redis' run id and the time of the last check.
+
+        Returns True while tasks are being sent again.
+        """
+        # Redis is read before Postgres. Redis gets only times that Postgres has committed. A later
+        # time in Redis therefore proves that Postgres was restored.
         told = await self._queues.checked_at()
         (state,) = await self._database.run(STATE)
         run_id = await self._queues.run_id()
@@ -111,7 +97,8 @@ class Resender:
         if resending and generation == -number and not restored:
             return await self._resend_batch(msgspec.json.decode(state["resend_cursor"]), number)
         if resending or generation != number or restored:
-            # This also covers a Redis that was wiped during a re-send: the negative number is gone then.
+            # This is also true if Redis was wiped during a re-send, because then its negative
+            # generation number is gone.
             await self._begin(state, run_id, restored=restored)
             return True
         if state["run_id"] != run_id:
@@ -124,9 +111,9 @@ class Resender:
         return False
 
     async def _begin(self, state: dict[str, Any], run_id: str, *, restored: bool) -> None:
-        """Begin a new generation: all sent tasks are sent again."""
+        """Begin a new generation, in which all sent tasks are sent again."""
         if restored:
-            log.warning("Postgres is older than what Redis has seen, as after a restore: %s", SENT_AGAIN)
+            log.warning("Postgres was restored to an older state than Redis knows: %s", SENT_AGAIN)
         elif state["number"]:
             log.warning("Redis lost its lanes: %s", SENT_AGAIN)
         (new,) = await self._database.run(NEW_GENERATION, run_id=run_id)
@@ -149,23 +136,35 @@ class Resender:
             cursor = [end["queue"], end["priority"], end["sent_at"].isoformat(), str(end["id"])]
             await self._database.run(SAVE_CURSOR, cursor=msgspec.json.encode(cursor).decode())
             return True
-        # Last of all, so that a death before this line repeats the re-send.
+        # The generation number is set last, so that a crash before this line repeats the re-send.
         await self._queues.set_generation(number)
         await self._database.run(LANES_FILLED, run_id=SETTLING)
-        log.info("Redis holds all sent tasks, generation %d", number)
+        log.info(
+            "Redis or Postgres had lost data: all waiting tasks were sent to Redis again (generation %d)",
+            number,
+        )
         return False
 
     async def _resend_tail(self, since: datetime) -> None:
-        """Runs in one round, so that a death on the way begins it again."""
+        """Send the latest ids of all lanes again, in a single round.
+
+        A crash in the middle causes the whole round to be repeated.
+        """
         count = 0
-        for lane in await self._database.run(LANES):
+        for lane in await self._database.run(WITH_SENT):
             for priority in PRIORITIES:
                 count += await self._resend_lane(lane["queue"], priority, since)
         if count:
-            log.warning("Redis lost its latest writes: %d recently sent tasks were sent again", count)
+            log.warning(
+                "Redis restarted and may have lost its latest writes: %d recently sent tasks were sent again",
+                count,
+            )
 
     async def _resend_lane(self, queue: str, priority: int, since: datetime) -> int:
-        """In batches, because a lane may hold millions; returns how many ids were sent."""
+        """Send ids of one queue and priority again. Returns how many were sent.
+
+        They are sent in batches, because there may be millions.
+        """
         count, sent_at, last = 0, since, UUID(int=0)
         while rows := await self._database.run(
             SENT_SINCE, queue=queue, priority=priority, sent_at=sent_at, last=last, limit=BATCH
@@ -174,39 +173,6 @@ class Resender:
             count += len(rows)
             sent_at, last = rows[-1]["sent_at"], UUID(int=rows[-1]["id"].int)
         return count
-
-    async def check_lanes(self) -> bool:
-        """Return ids to `send_at` that were sent well before the head of their lane: they are lost."""
-        if (await self._database.run(STATE))[0]["resend_cursor"] is not None:
-            return False
-        for row in await self._database.run(LANES):
-            await self._check_queue(row["queue"])
-        return False
-
-    async def _check_queue(self, queue: str) -> None:
-        suspects_before = await self._lost_before(await self._queues.rescued_head(queue, HEAD), suspect=True)
-        for priority in PRIORITIES:
-            before = await self._lost_before(await self._queues.head(queue, priority, HEAD), suspect=False)
-            lost = await self._database.run(
-                LOST,
-                queue=queue,
-                priority=priority,
-                before=before,
-                suspects_before=suspects_before,
-                limit=LOST_BATCH,
-            )
-            if lost:
-                log.warning("%d ids were lost in lane %s/%d: sent again", len(lost), queue, priority)
-                metrics.SENT.labels("lost").inc(len(lost))
-
-    async def _lost_before(self, head: Sequence[UUID], *, suspect: bool) -> datetime | None:
-        """A lane with this head has lost what was sent earlier; None when the head says nothing."""
-        if head:
-            rows = await self._database.run(SENT_AT, id=sorted(head), suspect=suspect)
-            oldest = min((row["sent_at"] for row in rows), default=None)
-        else:
-            oldest = (await self._database.run(NOW))[0]["now"]
-        return None if oldest is None else oldest - MARGIN
 
     async def _push(self, rows: list[dict[str, Any]], reason: str) -> None:
         await self._queues.push(

@@ -1,80 +1,62 @@
-"""Exports whether schedules fire in time, and whether what they submit succeeds.
+"""Exports to Prometheus whether schedules fire in time, and whether their tasks succeed.
 
-This is a service of its own because it watches the timetable.
+It is separate from the timetable, the service that fires schedules, so that it can monitor that
+service.
 """
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 from prometheus_client import Metric
 
 from services.scheduler.leader_gauges import LeaderGauges
 from shared.ledger.database import Database
-from shared.ledger.lifecycle import Status
 from shared.ledger.statement import Statement
+from shared.schedules import firing_record
+from shared.schedules.firing import timing_of
+from shared.schedules.firing_record import FIRINGS, Success
 from shared.telemetry import metrics
 from shared.telemetry.metrics import gauge
 
 EVERY_S = 5.0
-#: Firings of a schedule that are judged, the newest ones.
-FIRINGS = 10
-#: Nominal times that are searched for them. Times that were left out because an earlier task still ran say
-#: nothing.
-TIMES = 1_000
-
 NEXT_TIMES = Statement("""
-    SELECT name, extract(epoch FROM next_fire_time)::float8 AS next,
+    SELECT name, kind, expression, time_zone, jitter_s, catch_up_s, starts_at, next_fire_time,
+        extract(epoch FROM next_fire_time)::float8 AS next,
         greatest(0, extract(epoch FROM clock_timestamp() - next_fire_time))::float8 AS overdue_s
     FROM schedule WHERE next_fire_time IS NOT NULL
 """)
-#: Newest first, by the primary key.
-NEWEST = Statement("""
-    SELECT s.name, f.outcome, coalesce(f.task_id, f.workflow_id) AS submitted
-    FROM schedule AS s CROSS JOIN LATERAL (
-        SELECT * FROM (
-            SELECT fire_time, outcome, task_id, workflow_id FROM schedule_firing
-            WHERE schedule = s.name ORDER BY fire_time DESC LIMIT :times
-        ) AS times
-        WHERE outcome IN ('submitted', 'failed') ORDER BY fire_time DESC LIMIT :firings
+#: Reads, for each schedule, its first nominal time after a given moment, by the primary key. If the
+#: moment is null, it is the schedule's first nominal time.
+FIRST_AFTER = Statement("""
+    SELECT s.name, extract(epoch FROM clock_timestamp() - f.fire_time)::float8 AS since_s
+    FROM unnest(:names::text[], :after::timestamptz[]) AS s(name, after) CROSS JOIN LATERAL (
+        SELECT fire_time FROM schedule_firing
+        WHERE schedule = s.name AND fire_time > coalesce(s.after, '-infinity')
+        ORDER BY fire_time LIMIT 1
     ) AS f
-    WHERE s.next_fire_time IS NOT NULL
-    ORDER BY s.name, f.fire_time DESC
-""")
-ENDED = Statement("""
-    SELECT id, status, extract(epoch FROM completed_at)::float8 AS at FROM task
-    WHERE id = ANY(:id::uuid[]) AND (completed_at IS NOT NULL) IS TRUE
-    UNION ALL
-    SELECT id, status, extract(epoch FROM completed_at)::float8 AS at FROM workflow
-    WHERE id = ANY(:id::uuid[]) AND completed_at IS NOT NULL
 """)
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """How a schedule's newest firings ended."""
+def success_limit_s(schedule: Mapping[str, Any]) -> float | None:
+    """Return within how many seconds after a nominal time a success is expected.
 
-    #: End of what the newest successful firing submitted, in seconds since 1970; None when none succeeded.
-    succeeded_at: float | None
-    #: Firings since then that failed for good.
-    failures: int
-
-
-def record(firings: Sequence[Mapping[str, Any]], ended: Mapping[UUID, Mapping[str, Any]]) -> Record:
-    """Judge firings, newest first. What has not ended or was canceled says nothing."""
-    failures = 0
-    for firing in firings:
-        work = ended.get(firing["submitted"])
-        if work is not None and work["status"] == Status.SUCCESS:
-            return Record(work["at"], failures)
-        failures += firing["outcome"] == "failed" or (work is not None and work["status"] == Status.FAILURE)
-    return Record(None, failures)
+    It is the time until the following nominal time, plus the time within which a missed one is
+    caught up. Because it is computed from the next two nominal times, it is also right across a
+    change to daylight saving time or a long pause in a cron expression. Returns None if the
+    schedule has only one more nominal time.
+    """
+    following = timing_of(schedule).following(schedule["next_fire_time"], start=schedule["starts_at"])
+    if following is None:
+        return None
+    interval: timedelta = following - schedule["next_fire_time"]
+    return interval.total_seconds() + float(schedule["catch_up_s"])
 
 
 class ScheduleGauges:
-    """One of the leader's services."""
+    """Background service of the leading scheduler that reads the schedules and their latest
+    firings.
+    """
 
     def __init__(self, database: Database, gauges: LeaderGauges) -> None:
         self._database = database
@@ -84,8 +66,8 @@ class ScheduleGauges:
         times = {(row["name"],): row for row in await self._database.run(NEXT_TIMES)}
         for (name,) in times:
             metrics.expect_firings(name)
-        records = {(name,): found for name, found in (await self._records()).items()}
-        succeeded = {key: r.succeeded_at for key, r in records.items() if r.succeeded_at is not None}
+        records = await firing_record.records(self._database)
+        successes = await firing_record.successes(self._database, records)
         self._gauges.publish(
             "schedules",
             _by_schedule(
@@ -100,24 +82,33 @@ class ScheduleGauges:
             ),
             _by_schedule(
                 "often_schedule_last_success_timestamp_seconds",
-                f"When what the last successful firing submitted ended; looked for in the last {FIRINGS}.",
-                succeeded,
+                "When the task or workflow of the last success ended.",
+                {(name,): success.at for name, success in successes.items()},
             ),
             _by_schedule(
                 "often_schedule_failures_in_a_row",
-                f"Firings that failed for good since the last success, up to {FIRINGS}.",
-                {key: records[key].failures if key in records else 0 for key in times},
+                f"Firings that failed permanently since the last success, up to {FIRINGS}.",
+                {(name,): records[name].failures if name in records else 0 for (name,) in times},
+            ),
+            _by_schedule(
+                "often_schedule_unsuccessful_seconds",
+                "Time since the first nominal time after the last success; 0 if there was none since.",
+                dict.fromkeys(times, 0.0) | await self._unsuccessful([name for (name,) in times], successes),
+            ),
+            _by_schedule(
+                "often_schedule_unsuccessful_limit_seconds",
+                "How long a schedule may be without success: the time to its next firing and its catch-up.",
+                {key: limit for key, row in times.items() if (limit := success_limit_s(row)) is not None},
             ),
         )
         return False
 
-    async def _records(self) -> dict[str, Record]:
-        firings: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-        for row in await self._database.run(NEWEST, times=TIMES, firings=FIRINGS):
-            firings[row["name"]].append(row)
-        ids = sorted({row["submitted"] for rows in firings.values() for row in rows if row["submitted"]})
-        ended = {row["id"]: row for row in await self._database.run(ENDED, id=ids)} if ids else {}
-        return {name: record(rows, ended) for name, rows in firings.items()}
+    async def _unsuccessful(
+        self, names: Sequence[str], successes: Mapping[str, Success]
+    ) -> dict[tuple[str], float]:
+        after = [successes[name].nominal if name in successes else None for name in names]
+        rows = await self._database.run(FIRST_AFTER, names=names, after=after)
+        return {(row["name"],): max(0.0, row["since_s"]) for row in rows}
 
 
 def _by_schedule(name: str, documentation: str, values: Mapping[tuple[str], float]) -> Metric:

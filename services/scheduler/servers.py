@@ -1,4 +1,7 @@
-"""Exports whether Postgres and Redis answer. Every scheduler does this, leader or standby."""
+"""Exports to Prometheus whether Postgres and Redis answer.
+
+Every scheduler does this, whether it leads or stands by.
+"""
 
 from shared import probes
 from shared.ledger.database import Database
@@ -9,15 +12,17 @@ EVERY_S = 2.0
 
 
 class Servers:
-    """Probes both servers in each round."""
+    """Probes Postgres and Redis in each round."""
 
     def __init__(self, database: Database, queues: Queues) -> None:
         self._database = database
         self._queues = queues
-        #: The last answers, by server.
+        #: The latest result of probing each server, by the server's name.
         self.answers: dict[str, str] = {}
 
     async def run_once(self) -> None:
         self.answers = await probes.servers(self._database, self._queues)
         for server, answer in self.answers.items():
-            metrics.SERVER_UP.labels(server).set(answer == "ok")
+            # A server that refuses the probe counts as up, because it has answered. Refusals are
+            # counted by another metric, with their reason.
+            metrics.SERVER_UP.labels(server).set(not answer.startswith(probes.AWAY))

@@ -1,14 +1,14 @@
-"""Submits tasks and workflows by the clock: fires what is due, and says what became of each nominal time.
+"""Fires the schedules that are due, and records the outcome of each nominal time.
 
-`shared.schedules.timetable` decides which times are due. Everything about one schedule happens in one
-transaction under its row's lock: two leaders fire once, and a leader that dies in between has done nothing.
+`shared.schedules.timetable` decides which nominal times are due. Each schedule is handled in one
+transaction that locks its row. Two leaders at the same time therefore fire it only once, and if a
+leader dies in the middle, nothing of the transaction remains.
 """
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from types import MappingProxyType
 from typing import Any
 
 from services.scheduler import declarations
@@ -19,30 +19,32 @@ from shared.schedules import statements as schedules
 from shared.schedules.firing import Firing, policy_of, timing_of
 from shared.schedules.timetable import Due, due
 from shared.submission import Submitter
-from shared.telemetry import metrics
+from shared.telemetry import metrics, tracing
 from shared.vault import Vault
-from shared.workflows.scheduled import Schedules
+from shared.workflows.scheduled import NO_WORKFLOWS, Schedules
 
 log = logging.getLogger(__name__)
 
 EVERY_S = 0.5
-#: Schedules per round.
+#: Maximum number of schedules that one round handles.
 BATCH = 500
-NO_WORKFLOWS: Schedules = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of nominal times; counted once it is committed."""
+    """Nominal times of a schedule that have the same outcome.
+
+    They are counted in the metrics once the transaction is committed.
+    """
 
     outcome: str
     times: Sequence[datetime]
-    #: Of the database.
+    #: The current time by the database's clock.
     now: datetime
 
 
 class Timetable:
-    """The leader's clock."""
+    """Background service of the leading scheduler that fires schedules."""
 
     def __init__(
         self,
@@ -61,11 +63,15 @@ class Timetable:
         self._aligned = False
 
     def restart(self) -> None:
-        """This process leads from now on: contracts may have changed since it last looked."""
+        """Let the next round compare the stored schedules with the declared ones.
+
+        Called when this process becomes the leader. While another process led, declarations of
+        another release may have been stored.
+        """
         self._aligned = False
 
     async def run_once(self) -> bool:
-        """Fire what is due; True when there may be more."""
+        """Fire the schedules that are due. Returns True if more may be due."""
         if not self._aligned:
             await declarations.align(self._database, self._catalogue, self._vault, self._workflows)
             self._aligned = True
@@ -77,14 +83,18 @@ class Timetable:
         return len(rows) == BATCH
 
     async def _settle(self, name: str) -> None:
-        """Decide about one schedule; one that breaks must not stop the others."""
+        """Handle one due schedule. An error in it must not stop the other schedules."""
         try:
-            async with self._database.translated(), self._submitter.transaction():
-                verdicts = await self._decide(name)
+            with tracing.firing(name):
+                async with self._database.translated(), self._submitter.transaction():
+                    verdicts = await self._decide(name)
         except ServerUnavailable:
             raise
         except Exception as error:
-            log.exception("schedule %s could not be fired", name)
+            log.exception(
+                "a schedule failed to fire because of an unexpected error; it continues with its next time",
+                extra={"schedule": name},
+            )
             async with self._database.translated(), self._database.transaction():
                 verdicts = await self._note_failure(name, error)
         _count(name, verdicts)
@@ -104,25 +114,33 @@ class Timetable:
     async def _fire(
         self, row: Mapping[str, Any], times: Sequence[datetime]
     ) -> list[tuple[str, Sequence[datetime]]]:
-        """What became of the times; a contract that refuses the schedule does not stop it."""
+        """Submit the due times of a schedule and return their outcomes.
+
+        If the contract refuses the parameters, the outcome is "failed", and the schedule continues
+        with its next time.
+        """
         try:
             work = self._firing.work_of(row)
         except OftenError as error:
-            log.error("schedule %s can't be fired: %s", row["name"], error)
+            text = "a schedule could not submit its task or workflow; it continues with its next time: %s"
+            log.error(text, error, extra={"schedule": row["name"]})
             return [("failed", await self._record(row["name"], "failed", times, str(error)))]
         skipped: Sequence[datetime] = []
         if row["overlap"] == "skip":
             earlier = await self._firing.unfinished(row)
             times, skipped = ([], times) if earlier else (times[:1], times[1:])
-            detail = "an earlier time fires"
+            detail = "an earlier nominal time fires in the same round"
             if earlier:
-                detail = f"{earlier.kind} {earlier.id} of an earlier time is not final"
+                detail = f"{earlier.kind} {earlier.id} of an earlier nominal time has not ended"
             skipped = await self._record(row["name"], "skipped_overlap", skipped, detail)
         fired = await self._firing.fire(row, work, times)
         return [("submitted", list(fired)), ("skipped_overlap", skipped)]
 
     async def _note_failure(self, name: str, error: Exception) -> list[Verdict]:
-        """Record why, and go on with the next time; a timing that can't be read has none."""
+        """Record an unexpected error as the outcome, and continue with the schedule's next time.
+
+        If the timing of the schedule cannot be read, it has no next time and is switched off.
+        """
         rows = await self._database.run(schedules.LOCK_DUE, name=name)
         if not rows:
             return []

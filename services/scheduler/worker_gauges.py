@@ -1,4 +1,4 @@
-"""Exports the number of workers that the ledger knows, by state."""
+"""Exports to Prometheus how many workers are in each state."""
 
 from services.scheduler.leader_gauges import LeaderGauges
 from shared.ledger.database import Database
@@ -7,8 +7,8 @@ from shared.telemetry.metrics import gauge
 
 EVERY_S = 5.0
 
-#: A worker that was declared dead is counted for ten minutes. Rows of workers that are gone are kept for a
-#: week.
+#: Counts workers by state. A worker that was declared dead is counted for ten minutes, although its
+#: row is kept for a week.
 WORKERS = Statement("""
     SELECT CASE WHEN dead_at IS NULL THEN state ELSE 'dead' END AS state, count(*) FROM worker
     WHERE dead_at > now() - interval '10 minutes' OR (dead_at IS NULL AND stopped_at IS NULL)
@@ -18,7 +18,7 @@ STATES = ("running", "quiet", "draining", "dead")
 
 
 class WorkerGauges:
-    """One of the leader's services."""
+    """Background service of the leading scheduler that counts workers."""
 
     def __init__(self, database: Database, gauges: LeaderGauges) -> None:
         self._database = database

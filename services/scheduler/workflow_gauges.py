@@ -1,4 +1,6 @@
-"""Exports how many workflows are under way, and how long the oldest event of one has waited."""
+"""Exports to Prometheus how many workflows are unfinished, and how long the oldest workflow event
+has waited.
+"""
 
 from services.scheduler.leader_gauges import LeaderGauges
 from shared.ledger.database import Database
@@ -7,7 +9,7 @@ from shared.telemetry.metrics import gauge
 
 EVERY_S = 5.0
 
-#: Two index scans: of unfinished workflows, and of the first event.
+#: Counts unfinished workflows and reads the age of the oldest event, each through an index.
 STATE = Statement("""
     SELECT (SELECT count(*) FROM workflow WHERE completed_at IS NULL) AS open,
            coalesce((
@@ -17,7 +19,7 @@ STATE = Statement("""
 
 
 class WorkflowGauges:
-    """One of the leader's services."""
+    """Background service of the leading scheduler that counts unfinished workflows."""
 
     def __init__(self, database: Database, gauges: LeaderGauges) -> None:
         self._database = database
@@ -30,7 +32,7 @@ class WorkflowGauges:
             gauge("often_workflows_open", "Workflows that have not ended.", (), {(): row["open"]}),
             gauge(
                 "often_workflow_event_oldest_seconds",
-                "How long the oldest end of a task has waited to move its workflow.",
+                "How long the oldest workflow event has waited to be applied.",
                 (),
                 {(): max(0.0, row["oldest_s"])},
             ),

@@ -1,6 +1,7 @@
-"""`python -m services.worker`: one worker process.
+"""Runs one worker process with `python -m services.worker`.
 
-SIGTERM and SIGINT drain it. A process that has done its share, or was declared dead, replaces itself.
+SIGTERM and SIGINT drain it: it takes no more tasks, finishes those that run, and exits. A process
+that has run its maximum number of tasks, or was declared dead, replaces itself by a new process.
 """
 
 import gc
@@ -24,7 +25,7 @@ from shared import settings as settings_module
 from shared.errors import SettingsError, Stranger
 from shared.ledger import preflight
 from shared.ledger.tables import TABLES
-from shared.telemetry import exposition
+from shared.telemetry import exposition, tracing
 from shared.telemetry.exposition import Health
 from shared.telemetry.logging import configure
 from shared.vault import Vault
@@ -33,7 +34,10 @@ log = logging.getLogger(__name__)
 
 
 def main(more: Mapping[str, TaskFunction[Any, Any]] | None = None) -> int:
-    """Build, run, and end as the process asks for; `more` tasks are run beside those of the applications."""
+    """Build and run the worker. The way in which it exits depends on why it ended.
+
+    `more` are tasks in addition to those of the applications.
+    """
     try:
         settings = settings_module.read(os.environ)
         configure("worker", settings.log_format)
@@ -44,6 +48,9 @@ def main(more: Mapping[str, TaskFunction[Any, Any]] | None = None) -> int:
         vault = Vault.from_setting(settings.vault_keys)
         vault.require(task.contract for task in tasks.values())
         preflight.check(settings.database_url)
+        # The worker does not decide which tasks are traced. The API and the scheduler decided it
+        # when they submitted the tasks.
+        tracing.start(settings, "worker", decides=False)
     except SettingsError as error:
         sys.stderr.write(f"worker: {error}\n")
         return 2
@@ -62,26 +69,31 @@ def main(more: Mapping[str, TaskFunction[Any, Any]] | None = None) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    # What is loaded by now stays: no collection need walk it, and none keeps a task waiting for that long.
+    # Exempt everything that is loaded up to here from garbage collection, so that no collection has
+    # to visit it while tasks run.
     gc.freeze()
     try:
         ending = process.run()
     except Stranger as error:
-        log.critical("worker %s refuses to start: %s", process.id, error)
+        log.critical("the worker refuses to start: %s", error, extra={"worker_id": str(process.id)})
         logging.shutdown()
         os._exit(2)
     except BaseException:
-        log.critical("worker %s ends: it broke", process.id, exc_info=True)
+        text = "worker stopping after an unexpected error"
+        log.critical(text, exc_info=True, extra={"worker_id": str(process.id)})
         logging.shutdown()
-        # Threads that are no daemons, of Dramatiq for example, would keep a process that no longer works.
+        # `os._exit` is needed because non-daemon threads, such as Dramatiq's, would keep the
+        # process alive although it no longer works.
         os._exit(1)
+    tracing.stop()
     logging.shutdown()
     successor = [sys.executable, *sys.orig_argv[1:]] if ending in REPLACED else None
     if process.drain.handed_over:
         handover.leave(process.id, process.drain.handed_over, successor)
     if successor is not None:
         os.execv(successor[0], successor)
-    # Threads of bodies that would not end must not keep the process; everything is written.
+    # `os._exit` does not wait for threads whose task bodies never end. All outcomes are written by
+    # now.
     os._exit(1 if ending is Ending.BROKEN else 0)
 
 

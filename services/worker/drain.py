@@ -1,4 +1,8 @@
-"""How a worker stops: fetch no more, let bodies finish, interrupt the rest, write everything, give back."""
+"""Drains a worker before it exits.
+
+The worker stops fetching, lets task bodies finish, interrupts those that take too long, writes all
+outcomes, and gives back claims that have not started.
+"""
 
 import concurrent.futures
 import logging
@@ -18,13 +22,15 @@ from shared.ledger.tally import Tally
 
 log = logging.getLogger(__name__)
 
-#: How long interrupted bodies may take to end, and the recorder to write the last outcomes. With the default
-#: grace of 5 s and a handover, which takes 1 to 2 s, a worker ends within the 10 s of `docker stop`.
+#: How many seconds interrupted task bodies may take to end, and how many seconds the recorder may
+#: take to write the last outcomes. With the default grace of 5 s, and 1 to 2 s for the handover
+#: (writing outcomes after the exit), a worker stops within 10 s, the default limit of `docker
+#: stop`.
 INTERRUPT_S, FLUSH_S = 1.0, 2.0
 
 
 class Drain:
-    """Runs once, in the main thread."""
+    """Carries out the drain. It runs once, in the main thread."""
 
     def __init__(
         self,
@@ -45,11 +51,12 @@ class Drain:
         self._memory = memory
         self._grace = grace
         self._on_loop = on_loop
-        #: Outcomes of attempts whose bodies only the end of this process ends; see `running.handover`.
+        #: Outcomes of attempts whose bodies do not end before this process exits. They are written
+        #: after the exit, see `running.handover`.
         self.handed_over: list[Row] = []
 
     def run(self, fetching: "concurrent.futures.Future[None]") -> bool:
-        """Drain; True when nothing is left for the rescuer or for a handover."""
+        """Drain the worker. Returns True if nothing is left for the rescuer or for a handover."""
         self._claims.close()
         self._on_loop(self._fetcher.stop())
         fetching.cancel()
@@ -63,16 +70,25 @@ class Drain:
         self._on_loop(self._tally.flush(FLUSH_S))
         stuck = self._claims.running()
         if stuck:
-            log.warning("%d tasks ignore the interrupt and end with this process", len(stuck))
+            log.warning(
+                "%d tasks ignore the interrupt; they end with this process, and their outcomes are "
+                "written after it",
+                len(stuck),
+            )
             self.handed_over = [self._time_limits.final_row(attempt) for attempt in stuck]
         elif not flushed or len(self._claims):
-            log.warning("not everything could be written; the rescuer takes %d tasks", len(self._claims))
+            log.warning(
+                "not all outcomes could be written; the rescuer takes back %d tasks", len(self._claims)
+            )
         else:
             return True
         return False
 
     def _wait_for_bodies(self, seconds: float) -> None:
-        """Until all bodies have ended, except those that ignore the interrupt."""
+        """Wait until all task bodies have ended or the time is over.
+
+        Bodies that ignore the interrupt are not waited for.
+        """
         deadline = time.monotonic() + seconds
         while any(self._time_limits.may_end(attempt) for attempt in self._claims.running()):
             if time.monotonic() > deadline:

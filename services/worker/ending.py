@@ -1,19 +1,27 @@
-"""Why a worker process ends, and what follows."""
+"""The reasons why a worker process ends."""
 
 import enum
 
 
 class Ending(enum.Enum):
-    """Why a process ends."""
+    """Why a worker process ends. The values are phrases for the log."""
 
     STOP = "it was asked to stop"
     DRAIN = "an operator asked it to drain"
-    RECYCLE = "it has run its share of tasks or grown too large"
-    RECYCLE_ASKED = "an operator asked it to begin anew"
+    RECYCLE = "it has run its maximum number of tasks"
+    MEMORY = "it has grown too large"
+    RECYCLE_ASKED = "an operator asked it to start again"
     DEAD = "it was declared dead"
     BROKEN = "a background thread died"
-    OVERTIME = "it runs a body that does not end"
+    OVERTIME = "it runs a task body that does not end"
 
 
-#: After these a new worker takes the place of the process.
-REPLACED = frozenset({Ending.RECYCLE, Ending.RECYCLE_ASKED, Ending.DEAD, Ending.OVERTIME})
+#: The reasons after which a new process replaces the worker. The values are label values of a
+#: metric.
+REPLACED = {
+    Ending.RECYCLE: "tasks",
+    Ending.MEMORY: "memory",
+    Ending.RECYCLE_ASKED: "asked",
+    Ending.DEAD: "dead",
+    Ending.OVERTIME: "overtime",
+}

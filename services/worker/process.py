@@ -1,4 +1,6 @@
-"""One worker process: wires its parts, runs them, and ends when there is a reason to."""
+"""A worker process: it creates all parts of the worker, runs them, and stops them when there is a
+reason to.
+"""
 
 import asyncio
 import concurrent.futures
@@ -18,6 +20,7 @@ import psutil
 import uvloop
 from prometheus_client import REGISTRY
 
+from services.worker.carried_counts import CarriedCounts
 from services.worker.claims.cancel_requests import LOOK_UP_S, CancelRequests
 from services.worker.claims.claims import Claims
 from services.worker.claims.control import Control, Decisions
@@ -56,22 +59,25 @@ from shared.ledger.tally import Tally
 from shared.migration import known
 from shared.settings import Settings
 from shared.submission import MARK_EVERY_S
-from shared.telemetry import metrics
 from shared.workflows.advancer import Advancer
 
 log = logging.getLogger(__name__)
 
-#: A process whose records are refused replaces itself before Prometheus asks again: how many there were goes
-#: over the exec in this environment variable.
-REFUSED_VARIABLE = "WORKER_REFUSED_RECORDS"
-#: Pause between two looks at signals, memory and threads.
+#: Interval in seconds at which the main thread checks for signals, the memory limit and dead
+#: threads.
 WATCH_S = 0.25
-#: A process whose drain has not returned this long after its limits is ended where it stands.
+#: If the drain takes this many seconds longer than its time limits allow, the process exits
+#: immediately.
 EXIT_MARGIN_S = 15.0
+#: Time limit in seconds for giving back fetched ids after this worker was declared dead. It is
+#: short because other workers are already taking over its tasks.
+GIVE_BACK_TIMEOUT_S = 2.0
 
 
 class WorkerProcess:
-    """The parts of a worker and the order in which they start and stop."""
+    """Creates and holds all parts of a worker, and defines the order in which they start and
+    stop.
+    """
 
     def __init__(
         self,
@@ -84,7 +90,7 @@ class WorkerProcess:
         self._settings = settings
         self._ledger = resources.ledger
         self._schema = SchemaCheck(resources.ledger, known.ids(applications.find(settings.applications)))
-        #: Why this worker does not serve yet.
+        #: Why this worker does not take tasks yet. Empty once it does.
         self._waits_for = "the first answer of Postgres"
         self._ending: Ending | None = None
         self._task_limit = int(settings.worker_max_tasks * random.uniform(0.8, 1.2))
@@ -109,7 +115,9 @@ class WorkerProcess:
             settings.worker_grace,
             self.on_loop,
         )
-        REGISTRY.register(ProcessMetrics(queue_names, tasks, self._claims, self._inbox, self._heartbeat))
+        REGISTRY.register(
+            ProcessMetrics(self.id, queue_names, tasks, self._claims, self._inbox, self._heartbeat)
+        )
 
     def _wire_recording(self, resources: Resources) -> None:
         self._inbox = Inbox(resources.ledger)
@@ -125,8 +133,7 @@ class WorkerProcess:
             advance=self._workflows.poke,
         )
         self._recorder = Recorder(self._inbox, self._writer, self._settlement)
-        self._refused_before = int(os.environ.pop(REFUSED_VARIABLE, "0"))
-        metrics.RECORDED.labels("refused").inc(self._refused_before)
+        self._counts = CarriedCounts.restore()
 
     def _wire_claims(
         self,
@@ -173,11 +180,14 @@ class WorkerProcess:
         self._dramatiq = ThreadPool(self._broker, self._claims)
 
     def end(self, ending: Ending) -> None:
-        """Ask the process to end; safe in signal handlers and from any thread. The first reason stands."""
+        """Ask the process to end for the given reason. Only the first reason counts.
+
+        May be called in signal handlers and from any thread.
+        """
         self._ending = self._ending or ending
 
     def run(self) -> Ending:
-        """Work until there is a reason to end, then drain. Raises Stranger."""
+        """Run the worker until there is a reason to end, then drain it. Raises Stranger."""
         self._loop_thread.start()
         self.on_loop(self._ledger.open(size=connections.WORKER_LEDGER_POOL))
         if not self._registered():
@@ -185,17 +195,20 @@ class WorkerProcess:
         needed = connections.of_worker(self._claims.threads)
         self.on_loop(connections.warn_when_scarce(self._ledger, needed))
         self._start()
-        log.info("worker %s serves with %d threads", self.id, self._settings.worker_threads)
+        fields = {"worker_id": str(self.id)}
+        log.info("the worker takes tasks with %d threads", self._settings.worker_threads, extra=fields)
         ending = self._watch_until_the_end()
-        log.info("worker %s stopping: %s", self.id, ending.value)
+        log.info("worker stopping: %s", ending.value, extra=fields)
         self._exit_for_certain()
-        if ending is not Ending.DEAD:
-            self._drain()
-        os.environ[REFUSED_VARIABLE] = str(self._refused_before + self._settlement.refused)
+        self._hand_over(ending)
+        self._counts.leave(ending, self._settlement.refused)
         return ending
 
     def _registered(self) -> bool:
-        """Wait for Postgres and its migration; False when asked to stop meanwhile. Raises Stranger."""
+        """Wait for Postgres and its migrations, then register this worker. Raises Stranger.
+
+        Returns False if the process is asked to end in the meantime.
+        """
         while self._ending is None:
             try:
                 self.on_loop(self._schema.require())
@@ -248,59 +261,91 @@ class WorkerProcess:
         if self._task_limit and self._claims.finished >= self._task_limit:
             self.end(Ending.RECYCLE)
         if self._memory.exceeded():
-            self.end(Ending.RECYCLE)
+            self.end(Ending.MEMORY)
         threads = [*self._dramatiq.workers, *self._dramatiq.consumers.values(), self._loop_thread]
         dead = [thread.name for thread in [*threads, self._loop_watch.thread] if not thread.is_alive()]
         if dead or any(loop.done() for loop in self._loops):
             log.critical("worker stopping: a background thread died: %s", ", ".join(dead) or "a loop")
             self.end(Ending.BROKEN)
 
-    def _drain(self) -> None:
-        self._heartbeat.state = "draining"
+    def _hand_over(self, ending: Ending) -> None:
+        """Drain the worker, so that others can take over its remaining tasks after it exits."""
         try:
-            if self.drain.run(self._fetching):
-                self.on_loop(self._deregister())
-        except ServerUnavailable as error:
-            log.warning("the rescuer cleans up after this worker: %s", error)
+            if ending is Ending.DEAD:
+                self.on_loop(self._give_back_fetched())
+            else:
+                self._drain()
+        except (ServerUnavailable, TimeoutError) as error:
+            text = "the worker could not finish its drain; the rescuer takes back its tasks: %s"
+            log.warning(text, error, extra={"worker_id": str(self.id)})
         except Exception:
-            log.exception("worker %s could not drain; the rescuer takes what it holds", self.id)
+            text = "the worker could not drain; the rescuer takes back its tasks"
+            log.exception(text, extra={"worker_id": str(self.id)})
+
+    async def _give_back_fetched(self) -> None:
+        """Give back the ids that this worker has fetched from Redis but not claimed.
+
+        The worker was declared dead. If Postgres was restored from a backup, its row no longer
+        exists, so the rescuer would not look for these ids.
+        """
+        async with asyncio.timeout(GIVE_BACK_TIMEOUT_S):
+            await self._fetcher.stop()
+            await self._reconciler.run_once()
+
+    def _drain(self) -> None:
+        self._heartbeat.drain()
+        if self.drain.run(self._fetching):
+            self.on_loop(self._deregister())
 
     async def _deregister(self) -> None:
-        """Nothing of this worker is left to rescue."""
+        """Mark this worker as stopped and delete its data in Redis, because it has nothing left to
+        rescue.
+        """
         await self._reconciler.run_once()
         await self._heartbeat.deregister()
         await self._queues.forget(self.id)
 
     def _exit_for_certain(self) -> None:
-        """End the process even when the drain, or something after it, never returns."""
+        """Start a timer that ends the process even if the drain, or something after it, never
+        returns.
+        """
         limit_s = self._settings.worker_grace.total_seconds() + INTERRUPT_S + FLUSH_S + EXIT_MARGIN_S
         timer = threading.Timer(limit_s, os._exit, (1,))
         timer.daemon = True
         timer.start()
 
     def live_problems(self) -> list[str]:
-        """Background loops that do not turn; asked by the health endpoint, from any thread."""
-        return [f"the loop '{name}' does not turn" for name in self.keeper.stalled()]
+        """Return a problem for each background loop that has stalled.
+
+        The health endpoint calls this from any thread.
+        """
+        return [f"the background loop '{name}' has stalled" for name in self.keeper.stalled()]
 
     def ready_problems(self) -> list[str]:
-        """Why no task is started right now; asked by the health endpoint, from any thread."""
+        """Return the reasons why no task can start in this process right now.
+
+        The health endpoint calls this from any thread.
+        """
         problems = self.live_problems()
         if self._waits_for:
             problems.append(f"the worker waits for Postgres: {self._waits_for}")
         if self._ending is not None:
             problems.append(f"the worker is stopping: {self._ending.value}")
         if self._writer.blocked:
-            problems.append("the ledger does not take this worker's records")
+            problems.append("the ledger does not accept this worker's records")
         return problems
 
     def _cancel(self, task_id: UUID, requested_at: datetime | None) -> None:
-        """Note a request; a claim that no thread has begun is revoked at once."""
+        """Pass on a cancel request. A task that no thread has started is canceled immediately."""
         unstarted = self._claims.cancel(task_id, requested_at)
         if unstarted is not None:
             self._inbox.note_end(unstarted, Outcome(Status.REVOKED, failures=unstarted.claim.failures))
 
     async def _reconcile(self) -> None:
-        """Compare while no id is on its way; while Postgres is away one always is, so skip that round."""
+        """Run the reconciler while no id is on its way from Redis to the heap of waiting attempts.
+
+        While Postgres is unavailable, ids are always on their way, so the comparison is skipped.
+        """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(RECONCILE_S):
                 await self._fetcher.moving.acquire()
@@ -310,13 +355,13 @@ class WorkerProcess:
                 self._fetcher.moving.release()
 
     def on_loop(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """Run a coroutine on the ledger loop and wait for it."""
+        """Run a coroutine on the ledger event loop, from another thread, and return its result."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def _keep(
         self, name: str, run_once: Callable[[], Awaitable[object]], *, every_s: float = 0.0
     ) -> "concurrent.futures.Future[None]":
-        """Run a loop on the ledger loop for as long as the process lives."""
+        """Start a background loop on the ledger event loop. It runs until the process stops."""
         kept = self.keeper.keep(name, run_once, every_s=every_s)
         loop = asyncio.run_coroutine_threadsafe(kept, self._loop)
         self._loops.append(loop)

@@ -1,4 +1,4 @@
-"""Which queues a worker serves, by `OFTEN_WORKER_QUEUES`."""
+"""Determines the queues that a worker serves, from the setting `OFTEN_WORKER_QUEUES`."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -12,9 +12,11 @@ VARIABLE = "OFTEN_WORKER_QUEUES"
 
 
 def queue_names(chosen: str, tasks: Mapping[str, TaskFunction[Any, Any]]) -> tuple[str, ...]:
-    """The queues to serve: those that are named, all but those named with a minus, or all.
+    """Return the queues to serve.
 
-    Raises SettingsError for a queue that no contract names, and when no queue is left.
+    They are the queues that the setting names, or all except those with a minus before their name,
+    or all if it is empty. Raises SettingsError for a queue that no contract uses, or if no queue is
+    left.
     """
     contracts = list({id(task.contract): task.contract for task in tasks.values()}.values())
     known = Catalogue(contracts).queues
@@ -27,7 +29,10 @@ def queue_names(chosen: str, tasks: Mapping[str, TaskFunction[Any, Any]]) -> tup
         )
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise SettingsError(f"{VARIABLE} names {unknown[0]!r}; known queues: {', '.join(known)}")
+        raise SettingsError(
+            f"{VARIABLE} names the queue {unknown[0]!r}, which no contract uses; "
+            f"known queues: {', '.join(known)}"
+        )
     serves = [name for name in known if name not in names] if left_out or not given else names
     if not serves:
         raise SettingsError(f"{VARIABLE} leaves out every queue; known queues: {', '.join(known)}")
@@ -35,7 +40,10 @@ def queue_names(chosen: str, tasks: Mapping[str, TaskFunction[Any, Any]]) -> tup
 
 
 def _former(queues: list[str], contracts: Iterable[Contract[Any, Any]]) -> list[str]:
-    """What these queues were called before. A name that is in use again has workers of its own."""
+    """Return the former names of these queues, under which tasks may still wait.
+
+    A name that another contract uses now is left out, because workers of that queue serve it.
+    """
     in_use = {contract.queue for contract in contracts}
     former = {name for contract in contracts if contract.queue in queues for name in contract.former_queues}
     return sorted(former - in_use)

@@ -1,4 +1,7 @@
-"""Binds functions to contracts and finds them, so that a new task needs no list to be edited."""
+"""Connects task functions to contracts, and finds all of them by importing packages.
+
+No list has to be edited when a task is added.
+"""
 
 import importlib
 import pkgutil
@@ -16,11 +19,14 @@ from shared.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class TaskFunction(Generic[P, R]):
-    """A contract and the function that does its work; the function stays callable."""
+    """A contract and the function that does its work. The object can be called like the
+    function.
+    """
 
     contract: Contract[P, R]
     function: Callable[[TaskContext, P], R | Awaitable[R]]
-    #: The hooks of the application that the task belongs to.
+    #: The hooks of the application to which the task belongs: functions that are called around its
+    #: tasks.
     hooks: Hooks = NO_HOOKS
 
     def __call__(self, context: TaskContext, params: P) -> R | Awaitable[R]:
@@ -30,7 +36,9 @@ class TaskFunction(Generic[P, R]):
 def task(
     contract: Contract[P, R],
 ) -> Callable[[Callable[[TaskContext, P], R | Awaitable[R]]], TaskFunction[P, R]]:
-    """Make a plain or an async function the work of `contract`."""
+    """Decorator that makes a function the body of tasks of this contract. The function may be
+    async.
+    """
 
     def bind(function: Callable[[TaskContext, P], R | Awaitable[R]]) -> TaskFunction[P, R]:
         return TaskFunction(contract, function)
@@ -39,7 +47,9 @@ def task(
 
 
 def load(applications: Iterable[Application]) -> dict[str, TaskFunction[Any, Any]]:
-    """Import the bodies' packages of the applications and collect their tasks by contract name."""
+    """Import the applications' packages of task bodies, and collect their tasks by contract
+    name.
+    """
     found: dict[str, TaskFunction[Any, Any]] = {}
     for each in applications:
         hooks = resolve(each.hooks) if each.hooks else NO_HOOKS
@@ -56,7 +66,7 @@ def _modules_in(package: str) -> Iterator[ModuleType]:
 
 
 def gateways(applications: Iterable[Application], settings: Settings) -> dict[type, Any]:
-    """The clients of outside services that the applications bring, by class."""
+    """Create the gateways (clients of outside services) of all applications, by class."""
     built: dict[type, Any] = {}
     for each in applications:
         if each.gateways:
@@ -65,10 +75,13 @@ def gateways(applications: Iterable[Application], settings: Settings) -> dict[ty
 
 
 def add(found: dict[str, TaskFunction[Any, Any]], values: Iterable[Any], hooks: Hooks = NO_HOOKS) -> None:
-    """Add the tasks among `values`; raises ValueError when two functions claim one contract."""
+    """Add the task functions among `values` to `found`.
+
+    Raises ValueError if two functions have the same contract.
+    """
     for value in values:
         if isinstance(value, TaskFunction):
             task = replace(value, hooks=hooks)
             for name in (value.contract.name, *value.contract.former_names):
                 if found.setdefault(name, task).function is not task.function:
-                    raise ValueError(f"two functions do the work of {name}")
+                    raise ValueError(f"two functions have the contract {name}: remove @task from one of them")

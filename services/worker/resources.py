@@ -1,4 +1,4 @@
-"""What a worker process is given."""
+"""The resources that are created once for a worker process, such as database pools."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from shared.vault import Vault
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """Made in `__main__`, and passed on."""
+    """The resources of a worker process. They are created in `__main__` and passed to the parts."""
 
-    #: The pool of the ledger loop.
+    #: Connection pool for the ledger event loop, which writes the state of tasks.
     ledger: Database
-    #: The pool of the bodies' event loop.
+    #: Connection pool for the event loop on which task bodies run.
     database: Database
     queues: Queues
     gateways: Mapping[type, Any]
@@ -24,9 +24,11 @@ class Resources:
 
     @classmethod
     def over(cls, settings: Settings, gateways: Mapping[type, Any], vault: Vault) -> Self:
-        """With the servers that the settings name. Connects to nothing."""
+        """Create the resources for the servers that the settings name. This opens no connection."""
         ledger = Database.for_recorder(settings.database_url, "worker")
         database = Database.for_tasks(settings.database_url, "worker-tasks")
-        # The statements of bodies may take a minute; the ledger notices a silent primary within seconds.
+        # Links the two pools: when the ledger pool leaves a primary that no longer answers, the
+        # pool of task bodies cuts its connections to it too. A statement of a task body may take a
+        # minute, so that pool alone would notice it too late.
         ledger.followed_by(database)
         return cls(ledger, database, Queues(connect(settings.redis_url)), gateways, vault)

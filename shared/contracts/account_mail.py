@@ -1,6 +1,7 @@
-"""Mail about accounts: what the platform hands to the application that sends it.
+"""Defines the parameters of mail about accounts, such as the mail that confirms an address.
 
-The platform has no mail server. An application names a contract with these parameters as its `account_mail`.
+The platform has no mail server. An application that can send mail declares a contract with these
+parameters as its `account_mail`, and the platform submits its tasks.
 """
 
 from datetime import timedelta
@@ -12,26 +13,30 @@ from msgspec import Meta
 from shared.contracts.contract import Params
 from shared.contracts.sensitivity import SENSITIVE
 
-#: How long the link in a mail works.
+#: Time after which the link in a confirmation mail expires.
 CONFIRMATION_LIFE = timedelta(hours=24)
 
 
 class AccountMailKind(StrEnum):
-    """What a mail says."""
+    """The purpose of a mail about an account."""
 
-    #: Asks whether the address belongs to the account. The only kind with a token.
+    #: Asks the recipient to confirm that the address belongs to the account. Only this mail has a
+    #: token.
     CONFIRM = "confirm"
-    #: Says that an account asked for this address, which another account has.
+    #: Tells the owner of an address that another account has requested to use this address.
     TAKEN = "taken"
-    #: Says to the present address that the account asked for another one.
+    #: Tells the owner of an account, at the current address, that a change to another address was
+    #: requested.
     CHANGE = "change"
 
 
 class SendAccountMail(Params):
     kind: AccountMailKind
-    #: The account that caused the mail; that of the address may be another one.
+    #: Id of the account that caused the mail. The address may belong to another account.
     user_id: int
-    #: Where the mail goes, verified or not: the question itself must reach an address that is not verified.
+    #: Mail address of the recipient, which may not be confirmed yet: a confirmation mail must be
+    #: sent to an address that is not verified.
     address: Annotated[str, SENSITIVE, Meta(max_length=320)]
-    #: Confirms the address. It proves that its holder reads the mailbox, so it is sealed.
+    #: The token with which the recipient confirms the address. It is encrypted, because it proves
+    #: that its holder can read the mailbox.
     token: Annotated[str | None, SENSITIVE] = None

@@ -1,4 +1,7 @@
-"""Erases accounts. The API submits it; the body refuses an account whose erasure was not requested there."""
+"""The contract of the task that erases an account.
+
+Only the API submits the task. The task checks that the erasure was really requested.
+"""
 
 from datetime import timedelta
 from typing import Annotated
@@ -14,9 +17,10 @@ class EraseAccount(Params):
 
 class AccountErased(Result):
     success: bool
-    #: Tasks whose parameters, results, errors and logs this attempt removed.
+    #: Number of tasks whose parameters, results, errors and logs were removed in this attempt.
     tasks_erased: int
-    #: Rows of other tables that this attempt deleted, or detached from the account.
+    #: Number of rows of other tables that were deleted, or detached from the account, in this
+    #: attempt.
     rows_erased: int
 
 
@@ -25,7 +29,9 @@ ERASE = Contract(
     queue="maintenance",
     params=EraseAccount,
     result=AccountErased,
-    # It waits for tasks that run. A payment may take five hours to use up its attempts; these are two days.
+    # The task that erases an account is retried until the account's running tasks have ended. A
+    # payment, for example, may need five hours for all its attempts. With this backoff, the
+    # attempts of an erasure extend over two days.
     retries=Retries(max_attempts=600, delay=timedelta(seconds=1), factor=1.5, cap=timedelta(minutes=5)),
     staff_only=True,
 )

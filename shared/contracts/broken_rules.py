@@ -1,6 +1,6 @@
-"""Says which rules of a struct plain JSON values break: all of them, while msgspec itself stops at the first.
+"""Lists all rules of a struct that a JSON value breaks, because msgspec stops at the first one.
 
-Each problem names its field by the path in the JSON document, `params.filters.stars[0]`.
+Each problem names its field by the path in the JSON document, such as `params.filters.stars[0]`.
 """
 
 import re
@@ -14,27 +14,33 @@ import msgspec
 
 from shared.errors import FieldProblem
 
-#: Upper bound for the problems of one value.
+#: Maximum number of problems reported for one value.
 MAX_PROBLEMS = 100
 
 _PATH = re.compile(r" - at `\$(?P<path>[^`]*)`\Z")
-#: As a struct's own check says it: "check_out must be later than check_in".
+#: Matches error messages that begin with the name of a field, such as "check_out must be later than
+#: check_in".
 _FIELD_FIRST = re.compile(r"([a-z][a-z0-9_]*) (must .*)", re.DOTALL)
 
 
 def find(value: Any, kind: Any, root: str) -> list[FieldProblem]:
-    """The rules that `value` breaks as a `kind`; none when it keeps all of them."""
+    """List the rules of the type `kind` that `value` breaks. Empty if `value` is valid."""
     try:
         msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         inside = list(islice(_inside(value, kind, root), MAX_PROBLEMS))
-        # A rule of the value as a whole is checked once its parts are right.
+        # If no single field breaks a rule, the value as a whole breaks one, and msgspec's error
+        # names it.
         return inside or [one_of(read(str(error), root), kind)]
     return []
 
 
 def read(message: str, root: str) -> FieldProblem:
-    """Read msgspec's message: the rule, which may name a field, then the path in backticks."""
+    """Convert an error message of msgspec into a FieldProblem.
+
+    The message consists of the broken rule, possibly with the name of a field, and of the path in
+    backticks.
+    """
     found = _PATH.search(message)
     path = (root + (found["path"] if found else "")).lstrip(".")
     rule = message[: found.start()] if found else message
@@ -47,7 +53,7 @@ def read(message: str, root: str) -> FieldProblem:
 
 
 def choices(kind: Any) -> list[str]:
-    """The values that an enumeration or a Literal has, also inside an optional type or a list."""
+    """List the values of an enumeration or a Literal, also inside optional types and lists."""
     if isinstance(kind, type) and issubclass(kind, Enum):
         return [str(member.value) for member in kind]
     if get_origin(kind) is Literal:
@@ -56,14 +62,14 @@ def choices(kind: Any) -> list[str]:
 
 
 def one_of(problem: FieldProblem, kind: Any) -> FieldProblem:
-    """The problem, with the values that are allowed if the field is an enumeration."""
+    """Name the allowed values in the problem if the field is an enumeration."""
     if problem.rule.startswith("invalid enum value") and (allowed := choices(kind)):
         return FieldProblem(problem.field, f"must be one of {', '.join(allowed)}")
     return problem
 
 
 def _inside(value: Any, kind: Any, root: str) -> Iterator[FieldProblem]:
-    """What is broken in the parts of an object or a list."""
+    """Yield the problems of the fields of an object or of the items of a list."""
     for part in _parts(kind):
         if isinstance(value, dict) and isinstance(part, type) and issubclass(part, msgspec.Struct):
             yield from _in_fields(value, part, f"{root}." if root else "")
@@ -86,7 +92,7 @@ def _in_fields(value: dict[Any, Any], struct: type[msgspec.Struct], prefix: str)
 
 
 def _parts(kind: Any) -> list[Any]:
-    """The types that a value may have: those of a union one by one, without their annotations."""
+    """List the types that a value may have: the members of a union, without annotations."""
     if get_origin(kind) is Annotated:
         return _parts(get_args(kind)[0])
     if get_origin(kind) in (Union, UnionType):

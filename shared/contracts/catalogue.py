@@ -1,4 +1,4 @@
-"""Finds the contracts of the applications, so that a new one needs no list to be edited."""
+"""Finds the contracts of all applications, so that no list of contracts has to be maintained."""
 
 import importlib
 import pkgutil
@@ -14,33 +14,39 @@ from shared.errors import UnknownTask
 
 
 class Catalogue:
-    """All contracts by name."""
+    """All contracts (definitions of kinds of tasks) by name."""
 
     def __init__(self, contracts: list[Contract[Any, Any]]) -> None:
         by_name: dict[str, Contract[Any, Any]] = {}
         formerly: dict[str, Contract[Any, Any]] = {}
         for contract in contracts:
             if by_name.setdefault(contract.name, contract) is not contract:
-                raise ValueError(f"two contracts are called {contract.name}")
+                raise ValueError(f"two contracts have the name {contract.name}: rename one of them")
             formerly |= dict.fromkeys(contract.former_names, contract)
         self.by_name = MappingProxyType(by_name)
-        #: Without those that only the platform submits.
+        #: Contracts of tasks that may be submitted by requests. Contracts of tasks that only the
+        #: platform submits are left out.
         self._requestable = {name: c for name, c in by_name.items() if not c.internal}
-        #: Also by what they were called before; for what is stored already.
+        #: All contracts by their present and former names, because stored tasks may have a former
+        #: name.
         self.ever_by_name = MappingProxyType(formerly | by_name)
         self.queues = tuple(sorted({name for c in contracts for name in (c.queue, *c.former_queues)}))
         self.schedules = [(c, schedule) for c in contracts for schedule in c.schedules]
         self._refuse_doubles(schedule for _, schedule in self.schedules)
 
     def get(self, name: str) -> Contract[Any, Any]:
-        """The contract of something that is requested. Raises UnknownTask, which lists the known names.
+        """Return the contract with this name, for a new submission.
 
-        Contracts that are `internal` cannot be requested, so they count as unknown.
+        A contract that is `internal` cannot be requested, so its name counts as unknown. Raises
+        UnknownTask, whose message lists the known names.
         """
         return self._found(name, self._requestable)
 
     def get_stored(self, name: str) -> Contract[Any, Any]:
-        """The contract of something stored, perhaps under a former name. Raises UnknownTask as `get`."""
+        """Return the contract of a stored task, which may have a former name.
+
+        Raises UnknownTask.
+        """
         return self._found(name, self.ever_by_name)
 
     def _found(self, name: str, among: Mapping[str, Contract[Any, Any]]) -> Contract[Any, Any]:
@@ -53,11 +59,11 @@ class Catalogue:
     def _refuse_doubles(schedules: Iterable[Schedule]) -> None:
         names = Counter(schedule.name for schedule in schedules)
         for name in (name for name, count in names.items() if count > 1):
-            raise ValueError(f"two schedules are called {name}")
+            raise ValueError(f"two schedules have the name {name}: rename one of them")
 
 
 def load(applications: Iterable[Application]) -> Catalogue:
-    """Import the contracts' packages of the applications and collect what their modules define."""
+    """Import the applications' packages of contracts and collect the contracts in their modules."""
     found = {id(value): value for each in applications for value in _defined_in(each.contracts)}
     return Catalogue(list(found.values()))
 

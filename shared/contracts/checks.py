@@ -1,6 +1,7 @@
-"""What a body may say to its context: the checks that real and inline contexts share.
+"""Checks the arguments that a task body passes to the methods of its context.
 
-Every check raises InvalidFields into the body, at the call that broke the rule.
+The context of the worker and the one for tests share these checks. If an argument breaks a rule,
+the call in the task body raises InvalidFields.
 """
 
 import asyncio
@@ -13,19 +14,21 @@ from shared.contracts.context import Flow
 from shared.contracts.contract import HIGHEST_PRIORITY, LOWEST_PRIORITY, Contract
 from shared.errors import MAX_DELAY, FieldProblem, InvalidFields
 
-#: PostgreSQL's `integer`, the type of the progress columns.
+#: Largest value of PostgreSQL's type `integer`, which stores the progress of a task.
 MAX_PROGRESS = 2**31 - 1
 MAX_KEY_CHARS = 255
-#: Children of one attempt. More belong into several tasks, each of which submits its share.
+#: Maximum number of child tasks of one attempt. To create more, submit several tasks that each
+#: submit a part of them.
 MAX_CHILDREN = 10_000
-#: Workflows that one attempt may start; each of them is a transaction.
+#: Maximum number of workflows that one attempt may start, because each start is a separate
+#: transaction.
 MAX_STARTS = 1_000
 
 _KEY_RULE = f"must be text of 1 to {MAX_KEY_CHARS} characters without NUL"
 
 
 def progress(current: Any, total: Any, message: Any) -> None:
-    """The arguments of `context.progress`."""
+    """Check the arguments of `context.progress`."""
     problems = []
     if not _is_whole(current, 0, MAX_PROGRESS):
         problems.append(FieldProblem("progress.current", f"must be a whole number from 0 to {MAX_PROGRESS}"))
@@ -38,28 +41,34 @@ def progress(current: Any, total: Any, message: Any) -> None:
 
 
 def coroutine(work: Any) -> None:
-    """The argument of `context.wait_for`."""
+    """Check the argument of `context.wait_for`."""
     if not asyncio.iscoroutine(work):
         rule = f"must be a coroutine, as an async function returns it, not {type(work).__name__}"
         raise InvalidFields([FieldProblem("wait_for.work", rule)])
 
 
 def child(contract: Any, params: Any, *, key: Any, delay: Any, priority: Any, number: int) -> None:
-    """The arguments of `context.submit`; `number` counts the children of the attempt from 1."""
+    """Check the arguments of `context.submit`.
+
+    `number` says which child task of the attempt this is, counted from 1.
+    """
     if not isinstance(contract, Contract):
         raise InvalidFields(
             [FieldProblem("submit.contract", f"must be a contract, not {type(contract).__name__}")]
         )
     problems = list(_broken_by_child(contract, params, key, delay, priority))
     if number > MAX_CHILDREN:
-        rule = f"one attempt may submit {MAX_CHILDREN} children; submit tasks that submit their share"
+        rule = f"one attempt may submit {MAX_CHILDREN} children; submit several tasks that each submit a part"
         problems.append(FieldProblem("submit", rule))
     if problems:
         raise InvalidFields(problems)
 
 
 def start(flow: Any, *, key: Any, owner: int | None, number: int) -> None:
-    """The arguments of `context.start`; `number` counts the workflows of the attempt from 1."""
+    """Check the arguments of `context.start`.
+
+    `number` says which workflow of the attempt this is, counted from 1.
+    """
     problems = []
     if key is not None and not _is_key(key):
         problems.append(FieldProblem("start.key", _KEY_RULE))
@@ -68,7 +77,7 @@ def start(flow: Any, *, key: Any, owner: int | None, number: int) -> None:
     elif flow.owner not in (None, owner):
         problems.append(FieldProblem("start.flow", "must have no owner: it belongs to the owner of the task"))
     if number > MAX_STARTS:
-        rule = f"one attempt may start {MAX_STARTS} workflows; start more in tasks of their own"
+        rule = f"one attempt may start {MAX_STARTS} workflows; submit several tasks that each start a part"
         problems.append(FieldProblem("start", rule))
     if problems:
         raise InvalidFields(problems)
@@ -97,11 +106,14 @@ def _is_key(value: Any) -> bool:
 
 
 def attempt_logger(name: str, handler: logging.Handler) -> logging.Logger:
-    """The logger of one attempt: it passes its lines to `handler` and on to the process' log.
+    """Create the logger of one attempt, which passes its lines to `handler` and to the process'
+    log.
 
-    A line whose arguments do not fit its text is reported by `logging`, as everywhere, and raises nothing.
+    If the arguments of a log call do not fit its text, `logging` reports this as usual, and the
+    call does not raise.
     """
-    # It is not registered by name, so it ends with the attempt.
+    # The logger is not created with `logging.getLogger`, which would keep it in memory after the
+    # attempt has ended.
     logger = logging.Logger(f"task.{name}", logging.DEBUG)
     logger.addHandler(handler)
     return logger

@@ -1,6 +1,6 @@
-"""What a task's body may ask of the process that runs it.
+"""Defines the context: the interface through which a task body uses the platform.
 
-The worker implements it for real, `shared.testing` for tests.
+The worker implements it. `shared.testing` provides an implementation for tests.
 """
 
 import logging
@@ -17,25 +17,33 @@ T = TypeVar("T")
 
 
 class Sql(Protocol):
-    """Runs single statements; inside `context.transaction` they belong to the transaction."""
+    """Runs SQL statements. Inside `context.transaction`, they are part of the transaction."""
 
     async def run(self, sql: Any, *values: Any, **named: Any) -> list[dict[str, Any]]:
-        """Run one statement and return its rows.
+        """Run one SQL statement and return its rows.
 
-        In a plain text `{}` stands for a value; a `Statement` takes its values by name. Raises
-        ServerUnavailable, which is an expected error.
+        In a plain text, each `{}` is the placeholder of a value. A `Statement` takes its values by
+        name. Raises ServerUnavailable, which counts as an expected error: the task is retried.
         """
 
     async def connect(self) -> Any:
-        """A connection of asyncpg outside the pool and without time limits; the caller closes it."""
+        """Open an asyncpg connection outside the pool and without time limits.
+
+        The caller has to close it.
+        """
 
     def translated(self) -> AbstractAsyncContextManager[None]:
-        """Raise ServerUnavailable for the driver's passing errors, where such a connection is used."""
+        """Return a context manager that turns temporary errors of the driver into
+        ServerUnavailable.
+        """
 
 
 @runtime_checkable
 class Flow(Protocol):
-    """A `shared.workflows.workflow.Workflow`, which contracts do not know."""
+    """A workflow that can be started, in practice a `shared.workflows.workflow.Workflow`.
+
+    This package uses the protocol because it must not import that class.
+    """
 
     name: str
     owner: int | None
@@ -43,10 +51,11 @@ class Flow(Protocol):
 
 
 class TaskContext(Protocol):
-    """Handed to every task as its first argument. All methods may be called from plain and async bodies.
+    """The first argument of every task body.
 
-    A plain body runs in one of the worker's threads. An async body runs on the worker's event loop and holds
-    one of the threads too, until it ends. A blocking call in an async body delays every other one: use
+    Both plain and async task bodies may call all methods. A plain task body runs in one of the
+    worker's threads. An async task body runs on the worker's event loop and also occupies one of
+    the threads until it ends. A blocking call in an async task body delays all others, so use
     `asyncio.to_thread` for it.
     """
 
@@ -55,32 +64,44 @@ class TaskContext(Protocol):
 
     @property
     def attempt(self) -> int:
-        """1 for the first start."""
+        """Number of this attempt. The first one is 1."""
 
     @property
     def owner(self) -> int | None:
-        """User who submitted the task; None for the platform itself."""
+        """Id of the user who submitted the task. None if the platform submitted it."""
 
     @property
     def log(self) -> logging.Logger:
-        """Its lines go to the process' log and are kept with the attempt."""
+        """A logger. Its lines go to the log of the worker and are stored with the attempt."""
 
     @property
     def cancelled(self) -> bool:
-        """True once cancellation was requested; a long body looks at it between two steps."""
+        """True once the cancellation of this task was requested.
+
+        A long task body should check it between two steps of its work.
+        """
 
     def raise_if_cancelled(self) -> None:
-        """Raise Cancelled once cancellation was requested; the task is then revoked."""
+        """Raise Cancelled if the task's cancellation was requested.
+
+        The task then ends as revoked.
+        """
 
     @property
     def database(self) -> Sql:
-        """The application's database, for async bodies. Statements may take up to a minute."""
+        """Access to the application's database, for async task bodies.
+
+        A statement may take up to a minute.
+        """
 
     def wait_for(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the worker's event loop and wait for it: how a plain body uses the database."""
+        """Run a coroutine on the worker's event loop and wait for its result.
+
+        A plain (not async) task body can use the database in this way.
+        """
 
     def progress(self, current: int, total: int | None = None, message: str | None = None) -> None:
-        """Show how far the task is; `current` from 0 to `total`, which is 100 until it is given."""
+        """Report that `current` of `total` units of work are done. The default total is 100."""
 
     def submit(
         self,
@@ -94,30 +115,38 @@ class TaskContext(Protocol):
     ) -> UUID:
         """Submit a child task.
 
-        It is stored together with this task's success, so a failed attempt leaves no children. With
-        `at_once` it is stored right away under a key unique to this task (`key`, else its ordinal): a
-        rerun does not store it again, and returns the id of the first one. One attempt may submit 10,000.
+        The child is stored together with this task's success, so a failed attempt leaves no
+        children. With `at_once`, it is stored immediately under a key that is unique within this
+        task: `key`, or else the number of the call. If the task runs again, a child that was stored
+        in this way is not stored again, and the call returns its id. One attempt may submit 10,000
+        child tasks.
         """
 
     async def start(self, flow: Flow, *, key: str | None = None) -> UUID:
-        """Begin a separate workflow, which belongs to the owner of this task. Returns its id.
+        """Start a separate workflow that belongs to this task's owner. Returns its id.
 
-        It is stored right away, and inside `transaction` together with that. Its id follows from this task
-        and `key`, else the ordinal of the call: a rerun does not begin it again, and gets the same id. A
-        plain body calls `context.wait_for(context.start(flow))`.
+        The workflow is stored immediately. Inside `context.transaction`, it is committed together
+        with that transaction. Its id is derived from this task and from `key`, or else from the
+        number of the call. If the task runs again, the workflow is therefore not started again, and
+        the same id is returned. A plain task body calls `context.wait_for(context.start(flow))`.
 
-        Raises InvalidFields, WorkflowExists, WorkersTooOld or ServerUnavailable; then nothing is stored. One
-        attempt may start 1,000.
+        Raises InvalidFields, WorkflowExists, WorkersTooOld or ServerUnavailable, and stores nothing
+        in these cases. One attempt may start 1,000 workflows.
         """
 
     def gateway(self, kind: type[G]) -> G:
-        """The process' client of an outside service."""
+        """Return the client of an outside service by its class.
+
+        All tasks of the process share it.
+        """
 
     def transaction(self) -> AbstractAsyncContextManager[Any]:
-        """A transaction on the tables of the application, for async bodies."""
+        """Open a transaction on the application's database. Only async task bodies can use it."""
 
     async def complete_in(self, transaction: Any, result: Result) -> None:
-        """Write this task's success inside `transaction`, so that its rows and the success commit together.
+        """Record this task's success as part of `transaction`.
 
-        Raises StaleClaim when another claim owns the task; let it pass, so that the transaction rolls back.
+        The rows that the transaction writes and the success are then committed together. Raises
+        StaleClaim if this worker has lost the task to another one. Do not catch this error, so that
+        the transaction is rolled back.
         """

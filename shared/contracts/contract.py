@@ -1,6 +1,7 @@
-"""What a task is called, where it runs, what it takes and returns, and how it retries.
+"""Defines contracts. A contract describes a kind of task: its name, parameters, retries and limits.
 
-The work itself is a function in `services/worker/tasks`; API and scheduler know contracts only.
+The work itself is a function in `services/worker/tasks`. The API and the scheduler know only
+contracts.
 """
 
 import math
@@ -12,7 +13,8 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from shared.contracts import broken_rules
+from shared.contracts import broken_rules, nesting
+from shared.contracts.objective import DEFAULT, Objective
 from shared.contracts.schedule import Schedule
 from shared.contracts.sensitivity import sensitive_fields
 from shared.errors import FieldProblem, InvalidFields
@@ -20,10 +22,11 @@ from shared.errors import FieldProblem, InvalidFields
 P = TypeVar("P", bound=msgspec.Struct)
 R = TypeVar("R", bound=msgspec.Struct)
 
-#: Lowest, default and highest priority; the highest is served first.
+#: Lowest, default and highest priority of a task. Workers run tasks with a higher priority first.
 LOWEST_PRIORITY, DEFAULT_PRIORITY, HIGHEST_PRIORITY = 0, 5, 9
 
-#: Larger parameters belong into a table or a file, with their id as the parameter.
+#: Maximum size of a task's parameters in bytes. Store larger data in a table or a file, and pass
+#: its id as a parameter.
 MAX_PARAMS_BYTES = 256 * 1024
 MAX_RESULT_BYTES = 1024 * 1024
 
@@ -32,26 +35,26 @@ _QUEUE = re.compile(r"[a-z][a-z0-9_]*")
 
 
 class Params(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Base of every task's parameters: unknown fields are refused."""
+    """Base class of every task's parameters. Unknown fields are refused."""
 
 
 class Result(msgspec.Struct, kw_only=True):
-    """Base of every task's result."""
+    """Base class of every task's result."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """Exponential backoff: `delay · factor^(failures-1)`, at most `cap`, spread by ± `jitter`.
+    """Exponential backoff: `delay · factor^(failures-1)`, at most `cap`, varied by ± `jitter`.
 
     The defaults wait about 5 s, 15 s, 45 s and 135 s before the attempts 2 to 5.
     """
 
-    #: Attempts that may fail, the first one included.
+    #: Number of failed attempts after which the task fails permanently. The first attempt counts.
     max_attempts: int = 5
     delay: timedelta = timedelta(seconds=5)
     factor: float = 3.0
     cap: timedelta = timedelta(minutes=30)
-    #: Share of the delay, 0 to 1, by which it is moved up or down at random.
+    #: Share of the delay by which it is randomly increased or decreased: a number from 0 to 1.
     jitter: float = 0.2
 
     def __post_init__(self) -> None:
@@ -65,53 +68,68 @@ class Retries:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contract(Generic[P, R]):
-    """One kind of task."""
+    """The contract of one kind of task: everything that services know about it except its code."""
 
-    #: `area.verb_object`, unique.
+    #: Unique name of the kind of task, in the form `area.verb_object`.
     name: str
     queue: str
     params: type[P]
     result: type[R]
-    #: Goes up when parameters change so that older workers cannot read them.
+    #: Version of the parameters. Increase it when the parameters change in a way that older workers
+    #: cannot read.
     version: int = 1
-    #: How parameters of version n become those of n + 1, by n: tasks of before a deploy run after it.
+    #: Functions that convert parameters of an older version n to version n + 1, by n. Tasks that
+    #: were submitted before a deploy with a new version need them.
     upcasts: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = field(
         default_factory=dict, compare=False
     )
-    #: What it was called, and the queues it ran in, before: their tasks are still taken.
+    #: Former names and former queues of this kind of task. Tasks that were stored with them still
+    #: run.
     former_names: tuple[str, ...] = ()
     former_queues: tuple[str, ...] = ()
     priority: int = DEFAULT_PRIORITY
     retries: Retries = Retries()
-    #: Exceptions that are foreseen and passing: retried with a warning instead of an error.
+    #: Exceptions of the task body that are expected and temporary. A retry after one of them logs a
+    #: warning instead of an error.
     expected: tuple[type[Exception], ...] = ()
-    #: Exceptions after which a retry makes no sense.
+    #: Exceptions of the task body after which the task fails without a retry.
     permanent: tuple[type[Exception], ...] = ()
-    #: When the clock submits it, on every platform.
+    #: Schedules that submit this task on every installation.
     schedules: tuple[Schedule, ...] = ()
-    #: An attempt that runs longer is interrupted and counts as failed; one that does not heed the interrupt
-    #: ends with its process.
+    #: Time limit of an attempt. An attempt that takes longer is interrupted and fails. If the task
+    #: body ignores the interrupt, the worker process is replaced.
     time_limit: timedelta = timedelta(minutes=30)
-    #: A task that has not started so long after it could is not worth starting any more; None: always.
+    #: Maximum time for which a due task may wait until it starts. A task that waits longer expires.
+    #: None means that there is no limit.
     max_wait: timedelta | None = None
-    #: Rules for new tasks only, that a day lies ahead: one that waits for its retry need not keep them. Given
-    #: the parameters and the present, returns what is broken.
+    #: Function that checks the parameters of new tasks only, for example that a day is in the
+    #: future. A stored task that waits for a retry may break such rules. The function takes the
+    #: parameters and the current time, and returns the broken rules.
     rules_for_new: Callable[[P, datetime], Iterable[FieldProblem]] | None = field(default=None, compare=False)
-    #: Submitted by operators, schedules and other tasks; not by guests.
+    #: True if ordinary users may not submit the task. Operators, schedules and other tasks may.
     staff_only: bool = False
-    #: Submitted by the platform and by other tasks only: no request and no schedule of a request may name it.
+    #: True if only the platform and other tasks may submit the task. Neither a request nor a
+    #: schedule that a request creates may name it.
     internal: bool = False
-    #: The parameter that holds the id of the account the task is for; None: it is for no account in
-    #: particular. Users may name themselves only, administrators any account that exists.
+    #: Name of the parameter that contains the id of the account that the task is for. None if the
+    #: task is for no particular account. Users may only pass their own id; administrators may pass
+    #: the id of any existing account.
     recipient: str | None = None
-    #: The daily quota that a submission through the API takes one of; an application declares its amounts.
+    #: Name of the daily quota that each submission through the API reduces by one. The application
+    #: declares the amounts of its quotas. None means that there is no quota.
     quota: str | None = None
-    #: A submission through the API needs an Idempotency-Key: done twice, it would do harm.
+    #: True if a submission through the API needs the header Idempotency-Key, because running the
+    #: task twice would do harm.
     needs_key: bool = False
-    #: Fields that the vault seals; marked in `params` and `result` with `SENSITIVE`.
+    #: What the platform promises about these tasks: the share that must succeed, and how soon they
+    #: must start. Alerts are generated from it.
+    objective: Objective = DEFAULT
+    #: Names of the fields of `params` and `result` that are encrypted before they are stored. They
+    #: are marked with `SENSITIVE`.
     sensitive_params: frozenset[str] = field(init=False, repr=False)
     sensitive_result: frozenset[str] = field(init=False, repr=False)
-    #: Fields that may hold a time without a zone: attribute and name in JSON.
+    #: Fields of `params` and `result` that may contain a time without a zone, as a map from the
+    #: attribute's name to its name in JSON.
     _times_in_params: Mapping[str, str] = field(init=False, repr=False, compare=False)
     _times_in_result: Mapping[str, str] = field(init=False, repr=False, compare=False)
 
@@ -137,21 +155,24 @@ class Contract(Generic[P, R]):
     def _check_schedules(self) -> None:
         for schedule in self.schedules:
             if not isinstance(schedule.params, self.params):
-                raise ValueError(f"params of schedule {schedule.name} must be {self.params.__name__}")
+                raise ValueError(
+                    f"params of schedule {schedule.name} must be an instance of {self.params.__name__}"
+                )
 
     def recipient_of(self, params: P) -> int | None:
-        """The id of the account that a task with these parameters is for."""
+        """The id of the account that a task with these parameters is for, if there is one."""
         return None if self.recipient is None else getattr(params, self.recipient)
 
     @property
     def type(self) -> str:
-        """The category shown to users: the area of the name."""
+        """The category of the task that users see: the part of its name before the dot."""
         return self.name.partition(".")[0]
 
     def check_params(self, raw: Any) -> P:
-        """Turn plain JSON values (dict, list, str, int, …) into this contract's parameters.
+        """Convert plain JSON values (dict, list, str, int, …) into the parameters of this contract.
 
-        Nothing is converted: a string is no number. Raises InvalidFields; field paths begin with `params`.
+        A value of another type is refused, so a string is not accepted as a number. Raises
+        InvalidFields, with field paths that begin with `params`.
         """
         try:
             params = msgspec.convert(raw, self.params)
@@ -161,7 +182,10 @@ class Contract(Generic[P, R]):
         return params
 
     def upcast(self, raw: dict[str, Any], version: int) -> dict[str, Any]:
-        """Parameters of an older version as this one has them. Raises InvalidFields where none leads here."""
+        """Convert parameters of an older version to the current one.
+
+        Raises InvalidFields if no upcast exists for that version.
+        """
         for step in range(version, self.version):
             if step not in self.upcasts:
                 rule = f"are of version {step}, which {self.name} can't read any more"
@@ -170,27 +194,35 @@ class Contract(Generic[P, R]):
         return raw
 
     def encode_params(self, params: P) -> str:
-        """JSON text for the ledger. Raises InvalidFields when jsonb could not hold it or it is too large."""
+        """Encode parameters as JSON text, which is stored in Postgres.
+
+        Raises InvalidFields if the text is too large or if Postgres' type jsonb cannot store it.
+        """
         return encode_document(params, "params", MAX_PARAMS_BYTES)
 
     def decode_params(self, text: str) -> P:
-        """Read what `encode_params` wrote. Raises InvalidFields."""
+        """Decode the JSON text that `encode_params` returned.
+
+        Raises InvalidFields if it does not fit the contract.
+        """
         try:
             return msgspec.json.decode(text, type=self.params)
         except msgspec.ValidationError as error:
             raise InvalidFields([broken_rules.read(str(error), "params")]) from None
 
     def encode_result(self, result: R) -> str:
-        """JSON text for the ledger.
+        """Encode the result of a task as JSON text, which is stored in Postgres.
 
-        Raises InvalidFields as `encode_params` does, and for a field that breaks the contract's rules.
+        Raises InvalidFields if a field breaks a rule of the contract, if the text is too large, or
+        if Postgres' type jsonb cannot store it.
         """
         if not isinstance(result, self.result):
             got = type(result).__name__
             raise InvalidFields([FieldProblem("result", f"must be {self.result.__name__}, not {got}")])
         text = encode_document(result, "result", MAX_RESULT_BYTES)
         try:
-            # Python checks no field when a struct is made. A typical result is checked in a microsecond.
+            # msgspec does not check the fields when Python code creates a struct, so the encoded
+            # text is checked. This takes a microsecond for a typical result.
             msgspec.json.decode(text, type=self.result)
         except msgspec.ValidationError as error:
             raise InvalidFields([broken_rules.read(str(error), "result")]) from None
@@ -199,15 +231,24 @@ class Contract(Generic[P, R]):
 
 
 def encode_document(value: Any, root: str, max_bytes: int) -> str:
-    """Encode to JSON text that Postgres' jsonb accepts: no NUL, no lone surrogate, no NaN or infinity."""
+    """Encode a value as JSON text that Postgres' type jsonb accepts.
+
+    Raises InvalidFields for a NUL character, a lone surrogate, NaN or infinity, for a text of more
+    than `max_bytes`, and for a document that is nested too deeply.
+    """
     try:
         encoded = msgspec.json.encode(value)
     except UnicodeEncodeError:
         encoded = b"\\u0000"
+    except RecursionError:
+        raise InvalidFields([FieldProblem(root, nesting.RULE)]) from None
     except (TypeError, ValueError, OverflowError) as error:
         raise InvalidFields([FieldProblem(root, f"cannot be stored as JSON: {error}")]) from None
+    if nesting.is_too_deep(encoded):
+        raise InvalidFields([FieldProblem(root, nesting.RULE)])
     text = encoded.decode()
-    # msgspec writes NaN as null, so a null is the only sign of it; both checks are rare.
+    # The whole value is searched only if its text contains an escaped NUL character, or null, which
+    # is how msgspec writes NaN. Both are rare.
     if "\\u0000" in text or "null" in text:
         problems = list(_unstorable(msgspec.to_builtins(value), root))
         if problems:
@@ -219,13 +260,16 @@ def encode_document(value: Any, root: str, max_bytes: int) -> str:
 
 
 def _time_fields(struct: type[msgspec.Struct]) -> dict[str, str]:
-    """The fields that may hold a time without a zone, and how JSON names them."""
+    """The fields of a struct that may contain a time without a zone, with their names in JSON."""
     described: Any = msgspec.inspect.type_info(struct)
     return {each.name: each.encode_name for each in described.fields if _describes_times(each.type, set())}
 
 
 def _describes_times(described: Any, seen: set[int]) -> bool:
-    """Walk msgspec's description of a type; `seen` ends the walk where structs contain themselves."""
+    """True if a type, as msgspec describes it, may contain a time without a zone.
+
+    `seen` stops the search if structs contain themselves.
+    """
     if id(described) in seen:
         return False
     seen.add(id(described))
@@ -242,7 +286,10 @@ def _describes_times(described: Any, seen: set[int]) -> bool:
 
 
 def _refuse_naive_times(value: msgspec.Struct, fields: Mapping[str, str], root: str) -> None:
-    """Raises InvalidFields: a time without a zone is another moment on each machine."""
+    """Raise InvalidFields for a time without a zone.
+
+    Such a time would mean another moment on each machine.
+    """
     problems: list[FieldProblem] = []
     for name, in_json in fields.items():
         if (held := getattr(value, name)) is not msgspec.UNSET:

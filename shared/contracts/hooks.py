@@ -1,9 +1,9 @@
-"""Functions that an application has called around its tasks, whichever of them it is.
+"""Defines hooks: functions of an application that the worker calls around each of its tasks.
 
-    HOOKS = Hooks(on_failure=tell_the_desk, around=timed)
+Example: `HOOKS = Hooks(on_failure=tell_the_desk, around=timed)`.
 
-A hook runs in the worker, in the thread of the task. What a hook raises is logged and changes nothing about
-the task, except in `around`, which is part of the body.
+A hook runs in the worker, in the task's thread. An error in a hook is logged and does not affect
+the task. The exception is `around`, which counts as a part of the task body.
 """
 
 from collections.abc import Callable
@@ -22,20 +22,21 @@ Around = Callable[[TaskContext, Any], AbstractContextManager[Any]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hooks:
-    """What an application registers as `Application.hooks`. Hooks are plain functions, and should be short.
+    """The hooks that an application registers as `Application.hooks`.
 
-    They run when the outcome is decided and before it is recorded. A task that runs again after a crash
-    calls them again.
+    Hooks are plain functions (not async) and should be short. Those named `on_…` run after the
+    outcome is decided and before it is recorded. If a task runs again after a crash, its hooks are
+    called again.
     """
 
-    #: Given the result.
+    #: Called after the task has succeeded, with its result.
     on_success: OnSuccess | None = None
-    #: Given the error; no further attempt follows.
+    #: Called after the task has failed permanently, with the error.
     on_failure: OnFailure | None = None
-    #: Given the error and how long the next attempt waits.
+    #: Called after an attempt has failed and before the task is retried, with the error and the
+    #: delay before the next attempt.
     on_retry: OnRetry | None = None
-    #: Makes the context manager in which a plain body runs, or in which an async body is awaited, given the
-    #: parameters.
+    #: Takes the task's parameters and returns a context manager, inside which the task body runs.
     around: Around | None = None
 
 

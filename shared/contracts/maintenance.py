@@ -1,4 +1,4 @@
-"""The platform keeps itself tidy."""
+"""Contracts of the tasks that delete old rows from the platform's own tables."""
 
 from datetime import datetime, timedelta
 from typing import Annotated
@@ -6,22 +6,24 @@ from typing import Annotated
 from msgspec import Meta
 
 from shared.contracts.contract import Contract, Params, Result, Retries
+from shared.contracts.objective import Objective
 from shared.contracts.schedule import Schedule
 
-#: A run that met another one, or a server that was away, is worth another try soon; the next firing comes
-#: anyway.
+#: Retries of maintenance tasks. A task is retried soon after a conflict with another run, or while
+#: a server is unavailable. If the last attempt fails, the next firing of its schedule follows.
 RETRIES = Retries(max_attempts=3, delay=timedelta(seconds=30))
 
 
 class CleanupExpiredRefreshTokens(Params):
-    #: How long a token that cannot be used any more is kept as evidence. Confirmations of addresses are not.
+    #: Number of days for which an expired or revoked refresh token is kept as evidence. Expired
+    #: confirmations of mail addresses are not kept.
     keep_days: Annotated[int, Meta(ge=0, le=3650)] = 30
 
 
 class RefreshTokensCleaned(Result):
     success: bool
     tokens_cleaned: int
-    #: What expired or was revoked before is gone.
+    #: The time before which the deleted tokens had expired or were revoked.
     cutoff_date: datetime
     cleanup_completed_at: datetime
 
@@ -31,23 +33,26 @@ class CleanupOldTasks(Params):
 
 
 class OldTasksCleaned(Result):
-    #: False when it was cancelled on the way.
+    #: False if the task was canceled before the cleanup had finished.
     success: bool
     tasks_deleted: int
-    #: All tasks of the days before the cutoff, final or not, and those deleted from the kept partition.
+    #: Number of deleted tasks: all tasks of the days before the cutoff, and ended tasks from the
+    #: kept partition, which contains tasks that were unfinished when their day was dropped.
     total_tasks_found: int
     days_old: int
     cutoff_date: datetime
     cleanup_completed_at: datetime
-    #: Names of the partitions of `task`, one a day, whose attempts and logs went with them.
+    #: Names of the dropped partitions of the table `task`, one per day. The attempts and logs of
+    #: their tasks are deleted too.
     partitions_dropped: list[str]
-    #: Those that stay, with the reason.
+    #: Names of the partitions that were not dropped, with the reason for each.
     partitions_kept: dict[str, str]
 
 
 CLEANUP_EXPIRED_REFRESH_TOKENS = Contract(
     name="maintenance.cleanup_expired_refresh_tokens",
     queue="maintenance",
+    objective=Objective(urgency="ticket", expected_per_day=24),
     params=CleanupExpiredRefreshTokens,
     result=RefreshTokensCleaned,
     retries=RETRIES,
@@ -66,6 +71,7 @@ CLEANUP_EXPIRED_REFRESH_TOKENS = Contract(
 CLEANUP_OLD_TASKS = Contract(
     name="maintenance.cleanup_old_tasks",
     queue="maintenance",
+    objective=Objective(urgency="ticket", expected_per_day=1),
     params=CleanupOldTasks,
     result=OldTasksCleaned,
     retries=RETRIES,
@@ -76,7 +82,8 @@ CLEANUP_OLD_TASKS = Contract(
             kind="cron",
             expression="15 3 * * *",
             params=CleanupOldTasks(),
-            # A day without it costs a partition; a leader that was away that long makes up for it.
+            # If a cleanup was missed because no scheduler was running, it is made up for within 23
+            # hours. Otherwise, one more partition would be kept for each missed day.
             catch_up_s=timedelta(hours=23).total_seconds(),
             overlap="skip",
         ),

@@ -1,4 +1,4 @@
-"""How a step of a workflow ended, as parameters of a step after it."""
+"""Defines the outcome of a workflow step, which later steps can take as a parameter."""
 
 from typing import Any
 
@@ -6,12 +6,16 @@ import msgspec
 
 
 class StepOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """The end of one task of a step. `step.outcome` and `group.outcomes` fill fields of this type."""
+    """The outcome of one task of a workflow step.
 
-    #: success, failure or revoked; skipped when there was no task. Members that still run when their group
-    #: has failed are pending, started or retry.
+    Parameters that are filled from `step.outcome` or `group.outcomes` have this type.
+    """
+
+    #: Status of the task: "success", "failure", "revoked", or "skipped" if the step was skipped and
+    #: has no task. If a group has failed while some of its tasks were unfinished, their status is
+    #: "pending", "started" or "retry".
     status: str
-    #: The result as JSON has it; None unless the task succeeded.
+    #: The result of the task as JSON values. None unless the task succeeded.
     result: Any = None
     error_kind: str | None = None
     error_message: str | None = None

@@ -1,10 +1,10 @@
-"""Patterns for whole texts, as Python and the readers of the published schemas understand them."""
+"""Regular expressions for whole strings that mean the same in Python and in JSON schemas."""
 
-#: The end of a text. `$` alone also matches before a final line feed in Python, and `\Z` is the letter Z in
-#: JavaScript.
+#: Regular expression that matches the end of a string. In Python, `$` alone also matches before a
+#: final line feed. `\Z` cannot be used, because in JavaScript it matches the letter Z.
 END = r"$(?!\n)"
 
 
 def whole(pattern: str) -> str:
-    """A pattern that a text must match from its beginning to its end."""
+    """Return a regular expression that must match a string from its beginning to its end."""
     return f"^(?:{pattern}){END}" if "|" in pattern else f"^{pattern}{END}"

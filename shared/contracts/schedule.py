@@ -1,7 +1,8 @@
-"""Schedules declared in code: they submit tasks and workflows by the clock on every installation.
+"""Defines schedules that code declares. They submit tasks and workflows at given times.
 
-Plain values, so that a worker needs no scheduler's library; `shared.schedules.timetable` reads them. A
-contract declares a `Schedule`; a workflow has a `shared.workflows.scheduled.WorkflowSchedule`.
+The same schedules exist on every installation. They are plain values, so that a worker needs no
+scheduler library; `shared.schedules.timetable` computes their times. A contract declares a
+`Schedule`. A workflow has a `shared.workflows.scheduled.WorkflowSchedule`.
 """
 
 import re
@@ -14,24 +15,27 @@ NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)*")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Times:
-    """When a schedule fires, and what happens to times that are missed."""
+    """The times at which a schedule fires, and what happens to missed times."""
 
-    #: Unique among all schedules; begin it with the name of what it submits.
+    #: Name of the schedule, which is unique among all schedules. It begins with the name of the
+    #: task or workflow.
     name: str
-    #: cron, interval or once; `expression` reads accordingly (see `shared.schedules.timetable.Kind`).
+    #: Kind of the schedule: cron, interval or once. It determines how `expression` is read (see
+    #: `shared.schedules.timetable.Kind`).
     kind: str
     expression: str
     time_zone: str = "UTC"
-    #: Each firing is sent up to this much later than its nominal time.
+    #: Maximum random delay of a firing after its nominal time, in seconds.
     jitter_s: float = 0
-    #: skip, once or all (see `shared.schedules.timetable.Misfire`).
+    #: What happens to missed times: skip, once or all (see `shared.schedules.timetable.Misfire`).
     misfire: str = "once"
     misfire_grace_s: float = 60
-    #: What was missed for longer than this is given up.
+    #: Number of seconds after which a missed time is no longer made up for.
     catch_up_s: float = 3_600
-    #: allow; skip: a firing is left out while what an earlier one submitted has not ended.
+    #: What happens at a nominal time if the task or workflow of an earlier firing has not ended:
+    #: "allow" submits another one, "skip" does not.
     overlap: str = "allow"
-    #: None: the contract's.
+    #: Priority of the submitted tasks. None means the priority of their contract.
     priority: int | None = None
 
     def __post_init__(self) -> None:
@@ -41,6 +45,9 @@ class Times:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule(Times):
-    """Submits one task per nominal time. The scheduler brings the ledger in line with it when it leads."""
+    """A schedule that submits one task at each of its times.
+
+    The leading scheduler copies the declaration into the database.
+    """
 
     params: msgspec.Struct

@@ -1,4 +1,4 @@
-"""Tasks about the platform itself."""
+"""The contract of a task that checks whether the platform runs tasks."""
 
 from shared.contracts.contract import Contract, Params, Result, Retries
 

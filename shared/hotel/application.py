@@ -1,4 +1,4 @@
-"""The hotel application: what it brings, and where."""
+"""Declares the hotel application: where its contracts, routes, tables and other parts are."""
 
 from shared.applications import Application
 

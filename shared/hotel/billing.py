@@ -1,4 +1,7 @@
-"""Payments: one row each, which the charge at the payment service is derived from."""
+"""Tables and SQL statements of payments: one row for each charge through the payment service.
+
+The request to the payment service is derived from the row.
+"""
 
 from piccolo.columns import UUID, BigInt, ForeignKey, Integer, Text, Timestamptz
 from piccolo.columns.defaults.uuid import UUID4
@@ -8,27 +11,30 @@ from shared.identity.tables import User
 
 
 class Payment(Table, tablename="payment"):
-    """What one task is to charge; unique by task."""
+    """A charge through the payment service. Each task has at most one."""
 
     id = UUID(primary_key=True, default=UUID4())
-    #: Null once the account is erased.
+    #: Id of the account that pays; null after the account was erased.
     user = ForeignKey(User, null=True, default=None)
     task = UUID(unique=True)
-    #: In the smallest unit of the currency: cents, paise, yen.
+    #: Amount of the charge in the smallest unit of its currency: cents, paise, yen.
     amount_minor = BigInt()
-    #: ISO 4217.
+    #: Currency code, ISO 4217.
     currency = Text()
-    #: created, unknown, processing, requires_action, succeeded, declined, failed, refunded.
+    #: Status of the payment: created, unknown, processing, requires_action, succeeded, declined,
+    #: failed or refunded.
     status = Text()
-    #: The service's own number, `pi_…`.
+    #: Id of the payment intent at the payment service, of the form `pi_…`.
     intent = Text(null=True, default=None)
-    #: Part of the idempotency key; a new one is a new charge, made only where none was found for the old one.
+    #: Number that is a part of the idempotency key of the charge. A new number would cause a second
+    #: charge, so it is used only if the service has no charge for the previous number.
     key_number = Integer(default=1)
-    #: When the key was first used. The service forgets it a day later.
+    #: Time at which the idempotency key was first used. The payment service forgets the key a day
+    #: later.
     key_used_at = Timestamptz(null=True, default=None)
     error_code = Text(null=True, default=None)
     error_message = Text(null=True, default=None)
-    #: The service's own number of the refund, `re_…`.
+    #: Id of the refund at the payment service, of the form `re_…`.
     refund = Text(null=True, default=None)
     refunded_at = Timestamptz(null=True, default=None)
     created_at = Timestamptz()
@@ -36,9 +42,12 @@ class Payment(Table, tablename="payment"):
 
 
 class PaymentCustomer(Table, tablename="payment_customer"):
-    """A customer of the payment service, and the only account that may be charged as this customer."""
+    """The account to which a customer at the payment service belongs.
 
-    #: The service's own number, `cus_…`.
+    Only a payment of this account may charge the customer.
+    """
+
+    #: Id of the customer at the payment service, of the form `cus_…`.
     customer = Text(primary_key=True)
     user = ForeignKey(User, null=False)
     created_at = Timestamptz()
@@ -46,9 +55,10 @@ class PaymentCustomer(Table, tablename="payment_customer"):
 
 TABLES: tuple[type[Table], ...] = (Payment, PaymentCustomer)
 
-#: Of a payment whose status does not change any more.
+#: Statuses of a payment that never change again, except by a refund.
 FINAL = frozenset({"succeeded", "declined", "failed", "refunded"})
-#: The service forgets a key after 24 h; an hour less leaves room for the last request under it.
+#: Number of hours for which an idempotency key is used. The payment service forgets it after 24
+#: hours. The remaining hour leaves time for the last request.
 KEY_LIFE_H = 23
 
 _ROW = f"""
@@ -57,8 +67,9 @@ _ROW = f"""
     coalesce(key_used_at < now() - interval '{KEY_LIFE_H} h', false) AS key_is_old
 """
 
-#: The same row for every attempt of one task; nothing for a user who is not there, or is switched off before
-#: the first one. values: task, amount_minor, currency, user, task.
+#: Creates the payment of a task, or returns the row that an earlier attempt created. Returns no row
+#: if the account does not exist, or was deactivated before the first attempt. Placeholders: task,
+#: amount_minor, currency, user, task.
 OPEN_PAYMENT = f"""
     INSERT INTO payment AS p ("user", task, amount_minor, currency, status)
     SELECT a.id, {{}}::uuid, {{}}::bigint, {{}}::text, 'created' FROM account AS a
@@ -67,22 +78,28 @@ OPEN_PAYMENT = f"""
     RETURNING {_ROW}
 """
 
-#: Returns the account that the customer belongs to afterwards: the first one stays. Nothing for an account
-#: that does not exist. values: customer, user.
+#: Binds a customer of the payment service to an account, unless the customer is already bound, and
+#: returns the account of the customer. Returns no row if the account does not exist. Placeholders:
+#: customer, user.
 BIND_CUSTOMER = """
     INSERT INTO payment_customer AS c (customer, "user") SELECT {}::text, id FROM account WHERE id = {}
     ON CONFLICT (customer) DO UPDATE SET "user" = c."user"
     RETURNING "user"
 """
 
-#: A row if the customer belongs to this account. values: customer, user.
+#: Returns a row if this customer of the payment service belongs to this account. Placeholders:
+#: customer, user.
 OWN_CUSTOMER = """SELECT 1 FROM payment_customer WHERE customer = {} AND "user" = {}"""
 
-#: values: id.
+#: Reads one payment. Placeholders: id.
 PAYMENT = f"SELECT {_ROW} FROM payment WHERE id = {{}}"
 
-#: Before the request: from then on the outcome may be unknown. Nothing when somebody else was faster.
-#: values: key_number to use, twice; id, key_number that was read.
+#: Reads one payment and locks its row. Placeholders: id.
+PAYMENT_LOCKED = f"{PAYMENT} FOR UPDATE"
+
+#: Records that a request with an idempotency key is about to be sent. From then on, the outcome of
+#: the payment is unknown until the service answers. Returns no row if another attempt has changed
+#: the payment before. Placeholders: key_number to use, twice; id, key_number that was read.
 USE_KEY = f"""
     UPDATE payment SET status = 'unknown', updated_at = now(), key_number = {{}},
         key_used_at = CASE WHEN key_number = {{}} THEN coalesce(key_used_at, now()) ELSE now() END
@@ -90,14 +107,15 @@ USE_KEY = f"""
     RETURNING {_ROW}
 """
 
-#: What the service refused before it did anything. values: status as it was before, error_message, id,
-#: key_number.
+#: Restores the previous status of a payment after the payment service refused a request without
+#: doing anything. Placeholders: previous status, error_message, id, key_number.
 NOTE_REFUSAL = """
     UPDATE payment SET status = {}, error_message = {}, updated_at = now()
     WHERE id = {} AND key_number = {} AND status = 'unknown'
 """
 
-#: Nothing when it is final already, or another key was used meanwhile. values: status, intent, error_code,
+#: Writes the outcome of a charge. Returns no row if the status is already final, or if another
+#: idempotency key was used in the meantime. Placeholders: status, intent, error_code,
 #: error_message, id, key_number.
 SETTLE = f"""
     UPDATE payment SET status = {{}}, intent = coalesce({{}}, intent), error_code = {{}},
@@ -106,7 +124,7 @@ SETTLE = f"""
     RETURNING {_ROW}
 """
 
-#: The payment of the charge in the workflow of a task. values: task.
+#: Reads the payment that was made in the same workflow as the given task. Placeholders: task.
 PAYMENT_OF_WORKFLOW = f"""
     SELECT {_ROW} FROM payment WHERE task = (
         SELECT s.task FROM task AS t JOIN workflow_step AS s ON s.workflow = t.workflow
@@ -114,14 +132,31 @@ PAYMENT_OF_WORKFLOW = f"""
     )
 """
 
-#: values: refund, id. Nothing when no money is there to be refunded any more.
+#: Writes the refund of a payment. Returns no row unless the payment has succeeded and is not yet
+#: refunded. Placeholders: refund, id.
 NOTE_REFUND = f"""
     UPDATE payment SET status = 'refunded', refund = {{}}, refunded_at = now(), updated_at = now()
     WHERE id = {{}} AND status = 'succeeded'
     RETURNING {_ROW}
 """
 
-#: Of payments that are looked after, one is looked at each 6 h at least, and tried for half a day.
+#: Returns a row while the workflow of the payment is refunding it. Placeholders: id.
+BEING_REFUNDED = """
+    SELECT 1 FROM payment AS p JOIN task AS t ON t.id = p.task
+        JOIN workflow_step AS s ON s.workflow = t.workflow
+    WHERE p.id = {} AND s.contract = 'payments.refund' AND s.state = 'running'
+"""
+
+#: Returns a row while the workflow of the payment may still send the receipt. Placeholders: id.
+RECEIPT_TO_COME = """
+    SELECT 1 FROM payment AS p JOIN task AS c ON c.id = p.task
+        JOIN workflow_step AS s ON s.workflow = c.workflow AND s.contract = 'email.send_receipt'
+        LEFT JOIN task AS t ON t.id = s.task
+    WHERE p.id = {} AND (s.state = 'waiting' OR s.state = 'running' AND t.completed_at IS NULL)
+"""
+
+#: Finds payments without a final outcome that no task checks any more. A task that checks a payment
+#: does so at least every 6 h, and each check is tried for half a day.
 LEFT_OPEN = f"""
     SELECT id FROM payment
     WHERE status IN ('unknown', 'processing', 'requires_action') AND updated_at < now() - interval '12 h'

@@ -1,4 +1,7 @@
-"""What each service may do with the tables of the hotel application, and with accounts for its sake."""
+"""The rights in Postgres that each service has on the hotel application's tables.
+
+The worker also gets rights on accounts, which the hotel application's tasks need.
+"""
 
 from shared.roles import API, WORKER, Grants
 
@@ -12,7 +15,7 @@ GRANTS: Grants = {
         "price_alert": ("SELECT", "INSERT", "UPDATE", "DELETE"),
         "price_observation": ("SELECT",),
         "push_subscription": ("SELECT", "INSERT", "UPDATE", "DELETE"),
-        # The export of an account reads these.
+        # The API reads these tables to export the data of an account.
         "notification_log": ("SELECT",),
         "payment": ("SELECT",),
         "payment_customer": ("SELECT",),

@@ -1,4 +1,4 @@
-"""Where the hotels are, and which of them are watched."""
+"""Tables and SQL statements for hotels, their locations, and destinations with tracked prices."""
 
 from piccolo.columns import (
     JSONB,
@@ -15,32 +15,33 @@ from piccolo.table import Table
 
 
 class Country(Table, tablename="country"):
-    """A country that destinations lie in."""
+    """A country that has destinations for travelers."""
 
     id = BigSerial(primary_key=True)
-    #: ISO 3166-1, two capitals.
+    #: Country code of ISO 3166-1: two capital letters.
     code = Text(unique=True)
     name = Text()
 
 
 class Destination(Table, tablename="destination"):
-    """A town or region that people search hotels in."""
+    """A town or region in which people search for hotels."""
 
     id = BigSerial(primary_key=True)
     country = ForeignKey(Country, null=False)
     name = Text()
     slug = Text(unique=True)
     is_active = Boolean(default=True)
-    #: Whether its prices are scanned each day.
+    #: True if the prices of hotels in this destination are scanned daily.
     tracking = Boolean(default=False)
-    #: How many check-in days are scanned, today the first; null: the scan's own default.
+    #: Number of days of arrival whose prices are scanned, beginning with today; null means the
+    #: default of all destinations.
     tracking_days = SmallInt(null=True, default=None)
-    #: Made for the local system, not by people.
+    #: True for sample data, which the local development system creates.
     is_sample = Boolean(default=False)
 
 
 class Area(Table, tablename="area"):
-    """A part of a destination that is searched by itself."""
+    """A part of a destination, in which hotels are searched for separately."""
 
     id = BigSerial(primary_key=True)
     destination = ForeignKey(Destination, null=False)
@@ -51,18 +52,21 @@ class Area(Table, tablename="area"):
 
 
 class Hotel(Table, tablename="hotel"):
-    """A hotel as one provider knows it; unique by (provider, external_id)."""
+    """A hotel as one provider describes it.
+
+    A row is unique by (provider, external_id).
+    """
 
     id = BigSerial(primary_key=True)
-    #: Null until a scan of a destination finds it.
+    #: Destination to which the hotel belongs; null until a scan of a destination finds the hotel.
     destination = ForeignKey(Destination, null=True, default=None)
     area = ForeignKey(Area, null=True, default=None)
-    #: serpapi or travclan.
+    #: Provider from which the data of the hotel comes: serpapi or travclan.
     provider = Text()
-    #: The provider's own stable handle.
+    #: Id of the hotel at the provider, which does not change.
     external_id = Text()
     name = Text()
-    #: 1 to 5.
+    #: Class of the hotel as a number of stars, 1 to 5.
     star_rating = SmallInt(null=True, default=None)
     guest_rating = DoublePrecision(null=True, default=None)
     guest_rating_count = Integer(null=True, default=None)
@@ -70,9 +74,9 @@ class Hotel(Table, tablename="hotel"):
     longitude = DoublePrecision(null=True, default=None)
     image_url = Text(null=True, default=None)
     is_active = Boolean(default=True)
-    #: When `hotels.sync` last had an answer about it.
+    #: Time at which the task `hotels.sync` last received an answer about this hotel.
     synced_at = Timestamptz(null=True, default=None)
-    #: The provider's row as it came.
+    #: The data of the hotel as the provider sent it.
     received = JSONB(null=True, default=None)
     is_sample = Boolean(default=False)
     created_at = Timestamptz()
@@ -81,9 +85,10 @@ class Hotel(Table, tablename="hotel"):
 
 TABLES: tuple[type[Table], ...] = (Country, Destination, Area, Hotel)
 
-#: Many hotels in one statement; what a provider leaves out does not erase what is known.
-#: values: provider, destination, area, and arrays: external_id, name, star_rating, guest_rating,
-#: guest_rating_count, latitude, longitude, image_url, received. Returns id and external_id.
+#: Stores many hotels in one statement. Fields that the provider omits keep their stored value.
+#: Placeholders: provider, destination, area, and arrays: external_id, name, star_rating,
+#: guest_rating, guest_rating_count, latitude, longitude, image_url, received. Returns id and
+#: external_id.
 UPSERT_HOTELS = """
     INSERT INTO hotel AS h (provider, destination, area, external_id, name, star_rating, guest_rating,
                             guest_rating_count, latitude, longitude, image_url, received)
@@ -109,7 +114,8 @@ UPSERT_HOTELS = """
     RETURNING id, external_id
 """
 
-#: What is searched for one destination: its watched areas, or itself. values: destination.
+#: Reads the places to search for hotels of one destination: its tracked areas, or the whole
+#: destination if it has none. Placeholders: destination.
 SEARCHED_PLACES = """
     SELECT d.id, d.name, d.is_active, d.tracking, d.tracking_days, a.id AS area,
            concat_ws(', ', a.name, d.name, c.name) AS query
@@ -126,14 +132,16 @@ TRACKED_DESTINATIONS = """
 
 ACTIVE_HOTELS = "SELECT id FROM hotel WHERE is_active ORDER BY id"
 
-#: `is_fresh`: refreshed since this task was submitted. values: task, id[].
+#: Reads hotels that a task is about to update. `is_fresh` is true if the hotel was already updated
+#: after the task was submitted. Placeholders: task, id[].
 HOTELS = """
     SELECT id, provider, external_id, name,
            coalesce(synced_at >= uuid_extract_timestamp({}::uuid), false) AS is_fresh
     FROM hotel WHERE id = ANY({}::bigint[]) ORDER BY id
 """
 
-#: values: id, name, star_rating, guest_rating, guest_rating_count, received.
+#: Updates a hotel with newer data of its provider. Placeholders: id, name, star_rating,
+#: guest_rating, guest_rating_count, received.
 REFRESH_HOTEL = """
     UPDATE hotel SET name = coalesce(g.name, hotel.name),
         star_rating = coalesce(g.star_rating, hotel.star_rating),

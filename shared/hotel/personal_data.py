@@ -1,6 +1,6 @@
-"""What the hotel application stores of accounts."""
+"""Declares the personal data that the hotel application stores about accounts."""
 
-from shared.hotel.contracts.email import SEND_ACCOUNT_MAIL
+from shared.hotel.contracts.email import SEND_ACCOUNT_MAIL, SEND_RECEIPT
 from shared.hotel.contracts.payments import BIND_CUSTOMER, PROCESS, REFUND
 from shared.personal.data import PersonalData, Rows, Then
 
@@ -16,10 +16,16 @@ PERSONAL_DATA = PersonalData(
         ),
         Rows(table="notification_log", column="user", then=Then.DELETE, key=("task", "channel", "target")),
         Rows(table="payment_customer", column="user", then=Then.DELETE, key=("customer",)),
-        # The books have to be kept. Amount, status and the service's number lead to no person.
+        # When an account is erased, its payments are kept without the account, because accounting
+        # records must be kept. The amount, the status and the payment service's id identify no
+        # person.
         Rows(table="payment", column="user", then=Then.DETACH, cleared=("error_message",)),
     ),
     about={BIND_CUSTOMER.name: "user_id", SEND_ACCOUNT_MAIL.name: "user_id"},
-    # A charge that has begun is followed to its end, so that no payment is without a record.
-    finish=frozenset({PROCESS.name, REFUND.name}),
+    # When an account is erased, a charge that has begun continues until its outcome is known, so
+    # that no payment is without a record.
+    finish=frozenset({PROCESS.name}),
+    # When an account is erased, a refund is not canceled, because it is the customer's money. A
+    # receipt is not canceled either, because its cancellation would refund a valid payment.
+    owed=frozenset({REFUND.name, SEND_RECEIPT.name}),
 )

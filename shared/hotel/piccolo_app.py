@@ -1,4 +1,4 @@
-"""Tells Piccolo where the hotel application's tables and migrations are."""
+"""Registers the hotel application's tables and migrations with Piccolo."""
 
 from pathlib import Path
 

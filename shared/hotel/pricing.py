@@ -1,7 +1,7 @@
-"""Prices as they were seen, and who wants to hear when one falls.
+"""Tables and SQL statements for observed prices, price alerts, and paid answers of providers.
 
-Two kinds of dates, never mixed: `check_in` and `check_out` are the stay, `observed_on` is the day on which
-its price was seen.
+There are two kinds of dates. `check_in` and `check_out` are the dates of the stay; `observed_on` is
+the day on which its price was observed. They are never mixed.
 """
 
 from piccolo.columns import (
@@ -24,48 +24,51 @@ from shared.identity.tables import User
 
 
 class PriceObservation(Table, tablename="price_observation"):
-    """The price of one stay as it was on one day.
+    """The price of one stay in a hotel, as it was observed on one day.
 
-    Unique by hotel, stay, source, occupancy (null is a value), currency and day.
+    A row is unique by hotel, stay, source, occupancy (null is a value), currency and day.
     """
 
     id = BigSerial(primary_key=True)
     hotel = ForeignKey(Hotel, null=False)
     check_in = Date()
     check_out = Date()
-    #: serpapi or travclan.
+    #: The provider that gave the price: serpapi or travclan.
     source = Text()
-    #: Who sleeps there; null: one adult, as scans ask.
+    #: The guests as text: the number of adults, and the ages of children. Null means one adult, as in
+    #: price scans.
     occupancy = Text(null=True, default=None)
     observed_on = Date()
-    #: Per night, in `currency`.
+    #: Price per night, in `currency`.
     price = Numeric(digits=(12, 2))
-    #: ISO 4217.
+    #: Currency code, ISO 4217.
     currency = Text()
-    #: Of the same on the last day before `observed_on` that has one.
+    #: The price that was observed on the most recent earlier day for the same hotel, stay,
+    #: provider, guests and currency.
     previous_price = Numeric(digits=(12, 2), null=True, default=None)
     previous_on = Date(null=True, default=None)
-    #: Computed by Postgres: `price - previous_price`, and that in percent.
+    #: Change of the price since `previous_price`, as an amount and in percent. Postgres computes
+    #: both.
     change_amount = Numeric(digits=(12, 2), null=True, default=None)
     change_percent = Numeric(digits=(8, 2), null=True, default=None)
     received = JSONB(null=True, default=None)
-    #: Which task saw it.
+    #: Id of the task that observed the price.
     task = UUID(null=True, default=None)
     observed_at = Timestamptz()
 
 
 class PriceAlert(Table, tablename="price_alert"):
-    """Somebody wants a mail when this hotel becomes cheaper."""
+    """A user's request to get a mail when this hotel becomes cheaper."""
 
     id = BigSerial(primary_key=True)
     user = ForeignKey(User, null=False)
     hotel = ForeignKey(Hotel, null=False)
-    #: Only for this stay; both null: for any.
+    #: Dates of the stay to which the alert is limited. If both are null, it is for any stay.
     check_in = Date(null=True, default=None)
     check_out = Date(null=True, default=None)
-    #: The fall against the day before that is worth a mail.
+    #: Minimum fall of the price since the previous observation that triggers a mail, in percent.
     drop_percent = Numeric(digits=(5, 2))
-    #: At most one mail in so many hours.
+    #: Minimum number of hours between two mails of this alert.
     every_hours = SmallInt()
     is_active = Boolean(default=True)
     last_sent_at = Timestamptz(null=True, default=None)
@@ -73,7 +76,10 @@ class PriceAlert(Table, tablename="price_alert"):
 
 
 class ProviderAccount(Table, tablename="provider_account"):
-    """What is left of a paid provider's plan, as it said itself, less what was spent since."""
+    """The number of searches that remain in the paid plan of a provider.
+
+    It is the number in the provider's last report minus the searches since then.
+    """
 
     provider = Text(primary_key=True)
     searches_left = Integer()
@@ -82,10 +88,13 @@ class ProviderAccount(Table, tablename="provider_account"):
 
 
 class ProviderAnswer(Table, tablename="provider_answer"):
-    """An answer that was paid for, kept for an hour; primary key (provider, key)."""
+    """A provider's answer to a paid search, which is reused for an hour.
+
+    The primary key is (provider, key).
+    """
 
     provider = Text(primary_key=True)
-    #: SHA-256 of what was asked.
+    #: SHA-256 of the request that the provider answered.
     key = Text()
     body = JSONB()
     fetched_at = Timestamptz()
@@ -93,10 +102,10 @@ class ProviderAnswer(Table, tablename="provider_answer"):
 
 TABLES: tuple[type[Table], ...] = (PriceObservation, PriceAlert, ProviderAccount, ProviderAnswer)
 
-#: Many prices of one stay seen on one day; a second look on that day corrects the first one.
-#: values: check_in, check_out, source, occupancy, observed_on, currency, task, and arrays: hotel, price,
-#: received.
-#: Returns id, hotel, price, previous_price, change_percent.
+#: Stores the prices of many hotels for one stay on one day. A second observation on the same day
+#: replaces the first. Placeholders: check_in, check_out, source, occupancy, observed_on, currency,
+#: task, and arrays: hotel, price, received. Returns id, hotel, price, previous_price,
+#: change_percent.
 OBSERVE = """
     INSERT INTO price_observation AS o (hotel, check_in, check_out, source, occupancy, observed_on, currency,
                                         task, price, received, previous_price, previous_on)
@@ -120,9 +129,11 @@ OBSERVE = """
     RETURNING id, hotel, price, previous_price, change_percent
 """
 
-#: Alerts that prices of one scan set off, and that nobody had within his hours; they are marked as sent in
-#: the transaction that stores the mails' tasks. An alert has the deepest fall only.
-#: values: task. Returns user, hotel_name, currency, old_price, new_price, destination, check_in, check_out.
+#: Selects the price alerts that the prices of one scan trigger, and marks them as sent. Alerts that
+#: were mailed within the last `every_hours` are left out. Run it in the transaction that stores the
+#: tasks of the mails. For each alert, only the largest fall of a price is returned. Placeholders:
+#: id of the scan's task. Returns user, hotel_name, currency, old_price, new_price, destination,
+#: check_in, check_out.
 RAISE_ALERTS = """
     WITH fallen AS (
         SELECT DISTINCT ON (a.id) a.id AS alert, a."user", h.name AS hotel_name, o.currency,
@@ -146,27 +157,36 @@ RAISE_ALERTS = """
     SELECT fallen.* FROM fallen JOIN marked ON marked.id = fallen.alert ORDER BY fallen.alert
 """
 
-#: Watched prices that have fallen within a week: the newest price of each hotel and stay.
+#: Reads prices that fell within the last week and for which users have alerts: the newest price of
+#: each hotel and stay.
 _FALLEN = """
     SELECT DISTINCT ON (a."user", o.hotel, o.check_in, o.check_out) a."user", h.name AS hotel_name,
-           d.name AS destination, o.check_in, o.check_out, o.currency, o.price, o.previous_price,
-           o.change_percent
+           d.name AS destination, o.check_in, o.check_out, o.currency, latest.price, o.previous_price,
+           latest.price / o.previous_price AS ratio
     FROM price_alert AS a
     JOIN price_observation AS o ON o.hotel = a.hotel AND o.change_amount < 0
          AND o.observed_on > current_date - 7 AND o.check_in >= current_date
          AND (a.check_in IS NULL OR (a.check_in = o.check_in AND a.check_out = o.check_out))
+    CROSS JOIN LATERAL (
+        SELECT n.price FROM price_observation AS n
+        WHERE n.hotel = o.hotel AND n.check_in = o.check_in AND n.check_out = o.check_out
+          AND n.source = o.source AND n.occupancy IS NOT DISTINCT FROM o.occupancy
+          AND n.currency = o.currency
+        ORDER BY n.observed_on DESC LIMIT 1
+    ) AS latest
     JOIN hotel AS h ON h.id = o.hotel
     LEFT JOIN destination AS d ON d.id = h.destination
-    WHERE a.is_active
+    WHERE a.is_active AND latest.price < o.previous_price
 """
 _NEWEST = 'ORDER BY a."user", o.hotel, o.check_in, o.check_out, o.observed_on DESC'
 
-#: Fallen prices for one user, the deepest fall first. values: user.
+#: Reads the fallen prices for which a user has alerts, the largest fall first. Placeholders: user.
 DROPS = f"""
-    SELECT * FROM ({_FALLEN} AND a."user" = {{}} {_NEWEST}) AS fallen ORDER BY change_percent LIMIT 20
+    SELECT * FROM ({_FALLEN} AND a."user" = {{}} {_NEWEST}) AS fallen ORDER BY ratio LIMIT 20
 """
 
-#: Users who have something to read and may get it. values: kind of mail.
+#: Reads the users who get a mail about fallen prices: those with an alert for such a price, who
+#: want this mail and whose address is verified. Placeholders: kind of mail.
 DIGEST_READERS = f"""
     SELECT DISTINCT w.id AS "user" FROM ({_FALLEN} {_NEWEST}) AS fallen
     JOIN account AS w ON w.id = fallen."user" AND w.is_active AND w.verified_at IS NOT NULL
@@ -177,13 +197,14 @@ DIGEST_READERS = f"""
     ORDER BY w.id
 """
 
-#: values: provider, key. Answers of the last hour only.
+#: Reads a provider's answer that was stored within the last hour. Placeholders: provider, key.
 CACHED = """
     SELECT body::text AS body FROM provider_answer
     WHERE provider = {} AND key = {} AND fetched_at > now() - interval '1 hour'
 """
 
-#: What nobody will ask for again goes with the same statement. values: provider, key, body.
+#: Stores a provider's answer, and deletes up to 100 answers older than a day. Placeholders:
+#: provider, key, body.
 KEEP_ANSWER = """
     WITH old AS (
         DELETE FROM provider_answer WHERE (provider, key) IN (
@@ -194,15 +215,17 @@ KEEP_ANSWER = """
     ON CONFLICT (provider, key) DO UPDATE SET body = excluded.body, fetched_at = now()
 """
 
-#: Take one search out of a budget that was asked for within ten minutes. values: provider, reserve.
-#: Returns nothing where only the reserve is left, or nobody has asked lately.
+#: Takes one search from the number that a provider reported as remaining, if the report is from the
+#: last ten minutes. Placeholders: provider, reserve. Returns no row if only the reserve is left, or
+#: if the report is older.
 SPEND = """
     UPDATE provider_account SET searches_left = searches_left - 1
     WHERE provider = {} AND searches_left > {} AND checked_at > now() - interval '10 minutes'
     RETURNING searches_left
 """
 
-#: values: provider, searches_left, hourly_limit.
+#: Stores a provider's report of how many searches remain. Placeholders: provider, searches_left,
+#: hourly_limit.
 KEEP_BUDGET = """
     INSERT INTO provider_account (provider, searches_left, hourly_limit) VALUES ({}, {}, {})
     ON CONFLICT (provider) DO UPDATE SET searches_left = excluded.searches_left,
@@ -215,13 +238,14 @@ SUMMARY = """
                AS price_records_last_24h
 """
 
-#: values: task.
+#: Counts the prices that a task observed, and how many of them had fallen. Placeholders: task.
 COUNTS_OF_TASK = """
     SELECT count(*) AS records, count(*) FILTER (WHERE change_amount < 0) AS drops
     FROM price_observation WHERE task = {}
 """
 
-#: values: user, check_in, check_out, drop_percent, every_hours, hotel. Returns nothing for an unknown hotel.
+#: Adds or changes a price alert. Placeholders: user, check_in, check_out, drop_percent,
+#: every_hours, hotel. Returns no row for an unknown hotel.
 WATCH = """
     WITH made AS (
         INSERT INTO price_alert AS a ("user", hotel, check_in, check_out, drop_percent, every_hours)
@@ -236,7 +260,7 @@ WATCH = """
     FROM made AS a JOIN hotel AS h ON h.id = a.hotel
 """
 
-#: values: user.
+#: Lists a user's price alerts. Placeholders: user.
 WATCHED = """
     SELECT a.id, a.hotel AS hotel_id, h.name AS hotel_name, a.check_in, a.check_out, a.drop_percent,
            a.every_hours, a.last_sent_at, a.created_at
@@ -244,5 +268,5 @@ WATCHED = """
     WHERE a."user" = {} AND a.is_active ORDER BY a.id
 """
 
-#: values: id, user.
+#: Deletes a price alert if it belongs to the user. Placeholders: id, user.
 UNWATCH = """DELETE FROM price_alert WHERE id = {} AND "user" = {} RETURNING id"""

@@ -1,4 +1,4 @@
-"""The daily quotas of the hotel application; the value of `Application.quotas`."""
+"""Defines the daily quotas of the hotel application. `Application.quotas` refers to this module."""
 
 from collections.abc import Mapping
 
@@ -7,6 +7,9 @@ from shared.settings import Settings
 
 
 def per_day(settings: Settings) -> Mapping[str, str]:
-    """The amounts by role, by the name that contracts give as their `quota`."""
+    """Return the amounts of each quota by role, as text.
+
+    The keys are the names of quotas that contracts use.
+    """
     hotel = settings.of(HotelSettings)
     return {"searches": hotel.quota_searches, "mails": hotel.quota_mails}

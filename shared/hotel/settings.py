@@ -10,46 +10,51 @@ from shared.environment import setting
 from shared.hotel import web_push
 from shared.settings import LOOPBACK, rate_problem, url_problem
 
-#: URLs to which keys are sent.
+#: Names of settings that contain URLs to which keys are sent. They must therefore use https.
 _KEYED_URLS = ("serpapi_url", "travclan_auth_url", "travclan_hotel_url", "travclan_volt_url", "stripe_url")
 _RATES = ("serpapi_rate", "travclan_rate", "push_rate", "stripe_rate")
-#: Two calls, and what is between them, must fit into the 5 minutes of a payment.
 _QUOTAS = ("quota_searches", "quota_mails")
+#: Names of settings that limit the duration of one call to an outside service. Two calls and the
+#: work between them must fit into the 5 minutes that a payment's attempt may take.
 _DEADLINES = ("smtp_deadline", "serpapi_deadline", "travclan_deadline", "push_deadline", "stripe_deadline")
-_LEAST_DEADLINE, _LONGEST_DEADLINE = timedelta(seconds=1), timedelta(seconds=120)
+_MIN_DEADLINE, _MAX_DEADLINE = timedelta(seconds=1), timedelta(seconds=120)
 _SMTP_SECURITY = ("none", "starttls", "tls")
-#: Settings that become part of headers or addresses of requests.
+#: Names of settings that are sent in headers or URLs of requests, and may therefore contain only
+#: ASCII characters.
 _KEYS = ("serpapi_key", "travclan_api_key", "travclan_merchant_id", "travclan_user_id", "stripe_key")
-#: ASCII only: an international domain is written in its xn-- form.
+#: Matches a mail address in ASCII. An international domain must be given in its xn-- form.
 _ADDRESS = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]{1,64}@[a-z0-9-]+(\.[a-z0-9-]+)*", re.ASCII | re.IGNORECASE)
 _SUBJECT = re.compile(r"mailto:[^@\s]+@[^@\s]+|https://\S+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HotelSettings:
-    """What operators of the hotel application may set."""
+    """The settings of the hotel application."""
 
-    #: Mail server.
+    #: Host name of the mail server.
     smtp_host: str = setting("SMTP_HOST", "127.0.0.1")
-    #: Its port.
+    #: Port of the mail server.
     smtp_port: int = setting("SMTP_PORT", 25)
-    #: Name for signing in to it; empty means no sign-in.
+    #: User name for signing in to the mail server; empty means no sign-in.
     smtp_user: str = setting("SMTP_USER", "")
-    #: Password for the same.
+    #: Password for signing in to the mail server.
     smtp_password: str = setting("SMTP_PASSWORD", "", secret_of=("worker",))
-    #: Encryption of the connection to it.
+    #: Encryption of the connection to the mail server.
     smtp_security: str = setting("SMTP_SECURITY", "none", "none, starttls or tls")
-    #: Sender's address of all mail, without a name.
+    #: Sender address of all mail, without a name.
     mail_from: str = setting("EMAILS_FROM_EMAIL", "hello@often-hotels.example")
-    #: Sender's name of all mail.
+    #: Sender name of all mail.
     mail_from_name: str = setting("EMAILS_FROM_NAME", "Often Hotels")
-    #: Key for SerpApi. Without it the service is not used, and its tasks say so.
+    #: Key for SerpApi. Without it, SerpApi is not used, and tasks that need it fail with an error
+    #: that says so.
     serpapi_key: str = setting("SERP_API_KEY", "", secret_of=("worker",))
     #: Address of SerpApi.
     serpapi_url: str = setting("SERP_API_BASE_URL", "https://serpapi.com")
-    #: Searches of the plan that scheduled scans leave for people.
+    #: Number of searches of the SerpApi plan that scheduled price scans must leave for searches by
+    #: users.
     serpapi_reserve: int = setting("OFTEN_SERPAPI_RESERVE", 50)
-    #: Key for TravClan. Without it the service is not used, and its tasks say so.
+    #: Key for TravClan. Without it, TravClan is not used, and tasks that need it fail with an error
+    #: that says so.
     travclan_api_key: str = setting("TRAVCLAN_API_KEY", "", secret_of=("worker",))
     #: Our merchant id at TravClan.
     travclan_merchant_id: str = setting("TRAVCLAN_MERCHANT_ID", "", secret_of=("worker",))
@@ -61,43 +66,43 @@ class HotelSettings:
     travclan_hotel_url: str = setting("TRAVCLAN_HOTEL_URL", "https://hotel-api-sandbox.travclan.com")
     #: Address of TravClan's "Volt" service.
     travclan_volt_url: str = setting("TRAVCLAN_VOLT_URL", "https://hotel-volt-api-sandbox.travclan.com")
-    #: Secret key for Stripe. Without it payments are refused.
+    #: Secret key for Stripe. Without it, payments are refused.
     stripe_key: str = setting("STRIPE_SECRET_KEY", "", secret_of=("worker",))
     #: Address of Stripe.
     stripe_url: str = setting("STRIPE_BASE_URL", "https://api.stripe.com")
-    #: Private key for Web Push: base64url of the 32 bytes of a P-256 key. A new key ends every subscription.
-    #: The API shows browsers the public key that belongs to it.
+    #: Private key for Web Push: the 32 bytes of a P-256 key in base64url. A new key ends every
+    #: subscription. The API gives browsers the public key that belongs to it.
     vapid_private_key: str = setting("VAPID_PRIVATE_KEY", "", secret_of=("api", "worker"))
-    #: Contact for push services that see a problem with our messages.
+    #: Contact address for operators of push services who notice a problem with our messages.
     vapid_subject: str = setting("VAPID_SUBJECT", "mailto:hello@often-hotels.example")
-    #: The only address on this machine to which pushes may go, for tests; empty means none.
+    #: The only URL on this machine to which push messages may be sent, for tests; empty means none.
     push_sandbox_url: str = setting("OFTEN_PUSH_SANDBOX_URL", "")
-    #: Requests to SerpApi by all workers together.
+    #: Maximum rate of requests to SerpApi from all workers together.
     serpapi_rate: str = setting("OFTEN_SERPAPI_RATE", "2/second")
-    #: Requests to TravClan by all workers together.
+    #: Maximum rate of requests to TravClan from all workers together.
     travclan_rate: str = setting("OFTEN_TRAVCLAN_RATE", "5/second")
-    #: Pushes by all workers together.
+    #: Maximum rate of push messages from all workers together.
     push_rate: str = setting("OFTEN_PUSH_RATE", "100/second")
-    #: Requests to Stripe by all workers together.
+    #: Maximum rate of requests to Stripe from all workers together.
     stripe_rate: str = setting("OFTEN_STRIPE_RATE", "20/second")
-    #: Hotel searches that one account may submit in a day (UTC), by role, as in `user=50,operator=500`;
-    #: or `none`.
+    #: Number of hotel searches that one account may submit in a day (UTC), by role, as in
+    #: `user=50,operator=500`; or `none` for no limit.
     quota_searches: str = setting("OFTEN_QUOTA_SEARCHES", "user=50")
-    #: Mails that one account may submit in a day (UTC), by role.
+    #: Number of mails that one account may submit in a day (UTC), by role; or `none` for no limit.
     quota_mails: str = setting("OFTEN_QUOTA_MAILS", "user=20")
-    #: Longest time for handing one mail to the mail server.
+    #: Maximum time for sending one mail to the mail server.
     smtp_deadline: timedelta = setting("OFTEN_SMTP_DEADLINE", timedelta(seconds=60))
-    #: Longest time for one call of SerpApi: connection, headers and body together.
+    #: Maximum time for one call of SerpApi: connection, headers and body together.
     serpapi_deadline: timedelta = setting("OFTEN_SERPAPI_DEADLINE", timedelta(seconds=30))
-    #: The same for TravClan.
+    #: Maximum time for one call of TravClan: connection, headers and body together.
     travclan_deadline: timedelta = setting("OFTEN_TRAVCLAN_DEADLINE", timedelta(seconds=60))
-    #: The same for one push to one browser.
+    #: Maximum time for one push to one browser.
     push_deadline: timedelta = setting("OFTEN_PUSH_DEADLINE", timedelta(seconds=10))
-    #: The same for Stripe.
+    #: Maximum time for one call of Stripe: connection, headers and body together.
     stripe_deadline: timedelta = setting("OFTEN_STRIPE_DEADLINE", timedelta(seconds=60))
 
     def broken_rules(self) -> Iterator[tuple[str, str]]:
-        """Field and rule, for each rule that is broken."""
+        """Yield the name of the field and the broken rule for each invalid setting."""
         if self.smtp_security not in _SMTP_SECURITY:
             rule = f"must be one of {', '.join(_SMTP_SECURITY)}, not {self.smtp_security!r}"
             yield "smtp_security", rule
@@ -122,8 +127,8 @@ class HotelSettings:
             if problem := quota_amounts.problem(getattr(self, name)):
                 yield name, problem
         for name in _DEADLINES:
-            if not _LEAST_DEADLINE <= getattr(self, name) <= _LONGEST_DEADLINE:
-                least, most = _LEAST_DEADLINE.total_seconds(), _LONGEST_DEADLINE.total_seconds()
+            if not _MIN_DEADLINE <= getattr(self, name) <= _MAX_DEADLINE:
+                least, most = _MIN_DEADLINE.total_seconds(), _MAX_DEADLINE.total_seconds()
                 yield name, f"must be between {least:g} and {most:g} seconds"
 
     def _bad_for_push(self) -> Iterator[tuple[str, str]]:
@@ -136,4 +141,4 @@ class HotelSettings:
             yield "vapid_subject", f"must be like mailto:you@host or https://host, not {self.vapid_subject!r}"
         url = self.push_sandbox_url
         if url and (not LOOPBACK.fullmatch(url) or url_problem(url)):
-            yield "push_sandbox_url", "must begin with http://127.0.0.1: pushes to it are let inside"
+            yield "push_sandbox_url", "must begin with http://127.0.0.1: pushes go only there"

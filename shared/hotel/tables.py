@@ -1,4 +1,4 @@
-"""All tables of the hotel application."""
+"""Lists all Piccolo tables of the hotel application."""
 
 from piccolo.table import Table
 

@@ -1,4 +1,7 @@
-"""What is watched and how: the numbers that a task and the API both tell."""
+"""The defaults and the statistics of price tracking, for a task and for the API.
+
+Price tracking observes the prices of the hotels in tracked destinations every day.
+"""
 
 from typing import Any, Protocol
 
@@ -10,7 +13,7 @@ from shared.hotel.contracts.hotels import (
     TrackingSummary,
 )
 
-#: What a scan asks for, unless the destination says otherwise.
+#: Default parameters of a price scan, for destinations that have none of their own.
 DEFAULT_DAYS = 30
 STAY_NIGHTS = 1
 STARS = (4, 5)
@@ -19,7 +22,7 @@ ADULTS = 1
 CURRENCY = "INR"
 NATIONALITY = "IN"
 MAX_PAGES = 20
-#: Hotels on a page of SerpApi, at most.
+#: Maximum number of hotels on one page of SerpApi's results.
 PAGE_SIZE = 20
 
 CONFIGURATION = TrackingConfiguration(
@@ -32,13 +35,16 @@ CONFIGURATION = TrackingConfiguration(
 
 
 class Rows(Protocol):
-    """Runs a statement and returns its rows."""
+    """A database client that runs an SQL statement and returns its rows."""
 
     async def run(self, sql: str, *values: Any) -> list[dict[str, Any]]: ...
 
 
 async def summary(database: Rows) -> TrackingSummary:
-    """Raises ServerUnavailable."""
+    """Read the figures of price tracking: its destinations, defaults and statistics.
+
+    Raises ServerUnavailable.
+    """
     tracked = await database.run(hotels.TRACKED_DESTINATIONS)
     (counts,) = await database.run(pricing.SUMMARY)
     return TrackingSummary(

@@ -1,7 +1,8 @@
-"""What makes a browser's push subscription and our own key good; shared by who takes it and who uses it.
+"""Checks the push subscriptions of browsers, and the server's own key for Web Push.
 
-Endpoints come from clients, so they must not lead our requests inside. Only the text is looked at here; where
-a name really leads is seen when it is connected to.
+The API and the worker use these checks. The URL in a subscription comes from a client, so it must
+not lead our requests into the internal network. Only the text of the URL is checked here. The IP
+address of its host is checked when the connection is made.
 """
 
 import base64
@@ -11,11 +12,12 @@ from urllib.parse import SplitResult, urlsplit
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-LONGEST_ENDPOINT = 1_000
+MAX_ENDPOINT_CHARS = 1_000
 POINT_BYTES, AUTH_BYTES, PRIVATE_BYTES = 65, 16, 32
-#: SEC 1: what an uncompressed point begins with.
+#: First byte of an uncompressed point on an elliptic curve (SEC 1).
 UNCOMPRESSED = 4
-#: Ends of names that never are in the public DNS (RFC 6761, 6762, 8375, 9476 and custom).
+#: Top-level labels of host names that are never in the public DNS (RFC 6761, 6762, 8375, 9476, and
+#: others in common use).
 PRIVATE_ENDS = frozenset(
     {
         *("localhost", "local", "internal", "intranet", "lan", "home", "corp", "private", "localdomain"),
@@ -23,7 +25,8 @@ PRIVATE_ENDS = frozenset(
     }
 )
 
-#: The port of https. Below FIRST_FREE_PORT are other services; above, those that the Fetch standard blocks.
+#: The port of https, and the lowest other port that the URL of a push service may use. Ports below
+#: it belong to other services. The Fetch standard blocks some ports above it.
 HTTPS, FIRST_FREE_PORT = 443, 1_024
 BLOCKED_PORTS = frozenset(
     {
@@ -33,17 +36,21 @@ BLOCKED_PORTS = frozenset(
 )
 
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-#: With a dot, and a last label that no resolver takes for a part of an IPv4 address.
+#: Matches the name of a public host. It requires a dot, and a last label that no resolver reads as
+#: part of an IPv4 address.
 _PUBLIC_NAME = re.compile(rf"({_LABEL}\.)+[a-z]([a-z0-9-]{{0,61}}[a-z0-9])?", re.IGNORECASE)
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]*={0,2}")
 
 
 def check_endpoint(url: str, sandbox_url: str) -> None:
-    """Raises ValueError; what lies under `sandbox_url`, unless that is empty, is good."""
+    """Check the URL of a push subscription. Raises ValueError.
+
+    If `sandbox_url` is not empty, any URL below it is accepted.
+    """
     if sandbox_url and url.startswith(f"{sandbox_url.rstrip('/')}/"):
         return
-    if len(url) > LONGEST_ENDPOINT:
-        raise ValueError(f"endpoint must have at most {LONGEST_ENDPOINT} characters")
+    if len(url) > MAX_ENDPOINT_CHARS:
+        raise ValueError(f"endpoint must have at most {MAX_ENDPOINT_CHARS} characters")
     parts = _split(url)
     host = parts.hostname or ""
     if parts.scheme != "https":
@@ -60,7 +67,7 @@ def check_endpoint(url: str, sandbox_url: str) -> None:
 
 
 def _split(url: str) -> SplitResult:
-    """Raises ValueError for what is no URL, or one with an impossible port."""
+    """Split a URL. Raises ValueError for a text that is not a URL, or that has an invalid port."""
     try:
         parts = urlsplit(url)
         _ = parts.port
@@ -72,7 +79,10 @@ def _split(url: str) -> SplitResult:
 
 
 def check_keys(p256dh: str, auth: str) -> None:
-    """Both base64url, with or without padding; raises ValueError."""
+    """Check the two keys of a push subscription. Raises ValueError.
+
+    They are base64url with or without padding.
+    """
     try:
         point, secret = decode(p256dh), decode(auth)
     except ValueError:
@@ -88,25 +98,28 @@ def check_keys(p256dh: str, auth: str) -> None:
 
 
 def private_key(text: str) -> ec.EllipticCurvePrivateKey:
-    """Read base64url of a scalar of 32 bytes; raises ValueError."""
+    """Read a private key, which is a scalar of 32 bytes in base64url. Raises ValueError."""
     try:
         scalar = decode(text)
         if len(scalar) != PRIVATE_BYTES:
             raise ValueError
         return ec.derive_private_key(int.from_bytes(scalar), ec.SECP256R1())
     except ValueError:
-        # Without the cause: it may quote the key.
+        # The error has no cause, because the cause may quote the private key.
         raise ValueError("must be base64url of the 32 bytes of a P-256 private key") from None
 
 
 def public_key(private: str) -> str:
-    """base64url of the uncompressed point, as a browser's `applicationServerKey` has it."""
+    """Encode a public key as the uncompressed point in base64url.
+
+    This is the format of a browser's `applicationServerKey`.
+    """
     point = private_key(private).public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
     return encode(point)
 
 
 def decode(text: str) -> bytes:
-    """Read base64url; raises ValueError."""
+    """Decode base64url. Raises ValueError."""
     if not _BASE64URL.fullmatch(text):
         raise ValueError("must be base64url")
     bare = text.rstrip("=")
@@ -114,5 +127,5 @@ def decode(text: str) -> bytes:
 
 
 def encode(raw: bytes) -> str:
-    """base64url without padding."""
+    """Encode as base64url without padding."""
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")

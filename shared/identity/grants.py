@@ -1,7 +1,8 @@
-"""What each service may do with accounts, sessions and keys.
+"""The rights in Postgres that each service has on accounts, sessions and keys.
 
-Only the API reads passwords, tokens and keys, and no service changes a row of the audit log. The worker
-deletes what is over and erases accounts, for which it sees whose a row is and when it ended.
+Only the API reads passwords, tokens and keys. No service changes a row of the audit log. The worker
+deletes expired rows and erases accounts, so it may read the owner of a row and the time at which
+the row expires.
 """
 
 from shared.roles import API, WORKER, Grants
@@ -17,12 +18,12 @@ GRANTS: Grants = {
         "audit": ("SELECT", "INSERT"),
     },
     WORKER: {
-        "account": ("SELECT (id, email, erasure_task)", "DELETE"),
+        "account": ("SELECT (id, email, role, is_active, erasure_task)", "DELETE"),
         "session": ("SELECT (id, user, network, created_at, revoked_at, ctid)", "DELETE"),
         "refresh_token": ("SELECT (id, session, expires_at, spent_at)", "DELETE"),
         "account_confirmation": ("SELECT (token_hash, user, expires_at, ctid)", "DELETE"),
-        "api_key": ("SELECT (user, ctid)", "DELETE"),
+        "api_key": ("SELECT (id, user, revoked_at, ctid)", "DELETE"),
         "login_failure": ("SELECT (address_hash, forget_at)", "DELETE"),
-        "audit": ("SELECT (id)", "DELETE"),
+        "audit": ("SELECT (id)", "INSERT", "DELETE"),
     },
 }

@@ -1,4 +1,4 @@
-"""Tells Piccolo where the tables and migrations of accounts, sessions and keys are."""
+"""Registers the tables and migrations of accounts, sessions and keys with Piccolo."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Accounts, their sessions and API keys, and the audit log."""
+"""Piccolo tables of accounts, their sessions and API keys, and the audit log."""
 
 from enum import StrEnum
 
@@ -20,75 +20,88 @@ from piccolo.table import Table
 
 
 class Role(StrEnum):
-    """What somebody is for; services/api/rights.py says what that allows."""
+    """The role of an account; services/api/rights.py lists the rights of each."""
 
-    #: Works on what is his own.
+    #: Users may only work on their own data.
     USER = "user"
-    #: Looks at everything, changes nothing.
+    #: Viewers may see everything and change nothing.
     VIEWER = "viewer"
-    #: Keeps everybody's tasks and schedules going.
+    #: Operators manage all tasks and schedules.
     OPERATOR = "operator"
     ADMINISTRATOR = "administrator"
 
 
 class User(Table, tablename="account"):
-    """A person with a login."""
+    """A person who can sign in."""
 
     id = BigSerial(primary_key=True)
-    #: Lower case, unique.
+    #: Mail address in lower case; unique.
     email = Text(unique=True)
-    #: Argon2id.
+    #: Argon2id hash of the password.
     password_hash = Text(secret=True)
     full_name = Text(null=True, default=None)
     is_active = Boolean(default=True)
-    #: A `Role`.
+    #: The role of the account: a value of `Role`.
     role = Text(default=Role.USER.value)
     created_at = Timestamptz()
-    #: Moment at which the address was confirmed. Null: only the mail that asks may go to it.
+    #: Time at which the owner confirmed the mail address. If it is null, the account gets no mail
+    #: except the one that asks for confirmation.
     verified_at = Timestamptz(null=True, default=None)
-    #: The task that erases it; the account is inactive since then and does not come back.
+    #: Id of the task that erases the account; null if no erasure was requested. Once it is set, the
+    #: account is permanently inactive.
     erasure_task = UUID(null=True, default=None)
 
 
 class AccountConfirmation(Table, tablename="account_confirmation"):
-    """A mail that asks whether an address belongs to an account; its link holds a token that works once."""
+    """A request to confirm a mail address, sent to the address by mail. Its token works once."""
 
-    #: SHA-256 of the token.
+    #: SHA-256 of the token in the mail.
     token_hash = Bytea(primary_key=True)
     user = ForeignKey(User, null=False)
-    #: Becomes the account's address, and verified, once the token is used.
+    #: The address to confirm. When the token is used, it becomes the verified address of the
+    #: account.
     email = Text()
     created_at = Timestamptz()
     expires_at = Timestamptz()
-    #: Moment at which it was used, or ended by a later one.
+    #: Time at which the token was used, or was replaced by a later token.
     used_at = Timestamptz(null=True, default=None)
 
 
 class Session(Table, tablename="session"):
-    """What one login opened: a family of refresh tokens, each spent for the next one."""
+    """The session that begins with one sign-in.
+
+    It is a chain of refresh tokens, each of which was exchanged for the next.
+    """
 
     id = UUID(primary_key=True, default=UUID4())
     user = ForeignKey(User, null=False)
     created_at = Timestamptz()
     revoked_at = Timestamptz(null=True, default=None)
-    #: Where it was last signed in or renewed: an IPv4 address, or the /64 of an IPv6 address.
+    #: Network from which the session was last signed in or renewed: an IPv4 address, or the /64 of
+    #: an IPv6 address.
     network = Text(null=True, default=None)
 
 
 class RefreshToken(Table, tablename="refresh_token"):
-    """A way to a new access token; only its SHA-256 is stored."""
+    """A refresh token, which can be exchanged for a new access token.
+
+    Only its SHA-256 is stored.
+    """
 
     id = BigSerial(primary_key=True)
     session = ForeignKey(Session, null=False)
     token_hash = Bytea(unique=True)
     expires_at = Timestamptz()
-    #: When it was exchanged for the next one.
+    #: Time at which this refresh token was exchanged for the next one.
     spent_at = Timestamptz(null=True, default=None)
     created_at = Timestamptz()
 
 
 class ApiKey(Table, tablename="api_key"):
-    """Lets a program act as its user; only the SHA-256 of its secret is stored."""
+    """An API key, which lets a program act as its user.
+
+    Only the SHA-256 of the key's secret is stored.
+    """
 
     id = UUID(primary_key=True, default=UUID4())
     user = ForeignKey(User, null=False)
@@ -97,44 +110,51 @@ class ApiKey(Table, tablename="api_key"):
     scopes = Array(base_column=Text())
     created_at = Timestamptz()
     expires_at = Timestamptz()
-    #: Written once a minute at most.
+    #: Time at which the key was last used, written at most once a minute.
     last_used_at = Timestamptz(null=True, default=None)
     revoked_at = Timestamptz(null=True, default=None)
 
 
 class LoginFailure(Table, tablename="login_failure"):
-    """Wrong passwords under one key of lockout.py, whether an account with the address exists or not."""
+    """Counts wrong passwords for one sign-in address, whether or not it belongs to an account.
 
-    #: SHA-256 of the normalised address, alone or with the network from which the passwords came.
+    See lockout.py.
+    """
+
+    #: SHA-256 of the normalized mail address, alone or together with the client's network.
     address_hash = Bytea(primary_key=True)
-    #: The last ones, oldest first.
+    #: Times of the latest failed sign-ins, oldest first.
     failed_at = Array(base_column=Timestamptz())
-    #: How often it was locked in a row.
+    #: Number of consecutive times that sign-in was locked.
     locks = Integer()
     locked_until = Timestamptz(null=True, default=None)
-    #: From then on the row means nothing.
+    #: Time after which the row has no effect any more.
     forget_at = Timestamptz()
 
 
 class Audit(Table, tablename="audit"):
-    """Who did what, and when; rows are never changed. See services/api/audit/trail.py."""
+    """An entry of the audit log: who did what, and when.
 
-    #: Rises with the time of the act.
+    Rows are never changed. See services/api/audit/trail.py.
+    """
+
+    #: Id of the entry: a UUID by which entries are ordered by the time of their actions.
     id = UUID(primary_key=True)
-    #: The time in the id, to the millisecond. Postgres computes it.
+    #: The time of the action to the millisecond, which Postgres computes from the id.
     at = Timestamptz()
-    #: Id of an account, which may be deleted by now; null without a sign-in.
+    #: Id of the account that acted; null if nobody was signed in. The account may have been deleted
+    #: since.
     actor = BigInt(null=True, default=None)
-    #: session, key or command line.
+    #: How the account was signed in: session, key or command line.
     credential = Text(null=True, default=None)
-    #: Id of the session or the API key.
+    #: Id of the session or the API key with which the account was signed in.
     credential_id = UUID(null=True, default=None)
     network = Text(null=True, default=None)
     action = Text()
     target_kind = Text(null=True, default=None)
-    #: Id of what the act changed.
+    #: Id of the object that the action changed.
     target = Text(null=True, default=None)
-    #: The values that the act changed, as they were and as they are then.
+    #: The changed values before the action and after it.
     before = JSONB(null=True, default=None)
     after = JSONB(null=True, default=None)
     reason = Text(null=True, default=None)

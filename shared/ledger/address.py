@@ -1,9 +1,9 @@
-"""The grammar of DATABASE_URL: one Postgres, or several of which one is the primary.
+"""Parses DATABASE_URL, which names one Postgres or several, one of which is the primary.
 
     postgres://[user[:password]@]host[:port][,host[:port]…][/database][?options]
 
-A folder of Unix sockets is named by an option: `postgres://user@/database?host=/run/postgresql`.
-No message shows any part of the URL (see `shared.url`).
+A directory of Unix sockets is named by an option: `postgres://user@/database?host=/run/postgresql`.
+No error message shows any part of the URL (see `shared.url`).
 """
 
 import os
@@ -19,42 +19,46 @@ from shared.url import BrokenRule, host_and_port, port, refuse_unencoded
 
 SCHEMES = ("postgres", "postgresql")
 PORT = 5432
-#: Longest wait for one host that may be asked for.
+#: Largest connect time-out per host that DATABASE_URL may set, in seconds.
 MAX_CONNECT_TIMEOUT_S = 60
 
 _URL = re.compile(r"([a-z]+)://([^/?]*)(?:/([^?/]*))?(?:\?(.*))?")
 _APPLICATION = re.compile(r"[A-Za-z0-9_.-]{1,30}")
-#: One setting in the option `options`.
+#: Matches one session setting, `name=value`, in the URL's option `options`.
 _SETTING = re.compile(r"([A-Za-z_][A-Za-z0-9_.]*)=(.*)")
 _TLS_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _TLS_VERSIONS = ("TLSv1.2", "TLSv1.3")
-#: The driver looks here for the certificate of the CA.
+#: Default location where the driver looks for the certificate of the certificate authority.
 _OWN_CA = Path(os.path.expanduser("~/.postgresql/root.crt"))
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a URL leads. What the URL does not say is None, and the driver's default holds."""
+    """The parts of a parsed DATABASE_URL.
 
-    #: Host or folder of Unix sockets, and port.
+    None means that the URL does not set the value, so the default of the driver applies.
+    """
+
+    #: Each host, or directory of Unix sockets, with its port.
     hosts: tuple[tuple[str, int], ...]
     user: str | None
     password: str | None = field(repr=False)
     database: str | None
-    #: How long to wait for one host.
+    #: Connect time-out for each host, in seconds.
     connect_timeout_s: float | None
-    #: Connect to a primary only, although there is one host.
+    #: True if a standby is refused even if the URL names only one host. If it names several hosts,
+    #: a standby is always refused.
     primary_only: bool
-    #: First part of the name by which the server knows the sessions.
+    #: Beginning of the application name that the server shows for the sessions.
     application: str
-    #: Settings of each session.
+    #: Settings that are applied to each session, by name.
     settings: Mapping[str, str]
-    #: The driver's options for TLS; they may hold the password of a key.
+    #: Options of the driver for TLS. They may contain the password of a private key.
     tls: Mapping[str, str] = field(repr=False)
 
 
 def check_url(url: str) -> str | None:
-    """The rule that a DATABASE_URL breaks, its files included; None when it breaks none."""
+    """Return the rule that a DATABASE_URL or a file named in it breaks, or None if it is valid."""
     try:
         _check_files(parse(url).tls)
     except BrokenRule as rule:
@@ -63,7 +67,7 @@ def check_url(url: str) -> str | None:
 
 
 def parse(url: str) -> Target:
-    """Take a DATABASE_URL apart. Raises BrokenRule."""
+    """Parse a DATABASE_URL. Raises BrokenRule if it is invalid."""
     refuse_unencoded(url)
     parts = _URL.fullmatch(url)
     if parts is None or parts[1] not in SCHEMES:
@@ -93,7 +97,10 @@ def _text(quoted: str) -> str:
 
 
 def _sockets(options: Mapping[str, str]) -> tuple[tuple[str, int], ...]:
-    """A folder of Unix sockets, whose name cannot be written where a host is."""
+    """Return the directory of Unix sockets, with its port.
+
+    The URL names it in the option `host`, because it cannot be written in place of the host.
+    """
     folder = options.get("host", "")
     if not folder.startswith("/"):
         raise BrokenRule("must name a host after '://' or '@', or a folder of sockets: ?host=/run/postgresql")
@@ -164,18 +171,18 @@ _OPTIONS: Mapping[str, Callable[[str], str]] = {
     "port": _no_nul,
     "target_session_attrs": _session_attributes,
 }
-#: Options of libpq that would change nothing, and why.
+#: Options of libpq that are refused because they would have no effect, with the reason.
 _NEEDLESS = {
     **dict.fromkeys(
         ("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"),
-        "is not taken: every process notices by itself within 20 s that a server has vanished; leave it out",
+        "is not supported: every process detects a vanished server within 20 s by itself; leave it out",
     ),
     **dict.fromkeys(("dbname", "user", "password"), "must be written before '?'"),
 }
 
 
 def _options(query: str) -> dict[str, str]:
-    """The options after '?', each checked."""
+    """Parse and check the options after the '?' of a DATABASE_URL."""
     options: dict[str, str] = {}
     for name, value in parse_qsl(query, keep_blank_values=True, errors="replace"):
         if name in _NEEDLESS:
@@ -192,7 +199,7 @@ def _options(query: str) -> dict[str, str]:
 
 
 def _settings(text: str) -> dict[str, str]:
-    """The settings in `-c name=value -c name=value`."""
+    """Parse the session settings in the URL's option `options`: `-c name=value -c name=value`."""
     rule = BrokenRule("has an option options, which must look like '-c name=value', percent-encoded")
     try:
         words = shlex.split(text)
@@ -208,7 +215,7 @@ def _settings(text: str) -> dict[str, str]:
 
 
 def _check_files(tls: Mapping[str, str]) -> None:
-    """Load what the driver will load, so that a missing file is found at the start."""
+    """Load the TLS files that the driver will load, to notice a missing file at startup."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     for name in ("sslrootcert", "sslcrl"):
         if name in tls:
@@ -226,6 +233,6 @@ def _check_files(tls: Mapping[str, str]) -> None:
 def _load(name: str, load: Callable[[], None]) -> None:
     try:
         load()
-    except (OSError, ValueError) as error:  # the errors of TLS are OSErrors
+    except (OSError, ValueError) as error:  # The TLS errors of Python are OSErrors
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or type(error).__name__
         raise BrokenRule(f"has an option {name}, whose file cannot be used: {reason}") from None

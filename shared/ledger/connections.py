@@ -1,7 +1,7 @@
-"""How many connections to Postgres each service's processes open, and a warning when the server lacks them.
+"""Declares how many connections to Postgres each process may open, and warns if too few are free.
 
-Postgres refuses connections beyond `max_connections`. A process that cannot get one waits or fails, so each
-service compares at its start what it may open with what the server has left.
+Postgres refuses connections beyond `max_connections`. A process that gets none waits or fails, so
+each process compares its maximum with the free connections when it starts.
 """
 
 import logging
@@ -15,15 +15,16 @@ from shared.ledger.statement import Statement
 
 log = logging.getLogger(__name__)
 
-#: Sizes of the pools.
+#: Maximum number of connections to Postgres in each of the connection pools.
 API_POOL = 10
 API_READ_POOL = 4
 API_QUOTA_POOL = 1
 WORKER_LEDGER_POOL = 4
 SCHEDULER_POOL = 6
 
-#: The asking connection is not counted: it belongs to the process that asks. Sessions of other roles may hide
-#: their kind, but not their database, which background processes of the server do not have.
+#: Reads the number of free connections, not counting the one that runs this statement. Sessions of
+#: other roles may hide their type from it, but not their database. Background processes of the
+#: server have no database, so they are not counted.
 FREE = Statement("""
     SELECT current_setting('max_connections')::int AS limit,
         current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
@@ -36,7 +37,7 @@ FREE = Statement("""
 
 @dataclass(frozen=True, slots=True)
 class Connections:
-    """The most that one process of a service opens, by purpose."""
+    """The maximum numbers of connections to Postgres of one process, by purpose."""
 
     service: str
     by_purpose: Mapping[str, int]
@@ -53,16 +54,19 @@ SCHEDULER = Connections("scheduler", MappingProxyType({"statements of all loops"
 
 
 def of_worker(threads: int) -> Connections:
-    """A worker with this many threads: each may run a body that uses the database."""
+    """The maximum numbers of connections of a worker.
+
+    Each of its threads may run a task body that uses a connection.
+    """
     purposes = {"ledger": WORKER_LEDGER_POOL, "advisory lock": 1, "task code": threads}
     return Connections("worker", MappingProxyType(purposes))
 
 
 async def warn_when_scarce(database: Database, wanted: Connections) -> None:
-    """Log a warning when Postgres has fewer free connections than this process may open.
+    """Log a warning if Postgres has fewer free connections than this process may open.
 
-    Call it at the start, before the process has opened more than the one connection that asks. It never
-    raises: a process can start without the comparison.
+    Call it at startup, before the process has opened a second connection. It never raises, because
+    the process can start without the comparison.
     """
     try:
         (row,) = await database.run(FREE)

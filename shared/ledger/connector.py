@@ -1,7 +1,8 @@
-"""Opens connections to the primary, wherever it is.
+"""Opens connections to the primary Postgres server if DATABASE_URL names several hosts.
 
-Several hosts are asked in turn, the last good one first. A host that is silent, or whose server is a standby,
-is asked last from then on, so that one silent host costs its time limit once.
+The hosts are tried one after the other, beginning with the last one that worked. A host that does
+not answer, or is a standby, is tried last from then on. A silent host therefore costs its connect
+time-out only once.
 """
 
 import contextlib
@@ -21,30 +22,33 @@ from shared.ledger.time_limit import STATEMENT_TIMEOUT_S, TASK_STATEMENT_TIMEOUT
 
 log = logging.getLogger(__name__)
 
-#: How long to wait for one of several hosts; two of them fit into the time limit of a statement.
+#: Connect time-out for each host in seconds, if there are several hosts. Two such time-outs fit
+#: into the time limit of a statement.
 HOST_TIMEOUT_S = 2.0
-#: The machine of a server is gone when it has not answered for about 20 s: asked after 10 s of silence,
-#: every 3 s; the same for what was sent and is not acknowledged.
+#: Keepalive settings of TCP, which detect after about 20 s that the machine of the server has
+#: vanished. Probes begin after 10 s of silence and are repeated every 3 s. The limit of 20 s also
+#: applies to data that is not acknowledged.
 KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 3, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 20_000}
 
 Host = tuple[str, int]
 
 
 class NotThePrimary(Exception):
-    """The server is a standby: it takes no writes."""
+    """Raised when a server turns out to be a standby, which accepts no writes."""
 
 
 class Connector:
-    """Knows the hosts of one DATABASE_URL, and which of them was the primary last."""
+    """Opens connections to the hosts of one DATABASE_URL, and knows which was the primary last."""
 
     def __init__(self, url: str) -> None:
-        """Connects to nothing yet. Raises BrokenRule."""
+        """Parse the DATABASE_URL without opening a connection. Raises BrokenRule."""
         self._target = address.parse(url)
-        #: In the order in which they are asked.
+        #: The hosts of the DATABASE_URL in the order in which they are tried.
         self.hosts = list(self._target.hosts)
         self._last: Host | None = None
         self._open: weakref.WeakSet[Connection] = weakref.WeakSet()
-        #: Called with a host that is left for another one.
+        #: Functions that are called when another host has become the primary. Their argument is the
+        #: host that connections no longer use.
         self.when_left: list[Callable[[Host], None]] = [self.leave]
         several = len(self.hosts) > 1
         self._primary_only = several or self._target.primary_only
@@ -52,7 +56,10 @@ class Connector:
         self._limit_s = min(longest, HOST_TIMEOUT_S) if several else longest
 
     async def connect(self, wanted: Session) -> Connection:
-        """A connection to the first host that serves. Raises the driver's error, or ServerAway."""
+        """Return a connection to the first host that works.
+
+        If none works, raises the driver's error, or ServerAway.
+        """
         errors: dict[Host, Exception] = {}
         for host in list(self.hosts):
             try:
@@ -60,7 +67,7 @@ class Connector:
             except Exception as error:  # noqa: BLE001 - whatever one host says, another one may serve
                 self._ask_last(host)
                 errors[host] = error
-            except BaseException:  # the caller's time is up
+            except BaseException:  # For example a cancellation because the caller's time is up
                 self._ask_last(host)
                 raise
             else:
@@ -70,7 +77,9 @@ class Connector:
 
     async def _connect_to(self, host: Host, wanted: Session) -> Connection:
         target = self._target
-        # From the first packet on, for the log of the server; a pooler forgets it with RESET ALL.
+        # The application name is also sent with the first packet, so that it appears in the
+        # server's log of the connection. It must be set again later, because RESET ALL in a pooler
+        # clears it.
         name = {"application_name": f"{target.application}-{wanted.part}"}
         async with timeout(self._limit_s):
             connection: Connection = await asyncpg.connect(
@@ -99,20 +108,27 @@ class Connector:
         return connection
 
     def leave(self, host: Host) -> None:
-        """Cut every connection to a server that is the primary no longer; from any thread.
+        """Cut every connection to a server that is no longer the primary. Can be called from any
+        thread.
 
-        What waits for its answer would wait until its time limit, which is a minute in bodies.
+        A pending statement would otherwise wait until its time limit, which is a minute for the
+        statements of task bodies.
         """
         for connection in list(self._open):
             if connection.host == host:
-                with contextlib.suppress(RuntimeError):  # its loop has ended
+                # RuntimeError means that the event loop of the connection has ended
+                with contextlib.suppress(RuntimeError):
                     connection._loop.call_soon_threadsafe(connection.terminate)
 
     def _ask_first(self, host: Host) -> None:
         self.hosts.remove(host)
         self.hosts.insert(0, host)
         if self._last is not None and self._last != host:
-            log.warning("Postgres: connected to %s:%d from now on, not to %s:%d", *host, *self._last)
+            log.warning(
+                "Postgres: connected to %s:%d from now on, no longer to %s:%d",
+                *host,
+                *self._last,
+            )
             for call in self.when_left:
                 call(self._last)
         self._last = host
@@ -123,18 +139,22 @@ class Connector:
 
 
 def _notice_loss(connection: Any) -> None:
-    """Let the kernel end the connection when the other machine has vanished."""
+    """Make the kernel end the connection if the machine of the server has vanished."""
     sock = connection._transport.get_extra_info("socket")
     if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
         return
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in KEEPALIVE.items():
-        if (option := getattr(socket, name, None)) is not None:  # not every system has all of them
+        # Not every operating system has all of these socket options
+        if (option := getattr(socket, name, None)) is not None:
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _combined(errors: dict[Host, Exception]) -> Exception:
-    """The error that says most: what a server answered, or else what each host did."""
+    """Return the most informative error of several hosts.
+
+    This is an error that a server sent, or else a summary of what happened at each host.
+    """
     for error in errors.values():
         if len(errors) == 1 or isinstance(error, asyncpg.PostgresError):
             return error

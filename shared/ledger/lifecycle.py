@@ -1,5 +1,9 @@
-"""The states of a task and what follows an attempt. Pure: no clock, no randomness, no I/O of its own."""
+"""Defines the states of a task, and decides what follows a failed attempt.
 
+All functions are pure: they use no clock, no randomness and no I/O.
+"""
+
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -10,6 +14,7 @@ from shared.errors import (
     ExpectedError,
     InvalidFields,
     MemoryLimitExceeded,
+    OutsideRefusal,
     PermanentError,
     ServerUnavailable,
     TimeLimitExceeded,
@@ -17,7 +22,7 @@ from shared.errors import (
 
 
 class Status(StrEnum):
-    """The six states. Claimed but not started is still pending or retry."""
+    """The six states of a task. A task that is claimed but not started is still pending or retry."""
 
     PENDING = "pending"
     STARTED = "started"
@@ -27,10 +32,12 @@ class Status(StrEnum):
     REVOKED = "revoked"
 
 
-#: Changed only by an operator's explicit retry; a success only where a workflow repeats its step.
+#: States in which a task has ended. An ended task only runs again if an operator retries it, or if
+#: its workflow repeats its step, which is also possible after a success.
 FINAL = frozenset({Status.SUCCESS, Status.FAILURE, Status.REVOKED})
 
-#: What may follow a state; giving a task back leads from started to pending.
+#: The states that may follow each state. A started task becomes pending again if its worker gives
+#: it back.
 TRANSITIONS: dict[Status, frozenset[Status]] = {
     Status.PENDING: frozenset({Status.STARTED, Status.REVOKED, Status.FAILURE}),
     Status.STARTED: frozenset({Status.SUCCESS, Status.FAILURE, Status.RETRY, Status.REVOKED, Status.PENDING}),
@@ -40,57 +47,80 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
     Status.REVOKED: frozenset(),
 }
 
-#: A task that killed this many processes in which it ran alone is given up until an operator releases it.
+#: Number of processes that a task must kill while it runs alone to fail permanently. It then does
+#: not run again until an operator releases it.
 CRASH_LIMIT = 3
 
 
 class ErrorKind(StrEnum):
-    """Why an attempt failed, as stored in `error_kind`."""
+    """The kind of error by which an attempt failed. It is stored as `error_kind`."""
 
-    #: Foreseen and passing.
+    #: The task body raised an error that was expected and is temporary.
     EXPECTED = "expected"
-    #: A retry would end the same way.
+    #: The task body raised an error after which a retry would fail in the same way.
     PERMANENT = "permanent"
-    #: Nobody foresaw it: a defect.
+    #: The task body reported that an outside service refused for a legitimate reason, such as a
+    #: declined card. Objectives do not count this as a failure.
+    REFUSED = "refused"
+    #: The task body raised an error that was not expected, so it is a defect.
     BUG = "bug"
-    #: Its deadline passed before it started.
+    #: The task's deadline passed before it started.
     EXPIRED = "expired"
-    #: It killed its process again and again.
+    #: The task repeatedly killed the worker process that ran it.
     CRASH_LOOP = "crash_loop"
-    #: The result can't be stored.
+    #: The result that the task body returned cannot be stored.
     UNSTORABLE = "unstorable"
-    #: It ran longer than its contract allows.
+    #: The attempt exceeded the time limit of its contract.
     TIME_LIMIT = "time_limit"
-    #: It made its worker larger than OFTEN_WORKER_MAX_MEMORY_MB.
+    #: The task body made its worker process use more memory than OFTEN_WORKER_MAX_MEMORY_MB.
     MEMORY = "memory"
-    #: The process died with it.
+    #: The worker process died during the attempt.
     WORKER_DIED = "worker_died"
 
 
-#: Of a task that expired while it waited, whoever notices.
+#: Kinds of errors after which a task is not retried, because another attempt would end in the same
+#: way.
+NEVER_RETRIED = frozenset(
+    {
+        *(ErrorKind.PERMANENT, ErrorKind.REFUSED, ErrorKind.UNSTORABLE),
+        *(ErrorKind.EXPIRED, ErrorKind.CRASH_LOOP),
+    }
+)
+
+#: Beginning of the stored reason why a task waits if no running worker knows its name or version.
+#: Such a task is called parked.
+UNKNOWN_TO_WORKERS = "no worker knows"
+
+#: Error message of a task that expired while it waited. It is the same whichever process notices
+#: the expiry.
 EXPIRED_MESSAGE = "its expires_at passed before a worker was free; submit it again if it is still wanted"
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Try again after `delay`."""
+    """The decision to try a task again after `delay`."""
 
     delay: timedelta
 
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """Fail for good; `reason` says why no further attempt follows."""
+    """The decision that a task has failed permanently.
+
+    `reason` says why no further attempt follows.
+    """
 
     reason: str
 
 
 def classify(error: BaseException, contract: Contract[Any, Any]) -> ErrorKind:
-    """Sort an error that a task's body raised."""
+    """Return the kind of an error that a task body raised."""
     if isinstance(error, TimeLimitExceeded):
         return ErrorKind.TIME_LIMIT
     if isinstance(error, MemoryLimitExceeded):
         return ErrorKind.MEMORY
+    if isinstance(error, OutsideRefusal):
+        return ErrorKind.REFUSED
     if isinstance(error, (PermanentError, InvalidFields, *contract.permanent)):
         return ErrorKind.PERMANENT
     if isinstance(error, (ExpectedError, ServerUnavailable, *contract.expected)):
@@ -108,12 +138,12 @@ def plan_retry(
     asked_s: float | None = None,
     or_later: bool = False,
 ) -> Retry | GiveUp:
-    """Decide after the `failures`-th failed attempt.
+    """Decide whether a task is retried after its `failures`-th failed attempt, and when.
 
-    `spread` is a random number from 0 to 1; `asked_s` is when the body itself wants to try again, or, with
-    `or_later`, not before.
+    `spread` is a random number from 0 to 1. `asked_s` is the delay that the task body requested. If
+    `or_later` is set, the requested delay is only a minimum.
     """
-    if kind in (ErrorKind.PERMANENT, ErrorKind.UNSTORABLE, ErrorKind.EXPIRED, ErrorKind.CRASH_LOOP):
+    if kind in NEVER_RETRIED:
         return GiveUp(f"{kind}: a retry would end the same way")
     if failures >= max_attempts:
         return GiveUp(f"attempts used up: {failures} of {max_attempts}")
@@ -123,8 +153,10 @@ def plan_retry(
 
 
 def backoff(retries: Retries, *, failures: int, spread: float) -> timedelta:
-    """`delay · factor^(failures-1)`, at most `cap`, moved by up to ± `jitter` of itself."""
-    # 64 doublings exceed any cap; the bound keeps the power finite.
-    grown = retries.delay.total_seconds() * retries.factor ** min(failures - 1, 64)
-    seconds = min(grown, retries.cap.total_seconds())
+    """The delay of a retry: `delay · factor^(failures-1)`, at most `cap`, varied by ± `jitter`."""
+    seconds = retries.cap.total_seconds()
+    # A power that is too large for a float is also larger than any cap.
+    with suppress(OverflowError):
+        grown = retries.delay.total_seconds() * float(retries.factor) ** (failures - 1)
+        seconds = min(grown, seconds)
     return timedelta(seconds=seconds * (1 + retries.jitter * (2 * spread - 1)))

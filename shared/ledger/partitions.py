@@ -1,8 +1,10 @@
-"""Daily partitions of `task` and of what belongs to single tasks, cut by the time inside the task's UUIDv7.
+"""SQL for the daily partitions of `task` and of the other tables about single tasks.
 
-There is no default partition (DETACH CONCURRENTLY refuses one), so days are made well ahead. Tasks of a
-dropped day that are not final are in the kept partition, which covers everything below the oldest day.
-Every look-up finds the tables by the search path: a database may hold a second ledger in another schema.
+A row belongs to the day of the time in the task's UUIDv7. There is no default partition, because
+DETACH CONCURRENTLY does not work with one. The partitions of a day are therefore created well
+ahead. When a day is dropped, its unfinished tasks are moved to the kept partition, which covers all
+times before the oldest day. Tables are always found through the search path, because a database may
+contain a second ledger in another schema.
 """
 
 import itertools
@@ -12,22 +14,25 @@ from uuid import UUID
 
 from shared.ledger.ids import first_uuid7, moment_of
 
-#: Partitioned table and the column that holds the task's id.
+#: Names of the partitioned tables, each with the column that contains the task's id.
 PARTITIONED = {"task": "id", "task_attempt": "task_id", "task_log": "task_id", "task_failure": "task_id"}
-#: One day back covers clocks that are behind, a week ahead covers a scheduler that is down. With 30 days that
-#: are kept these are 39 days a table at most (docs/decisions/0005), and the kept partition.
+#: Number of days before and after today for which partitions are created. The day before covers
+#: clocks that are slow, and the week ahead covers an outage of all schedulers. If tasks are kept
+#: for 30 days, a table has at most 39 daily partitions (docs/decisions/0005) and the kept
+#: partition.
 DAYS_BACK, DAYS_AHEAD = 1, 7
 
 _NAMES = ", ".join(f"'{table}'" for table in PARTITIONED)
 
-#: Every attached partition, the kept ones among them.
+#: Reads the names of all attached partitions, including the kept ones.
 EXISTING = f"""
     SELECT child.relname AS name, parent.relname AS "table" FROM pg_inherits
     JOIN pg_class child ON child.oid = inhrelid JOIN pg_class parent ON parent.oid = inhparent
     WHERE parent.oid IN (SELECT to_regclass(name) FROM unnest(ARRAY[{_NAMES}]) AS name)
 """
 
-#: Partitions of today (UTC) that are missing: without them no task, attempt, log line or failure is stored.
+#: Reads which of today's partitions (in UTC) are missing. If one is missing, no task, attempt, log
+#: line or failure can be stored in it.
 MISSING_TODAY = f"""
     SELECT name FROM (
         SELECT parent || to_char(now() AT TIME ZONE 'UTC', '"_p"YYYYMMDD') AS name
@@ -36,7 +41,8 @@ MISSING_TODAY = f"""
     WHERE NOT EXISTS (SELECT 1 FROM pg_inherits WHERE inhrelid = to_regclass(name) AND NOT inhdetachpending)
 """
 
-#: How far the kept partitions reach: `low` is the first id that a table's days may hold.
+#: Reads where the range of each kept partition ends. `low` is the first id after the range. The
+#: kept partition contains unfinished tasks of days that were dropped.
 KEPT = f"""
     SELECT replace(relname, '_kept', '') AS name,
            (regexp_match(pg_get_expr(relpartbound, oid), $$TO \\('([^']+)'\\)$$))[1]::uuid AS low
@@ -44,8 +50,8 @@ KEPT = f"""
     WHERE oid IN (SELECT to_regclass(name || '_kept') FROM unnest(ARRAY[{_NAMES}]) AS name)
 """
 
-#: Every day's partition by name, and whether it belongs to its table. A pending one was left half detached:
-#: queries no longer see it, and it keeps others from being detached.
+#: Reads all daily partitions with their state. "Pending" means that a partition is half detached:
+#: queries no longer see it, and no other partition can be detached until this is completed.
 STATES = f"""
     SELECT child.relname AS name,
            CASE WHEN inhrelid IS NULL THEN 'detached' WHEN inhdetachpending THEN 'pending' ELSE 'attached' END
@@ -58,7 +64,7 @@ STATES = f"""
 
 
 def floor_id(day: date) -> UUID:
-    """The smallest id that any task of this UTC day can have."""
+    """The smallest id that a task of this day (in UTC) can have."""
     return first_uuid7(datetime.combine(day, time(), UTC))
 
 
@@ -67,17 +73,17 @@ def partition_name(table: str, day: date) -> str:
 
 
 def missing(name: str) -> str:
-    """Why nothing can be stored, and what an operator can do about it."""
+    """Explain why nothing can be stored if a partition is missing, and what an operator can do."""
     return f"the partition {name} is missing; the leading scheduler creates it: start one, or read its log"
 
 
 def day_of_id(task_id: UUID) -> date:
-    """The UTC day that a task's id names."""
+    """The day (in UTC) of the time that a task's id contains."""
     return moment_of(task_id).date()
 
 
 def day_of(name: str) -> date:
-    """The day of the partition with this name."""
+    """The day of a daily partition, from the date in its name."""
     return datetime.strptime(name[-8:], "%Y%m%d").replace(tzinfo=UTC).date()
 
 
@@ -86,7 +92,10 @@ def kept_name(table: str) -> str:
 
 
 def days_ahead(names: Collection[str], today: date) -> int:
-    """How many days after today have all their partitions among `names`; -1 when today itself has not."""
+    """Count the days after today for which all partitions are among `names`.
+
+    Returns -1 if a partition of today is missing.
+    """
     days = (today + timedelta(days=ahead) for ahead in itertools.count())
     complete = itertools.takewhile(
         lambda day: all(partition_name(t, day) in names for t in PARTITIONED), days
@@ -99,19 +108,20 @@ def days_needed(today: date) -> list[date]:
 
 
 def as_owner(*, local: bool) -> str:
-    """Take the role of the tables' owner, which alone may change them, for the transaction or the session.
+    """SQL that takes the role of the tables' owner, because only the owner may alter tables.
 
-    It works for the owner itself, for its members and for a superuser.
+    With `local`, it applies to the transaction, otherwise to the session. It works for the owner
+    itself, for members of its role, and for a superuser.
     """
     owner = "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = to_regclass('task')"
     return f"SELECT set_config('role', ({owner}), {str(local).lower()})"
 
 
 def create(table: str, day: date) -> Iterator[str]:
-    """Statements that add one partition, each safe to run again.
+    """Yield the SQL statements that add one daily partition. Each is safe to repeat.
 
-    CREATE LIKE and the CHECK come before ATTACH so that ATTACH neither scans nor blocks writers of the
-    parent.
+    CREATE LIKE and the CHECK come before ATTACH, so that ATTACH neither scans the new table nor
+    blocks writers of the partitioned table.
     """
     name, column = partition_name(table, day), PARTITIONED[table]
     low, high = floor_id(day), floor_id(day + timedelta(days=1))
@@ -129,19 +139,23 @@ def attach(table: str, day: date) -> str:
 
 
 def detach(table: str, day: date) -> str:
-    """Outside any transaction. Claims and submissions go on meanwhile."""
+    """SQL that detaches a daily partition while claims and submissions continue.
+
+    It must be run outside any transaction.
+    """
     return f"ALTER TABLE {table} DETACH PARTITION {partition_name(table, day)} CONCURRENTLY"
 
 
 def finish_detaching(table: str, day: date) -> str:
-    """Takes up a `detach` that was interrupted."""
+    """SQL that completes the detaching of a partition after `detach` was interrupted."""
     return f"ALTER TABLE {table} DETACH PARTITION {partition_name(table, day)} FINALIZE"
 
 
 def prepare_kept(table: str, day: date) -> Iterator[str]:
-    """Statements that prove that all of the kept partition is below this day's end; none blocks for long.
+    """Yield SQL statements that prove that the kept partition ends before the end of this day.
 
-    Thanks to that proof `attach_kept` need not read the rows while it has the table to itself.
+    None of them blocks for long. With this proof, `attach_kept` does not have to read the rows
+    while it holds a lock on the table.
     """
     kept, constraint = kept_name(table), _below(table, day)
     yield f"ALTER TABLE {kept} DROP CONSTRAINT IF EXISTS {kept}_end, ADD {constraint} NOT VALID"
@@ -153,12 +167,15 @@ def create_kept(table: str, day: date) -> str:
 
 
 def detach_kept(table: str) -> str:
-    """Only inside the transaction that attaches it again."""
+    """SQL that detaches the kept partition.
+
+    Run it only in the transaction that attaches the partition again.
+    """
     return f"ALTER TABLE {table} DETACH PARTITION {kept_name(table)}"
 
 
 def attach_kept(table: str, day: date) -> Iterator[str]:
-    """Statements that let the kept partition cover everything up to the end of this day."""
+    """Yield SQL statements that extend the kept partition up to the end of this day."""
     kept, high = kept_name(table), floor_id(day + timedelta(days=1))
     yield f"ALTER TABLE {table} ATTACH PARTITION {kept} FOR VALUES FROM (MINVALUE) TO ('{high}')"
     yield f"ALTER TABLE {kept} DROP CONSTRAINT {kept}_end"
@@ -170,21 +187,25 @@ def _below(table: str, day: date) -> str:
 
 
 def drop(names: Iterable[str]) -> str:
-    """Partitions that are detached, all or none."""
+    """SQL that drops detached partitions, either all or none of them."""
     return f"DROP TABLE {', '.join(names)}"
 
 
 def count_alive(day: date) -> str:
-    """Those that must stay, whether the day's partition is attached or not."""
+    """SQL that counts the tasks of a day that must be kept when the day is dropped.
+
+    It works whether or not the partition is attached.
+    """
     counts = [f"(SELECT count(*) {rows})" for rows in living(partition_name("task", day))]
     return f"SELECT {' + '.join(counts)} AS alive"
 
 
 def living(partition: str) -> Iterator[str]:
-    """FROM and WHERE of the tasks `t` that must stay, in parts that share none. Indexes find all of them.
+    """Yield FROM and WHERE clauses that together select the tasks that must be kept.
 
-    Those that are not final are in one place each, and each place has an index that holds nothing else. Of
-    an unfinished workflow all tasks stay, because later steps read their results.
+    No task is selected by two of them, and each uses only an index. An unfinished task is in one
+    place (`send_at`, `sent_at` or `holder`), and each place has its own index. All tasks of an
+    unfinished workflow are kept, because later steps read their results.
     """
     for place in ("send_at", "sent_at", "holder"):
         yield f"FROM {partition} AS t WHERE t.{place} IS NOT NULL"
@@ -195,5 +216,8 @@ def living(partition: str) -> Iterator[str]:
 
 
 def count_alive_and_all(day: date) -> str:
-    """As `count_alive`, and `found`: all of the day, which takes a look at every row."""
+    """Like `count_alive`, with the additional column `found`: the number of all tasks of the day.
+
+    This statement reads every row of the day.
+    """
     return f"{count_alive(day)}, (SELECT count(*) FROM {partition_name('task', day)}) AS found"

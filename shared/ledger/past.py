@@ -1,7 +1,7 @@
-"""Indexes of past days, by which lists search them.
+"""SQL for additional indexes of past days, by which lists of tasks are searched.
 
-A day that is over is hardly updated, so more indexes cost little there. Today's and yesterday's rows are
-updated all the time, and each further index would slow that down.
+The tasks of a past day rarely change, so additional indexes cost little there. The rows of today
+and yesterday change constantly, and each additional index would slow this down.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,8 @@ from typing import Any
 
 from shared.ledger import partitions
 
-#: Columns that an index covers, by the suffix of its name. Days before yesterday have all these indexes.
+#: Columns of each additional index, by the suffix of its name. Each day before yesterday gets all
+#: of these indexes.
 COVERED = {
     "name": "(name, id)",
     "queue": "(queue, id)",
@@ -18,7 +19,8 @@ COVERED = {
     "params": "USING gin (params jsonb_path_ops)",
 }
 
-#: The indexes that there are; one that is not complete is the rest of an interrupted build.
+#: Reads which additional indexes exist. An index that is not complete was left by an interrupted
+#: CREATE INDEX.
 INDEXES = """
     SELECT c.relname AS name, i.indisvalid AS complete
     FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
@@ -30,9 +32,10 @@ Rows = Iterable[Mapping[str, Any]]
 
 
 def missing(existing: Rows, indexes: Rows, today: date) -> dict[str, list[str]]:
-    """Names in COVERED that are missing, by partition, the newest first.
+    """Find the additional indexes that are missing.
 
-    `existing` are the rows of `partitions.EXISTING`, and `indexes` those of INDEXES.
+    The result has the keys of COVERED by partition, newest partition first. `existing` are the rows
+    of the query `partitions.EXISTING`, and `indexes` those of INDEXES.
     """
     yesterday = partitions.partition_name("task", today - timedelta(days=1))
     complete = {row["name"] for row in indexes if row["complete"]}
@@ -50,17 +53,23 @@ def index_name(day: str, covered: str) -> str:
 
 
 def create(day: str, covered: str) -> str:
-    """Outside any transaction; neither readers nor writers wait."""
+    """SQL that builds an index without blocking readers or writers.
+
+    It must be run outside any transaction.
+    """
     return f"CREATE INDEX CONCURRENTLY {index_name(day, covered)} ON {day} {COVERED[covered]}"
 
 
 def drop(name: str) -> str:
-    """Outside any transaction."""
+    """SQL that drops an index. It must be run outside any transaction."""
     return f"DROP INDEX CONCURRENTLY IF EXISTS {name}"
 
 
 def note_failures(day: str) -> str:
-    """Failures of a day that workers of a release without `task_failure` recorded."""
+    """SQL that adds missing rows to `task_failure`, the table of failed tasks.
+
+    Workers of a release without this table did not write them.
+    """
     return f"""
         INSERT INTO task_failure (task_id, name, queue, owner, fingerprint, failed_at)
         SELECT id, name, queue, owner, error_fingerprint, completed_at FROM {day} WHERE status = 'failure'

@@ -1,20 +1,24 @@
-"""Detects whether a pooler such as PgBouncer shares sessions between its clients.
+"""Detects a pooler, such as PgBouncer, that shares Postgres sessions between clients.
 
-Locks, settings and prepared statements belong to a session, so every connection needs one of its own.
+Every connection of this platform needs a session of its own, because locks, settings and prepared
+statements belong to a session.
 """
 
 import asyncpg
 
 ADVICE = "set pool_mode = session in PgBouncer, or name Postgres itself"
 
-#: Through such a pooler a statement is prepared in one session and executed in another one.
+#: Errors that occur if a pooler prepares a statement in one session and executes it in another.
 STATEMENT_LOST = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
-#: PgBouncer's words about BEGIN where it shares sessions between single statements.
+#: Part of PgBouncer's error for BEGIN if clients share its sessions statement by statement.
 NO_TRANSACTIONS = "statement pooling mode"
 
 
 async def shares_sessions(one: asyncpg.Connection, other: asyncpg.Connection) -> bool:
-    """Whether two open connections are in one session, or one of them in several; `other` is spoiled."""
+    """True if two open connections share a session, or if one of them uses several sessions.
+
+    The connection `other` cannot be used afterwards.
+    """
     try:
         before = await _session(one)
         await other.execute("BEGIN")

@@ -1,4 +1,4 @@
-"""What a process asks of Postgres before it starts."""
+"""Checks, before a process starts, whether DATABASE_URL can work."""
 
 import asyncio
 import logging
@@ -12,7 +12,7 @@ from shared.ledger.session import Connection
 
 log = logging.getLogger(__name__)
 
-#: A Postgres that is silent delays a start for this long.
+#: Maximum time in seconds by which a Postgres that does not answer delays the start of a process.
 LIMIT_S = 5.0
 POOLED = (
     "leads to a pooler that shares sessions between its clients, but every process needs a session pool: "
@@ -21,9 +21,9 @@ POOLED = (
 
 
 def check(database_url: str) -> None:
-    """Raises SettingsError for a DATABASE_URL that can never serve.
+    """Raise SettingsError if this DATABASE_URL can never work.
 
-    A Postgres that is away or refuses for now is logged, and is no reason not to start.
+    If Postgres is unavailable or refuses temporarily, this is logged and the process starts anyway.
     """
     asyncio.run(_check(database_url))
 

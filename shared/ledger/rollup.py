@@ -1,22 +1,27 @@
-"""Statistics of ended attempts by the minute and by the hour: the tables, and how minutes become hours.
+"""SQL for the statistics of ended attempts, which are stored per minute and later per hour.
 
-They are statistics, not facts: a process that is killed loses what it has counted in the last seconds.
+The statistics may be incomplete: a process that is killed loses the counts of its last seconds.
 """
 
 from shared.ledger.statement import Statement
-from shared.telemetry.metrics import RUN_BUCKETS, WAIT_BUCKETS
 
-#: Minutes are folded into hours after MINUTE_DAYS, and hours are dropped after HOUR_DAYS.
+#: Upper bounds in seconds of the histograms of waiting times and run times. They must never change,
+#: because stored rows contain the counts by position. The histograms in Prometheus have finer
+#: bounds.
+WAIT_BUCKETS = (0.005, 0.02, 0.1, 0.5, 1, 5, 15, 60, 300, 1800, 7200)
+RUN_BUCKETS = (0.005, 0.02, 0.1, 0.5, 1, 5, 15, 60, 300, 1800)
+#: Number of days after which the rows of minutes are combined into rows of hours, and after which
+#: the rows of hours are deleted.
 MINUTE_DAYS, HOUR_DAYS = 2, 400
 
-#: How many attempts fell into each bucket of the metric's histogram; the last one has no upper bound.
+#: Number of buckets of each histogram column. The last bucket has no upper bound.
 HISTOGRAMS = {"wait_hist": len(WAIT_BUCKETS) + 1, "run_hist": len(RUN_BUCKETS) + 1}
 
 COLUMNS = "queue, name, outcome, n, wait_s, run_s, max_run_s, wait_hist, run_hist"
 
 
 def summed(histogram: str) -> str:
-    """The sum of a histogram over rows, as SQL."""
+    """SQL expression that adds up a histogram column over several rows."""
     parts = (f"coalesce(sum({histogram}[{number}]), 0)" for number in range(1, HISTOGRAMS[histogram] + 1))
     return f"ARRAY[{', '.join(parts)}]::bigint[]"
 
@@ -32,7 +37,8 @@ _ADD = f"""
     max_run_s = greatest(t.max_run_s, excluded.max_run_s), {_added("wait_hist")}, {_added("run_hist")}
 """
 
-#: Adds rows to this minute. `rows` is a JSON array. Sorted, so that two processes lock them in one order.
+#: Adds counts to the rows of the current minute. `rows` is a JSON array. It is sorted, so that two
+#: processes lock the rows in the same order and cannot deadlock.
 ADD = Statement(f"""
     INSERT INTO task_minute AS t (minute, {COLUMNS})
     SELECT date_trunc('minute', now()), {COLUMNS} FROM jsonb_to_recordset(:rows::text::jsonb) AS g(
@@ -43,7 +49,8 @@ ADD = Statement(f"""
     ON CONFLICT (minute, queue, name, outcome) DO UPDATE SET {_ADD}
 """)
 
-#: Folds the oldest hour, if it is old enough. Returns it.
+#: Combines the rows of minutes of the oldest hour into rows of that hour, if it is old enough.
+#: Returns the hour.
 FOLD = Statement(f"""
     WITH oldest AS (
         SELECT date_trunc('hour', min(minute), 'UTC') AS hour FROM task_minute

@@ -1,6 +1,7 @@
-"""Whether this release can work with the database: its version, the pool in front of it, its migrations.
+"""Checks whether this release can work with the database.
 
-A database that is not fit is looked at again until it is: somebody may be about to migrate it.
+It checks the version of Postgres, the connection pooler and the migrations. A database that does
+not fit is checked again until it does, because a migration may be about to run.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,11 +14,12 @@ from shared.errors import UnfitDatabase
 from shared.ledger import pooling
 from shared.ledger.database import Database
 
-#: The first version with `uuidv7()`.
+#: The first major version of Postgres that has the function `uuidv7()`.
 MIN_VERSION = 18
 
 VERSION = "SELECT current_setting('server_version_num')::int / 10000 AS major"
-#: A migration gives the services their rights at its very end.
+#: Reads whether this service may read the records of migrations. If it may not, no migration has
+#: finished, because granting the rights is its last step.
 HAS_RECORDS = """
     SELECT coalesce(has_table_privilege(to_regclass('migration'), 'SELECT'), false) AS has_records
 """
@@ -25,17 +27,23 @@ RECORDS = "SELECT app_name, name FROM migration"
 
 
 class SchemaCheck:
-    """Looks until the database is fit, then never again. A newer schema than this release knows is fine."""
+    """Checks whether this release can work with the database, until the first success.
+
+    A schema that is newer than this release is accepted.
+    """
 
     def __init__(self, database: Database, needed: Mapping[str, Iterable[str]]) -> None:
-        """`needed` holds ids of migrations by Piccolo app."""
+        """`needed` contains the ids of the migrations that this release needs, by Piccolo app."""
         self._database, self._needed = database, needed
         self._passed = False
-        #: Why this release cannot work with the database; None when it can, or when it was not asked yet.
+        #: Why this release cannot work with the database. None if it can, or if this has not been
+        #: checked yet.
         self.problem: UnfitDatabase | None = None
 
     async def require(self) -> None:
-        """Raises UnfitDatabase, or ServerUnavailable while Postgres is away."""
+        """Raise UnfitDatabase if this release cannot work with the database, or ServerUnavailable
+        if Postgres is unavailable.
+        """
         if self._passed:
             return
         try:
@@ -57,7 +65,7 @@ class SchemaCheck:
 
 
 async def check_server(engine: PostgresEngine) -> None:
-    """Raises UnfitDatabase for an old server and for a pool that shares sessions."""
+    """Raise UnfitDatabase if Postgres is too old, or if a pooler shares sessions of clients."""
     async with AsyncExitStack() as opened:
         one, other = [await _connected(engine, opened) for _ in range(2)]
         major = await one.fetchval(VERSION)

@@ -1,7 +1,7 @@
-"""Sessions of Postgres: their settings, and how the driver ends them.
+"""Defines the sessions in Postgres: their settings, and how their connections are closed.
 
-Settings are SET after connecting. A pooler such as PgBouncer refuses them in the packet that opens a
-connection.
+The settings are applied after connecting, because a pooler such as PgBouncer refuses them in the
+startup packet.
 """
 
 from collections.abc import Mapping
@@ -12,14 +12,16 @@ import asyncpg
 
 from shared.ledger.time_limit import SERVER_MARGIN_S, STATEMENT_TIMEOUT_S, TASK_STATEMENT_TIMEOUT_S
 
-#: One generic plan for each statement. Planning the look-up of one row over nine partitions takes four times
-#: as long as running it.
+#: Session setting that makes Postgres use one generic plan per statement. Otherwise, planning the
+#: lookup of one row in nine partitions would take four times as long as executing it.
 PLANNED_ONCE = {"plan_cache_mode": "force_generic_plan"}
-#: Statements of the recorder and of the scheduler find their rows by id or by place. Postgres takes a new day
-#: for empty until it analyzes it, and would read whole partitions. To plan a claim over many partitions takes
-#: longer than to run it.
-#: Rows that are given by sorted ids are also locked in that order. A bitmap scan locks them in the order of
-#: the disk, and two statements over the same rows would wait for each other.
+#: Session settings for the recorder and the scheduler, whose statements find tasks by id or by
+#: place (waiting in Postgres, in a Redis lane, or held by a worker). With these settings,
+#: statements only use indexes. Postgres considers the partition of a new day empty until it is
+#: analyzed, and would otherwise read it completely. Planning a claim over many partitions would
+#: take longer than executing it. Index scans over sorted ids also lock rows in the order of the
+#: ids. A bitmap scan would lock them in the order on disk, so that two statements over the same
+#: rows could deadlock.
 BY_INDEX = {
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",
@@ -27,24 +29,31 @@ BY_INDEX = {
     "enable_mergejoin": "off",
     **PLANNED_ONCE,
 }
-#: A server that fell silent does not answer a farewell either.
+#: Time limit in seconds for closing a connection gracefully. A server that does not answer would
+#: not answer the close either.
 CLOSE_TIMEOUT_S = 2.0
 
 
 class Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg is not typed
-    """Returns to its pool without a round trip that resets it: our own statements leave nothing behind."""
+    """A connection that returns to its pool without a reset, which would take a round trip.
 
-    #: Statements that set up the session.
+    The platform's own statements leave nothing in the session that has to be reset.
+    """
+
+    #: SQL statement that applies the settings of the session.
     set_up: str
-    #: Host and port.
+    #: Host and port of the server to which this connection leads.
     host: tuple[str, int]
 
     def get_reset_query(self) -> str:
-        """Open transactions are rolled back all the same."""
+        """Return an empty query, so that nothing is reset.
+
+        The pool nevertheless rolls back a transaction that is still open.
+        """
         return ""
 
     async def close(self, *, timeout: float | None = None) -> None:
-        """Say farewell, and cut the connection when no answer comes."""
+        """Close the connection gracefully. If the server does not answer, cut it."""
         try:
             await super().close(timeout=timeout or CLOSE_TIMEOUT_S)
         except TimeoutError:
@@ -52,9 +61,11 @@ class Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg is not typ
 
 
 class RecorderConnection(Connection):
-    """Closes when a statement is given up, instead of asking the same Postgres to cancel it.
+    """A connection that is cut when the caller stops waiting for a statement.
 
-    Postgres cancels the statement by its own time limit. If it still commits, the claim's number guards it.
+    The driver would otherwise ask the same Postgres, which may not answer, to cancel the statement.
+    Postgres cancels the statement by its own time limit. If the statement is committed
+    nevertheless, the claim numbers in it prevent any harm.
     """
 
     def _cancel_current_command(self, *_: object) -> None:
@@ -62,50 +73,65 @@ class RecorderConnection(Connection):
 
 
 class TaskConnection(Connection):
-    """Forgets what a body has set before it returns to its pool."""
+    """A connection that loses the settings of a task body before it returns to its pool."""
 
     def get_reset_query(self) -> str:
-        """The driver's own query, and then our settings again."""
+        """Return the driver's own reset query, followed by the statement with our settings."""
         return f"{asyncpg.Connection.get_reset_query(self)}\n{self.set_up}"
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What a connection is opened for."""
+    """The settings of a connection to Postgres, according to its purpose."""
 
-    #: The process, and which of its parts; the server shows this after the name of the application.
+    #: Names of the process and of its part that uses the connection. The server shows them after
+    #: the application's name.
     part: str
     settings: Mapping[str, str]
     kind: type[Connection]
-    #: The driver's own limit for a statement. It bounds what the driver does by itself: otherwise canceling a
-    #: statement waits forever on a connection whose other end has vanished.
+    #: Time limit that the driver applies to each statement. It also limits the statements that the
+    #: driver sends by itself. Without it, the cancellation of a statement would wait forever on a
+    #: dead connection.
     command_timeout_s: float | None
 
 
 def of_service(part: str, *, by_index: bool, planned_once: bool) -> Session:
-    """For a process' own short statements."""
+    """A session for the platform's own short statements."""
     more = BY_INDEX if by_index else PLANNED_ONCE if planned_once else {}
     return Session(part, settings(STATEMENT_TIMEOUT_S) | more, Connection, STATEMENT_TIMEOUT_S)
 
 
 def of_recorder(part: str) -> Session:
-    """For the ledger loop of a worker. The driver's own time-outs go on while the loop cannot run."""
+    """A session for the ledger loop of a worker (its event loop for Postgres and Redis).
+
+    The driver's time limit is much longer than that of a statement, because it also counts the time
+    in which task bodies keep the loop from running.
+    """
     limited = settings(STATEMENT_TIMEOUT_S) | BY_INDEX
     return Session(part, limited, RecorderConnection, TASK_STATEMENT_TIMEOUT_S)
 
 
 def of_tasks(part: str) -> Session:
-    """For the bodies of tasks, whose statements may take longer and leave session state behind."""
+    """A session for task bodies.
+
+    Their statements may take longer, and may change the state of the session.
+    """
     return Session(part, settings(TASK_STATEMENT_TIMEOUT_S), TaskConnection, TASK_STATEMENT_TIMEOUT_S)
 
 
 def of_migrations() -> Session:
-    """Statements may take as long as they need; `shared.migration` limits those that hold strong locks."""
+    """A session for migrations, whose statements may take as long as they need.
+
+    `shared.migration` limits the time for which they hold strong locks.
+    """
     return Session("migrate", settings(0), Connection, None)
 
 
 def unlimited(like: Session, part: str) -> Session:
-    """Without time limits. The server ends it within half a minute when this end has vanished."""
+    """A session like the given one, but without time limits.
+
+    If the client vanishes, the server ends the session within half a minute.
+    """
     free = {
         "statement_timeout": "0",
         "tcp_keepalives_idle": "10",
@@ -116,7 +142,7 @@ def unlimited(like: Session, part: str) -> Session:
 
 
 def settings(statement_timeout_s: float) -> dict[str, str]:
-    """What the code relies on in every session, whatever the database or the role has as its default."""
+    """The session settings that the code relies on, whatever the defaults of the database are."""
     limit_s = max(0.0, statement_timeout_s - SERVER_MARGIN_S)
     return {
         "default_transaction_isolation": "read committed",
@@ -126,7 +152,7 @@ def settings(statement_timeout_s: float) -> dict[str, str]:
 
 
 def set_up(values: Mapping[str, str]) -> str:
-    """One statement that gives a session these settings."""
+    """Return one SQL statement that applies these settings to a session."""
     calls = (f"set_config({_literal(name)}, {_literal(value)}, false)" for name, value in values.items())
     return f"SELECT {', '.join(calls)};"
 

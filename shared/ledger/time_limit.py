@@ -1,26 +1,28 @@
-"""Time limits of statements, and the clock that counts them."""
+"""Time limits of SQL statements, and a time-out that only counts while the event loop can run."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-#: How long one statement may take, waiting for a connection included, before Postgres counts as away.
+#: Time limit of a statement in seconds, including the wait for a connection. If a statement takes
+#: longer, Postgres counts as unavailable.
 STATEMENT_TIMEOUT_S = 5.0
-#: The same in the bodies of tasks.
+#: Time limit in seconds of a statement that a task body runs.
 TASK_STATEMENT_TIMEOUT_S = 60.0
-#: Postgres itself cancels a statement this much earlier. A server that answers therefore says that it was
-#: slow, and no statement that its client gave up keeps running.
+#: Number of seconds by which Postgres cancels a statement earlier than the client stops waiting for
+#: it. A working server therefore reports that it was slow, and no abandoned statement continues to
+#: run.
 SERVER_MARGIN_S = 0.5
-#: Step in which a time-out counts down; see `timeout`.
+#: Interval in seconds at which a time-out counts down; see `timeout`.
 TICK_S = 0.5
 
 
 @asynccontextmanager
 async def timeout(seconds: float) -> AsyncIterator[None]:
-    """Raise TimeoutError after this much of the loop's own time.
+    """Raise TimeoutError after this much time in which the event loop was able to run.
 
-    A body that keeps the interpreter for a second at a time lets this loop run in rare moments only, and a
-    statement needs several of them. That does not mean that Postgres is away.
+    A statement needs several turns of the event loop. A task body that blocks the interpreter for a
+    second at a time rarely lets the loop run. This does not mean that Postgres is unavailable.
     """
     loop = asyncio.get_running_loop()
     scope = asyncio.timeout(None)

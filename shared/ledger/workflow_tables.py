@@ -1,4 +1,4 @@
-"""The ledger's tables of workflows as Piccolo sees them."""
+"""The tables of workflows, their steps and their events in Postgres, for Piccolo."""
 
 from piccolo.columns import (
     JSONB,
@@ -16,16 +16,20 @@ from piccolo.table import Table
 
 
 class Workflow(Table, tablename="workflow"):
-    """A graph of steps; what `shared.workflows.states.Flow` says of it has the same names."""
+    """A workflow, which is a graph of steps.
+
+    Some columns have the names of fields in `shared.workflows.states.Flow`.
+    """
 
     id = UUID(primary_key=True)
     name = Text()
-    #: running, success, failure or revoked.
+    #: Status of the workflow: running, success, failure or revoked.
     status = Text()
     owner = BigInt(null=True)
-    #: go_on or stop.
+    #: What a failed step means for steps that do not need it: "go_on" lets them run, "stop" does
+    #: not.
     on_failure = Text(default="go_on")
-    #: One unfinished workflow of this name has this key; see `workflow_key`.
+    #: Key that at most one unfinished workflow with the same name may have; see `workflow_key`.
     unique_key = Text(null=True)
     deadline_s = DoublePrecision(null=True)
     deadline_at = Timestamptz(null=True, default=None)
@@ -35,23 +39,29 @@ class Workflow(Table, tablename="workflow"):
     late = Boolean(default=False)
     stopped = Boolean(default=False)
     cancel_requested_at = Timestamptz(null=True, default=None)
-    #: The task whose body began it.
+    #: Id of the task whose body started the workflow; null if no task did.
     parent = UUID(null=True, default=None)
-    #: The schedule that fired it, and its nominal time.
+    #: Name of the schedule that started the workflow, and the nominal time; null if no schedule
+    #: did.
     schedule = Text(null=True, default=None)
     fire_time = Timestamptz(null=True, default=None)
     created_at = Timestamptz()
     completed_at = Timestamptz(null=True, default=None)
-    #: The last advance.
+    #: Time at which the workflow was last advanced or retried.
     moved_at = Timestamptz()
-    #: Goes up with each retry.
+    #: Number of the workflow's run. It goes up with each retry of the workflow.
     run = Integer(default=1)
-    #: Goes up with each advance.
+    #: Number that goes up each time the workflow is advanced.
     revision = Integer(default=0)
+    #: Trace span in which the workflow was submitted; null for a workflow that is not traced.
+    trace_context = Text(null=True, default=None)
 
 
 class WorkflowStep(Table, tablename="workflow_step"):
-    """One task or a group of tasks; primary key (workflow, name). See `shared.workflows.states.Step`."""
+    """A step of a workflow: one task, or a group of tasks.
+
+    The primary key is (workflow, name). See `shared.workflows.states.Step`.
+    """
 
     workflow = UUID(primary_key=True)
     name = Text()
@@ -65,7 +75,7 @@ class WorkflowStep(Table, tablename="workflow_step"):
     first = Boolean()
     handler = Boolean()
     sink = Boolean()
-    #: False: one task, whose id is in `task`.
+    #: True for a step that is a group of tasks. False for a single task, whose id is in `task`.
     grouped = Boolean()
     contract = Text()
     version = SmallInt()
@@ -78,7 +88,7 @@ class WorkflowStep(Table, tablename="workflow_step"):
     succeeded = Integer(default=0)
     failed = Integer(default=0)
     revoked = Integer(default=0)
-    #: Parameters of each member until its task exists; sensitive fields are sealed.
+    #: Parameters of each task of the step until the task exists. Sensitive fields are encrypted.
     params = JSONB(null=True)
     inputs = JSONB(null=True)
     key_id = Text(null=True)
@@ -88,14 +98,14 @@ class WorkflowStep(Table, tablename="workflow_step"):
 
 
 class WorkflowEvent(Table, tablename="workflow_event"):
-    """Something happened to a workflow, and `advance` has not applied it yet."""
+    """An event that has not been applied to its workflow yet."""
 
     id = BigInt(primary_key=True)
     workflow = UUID()
     step = Text(null=True)
-    #: ended, reopened, cancel, deadline, cancel_rest, repeat or mend.
+    #: Kind of the event: ended, reopened, cancel, deadline, cancel_rest, repeat or mend.
     kind = Text()
-    #: Members that ended; negative when they were started again.
+    #: Number of tasks that ended, by status. The numbers are negative if tasks were reopened.
     succeeded = Integer(default=0)
     failed = Integer(default=0)
     revoked = Integer(default=0)
@@ -103,7 +113,7 @@ class WorkflowEvent(Table, tablename="workflow_event"):
 
 
 class WorkflowKey(Table, tablename="workflow_key"):
-    """The unfinished workflow that has a unique key; primary key (name, key)."""
+    """A unique key, and the unfinished workflow that has it. The primary key is (name, key)."""
 
     name = Text(primary_key=True)
     key = Text()

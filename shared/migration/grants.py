@@ -1,7 +1,7 @@
-"""Gives each service's role the rights that are declared, and takes every other right to a table away.
+"""Grants the declared rights on tables to each service's role in Postgres, and revokes all others.
 
-Declared are the `GRANTS` of ledger, identity and applications. What is in order stays untouched, so a run
-that changes nothing writes nothing.
+The rights are declared by the `GRANTS` of the ledger, of identity and of the applications. Rights
+that are already correct are not touched, so a run without changes writes nothing.
 """
 
 import logging
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 _PRIVILEGE = re.compile(r"(SELECT|INSERT|UPDATE|DELETE)(?: \(([a-z_, ]+)\))?")
 
 ROLES = "SELECT rolname FROM pg_roles WHERE rolname = ANY ($1::text[])"
-#: Every table of the schema, and the sequences that its columns own.
+#: Reads every table of the schema, and the sequences that its columns own.
 TABLES = """
     SELECT c.relname AS name, array_remove(array_agg(s.relname), NULL) AS sequences
     FROM pg_class AS c
@@ -29,7 +29,7 @@ TABLES = """
     WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p')
     GROUP BY c.relname
 """
-#: Rights that the roles have to tables, their columns and sequences. values: roles.
+#: Reads the rights of the given roles on tables, columns and sequences. Placeholders: roles.
 GIVEN = """
     SELECT grantee::regrole::text AS role, kind, name, privilege_type AS privilege, "column" FROM (
         SELECT CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind, relname AS name,
@@ -47,14 +47,14 @@ GIVEN = """
 
 @dataclass(frozen=True, slots=True, order=True)
 class Right:
-    """One privilege of a role."""
+    """One privilege of a role on a table, a column or a sequence."""
 
     role: str
-    #: TABLE or SEQUENCE.
+    #: Kind of the object: TABLE or SEQUENCE.
     kind: str
     name: str
     privilege: str
-    #: Empty: the whole table.
+    #: Name of the column to which the right is limited; empty for a right on the whole table.
     column: str = ""
 
     @property
@@ -72,7 +72,11 @@ class Right:
 
 
 def rights(declared: Iterable[Grants]) -> set[Right]:
-    """Every right to a table, one for each column where columns are named. Raises MigrationError."""
+    """Return every declared right.
+
+    If a right is limited to columns, there is one for each column. Raises MigrationError for an
+    invalid declaration.
+    """
     return {
         right
         for grants in declared
@@ -93,7 +97,7 @@ def _read(role: str, table: str, written: str) -> Iterator[Right]:
 
 
 async def apply(connection: asyncpg.Connection, declared: Iterable[Grants]) -> None:
-    """Bring the rights of the roles that exist to what is declared, in one transaction.
+    """Set the rights of the existing roles to the declared ones, in one transaction.
 
     Raises MigrationError for a declared table that no migration has created.
     """
@@ -131,4 +135,4 @@ async def _change(connection: asyncpg.Connection, added: set[Right], removed: se
             await connection.execute(right.revoke)
         for right in sorted(added):
             await connection.execute(right.grant)
-    log.info("grants: %d given, %d taken away", len(added), len(removed))
+    log.info("grants: %d rights granted to the service roles, %d revoked", len(added), len(removed))

@@ -1,7 +1,7 @@
-"""The migrations that this release brings, found without running any.
+"""Finds the migrations that belong to this release, without running any.
 
-The files of an app are read, not imported: Piccolo's registry of apps would load a code formatter into every
-service, which takes a fifth of its start.
+The files of an app are read and not imported. Piccolo's registry of apps would import a code
+formatter into every service, which takes a fifth of the time that a service needs to start.
 """
 
 import importlib
@@ -19,18 +19,21 @@ _APP_NAME = re.compile(r'^ +app_name="([^"]+)",$', re.MULTILINE)
 
 
 def modules(applications: Iterable[Application]) -> list[str]:
-    """Modules with Piccolo's `APP_CONFIG`, in the order in which they migrate."""
+    """The modules with the `APP_CONFIG` of each Piccolo app, in the order of their migrations."""
     return [LEDGER, *(each.migrations for each in applications if each.migrations)]
 
 
 def ids(applications: Iterable[Application]) -> Mapping[str, Sequence[str]]:
-    """Ids of migrations by Piccolo app."""
+    """The ids of the migrations of this release, by Piccolo app."""
     apps = [_read(name) or _imported(name) for name in modules(applications)]
     return {name: _ids(folder) for name, folder in apps}
 
 
 def _read(module: str) -> tuple[str, Path] | None:
-    """Name and folder of an app that is written as the platform's are; None for any other."""
+    """The name and the directory of a Piccolo app, read from the text of its module.
+
+    None for an app whose module is not written like those of the platform.
+    """
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
         return None

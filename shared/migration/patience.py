@@ -1,7 +1,7 @@
-"""Tries a statement again while another session holds its lock, and says which session that is.
+"""Retries a statement of a migration until it gets its lock, and reports which sessions block it.
 
-A statement that waits for a strong lock stops every statement behind it, so a migration waits briefly, lets
-the others pass, and tries again later.
+A statement that waits for a strong lock blocks every statement behind it. A migration therefore
+waits only briefly, lets the other statements pass, and tries again later.
 """
 
 import asyncio
@@ -20,14 +20,16 @@ from shared.errors import MigrationError
 
 log = logging.getLogger(__name__)
 
-#: Pause between two look-ups of the session that holds the lock.
+#: Interval in seconds at which a waiting migration looks up which sessions block it.
 LOOK_S = 0.25
-#: A long wait is logged this often.
+#: Minimum interval in seconds between two log lines about a long wait for a lock.
 REPORT_S = 10.0
-#: The statement gave up its lock request, or Postgres chose it as the victim of a deadlock.
+#: Errors after which a statement is tried again. It gave up waiting for its lock, or Postgres chose
+#: it as the victim of a deadlock.
 PASSING = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
 
-#: values: the waiting session's process id.
+#: Reads the sessions that block a waiting session. Placeholders: the process id of the waiting
+#: session.
 BLOCKERS = """
     SELECT pid, coalesce(nullif(application_name, ''), backend_type) AS name, state,
            extract(epoch FROM clock_timestamp() - coalesce(xact_start, query_start))::int AS seconds,
@@ -38,41 +40,48 @@ BLOCKERS = """
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How a migration waits for locks."""
+    """How long a migration waits for locks and may hold them."""
 
-    #: Claims and submissions wait behind a waiting statement for this long at most. In a deadlock the
-    #: migration gives up first: Postgres looks for a victim after 1 s (`deadlock_timeout`).
+    #: Maximum time in seconds for which claims and submissions may be blocked behind a statement of
+    #: a migration that waits for a lock. In a deadlock, the migration gives up first, because
+    #: Postgres looks for a victim only after 1 s (`deadlock_timeout`).
     lock_timeout_s: float = 0.8
-    #: A statement that holds a strong lock for longer is canceled: it scans or rewrites the table.
+    #: Maximum time in seconds for which a statement may hold a strong lock. If it takes longer,
+    #: because it scans or rewrites the table, it is canceled.
     brief_s: float = 3.0
-    #: Tries go on for this long.
+    #: Number of seconds after which a statement is not tried again.
     limit_s: float = 600.0
-    #: Pause after the first try; it doubles with each further one, up to the second number.
+    #: Pause in seconds after the first failed try. It doubles with each further try, up to the
+    #: second number.
     first_pause_s: float = 0.5
     max_pause_s: float = 10.0
 
 
-#: The patience of `make migrate`.
+#: The limits that `make migrate` applies to waits for locks.
 PATIENCE = Patience()
 
 
 @dataclass(slots=True)
 class Holders:
-    """Who kept the migration waiting, in words."""
+    """A text that describes the sessions which blocked the migration most recently."""
 
     seen: str = "a session that has ended meanwhile"
 
 
 class Waiter:
-    """Waits on behalf of one session; looks at it over connections of its own."""
+    """Waits for the locks that one session needs, and finds the sessions that block it.
+
+    It observes the session over separate connections.
+    """
 
     def __init__(self, engine: PostgresEngine, pid: int, patience: Patience) -> None:
         self._engine, self._pid, self.patience = engine, pid, patience
 
     async def patiently(self, what: str, attempt: Callable[[], Awaitable[None]]) -> None:
-        """Await attempts until one gets its locks. Raises MigrationError when none does in time.
+        """Repeat an attempt until it gets its locks, at most for `limit_s` seconds.
 
-        An attempt is one transaction with a `lock_timeout`, so nothing is left of one that fails.
+        Raises MigrationError after that. An attempt is one transaction with a `lock_timeout`, so
+        that a failed attempt leaves nothing behind.
         """
         patience, begun = self.patience, time.monotonic()
         for tries in count():
@@ -85,12 +94,17 @@ class Waiter:
                     if waited_s > patience.limit_s:
                         raise _gave_up(what, holders.seen, waited_s) from error
             pause_s = min(patience.first_pause_s * 2**tries, patience.max_pause_s)
-            log.warning("%s waits for %s; others go first, next try in %g s", what, holders.seen, pause_s)
+            log.warning(
+                "%s needs a lock that is held by %s; other statements go first, and the next try is in %g s",
+                what,
+                holders.seen,
+                pause_s,
+            )
             await asyncio.sleep(pause_s)
 
     @asynccontextmanager
     async def watched(self, what: str) -> AsyncIterator[Holders]:
-        """Note who holds what the session waits for, and log it when that takes long."""
+        """Remember which sessions hold the locks that this session waits for. Log long waits."""
         holders, done = Holders(), asyncio.Event()
         watch = asyncio.create_task(self._watch(what, holders, done))
         try:
@@ -100,7 +114,10 @@ class Waiter:
             await watch
 
     async def _watch(self, what: str, holders: Holders, done: asyncio.Event) -> None:
-        """Nothing of this may stop the migration itself."""
+        """Observe the session while it waits.
+
+        An error in this observation must not stop the migration.
+        """
         try:
             if not await _set_within(done, LOOK_S):
                 connection = await self._engine.get_new_connection()
@@ -108,8 +125,10 @@ class Waiter:
                     await self._look(connection, what, holders, done)
                 finally:
                     await connection.close(timeout=1)
-        except Exception:  # whatever fails here, the migration itself goes on
-            log.warning("cannot look up what %s waits for", what, exc_info=True)
+        except Exception:  # Whatever fails in this observation, the migration itself continues
+            log.warning(
+                "cannot look up which session blocks %s; the migration continues", what, exc_info=True
+            )
 
     async def _look(
         self, connection: asyncpg.Connection, what: str, holders: Holders, done: asyncio.Event
@@ -119,7 +138,7 @@ class Waiter:
             if rows := await connection.fetch(BLOCKERS, self._pid):
                 holders.seen = "; ".join(map(_described, rows))
             if rows and time.monotonic() > next_report:
-                log.info("%s waits for %s", what, holders.seen)
+                log.info("%s waits for a lock that is held by %s", what, holders.seen)
                 next_report = time.monotonic() + REPORT_S
             await _set_within(done, LOOK_S)
 

@@ -1,4 +1,4 @@
-"""Runs the migrations that have not run yet, over one connection that also holds the lock."""
+"""Runs the pending migrations over one connection, which also holds the migration lock."""
 
 import asyncio
 import contextlib
@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 #: Advisory lock key: only one process may migrate at a time.
 LOCK = 0x6F6674656E_02
 LOCK_EVERY_S = 1.0
-#: The lock is asked for again and again: a session that waits inside a statement would keep CREATE INDEX
-#: CONCURRENTLY waiting, which waits for the end of every statement.
+#: Tries to take the migration lock without waiting for it. A session that waited inside a statement
+#: would block CREATE INDEX CONCURRENTLY, which waits for the end of every statement.
 TAKE_LOCK = "SELECT pg_try_advisory_lock($1) AS taken"
 LOCK_HOLDER = """
     SELECT a.pid, a.application_name AS name, a.client_addr::text AS address, a.backend_start::text AS since
@@ -33,12 +33,13 @@ LOCK_HOLDER = """
       AND l.classid = ($1::bigint >> 32)::oid AND l.objid = ($1::bigint & 4294967295)::oid
       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
-#: Postgres ends the statement of a migration that was killed, and frees the lock, within this time.
+#: Setting that makes Postgres notice a vanished client within this interval. If a migration is
+#: killed, its statement then ends and the lock is freed.
 CLIENT_CHECK = "SET client_connection_check_interval = '2s'"
 
-#: Up to 2026-11 the accounts were part of the hotel application, whose Piccolo app was called `domain`. Its
-#: records are copied to the new names, so that no migration runs again. The old ones stay: `migrate` of the
-#: release before looks for them after a rollback.
+#: Until 2026-11, accounts were part of the hotel application, whose Piccolo app was called
+#: `domain`. Its records are copied to the new names, so that no migration runs again. The old
+#: records are kept, because after a rollback, `migrate` of the previous release looks for them.
 COPY_RECORDS = """
     INSERT INTO migration (name, app_name, ran_on)
     SELECT name, app_name, ran_on FROM (
@@ -53,14 +54,21 @@ COPY_RECORDS = """
 
 
 class Runner:
-    """Over an engine whose pool has one connection and no reset: the lock belongs to that connection."""
+    """Runs the pending migrations of all Piccolo apps.
+
+    The engine must have a pool with one connection that is never reset, because the lock belongs to
+    that connection.
+    """
 
     def __init__(self, engine: PostgresEngine, patience: Patience = PATIENCE) -> None:
         assert engine.pool is not None
         self._engine, self._pool, self._patience = engine, engine.pool, patience
 
     async def run(self) -> None:
-        """Run everything that is missing. Raises MigrationError; the next run goes on from there."""
+        """Run all pending migrations.
+
+        Raises MigrationError if one stops. The next run then continues with that migration.
+        """
         await self._take_lock()
         async with self._pool.acquire() as connection:
             await connection.execute(CLIENT_CHECK)
@@ -78,7 +86,10 @@ class Runner:
         async with self._pool.acquire() as connection:
             while not await connection.fetchval(TAKE_LOCK, LOCK):
                 if not reported:
-                    log.info("waiting: %s", _holder(await connection.fetch(LOCK_HOLDER, LOCK)))
+                    log.info(
+                        "waiting for the migration lock: %s",
+                        _holder(await connection.fetch(LOCK_HOLDER, LOCK)),
+                    )
                 reported = True
                 await asyncio.sleep(LOCK_EVERY_S)
 
@@ -87,17 +98,21 @@ class Runner:
         known = piccolo.get_migration_modules(folder)
         missing = sorted(known.keys() - set(await Migration.get_migrations_which_ran(app_name=app)))
         if not missing:
-            log.info("%s: up to date", app)
+            log.info("all migrations have run", extra={"app": app})
         for migration_id in missing:
             begun = time.monotonic()
             manager = await known[migration_id].forwards()
-            what = f"{app} {migration_id} ({getattr(manager, 'description', '')})"
-            log.info("%s: begins", what)
+            what = getattr(manager, "description", "")
+            fields = {"app": app, "migration": migration_id}
+            log.info("%s: started", what, extra=fields)
             await self._run_migration(app, migration_id, manager)
-            log.info("%s: done in %.1f s", what, time.monotonic() - begun)
+            log.info("%s: done in %.1f s", what, time.monotonic() - begun, extra=fields)
 
     async def _run_migration(self, app: str, migration_id: str, manager: MigrationManager | None) -> None:
-        """Run a migration and record it; both or none where it is one transaction."""
+        """Run a migration and record that it has run.
+
+        If the migration is one transaction, the record is part of it.
+        """
         if manager is not None and not manager.wrap_in_transaction:
             with _silenced():
                 await manager.run()
@@ -127,7 +142,7 @@ async def _record(app: str, migration_id: str) -> None:
 
 @contextmanager
 def _silenced() -> Iterator[None]:
-    """Piccolo prints a part of a line, which log lines would tear apart."""
+    """Suppress the output of Piccolo, which would appear between the lines of the log."""
     with contextlib.redirect_stdout(io.StringIO()):
         yield
 

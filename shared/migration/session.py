@@ -1,4 +1,4 @@
-"""The session in which the steps of a migration run."""
+"""The database session in which the steps of a migration run."""
 
 import asyncio
 import contextlib
@@ -13,23 +13,26 @@ from piccolo.engine.postgres import PostgresEngine
 from shared.errors import MigrationError
 from shared.migration.patience import PATIENCE, Patience, Waiter
 
-#: A statement that was canceled because it held its lock for too long may have waited in a queue of many
-#: short waits. After this many times it is the statement's own fault.
+#: How often Postgres may cancel a short statement for exceeding its time limit before the migration
+#: fails. The first cancellations may be due to many short lock waits; after this many, the
+#: statement itself is considered too slow.
 MAX_CANCELED = 3
 
 
 class Session:
-    """Runs statements one after the other, outside any transaction, and waits for their locks."""
+    """Runs the statements of a migration one by one and waits for the locks that they need. No
+    transaction spans several statements.
+    """
 
     def __init__(self, connection: asyncpg.Connection, waiter: Waiter) -> None:
         self._connection, self._waiter, self._patience = connection, waiter, waiter.patience
 
     async def fetch(self, sql: str, *values: Any) -> list[Any]:
-        """Rows of a short query."""
+        """Run a query that takes little time, and return its rows."""
         return list(await self._connection.fetch(sql, *values))
 
     async def brief(self, statement: str) -> None:
-        """Run a statement that needs a strong lock for a moment. Raises MigrationError."""
+        """Run a statement that holds a strong lock for a short time only. Raises MigrationError."""
         patience = self._patience
         for canceled in count(1):
             try:
@@ -46,14 +49,17 @@ class Session:
             await self._connection.execute(statement)
 
     async def long(self, statement: str) -> None:
-        """Run a statement that takes its time and blocks neither readers nor writers."""
+        """Run a statement that takes long but blocks neither readers nor writers."""
         async with self._waiter.watched(statement):
             await self._connection.execute(statement)
 
 
 @asynccontextmanager
 async def opened(engine: PostgresEngine, patience: Patience = PATIENCE) -> AsyncIterator[Session]:
-    """A session over the engine's pool, which has one connection, or over a connection of its own."""
+    """Open a migration session.
+
+    It uses the connection of the engine's pool, if there is a pool, and otherwise a new connection.
+    """
     async with contextlib.AsyncExitStack() as closing:
         if engine.pool is not None:
             connection = await closing.enter_async_context(engine.pool.acquire())
@@ -65,7 +71,9 @@ async def opened(engine: PostgresEngine, patience: Patience = PATIENCE) -> Async
 
 
 def timeouts(lock_s: float, statement_s: float) -> str:
-    """Set the limits of the open transaction; 0 is no limit."""
+    """SQL that sets the lock and statement time limits of the open transaction. 0 means no
+    limit.
+    """
     limits = {"lock_timeout": lock_s, "statement_timeout": statement_s}
     return "; ".join(f"SET LOCAL {name} = '{limit_s * 1000:.0f}ms'" for name, limit_s in limits.items())
 

@@ -1,7 +1,7 @@
-"""Building blocks of migrations that run while the services work.
+"""Building blocks for migrations that run while the services work.
 
-Each block may run again: it finds what an interrupted run has left and completes it. `in_steps` puts them
-together; docs/upgrading.md says when to use which.
+Each step can be repeated: if a run was interrupted, the next run completes it. A migration passes
+its list of steps to `in_steps`. docs/upgrading.md says when to use which step.
 """
 
 import logging
@@ -14,7 +14,7 @@ from shared.migration.session import Session
 
 log = logging.getLogger(__name__)
 
-#: Postgres cuts longer names.
+#: Maximum length of an index name. Postgres truncates longer names.
 MAX_NAME = 63
 
 PARTITIONED = "SELECT relkind = 'p' AS partitioned FROM pg_class WHERE oid = $1::text::regclass"
@@ -22,7 +22,8 @@ PARTITIONS = """
     SELECT inhrelid::regclass::text AS name FROM pg_inherits
     WHERE inhparent = $1::text::regclass AND NOT inhdetachpending ORDER BY 1
 """
-#: Partitions whose part of an index is not attached to it. values: table, index.
+#: SQL that reads the partitions of a table which have no part of a partitioned index yet. Its
+#: parameters are the table and the index.
 WITHOUT_INDEX = """
     SELECT i.inhrelid::regclass::text AS name FROM pg_inherits AS i
     WHERE i.inhparent = $1::text::regclass AND NOT i.inhdetachpending AND NOT EXISTS (
@@ -30,23 +31,24 @@ WITHOUT_INDEX = """
         WHERE x.indrelid = i.inhrelid AND part.inhparent = $2::text::regclass)
     ORDER BY 1
 """
-#: Whether an index is complete; no row when there is none of this name.
+#: SQL that reads whether an index has been built completely. It returns no row if the index does
+#: not exist.
 INDEX = "SELECT indisvalid AS complete FROM pg_index WHERE indexrelid = to_regclass($1::text)"
 CONSTRAINT = "SELECT 1 FROM pg_constraint WHERE conrelid = $1::text::regclass AND conname = $2::text"
-#: A row when the constraint was not checked against old rows yet.
+#: SQL that returns a row if Postgres has not checked the existing rows against a constraint yet.
 UNVALIDATED = f"{CONSTRAINT} AND NOT convalidated"
 
 
 class Step(Protocol):
-    """One step of a migration. It may run again at any time."""
+    """One step of a migration. It can be repeated at any time."""
 
     async def run(self, session: Session) -> None:
-        """Bring the database to where this step leads. Raises MigrationError."""
+        """Apply this step to the database. Raises MigrationError."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Brief:
-    """One statement that needs a strong lock for a moment only. Write it so that it may run again."""
+    """A statement that holds a strong lock for a short time only. It must be safe to repeat."""
 
     sql: str
 
@@ -56,11 +58,13 @@ class Brief:
 
 @dataclass(frozen=True, kw_only=True)
 class AddColumn:
-    """A column that the previous release can leave out: it may be null or has a constant default."""
+    """Adds a column that INSERTs of the previous release can omit: it is nullable or has a constant
+    default.
+    """
 
     table: str
     name: str
-    #: Type, default and so on, as in CREATE TABLE.
+    #: The definition of the column as in CREATE TABLE: its type, its default and so on.
     definition: str
 
     def __post_init__(self) -> None:
@@ -77,7 +81,7 @@ class AddColumn:
 
 @dataclass(frozen=True, kw_only=True)
 class DropColumn:
-    """Contract: remove a column that the previous release neither reads nor writes."""
+    """Removes a column that the previous release neither reads nor writes."""
 
     table: str
     name: str
@@ -88,11 +92,13 @@ class DropColumn:
 
 @dataclass(frozen=True, kw_only=True)
 class AddConstraint:
-    """A constraint that holds for new rows at once, and for old rows after a check that blocks no session."""
+    """Adds a constraint that applies to new rows immediately, and to existing rows after a check
+    that blocks no session.
+    """
 
     table: str
     name: str
-    #: `CHECK (…)`, `NOT NULL column` or `FOREIGN KEY (…) REFERENCES …`.
+    #: The rule of the constraint: `CHECK (…)`, `NOT NULL column` or `FOREIGN KEY (…) REFERENCES …`.
     definition: str
 
     async def run(self, session: Session) -> None:
@@ -100,7 +106,8 @@ class AddConstraint:
             await session.brief(
                 f"ALTER TABLE {self.table} ADD CONSTRAINT {self.name} {self.definition} NOT VALID"
             )
-        # Partitions first: each is locked for as long as its own rows are read. The table then has none left.
+        # The partitions are validated before the parent table, because then each one is locked only
+        # while its own rows are read, and the parent has nothing left to validate.
         partitions = [row["name"] for row in await session.fetch(PARTITIONS, self.table)]
         for table in [*partitions, self.table]:
             if await session.fetch(UNVALIDATED, table, self.name):
@@ -109,11 +116,14 @@ class AddConstraint:
 
 @dataclass(frozen=True, kw_only=True)
 class CreateIndex:
-    """An index that is built while rows are written; on a partitioned table, one partition at a time."""
+    """Builds an index without blocking writes to its table. On a partitioned table, it is built for
+    one partition at a time.
+    """
 
     name: str
     table: str
-    #: What follows the table in CREATE INDEX: `(owner, id) WHERE owner IS NOT NULL`.
+    #: The rest of CREATE INDEX after the name of the table, such as `(owner, id) WHERE owner IS NOT
+    #: NULL`.
     on: str
     unique: bool = False
 
@@ -125,11 +135,13 @@ class CreateIndex:
             await self._build(session, self.name, self.table)
 
     async def _build_parts(self, session: Session) -> None:
-        # Incomplete until each partition has its part. Partitions that are added from now on bring theirs.
+        # The index of the parent table is incomplete until each existing partition has a part of
+        # it. Partitions that are created from now on get their part automatically.
         await session.brief(self._create(f"IF NOT EXISTS {self.name} ON ONLY {self.table}"))
         while missing := await session.fetch(WITHOUT_INDEX, self.table, self.name):
             for number, row in enumerate(missing, 1):
-                log.info("index %s: partition %s, %d of %d", self.name, row["name"], number, len(missing))
+                fields = {"index": self.name, "partition": row["name"]}
+                log.info("building an index: partition %d of %d", number, len(missing), extra=fields)
                 await self._add_part(session, row["name"])
 
     async def _add_part(self, session: Session, partition: str) -> None:
@@ -138,14 +150,16 @@ class CreateIndex:
             await self._build(session, part, partition)
             await session.brief(f"ALTER INDEX {self.name} ATTACH PARTITION {part}")
         except asyncpg.PostgresError:
-            # The clean-up may have removed the day meanwhile.
+            # An error is expected if the cleanup of old days has dropped the partition in the
+            # meantime.
             if partition in {row["name"] for row in await session.fetch(PARTITIONS, self.table)}:
                 raise
 
     async def _build(self, session: Session, name: str, table: str) -> None:
         found = await session.fetch(INDEX, name)
         if found and not found[0]["complete"]:
-            await session.long(f"DROP INDEX CONCURRENTLY {name}")  # an interrupted run has left it
+            # An incomplete index was left by an interrupted run, so it is dropped and built again.
+            await session.long(f"DROP INDEX CONCURRENTLY {name}")
         if not found or not found[0]["complete"]:
             await session.long(self._create(f"CONCURRENTLY {name} ON {table}"))
 
@@ -153,7 +167,7 @@ class CreateIndex:
         return f"CREATE {'UNIQUE ' if self.unique else ''}INDEX {what} {self.on}"
 
     def _part(self, partition: str) -> str:
-        """Name of a partition's index. Raises ValueError."""
+        """The name of the index on one partition. Raises ValueError if it is too long."""
         part = f"{partition}_{self.name.removeprefix(f'{self.table}_')}"
         if len(part) > MAX_NAME:
             raise ValueError(

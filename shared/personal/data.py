@@ -1,7 +1,8 @@
-"""How platform and applications say what they store of accounts; `directory` puts it together.
+"""Declares what the platform and the applications store about accounts. The module `directory`
+combines the declarations.
 
-An application names it in `Application.personal_data`. A test compares it with the schema: a column that
-refers to an account and is not named fails it.
+An application sets `Application.personal_data` to its declaration. A test compares the declarations
+with the database schema, and fails if a column that refers to an account is not declared.
 """
 
 from collections.abc import Mapping
@@ -12,36 +13,41 @@ from shared.ledger.statement import Statement
 
 
 class Then(StrEnum):
-    """What becomes of a row when its account is erased."""
+    """What happens to a row when its account is erased."""
 
     DELETE = "delete"
-    #: The row stays, and its column that refers to the account becomes null.
+    #: DETACH: the row stays, and its reference to the erased account is set to null.
     DETACH = "detach"
-    #: The row stays as it is: it knows the account by its number only.
+    #: KEEP: the row stays unchanged, because it contains nothing about the account except its id.
     KEEP = "keep"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
-    """The rows of a table that refer to an account."""
+    """Declares which rows of one table refer to an account."""
 
     table: str
-    #: Holds the id of the account.
+    #: Name of the column that contains the id of the account.
     column: str
     then: Then
-    #: Columns that are unique together; the export reads pages in their order.
+    #: Names of the columns that are unique together. The export of personal data reads the rows
+    #: page by page in the order of these columns.
     key: tuple[str, ...] = ("id",)
-    #: False where the row is about something else than the account, or the export shows it in another way.
+    #: False if the export of personal data leaves these rows out, because they are not about the
+    #: account or because the export shows them in another way.
     is_exported: bool = True
-    #: Further columns that become null with DETACH, because they may hold words about the person.
+    #: Names of additional columns that DETACH sets to null, because they may contain text about the
+    #: person.
     cleared: tuple[str, ...] = ()
-    #: Columns that hold JSON.
+    #: Names of the columns that contain JSON.
     documents: frozenset[str] = frozenset()
-    #: Secrets that no export contains.
+    #: Names of the columns that contain secrets. Exports never include them.
     withheld: frozenset[str] = frozenset()
 
     def erasing(self) -> Statement:
-        """Erases up to `limit` rows of `account`, and returns one row for each. Rows to keep have none."""
+        """SQL that erases up to `limit` rows of the account `account` and returns one row for each.
+        None if the rows of this table are kept.
+        """
         some = (
             f"WHERE ctid = ANY(ARRAY(SELECT ctid FROM {self.table} "
             f'WHERE "{self.column}" = :account::bigint LIMIT :limit)) RETURNING 1'
@@ -52,9 +58,10 @@ class Rows:
         return Statement(f"UPDATE {self.table} SET {changes} {some}")
 
     def page(self, *, is_first: bool) -> Statement:
-        """Reads up to `limit` rows of `account`, after the row with the key `after_0`, `after_1` and so on.
+        """SQL that reads the next page of an account's rows, up to `limit` rows.
 
-        The first page takes no key.
+        The page begins after the row whose key columns have the values `after_0`, `after_1` and so
+        on. The SQL for the first page has no such parameters.
         """
         key = ", ".join(f'"{column}"' for column in self.key)
         last = ", ".join(f":after_{number}" for number in range(len(self.key)))
@@ -66,11 +73,17 @@ class Rows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PersonalData:
-    """What an application stores of accounts, beside the tasks that they own or receive."""
+    """Declares what an application stores about accounts, apart from tasks that an account owns or
+    receives.
+    """
 
     rows: tuple[Rows, ...] = ()
-    #: Parameters that hold the id of an account and are no recipient, by the name of the contract.
+    #: Tasks that are about another account than their recipient. Maps the name of a contract to the
+    #: parameter that contains this account's id.
     about: Mapping[str, str] = field(default_factory=dict)
-    #: Names of contracts whose tasks are left to their end once they have started, because half of what they
-    #: do would be worse than all of it. Others are canceled.
+    #: Names of contracts whose tasks are not canceled by an erasure once they have started, because
+    #: half-finished work would be worse than finished work.
     finish: frozenset[str] = frozenset()
+    #: Names of contracts whose tasks are owed to a customer, such as a refund. The erasure of an
+    #: account never cancels them, and it does not cancel their workflow before they have ended.
+    owed: frozenset[str] = frozenset()

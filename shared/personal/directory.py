@@ -1,6 +1,8 @@
-"""Where everything that is stored of an account is: what export and erasure go by."""
+"""Lists everything that the database stores about an account, for exporting and erasing personal
+data.
+"""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -10,15 +12,19 @@ from shared.personal.data import PersonalData, Rows, Then
 
 
 class Directory:
-    """What platform and applications store of accounts, as one."""
+    """The combined declarations of what the platform and the applications store about accounts."""
 
     def __init__(self, data: Sequence[PersonalData], catalogue: Catalogue) -> None:
         self.rows: tuple[Rows, ...] = tuple(rows for each in data for rows in each.rows)
         self.erased = tuple(rows for rows in self.rows if rows.then is not Then.KEEP)
-        #: Names of contracts whose tasks are left to their end once they have started.
-        self.finish = sorted(name for each in data for name in each.finish)
+        #: Names of contracts whose tasks the erasure of an account does not cancel once they have
+        #: started.
+        self.finish = _ever(catalogue, data, lambda each: each.finish)
+        #: Names of contracts whose tasks the erasure of an account never cancels.
+        self.owed = _ever(catalogue, data, lambda each: each.owed)
         about = {name: field for each in data for name, field in each.about.items()}
-        #: By the name that a task's row may have, the parameter that holds the id of an account.
+        #: Maps each current or former name of a task to its parameter that contains the id of an
+        #: account.
         self.fields = {
             name: _in_json(contract.params, field)
             for name, contract in catalogue.ever_by_name.items()
@@ -27,13 +33,21 @@ class Directory:
 
     @property
     def fields_json(self) -> str:
-        """`fields`, as statements take them."""
+        """The map `fields` as JSON, for use as a parameter of SQL statements."""
         return msgspec.json.encode(self.fields).decode()
 
 
 def read(applications: Iterable[Application], catalogue: Catalogue) -> Directory:
-    """The directory of these applications."""
+    """Combine the declarations of the platform and these applications."""
     return Directory([resolve(each.personal_data) for each in applications if each.personal_data], catalogue)
+
+
+def _ever(
+    catalogue: Catalogue, data: Sequence[PersonalData], chosen: Callable[[PersonalData], frozenset[str]]
+) -> list[str]:
+    """Every current or former name under which tasks of the chosen contracts may be stored."""
+    names = frozenset[str]().union(*map(chosen, data))
+    return sorted(name for name, contract in catalogue.ever_by_name.items() if contract.name in names)
 
 
 def _in_json(struct: type[msgspec.Struct], field: str) -> str:

@@ -1,8 +1,9 @@
-"""Cron expressions: five fields as in crontab(5), and the instants at which their local times come round.
+"""Parses cron expressions (five fields as in crontab(5)) and computes when they fire in a time
+zone.
 
-APScheduler's trigger walks the local clock (as if it never changed); how a local time becomes an instant on
-the days when the clock does change is decided here, because the trigger fires 02:30 twice in autumn, skips or
-doubles starts where a zone changes by half an hour, and counts weekdays from Monday.
+This module itself decides what happens on days when the clock changes. APScheduler's cron trigger
+ignores such changes: it fires 02:30 twice in autumn, and it skips or doubles firings if a zone
+changes by half an hour. It also counts weekdays from Monday.
 """
 
 import re
@@ -13,7 +14,8 @@ from zoneinfo import ZoneInfo
 
 from apscheduler.triggers.cron import CronTrigger
 
-#: Further ahead nothing is looked for; a leap day comes at least every eight years, around 2100.
+#: How far into the future the next firing of a schedule is searched. Five years are enough in most
+#: cases, because a leap day usually occurs every four years (around 2100, after eight).
 LOOK_AHEAD = timedelta(days=5 * 366)
 
 _DAY, _SECOND, _TICK = timedelta(days=1), timedelta(seconds=1), timedelta(microseconds=1)
@@ -27,27 +29,33 @@ class _Field:
     name: str
     lowest: int
     highest: int
-    #: Names of the values from `lowest` on.
+    #: Names of months or weekdays that may be written instead of numbers. They are in the order of
+    #: the numbers, beginning with `lowest`.
     names: tuple[str, ...] = ()
 
     def read(self, text: str) -> frozenset[int]:
-        """The values that the text means. Raises ValueError with the rule that it breaks."""
+        """Parse one field of a cron expression into the set of its values. Raises ValueError with
+        the broken rule.
+        """
         return frozenset(value for part in text.lower().split(",") for value in self._read_part(part))
 
     def _ends(self, first: str | None, last: str | None) -> tuple[int, int]:
-        """The lowest and highest value of a part without its step."""
+        """The lowest and the highest value of one part of a field, such as `1-5/2`, ignoring its
+        step.
+        """
         if first is None:
             return self.lowest, self.highest
         low = self._value(first)
         high = low if last is None else self._value(last)
-        # In fri-sun the end is the week's second Sunday; sun-sun and 0-sun are one day.
+        # In the range fri-sun, Sunday counts as day 7, because it follows Friday. The ranges
+        # sun-sun and 0-sun contain one day only.
         return low, 7 if last == "sun" and high < low else high
 
     def _read_part(self, part: str) -> range:
         found = _PART.fullmatch(part)
         if found is None:
             raise ValueError(
-                f"{self.name} {part!r} must be *, a value, a range 1-5 or one of them with /step"
+                f"{self.name} {part!r} must be *, a value, a range such as 1-5, or * or a range with /step"
             )
         first, last, step = found["first"], found["last"], int(found["step"] or 1)
         low, high = self._ends(first, last)
@@ -78,14 +86,14 @@ _FIELDS = (
 
 
 class Crontab:
-    """One expression.
+    """One cron expression.
 
-    Where day of month and day of week are both restricted (neither begins with *), a day that fits one of
-    them is enough, as crontab(5) has it.
+    If both the day of the month and the day of the week are restricted (neither begins with *), a
+    day that matches one of them is enough, as crontab(5) defines.
     """
 
     def __init__(self, expression: str) -> None:
-        """Raises ValueError with the rule that the expression breaks."""
+        """Parse a cron expression. Raises ValueError with the broken rule."""
         texts = expression.split()
         if len(texts) != len(_FIELDS):
             raise ValueError(f"must have 5 fields (minute hour day month weekday), but has {len(texts)}")
@@ -98,11 +106,14 @@ class Crontab:
         weekdays = "*" if len(named) == len(_WEEKDAYS) else ",".join(sorted(named))
         either = not texts[2].startswith("*") and not texts[4].startswith("*")
         self._days = [(days, "*"), ("*", weekdays)] if either else [(days, weekdays)]
-        #: It runs through all hours: it follows the clock's real course. Others mean a time of the day.
+        #: True if the expression fires in every hour. When the clock changes, such an expression
+        #: keeps its interval of elapsed time; all others fire at a time of day.
         self.hourly = len(hour) == 24
 
     def local_times(self, after: datetime) -> Iterator[datetime]:
-        """Local times later than `after`, without zone, for LOOK_AHEAD."""
+        """Yield the firings later than `after` as local times without a zone, up to LOOK_AHEAD
+        after it.
+        """
         end = after.replace(tzinfo=UTC) + LOOK_AHEAD
         triggers = [
             CronTrigger(
@@ -118,7 +129,8 @@ class Crontab:
         ]
         now = after.replace(tzinfo=UTC)
         while True:
-            # The trigger includes the time that it is given.
+            # APScheduler's trigger may return the very time that it is given, so the search starts
+            # one tick (1 µs) later.
             found = [trigger.get_next_fire_time(None, now + _TICK) for trigger in triggers]
             times = [time for time in found if time is not None]
             if not times:
@@ -127,10 +139,12 @@ class Crontab:
             yield now.replace(tzinfo=None)
 
     def instants(self, zone: ZoneInfo, after: datetime) -> Iterator[datetime]:
-        """Instants (UTC) later than `after`, strictly rising, for LOOK_AHEAD.
+        """Yield the firings later than `after` as UTC times, strictly increasing, up to LOOK_AHEAD
+        after it.
 
-        A time of the day comes once a day: one that the clock jumps over fires when the jump ends, one that
-        comes twice fires the first time. An hourly expression fires whenever the clock shows it.
+        A time of day fires once a day, even if the clock changes: if the clock skips that time, it
+        fires when the skip ends, and if the clock shows the time twice, it fires the first time. An
+        hourly expression fires whenever the clock shows its minute.
         """
         start = after.astimezone(UTC)
         horizon = start + LOOK_AHEAD
@@ -173,7 +187,9 @@ def _local(instant: datetime, zone: ZoneInfo) -> datetime:
 
 
 def _change(zone: ZoneInfo, start: datetime, end: datetime) -> datetime | None:
-    """The first instant in (start, end] at which the zone's offset is another one than at `start`."""
+    """The first moment after `start`, up to `end`, at which the zone's UTC offset differs from the
+    one at `start`. None if it does not change.
+    """
     before = _offset(start, zone)
     low = start
     while low < end:
@@ -190,7 +206,9 @@ def _change(zone: ZoneInfo, start: datetime, end: datetime) -> datetime | None:
 
 
 def _furthest(instant: datetime, zone: ZoneInfo) -> datetime:
-    """The latest local time that the clock has shown up to now: it may have been put back today."""
+    """The latest local time that the clock of a zone has shown so far. It is later than the current
+    local time if the clock was set back today.
+    """
     yesterday = instant - _DAY
     change = _change(zone, yesterday, instant)
     if change is None:

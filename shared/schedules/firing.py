@@ -1,4 +1,8 @@
-"""What scheduler and API both do with a row of `schedule`: read it, and submit what a nominal time fires."""
+"""Fires schedules: reads rows of the table `schedule` and submits their tasks or workflows, for the
+scheduler and the API.
+
+A nominal time is a time at which a schedule should fire.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,27 +21,31 @@ from shared.vault import Vault
 from shared.workflows.scheduled import Schedules, WorkflowSchedule
 from shared.workflows.submission import Origin, WorkflowSubmitter
 
-#: Columns on which the nominal times depend.
+#: Columns of `schedule` that determine its nominal times.
 TIMING = frozenset({"kind", "expression", "time_zone", "jitter_s"})
 
 
 @dataclass(frozen=True, slots=True)
 class TaskToFire:
-    """A task, with parameters that fit its contract as it is now."""
+    """A task that a schedule submits. Its parameters are valid for the current version of its
+    contract.
+    """
 
     contract: Contract[Any, Any]
     params: Params
 
 
-#: The work that a schedule submits.
+#: What a schedule submits when it fires: a task or a workflow.
 Work = TaskToFire | WorkflowSchedule
 
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """What an earlier firing submitted and has not ended."""
+    """A task or workflow that an earlier firing of a schedule has submitted and that has not
+    ended.
+    """
 
-    #: task or workflow.
+    #: Either "task" or "workflow".
     kind: str
     id: UUID
 
@@ -45,12 +53,16 @@ class Unfinished:
 def encode_params(
     vault: Vault, contract: Contract[P, Any], params: P, name: str, owner: int | None = None
 ) -> str:
-    """JSON for `schedule.params` of this schedule, sensitive fields sealed. Raises InvalidFields."""
+    """Encode parameters as JSON for `schedule.params`, with sensitive fields encrypted. Raises
+    InvalidFields.
+    """
     return vault.seal_params(contract, params, name, owner).text
 
 
 def timing_of(row: Mapping[str, Any]) -> Timing:
-    """Raises InvalidFields; a zone may have left the database since the row was written."""
+    """Parse the timing of a schedule's row. Raises InvalidFields, for example if its time zone is
+    no longer in the time zone database.
+    """
     return Timing(row["kind"], row["expression"], row["time_zone"], row["jitter_s"])
 
 
@@ -59,7 +71,7 @@ def policy_of(row: Mapping[str, Any]) -> Policy:
 
 
 class Firing:
-    """Fires schedules. One per event loop."""
+    """Submits the tasks and workflows of schedules. Create one per event loop."""
 
     def __init__(
         self,
@@ -77,7 +89,9 @@ class Firing:
         self._workflow_submitter = WorkflowSubmitter(database, submitter, vault)
 
     def work_of(self, row: Mapping[str, Any]) -> Work:
-        """What a row fires, as the code is now. Raises InvalidFields, UnknownTask or VaultError."""
+        """The task or workflow that a schedule's row submits, as the current code defines it.
+        Raises InvalidFields, UnknownTask or VaultError.
+        """
         if row["workflow"] is None:
             contract = self._catalogue.get_stored(row["task_name"])
             params, _ = self._vault.open_params(contract, row["params"], row["name"], row["owner"])
@@ -88,7 +102,7 @@ class Firing:
         return self._workflows[row["name"]]
 
     async def unfinished(self, row: Mapping[str, Any]) -> Unfinished | None:
-        """The oldest that has not ended of what the schedule submitted."""
+        """The oldest task or workflow of the schedule that has not ended. None if there is none."""
         is_task = row["workflow"] is None
         statement = schedules.UNFINISHED if is_task else schedules.UNFINISHED_WORKFLOW
         rows = await self._database.run(statement, schedule=row["name"])
@@ -97,18 +111,42 @@ class Firing:
     async def fire(
         self, row: Mapping[str, Any], work: Work, times: Sequence[datetime], *, by: int | None = None
     ) -> dict[datetime, UUID]:
-        """Submit the work once per nominal time that has no record yet; returns these times with its ids.
+        """Submit the schedule's task or workflow once for each of these nominal times, except times
+        that have a firing record already. Returns the submitted times with the ids of their tasks
+        or workflows.
 
-        `by` is the account that fires by hand; then there is no jitter.
-        The caller has locked the row, and read `now` with it, in a transaction of the submitter, so that
-        record and work commit together.
+        `by` is the account of the operator who fires the schedule by hand; the submission is then
+        not delayed by jitter.
+
+        The caller must have locked the schedule's row, and read `now` with it, in a transaction of
+        the submitter. The firing records and the tasks are then committed together.
         """
         self._database.note_time(row["now"])
         detail = None if by is None else f"fired by account {by}"
         new = await schedules.record(self._database, row["name"], "submitted", times, detail)
+        return await self._submit(row, work, new, jitters=by is None)
+
+    async def backfill(
+        self, row: Mapping[str, Any], work: Work, times: Sequence[datetime], *, by: int
+    ) -> dict[datetime, UUID]:
+        """Submit for these nominal times at an operator's request, including times that were
+        skipped or have failed.
+        """
+        self._database.note_time(row["now"])
+        rows = await self._database.run(
+            schedules.RECORD_BACKFILL,
+            schedule=row["name"],
+            fire_time=list(times),
+            detail=f"backfilled by account {by}",
+        )
+        return await self._submit(row, work, [each["fire_time"] for each in rows], jitters=False)
+
+    async def _submit(
+        self, row: Mapping[str, Any], work: Work, times: Sequence[datetime], *, jitters: bool
+    ) -> dict[datetime, UUID]:
         if isinstance(work, TaskToFire):
-            return await self._submit_tasks(row, work, new, jitters=by is None)
-        return await self._begin_workflows(row, work, new, jitters=by is None)
+            return await self._submit_tasks(row, work, times, jitters=jitters)
+        return await self._begin_workflows(row, work, times, jitters=jitters)
 
     async def _submit_tasks(
         self, row: Mapping[str, Any], work: TaskToFire, times: Sequence[datetime], *, jitters: bool
@@ -120,7 +158,8 @@ class Firing:
                 params=work.params,
                 owner=row["owner"],
                 priority=row["priority"],
-                # Without jitter the id is pushed with the commit.
+                # A task without `run_at` is pushed to its Redis list immediately after the commit.
+                # Jitter needs `run_at`.
                 run_at=time + timing.jitter(name, time) if timing.jitter_s and jitters else None,
                 schedule=name,
                 fire_time=time,

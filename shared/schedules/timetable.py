@@ -1,6 +1,6 @@
-"""When a schedule fires. Pure: nominal times from a timing, and which of them are due after a pause.
+"""Computes when a schedule fires: its nominal times, and which of them are due. Does no I/O.
 
-Only APScheduler's triggers are used, never its scheduler or its job stores.
+Of APScheduler, only the triggers are used, not its scheduler or its job stores.
 """
 
 import difflib
@@ -21,11 +21,13 @@ from apscheduler.triggers.interval import IntervalTrigger
 from shared.errors import FieldProblem, InvalidFields
 from shared.schedules.crontab import LOOK_AHEAD, Crontab
 
-#: Firings of one schedule in one round; the rest follows in the next one.
-MOST_FIRINGS = 1_000
-#: Firings among which the shortest pause is taken for a cron's period.
+#: Maximum number of firings of one schedule in one round of the scheduler. Further firings follow
+#: in the next round.
+MAX_FIRINGS = 1_000
+#: Number of future firings that are examined to find the shortest interval of a cron expression,
+#: which limits its jitter.
 SAMPLE = 50
-LONGEST_INTERVAL = timedelta(days=366)
+MAX_INTERVAL = timedelta(days=366)
 
 _INTERVAL = re.compile(r"(?P<count>[1-9][0-9]{0,8}) (?P<unit>s|min|h|d)")
 _UNITS = {"s": "seconds", "min": "minutes", "h": "hours", "d": "days"}
@@ -33,60 +35,68 @@ _TICK, _SECOND = timedelta(microseconds=1), timedelta(seconds=1)
 
 
 class Kind(StrEnum):
-    """How `expression` reads."""
+    """The kind of a schedule, which defines how its `expression` is parsed."""
 
-    #: `minute hour day month weekday` in the schedule's time zone; see `shared.schedules.crontab`.
+    #: CRON: `minute hour day month weekday` in the schedule's time zone; see
+    #: `shared.schedules.crontab`.
     CRON = "cron"
-    #: `90 s`, `15 min`, `6 h` or `1 d`, counted from the schedule's start.
+    #: INTERVAL: a duration such as `90 s`, `15 min`, `6 h` or `1 d`, counted from the schedule's
+    #: start.
     INTERVAL = "interval"
-    #: One moment in ISO 8601 with its offset, `2026-12-24T18:00:00+01:00`.
+    #: ONCE: one moment in ISO 8601 with its UTC offset, such as `2026-12-24T18:00:00+01:00`.
     ONCE = "once"
 
 
 class Misfire(StrEnum):
-    """What happens to times that were missed."""
+    """Defines what a schedule does about nominal times that it missed, for example during an
+    outage.
+    """
 
-    #: Only what is less than the grace late fires.
+    #: SKIP: fire only the missed times that are late by less than the grace period.
     SKIP = "skip"
-    #: The latest of them fires.
+    #: ONCE: fire only the latest missed time.
     ONCE = "once"
-    #: Each of them fires, the oldest first.
+    #: ALL: fire all missed times, oldest first.
     ALL = "all"
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What is done about times that were missed; all in seconds."""
+    """The settings of a schedule for missed times. Durations are in seconds."""
 
     misfire: Misfire = Misfire.ONCE
     grace_s: float = 60
-    #: What is later than this is never made up for.
+    #: Maximum lateness of a firing. A nominal time that is later than this is never fired.
     catch_up_s: float = 3_600
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What a round has to do for one schedule."""
+    """The decision of one scheduler round about one schedule."""
 
-    #: Nominal times to fire, the oldest first.
+    #: Nominal times that are fired now, oldest first.
     times: list[datetime]
-    #: The first nominal time that is given up, and stands for all that lie before `times` and `following`.
+    #: The first nominal time that will never be fired. It represents all missed times before the
+    #: first of `times`, or before `following` if `times` is empty. None if no time was missed.
     given_up: datetime | None
-    #: The next nominal time; it has passed already when a round could not take all. None: never again.
+    #: The next nominal time of the schedule. It may already be in the past if there were more due
+    #: times than one round fires. None if there is no further time.
     following: datetime | None
 
 
 class Timing:
-    """When: parsed and checked."""
+    """The parsed and checked timing of a schedule."""
 
     def __init__(self, kind: str, expression: str, time_zone: str = "UTC", jitter_s: float = 0) -> None:
-        """Raises InvalidFields, naming every field that breaks a rule."""
+        """Parse a schedule's timing. Raises InvalidFields, which names every field that breaks a
+        rule.
+        """
         problems = []
         if kind not in set(Kind):
             problems.append(FieldProblem("kind", f"must be one of {', '.join(Kind)}"))
         if time_zone not in _zones():
             problems.append(FieldProblem("time_zone", _unknown_zone(time_zone)))
-        if not 0 <= jitter_s <= LONGEST_INTERVAL.total_seconds():
+        if not 0 <= jitter_s <= MAX_INTERVAL.total_seconds():
             problems.append(FieldProblem("jitter_s", "must be from 0 to 366 days"))
         if problems:
             raise InvalidFields(problems)
@@ -100,9 +110,10 @@ class Timing:
             raise InvalidFields([FieldProblem("expression", str(error))]) from None
 
     def firings(self, after: datetime, *, start: datetime) -> Iterator[datetime]:
-        """Nominal times (UTC) later than `after`, strictly rising.
+        """Yield the schedule's nominal times (UTC) later than `after`, strictly increasing.
 
-        `start` is the schedule's: intervals are counted from its full second, so that they don't drift.
+        `start` is the time at which the schedule starts. Intervals are counted from it, after
+        cutting off its fraction of a second, so they don't drift.
         """
         match self._when:
             case Crontab():
@@ -115,14 +126,16 @@ class Timing:
                     yield moment
 
     def following(self, after: datetime, *, start: datetime) -> datetime | None:
-        """The next nominal time; None when there is none within five years."""
+        """The next nominal time after `after`. None if there is none within five years."""
         return next(self.firings(after, start=start), None)
 
     def check(self, now: datetime) -> None:
-        """Raises InvalidFields when it would never fire from now on, or when its jitter is too large."""
+        """Raise InvalidFields if the schedule would never fire again, or if its jitter is not less
+        than the interval between two firings.
+        """
         sample = list(islice(self.firings(now, start=now), SAMPLE))
         if not sample and self.kind is Kind.ONCE:
-            raise InvalidFields([FieldProblem("expression", "must be a moment that has not passed")])
+            raise InvalidFields([FieldProblem("expression", "must be a time in the future")])
         if not sample:
             years = LOOK_AHEAD.days // 365
             raise InvalidFields([FieldProblem("expression", f"never fires within {years} years")])
@@ -132,25 +145,29 @@ class Timing:
             raise InvalidFields([FieldProblem("jitter_s", rule)])
 
     def jitter(self, schedule: str, nominal: datetime) -> timedelta:
-        """How much later than its nominal time a firing is sent: the same in every process."""
+        """The delay of a firing after its nominal time, up to `jitter_s`. It is derived from a
+        hash, so every process computes the same delay.
+        """
         digest = hashlib.sha256(f"{schedule}|{nominal.astimezone(UTC).isoformat()}".encode()).digest()
         return timedelta(seconds=self.jitter_s * int.from_bytes(digest[:8]) / 2**64)
 
 
 def due(timing: Timing, first: datetime, now: datetime, *, start: datetime, policy: Policy) -> Due:
-    """Decide about the nominal times from `first` (the next one that is not done) to `now`."""
+    """Decide which nominal times from `first` to `now` are fired. `first` is the first one that no
+    earlier round has decided about.
+    """
     reach_s = policy.catch_up_s
     if policy.misfire is Misfire.SKIP:
         reach_s = min(reach_s, policy.grace_s)
-    # Exclusive: what is exactly as late as the limit is too late.
+    # A nominal time that is late by exactly the limit is not fired.
     after = max(first - _TICK, now - timedelta(seconds=reach_s))
     if policy.misfire is Misfire.ONCE:
         latest = _latest(timing, after, now, start)
         times = [latest] if latest else []
     else:
         passed = takewhile(lambda time: time <= now, timing.firings(after, start=start))
-        times = list(islice(passed, MOST_FIRINGS))
-    full = len(times) == MOST_FIRINGS
+        times = list(islice(passed, MAX_FIRINGS))
+    full = len(times) == MAX_FIRINGS
     return Due(
         times=times,
         given_up=None if times and times[0] == first else first,
@@ -159,7 +176,9 @@ def due(timing: Timing, first: datetime, now: datetime, *, start: datetime, poli
 
 
 def _latest(timing: Timing, after: datetime, now: datetime, start: datetime) -> datetime | None:
-    """The last nominal time in (after, now], looked for backwards in growing steps."""
+    """The last nominal time after `after`, up to `now`. The search goes backwards from `now` in
+    growing steps.
+    """
     back = timedelta(minutes=1)
     while True:
         begin = max(after, now - back)
@@ -171,7 +190,8 @@ def _latest(timing: Timing, after: datetime, now: datetime, start: datetime) -> 
 
 def _steps(interval: timedelta, after: datetime, start: datetime) -> Iterator[datetime]:
     trigger = IntervalTrigger(seconds=interval.total_seconds(), start_date=start + interval, timezone=UTC)
-    # All steps are full seconds, so the next full second is the first that may be one.
+    # All nominal times of an interval are full seconds, so the search begins at the next full
+    # second.
     moment = trigger.get_next_fire_time(None, after.replace(microsecond=0) + _SECOND)
     while True:
         yield moment
@@ -181,7 +201,7 @@ def _steps(interval: timedelta, after: datetime, start: datetime) -> Iterator[da
 def _read_interval(text: str) -> timedelta:
     found = _INTERVAL.fullmatch(text)
     interval = timedelta(**{_UNITS[found["unit"]]: int(found["count"])}) if found else None
-    if interval is None or interval > LONGEST_INTERVAL:
+    if interval is None or interval > MAX_INTERVAL:
         raise ValueError("must read like '90 s', '15 min', '6 h' or '1 d', from 1 s to 366 d")
     return interval
 
@@ -205,7 +225,10 @@ _READ: dict[Kind, Callable[[str], Crontab | timedelta | datetime]] = {
 
 @functools.cache
 def _zones() -> frozenset[str]:
-    """The same names on every machine; `localtime` of the system is none of them, and `Factory` no place."""
+    """Names of the time zones that every machine has.
+
+    `localtime`, which differs between machines, and the placeholder `Factory` are left out.
+    """
     listed = importlib.resources.files("tzdata").joinpath("zones").read_text()
     return frozenset(listed.split()) - {"Factory"}
 

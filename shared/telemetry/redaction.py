@@ -1,7 +1,7 @@
-"""Keeps sensitive values out of what a process says while it handles them: log lines, messages, tracebacks.
+"""Removes sensitive values from the log lines, messages and tracebacks of a process.
 
-Sensitive fields are encrypted where they are stored; this is for text that somebody else writes, an exception
-that quotes its argument for example.
+Sensitive fields of tasks are encrypted in the database. This module covers other text in which
+their values may appear, for example an exception that quotes its argument.
 """
 
 import json
@@ -12,12 +12,18 @@ from contextvars import ContextVar
 
 REDACTED = "[hidden]"
 
-#: What must not be said in this context; log lines written in it are redacted by `Redacting`.
+#: Values that must not appear in log lines of the current context; the log formatter `Redacting`
+#: removes them.
 _current: ContextVar[Sequence[str]] = ContextVar("secrets", default=())
 
 
 def redact(text: str, secrets: Sequence[str]) -> str:
-    """Replace every secret, written plainly or as a literal of Python or JSON; longer ones come first."""
+    """Replace every secret in the text by `[hidden]`, whether the secret is written plainly or as a
+    Python or JSON literal.
+
+    `secrets` must be ordered by length, the longest first, because a shorter one may be a part of a
+    longer one.
+    """
     for secret in secrets:
         for written in {secret, repr(secret)[1:-1], json.dumps(secret)[1:-1]}:
             text = text.replace(written, REDACTED)
@@ -25,7 +31,7 @@ def redact(text: str, secrets: Sequence[str]) -> str:
 
 
 def redacting(secrets: Sequence[str]) -> AbstractContextManager[None]:
-    """Whatever is logged in this context says none of `secrets`."""
+    """Hide `secrets` in every line that is logged inside this context."""
     return _redacting(secrets) if secrets else nullcontext()
 
 
@@ -39,7 +45,7 @@ def _redacting(secrets: Sequence[str]) -> Iterator[None]:
 
 
 class Redacting(logging.Formatter):
-    """Wraps a formatter."""
+    """A log formatter that wraps another one and hides secrets in its output."""
 
     def __init__(self, inner: logging.Formatter) -> None:
         super().__init__()

@@ -1,9 +1,11 @@
-"""The grammar of REDIS_URL: one server, or the Sentinels that know which server is the primary.
+"""Parses REDIS_URL, which names one server, or several Sentinels that know which server is the
+primary.
 
     redis://[[user]:password@]host[:port][/database][?options]
     redis+sentinel://[[user]:password@]host[:port][,host[:port]…]/service[/database][?options]
 
-`rediss` instead of `redis` stands for TLS. No message shows any part of the URL (see `shared.url`).
+The scheme `rediss` instead of `redis` selects TLS. No error message shows any part of the URL (see
+`shared.url`).
 """
 
 import re
@@ -43,21 +45,22 @@ _OPTIONS: Mapping[str, Callable[[str], Any]] = {"client_name": str, "max_connect
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a URL leads."""
+    """A parsed REDIS_URL."""
 
-    #: The server, or the Sentinels.
+    #: Host and port of the server, or of each Sentinel.
     hosts: tuple[tuple[str, int], ...]
-    #: The name by which Sentinels know the primary; None without Sentinels.
+    #: The service name under which the Sentinels know the primary. None if the URL names a server
+    #: directly.
     service: str | None
     tls: bool
-    #: Arguments of redis-py for each connection to the server; they may hold the password.
+    #: redis-py's arguments for each connection to the server. They may contain the password.
     options: Mapping[str, Any] = field(repr=False)
-    #: Arguments of redis-py for each connection to a Sentinel.
+    #: redis-py's arguments for each connection to a Sentinel.
     sentinel_options: Mapping[str, Any] = field(repr=False)
 
 
 def check_url(url: str) -> str | None:
-    """The rule that a REDIS_URL breaks; None when it breaks none."""
+    """The rule that a REDIS_URL breaks, or None if it is valid."""
     try:
         parse(url)
     except BrokenRule as rule:
@@ -66,7 +69,7 @@ def check_url(url: str) -> str | None:
 
 
 def parse(url: str) -> Target:
-    """Take a REDIS_URL apart. Raises BrokenRule."""
+    """Parse a REDIS_URL. Raises BrokenRule."""
     refuse_unencoded(url)
     parts = _URL.fullmatch(url)
     if parts is None or parts[1] not in SCHEMES:
@@ -96,7 +99,9 @@ def _hosts(text: str, sentinel: bool) -> tuple[tuple[str, int], ...]:
 
 
 def _path(path: str, sentinel: bool) -> tuple[str | None, int]:
-    """Service and database."""
+    """Parse the path of the URL: the service name of the Sentinels, if there are any, and the
+    database number.
+    """
     service: str | None = None
     if sentinel:
         service, _, path = path.partition("/")
@@ -119,7 +124,9 @@ def _option(name: str, value: str, known: Mapping[str, Callable[[str], Any]]) ->
 
 
 def _options(query: str, tls: bool, sentinel: bool) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Options of the server, and of the Sentinels."""
+    """Parse the query of the URL: the options for connections to the server, and those for
+    connections to Sentinels.
+    """
     known = {**_OPTIONS, **(_TLS_OPTIONS if tls else {}), **(_SENTINEL_OPTIONS if sentinel else {})}
     pairs = parse_qsl(query, keep_blank_values=True)
     given = {name: _option(name, value, known) for name, value in pairs}

@@ -1,4 +1,6 @@
-"""The one boundary at which the errors of Redis' driver become those of the project."""
+"""Translates the errors of the Redis driver into the platform's own errors. No other code does
+this.
+"""
 
 from typing import Any
 
@@ -9,7 +11,9 @@ from shared.errors import ServerAway, ServerRefuses
 
 
 async def answer_of(command: Any) -> Any:
-    """Await a command. Raises NoScriptError, or ServerUnavailable with a message that says why."""
+    """Await a Redis command and return its answer. Raises NoScriptError, or ServerUnavailable with
+    the reason.
+    """
     try:
         return await command
     except NoScriptError:

@@ -1,7 +1,9 @@
-"""Messages to all workers of a system by a channel of Redis, and what they answer.
+"""Sends messages to all workers of a system through a Redis channel, and reads the answers of
+workers.
 
-A message is a hint: it may be lost, and anybody who reaches Redis may send one. A worker therefore does only
-what the ledger says, which it also reads with each heartbeat, or shows where its own bodies are.
+A message is only a hint. It may be lost, and any client of Redis may send one. A message can
+therefore only make a worker do two things: read its orders from the ledger (the Postgres database),
+as it also does with each heartbeat, or show which lines its task bodies are executing.
 """
 
 from typing import TypeAlias
@@ -9,22 +11,30 @@ from uuid import UUID
 
 import msgspec
 
+from shared.errors import ServerRefuses
 from shared.transport.answers import answer_of
+from shared.transport.keys import stack_key
+from shared.transport.message import decoded
 from shared.transport.queues import Queues
 
-#: How long an answer waits to be read.
+#: How long a worker's answer is stored in Redis if it is not read, in seconds.
 ANSWER_LIFE_S = 10
 
 
 class LookUp(msgspec.Struct, frozen=True, tag="look_up"):
-    """An operator decided something about queues or workers: read it in the ledger now."""
+    """Message to workers: an operator has changed the state of queues or workers, so read it from
+    the ledger now.
+    """
 
 
 class ShowStack(msgspec.Struct, frozen=True, tag="show_stack"):
-    """The worker that runs this task says where its body is."""
+    """Message to workers: the worker that runs this task answers with the line that the task body
+    is executing.
+    """
 
     task: UUID
-    #: Random; names the key of the answer.
+    #: Random id of this question. It is part of the name of the Redis key that will contain the
+    #: answer.
     question: str
 
 
@@ -32,17 +42,19 @@ Message: TypeAlias = LookUp | ShowStack
 
 
 class Frame(msgspec.Struct, frozen=True):
-    """A line that is being executed or waits for the one below it. Holds no values."""
+    """A frame of a stack: the line that is executing, or that waits for the frame it called. It
+    contains no values of variables.
+    """
 
     file: str
     line: int
     function: str
-    #: The source text of the line, where it can be read.
+    #: The source text of the line. Empty if it could not be read.
     code: str
 
 
 class Stack(msgspec.Struct, frozen=True):
-    """The frames of a thread or of an asyncio task, the outermost first."""
+    """The stack of a thread or of an asyncio task. The outermost frame is first."""
 
     name: str
     frames: list[Frame]
@@ -53,25 +65,26 @@ _STACKS = msgspec.msgpack.Decoder(list[Stack])
 
 
 def decode(data: bytes) -> Message:
-    """Raises msgspec.MsgspecError for what is no message of ours."""
-    return _MESSAGES.decode(data)
+    """Decode a message. Raises msgspec.DecodeError for anything that was not sent by `announce`."""
+    return decoded(_MESSAGES, data)
 
 
 async def announce(queues: Queues, message: Message) -> None:
-    """Send a message to the workers that listen. Raises ServerUnavailable."""
+    """Send a message to all workers that are listening. Raises ServerUnavailable."""
     await answer_of(queues.client.publish(queues.control_channel, msgspec.msgpack.encode(message)))
 
 
 async def answer_stacks(queues: Queues, question: str, stacks: list[Stack]) -> None:
-    """Raises ServerUnavailable."""
-    await answer_of(queues.client.set(_key(question), msgspec.msgpack.encode(stacks), ex=ANSWER_LIFE_S))
+    """Store a worker's answer to a ShowStack question in Redis. Raises ServerUnavailable."""
+    await answer_of(queues.client.set(stack_key(question), msgspec.msgpack.encode(stacks), ex=ANSWER_LIFE_S))
 
 
 async def read_stacks(queues: Queues, question: str) -> list[Stack] | None:
-    """The answer; None while there is none. Raises ServerUnavailable."""
-    data = await answer_of(queues.client.get(_key(question)))
-    return None if data is None else _STACKS.decode(data)
-
-
-def _key(question: str) -> str:
-    return f"often:stack:{question}"
+    """Read the answer to a ShowStack question. Returns None while there is no answer. Raises
+    ServerUnavailable.
+    """
+    data = await answer_of(queues.client.get(stack_key(question)))
+    try:
+        return None if data is None else decoded(_STACKS, data)
+    except msgspec.DecodeError as error:
+        raise ServerRefuses("Redis", f"its answer is not a list of thread stacks: {error}") from error

@@ -1,24 +1,24 @@
 -- Fetch ids for one worker over all lanes that it serves.
 --
--- A suspect (an id in the lane of rescued ones) runs alone at first: only a worker that holds nothing takes one.
--- Two keys of each queue let suspects begin and ordinary work go on. Each names a worker, and lapses unless that
--- worker renews it:
---   turn   the one worker that stops fetching until it is idle, then runs a suspect, while ordinary work waits.
---          Until it is idle, '-' stands before its id, and any idle worker may take the turn from it
---   spare  a worker that keeps to ordinary work. While there is one, others that are idle take suspects as well.
+-- A suspect (an id in the lane of rescued ids) first runs alone: only a worker that holds no task takes one.
+-- Two keys of each queue make both suspects and ordinary tasks progress. Each key contains the id of a worker,
+-- and expires unless that worker renews it:
+--   turn   the one worker that stops fetching until it is idle, then runs a suspect, while ordinary tasks
+--          wait. Until it is idle, its id has the prefix '-', and any idle worker may take the turn from it
+--   spare  a worker that keeps to ordinary tasks. While there is one, other idle workers may take suspects.
 --
 -- KEYS[1]  the worker's unacked set
 -- then 14 keys per queue: the lane of rescued ids, the lanes of priority 9 to 0, the wake list, turn, spare
 -- ARGV[1]  ids wanted, at least 1
--- ARGV[2]  the number of slots that this worker has served: rotates the queues and the lower lanes
--- ARGV[3]  '1' when the worker holds nothing at all
--- ARGV[4]  '1' when the worker may stop for a suspect although ordinary work waits
--- ARGV[5]  milliseconds for which the worker gets a turn; it renews it while a suspect runs alone
+-- ARGV[2]  the number of slots that this worker has served: determines the order of queues and lower lanes
+-- ARGV[3]  '1' if the worker holds no task at all
+-- ARGV[4]  '1' if the worker may stop for a suspect even while ordinary tasks wait
+-- ARGV[5]  duration of a turn in milliseconds; the worker renews it while a suspect runs alone
 -- ARGV[6]  the worker's id
 --
 -- Returns {ids, dropped, moved, suspects, turn, alone, waiting}: suspects = 1 when some wait, turn = 1 when this
--- worker has the turn of a queue and stops fetching, alone = 1 when the one id is to run alone; waiting counts
--- the ordinary ids in the lanes before this fetch.
+-- worker has the turn of a queue and stops fetching, alone = 1 when the only id has to run alone; waiting is the
+-- number of ordinary ids in the lanes before this fetch.
 
 local PER_QUEUE, LANES = 14, 11
 local WAKE, TURN, SPARE = 12, 13, 14
@@ -37,14 +37,15 @@ local function key(queue, place)
   return KEYS[1 + (queue - 1) * PER_QUEUE + place]
 end
 
--- Take ids off a lane that is a list.
+-- Take ids off a lane, whose key must be a list.
 local function pop(lane, count, ids)
   for _, id in ipairs(redis.call('LPOP', lane, count) or {}) do
     if #id == ID_BYTES then ids[#ids + 1] = id else dropped = dropped + 1 end
   end
 end
 
--- Lengths once; all choices below count in memory. Most queues are empty, and one question finds that out.
+-- Read the lengths of all lanes once; the choices below subtract from them in memory. Most queues are empty, which
+-- a single command detects.
 local length, waiting, suspects = {}, 0, {}
 for step = 0, queues - 1 do
   local queue = (served + step) % queues + 1
@@ -62,7 +63,7 @@ local function is_mine(owner)
   return owner == worker or owner == waits
 end
 
--- Take a key that is free, or renew it. False when another worker has it; what never lapses is garbage.
+-- Take a free key, or renew it. Returns false when another worker has it; a key that never expires is garbage.
 local function keep(name, value, ms)
   local owner = own('GET', name)
   local waiter = owner and string.sub(owner, 1, 1) == '-'
@@ -76,7 +77,7 @@ local function leave(name)
   if is_mine(own('GET', name)) then redis.call('DEL', name) end
 end
 
--- The next suspect of a queue.
+-- Return the next suspect of a queue.
 local function take_suspect(queue)
   local ids = {}
   while #ids == 0 and length[queue][1] > 0 do
@@ -87,7 +88,7 @@ local function take_suspect(queue)
   return ids
 end
 
--- A worker that stops or runs a suspect is no spare of any queue.
+-- A worker that stops for a suspect, or runs one, cannot be the spare of a queue.
 local function leave_spares()
   for queue = 1, queues do leave(key(queue, SPARE)) end
 end
@@ -113,7 +114,7 @@ for _, queue in ipairs(suspects) do
   keep(key(queue, SPARE), worker, SPARE_MS)
 end
 
--- How many to take from each lane.
+-- Number of ids to take from each lane.
 local take = {}
 local function choose(queue, place)
   length[queue][place] = length[queue][place] - 1
@@ -121,7 +122,7 @@ local function choose(queue, place)
   take[name] = (take[name] or 0) + 1
 end
 
--- The highest lane; queues take turns.
+-- Choose the lane with the highest priority that has ids. Queues take turns.
 local function choose_highest(turn)
   for place = 2, LANES do
     for step = 0, queues - 1 do
@@ -131,7 +132,8 @@ local function choose_highest(turn)
   end
 end
 
--- One of the lanes below the highest priority that waits; they take turns. True when there is one.
+-- Choose a lane below the highest priority that has ids. These lower lanes take turns. Returns true if there is
+-- one.
 local function choose_lower(turn)
   local top, lower = nil, {}
   for place = 2, LANES do
@@ -157,7 +159,7 @@ for slot = served, served + math.min(wanted, waiting) - 1 do
   end
 end
 
--- Highest lane first, so that the order of the answer is the order to run in.
+-- Take ids from the highest lane first, because tasks run in the order of the answer.
 local ids = {}
 for place = 2, LANES do
   for queue = 1, queues do
@@ -167,8 +169,8 @@ for place = 2, LANES do
 end
 if #ids > 0 then own('SADD', KEYS[1], unpack(ids)) end
 
--- A queue that still has ordinary ids wakes one more worker; an empty one takes its tokens back. A token for a
--- suspect would wake the spare again and again.
+-- If a queue still has ordinary ids, one more worker is woken. If it is empty, its wake tokens are removed. There
+-- are no tokens for suspects, because they would wake the spare repeatedly.
 local empty = {}
 for queue = 1, queues do
   local left = 0

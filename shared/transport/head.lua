@@ -1,8 +1,8 @@
--- Read the ids that are popped next from a lane. Garbage at its head is dropped: a lane that holds nothing
--- else is empty.
+-- Read the ids at the head of a lane. Values there that are no ids are dropped, so that a lane with nothing else
+-- becomes empty.
 --
 -- KEYS[1]  the lane
--- ARGV[1]  how many ids
+-- ARGV[1]  number of ids
 --
 -- Returns {ids, dropped, moved}.
 

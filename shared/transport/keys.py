@@ -1,4 +1,4 @@
-"""Names of the keys in Redis, each in one place."""
+"""Names of all Redis keys of the platform, each defined in one place."""
 
 import functools
 from uuid import UUID
@@ -12,7 +12,9 @@ CHECKED_KEY = "often:checked"
 
 @functools.cache
 def lane_key(queue: str, priority: int) -> str:
-    """Cached: there are few of them, and one is asked for with each id."""
+    """Name of the Redis list for one priority of a queue, called a lane. The result is cached,
+    because it is needed for every id.
+    """
     return f"often:lane:{queue}:{priority}"
 
 
@@ -21,7 +23,9 @@ def rescue_key(queue: str) -> str:
 
 
 def past_key(queue: str) -> str:
-    """Ids that operators let run although their queue is paused. They are in their lanes as well."""
+    """Name of the Redis list of task ids that operators let run although their queue is paused.
+    These ids are in their lanes as well.
+    """
     return f"often:past:{queue}"
 
 
@@ -30,12 +34,18 @@ def wake_key(queue: str) -> str:
 
 
 def turn_key(queue: str) -> str:
-    """Names the worker that stops for a suspect, or runs one; see `fetch.lua`."""
+    """Name of the Redis key for the turn of a queue.
+
+    The key contains the id of a worker that runs a suspect (a task whose earlier worker died), or
+    that has stopped fetching in order to run one. See `fetch.lua`.
+    """
     return f"often:turn:{queue}"
 
 
 def spare_key(queue: str) -> str:
-    """Names a worker that keeps to ordinary work while others run suspects."""
+    """Name of the Redis key that contains the id of a worker which takes only ordinary tasks, while
+    other workers run suspects.
+    """
     return f"often:spare:{queue}"
 
 
@@ -43,9 +53,16 @@ def unacked_key(worker: UUID) -> str:
     return f"often:unacked:{worker.hex}"
 
 
+def stack_key(question: str) -> str:
+    """Name of the Redis key that contains the answer to a `shared.transport.control.ShowStack` for
+    a few seconds.
+    """
+    return f"often:stack:{question}"
+
+
 @functools.cache
 def fetch_keys(queues: tuple[str, ...]) -> list[str]:
-    """The keys of these queues, in the order of `fetch.lua`."""
+    """All keys of these queues, in the order in which `fetch.lua` expects them."""
     return [key for queue in queues for key in _keys_of(queue)]
 
 

@@ -1,4 +1,4 @@
--- Take ids that may run although their queues are paused.
+-- Take ids of tasks that operators let run although their queues are paused.
 --
 -- KEYS[1]   the worker's unacked set
 -- KEYS[2…]  the lists of such ids, one for each paused queue that the worker serves

@@ -1,13 +1,13 @@
 -- Prepended to every script.
 --
--- The last of KEYS  the key that names the system whose database this is
+-- The last of KEYS  the key with the id of the system that owns this database
 -- The last of ARGV  the id of the caller's system, 32 hexadecimal digits; empty while it is not known
 
--- Keys of ours that held something of another type.
+-- Names of our keys that contained a value of the wrong type.
 local moved = {}
 
--- Run a command on a key of ours. What has the wrong type is not ours: it is moved aside, and the command
--- finds no key.
+-- Run a command on one of our keys. If the key has a value of the wrong type, another program has written it: the
+-- value is moved aside, and the command finds no key.
 local function own(command, key, ...)
   local answer = redis.pcall(command, key, ...)
   if type(answer) ~= 'table' or not answer.err then return answer end
@@ -17,11 +17,11 @@ local function own(command, key, ...)
   return redis.call(command, key, ...)
 end
 
--- A task id has 16 bytes. Anything else was put here by another program, and is dropped.
+-- Length of a task id in bytes. A value of another length comes from another program and is dropped.
 local ID_BYTES = 16
 
--- A database without an owner becomes the caller's. A stranger takes nothing and leaves nothing: its answer is
--- the id of the owner.
+-- If the database has no owner, it now belongs to the caller's system. If it belongs to another system, the script
+-- changes nothing and returns the id of the owner.
 local system_key, system = table.remove(KEYS), table.remove(ARGV)
 if system ~= '' then
   local owner = own('GET', system_key)

@@ -1,8 +1,8 @@
--- Append ids to one lane and wake an idle worker for each, up to a bound.
+-- Append ids to one lane, and wake one idle worker for each id, up to a maximum.
 --
 -- KEYS[1]  the lane
 -- KEYS[2]  the wake list of its queue
--- ARGV[1]  wake tokens that the list may hold
+-- ARGV[1]  maximum number of wake tokens in the list
 -- ARGV[2…] the ids, in order
 --
 -- Returns {ids, dropped, moved}: no ids, 0, and the keys that were moved aside.

@@ -1,7 +1,9 @@
-"""Ids on their way through Redis: push into lanes, wake, fetch, acknowledge.
+"""Moves ids of tasks through Redis: pushes them to queues, wakes workers, fetches ids for workers,
+and acknowledges them.
 
-A queue is eleven lists of 16-byte task ids: one per priority and one for rescued ids. Redis may be wiped at
-any moment; the ledger knows what was here.
+A queue consists of eleven Redis lists, called lanes: one per priority, and one for tasks rescued
+from dead workers. Each entry is the id of a task (16 bytes). The data in Redis may be lost at any
+moment, because it can be restored from Postgres.
 """
 
 import logging
@@ -9,14 +11,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import msgspec
 import redis.asyncio as redis
 from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
-from shared.errors import ServerUnavailable, Stranger
+from shared.errors import ServerRefuses, ServerUnavailable, Stranger
 from shared.transport.answers import answer_of
 from shared.transport.connection import connect as connect
 from shared.transport.keys import (
@@ -36,18 +38,26 @@ from shared.transport.script import Script
 
 log = logging.getLogger(__name__)
 
-#: Wake tokens kept per queue; more idle workers than this find out a moment later.
+#: Maximum number of wake tokens per queue, each of which wakes one idle worker. Workers that get no
+#: token find the tasks a moment later.
 MAX_WAKE_TOKENS = 32
-#: How long a worker has its turn unless it renews it: longer than a claim takes.
+#: How long a worker may stop fetching, in order to run a suspect (a task whose earlier worker died)
+#: alone, before it must renew this right (milliseconds). It must be longer than a claim takes.
 TURN_MS = 5_000
-#: How long an id that may run past a pause waits for a worker; then its task waits for the end of the pause.
+#: How long an id that may run although its queue is paused waits for a worker, in seconds. After
+#: that, the task waits for the end of the pause.
 PAST_LIFE_S = 3_600
-#: Ids per RPUSH; keeps one command short for the other clients of Redis.
+#: Maximum number of ids that one RPUSH appends. A longer command would delay other clients of
+#: Redis.
 PUSH_CHUNK = 5_000
+SCRIPTS_LOST = (
+    "it lost its Lua scripts immediately after they were loaded; check whether another program runs SCRIPT "
+    "FLUSH, or whether a proxy distributes commands over several servers"
+)
 
 
 class Address(msgspec.Struct, frozen=True, gc=False):
-    """Where an id goes."""
+    """The id of a task, and the lane to which it belongs."""
 
     id: UUID
     queue: str
@@ -61,28 +71,35 @@ class Address(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What one fetch brought."""
+    """The result of one fetch of a worker."""
 
     ids: list[UUID]
-    #: Suspects wait for a worker that holds nothing, or did until this fetch.
+    #: True if suspects (tasks whose earlier worker died) are waiting for a worker that runs no
+    #: other task, or were waiting until this fetch took them.
     suspects: bool
-    #: This worker has the turn of a queue: it fetches nothing until it is idle and has run a suspect.
+    #: True if this worker has the turn of a queue: it must not fetch until it is idle, and then run
+    #: a suspect (a task whose earlier worker died).
     turn: bool
-    #: The one id is a suspect and begins alone.
+    #: True if the only fetched id is a suspect (a task whose earlier worker died), which has to run
+    #: alone.
     alone: bool
-    #: Ordinary ids in the lanes before this fetch.
+    #: Number of ids in the lanes before this fetch, without those of suspects (tasks whose earlier
+    #: workers died).
     waiting: int
 
 
 class Queues:
-    """The lanes in one Redis. Every method raises ServerUnavailable when Redis does not serve it.
+    """The task queues in one Redis database. Every method raises ServerUnavailable if Redis is
+    unavailable.
 
-    That includes a Redis that belongs to another system: see `shared.system`.
+    The error Stranger, which is one of these, is raised if the Redis database belongs to another
+    system; see `shared.system`.
     """
 
     def __init__(self, client: "redis.Redis") -> None:
         self.client = client
-        #: The system to which this process belongs; None until the ledger has said so.
+        #: Id of the system to which this process belongs. None until it has been read from the
+        #: ledger.
         self.system: UUID | None = None
         self._push, self._fetch = Script("push.lua"), Script("fetch.lua")
         self._head, self._unacked = Script("head.lua"), Script("unacked.lua")
@@ -90,20 +107,34 @@ class Queues:
 
     @property
     def cancel_channel(self) -> str:
-        """Names the system, because all databases of a Redis share their channels."""
+        """Name of the Redis channel for hints about cancellations. It contains the id of the
+        system, because all databases of a Redis server share their channels.
+        """
         return f"often:cancel:{self._system}"
 
     @property
     def control_channel(self) -> str:
-        """Carries the messages of `shared.transport.control`."""
+        """Name of the Redis channel for messages of `shared.transport.control`."""
         return f"often:control:{self._system}"
+
+    @property
+    def events_channel(self) -> str:
+        """Name of the Redis channel for messages of `shared.transport.events`."""
+        return f"often:events:{self._system}"
+
+    @property
+    def callers_channel(self) -> str:
+        """Name of the Redis channel for messages of `services.api.identity.changes`."""
+        return f"often:callers:{self._system}"
 
     @property
     def _system(self) -> str:
         return self.system.hex if self.system else ""
 
     async def push(self, addresses: Iterable[Address]) -> None:
-        """Append ids to their lanes in order and wake one idle worker for each, up to a bound."""
+        """Append ids to their lanes in order. Wake one idle worker for each id, up to
+        MAX_WAKE_TOKENS per queue.
+        """
         lanes: dict[tuple[str, str], list[bytes]] = defaultdict(list)
         for address in addresses:
             lanes[address.lane, wake_key(address.queue)].append(address.id.bytes)
@@ -117,8 +148,8 @@ class Queues:
         try:
             await self._carry_out(calls)
         except ServerUnavailable as error:
-            # An id that is pushed twice is claimed once. A connection that broke, or that leads to a replica
-            # since a failover, therefore costs no more than another try.
+            # A single retry is safe after a broken connection, or after a refusal by a former
+            # primary, because an id that is pushed twice can be claimed only once.
             if not isinstance(error.__cause__, redis.ConnectionError | ReadOnlyError):
                 raise
             await self._carry_out(calls)
@@ -134,11 +165,13 @@ class Queues:
         may_stop: bool = True,
         wait_s: float = 0.0,
     ) -> Fetched:
-        """Move up to `wanted` ids from the lanes of `queues` into the worker's unacked set.
+        """Move up to `wanted` ids from the lanes of `queues` to the worker's set of unacknowledged
+        ids.
 
-        `may_stop`: while ordinary work waits, the worker may get a turn all the same.
-        With `wait_s` (below the socket's own time-out) block for so long until a queue has a wake token, and
-        then fetch: one round trip for both.
+        If `may_stop` is set, the result may ask the worker to stop fetching in order to run a
+        suspect (a task whose earlier worker died), even while ordinary tasks wait. With `wait_s`,
+        which must be less than the time limit of the socket, the call waits up to that long until a
+        queue has a wake token, and then fetches, in one round trip.
         """
         keys = [unacked_key(worker), *fetch_keys(tuple(queues))]
         flags = int(idle), int(may_stop)
@@ -149,37 +182,46 @@ class Queues:
         return Fetched(ids, bool(suspects), bool(turn), bool(alone), waiting)
 
     async def push_past(self, queue: str, task_id: UUID) -> None:
-        """Let a task run although its queue is paused. Its row has to be due or sent."""
+        """Let a task run although its queue is paused. The task's row must be due or marked as
+        sent.
+        """
         pipe = self.client.pipeline(transaction=False)
         pipe.rpush(past_key(queue), task_id.bytes)
-        # Workers take from this list only while the queue is paused.
+        # Workers take ids from this list only while the queue is paused, so entries expire in case
+        # the pause ends first.
         pipe.expire(past_key(queue), PAST_LIFE_S)
         await answer_of(pipe.execute())
 
     async def take_past(self, worker: UUID, queues: Sequence[str], *, wanted: int) -> list[UUID]:
-        """Move up to `wanted` such ids of paused queues into the worker's unacked set."""
+        """Move up to `wanted` ids that may run although their queue is paused to the worker's set
+        of unacknowledged ids.
+        """
         keys = [unacked_key(worker), *(past_key(queue) for queue in queues)]
         (ids,) = await self._carry_out([self._past.call(self._system, keys, wanted)])
         return list(ids)
 
     async def renew_turn(self, worker: UUID, queue: str) -> None:
-        """Keep the turn of a queue while a suspect runs alone."""
+        """Extend the worker's turn of a queue while it runs a suspect (a task whose earlier worker
+        died) alone.
+        """
         await answer_of(self.client.set(turn_key(queue), worker.hex, px=TURN_MS))
 
     async def _run(self, script: Script, key: str, *arguments: Any) -> list[UUID]:
-        """Run a script that reads ids from one key."""
+        """Run a Lua script that reads ids from one key, and return the ids."""
         (ids,) = await self._carry_out([script.call(self._system, [key], *arguments)])
         return list(ids)
 
     async def _carry_out(self, calls: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
-        """Send commands in one round trip. Returns the ids that the last script found, and what it adds."""
+        """Send commands in one round trip. Returns the ids that the last script found, followed by
+        the rest of that script's result.
+        """
         try:
             answers = await answer_of(self._send(calls))
         except NoScriptError:
-            # A new Redis, which has what BLPOP waited for. An id that is pushed twice is claimed once.
-            for script in (self._push, self._fetch, self._head, self._unacked, self._past):
-                await answer_of(self.client.script_load(script.text))
-            return await self._carry_out([call for call in calls if call[0] == "EVALSHA"])
+            # Redis does not know the scripts, so it has restarted or another server has taken over.
+            # Send the scripts again, but not BLPOP, whose wait is over. An id that is pushed twice
+            # can be claimed only once.
+            answers = await self._load_and_send([call for call in calls if call[0] == "EVALSHA"])
         for answer in answers:
             if isinstance(answer[0], bytes):
                 raise Stranger(answer[0].decode(), self._system)
@@ -187,8 +229,21 @@ class Queues:
         ids, _, _, *more = answers[-1]
         return [UUID(bytes=i) for i in ids], *more
 
+    async def _load_and_send(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Load all scripts, then send these commands once. Raises ServerRefuses if Redis has lost
+        the scripts again.
+        """
+        for script in (self._push, self._fetch, self._head, self._unacked, self._past):
+            await answer_of(self.client.script_load(script.text))
+        try:
+            return cast("list[Any]", await answer_of(self._send(calls)))
+        except NoScriptError as error:
+            raise ServerRefuses("Redis", SCRIPTS_LOST) from error
+
     async def _send(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """The answers of the scripts. Raises the first error."""
+        """Send commands and return the answers of the scripts among them. Raises the first
+        error.
+        """
         client: Any = self.client
         if len(calls) == 1:
             return [await client.execute_command(*calls[0])]
@@ -197,47 +252,73 @@ class Queues:
             pipe.execute_command(*call)
         answers = await pipe.execute(raise_on_error=False)
         for call, answer in zip(calls, answers, strict=True):
-            # A wake list that is no list is cleared away by the script that follows.
+            # BLPOP fails if the list of wake tokens has the wrong type. That error is ignored,
+            # because the script that follows removes such a value.
             if isinstance(answer, Exception) and not (call[0] == "BLPOP" and _is_wrong_type(answer)):
                 raise answer
         return [answer for call, answer in zip(calls, answers, strict=True) if call[0] == "EVALSHA"]
 
     async def acknowledge(self, worker: UUID, ids: Iterable[UUID]) -> None:
-        """Forget ids whose outcome is committed."""
+        """Remove ids of finished tasks from the worker's set of unacknowledged ids. Their outcomes
+        must be committed.
+        """
         members = [i.bytes for i in ids]
         if members:
             await answer_of(self.client.srem(unacked_key(worker), *members))
 
     async def unacked(self, worker: UUID) -> set[UUID]:
-        """The ids that this worker fetched and did not acknowledge."""
+        """The ids that this worker has fetched but not acknowledged yet."""
         return set(await self._run(self._unacked, unacked_key(worker)))
 
     async def forget(self, worker: UUID) -> None:
-        """Delete the unacked set of a worker that is gone."""
+        """Delete the set of unacknowledged ids of a worker that has stopped or died."""
         await answer_of(self.client.delete(unacked_key(worker)))
 
     async def head(self, queue: str, priority: int, count: int) -> list[UUID]:
-        """The ids that are popped next from a lane."""
+        """Read the first `count` ids of a lane."""
         return await self._run(self._head, lane_key(queue, priority), count)
 
     async def rescued_head(self, queue: str, count: int) -> list[UUID]:
-        """The ids that are popped next from the lane of rescued ones."""
+        """Read the first `count` ids of the lane of rescued tasks."""
         return await self._run(self._head, rescue_key(queue), count)
 
     async def depths(self, queue: str) -> tuple[int, dict[int, int]]:
-        """How many ids lie in the lane of rescued ones, and in the others by priority."""
+        """Count the ids in the lane of rescued tasks, and in each other lane, by priority."""
         pipe = self.client.pipeline(transaction=False)
         for key in (rescue_key(queue), *(lane_key(queue, p) for p in PRIORITIES)):
             pipe.llen(key)
         answers = await answer_of(pipe.execute(raise_on_error=False))
-        # A key that is no list holds no ids.
+        # A key of another type than a list counts as empty.
         rescued, *lanes = [0 if _is_wrong_type(answer) else answer for answer in answers]
         return rescued, dict(zip(PRIORITIES, lanes, strict=True))
 
-    async def generation(self) -> int | None:
-        """The number that was written after the lanes were last complete; None when Redis lost it.
+    async def waiting(self, queues: Sequence[str], paused: Sequence[str] = ()) -> int:
+        """Count the ids in the lanes of `queues`, plus the ids of `paused` queues that may run in
+        spite of the pause.
+        """
+        lanes = [lane_key(queue, priority) for queue in queues for priority in PRIORITIES]
+        pipe = self.client.pipeline(transaction=False)
+        for key in (*lanes, *(past_key(queue) for queue in paused)):
+            pipe.llen(key)
+        answers = await answer_of(pipe.execute(raise_on_error=False))
+        return sum(answer for answer in answers if not _is_wrong_type(answer))
 
-        Raises Stranger when this Redis belongs to another system.
+    async def memory(self) -> dict[str, int]:
+        """Read how many bytes of memory Redis uses, its memory limit (0 if there is none), and the
+        number of connected clients.
+        """
+        info = await answer_of(self.client.info())
+        return {
+            "memory_bytes": int(info.get("used_memory", 0)),
+            "memory_limit_bytes": int(info.get("maxmemory", 0)),
+            "clients": int(info.get("connected_clients", 0)),
+        }
+
+    async def generation(self) -> int | None:
+        """Read the generation number, which is written once the lanes contain every task that
+        should be in them. None if Redis has lost it.
+
+        Raises Stranger if this Redis database belongs to another system.
         """
         owner, number = await answer_of(self.client.mget(SYSTEM_KEY, GENERATION_KEY))
         if self.system and _is_system(owner) and owner != self._system.encode():
@@ -248,45 +329,62 @@ class Queues:
             return None
 
     async def set_generation(self, number: int) -> None:
-        """Say which number the lanes have, and whose they are."""
+        """Store the generation number of the lanes, and the id of the system that owns them."""
         owned = {SYSTEM_KEY: self._system} if self.system else {}
         await answer_of(self.client.mset({GENERATION_KEY: number, **owned}))
 
     async def checked_at(self) -> datetime | None:
-        """The latest check of the lanes that Redis has been told of; None when it lost that."""
-        # MGET finds no value where the key has another type; GET would raise for ever.
+        """Read when the lanes were last compared with Postgres. None if Redis has lost
+        that time.
+        """
+        # MGET is used because it returns None for a key of another type, while GET would fail until
+        # the key is removed.
         (text,) = await answer_of(self.client.mget(CHECKED_KEY))
         try:
             return datetime.fromisoformat(text.decode()).astimezone(UTC)
-        except (AttributeError, ValueError, OverflowError):  # None, and values of other programs
+        # The value is missing, or another program has written it.
+        except (AttributeError, ValueError, OverflowError):
             return None
 
     async def set_checked_at(self, moment: datetime) -> None:
-        """Tell Redis when the ledger says that the lanes were checked; the ledger must have committed it."""
+        """Store when the lanes were last compared with Postgres. The same time must have been
+        committed in Postgres before.
+        """
         await answer_of(self.client.set(CHECKED_KEY, moment.isoformat()))
 
     async def run_id(self) -> str:
-        """Changes when Redis restarts or fails over."""
+        """Read an id of the running Redis server. It changes when Redis restarts or fails over to
+        another server.
+        """
         server = await answer_of(self.client.info("server"))
         replication = await answer_of(self.client.info("replication"))
         return f"{server['run_id']}:{replication['master_replid']}"
 
-    async def announce_cancel(self, task_id: UUID) -> None:
-        """Hint to the workers that listen; one that misses it learns it from its heartbeat."""
-        await answer_of(self.client.publish(self.cancel_channel, task_id.bytes))
+    async def announce_cancel(self, *task_ids: UUID) -> None:
+        """Tell the listening workers, in one round trip, that these tasks shall be canceled. A
+        worker that misses the hint finds the request in Postgres with its next heartbeat.
+        """
+        pipe = self.client.pipeline(transaction=False)
+        for task_id in task_ids:
+            pipe.publish(self.cancel_channel, task_id.bytes)
+        await answer_of(pipe.execute())
 
 
 def _report(*, dropped: int, moved: Sequence[bytes]) -> None:
-    """Log what another program left under our keys."""
+    """Log that another program has written unusable values to keys of the platform."""
     if dropped:
         text = (
-            "dropped %d entries that are no task ids; check whether another program writes to this database"
+            "dropped %d entries that are no task ids; check whether another program writes to this Redis "
+            "database"
         )
         log.warning(text, dropped)
     for key in moved:
+        text = (
+            "a Redis key held a value of the wrong type, which was moved to %s:misplaced; inspect it, then "
+            "DEL it"
+        )
         name = key.decode(errors="replace")
-        text = "%s held a value of the wrong type, which was moved to %s:misplaced; inspect it, then DEL it"
-        log.warning(text, name, name)
+        log.warning(text, name, extra={"key": name})
 
 
 def _is_wrong_type(answer: Any) -> bool:
@@ -294,5 +392,7 @@ def _is_wrong_type(answer: Any) -> bool:
 
 
 def _is_system(owner: bytes | None) -> bool:
-    """Whether a value looks like the id of a system; anything else is garbage and owns nothing."""
+    """True if the value looks like the id of a system. Any other value is ignored and does not
+    count as the owner of the database.
+    """
     return owner is not None and len(owner) == 32 and set(owner) <= set(b"0123456789abcdef")

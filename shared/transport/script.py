@@ -1,4 +1,4 @@
-"""Files of this package that Redis runs as one step each."""
+"""The Lua scripts of this package. Redis runs each of them atomically."""
 
 import hashlib
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from shared.transport.keys import SYSTEM_KEY
 
 
 class Script:
-    """One file, after `preamble.lua`."""
+    """A Lua script: the text of `preamble.lua`, followed by one file."""
 
     def __init__(self, file: str) -> None:
         folder = files(__package__)
@@ -17,5 +17,5 @@ class Script:
         self._sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
     def call(self, system: str, keys: Sequence[str], *arguments: Any) -> tuple[Any, ...]:
-        """The command that runs it."""
+        """Build the Redis command that runs the script."""
         return ("EVALSHA", self._sha, len(keys) + 1, *keys, SYSTEM_KEY, *arguments, system)

@@ -1,13 +1,15 @@
-"""Moves workflows on: takes their events, decides, and stores the tasks that begin, in one transaction.
+"""Advances workflows: reads and deletes their events, decides what follows, and stores the tasks
+that begin, all in one transaction.
 
-An event is applied once, because the transaction that deletes it holds the workflow's lock. A step begins
-once, because it leaves `waiting` under the same lock. Advancing a workflow twice changes nothing.
+Each event is applied only once, because the transaction that deletes it holds the workflow's lock.
+Each step begins only once, because it leaves the state `waiting` under the same lock. Advancing a
+workflow a second time therefore changes nothing.
 """
 
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -16,28 +18,32 @@ from shared.ledger.database import Database, in_fresh_context
 from shared.ledger.transitions import retry
 from shared.ledger.transitions import workflow as transitions
 from shared.workflows.graph import Incomplete, News, Plan, plan
-from shared.workflows.states import Ended, Flow, Step
+from shared.workflows.states import Ended, Flow, State, Step
 
-#: Workflows of one transaction.
+#: Maximum number of workflows that one transaction advances.
 MAX_FLOWS = 100
-#: Tasks that one statement stores, in about 0.3 s.
+#: Maximum number of tasks that one statement stores. Storing that number takes about 0.3 s.
 MAX_RELEASED = 10_000
-#: Why tasks that begin again have not started yet.
+#: Text that explains, in the row of a reopened task, why the task waits.
 RETRIED = "its workflow is retried"
-#: Members that one transaction cancels.
+#: Maximum number of tasks that one transaction cancels.
 MAX_CANCELLED = 1_000
-#: A transaction may store 100,000 tasks, which takes some four seconds on an idle server.
+#: Time limit of a transaction that advances workflows, in seconds. It may store 100,000 tasks,
+#: which takes about four seconds on an idle server.
 ADVANCE_LIMIT_S = 60.0
 
 
+Row = dict[str, Any]
+
+
 class NewTask(msgspec.Struct, frozen=True):
-    """A task that began to exist."""
+    """A task of a workflow that was just stored."""
 
     id: UUID
     name: str
     queue: str
     priority: int
-    #: It may start at once.
+    #: True if the task may start immediately, so its id is pushed.
     direct: bool
     owner: int | None = None
     workflow: UUID | None = None
@@ -45,25 +51,33 @@ class NewTask(msgspec.Struct, frozen=True):
 
 
 class Advanced(msgspec.Struct, kw_only=True):
-    """What an advance has committed."""
+    """What changed in the workflows that one call of `advance` has advanced. The changes are
+    committed.
+    """
 
     tasks: list[NewTask] = msgspec.field(default_factory=list)
-    #: Canceled tasks that a worker has, and which it should hear of.
+    #: Ids of canceled tasks that a worker is running. The worker must be notified.
     held: list[UUID] = msgspec.field(default_factory=list)
-    #: Rows of canceled tasks as CANCEL_MEMBERS returns them.
-    cancelled: list[dict[str, Any]] = msgspec.field(default_factory=list)
-    #: Workflows whose revision went up.
+    #: Rows of the canceled tasks, and of the tasks that run again, with the columns of
+    #: `transitions.changed`.
+    cancelled: list[Row] = msgspec.field(default_factory=list)
+    again: list[Row] = msgspec.field(default_factory=list)
+    #: Ids of workflows whose revision has changed.
     moved: list[UUID] = msgspec.field(default_factory=list)
-    #: Workflows that ended, by status.
+    #: For each workflow that waits for running tasks: the lowest number of tasks that must end
+    #: before one of its steps ends.
+    open: dict[UUID, int] = msgspec.field(default_factory=dict)
+    #: Status of each workflow that has ended.
     ended: list[str] = msgspec.field(default_factory=list)
-    #: Workflows that another advance holds, whose tasks a body's transaction holds, or that do not exist.
+    #: Ids of workflows that were not advanced, because another process is advancing them, because
+    #: an open transaction of a task body locks one of their tasks, or because they do not exist.
     left: list[UUID] = msgspec.field(default_factory=list)
-    #: Workflows with more to do: members are canceled a share at a time.
+    #: Ids of workflows that must be advanced again, because their tasks are canceled in batches.
     more: list[UUID] = msgspec.field(default_factory=list)
 
 
 class Event(msgspec.Struct, frozen=True):
-    """Events of one workflow, step and kind, in sum."""
+    """All events with the same workflow, step and kind, added up."""
 
     workflow: UUID
     step: str | None
@@ -75,7 +89,7 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class StoredStep(Step, frozen=True, kw_only=True):
-    """A step and the workflow that it is in."""
+    """A step as stored, with the id of its workflow."""
 
     workflow: UUID
 
@@ -87,24 +101,37 @@ Steps = Mapping[UUID, Sequence[Step]]
 
 
 async def advance(database: Database, ids: Iterable[UUID]) -> Advanced:
-    """Apply the events of these workflows, at most MAX_FLOWS. Raises ServerUnavailable."""
+    """Apply the events of these workflows. At most MAX_FLOWS may be given. Raises
+    ServerUnavailable.
+    """
     return await in_fresh_context(_advance(database, sorted(ids)))
 
 
-async def apply(database: Database, plans: Sequence[Plan]) -> list[NewTask]:
-    """Write plans inside the caller's transaction; a share of the tasks at a time."""
-    stored: list[NewTask] = []
+class Applied(NamedTuple):
+    """The tasks that changed when plans were applied: new tasks, and the rows of tasks that run
+    again.
+    """
+
+    tasks: list[NewTask]
+    again: list[Row]
+
+
+async def apply(database: Database, plans: Sequence[Plan]) -> Applied:
+    """Store the decisions of these plans inside the caller's transaction, in batches that limit the
+    number of tasks.
+    """
+    applied = Applied([], [])
     flows = [_flow_row(made.flow) for made in plans]
     for share in _shares(plans):
-        await _repeat(database, share)
+        applied.again.extend(await _repeat(database, share))
         rows = await database.run(
             transitions.APPLY,
             steps=_json([_step_row(made, step) for made, step in share]),
             flows=_json(flows),
         )
         flows = []
-        stored += [_task_of(row) for row in rows]
-    return stored
+        applied.tasks.extend(_task_of(row) for row in rows)
+    return applied
 
 
 async def _advance(database: Database, ids: list[UUID]) -> Advanced:
@@ -122,44 +149,71 @@ async def _apply_events(database: Database, flows: Mapping[UUID, Flow], advanced
     (taken,) = await database.run(transitions.TAKE, id=list(flows))
     if taken["news"] is None:
         return
-    events = await _with_mended(database, _EVENTS.decode(taken["news"]))
+    happened = _EVENTS.decode(taken["news"])
+    mended = await _mend(database, happened)
+    events = _by_workflow([*happened, *await _reopened(database, mended)])
     plans = await _planned(database, flows, events, _steps_in(taken["steps"]))
-    advanced.tasks = await apply(database, plans)
+    advanced.tasks, again = await apply(database, plans)
+    advanced.again = [*mended, *again]
     advanced.moved = [made.flow.id for made in plans]
     ended = [made.flow for made in plans if flows[made.flow.id].open_steps and not made.flow.open_steps]
     advanced.ended = [flow.status for flow in ended]
     cancelled = [*_cancelled(plans), *_rest(flows, events)]
     if cancelled:
         await _cancel(database, cancelled, advanced)
+    waiting = [made for made in plans if made.flow.id not in advanced.more]
+    advanced.open = {made.flow.id: members for made in waiting if (members := _open_members(made))}
 
 
-async def _with_mended(database: Database, events: list[Event]) -> dict[UUID, list[Event]]:
-    """The events by workflow. Tasks that did not succeed begin again here where a retry asks for it."""
+async def _mend(database: Database, events: Iterable[Event]) -> list[Row]:
+    """Let tasks that did not succeed run again, in the steps for which a retry requests this
+    ("mend").
+    """
     mended = [(event.workflow, event.step) for event in events if event.kind == "mend" and event.step]
-    if mended:
-        workflows, steps = ([*column] for column in zip(*mended, strict=True))
-        values: dict[str, Any] = {"workflow": workflows, "step": steps, "reason": RETRIED}
-        while len(await database.run(retry.MEND, limit=MAX_RELEASED, **values)) == MAX_RELEASED:
-            pass
-        (taken,) = await database.run(transitions.TAKE, id=sorted(set(workflows)))
-        events = [*events, *_EVENTS.decode(taken["news"] or "[]")]
-    return _by_workflow(events)
+    if not mended:
+        return []
+    workflows, steps = ([*column] for column in zip(*mended, strict=True))
+    values: dict[str, Any] = {"workflow": workflows, "step": steps, "reason": RETRIED}
+    again: list[Row] = []
+    while True:
+        share = await database.run(retry.MEND, limit=MAX_RELEASED, **values)
+        again += share
+        if len(share) < MAX_RELEASED:
+            return again
 
 
-async def _repeat(database: Database, share: Sequence[tuple[Plan, Step]]) -> None:
-    """Let all tasks of steps begin again. Raises LookupError when some of them are gone."""
+async def _reopened(database: Database, mended: Iterable[Row]) -> list[Event]:
+    """The events that undo the recorded ends of tasks that run again."""
+    workflows = {UUID(int=row["workflow"].int) for row in mended}
+    if not workflows:
+        return []
+    (taken,) = await database.run(transitions.TAKE, id=sorted(workflows))
+    return _EVENTS.decode(taken["news"] or "[]")
+
+
+async def _repeat(database: Database, share: Sequence[tuple[Plan, Step]]) -> list[Row]:
+    """Let all tasks of repeated steps run again. Raises LookupError if some of the tasks do not
+    exist anymore.
+    """
     again = [(made.flow.id, step) for made, step in share if step.name in made.repeated]
-    if again:
-        workflows, names = [id for id, _ in again], [step.name for _, step in again]
-        rows = await database.run(retry.REPEAT, workflow=workflows, step=names, reason=RETRIED)
-        if len(rows) != sum(step.size for _, step in again):
-            raise LookupError(f"{len(rows)} tasks are left of the steps {', '.join(names)}, which run again")
+    if not again:
+        return []
+    workflows, names = [id for id, _ in again], [step.name for _, step in again]
+    rows = await database.run(retry.REPEAT, workflow=workflows, step=names, reason=RETRIED)
+    if len(rows) != sum(step.size for _, step in again):
+        raise LookupError(
+            f"only {len(rows)} tasks of the steps {', '.join(names)} still exist, but all have to run again; "
+            "cancel the workflow and submit it again"
+        )
+    return rows
 
 
 async def _planned(
     database: Database, flows: Mapping[UUID, Flow], events: Mapping[UUID, list[Event]], steps: Steps
 ) -> list[Plan]:
-    """Decide over the steps that were taken, and where these are not enough over all."""
+    """Compute the plans of workflows from the steps that were loaded. If these are not sufficient
+    for a workflow, load all of its steps.
+    """
     plans: list[Plan] = []
     incomplete: list[UUID] = []
     news = {id: _news(happened) for id, happened in events.items()}
@@ -176,7 +230,9 @@ async def _planned(
 
 
 async def _cancel(database: Database, steps: Sequence[tuple[UUID, str]], advanced: Advanced) -> None:
-    """Cancel members. Their ends, and what is left of them, are events of the next advance."""
+    """Cancel tasks of these steps, up to MAX_CANCELLED. The canceled tasks, and the tasks still to
+    be canceled, are recorded as events, which the next call of `advance` applies.
+    """
     workflows, names = ([*column] for column in zip(*steps, strict=True))
     rows = await database.run(transitions.CANCEL_MEMBERS, workflow=workflows, step=names, limit=MAX_CANCELLED)
     advanced.cancelled = rows
@@ -196,7 +252,7 @@ def _by_workflow(events: Iterable[Event]) -> dict[UUID, list[Event]]:
 
 
 def _news(events: Sequence[Event]) -> News:
-    """Everything that happened to one workflow."""
+    """Combine all new events of one workflow into the input of `plan`."""
     ended: dict[str, Ended] = {}
     kinds: dict[str, int] = defaultdict(int)
     repeated = frozenset(event.step for event in events if event.kind == "repeat" and event.step)
@@ -225,7 +281,9 @@ def _cancelled(plans: Iterable[Plan]) -> Iterator[tuple[UUID, str]]:
 
 
 def _rest(flows: Mapping[UUID, Flow], events: Mapping[UUID, list[Event]]) -> Iterator[tuple[UUID, str]]:
-    """Steps whose members an earlier advance has not all canceled, unless they begin again."""
+    """Yield the steps that still have tasks to cancel, because an earlier batch was full, unless a
+    retry starts the step again.
+    """
     for id, happened in events.items():
         again = {event.step for event in happened if event.kind in ("repeat", "mend")}
         for event in happened:
@@ -233,8 +291,18 @@ def _rest(flows: Mapping[UUID, Flow], events: Mapping[UUID, list[Event]]) -> Ite
                 yield id, str(event.step)
 
 
+def _open_members(made: Plan) -> int:
+    """The lowest number of tasks that must end before one of the changed steps ends. 0 if a step
+    may end now.
+    """
+    begun = [step for step in made.changed if step.state not in (State.WAITING, State.SKIPPED)]
+    return min((step.open_members for step in begun), default=0)
+
+
 def _shares(plans: Sequence[Plan]) -> Iterator[list[tuple[Plan, Step]]]:
-    """Changed steps, in shares that store at most MAX_RELEASED tasks; at least one share."""
+    """Split the changed steps into batches, each of which starts at most MAX_RELEASED tasks. There
+    is at least one batch.
+    """
     share: list[tuple[Plan, Step]] = []
     tasks = 0
     for made in plans:

@@ -1,7 +1,8 @@
-"""Advances workflows and does what follows the commit: push new tasks, announce canceled ones, count.
+"""Advances workflows, and does what must follow the commit: pushes new tasks, notifies workers of
+canceled tasks, and updates metrics.
 
-The owner of an `Advancer` also calls `mark`, within three seconds of a push. After that the dispatcher sends
-the ids a second time.
+The owner of an `Advancer` must call `mark` within three seconds of a push. Otherwise, the
+dispatcher sends the ids a second time.
 """
 
 import logging
@@ -19,12 +20,14 @@ from shared.workflows.advance import Advanced, NewTask, advance
 
 log = logging.getLogger(__name__)
 
-#: Ids that are pushed and marked at a time.
+#: Maximum number of ids that are pushed, or marked as sent, at a time.
 PUSH = 2_000
 
 
 class Advancer:
-    """Used by workers right after they recorded an end, and by the leader for everything that is left."""
+    """Advances workflows. A worker uses it immediately after recording the end of a workflow's
+    task, and the leading scheduler uses it for all other events.
+    """
 
     def __init__(self, database: Database, queues: Queues) -> None:
         self._database = database
@@ -33,7 +36,11 @@ class Advancer:
         self._unmarked: list[UUID] = []
 
     async def advance(self, ids: Sequence[UUID]) -> Advanced:
-        """Raises ServerUnavailable when Postgres is away. The dispatcher sends what Redis does not take."""
+        """Advance these workflows and push their new tasks. If Redis is unavailable, the dispatcher
+        sends the tasks later.
+
+        Raises ServerUnavailable if Postgres is unavailable.
+        """
         with metrics.WORKFLOW_ADVANCE_SECONDS.time():
             advanced = await advance(self._database, ids)
         for status in advanced.ended:
@@ -43,10 +50,9 @@ class Advancer:
             self._publisher.soon(lambda: _changes(advanced))
         try:
             await self._push([task for task in advanced.tasks if task.direct])
-            for task_id in advanced.held:
-                await self._queues.announce_cancel(task_id)
+            await self._queues.announce_cancel(*advanced.held)
         except ServerUnavailable as error:
-            log.warning("%s; the dispatcher sends the new tasks of workflows", error)
+            log.warning("%s; new tasks of workflows were not pushed, the dispatcher sends them", error)
         return advanced
 
     async def _push(self, tasks: Sequence[NewTask]) -> None:
@@ -56,9 +62,11 @@ class Advancer:
             self._unmarked += [task.id for task in share]
 
     async def mark(self) -> None:
-        """Mark pushed ids, a moment later: most are claimed by then and need no mark.
+        """Mark the pushed tasks as sent. This is done a moment after the push, because by then
+        workers have claimed most of them, which need no mark.
 
-        Ids that stay unmarked are sent twice and claimed once. Raises ServerUnavailable.
+        The dispatcher sends an unmarked task a second time, but only one of the two copies can be
+        claimed. Raises ServerUnavailable.
         """
         pushed, self._unmarked = sorted(self._unmarked), []
         for first in range(0, len(pushed), PUSH):
@@ -67,7 +75,7 @@ class Advancer:
 
 
 def new(tasks: Iterable[NewTask]) -> list[TaskChange]:
-    """Tasks that were stored, as event streams show them."""
+    """The changes by which event streams show newly stored tasks."""
     return [
         TaskChange(
             task.id, 0, "pending", task.name, task.queue, task.owner, workflow=task.workflow, step=task.step
@@ -77,11 +85,11 @@ def new(tasks: Iterable[NewTask]) -> list[TaskChange]:
 
 
 def _changes(advanced: Advanced) -> Changes:
-    cancelled = [TaskChange.from_row(row) for row in advanced.cancelled]
-    return Changes([*new(advanced.tasks), *cancelled], workflows=advanced.moved)
+    changed = [TaskChange.from_row(row) for row in (*advanced.again, *advanced.cancelled)]
+    return Changes([*new(advanced.tasks), *changed], workflows=advanced.moved)
 
 
 def count(tasks: Iterable[NewTask]) -> None:
-    """Count tasks that were stored, as submissions do."""
+    """Count newly stored tasks in the metrics, like tasks that clients submit."""
     for labels, number in Counter((task.queue, task.name) for task in tasks).items():
         metrics.SUBMITTED.labels(*labels).inc(number)

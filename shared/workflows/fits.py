@@ -1,4 +1,6 @@
-"""Whether a result, or a field of it, may fill a parameter: compares the types that two contracts declare."""
+"""Compares types of two contracts, to check whether the result of one task, or a field of it, can
+be a parameter of another task.
+"""
 
 import types
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -10,7 +12,10 @@ from shared.workflows.reference import Kind
 
 
 def fits(have: Any, want: Any) -> bool:
-    """Equal, optional of it, int for float, or a list of what fits. Lengths and ranges are checked later."""
+    """True if a value of type `have` can be used as a `want`: the types are equal, `want` is an
+    optional form of the type, an int is used as a float, or both are lists whose items fit. Lengths
+    and ranges are checked only when the value is known.
+    """
     have, want = _bare(have), _bare(want)
     if want is Any or have == want or (have is int and want is float):
         return True
@@ -24,14 +29,16 @@ def fits(have: Any, want: Any) -> bool:
 
 
 def item_of(kind: Any) -> Any:
-    """The type of a list's items, also where the list may be None; None when it is no list."""
+    """The type of the items of a list type, which may be optional. Returns None for other types."""
     kind = _bare(kind)
     lists = [arm for arm in _arms(kind) or [kind] if get_origin(_bare(arm)) is list]
     return get_args(_bare(lists[0]))[0] if lists else None
 
 
 def type_at(result: type[msgspec.Struct], path: tuple[str, ...]) -> Any:
-    """The type of a result's field, whose path has the names of JSON; None when there is none."""
+    """The type of the field to which a path of JSON names leads inside a result. Returns None if
+    there is no such field.
+    """
     found: Any = result
     for name in path:
         found = next((_bare(field.type) for field in _fields(found) if field.encode_name == name), None)
@@ -39,7 +46,7 @@ def type_at(result: type[msgspec.Struct], path: tuple[str, ...]) -> Any:
 
 
 def in_json(result: type[msgspec.Struct], path: tuple[str, ...]) -> tuple[str, ...]:
-    """A path of attributes as JSON names them."""
+    """Convert a path of Python attribute names to the JSON names of the same fields."""
     found: Any = result
     names: list[str] = []
     for name in path:
@@ -50,7 +57,9 @@ def in_json(result: type[msgspec.Struct], path: tuple[str, ...]) -> tuple[str, .
 
 
 def type_of(kind: Kind, result: Any) -> Any:
-    """The type of what a reference of this kind gives."""
+    """The type of the value that a reference of this kind provides, given the type of the step's
+    result.
+    """
     match kind:
         case Kind.RESULT:
             return result
@@ -62,7 +71,7 @@ def type_of(kind: Kind, result: Any) -> Any:
 
 
 def name_of(kind: Any) -> str:
-    """A type in words."""
+    """The name of a type for error messages."""
     return kind.__name__ if isinstance(kind, type) and not get_args(kind) else str(kind)
 
 

@@ -1,6 +1,7 @@
-"""Decides what follows when tasks of a workflow end. Pure: no clock, no I/O.
+"""Decides what follows in a workflow when its tasks end: which steps begin, are skipped or are
+canceled. It uses no clock and does no I/O.
 
-docs/workflows.md has the table that this module carries out.
+docs/workflows.md contains the table of rules that this module implements.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,52 +12,55 @@ from shared.workflows.states import Ended, Flow, OnFailure, Rule, State, Step
 
 
 class News(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that happened to a workflow since the last decision."""
+    """The events of a workflow since the last decision, combined."""
 
-    #: By step.
+    #: Numbers of tasks that ended, by the name of their step.
     ended: Mapping[str, Ended] = {}
     cancels: int = 0
     late: bool = False
-    #: An operator started tasks again: what was skipped is judged again.
+    #: True if an operator let tasks run again. Skipped steps are then decided again.
     reopened: bool = False
-    #: Steps that a retry of the workflow lets wait again, with all their tasks.
+    #: Steps that a retry of the workflow resets to waiting. All their tasks will run again.
     repeated: frozenset[str] = frozenset()
 
     @property
     def runs_again(self) -> bool:
-        """True when an operator started a part of the workflow again."""
+        """True if an operator has restarted a part of the workflow."""
         return self.reopened or bool(self.repeated)
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What follows from the news."""
+    """A decision: the changes that follow from the new events of a workflow."""
 
     flow: Flow
-    #: Steps as they are from here on.
+    #: Steps that change, in their new state.
     changed: tuple[Step, ...] = ()
-    #: Steps whose tasks begin to exist.
+    #: Names of steps that begin, so that their tasks must be created.
     released: tuple[str, ...] = ()
-    #: Steps of which all tasks begin again.
+    #: Names of steps that begin again, so that all their existing tasks must run again.
     repeated: tuple[str, ...] = ()
-    #: Steps whose open members are canceled.
+    #: Names of steps whose unfinished tasks must be canceled.
     cancelled: tuple[str, ...] = ()
 
 
 class Incomplete(Exception):
-    """The decision needs steps that it was not given; it has to be made again over all of them."""
+    """Raised if a decision needs steps that were not loaded. It has to be repeated with all steps
+    of the workflow.
+    """
 
 
 def plan(flow: Flow, steps: Iterable[Step], news: News, *, complete: bool) -> Plan:
-    """Decide what follows from the news.
+    """Decide what follows from the new events of a workflow.
 
-    `steps` holds the steps that the news name, the steps that need these, and what those need; with
-    `complete`, all steps. Raises Incomplete.
+    If `complete` is set, `steps` contains all steps of the workflow. Otherwise, it contains only
+    the steps that the events name, the steps that depend on those, and the other dependencies of
+    these. Raises Incomplete.
     """
     return _Decision(flow, steps, news, complete).made()
 
 
 class _Decision:
-    """One call of `plan`."""
+    """The working state of one call of `plan`."""
 
     def __init__(self, flow: Flow, steps: Iterable[Step], news: News, complete: bool) -> None:
         self._before = {step.name: step for step in steps}
@@ -91,7 +95,9 @@ class _Decision:
             self._flow = msgspec.structs.replace(self._flow, stopped=True)
 
     def _wait_again(self) -> None:
-        """Let what is repeated wait, and what was skipped be judged again."""
+        """Reset the steps that run again to waiting, and skipped steps too, so that they are
+        decided again.
+        """
         self._require_all()
         for name, step in self._now.items():
             was_skipped = self._news.reopened and step.state is State.SKIPPED
@@ -99,11 +105,14 @@ class _Decision:
                 self._now[name] = step.waiting_again()
 
     def _halt(self) -> None:
-        """Note that the workflow may not go on, and cancel what runs, except for handlers."""
+        """Record that the workflow is canceled, too late or stopped, and cancel its running steps
+        except failure handlers.
+        """
         news, flow = self._news, self._flow
         if not (flow.open_steps or news.runs_again):
-            return  # it had ended before
-        # Requests that arrive together are one: a client that repeats itself must not end handlers.
+            return  # a workflow that has already ended cannot be halted
+        # Cancel requests that arrive together count as one. Only a second cancel request cancels
+        # failure handlers, and a client that merely repeats its request must not cause that.
         cancels = flow.cancels + (news.cancels > 0)
         self._flow = msgspec.structs.replace(flow, cancels=cancels, late=flow.late or news.late)
         if news.cancels or news.late or (flow.stopped and not self._was_stopped):
@@ -114,7 +123,9 @@ class _Decision:
         return step.open and step.state is not State.WAITING and self._ends(step)
 
     def _ends(self, step: Step) -> bool:
-        """Whether the halt of the workflow reaches this step."""
+        """True if the step must end because the workflow was halted. A failure handler ends only
+        after a second cancel request.
+        """
         return self._flow.halted and (not step.handler or self._flow.cancels > 1)
 
     def _decide(self, step: Step) -> None:
@@ -122,7 +133,7 @@ class _Decision:
             self._skip(step)
             return
         if any(name not in self._now for name in step.needs):
-            return  # none of them has changed, or `_refuse_gaps` finds out
+            return  # if a step that is not loaded matters, `_refuse_gaps` detects it
         match self._ready(step):
             case True:
                 self._release(step)
@@ -130,7 +141,7 @@ class _Decision:
                 self._skip(step)
 
     def _ready(self, step: Step) -> bool | None:
-        """True: it begins; False: it never will; None: it waits."""
+        """True if the step begins now, False if it never will, and None if it has to wait."""
         needs = [self._now[name] for name in step.needs]
         match step.rule:
             case Rule.ALWAYS:
@@ -147,7 +158,9 @@ class _Decision:
                 return False if sum(need.lost for need in needs) > len(needs) - wanted else None
 
     def _triggers(self, need: Step) -> bool:
-        """Whether the end of `need` starts the handler of its failure."""
+        """True if the way in which the step `need` ended starts the failure handlers that depend on
+        it.
+        """
         match need.state:
             case State.FAILURE:
                 return True
@@ -158,7 +171,7 @@ class _Decision:
         return False
 
     def _release(self, step: Step) -> None:
-        judged = step.judged()  # an empty group succeeds at once
+        judged = step.judged()  # a group without members succeeds immediately
         self._now[step.name] = msgspec.structs.replace(judged, begun=step.size > 0)
         if step.size:
             (self._repeated if step.begun else self._released).append(step.name)
@@ -167,7 +180,9 @@ class _Decision:
         self._now[step.name] = msgspec.structs.replace(step, state=State.SKIPPED)
 
     def _refuse_gaps(self) -> None:
-        """Raises Incomplete when a step changed whose consequences cannot be seen."""
+        """Raise Incomplete if a step has changed and its consequences depend on steps that are not
+        loaded.
+        """
         if self._complete:
             return
         for name, step in self._now.items():
@@ -187,7 +202,8 @@ class _Decision:
 
     def _plan(self) -> Plan:
         changed = [(self._before[name], self._now[name]) for name in sorted(self._now)]
-        # A step that is repeated before its end was counted looks as before, but its tasks begin again.
+        # The state of a repeated step may look unchanged, if its end had not been counted before it
+        # was repeated. It is included in the changes nevertheless, because its tasks run again.
         again = set(self._repeated)
         changed = [(before, step) for before, step in changed if step != before or step.name in again]
         opened = sum(step.open - before.open for before, step in changed)

@@ -1,6 +1,7 @@
-"""Works out parameters from the ends of the tasks that they refer to. Pure: others read these ends.
+"""Computes the parameters of a step that come from the results of other steps.
 
-The worker reads them from the ledger, and `shared.testing` from memory.
+These are pure functions: the caller reads how the other tasks ended. The worker reads that from
+Postgres, and `shared.testing` from memory.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,22 +15,24 @@ from shared.workflows.reference import Input, Kind, Source
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True):
-    """How one task ended."""
+    """How one task of a workflow ended."""
 
-    #: None when the step was skipped, and has no task.
+    #: Status of the task. None if the step was skipped and has no task.
     status: str | None
-    #: As JSON has it, opened.
+    #: Result of the task as decoded JSON, with its sensitive fields decrypted.
     result: Any = None
     error_kind: str | None = None
     error_message: str | None = None
 
 
-#: By step, its tasks in order.
+#: How the tasks of each step ended, in order, by the name of the step.
 Ends = Mapping[str, Sequence[End]]
 
 
 def values(wanted: Mapping[str, Input], ends: Ends) -> dict[str, Any]:
-    """Parameters by name as JSON has them. Raises PermanentError when a result is missing."""
+    """Compute the parameters by name, as decoded JSON. Raises PermanentError if a result is
+    missing.
+    """
     return {name: _value(each, ends) for name, each in wanted.items()}
 
 
@@ -51,7 +54,9 @@ def _of_source(source: Source, ends: Ends) -> Any:
         case Kind.OUTCOMES:
             return [_outcome(end) for end in found]
     if not found:
-        raise PermanentError(f"the task of step {source.step!r} was deleted, and its result with it")
+        raise PermanentError(
+            f"the result of step {source.step!r} was deleted with its task: submit the workflow again"
+        )
     return _outcome(found[0]) if source.kind is Kind.OUTCOME else _result(source, found[0])
 
 

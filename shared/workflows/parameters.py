@@ -1,4 +1,6 @@
-"""Takes the parameters of a step apart: constants, and values that other steps will return."""
+"""Splits the parameters of a workflow step into constants and values that come from the results of
+other steps.
+"""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,19 +15,22 @@ from shared.workflows.reference import Gathered, Input, Kind, Previous, Referenc
 from shared.workflows.states import Rule
 from shared.workflows.workflow import Node
 
-#: Problems of one group that are reported; its members usually break the same rule.
+#: Maximum number of problems that are reported per group. The tasks of a group usually break the
+#: same rule.
 MAX_PROBLEMS = 10
 
 
 def wired(node: Node) -> dict[str, Input]:
-    """Which parameters are read from other steps. All members of a group read the same."""
+    """The parameters of a step that are read from other steps. They are the same for all tasks of a
+    group.
+    """
     first = node.members[0] if node.members else {}
     found = {name: _references(value) for name, value in first.items()}
     return {name: _input(*gathered) for name, gathered in found.items() if gathered is not None}
 
 
 def constants(node: Node, inputs: Mapping[str, Input]) -> Iterator[str]:
-    """For each member, the JSON text of the parameters that are known. Raises InvalidFields."""
+    """Yield the constant parameters of each task of a step, as JSON text. Raises InvalidFields."""
     for fields in node.members:
         plain = {name: _plain(value) for name, value in fields.items() if name not in inputs}
         if inputs:
@@ -35,7 +40,7 @@ def constants(node: Node, inputs: Mapping[str, Input]) -> Iterator[str]:
 
 
 def problems(node: Node, inputs: Mapping[str, Input]) -> list[FieldProblem]:
-    """Broken rules of a step's parameters; their fields begin with `params`."""
+    """The rules that a step's parameters break. The path of each field begins with `params`."""
     wanted = {field.encode_name: field for field in msgspec.structs.fields(node.contract.params)}
     params = node.contract.params
     found = [
@@ -132,7 +137,9 @@ def _is_sealed(source: Source, producer: Node) -> bool:
 
 
 def _references(value: Any) -> tuple[bool, list[Reference]] | None:
-    """The references in a value, and whether it is a list of them; None for a constant."""
+    """The references in a value, and whether they form a list. None if the value contains no
+    reference.
+    """
     if isinstance(value, Reference):
         return False, [value]
     if isinstance(value, Gathered):
@@ -151,9 +158,9 @@ def _source(node: Node, kind: Kind, path: tuple[str, ...]) -> Source:
 
 
 def _plain(value: Any) -> Any:
-    """A constant as JSON has it. Raises InvalidFields."""
+    """Convert a constant value to JSON data. Raises InvalidFields."""
     try:
         return msgspec.to_builtins(value)
     except (TypeError, ValueError) as error:
-        rule = f"cannot be stored as JSON, and references stand alone or in a list: {error}"
+        rule = f"cannot be stored as JSON; a reference must be a whole value or an item of a list: {error}"
         raise InvalidFields([FieldProblem("params", rule)]) from None

@@ -1,4 +1,6 @@
-"""References to what a step will return. They take the place of a value in the parameters of a later step."""
+"""References to the future result of a workflow step. They are used instead of values in the
+parameters of later steps.
+"""
 
 from collections.abc import Callable
 from enum import StrEnum
@@ -16,35 +18,41 @@ P = TypeVar("P", bound=Params)
 
 
 class Kind(StrEnum):
-    """What is read of a step."""
+    """The kind of a reference: which value it reads from a step."""
 
     RESULT = "result"
-    #: Results of a group's members that succeeded, in the order of their definition.
+    #: RESULTS: the results of a group's successful tasks, in the order in which the tasks were
+    #: defined.
     RESULTS = "results"
-    #: A `StepOutcome`, whatever the end was.
+    #: OUTCOME: a `StepOutcome`, which says how the step ended, even if it was not successful.
     OUTCOME = "outcome"
-    #: One for each member.
+    #: OUTCOMES: a list with one `StepOutcome` for each task of a group.
     OUTCOMES = "outcomes"
 
 
 class Source(msgspec.Struct, frozen=True, array_like=True):
-    """A reference as it is stored with the task that reads it."""
+    """A reference in the form in which it is stored with the step that reads it."""
 
     step: str
     kind: Kind
-    #: Names of fields that lead into the result.
+    #: Names of the fields that lead from the result to a value inside it. Empty for the whole
+    #: result.
     path: tuple[str, ...] = ()
 
 
 class Input(msgspec.Struct, frozen=True, array_like=True):
-    """The value of one parameter: one source, or with `many` the flat list of what all sources give."""
+    """Where the value of one parameter comes from: one source or, if `many` is set, several sources
+    whose values form one flat list.
+    """
 
     many: bool
     sources: tuple[Source, ...]
 
 
 class Reference:
-    """`step.result`, and `step.result.field`, before the workflow is compiled."""
+    """A reference to a step's future result (`step.result`) or to a field of it
+    (`step.result.field`), while the workflow is being defined.
+    """
 
     __slots__ = ("_kind", "_node", "_path")
 
@@ -54,7 +62,8 @@ class Reference:
         self._path = path
 
     def __getattr__(self, name: str) -> "Reference":
-        if name.startswith("__"):  # Python's own questions, of `copy` for example
+        # such names belong to Python's own protocols, not to a result's field
+        if name.startswith("__"):
             raise AttributeError(name)
         return Reference(self._node, self._kind, (*self._path, name))
 
@@ -63,30 +72,35 @@ class Reference:
 
 
 class Previous:
-    """The type of `PREVIOUS`."""
+    """The type of the placeholder `PREVIOUS`."""
 
     def __repr__(self) -> str:
         return "PREVIOUS"
 
 
-#: The result of the preceding part of a chain; after a group, the list of all results.
+#: Placeholder for the result of the previous part of a chain. If that part is a group, it is the
+#: list of the group's results.
 PREVIOUS: Final[Any] = Previous()
 
 
 def parts_of(reference: Reference) -> tuple["Node", Kind, tuple[str, ...]]:
-    """Step, kind and path. A function, because every attribute of a reference leads into the result."""
+    """The step, kind and path of a reference. This is a function and not a method of `Reference`,
+    because every attribute of a reference is a reference to a field of the result.
+    """
     return reference._node, reference._kind, reference._path
 
 
 class Gathered:
-    """Several references whose values make one list."""
+    """Several references whose values are combined into one list."""
 
     def __init__(self, references: list[Reference]) -> None:
         self.references = references
 
 
 class Filled:
-    """Parameters that `fill` has not built."""
+    """Parameters that `fill` describes. They are built when the values of their references are
+    known.
+    """
 
     def __init__(self, params: Callable[..., Any], fields: dict[str, Any]) -> None:
         self.params = params
@@ -94,9 +108,10 @@ class Filled:
 
 
 def fill(params: Callable[Q, P], /, *_: Q.args, **fields: Q.kwargs) -> P:
-    """Parameters that are built when their references have values.
+    """Describe parameters that contain references. They are built once the values of all references
+    are known.
 
-    For classes whose `__post_init__` compares fields. Others take references as they are:
-    `Charge(quote=check.result.quote)`.
+    Use this function for parameter classes whose `__post_init__` compares fields. To other classes,
+    references can be passed directly: `Charge(quote=check.result.quote)`.
     """
     return cast(P, Filled(params, fields))

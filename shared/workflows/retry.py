@@ -1,6 +1,8 @@
-"""Chooses what a retry of a workflow starts again. Pure: no clock, no I/O.
+"""Chooses the steps that run again when a workflow is retried. It consists of pure functions, which
+use no clock and do no I/O.
 
-`services.api.workflows.retries` refuses what may not be, and notes the choice; `graph.plan` carries it out.
+`services.api.workflows.retries` refuses retries that are not allowed, and stores the choice;
+`graph.plan` carries it out later.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,39 +14,44 @@ from shared.workflows.states import State, Step
 
 
 class Mode(StrEnum):
-    """How much of a workflow runs again."""
+    """The mode of a retry: how much of the workflow runs again."""
 
-    #: Tasks that did not succeed; steps that were skipped wait again.
+    #: FAILED: only the tasks that did not succeed run again. Steps that were skipped wait again.
     FAILED = "failed"
-    #: These, and every step below them, including those that succeeded.
+    #: DOWNSTREAM: the steps that did not succeed run again, and every step that depends on them,
+    #: even if it succeeded.
     DOWNSTREAM = "downstream"
-    #: One step, and every step below it.
+    #: FROM: one given step runs again, and every step that depends on it.
     FROM = "from"
-    #: Every step.
+    #: ALL: every step runs again.
     ALL = "all"
 
 
 class Handlers(StrEnum):
-    """What becomes of handlers that have run."""
+    """What a retry of a workflow does with failure handlers that have already run."""
 
-    #: Handlers below steps that run again are judged again: they run again where their rule says so.
+    #: AGAIN: handlers that depend on steps which run again wait again, and run again if their
+    #: condition is met.
     AGAIN = "again"
-    #: They stay as they are.
+    #: KEEP: handlers are not touched and keep their state.
     KEEP = "keep"
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
-    """What runs again; names of steps in the order of the workflow."""
+    """The choice of the steps that a retry runs again. Steps are given by name, in the order of the
+    workflow.
+    """
 
-    #: All their tasks run again, once what these steps need has ended again.
+    #: Steps whose tasks all run again, once the steps on which they depend have ended again.
     repeated: tuple[str, ...] = ()
-    #: Only the tasks of these steps that did not succeed run again, at once.
+    #: Steps of which only the unsuccessful tasks run again. They start immediately.
     mended: tuple[str, ...] = ()
-    #: They were skipped, and wait again.
+    #: Steps that had been skipped and now wait again.
     waiting: tuple[str, ...] = ()
-    #: Tasks of `repeated` and `mended` that are to run again.
+    #: Number of tasks in the steps of `repeated` and `mended` that will run again.
     tasks: int = 0
-    #: Steps that would have to be repeated, but of which tasks have not ended: nothing may be done.
+    #: Steps that would have to run again but have unfinished tasks. The retry is refused if there
+    #: are any.
     unfinished: tuple[str, ...] = ()
 
     @property
@@ -52,23 +59,27 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
         return (*self.repeated, *self.mended, *self.waiting)
 
 
-#: By name.
+#: The steps of a workflow by name.
 Steps = Mapping[str, Step]
 
 
 def has_run(step: Step) -> bool:
-    """Whether tasks of the step count in this run."""
+    """True if the step has begun in the current run of the workflow, so that it has tasks."""
     return step.state not in (State.WAITING, State.SKIPPED)
 
 
 def handlers_that_ran(steps: Steps, *, but: str | None) -> list[str]:
-    """Handlers that may have made up for a failure, except for the step that is retried itself."""
+    """Names of the failure handlers that have run, and may have compensated for a failure. `but`
+    names a step to leave out, because it is the one to be retried.
+    """
     found = (step for step in steps.values() if step.handler and has_run(step) and step.name != but)
     return [step.name for step in sorted(found, key=_position)]
 
 
 def choose(steps: Steps, mode: Mode, start: str | None, handlers: Handlers | None) -> Choice:
-    """What runs again; `start` is the step of Mode.FROM. An empty choice when nothing has failed."""
+    """Choose the steps that run again. `start` is the given step of Mode.FROM, and None for other
+    modes. The choice is empty if no step has failed.
+    """
     roots = _roots(steps, mode, start)
     below = _below(steps, roots)
     whole = {Mode.FAILED: set[str](), Mode.DOWNSTREAM: below, Mode.FROM: roots | below, Mode.ALL: roots}[mode]
@@ -82,7 +93,9 @@ def choose(steps: Steps, mode: Mode, start: str | None, handlers: Handlers | Non
 
 
 def choose_for_task(steps: Steps, step: str, handlers: Handlers | None) -> Choice:
-    """What follows when one task of a step runs again: skipped steps wait again, and handlers perhaps."""
+    """Choose which steps wait again if a single task of a step runs again: the skipped steps and,
+    if this is requested, the failure handlers.
+    """
     again = {name for name in _below(steps, {step}) if steps[name].handler}
     return _choice(steps, again if handlers is Handlers.AGAIN else set(), set(), set(steps))
 
@@ -97,7 +110,7 @@ def _roots(steps: Steps, mode: Mode, start: str | None) -> set[str]:
 
 
 def _below(steps: Steps, roots: Iterable[str]) -> set[str]:
-    """Every step that needs one of `roots`, directly or not."""
+    """Names of the steps that depend on one of `roots`, directly or indirectly."""
     found: set[str] = set()
     left = list(roots)
     while left:

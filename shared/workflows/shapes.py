@@ -1,24 +1,31 @@
-"""`chain`, `group` and `chord`: they order steps, nest freely, and fill `PREVIOUS`."""
+"""Functions that define the order of workflow steps: `chain`, `group` and `chord`. They can be
+nested, and they replace the placeholder `PREVIOUS` by references.
+"""
 
 from shared.workflows.reference import Gathered, Kind, Previous, Reference
 from shared.workflows.workflow import Group, Node, Shape
 
 
 def chain(*parts: Node | Shape) -> Shape:
-    """One part after the other. `PREVIOUS` in a part is the result of the part before it."""
+    """Run parts of a workflow one after the other. In the parameters of a part, `PREVIOUS` is the
+    result of the part before it.
+    """
     heads: tuple[Node, ...] = ()
     last = Shape((), (), (), many=True)
     for number, part in enumerate(map(_shape, parts)):
         if number:
             _follow(part, last)
         heads = heads or part.heads
-        # An empty group has no end of its own: what follows it waits for the part before.
+        # A part without steps never ends by itself, so the next part waits for the one before the
+        # empty part.
         last = Shape(heads, part.tails or last.tails, part.output, part.many)
     return last
 
 
 def group(*parts: Node | Shape) -> Shape:
-    """All parts side by side. Its result is one flat list, in the order of the parts."""
+    """Run parts of a workflow in parallel. The combined result is one flat list, in the order of
+    the parts.
+    """
     shapes = [_shape(part) for part in parts]
     return Shape(
         tuple(node for shape in shapes for node in shape.heads),
@@ -29,7 +36,7 @@ def group(*parts: Node | Shape) -> Shape:
 
 
 def chord(header: Node | Shape, body: Node | Shape) -> Shape:
-    """The header, usually a group, and then the body with its results."""
+    """Run the header, usually a group, and then run the body with the header's results."""
     return chain(header, body)
 
 
@@ -41,7 +48,9 @@ def _shape(part: Node | Shape) -> Shape:
 
 
 def _follow(part: Shape, before: Shape) -> None:
-    """Let a part begin after another one, with its result."""
+    """Let a part begin after another part has ended, and replace `PREVIOUS` in its parameters by
+    the result of that part.
+    """
     value = Gathered(list(before.output)) if before.many else before.output[0]
     for node in part.heads:
         node.after += before.tails

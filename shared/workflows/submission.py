@@ -1,7 +1,8 @@
-"""Accepts workflows: the graph, and the tasks of the steps that need nothing, in one transaction."""
+"""Accepts workflows: stores the steps of a workflow, and the tasks of all steps that depend on no
+other step, in one transaction.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -16,7 +17,7 @@ from shared.ledger.protocol import PROTOCOL
 from shared.ledger.transitions import workflow as transitions
 from shared.ledger.transitions.submit import SUBMITTED_UNDER
 from shared.submission import OnceKey
-from shared.telemetry import metrics
+from shared.telemetry import metrics, tracing
 from shared.transport.events import Changes
 from shared.transport.queues import Address
 from shared.vault import Vault, step_row
@@ -30,23 +31,27 @@ from shared.workflows.workflow import Workflow
 
 
 class _Taken(Exception):
-    """The submission key is taken; nothing may be stored."""
+    """Raised if the idempotency key was already used. Nothing may be stored in this case."""
+
+
+class _Exists(Exception):
+    """Raised if a workflow with this id already exists. Nothing may be stored in this case."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """What begins a workflow, where that is no request."""
+    """What started a workflow: a task or a schedule. Both are None if a request of a client did."""
 
-    #: The task whose body does.
+    #: Id of the task whose body started the workflow.
     parent: UUID | None = None
-    #: The schedule that fires, and its nominal time.
+    #: Name of the schedule that started the workflow, and its nominal time (`fire_time`).
     schedule: str | None = None
     fire_time: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """A workflow that was stored."""
+    """A workflow that has just been stored."""
 
     id: UUID
     tasks: list[NewTask]
@@ -54,17 +59,19 @@ class _Stored:
 
 
 class Pusher(Protocol):
-    """Pushes ids of tasks; a `Submitter` is one."""
+    """Interface of the object that pushes ids of tasks to Redis. `Submitter` implements it."""
 
     async def push_after_commit(self, addresses: Sequence[Address], changes: Callable[[], Changes]) -> None:
-        """Push stored ids and publish changes, or leave that to the transaction in which they were stored."""
+        """Push the ids of stored tasks and publish the changes. Inside a transaction, this happens
+        after its commit.
+        """
 
 
 REQUEST = Origin()
 
 
 class WorkflowSubmitter:
-    """Submits workflows. One per event loop."""
+    """Stores and starts workflows. Create one per event loop."""
 
     def __init__(self, database: Database, pusher: Pusher, vault: Vault) -> None:
         self._database = database
@@ -72,31 +79,35 @@ class WorkflowSubmitter:
         self._vault = vault
 
     async def submit(self, flow: Workflow | Graph, *, origin: Origin = REQUEST) -> UUID:
-        """Store a workflow and begin it. Returns its id.
+        """Store a workflow and start it. Returns its id.
 
-        Inside a transaction of the caller it is stored with that. Raises InvalidFields, WorkflowExists,
-        WorkersTooOld or ServerUnavailable; then nothing is stored.
+        If the caller has opened a transaction, the workflow is stored as a part of it. If an error
+        is raised, nothing is stored. Raises InvalidFields, WorkflowExists, WorkersTooOld or
+        ServerUnavailable.
         """
-        graph = self._checked(flow)
+        graph = _compiled(flow)
         stored = await self._store(graph, uuid7(self._database.now()), origin, None)
-        assert stored is not None  # the id is new
         await self._accepted(stored)
         return stored.id
 
     async def submit_as(self, flow: Workflow | Graph, workflow_id: UUID, origin: Origin) -> bool:
-        """As `submit`, unless a workflow has this id. Returns whether it was stored now."""
-        stored = await self._store(self._checked(flow), workflow_id, origin, None)
-        if stored is not None:
-            await self._accepted(stored)
-        return stored is not None
+        """Like `submit`, but store nothing if a workflow with this id exists. Returns True if it
+        was stored now.
+        """
+        try:
+            stored = await self._store(_compiled(flow), workflow_id, origin, None)
+        except _Exists:
+            return False
+        await self._accepted(stored)
+        return True
 
     async def submit_once(self, flow: Workflow | Graph, once: OnceKey) -> tuple[UUID, bool]:
-        """As `submit`, unless the key was used within the last day.
+        """Like `submit`, but store nothing if the idempotency key was used within the last day.
 
-        Returns the id of the first submission, and whether this was it. Raises KeyReused when the first one
-        was another request.
+        Returns the id of the first submission, and True if this call was the first. Raises
+        KeyReused if the first one was a different request.
         """
-        graph = self._checked(flow)
+        graph = _compiled(flow)
         workflow_id = uuid7(self._database.now())
         while True:
             try:
@@ -105,30 +116,31 @@ class WorkflowSubmitter:
                 first = await self._first(once)
                 if first is not None:
                     return first, False
-                continue  # the key was pruned in between, so it is free now
-            assert stored is not None  # the id is new
+                continue  # the key was deleted in between, so it is free: try again
             await self._accepted(stored)
             return stored.id, True
 
-    def _checked(self, flow: Workflow | Graph) -> Graph:
-        graph = wiring.compile(flow) if isinstance(flow, Workflow) else flow
-        wiring.refuse(_too_late(graph, self._database.now()))
-        return graph
+    async def _store(self, graph: Graph, workflow_id: UUID, origin: Origin, once: OnceKey | None) -> _Stored:
+        """Store a workflow. Raises _Exists or _Taken, or an error that refuses the workflow. After
+        any of these errors, the idempotency key is still free, even if the caller's transaction
+        goes on.
 
-    async def _store(
-        self, graph: Graph, workflow_id: UUID, origin: Origin, once: OnceKey | None
-    ) -> _Stored | None:
-        """None when a workflow has this id. Raises _Taken."""
+        Rules that depend on the time are checked last, so that a repeated request finds the stored
+        workflow instead of being refused.
+        """
         values = self._values(graph, workflow_id, origin)
         begun = _begun(workflow_id, graph)
-        async with self._transaction():
+        async with self._database.all_or_nothing():
+            await self._insert(graph, values, once)
             await self._refuse_older_workers()
-            if not await self._is_stored(graph, values, once):
-                return None
-            return _Stored(workflow_id, await apply(self._database, [begun]), begun.flow.status)
+            wiring.refuse(_too_late(graph, self._database.now()))
+            applied = await apply(self._database, [begun])
+            return _Stored(workflow_id, applied.tasks, begun.flow.status)
 
-    async def _is_stored(self, graph: Graph, values: dict[str, Any], once: OnceKey | None) -> bool:
-        """Store the graph. Raises _Taken or WorkflowExists."""
+    async def _insert(self, graph: Graph, values: dict[str, Any], once: OnceKey | None) -> None:
+        """Insert the workflow and its steps, its idempotency key and its unique key. Raises
+        _Exists, _Taken or WorkflowExists.
+        """
         if once is None:
             (answer,) = await self._database.run(transitions.SUBMIT_WORKFLOW, **values)
         else:
@@ -138,16 +150,8 @@ class WorkflowSubmitter:
                 raise _Taken
         if answer["new"] and not answer["free"]:
             await self._refuse_other(graph, values["id"])
-        return bool(answer["stored"])
-
-    @asynccontextmanager
-    async def _transaction(self) -> Any:
-        """A short one, or that of the caller."""
-        if self._database.in_transaction():
-            yield
-        else:
-            async with self._database.translated(), self._database.transaction():
-                yield
+        if not answer["stored"]:
+            raise _Exists
 
     async def _refuse_older_workers(self) -> None:
         (row,) = await self._database.run(transitions.OLDER_WORKERS, protocol=PROTOCOL)
@@ -155,7 +159,7 @@ class WorkflowSubmitter:
             raise WorkersTooOld(row["workers"])
 
     async def _refuse_other(self, graph: Graph, workflow_id: UUID) -> None:
-        """Raises WorkflowExists unless the unique key belongs to this very workflow."""
+        """Raise WorkflowExists unless the workflow that holds the unique key is this one."""
         unique = graph.unique or ""
         rows = await self._database.run(transitions.UNIQUE_HOLDER, name=graph.name, key=unique)
         holder = UUID(int=rows[0]["workflow"].int) if rows else None
@@ -190,6 +194,7 @@ class WorkflowSubmitter:
             "parent": origin.parent,
             "schedule": origin.schedule,
             "fire_time": origin.fire_time,
+            "trace_context": _trace_context(graph),
         }
 
     def _step_row(self, each: GraphStep, workflow_id: UUID, owner: int | None) -> dict[str, Any]:
@@ -215,15 +220,29 @@ class WorkflowSubmitter:
         }
 
 
+def _compiled(flow: Workflow | Graph) -> Graph:
+    return wiring.compile(flow) if isinstance(flow, Workflow) else flow
+
+
+def _trace_context(graph: Graph) -> str | None:
+    """The trace context of this submission, if the caller is traced. The tasks of the first steps
+    link to it.
+    """
+    with tracing.sending(graph.name, {"often.workflow": graph.name}) as span:
+        return tracing.context_of(span, follows=True)
+
+
 def _begun(workflow_id: UUID, graph: Graph) -> Plan:
-    """What follows from the submission: steps that need nothing begin."""
+    """The plan by which a new workflow begins: the steps that depend on no other step start."""
     steps = [each.step for each in graph.steps]
     flow = Flow(id=workflow_id, on_failure=graph.on_failure, open_steps=len(steps))
     return plan(flow, steps, News(), complete=True)
 
 
 def _too_late(graph: Graph, now: datetime) -> Iterator[FieldProblem]:
-    """Rules for new tasks that depend on the time, of tasks whose parameters are known."""
+    """Yield the time-dependent rules that tasks of the workflow break. Steps that read values from
+    other steps are not checked, because their parameters are not known yet.
+    """
     for each in graph.steps:
         if each.contract.rules_for_new is None or each.inputs:
             continue

@@ -1,6 +1,7 @@
-"""Compiles a workflow: checks every rule that can be checked without a clock or a database.
+"""Compiles a workflow: checks every rule that needs no clock and no database, and orders the steps.
 
-Each refusal names the step and the field. What compiles can be stored and will run as it is written.
+Each error names the step and the field. A workflow that compiles without an error can be stored and
+run unchanged.
 """
 
 import heapq
@@ -31,22 +32,26 @@ HANDLERS = (Rule.ALWAYS, Rule.FAILED)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphStep:
-    """A step that keeps all rules."""
+    """A step of a compiled workflow. It has passed all checks."""
 
     step: Step
     contract: Contract[Any, Any]
     grouped: bool
     priority: int
     delay: timedelta
-    #: JSON texts of each member's constants. Sensitive fields are not sealed yet.
+    #: The constant parameters of each task of the step, as JSON text. Sensitive fields are not
+    #: encrypted yet.
     params: tuple[str, ...]
-    #: Parameters that are read from other steps, by name; the same for each member.
+    #: The parameters that come from other steps, by name. They are the same for each task of the
+    #: step.
     inputs: Mapping[str, Input]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Graph:
-    """A workflow that keeps all rules; its steps are in an order in which they can run."""
+    """A compiled workflow. It has passed all checks, and each step comes after the steps on which
+    it depends.
+    """
 
     name: str
     owner: int | None
@@ -57,7 +62,7 @@ class Graph:
 
 
 def compile(flow: Workflow) -> Graph:
-    """Check a workflow and order its steps. Raises InvalidFields."""
+    """Check a workflow and order its steps. Raises InvalidFields if it breaks a rule."""
     refuse(_of_flow(flow))
     refuse(_of_names(flow.nodes))
     wired = {node.name: parameters.wired(node) for node in flow.nodes}
@@ -80,7 +85,7 @@ def compile(flow: Workflow) -> Graph:
 
 
 def refuse(problems: Iterable[FieldProblem]) -> None:
-    """Raises InvalidFields when there is a problem."""
+    """Raise InvalidFields if there are any problems."""
     if found := list(problems):
         raise InvalidFields(found)
 
@@ -114,7 +119,9 @@ def _of_names(nodes: list[Node]) -> Iterator[FieldProblem]:
 
 
 def _needs(node: Node, inputs: Mapping[str, Input]) -> tuple[str, ...]:
-    """Names of the steps that a step needs: of `after`, and those that it takes values from."""
+    """Names of the steps on which a step depends: those in `after`, and those from which it reads
+    values.
+    """
     sources = (source.step for each in inputs.values() for source in each.sources)
     return tuple(dict.fromkeys([*(each.name for each in node.after), *sources]))
 
@@ -155,7 +162,9 @@ def _is_priority(priority: int | None) -> bool:
 
 
 def _ordered(nodes: list[Node], needs: Mapping[str, tuple[str, ...]]) -> list[Node]:
-    """Each step after what it needs, otherwise as they were written. Raises InvalidFields for a cycle."""
+    """Sort the steps so that each one comes after those on which it depends. Apart from that, their
+    order is kept. Raises InvalidFields if steps depend on each other in a cycle.
+    """
     index = {node.name: number for number, node in enumerate(nodes)}
     missing = {name: len(each) for name, each in needs.items()}
     ready = [index[name] for name, count in missing.items() if not count]

@@ -1,4 +1,5 @@
-"""Writes down a workflow: steps, groups, what they need and what they take from each other.
+"""The Python API for defining a workflow: its steps, groups of tasks, their dependencies, and the
+values that they pass on.
 
 flow = Workflow("payment")
 check = flow.step(VALIDATE, Validate(user_id=7, amount="1250.00"))
@@ -19,7 +20,8 @@ from shared.contracts.outcome import StepOutcome
 from shared.workflows.reference import Filled, Kind, Reference
 from shared.workflows.states import OnFailure, Rule
 
-#: A workflow without a deadline of its own ends after this, so that none keeps its tasks forever.
+#: Default time limit for a whole workflow. There always is one, because the tasks of a workflow are
+#: not deleted before it ends.
 DEFAULT_DEADLINE = timedelta(days=30)
 
 GO_ON, STOP = OnFailure.GO_ON, OnFailure.STOP
@@ -29,30 +31,32 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """What a step asks of the steps that it needs."""
+    """The condition under which a step begins. It refers to the steps on which the step depends."""
 
     rule: Rule
-    #: Successes that AT_LEAST asks for.
+    #: Number of steps that must have succeeded if the rule is AT_LEAST.
     k: int = 0
 
 
-#: All have succeeded.
+#: Condition: all steps on which the step depends have succeeded.
 ALL = Join(Rule.ALL)
-#: One has succeeded.
+#: Condition: at least one step on which the step depends has succeeded.
 ANY = Join(Rule.AT_LEAST, 1)
-#: All have ended, in whatever way.
+#: Condition: all steps on which the step depends have ended, whatever their outcome.
 ALWAYS = Join(Rule.ALWAYS)
-#: One has failed.
+#: Condition: at least one step on which the step depends has failed.
 FAILED = Join(Rule.FAILED)
 
 
 def at_least(k: int) -> Join:
-    """`k` of the needed steps have succeeded."""
+    """Condition: at least `k` of the steps on which the step depends have succeeded."""
     return Join(Rule.AT_LEAST, k)
 
 
 class Node:
-    """A step of either kind; made by `Workflow.step` and `Workflow.group`."""
+    """A step of a workflow: a single task or a group of tasks. `Workflow.step` and `Workflow.group`
+    create it.
+    """
 
     def __init__(
         self,
@@ -71,9 +75,10 @@ class Node:
     ) -> None:
         self.flow = flow
         self.contract = contract
-        #: Parameters of each member by name; some are references.
+        #: The parameters of each task of the step, by name. Values may be references to results of
+        #: other steps.
         self.members = [_fields_of(params) for params in members]
-        #: The classes of the members' parameters.
+        #: The class of each task's parameters, which is checked later.
         self.given = [params.params if isinstance(params, Filled) else type(params) for params in members]
         self.name = name or flow.free_name(contract)
         self.grouped = grouped
@@ -81,7 +86,7 @@ class Node:
         self.when = when
         self.priority = priority
         self.delay = delay
-        #: Members that must succeed; None for all.
+        #: Number of tasks of a group that must succeed. None means all.
         self.enough = enough
         self.first = first
 
@@ -90,46 +95,51 @@ class Node:
 
 
 class Step(Node, Generic[R]):
-    """One task."""
+    """A step that consists of a single task."""
 
     @property
     def result(self) -> R:
-        """What it will return, or with an attribute one field of it."""
+        """A reference to the result that the task will have. Its attributes are references to the
+        fields of that result.
+        """
         return cast(R, Reference(self, Kind.RESULT))
 
     @property
     def outcome(self) -> StepOutcome:
-        """How it ended."""
+        """A reference to the outcome that the task will have, which says how it ended."""
         return cast(StepOutcome, Reference(self, Kind.OUTCOME))
 
 
 class Group(Node, Generic[R]):
-    """Tasks of one kind side by side."""
+    """A step that consists of several tasks of one contract, which run in parallel."""
 
     @property
     def results(self) -> list[R]:
-        """Results of the members that succeeded, in order."""
+        """A reference to the results that the successful tasks of the group will have, in order."""
         return cast(list[R], Reference(self, Kind.RESULTS))
 
     @property
     def outcomes(self) -> list[StepOutcome]:
-        """How each member ended, in order."""
+        """A reference to the outcomes that all tasks of the group will have, in order."""
         return cast(list[StepOutcome], Reference(self, Kind.OUTCOMES))
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What `chain`, `group` and `chord` make: where it begins, where it ends, what it returns."""
+    """A part of a workflow that `chain`, `group` or `chord` has returned: its first steps, its last
+    steps, and its result.
+    """
 
     heads: tuple[Node, ...]
     tails: tuple[Node, ...]
-    #: Its result for the part that follows: one value, or with `many` a flat list.
+    #: References to the result of this part, which the next part receives: one value, or a flat
+    #: list of values if `many` is set.
     output: tuple[Reference, ...]
     many: bool
 
 
 class Workflow:
-    """A graph under construction. `compile` in `wiring` checks it; submitting it stores it."""
+    """A workflow that is being defined. `wiring.compile` checks it, and submitting it stores it."""
 
     def __init__(
         self,
@@ -141,7 +151,9 @@ class Workflow:
         priority: int | None = None,
         owner: int | None = None,
     ) -> None:
-        """`unique` lets one unfinished workflow of this name and key exist at a time."""
+        """If `unique` is given, at most one unfinished workflow with this name and this key may
+        exist at a time.
+        """
         self.name = name
         self.deadline = deadline
         self.failure_policy = on_failure
@@ -161,7 +173,9 @@ class Workflow:
         priority: int | None = None,
         delay: timedelta | None = None,
     ) -> Step[R]:
-        """Add one task. It needs the steps that its parameters refer to, and those of `after`."""
+        """Add a step with one task. It depends on the steps to which its parameters refer, and on
+        those in `after`.
+        """
         return self._added(
             Step[R](
                 self,
@@ -189,10 +203,11 @@ class Workflow:
         priority: int | None = None,
         delay: timedelta | None = None,
     ) -> Group[R]:
-        """Add tasks that run side by side.
+        """Add a step with several tasks, which run in parallel.
 
-        All must succeed; with `at_least`, that many. With `first`, the workflow goes on as soon as that many
-        have succeeded, and the others are canceled.
+        All of them must succeed, unless `at_least` gives a smaller number. If `first` is given, the
+        workflow continues as soon as that number of tasks has succeeded, and the others are
+        canceled.
         """
         if at_least is not None and first is not None:
             raise ValueError("give a group at_least or first, not both")
@@ -213,12 +228,14 @@ class Workflow:
         )
 
     def on_failure(self, contract: Contract[P, R], params: P, *, name: str | None = None) -> Step[R]:
-        """Add a task that runs when any step that was added before fails."""
+        """Add a failure handler: a task that runs if any step that was added before it fails."""
         main = [node for node in self.nodes if node.when not in (ALWAYS, FAILED)]
         return self.step(contract, params, name=name, after=main, when=FAILED)
 
     def free_name(self, contract: Contract[Any, Any]) -> str:
-        """The verb of the contract, with a number where that is taken."""
+        """Choose a name that no other step has: the last part of the contract's name, with a number
+        appended if that name is taken.
+        """
         base = contract.name.rpartition(".")[2]
         taken = {node.name for node in self.nodes}
         number = 1
@@ -232,7 +249,7 @@ class Workflow:
 
 
 def _fields_of(params: Any) -> dict[str, Any]:
-    """Parameters by the names that JSON gives them."""
+    """The parameters of a task by their JSON names. Fields that are unset are left out."""
     names = _names_in(_struct_of(params))
     if isinstance(params, Filled):
         return {names.get(name, name): value for name, value in params.fields.items()}
@@ -242,7 +259,9 @@ def _fields_of(params: Any) -> dict[str, Any]:
 
 @functools.cache
 def _names_in(struct: Any) -> dict[str, str]:
-    """Names in JSON by attribute; looked up once for the members of a group."""
+    """Maps each attribute of a parameter class to its JSON name. The result is cached, because all
+    tasks of a group have the same class.
+    """
     return {field.name: field.encode_name for field in msgspec.structs.fields(struct)}
 
 

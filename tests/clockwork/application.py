@@ -1,4 +1,4 @@
-"""An application whose workflows begin by the clock."""
+"""A test application whose workflows are started by schedules."""
 
 from shared.applications import Application
 

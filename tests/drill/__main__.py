@@ -1,7 +1,9 @@
-"""`make drill`: breaks one thing after the other under load, counts the ledger, prints a table in Markdown.
+"""The command `make drill`, a test of failures: it breaks one part of the system after another
+while tasks are running, checks that no task was lost or run twice, and prints a Markdown table.
 
-`python -m tests.drill [fault …]` runs only these. It ends with 1 when an invariant is broken. The fault
-`random` takes SEED and DURATION_S from the environment: `make drill FAULTS=random SEED=7 DURATION_S=600`.
+`python -m tests.drill [fault …]` runs only the named faults. The exit code is 1 if a check has
+failed. The fault `random` takes its seed and duration from the environment: `make drill
+FAULTS=random SEED=7 DURATION_S=600`.
 """
 
 import asyncio
@@ -23,7 +25,9 @@ SEEDS = 1_000_000
 
 async def drill(chosen: Sequence[Fault]) -> bool:
     folder = Path(tempfile.mkdtemp(prefix="often-drill-"))
-    folder.chmod(0o755)  # PostgreSQL's own account must get through when root runs the drill
+    # The system account that runs PostgreSQL must be able to enter the folder, even if root runs
+    # the drill.
+    folder.chmod(0o755)
     servers = Servers(folder)
     try:
         await servers.start()

@@ -1,4 +1,6 @@
-"""Cuts the drill's partitions anew: a day that ends in a moment, and one that is old enough to go."""
+"""Changes the database's daily partitions for the drill: the current day ends within seconds, and
+another day is old enough to be dropped.
+"""
 
 from datetime import UTC, datetime, timedelta
 
@@ -6,11 +8,12 @@ from shared.ledger import partitions
 from shared.ledger.ids import first_uuid7
 from tests.platform import Platform
 
-#: From here to the border: processes start and half of the load is submitted before.
+#: How long after the start of the drill the current day ends. It is enough to start the processes
+#: and to submit half of the load.
 AHEAD = timedelta(seconds=35)
 OLD_DAYS, OLD_TASKS = 40, 20_000
 
-#: values: how old, how many.
+#: SQL that inserts tasks of an old day. Its parameters are their age and their number.
 FILL = """
     INSERT INTO task (id, name, type, contract_version, queue, priority, params, max_attempts, status,
                       completed_at)
@@ -21,7 +24,9 @@ FILL = """
 
 
 async def shift(platform: Platform) -> None:
-    """Today ends within seconds; forty days ago there were tasks."""
+    """Replace partitions so that the current day ends within seconds, and insert tasks that are
+    forty days old.
+    """
     now = datetime.now(UTC)
     border, tomorrow = first_uuid7(now + AHEAD), now.date() + timedelta(days=1)
     bounds = {
@@ -42,7 +47,9 @@ async def shift(platform: Platform) -> None:
 
 
 async def drop_last_day(platform: Platform) -> str:
-    """Take the furthest day away, so that it has to be made again; returns its name."""
+    """Drop the partition of the last future day, so that the scheduler has to create it again.
+    Returns its name.
+    """
     last = max(await days(platform))
     day = partitions.day_of(last)
     await platform.rows(partitions.drop([partitions.partition_name(t, day) for t in partitions.PARTITIONED]))
@@ -50,13 +57,13 @@ async def drop_last_day(platform: Platform) -> str:
 
 
 async def days(platform: Platform) -> set[str]:
-    """The partitions of `task`."""
+    """Names of the daily partitions of the table `task`."""
     names = {row["name"] for row in await platform.rows(partitions.EXISTING)}
     return {name for name in names if name.startswith("task_p")}
 
 
 async def sides(platform: Platform) -> tuple[int, int]:
-    """Tasks before the border and after it."""
+    """Number of tasks in the partition of the day that ends, and in that of the day that begins."""
     (row,) = await platform.rows(
         "SELECT count(*) FILTER (WHERE t.id < b.id) AS before, count(*) FILTER (WHERE t.id >= b.id) AS after "
         "FROM task AS t, border AS b"

@@ -1,4 +1,4 @@
-"""Every fault by its name, in the order of the report."""
+"""Lists all faults of the drill by name, in the order of the report."""
 
 from tests.drill.fault import Fault
 from tests.drill.faults import (
@@ -16,13 +16,16 @@ from tests.drill.faults import (
     workflows,
 )
 
-#: These run when they are named. The first two are part of others or milder than others, and take part in
-#: `random`; the last one takes long: `make drill FAULTS=migrate_large ROWS=20000000`.
+#: Names of faults that the drill runs only on request. The first two are parts or milder forms of
+#: other faults, and `random` uses them. The last one takes long: `make drill FAULTS=migrate_large
+#: ROWS=20000000`.
 EXTRAS = {"cut_sessions", "cut_redis_connections", "migrate_large"}
 
 
 def faults(*, seed: int, seconds: float) -> dict[str, Fault]:
-    """`seed` and `seconds` are of the one that inflicts the others at random."""
+    """All faults by name. `seed` and `seconds` are for the fault `random`, which applies the others
+    in random order.
+    """
     known = (
         *processes.FAULTS,
         *redis.FAULTS,
@@ -36,6 +39,7 @@ def faults(*, seed: int, seconds: float) -> dict[str, Fault]:
         *migration.FAULTS,
         *workflows.FAULTS,
     )
-    # One without parts changes what the rest of a scenario needs, or takes most of its time.
+    # Faults without `parts` are never applied at random, because they change what the rest of the
+    # drill needs, or take too long.
     chosen = [fault for fault in known if fault.parts]
     return {f.name: f for f in (*known, anything.at_random(chosen, seed=seed, seconds=seconds))}

@@ -1,6 +1,8 @@
-"""Requests and answers of the clients, in a file: a line before each request and after each answer.
+"""Writes a log file of the requests that the drill's clients send and of the answers that they
+receive.
 
-The ledger is compared with this file, which outlives whatever happens to the drill itself.
+A request is logged before it is sent, and an answer when it has arrived. After the drill, the tasks
+in the database are compared with this file, which survives whatever happens to the drill's process.
 """
 
 import json
@@ -12,18 +14,22 @@ from uuid import UUID
 
 
 class ClientLog:
-    """Appends to the file; safe in threads, for each line is one write."""
+    """Appends lines to the log file of the clients. It is thread-safe, because each line is one
+    write.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
 
     def asks(self, key: str, count: int) -> None:
-        """A client is about to submit tasks under a key."""
+        """Log that a client is about to submit `count` tasks under an idempotency key."""
         self._write({"key": key, "asks": count})
 
     def was_told(self, key: str, ids: Sequence[UUID]) -> None:
-        """A client read an answer that accepts the tasks of a key."""
+        """Log that a client has received an answer which accepts the tasks of an
+        idempotency key.
+        """
         self._write({"key": key, "ids": [str(task_id) for task_id in ids]})
 
     def _write(self, line: dict[str, object]) -> None:
@@ -35,28 +41,31 @@ class ClientLog:
 
 @dataclass(frozen=True)
 class Accepted:
-    """The contents of the file: ids in answers, and keys whose answers contradict each other."""
+    """What the log file contains: the ids of accepted tasks, and the number of keys with wrong
+    answers.
+    """
 
     ids: frozenset[UUID]
-    #: Keys that were asked for and never answered.
+    #: Number of idempotency keys under which tasks were submitted but no answer arrived.
     unanswered: int
-    #: Keys with answers that differ, with ids of another key, or with another number of ids than asked for.
+    #: Number of idempotency keys whose answers were wrong: different answers, ids that belong to
+    #: another key, or a wrong number of ids.
     contradicted: int
 
 
 def read(path: Path) -> Accepted:
-    """Read the whole file."""
+    """Read the log file of the clients."""
     asked: dict[str, int] = {}
-    told: dict[str, list[str]] = {}
+    accepted: dict[str, list[str]] = {}
     contradicted: set[str] = set()
     for line in path.read_text().splitlines():
         entry = json.loads(line)
         key = entry["key"]
         if "asks" in entry:
             asked[key] = entry["asks"]
-        elif told.setdefault(key, entry["ids"]) != entry["ids"] or len(entry["ids"]) != asked.get(key):
+        elif accepted.setdefault(key, entry["ids"]) != entry["ids"] or len(entry["ids"]) != asked.get(key):
             contradicted.add(key)
     owner: dict[str, str] = {}
-    for key, ids in told.items():
+    for key, ids in accepted.items():
         contradicted |= {key for task_id in ids if owner.setdefault(task_id, key) != key}
-    return Accepted(frozenset(map(UUID, owner)), len(asked.keys() - told.keys()), len(contradicted))
+    return Accepted(frozenset(map(UUID, owner)), len(asked.keys() - accepted.keys()), len(contradicted))

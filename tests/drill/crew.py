@@ -1,7 +1,10 @@
-"""The processes of a scenario, kept up as a process manager would, and the customers of its API."""
+"""Runs the processes of one drill scenario, restarts them when they end, and runs clients of the
+API.
+"""
 
 import asyncio
 import contextlib
+import re
 import signal
 import subprocess
 from collections import Counter
@@ -21,15 +24,19 @@ from tests.eventually import eventually
 from tests.platform import Platform
 
 WORKERS, SCHEDULERS = 2, 2
-#: What is frozen for longer is declared dead; shorter than the drill's freeze, longer than its busy task.
+#: A worker that is frozen for longer than this (seconds) is declared dead. It is shorter than the
+#: freeze of a worker in the drill (50 s), and longer than the task that blocks its worker's
+#: interpreter (30 s).
 STALL_AFTER_S = "40"
 KEEP_S = 0.5
-#: The customers are users who submit without end.
+#: Settings that turn quotas off, because the drill's clients submit tasks without end.
 NO_QUOTAS = {"OFTEN_QUOTA_TASKS": "none", "OFTEN_QUOTA_WAITING": "none"}
 
 
 class Crew:
-    """Two workers, two schedulers, an API; whatever ends comes back."""
+    """The processes of a scenario: two workers, two schedulers and an API. A process that ends is
+    started again, as a process manager would do.
+    """
 
     def __init__(self, platform: Platform, servers: Servers, network: Network, folder: Path) -> None:
         self.platform = platform
@@ -41,12 +48,14 @@ class Crew:
         self.api = Api(platform)
         self.customers = Customers(self.api.url, self.log)
         self.visitor = Visitor(self.api.url, self.log)
-        #: Processes that ended by themselves, and how; the drill's own kills are not among them.
+        #: Counts processes that ended by themselves, by name and exit status. Processes that the
+        #: drill killed are not counted.
         self.ended: Counter[str] = Counter()
         self.workers: list[subprocess.Popen[bytes]] = []
-        #: Held while a part of the load is submitted.
+        #: Lock that is held during each submission of a part of the load. Holding it pauses the
+        #: load.
         self.submitting = asyncio.Lock()
-        #: What has to be closed when the scenario is over.
+        #: Resources that are closed when the scenario is over.
         self.closing = contextlib.AsyncExitStack()
         self._schedulers: list[subprocess.Popen[bytes]] = []
         self._keeping: asyncio.Task[None] | None = None
@@ -69,25 +78,29 @@ class Crew:
         self.log.close()
 
     async def _stopped(self, process: subprocess.Popen[bytes]) -> None:
-        """A process that ignores SIGTERM is killed: the report says already that it does not work."""
+        """Wait for a process to end after SIGTERM, and kill it if it does not. The report has
+        already counted such a process as not working.
+        """
         try:
             await asyncio.to_thread(process.wait, 30)
         except subprocess.TimeoutExpired:
             process.kill()
 
     async def stop_keeping(self) -> None:
-        """From now on nothing that ends is started again."""
+        """Stop restarting processes that end."""
         assert self._keeping is not None
         self._keeping.cancel()
         await asyncio.gather(self._keeping, return_exceptions=True)
 
     def live(self) -> list[int]:
-        """The workers' process ids."""
+        """Process ids of the live workers."""
         return [worker.pid for worker in self.workers if worker.poll() is None]
 
     @contextlib.asynccontextmanager
     async def no_submissions(self) -> AsyncIterator[None]:
-        """Pause the load and all clients. Each of them has the answer to its last submission by then."""
+        """Inside this context, the load and all clients are paused. It begins once they have
+        received their last answers.
+        """
         async with self.submitting, self.visitor.submitting:
             await asyncio.to_thread(self.customers.submitting.acquire)
             try:
@@ -96,16 +109,16 @@ class Crew:
                 self.customers.submitting.release()
 
     async def leader(self) -> subprocess.Popen[bytes]:
-        """The scheduler whose log says last that it leads."""
+        """The process of the scheduler that was the last to log that it has become the leader."""
         newest = {}
         for process in self._schedulers:
-            lines = [line for line in self.platform.log_of(process).splitlines() if " leads, term " in line]
-            if lines and process.poll() is None:
-                newest[int(lines[-1].rpartition(" ")[2])] = process
+            terms = re.findall(r" became the leader, term (\d+)", self.platform.log_of(process))
+            if terms and process.poll() is None:
+                newest[int(terms[-1])] = process
         return newest[max(newest)]
 
     async def lead_workers_through(self, *, database_url: str, redis_url: str) -> None:
-        """Drain the workers; their successors reach the servers under these addresses."""
+        """Replace the workers with new ones, which reach Postgres and Redis at these URLs."""
         self._addresses |= {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
         former, self.workers = self.workers, []
         for worker in former:
@@ -131,7 +144,9 @@ class Crew:
             await asyncio.sleep(KEEP_S)
 
     def _has_ended(self, process: subprocess.Popen[bytes]) -> bool:
-        """Also notes who ended it; the API's start may take several rounds, but it is noted once."""
+        """Whether the process has ended by now. An end is counted in `ended`, unless the drill
+        killed the process.
+        """
         if process.poll() is None:
             return False
         if process.returncode != -signal.SIGKILL:
@@ -139,12 +154,15 @@ class Crew:
         return True
 
     async def _quietly(self, step: Callable[[], Awaitable[None]]) -> None:
-        """A server may be away: the next round comes."""
+        """Call a function, and ignore errors that occur because a server is unavailable. The next
+        round calls it again.
+        """
         with contextlib.suppress(*PASSING, AssertionError):
             await step()
 
     async def _start_api(self) -> None:
-        # The workers know no application either. One that sends mail would have a task for each registration.
+        # The API runs without applications, as the workers do. An application that sends mail would
+        # add a task for each registration.
         limits = {"OFTEN_RATE_LIMIT_ADDRESS": "100000/minute", **NO_QUOTAS}
         await self.api.start(**limits, OFTEN_APPLICATIONS="")
 
@@ -156,7 +174,7 @@ class Crew:
 
 
 def _module(process: subprocess.Popen[bytes]) -> str:
-    """The module that `python -m` runs."""
+    """Name of the Python module that the process runs with `python -m`."""
     arguments = process.args
     assert isinstance(arguments, list)
     return str(arguments[2])

@@ -1,4 +1,6 @@
-"""Clients of the API who go on submitting whatever breaks, each batch under a key of its own."""
+"""A client of the API that keeps submitting batches of tasks, whatever breaks. Each batch has an
+idempotency key of its own.
+"""
 
 import asyncio
 import secrets
@@ -7,7 +9,7 @@ import time
 from typing import Self
 from uuid import UUID, uuid4
 
-from cli.client import ApiAway, ApiError, Client
+from often_client import ApiAway, ApiError, Client
 from tests.drill.client_log import ClientLog
 
 BATCH = 5
@@ -18,17 +20,20 @@ PASSWORD = "a horse, a battery"
 
 
 class Customers:
-    """One thread with the real client. Asks again under the same key until it was told the ids."""
+    """A thread that submits batches with the project's Python client. It repeats each request under
+    the same idempotency key until it receives the ids of the tasks.
+    """
 
     def __init__(self, url: str, log: ClientLog) -> None:
         self._url = url
         self._log = log
         self._stop = threading.Event()
-        #: Held during each submission. A fault that holds it pauses the customers.
+        #: Lock that is held during each submission. A fault that acquires it pauses this client.
         self.submitting = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="customers", daemon=True)
         self.ids: list[UUID] = []
-        #: Answers that said 503, answers with another 5xx, and requests without any answer.
+        #: Number of answers with status 503, number of answers with another 5xx status, and number
+        #: of requests without an answer.
         self.refused = self.wrong = self.unanswered = 0
 
     async def __aenter__(self) -> Self:
@@ -36,7 +41,9 @@ class Customers:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """The last batch is answered by then. The loop goes on, so that somebody can start the API again."""
+        """Wait for the answer to the last request. The event loop keeps running meanwhile, because
+        the API may have to be restarted.
+        """
         self._stop.set()
         await asyncio.to_thread(self._thread.join, FINISH_S)
         assert not self._thread.is_alive(), f"the API took no batch for {FINISH_S:g} s"

@@ -1,4 +1,6 @@
-"""The operator's access to a scenario's database, over connections that its settings do not reach."""
+"""Gives the drill access to the database of a scenario, as an operator has it. The drill's own
+sessions ignore the settings that a fault changes.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,25 +13,28 @@ from local.postgres import SUPERUSER
 from shared.errors import ServerUnavailable
 from tests.roles import as_role
 
-#: Errors of a statement while Postgres is away or refuses. The caller tries again.
+#: Errors that a statement raises while Postgres is unavailable or refuses it. The caller repeats
+#: the statement.
 PASSING = (ServerUnavailable, asyncpg.PostgresError)
-#: Settings of the drill's own sessions. They override those of the database, so the drill can always look.
+#: Settings of the drill's own sessions. They override the settings of the database, so that the
+#: drill can always work.
 UNAFFECTED = {
     "default_transaction_isolation": "read committed",
     "default_transaction_read_only": "off",
     "lock_timeout": "0",
     "statement_timeout": "0",
 }
-#: Every session of the services; the drill's own platform is `often-test`.
+#: SQL condition that matches the sessions of the services, but not those of the drill itself
+#: (`often-test`).
 OF_SERVICES = "datname = $1 AND application_name LIKE 'often-%' AND application_name <> 'often-test'"
 CANCEL = f"SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE {OF_SERVICES} AND state = 'active'"
-#: Locks that another session holds.
+#: SQL statements that take locks: on the whole table of tasks, or on some of its rows.
 WHOLE_TABLE = "LOCK TABLE task IN ACCESS EXCLUSIVE MODE"
 ROWS = "SELECT 1 FROM task WHERE holder IS NOT NULL OR sent_at IS NOT NULL ORDER BY id LIMIT 500 FOR UPDATE"
 
 
 def unaffected(url: str) -> str:
-    """The same database for sessions of the drill itself."""
+    """The URL of a database, extended by the settings of the drill's own sessions."""
     options = " ".join(f"-c {name}={value!r}" for name, value in UNAFFECTED.items())
     return f"{url}?{urlencode({'options': options}, quote_via=quote)}"
 
@@ -43,7 +48,7 @@ class Database:
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[asyncpg.Connection]:
-        """A session in the database itself."""
+        """Opens a session in the scenario's database inside this context."""
         connection = await asyncpg.connect(self._url, server_settings=UNAFFECTED)
         try:
             yield connection
@@ -52,7 +57,9 @@ class Database:
 
     @asynccontextmanager
     async def setting(self, name: str, value: str, *, cut: bool) -> AsyncIterator[None]:
-        """Change the default of every new session. With `cut`, end the sessions before and after."""
+        """Change a default setting of the database inside this context. It applies to new sessions.
+        With `cut`, the services' sessions are ended before and after.
+        """
         try:
             await self._outside(f"ALTER DATABASE {self.name} SET {name} = '{value}'")
             if cut:
@@ -70,17 +77,19 @@ class Database:
         )
 
     async def backends(self) -> int:
-        """Sessions of the services."""
+        """Number of open sessions of the services."""
         found = await self._outside(f"SELECT count(*) FROM pg_stat_activity WHERE {OF_SERVICES}", self.name)
         return int(found[0][0])
 
     async def cancel(self, connection: asyncpg.Connection) -> None:
-        """Cancel every statement that the services run at this moment."""
+        """Cancel every statement that the services are running."""
         await connection.fetch(CANCEL, self.name)
 
     @asynccontextmanager
     async def held(self, lock: str) -> AsyncIterator[None]:
-        """Hold locks in a session of its own, which tries again when it is a deadlock's victim."""
+        """Hold locks in a separate session inside this context. If taking them causes a deadlock,
+        it is tried again.
+        """
         async with self.connected() as connection:
             while True:
                 transaction = connection.transaction()
@@ -95,7 +104,9 @@ class Database:
             await transaction.rollback()
 
     async def _outside(self, sql: str, *values: Any) -> list[Any]:
-        """Run in the maintenance database: the scenario's own may refuse new sessions or writes."""
+        """Run a statement in the database `postgres`, because the scenario's own database may
+        refuse sessions or writes.
+        """
         connection = await asyncpg.connect(f"{self._server}/postgres")
         try:
             return list(await connection.fetch(sql, *values))

@@ -1,4 +1,4 @@
-"""A small file system for a database whose disk is to be full."""
+"""Mounts a small file system, in which the drill places a database whose disk shall fill up."""
 
 import contextlib
 import subprocess
@@ -6,23 +6,26 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-#: A migrated database takes 20 MB of it and the load 10 more.
+#: Size of the small file system in MB. A migrated database needs 20 MB of it, and the load 10 MB
+#: more.
 DISK_MB = 256
 
 
 class Skipped(Exception):
-    """This machine cannot run the fault; the message says why."""
+    """Raised if a fault cannot be run on this machine. The message says why."""
 
 
 class SmallDisk:
-    """A file system in memory, small enough to be filled up."""
+    """A file system in memory that is small, so that the drill can fill it up."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.is_mounted = False
 
     def mount(self) -> None:
-        """Raises Skipped where this account may not mount."""
+        """Mount the file system. Raises Skipped if the current system account may not mount file
+        systems.
+        """
         self.folder.mkdir(exist_ok=True)
         options = ["-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(self.folder)]
         try:
@@ -39,7 +42,10 @@ class SmallDisk:
 
     @contextmanager
     def filled(self) -> Iterator[Callable[[], None]]:
-        """A file takes the free space. Yields a function that takes what was freed since."""
+        """Fill the free space with a file inside this context.
+
+        Yields a function that fills the file system again, in case space has been freed meanwhile.
+        """
         ballast = self.folder / "ballast"
 
         def fill() -> None:

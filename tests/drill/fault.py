@@ -1,4 +1,6 @@
-"""What a fault is: one thing that breaks under load, and what the design promises about it."""
+"""Defines what a fault of the drill is: something that breaks under load, and the time within which
+the design promises recovery.
+"""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -7,36 +9,42 @@ from tests.drill.crew import Crew
 from tests.drill.network import Lay
 from tests.platform import Platform
 
-#: Breaks something and returns when the fault is over; recovery is measured from then. The text is added to
-#: the report.
+#: The type of a function that breaks something and returns when the fault is over. Recovery is
+#: measured from that moment. The report includes the text that it returns.
 Inflict = Callable[[Crew], Awaitable[str | None]]
 
-#: A task that is not final this long after the fault and after the last submission counts as stuck.
+#: Time limit in seconds, after the fault and the last submission. A task that has not ended by then
+#: counts as stuck.
 SETTLE_S = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """One thing that breaks, its title in the report, and how long the system may take to recover."""
+    """A fault of the drill, with its title in the report and its promised time of recovery."""
 
     name: str
     title: str
     promised_s: float
     inflict: Inflict
-    #: Runs before the processes start.
+    #: A function that is called before the processes of the scenario start. None if nothing has to
+    #: be prepared.
     prepare: Callable[[Platform], Awaitable[None]] | None = None
-    #: The load is spread over this time.
+    #: Seconds over which the submission of the load's tasks is spread.
     load_s: float = 0.0
     settle_s: float = SETTLE_S
-    #: The fault ends a worker, has it declared dead or restores a backup, so a body may run twice.
+    #: True if task bodies may run twice, because the fault ends a worker, makes it look dead, or
+    #: restores a backup.
     deaths: bool = False
-    #: Deaths follow each other. A suspect that runs alone may die with its worker, and is blamed for it.
+    #: True if several workers die one after another. A task that runs alone because its worker died
+    #: may then lose its second worker, too, and be blamed although it is harmless.
     deaths_again: bool = False
-    #: The database needs a file system of its own that can be filled.
+    #: True if the database must be on a small file system of its own.
     small_disk: bool = False
-    #: Leads the processes to their servers; None: nothing is in between.
+    #: A function that sets up the network between the processes and the servers. None if they are
+    #: connected directly.
     network: Lay | None = None
-    #: Parts that it disturbs, or that it needs undisturbed. Faults that share none can happen at once.
+    #: Names of the parts of the system that the fault disturbs, or that must not be disturbed
+    #: during it. Two faults without a common part can run at the same time.
     parts: frozenset[str] = frozenset()
 
 
@@ -54,9 +62,10 @@ def fault(
     network: Lay | None = None,
     parts: str = "",
 ) -> Callable[[Inflict], Fault]:
-    """Make a function a fault. The fault has the function's name unless `name` is given.
+    """Decorator that turns a function into a fault. The fault has the name of the function unless
+    `name` is given.
 
-    `parts` are words.
+    `parts` lists the names of parts of the system, separated by spaces.
     """
 
     def make(inflict: Inflict) -> Fault:

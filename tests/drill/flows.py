@@ -1,4 +1,6 @@
-"""Workflows of every shape, which take about as long as the faults that they run through."""
+"""Workflows of every shape for the drill. They take about as long as the faults that occur while
+they run.
+"""
 
 import random
 from collections.abc import Callable, Iterator
@@ -24,7 +26,7 @@ from tests.sample_tasks import (
     Seconds,
 )
 
-#: Longer than any drill.
+#: A delay that is longer than any run of the drill.
 NEVER = timedelta(hours=1)
 SUM = 1234567
 FAILS, SUCCEEDS = Fails(kind="permanent"), Fails(kind="permanent", times=0)
@@ -33,7 +35,9 @@ Shape = Callable[[Workflow, random.Random, timedelta], object]
 
 
 def join(flow: Workflow, *after: Node, **options: Any) -> Node:
-    """A step whose body has an effect that can be counted."""
+    """Add a step whose task has an effect in the database, so that duplicate runs can be
+    counted.
+    """
     return flow.step(EFFECT, Seconds(seconds=0.01), name="join", after=after, **options)
 
 
@@ -44,7 +48,9 @@ def chained(flow: Workflow, dice: random.Random, pause: timedelta) -> None:
 
 
 def tolerant(flow: Workflow, dice: random.Random, pause: timedelta) -> None:
-    """With three failures one too many has failed."""
+    """Build a workflow with a group that tolerates up to two failed tasks. The group fails if three
+    tasks fail.
+    """
     members = [FAILS] * dice.randint(0, 3) + [SUCCEEDS] * 6
     many = flow.group(FAIL, members[:6], at_least=4, delay=pause, name="many")
     flow.step(INSTANT, Nothing(), name="last", after=[join(flow, many)])
@@ -65,8 +71,8 @@ def gathered(flow: Workflow, dice: random.Random, pause: timedelta) -> None:
 def handled(flow: Workflow, dice: random.Random, pause: timedelta) -> None:
     bad = flow.step(FAIL, FAILS, name="bad", delay=pause)
     never = flow.step(INSTANT, Nothing(), name="never", after=[bad])
-    told = Outcomes(outcomes=[bad.outcome, never.outcome])
-    flow.on_failure(REPORT, told, name="repair")
+    ends = Outcomes(outcomes=[bad.outcome, never.outcome])
+    flow.on_failure(REPORT, ends, name="repair")
     join(flow, bad, never, when=ALWAYS)
 
 
@@ -77,7 +83,7 @@ def stopped(flow: Workflow, dice: random.Random, pause: timedelta) -> None:
 
 
 def canceled(flow: Workflow, dice: random.Random, pause: timedelta) -> None:
-    """The drill cancels it."""
+    """Build a workflow that the drill cancels while it runs."""
     join(flow, *halted(flow, dice), when=ALWAYS)
 
 
@@ -89,7 +95,9 @@ def late(flow: Workflow, dice: random.Random, pause: timedelta) -> None:
 
 
 def halted(flow: Workflow, dice: random.Random) -> list[Node]:
-    """Steps that do not end by themselves: some run one after the other, and the last one waits."""
+    """Add a chain of steps that does not end by itself: some slow steps, and then one with a delay
+    longer than the drill.
+    """
     steps = [flow.step(WAIT, Seconds(seconds=1), name=f"slow_{n}") for n in range(dice.randint(0, 20))]
     waits = flow.step(INSTANT, Nothing(), name="waits", delay=NEVER)
     after = flow.step(INSTANT, Nothing(), name="after")
@@ -101,7 +109,9 @@ SHAPES: tuple[Shape, ...] = (chained, tolerant, raced, gathered, handled, stoppe
 
 
 def mixed(count: int, dice: random.Random, *, over_s: float) -> Iterator[tuple[str, Workflow]]:
-    """Shapes in turn, with their names; each pauses once for a part of this time."""
+    """Yield `count` workflows, each with the name of its shape. The shapes take turns. Each
+    workflow pauses once, for up to `over_s` seconds.
+    """
     for number in range(count):
         shape = SHAPES[number % len(SHAPES)]
         flow = Workflow(f"drill.{shape.__name__}")

@@ -1,4 +1,6 @@
-"""What must be true of the ledger after a fault."""
+"""Checks after a fault of the drill that the database contains what it should: no task is lost,
+duplicated or ended wrongly.
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
@@ -18,42 +20,54 @@ FIRED = "SELECT fire_time, outcome, task_id FROM schedule_firing WHERE schedule 
 
 @dataclass(frozen=True)
 class Count:
-    """How often each invariant is broken.
+    """How often each invariant of the drill was broken.
 
-    `reruns` and `ran_twice` break one only where no worker died; a fault that ends workers costs some.
+    `reruns` and `ran_twice` may be above zero if workers died, because their tasks are then run
+    again.
     """
 
-    #: Accepted, and not in the ledger; a child or a second of the schedule that is not there.
+    #: Number of accepted tasks that are missing in the database, of missing child tasks, and of
+    #: seconds in which the schedule did not fire.
     lost: int
-    #: Tasks that are in no answer, and more children or firings than were asked for.
+    #: Number of tasks that no answer to a client contains, and of excess child tasks and firings.
     doubled: int
-    #: Submissions that were never answered, and those whose answers contradict each other.
+    #: Number of submissions that were never answered, and of those whose answers contradict each
+    #: other.
     misinformed: int
-    #: Effects inside `complete_in` that are there another number of times than once.
+    #: Number of tasks whose effect, which they commit together with their outcome (`complete_in`),
+    #: did not occur exactly once.
     effects_wrong: int
-    #: Innocent tasks with a crash to their name.
+    #: Number of tasks with a recorded crash, although no task of the drill crashes its worker.
     blamed: int
     wrong_end: int
-    #: Failed for a reason that the body did not give, such as a result that was called unstorable.
+    #: Number of tasks that failed for another reason than their body gave, for example because the
+    #: platform considered their result unstorable.
     misjudged: int
-    #: Tasks whose body returned a result more than once.
+    #: Number of tasks whose body returned a result more than once.
     ran_twice: int
-    #: Starts beyond the first that no failure of the body explains.
+    #: Number of starts of tasks after the first one that are not explained by a failure of the
+    #: body.
     reruns: int
-    #: Of the task that keeps the interpreter.
+    #: Number of starts after the first one of the task that blocks its worker's interpreter.
     spin_reruns: int
 
     def broken(self, *, deaths: bool, again: bool = False) -> list[str]:
-        """Names of the invariants that are broken after deaths, and after deaths that followed each other."""
+        """Names of the invariants that were broken, except those that this fault may break.
+
+        `deaths` means that workers have died, and `again` that they have died one after another.
+        """
         allowed = {"reruns", "spin_reruns", "ran_twice"} if deaths else set()
         allowed |= {"blamed"} if again else set()
         return [f.name for f in fields(self) if f.name not in allowed and getattr(self, f.name)]
 
 
 async def count(platform: Platform, accepted: Accepted, returned: Mapping[UUID, int]) -> Count:
-    """Compare with the answers of clients. `returned` says how often each body returned a result."""
+    """Compare the tasks in the database with the log of the clients. `returned` says how often each
+    body returned a result.
+    """
     every = await platform.rows("SELECT * FROM task WHERE created_at > now() - interval '1 day'")
-    # The fault that submits workflows judges their tasks itself, except for effects.
+    # Tasks of workflows are left out here, because the fault that submits workflows checks them
+    # itself.
     rows = [row for row in every if row["workflow"] is None]
     known = {UUID(int=row["id"].int) for row in rows}
     children = sum(number * task.params.children for number, task in MIX if isinstance(task.params, Spawns))
@@ -74,7 +88,9 @@ async def count(platform: Platform, accepted: Accepted, returned: Mapping[UUID, 
 
 
 def _submitted(rows: Sequence[dict[str, Any]]) -> Set[UUID]:
-    """Tasks that clients of the drill submitted: bodies submit children, and the schedule has no owner."""
+    """Ids of the tasks that the drill and its clients submitted. All other tasks were submitted by
+    task bodies or by the schedule, which has no owner.
+    """
     samples = (row for row in rows if row["name"].startswith("sample.") and row["parent"] is None)
     ordered = (row for row in rows if row["owner"] is not None)
     return {UUID(int=row["id"].int) for row in (*samples, *ordered)}
@@ -89,7 +105,9 @@ async def _wrong_effects(platform: Platform, rows: Sequence[dict[str, Any]]) -> 
 
 
 async def _seconds(platform: Platform, rows: Sequence[dict[str, Any]]) -> tuple[int, int]:
-    """Seconds of the schedule that did not fire, and tasks beyond one for each."""
+    """Number of seconds in which the schedule did not fire, and number of firings in excess of one
+    per second.
+    """
     fired = await platform.rows(FIRED, EACH_SECOND)
     first, last = fired[0]["fire_time"], fired[-1]["fire_time"]
     wanted = (last - first) // timedelta(seconds=1) + 1
@@ -103,5 +121,5 @@ def _expected(row: dict[str, Any]) -> str:
 
 
 def _reason(row: dict[str, Any]) -> str | None:
-    """The kind of error that the body of a task raises for good."""
+    """The kind of error with which a task must fail. None if it must succeed."""
     return "permanent" if _expected(row) == "failure" else None

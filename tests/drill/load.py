@@ -1,4 +1,4 @@
-"""What runs while something breaks: five thousand tasks of every kind."""
+"""The load during a fault of the drill: five thousand tasks of all kinds."""
 
 import asyncio
 import hashlib
@@ -23,7 +23,8 @@ from tests.sample_tasks import (
     Spawns,
 )
 
-#: How often each kind occurs. Two seconds and the interpreter kept for 30 s are rare; the latter comes first.
+#: The tasks of the load, with the number of each kind. Few of them take 2 s. One task blocks its
+#: worker's interpreter for 30 s, and it is submitted first.
 MIX: list[tuple[int, NewTask]] = [
     (1, NewTask(contract=SPIN, params=Seconds(seconds=30))),
     (3_399, NewTask(contract=INSTANT, params=Nothing())),
@@ -40,7 +41,9 @@ EACH_SECOND = "each second"
 
 
 async def submit(crew: Crew, *, over_s: float = 0.0) -> None:
-    """The whole mix, the kinds side by side, spread over a time. Asks again until Postgres has taken it."""
+    """Submit all tasks of the load, with their kinds mixed, spread over `over_s` seconds. Each
+    submission is repeated until Postgres accepts it.
+    """
     tasks = [task for count, task in MIX for _ in range(count)]
     chunks = len(tasks) // CHUNK
     tasks = [tasks[i] for start in range(chunks) for i in range(start, len(tasks), chunks)]
@@ -51,7 +54,7 @@ async def submit(crew: Crew, *, over_s: float = 0.0) -> None:
 
 
 async def submit_once(crew: Crew, tasks: list[NewTask]) -> list[UUID]:
-    """Submit them under one key, again and again until Postgres accepts them."""
+    """Submit tasks, repeatedly under one idempotency key until Postgres accepts them."""
     once = OnceKey(scope="drill", key=str(uuid4()), body_hash=hashlib.sha256(b"drill").digest())
     crew.log.asks(once.key, len(tasks))
     while True:
@@ -65,7 +68,7 @@ async def submit_once(crew: Crew, tasks: list[NewTask]) -> list[UUID]:
 
 
 async def tick(platform: Platform) -> None:
-    """A schedule that fires each second; what nobody fired in time is made up for."""
+    """Create a schedule that fires each second. Times that it misses are fired afterwards."""
     (clock,) = await platform.rows(
         "SELECT date_trunc('second', now()) AS now, now() - interval '1 s' AS before"
     )
@@ -82,12 +85,14 @@ OPEN = "SELECT id, name, holder FROM task WHERE NOT status = ANY({}::text[])"
 
 
 async def open_tasks(platform: Platform) -> int:
-    """Tasks that are not final."""
+    """Number of tasks that have not ended."""
     return len(await platform.rows(OPEN, list(FINAL)))
 
 
 async def open_apart(platform: Platform) -> int:
-    """The same without the busy task and what its process has: that waits for the interpreter."""
+    """Number of tasks that have not ended, without the task that blocks its worker's interpreter
+    and without other tasks of the same worker.
+    """
     rows = await platform.rows(OPEN, list(FINAL))
     busy = {row["holder"] for row in rows if row["name"] == SPIN.name and row["holder"]}
     fetched = {i.int for worker in busy for i in await platform.queues.unacked(UUID(int=worker.int))}

@@ -1,4 +1,6 @@
-"""How the processes of a scenario reach their servers, for faults that happen on the way."""
+"""Defines how the processes of a drill scenario reach Postgres and Redis. A fault may replace this
+network, for example to insert a proxy.
+"""
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -8,13 +10,16 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """The addresses of Postgres and Redis; a fault adds what it breaks on the way to them."""
+    """The URLs under which processes reach Postgres and Redis. Subclasses add what a fault breaks
+    in between.
+    """
 
     database_url: str
     redis_url: str
-    #: The database for the drill's own sessions; empty: the one that was made for the scenario.
+    #: URL of the database for the drill's own sessions. Empty if it is that of the scenario.
     own_url: str = ""
 
 
-#: Lays the way to a database and to Redis; the folder is for the files of further servers.
+#: The type of a function that sets up a network for a database URL and a Redis URL. The folder is
+#: for the files of additional servers.
 Lay = Callable[[str, str, Path], AbstractAsyncContextManager[Network]]

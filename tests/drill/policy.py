@@ -1,7 +1,9 @@
-"""A sequential model of workflows: what became of each step, from the outcomes of its tasks alone.
+"""A simple model of workflows for tests. It derives the state that each step should have from the
+outcomes of its tasks alone.
 
-It shares no code with the planner, knows no order of ends, and reads each step after those that it needs.
-Where a workflow was halted (canceled, late or stopped) a main step may have begun before that or not.
+It shares no code with the planner (`shared.workflows.graph`). It ignores the order in which tasks
+ended, and evaluates each step after those on which it depends. If a workflow was canceled, late or
+stopped, a step may or may not have begun before that, so the model allows both.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +14,7 @@ SUCCESS, FAILURE, REVOKED, SKIPPED = "success", "failure", "revoked", "skipped"
 
 
 class Step(msgspec.Struct, kw_only=True):
-    """What was submitted, how its tasks ended, and the verdict that is stored."""
+    """A step of a workflow as stored: how its tasks ended, and its state."""
 
     name: str
     position: int
@@ -30,7 +32,7 @@ class Step(msgspec.Struct, kw_only=True):
 
 
 class Flow(msgspec.Struct, kw_only=True):
-    """What happened to a workflow as a whole, and the status that is stored."""
+    """A workflow as stored: its status, and whether it was canceled, late or stopped."""
 
     status: str
     cancels: int
@@ -43,7 +45,7 @@ class Flow(msgspec.Struct, kw_only=True):
 
 
 def broken(flow: Flow, steps: Sequence[Step]) -> list[str]:
-    """In words, what the model does not allow."""
+    """Describe everything in a stored workflow that contradicts the model."""
     found: list[str] = []
     verdicts: dict[str, str] = {}
     for step in sorted(steps, key=lambda step: step.position):
@@ -69,7 +71,7 @@ def _verdict(step: Step) -> str:
 
 
 def _beginnings(flow: Flow, step: Step, verdicts: Mapping[str, str]) -> set[bool]:
-    """Whether the step may have begun, and whether it may not have."""
+    """The allowed answers to the question whether the step has begun: {True}, {False} or both."""
     needs = [verdicts[name] for name in step.needs]
     if step.rule == "failed":
         begins = _handles(flow, needs)
@@ -82,7 +84,12 @@ def _beginnings(flow: Flow, step: Step, verdicts: Mapping[str, str]) -> set[bool
 
 
 def _handles(flow: Flow, needs: Sequence[str]) -> set[bool]:
-    """A loss that is no failure triggers a handler or not: it depends on whether the halt came first."""
+    """The allowed answers to the question whether a failure handler has begun: {True}, {False} or
+    both.
+
+    A step that was canceled or skipped also triggers the handler, unless the workflow was canceled
+    before that, which the model cannot see.
+    """
     if FAILURE in needs:
         return {True}
     if REVOKED in needs:

@@ -1,6 +1,7 @@
-"""Stands between a worker and a server, and loses answers: what was asked is done, and nobody knows.
+"""A proxy between a worker and a server that loses some answers. The server has then done the work,
+but the client does not know.
 
-The connection of a lost answer is closed, as a broken network would sooner or later.
+After losing an answer, the proxy closes the connection, as a broken network would sooner or later.
 """
 
 import asyncio
@@ -12,7 +13,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
-#: Words that only this request has, on the wire. A prepared statement shows them once, then only its name.
+#: Bytes by which the proxy recognizes each kind of request whose answer it may lose. For a prepared
+#: statement, only the request that prepares it contains them; later requests contain its name.
 ASKS = {
     "fetch": b"EVALSHA",
     "claim": b"SET claim = t.claim + (t.holder IS DISTINCT FROM w.id)::int",
@@ -23,7 +25,9 @@ CHUNK = 65_536
 
 
 class Proxy:
-    """One server's double. While `loses` is above 0, that share of the answers to `ASKS` is lost."""
+    """A proxy for one server. `loses` is the share of answers, to the kinds of requests in `ASKS`,
+    that the proxy loses.
+    """
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -37,7 +41,7 @@ class Proxy:
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[str]:
-        """The address that leads through the proxy."""
+        """Run the proxy inside this context. Yields the URL that leads through the proxy."""
         self._listening = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         port = self._listening.sockets[0].getsockname()[1]
         try:
@@ -68,7 +72,9 @@ class Proxy:
 
 
 class Connection:
-    """One connection: what was asked last decides whether its answer is lost."""
+    """One connection through the proxy. When it receives a request, it decides whether the answer
+    will be lost.
+    """
 
     def __init__(self, proxy: Proxy) -> None:
         self._proxy = proxy
@@ -94,7 +100,9 @@ class Connection:
         raise EOFError
 
     def _asked(self, chunk: bytes) -> str | None:
-        """What is carried out by this request; preparing a statement does nothing yet."""
+        """The kind of request that this chunk of data executes, or None. A request that only
+        prepares a statement executes nothing.
+        """
         name = _STATEMENT.search(chunk)
         shown = next((ask for ask, words in ASKS.items() if words in chunk), None)
         if name is None:

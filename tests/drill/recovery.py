@@ -1,4 +1,6 @@
-"""Whether all that is not final is on its way: the state that a fault disturbs and recovery restores."""
+"""Measures how long the system takes to recover from a fault: until every unfinished task is on its
+way to a worker again.
+"""
 
 import asyncio
 import time
@@ -13,10 +15,12 @@ from tests.drill.database import PASSING
 from tests.platform import Platform
 
 POLL_S = 0.2
-#: All must be well for so long; a dead leader's lease looks well for 3 s.
+#: Seconds for which no problem must be seen before the system counts as recovered. It is longer
+#: than 3 s, for which the lease of a dead leader still looks valid.
 STABLE_S = 5.0
 
-#: Held by a process that is gone or was told that it is dead. $1: processes that live.
+#: SQL that counts tasks held by a worker that has ended or was declared dead. Its parameter is the
+#: process ids of the live workers.
 ORPHANS = """
     SELECT count(*) AS n FROM task AS t LEFT JOIN worker AS w ON w.id = t.holder
     WHERE t.holder IS NOT NULL AND (
@@ -24,7 +28,8 @@ ORPHANS = """
         OR EXISTS (SELECT 1 FROM worker AS later WHERE later.pid = w.pid AND later.started_at > w.started_at)
     )
 """
-#: The dispatcher looks four times a second.
+#: SQL that counts tasks that should have been sent more than a second ago. The dispatcher looks for
+#: due tasks four times a second.
 OVERDUE = "SELECT count(*) AS n FROM task WHERE send_at < now() - interval '1 second'"
 ALIVE = "SELECT id FROM worker WHERE dead_at IS NULL AND stopped_at IS NULL AND pid = ANY({}::integer[])"
 SENT = "SELECT id, claim, queue FROM task WHERE sent_at IS NOT NULL"
@@ -32,10 +37,12 @@ SENT = "SELECT id, claim, queue FROM task WHERE sent_at IS NOT NULL"
 
 @dataclass(frozen=True)
 class Recovery:
-    """How long it took until somebody led and nothing was overdue, orphaned or missing in Redis."""
+    """Measured recovery: the time until a scheduler was the leader and no task was overdue, held by
+    a dead worker, or missing in Redis.
+    """
 
     seconds: float
-    #: What was amiss last.
+    #: The last problem that was seen before the system had recovered. Empty if there was none.
     last: str = ""
 
     def __str__(self) -> str:
@@ -43,25 +50,27 @@ class Recovery:
 
 
 async def recovered(platform: Platform, live: Callable[[], list[int]], *, limit_s: float) -> Recovery:
-    """Measure from now on, for at most `limit_s`."""
+    """Wait until the system has recovered, for at most `limit_s` seconds, and return how long it
+    took from now.
+    """
     began = since = time.monotonic()
     last = ""
     while time.monotonic() < began + limit_s:
-        amiss = await _amiss(platform, live())
-        if amiss is not None:
-            since, last = time.monotonic(), amiss
+        problem = await _problem(platform, live())
+        if problem is not None:
+            since, last = time.monotonic(), problem
         elif time.monotonic() > since + STABLE_S:
             break
         await asyncio.sleep(POLL_S)
     return Recovery(since - began, last)
 
 
-async def _amiss(platform: Platform, live: list[int]) -> str | None:
+async def _problem(platform: Platform, live: list[int]) -> str | None:
     try:
         if not await platform.has_leader():
             return "no leader"
         if not await platform.has_settled():
-            return "Redis is filled anew"
+            return "Redis is being refilled"
         for name, sql, values in (("orphans", ORPHANS, [live]), ("overdue", OVERDUE, [])):
             if (await platform.rows(sql, *values))[0]["n"]:
                 return name
@@ -71,7 +80,9 @@ async def _amiss(platform: Platform, live: list[int]) -> str | None:
 
 
 async def _missing(platform: Platform, live: list[int]) -> bool:
-    """Ids that were sent and lie nowhere in Redis; what moves while both are read is looked at again."""
+    """Whether ids of sent tasks are missing in Redis. They count as missing only if two checks find
+    them missing, because ids can move while Postgres and Redis are being read.
+    """
     missing = await _look(platform, live)
     return bool(missing and missing & await _look(platform, live))
 

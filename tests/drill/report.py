@@ -1,4 +1,6 @@
-"""What a fault did to the system, judged and as a row of the table."""
+"""Decides whether a drill scenario passed, and formats its results as a row of the report's
+table.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,10 +10,11 @@ from tests.drill.ledger import Count
 from tests.drill.recovery import Recovery
 from tests.drill.work import Fresh
 
-#: Recovery may take this many times what the design promises: the machine is shared.
+#: Factor by which recovery may exceed the promised time, because the machine is shared with other
+#: programs.
 PATIENCE = 3
-#: New work completes within this time, however long ids take that were lost with Redis. Where workers died,
-#: it may wait for their rescue.
+#: Seconds within which new tasks must complete, even while the ids that were lost with Redis are
+#: still being restored. After the death of a worker, the limit is the promised recovery instead.
 FRESH_S = 5.0
 
 
@@ -46,26 +49,27 @@ HEAD = f"{_row(COLUMNS)}\n|{'---|' * len(COLUMNS)}"
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What a fault cost."""
+    """The measured effects of a fault."""
 
     fault: Fault
     in_flight: int
-    #: From the end of the fault until nothing is orphaned, overdue or missing in Redis.
+    #: Time from the end of the fault until no task was held by a dead worker, overdue, or missing
+    #: in Redis.
     recovery: Recovery
     fresh: Fresh
-    #: Tasks that are not final `fault.settle_s` later.
+    #: Number of tasks that had not ended `fault.settle_s` seconds after the fault.
     stuck: int
     count: Count
-    #: Processes that ended by themselves.
+    #: Number of processes that ended by themselves, by their name.
     ended: Mapping[str, int]
-    #: Processes that live and do not work.
+    #: Names of the processes that were alive but did not work.
     idle: list[str]
-    #: Answers of the API that break its promises.
+    #: Number of answers that the API must never give, by kind.
     wrong: Mapping[str, int]
-    #: A check of the fault itself that failed.
+    #: Message of the fault's own check, if it failed. Empty if it passed.
     failed: str
     note: str
-    #: The whole scenario, from its empty database to its last check.
+    #: Duration of the whole scenario in seconds, from creating its database to its last check.
     took_s: float
 
     @property

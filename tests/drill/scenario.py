@@ -1,4 +1,4 @@
-"""One fault under load, and what it cost."""
+"""Runs one fault of the drill under load, and measures its effects."""
 
 import asyncio
 import time
@@ -20,29 +20,35 @@ from tests.drill.servers import Servers
 from tests.eventually import eventually
 from tests.platform import Platform
 
-#: A fault begins when so many tasks have ended.
+#: Number of tasks that must have ended before the fault begins.
 BEGIN_AFTER = 500
-#: The busy task and the tasks in its process have this much more time before they count as stuck.
+#: Additional seconds after which the task that blocks its worker's interpreter, and other tasks of
+#: the same worker, count as stuck.
 SPIN_STUCK_S = 120.0
-#: Recovery is watched for this much longer than it may take.
+#: Seconds after the time limit of recovery for which the system is still watched, to measure a late
+#: recovery.
 BEYOND_S = 30.0
 POLL_S = 0.1
 
 
 async def play(fault: Fault, servers: Servers, folder: Path) -> Report:
-    """In a database of its own, with processes of its own. Raises Skipped."""
+    """Run a fault in a new database with new processes, and measure its effects. Raises Skipped if
+    this machine cannot run it.
+    """
     began = time.monotonic()
     create = servers.create_on_disk if fault.small_disk else servers.create
     database_url = create(fault.name)
     logs = folder / fault.name
     logs.mkdir()
     with redis.Redis.from_url(servers.redis_url) as client:
-        client.flushall()  # it belongs to the system of the scenario before
+        client.flushall()  # wipe Redis, which still belongs to the previous scenario's system
     async with (
         _network(fault, database_url, servers.redis_url, logs) as network,
         Platform(unaffected(network.own_url or database_url), network.redis_url, logs) as platform,
     ):
-        platform.database_url = network.database_url  # the processes feel the settings of the database
+        # Services use the database's settings, which the fault changes. The drill's own sessions
+        # were opened with fixed settings.
+        platform.database_url = network.database_url
         await platform.rows("CREATE TABLE effect (task_id uuid)")
         await platform.rows("GRANT INSERT ON effect TO often_worker")
         if fault.prepare is not None:
@@ -83,7 +89,9 @@ async def play(fault: Fault, servers: Servers, folder: Path) -> Report:
 
 @asynccontextmanager
 async def _network(fault: Fault, database_url: str, redis_url: str, folder: Path) -> AsyncIterator[Network]:
-    """The way to the servers: direct, unless the fault needs another one."""
+    """The network between the processes and the servers. It is a direct connection, unless the
+    fault defines another one.
+    """
     if fault.network is None:
         yield Network(database_url=database_url, redis_url=redis_url)
         return
@@ -92,7 +100,9 @@ async def _network(fault: Fault, database_url: str, redis_url: str, folder: Path
 
 
 async def _inflicted(fault: Fault, crew: Crew) -> tuple[str, str]:
-    """What the fault has to say, and which of its own checks failed."""
+    """Apply the fault. Returns its text for the report, and the message of its own check if that
+    failed. Each is empty if there is none.
+    """
     try:
         return await fault.inflict(crew) or "", ""
     except AssertionError as error:
@@ -100,13 +110,17 @@ async def _inflicted(fault: Fault, crew: Crew) -> tuple[str, str]:
 
 
 async def _stuck(platform: Platform, settle_s: float) -> int:
-    """Tasks that are not final in time; the busy task and those in its process have more of it."""
+    """Number of tasks that do not end in time. The task that blocks its worker's interpreter, and
+    other tasks of the same worker, get more time.
+    """
     stuck = await _left_after(settle_s, lambda: load.open_apart(platform))
     return stuck or await _left_after(SPIN_STUCK_S, lambda: load.open_tasks(platform))
 
 
 async def _left_after(limit_s: float, count: Callable[[], Awaitable[int]]) -> int:
-    """Tasks that are not final after this time; 0 as soon as all are."""
+    """Wait until no task is left or until the time limit. Returns the number of tasks that are
+    left.
+    """
     ends = time.monotonic() + limit_s
     while True:
         left = await count()

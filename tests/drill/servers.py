@@ -1,4 +1,6 @@
-"""Postgres and Valkey of the drill: durable, and there to be killed, frozen and robbed of their files."""
+"""Runs the Postgres and the Valkey server of the drill. They store their data durably, and faults
+kill them, freeze them, or delete their files.
+"""
 
 import secrets
 import shutil
@@ -19,12 +21,12 @@ from tests.eventually import eventually
 from tests.migrated import migrate
 from tests.roles import as_role, make_roles
 
-#: The database that the others are copied from.
+#: Name of the migrated database from which the databases of all scenarios are copied.
 TEMPLATE = "drill_template"
 
 
 class Server:
-    """One server process and how it is started."""
+    """A server process of the drill, and how to start it."""
 
     def __init__(
         self, command: list[str], log: Path, answers: Callable[[], bool], options: dict[str, Any]
@@ -33,7 +35,7 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:
-        """Returns when it answers."""
+        """Start the server, and wait until it answers."""
         self._spawn()
         await eventually(self._answers, 60)
 
@@ -52,7 +54,7 @@ class Server:
         return process_family.family(self._running())
 
     def kill(self) -> None:
-        """kill -9 of all its processes."""
+        """Kill all processes of the server with SIGKILL."""
         process_family.kill(self._running())
 
     def frozen(self) -> AbstractContextManager[None]:
@@ -64,7 +66,7 @@ class Server:
 
 
 class Servers:
-    """Both, in a folder of their own."""
+    """The Postgres and Valkey servers of the drill, in a folder of their own."""
 
     def __init__(self, folder: Path) -> None:
         port = ports.pick("postgres", "valkey")
@@ -87,19 +89,21 @@ class Servers:
         await self.valkey.start()
 
     def create(self, database: str) -> str:
-        """A migrated database, and its address."""
+        """Create a database with all tables. Returns its URL."""
         return self._created(database, f"--template={self._migrated()}")
 
     def create_empty(self, database: str) -> str:
-        """A database without tables, and its address."""
+        """Create a database without tables. Returns its URL."""
         self._postgres.create_database(database)
         make_roles(self._postgres, database)
         return as_role(self._postgres.url(database), OWNER)
 
     def create_on_disk(self, database: str) -> str:
-        """A database whose tables are on the small disk; the log of Postgres is not.
+        """Create a database whose tables are on the small disk. Returns its URL.
 
-        A full disk then refuses statements, where a full log would end Postgres. Raises Skipped.
+        The write-ahead log of Postgres stays on another disk. If the small disk is full, statements
+        are therefore refused, while Postgres itself keeps running. Raises Skipped if the disk
+        cannot be mounted.
         """
         if not self.disk.is_mounted:
             self.disk.mount()
@@ -110,7 +114,9 @@ class Servers:
         return self._created(database, f"--template={self._migrated()}", "--tablespace=small")
 
     def _migrated(self) -> str:
-        """The name of a migrated database. Copying it takes a tenth of the time of migrating."""
+        """Create the migrated template database, if necessary, and return its name. Copying it
+        takes a tenth of the time of a migration.
+        """
         if not self._postgres.has_database(TEMPLATE):
             self._postgres.create_database(TEMPLATE)
             make_roles(self._postgres, TEMPLATE)
@@ -119,10 +125,16 @@ class Servers:
 
     def _created(self, database: str, *options: str) -> str:
         self._postgres.run("createdb", f"--owner={OWNER}", *options, database)
-        # Each database is a system of its own; a copy would be the same one.
+        # The copy gets a new system id, because each database must belong to a system of its own.
         new_system = "UPDATE generation SET system = gen_random_uuid()"
         self._postgres.run("psql", "-XAtqc", new_system, database)
         return as_role(self._postgres.url(database), OWNER)
+
+    def set_read_only(self, read_only: bool) -> None:
+        """Make every session of Postgres refuse writes, or allow writes again."""
+        change = f"ALTER SYSTEM SET default_transaction_read_only = {'on' if read_only else 'off'}"
+        for statement in (change, "SELECT pg_reload_conf()"):
+            self._postgres.run("psql", "-XAtqc", statement, postgres.SUPERUSER)
 
     def stop(self) -> None:
         for server in (self.valkey, self.postgres):
@@ -135,7 +147,7 @@ class Servers:
         return self._valkey.url()
 
     def cut_log(self, count: int) -> None:
-        """Take the last bytes off Valkey's append-only file, as a crash of the machine may."""
+        """Remove the last bytes of Valkey's append-only file, as a crash of the machine might."""
         newest = max(
             (self._valkey.home / "appendonlydir").glob("*.incr.aof"), key=lambda f: f.stat().st_mtime
         )

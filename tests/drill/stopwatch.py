@@ -1,4 +1,4 @@
-"""A client that takes the time of each of its requests."""
+"""A client of the API for the drill that measures how long each of its requests takes."""
 
 import asyncio
 import secrets
@@ -7,20 +7,22 @@ import time
 from typing import Self
 from uuid import UUID
 
-from cli.client import ApiAway, ApiError, Client
+from often_client import ApiAway, ApiError, Client
 from tests.drill.customers import PASSWORD
 
 PAUSE_S = 0.02
 
 
 class Stopwatch:
-    """One thread with the real client; submits one task after the other and asks for none of them again."""
+    """A thread that submits one task after another with the project's Python client. It does not
+    repeat requests that fail.
+    """
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="stopwatch", daemon=True)
-        #: Duration of each request, in seconds.
+        #: Duration of each request in seconds.
         self.took_s: list[float] = []
         self.failed = 0
         self.ids: list[UUID] = []

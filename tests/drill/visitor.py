@@ -1,4 +1,6 @@
-"""A plain client of the API without retries of its own: it sees each answer and when a task was accepted."""
+"""A simple client of the API for the drill. It has no retries of its own, so it sees each answer of
+the API, and notes when a task was accepted.
+"""
 
 import asyncio
 import contextlib
@@ -20,7 +22,7 @@ TASK = {"name": "system.health_check", "params": {}}
 
 
 class Visitor:
-    """Submits one task twice a second, and the same one again until it is accepted."""
+    """Submits a task twice a second. Each submission is repeated until it is accepted."""
 
     def __init__(self, url: str, log: ClientLog) -> None:
         self._log = log
@@ -28,12 +30,13 @@ class Visitor:
         self._login = {"email": f"{secrets.token_hex(8)}@often.example", "password": PASSWORD}
         self._ready = f"{url}/health/ready"
         self._stop = asyncio.Event()
-        #: Held during each submission. A fault that holds it pauses the visitor.
+        #: Lock that is held during each submission. A fault that acquires it pauses this client.
         self.submitting = asyncio.Lock()
         self._running: asyncio.Task[None] | None = None
-        #: Answers that break the API's promises: a 5xx other than 503, or a 503 without Retry-After.
+        #: Counts answers that the API must never give: a 5xx status other than 503, or a 503
+        #: without Retry-After.
         self.wrong: Counter[str] = Counter()
-        #: Time at which the newest accepted request was sent, by the monotonic clock.
+        #: When the newest accepted request was sent, on the monotonic clock.
         self.accepted_at = 0.0
 
     async def __aenter__(self) -> Self:
@@ -43,7 +46,9 @@ class Visitor:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """The last task is accepted by then, so that none is stored without its id being noted."""
+        """Wait until the last task is accepted. Otherwise, a task could be stored whose id is
+        missing in the log of the clients.
+        """
         assert self._running is not None
         self._stop.set()
         await asyncio.wait_for(self._running, FINISH_S)
@@ -68,7 +73,9 @@ class Visitor:
             await asyncio.sleep(PAUSE_S)
 
     async def _sign_in(self) -> None:
-        """Without an answer, the next submission is refused and the visitor tries again."""
+        """Sign in and remember the access token. If no answer arrives, the next submission fails
+        with 401 and signs in again.
+        """
         with contextlib.suppress(httpx.TransportError):
             answer = await self._http.post("auth/login", json=self._login)
             if answer.is_success:
@@ -87,7 +94,8 @@ class Visitor:
                 self._log.was_told(key, [UUID(answer.json()["task_id"])])
                 self.accepted_at = sent_at
                 return
-            if answer.status_code == httpx.codes.UNAUTHORIZED:  # a token lasts for 15 minutes
+            # access tokens expire after 15 minutes
+            if answer.status_code == httpx.codes.UNAUTHORIZED:
                 await self._sign_in()
             else:
                 self._judge(answer)

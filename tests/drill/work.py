@@ -1,4 +1,6 @@
-"""Whether each process works: new tasks complete, and each worker and each scheduler takes its part."""
+"""Checks after a fault of the drill that the processes work: new tasks are completed, each worker
+runs tasks, and the standby scheduler takes over.
+"""
 
 import asyncio
 import time
@@ -14,18 +16,20 @@ from tests.eventually import eventually
 from tests.platform import Platform
 from tests.sample_tasks import INSTANT, WAIT, Nothing, Seconds
 
-#: After this long without new work the drill gives up.
+#: Seconds for which the drill waits at most until new tasks are completed.
 FRESH_LIMIT_S = 60.0
-#: An idle process answers within milliseconds; an election takes 4.5 s.
+#: Seconds within which a process must show that it works. An idle process answers within
+#: milliseconds, but the election of a leader takes 4.5 s.
 WORKS_WITHIN_S = 20.0
 FRESH = NewTask(contract=INSTANT, params=Nothing(), priority=HIGHEST_PRIORITY)
-#: Long enough for the second worker to take some of them.
+#: A task that takes long enough that, of 32 such tasks, both workers get some.
 SHARED = NewTask(contract=WAIT, params=Seconds(seconds=0.05))
 SHARED_COUNT = 32
 
-#: values: ids of tasks.
+#: SQL that counts the tasks that succeeded. Its parameter is the ids of tasks.
 COMPLETED = "SELECT count(*) AS n FROM task WHERE id = ANY({}::uuid[]) AND status = 'success'"
-#: values: ids of tasks.
+#: SQL that finds the process ids of the workers that ran these tasks. Its parameter is the ids of
+#: tasks.
 WORKED = """
     SELECT DISTINCT w.pid FROM task AS t JOIN worker AS w ON w.id = t.worker
     WHERE t.id = ANY({}::uuid[]) AND t.status = 'success'
@@ -35,7 +39,9 @@ TERM = "SELECT term FROM leader_lease WHERE expires_at > clock_timestamp()"
 
 @dataclass(frozen=True)
 class Fresh:
-    """How long the API took to accept new work after the fault, and the workers to complete it."""
+    """How long after the fault the API accepted a new task, and how long the workers took to
+    complete a new task.
+    """
 
     accepted_s: float
     completed_s: float
@@ -49,7 +55,9 @@ class Fresh:
 
 
 async def fresh(crew: Crew) -> Fresh:
-    """Measure from now on. What never happens takes `FRESH_LIMIT_S`."""
+    """Submit new tasks, and measure how long it takes from now until they are accepted and
+    completed. A task that is never completed counts as `FRESH_LIMIT_S`.
+    """
     began = time.monotonic()
     ids = await load.submit_once(crew, [FRESH])
 
@@ -65,7 +73,7 @@ async def fresh(crew: Crew) -> Fresh:
 
 
 async def idle_workers(crew: Crew) -> int:
-    """Workers that live and complete nothing of what the others do."""
+    """Number of live workers that have completed none of the tasks that were submitted for both."""
     ids: list[UUID] = []
 
     async def idle() -> set[int]:
@@ -85,7 +93,7 @@ async def _have_completed(platform: Platform, ids: list[UUID]) -> bool:
 
 
 async def _within(limit_s: float, check: Callable[[], bool | Awaitable[bool]]) -> bool:
-    """Whether it came true in time."""
+    """Wait until the check succeeds or the time is over. Returns whether it succeeded."""
     try:
         return bool(await eventually(check, limit_s))
     except AssertionError:
@@ -93,7 +101,10 @@ async def _within(limit_s: float, check: Callable[[], bool | Awaitable[bool]]) -
 
 
 async def standby_leads(crew: Crew) -> bool:
-    """Kill the leader and see whether the other scheduler takes its place. Nothing is kept up any more."""
+    """Kill the leading scheduler. Returns whether the other scheduler becomes the leader in time.
+
+    From then on, processes that end are not restarted.
+    """
     await crew.stop_keeping()
     before = await _term(crew.platform)
     if before is None:

@@ -1,6 +1,8 @@
-"""`python -m tests.drill.worker`: the sample worker, which notes each body that returns in a file.
+"""`python -m tests.drill.worker`: the worker of the drill. For each task body that returns a
+result, it writes the task's id to a file.
 
-The ledger cannot count these: a body whose outcome was dropped leaves no trace in it.
+The database cannot tell how often a body has run, because a body whose outcome was dropped leaves
+no trace there.
 """
 
 import functools
@@ -21,12 +23,12 @@ from shared.applications import PLATFORM
 from shared.contracts.context import TaskContext
 from tests.sample_tasks import TASKS
 
-#: Environment variable that names the file.
+#: Name of the environment variable that contains the path of the file.
 RETURNED = "DRILL_RETURNED"
 
 
 def returned(path: Path) -> Counter[UUID]:
-    """How often the body of each task returned a result."""
+    """How often the body of each task has returned a result, according to the file."""
     return Counter(UUID(line) for line in path.read_text().splitlines()) if path.exists() else Counter()
 
 
@@ -49,7 +51,7 @@ def _noting(
 
 
 def _tasks() -> dict[str, TaskFunction[Any, Any]]:
-    # Lines of both workers go to the same file: with O_APPEND, none overwrites another.
+    # Both workers of the drill write to the same file. With O_APPEND, no line overwrites another.
     file = os.open(os.environ[RETURNED], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     tasks = registry.load([PLATFORM]) | TASKS
     return {name: replace(task, function=_noting(file, task.function)) for name, task in tasks.items()}

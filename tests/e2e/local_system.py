@@ -1,4 +1,6 @@
-"""`make run` in a copy of the tree, and its use over HTTP, as a client and an operator would."""
+"""Runs the system that `make run` starts, from a copy of the source tree, so that tests can use it
+over HTTP.
+"""
 
 import json
 import os
@@ -16,20 +18,22 @@ from local.leftovers import MARK
 from tests.eventually import eventually
 
 ROOT = Path(__file__).parents[2]
-#: A cold start with an empty cache of byte code, on a machine that is busy.
+#: Time limit in seconds for starting the system, without cached byte code and on a busy machine.
 START_LIMIT_S = 120
 PARTS = ("local", "services", "shared", "piccolo_conf.py", "pyproject.toml")
-#: What would tie the system to servers of the shell that runs the tests.
+#: Environment variables that are removed before the start, because they would connect the system to
+#: servers of the developer who runs the tests.
 OWN = ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "OFTEN_API_PORT")
 
 
 class LocalSystem:
-    """One folder in which the system is started and stopped."""
+    """A system that is started and stopped in a folder of its own."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.process: subprocess.Popen[str] | None = None
-        # Another test may start a system at the same moment; both would find the usual port free.
+        # The port of the API is chosen here. If two tests started a system at the same time, both
+        # would find the default port free.
         self._api_port = ports.pick("api")["api"]
         for part in PARTS:
             copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
@@ -48,7 +52,9 @@ class LocalSystem:
         return list(self.mail_folder.glob("*.eml"))
 
     async def start(self) -> dict[str, Any]:
-        """Start, and wait for what it writes once all is ready."""
+        """Start the system and wait until it is ready. Returns the description that the system then
+        writes to a file.
+        """
         self._spawn()
         await eventually(self._is_ready, START_LIMIT_S)
         return self.description
@@ -56,7 +62,9 @@ class LocalSystem:
     def _spawn(self) -> None:
         environment = {name: value for name, value in os.environ.items() if name not in OWN}
         environment["OFTEN_API_PORT"] = str(self._api_port)
-        environment["OFTEN_RELOAD"] = "1"  # services refuse it, so the launcher must keep it to itself
+        # Services refuse to start with this variable, so the test fails if the launcher passes it
+        # on to them.
+        environment["OFTEN_RELOAD"] = "1"
         with (self.folder / "output.txt").open("w") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "local"],
@@ -84,21 +92,21 @@ class LocalSystem:
         return (self.folder / "output.txt").read_text()
 
     def interrupt(self, timeout_s: float) -> int:
-        """Ctrl-C; the exit code."""
+        """Send SIGINT, as Ctrl-C does, and wait for the end. Returns the exit code."""
         assert self.process is not None
         self.process.send_signal(signal.SIGINT)
         return self.process.wait(timeout_s)
 
     def pids(self, service: str) -> set[int]:
-        """The processes of a service (api, worker, scheduler)."""
+        """Process ids of one of the system's services (api, worker or scheduler)."""
         return {one.pid for one in self.processes() if f"services.{service}" in one.cmdline()}
 
     def processes(self) -> list[psutil.Process]:
-        """Everything that this folder's system started and that still runs."""
+        """The running processes of the system that was started in this folder."""
         return [one for one in psutil.process_iter() if _marked(one, self.folder / "var")]
 
     def close(self) -> None:
-        """End what a failed test left."""
+        """Stop the system if a failed test has left it running."""
         if self.process is not None and self.process.poll() is None:
             self.interrupt(60)
 

@@ -1,4 +1,6 @@
-"""`python -m tests.faults.claimer N`: a process that claims up to N tasks, lives, and never starts one."""
+"""`python -m tests.faults.claimer N`: a test process that registers as a worker, claims up to N
+tasks and keeps its heartbeat, but never starts a task.
+"""
 
 import asyncio
 import os

@@ -1,4 +1,6 @@
-"""`python -m tests.faults.dying_advancer`: a worker that dies once it has recorded an end of a workflow."""
+"""`python -m tests.faults.dying_advancer`: a test worker that dies right after recording the end of
+a workflow's task, before it advances the workflow.
+"""
 
 import os
 import signal
@@ -10,7 +12,9 @@ from tests.sample_tasks import TASKS
 
 
 def die(_: Workflows, workflows: object) -> None:
-    """Takes the place of the poke that follows the commit."""
+    """Kill this process. The function replaces the one that is called after the commit to advance
+    workflows.
+    """
     if workflows:
         os.kill(os.getpid(), signal.SIGKILL)
 

@@ -1,4 +1,6 @@
-"""`python -m tests.faults.stuck_worker`: a worker whose drain never returns."""
+"""`python -m tests.faults.stuck_worker`: a test worker that never finishes draining when it has to
+stop.
+"""
 
 import sys
 import threading

@@ -1,4 +1,6 @@
-"""An API process that is killed right after its answer: the audit log holds the act."""
+"""Tests that the audit log contains an action even if the API process is killed right after
+answering.
+"""
 
 import secrets
 from typing import Any, NamedTuple
@@ -22,7 +24,7 @@ MAKE_WORKER = """
     INSERT INTO worker (id, hostname, pid, queues, threads, lock_key)
     VALUES (uuidv7(), 'test', 1, '{{default}}', 1, 1) RETURNING id
 """
-#: True once the acts on the queue, the worker and the task have taken effect.
+#: SQL that returns true if the requests about the queue, the worker and the task have taken effect.
 DONE = """
     SELECT paused_at IS NOT NULL AND w.asked = 'drain' AND t.priority = 9 AND t.status = 'revoked' AS done
     FROM queue_control AS c, worker AS w, task AS t WHERE c.queue = 'default' AND t.id = {}
@@ -30,7 +32,7 @@ DONE = """
 
 
 class Act(NamedTuple):
-    """A request of an administrator, and what the audit log calls it."""
+    """A request of an administrator, with the name under which the audit log must contain it."""
 
     action: str
     method: str
@@ -38,7 +40,7 @@ class Act(NamedTuple):
     body: Any = None
 
 
-async def test_the_log_holds_each_act_of_an_api_that_was_killed_right_after_its_answer(
+async def test_the_log_contains_each_act_of_an_api_that_was_killed_right_after_its_answer(
     platform: Platform,
 ) -> None:
     api = Api(platform)
@@ -64,7 +66,7 @@ async def test_the_log_holds_each_act_of_an_api_that_was_killed_right_after_its_
 
 
 def _acts(guest: int, task: str, worker: str) -> list[Act]:
-    """In the order in which they can be done."""
+    """The requests to test, in an order in which each one is allowed."""
     return [
         Act("account.role_changed", "PATCH", f"accounts/{guest}", {"role": "viewer"}),
         Act("account.deactivated", "PATCH", f"accounts/{guest}", {"is_active": False}),
@@ -86,7 +88,7 @@ def _acts(guest: int, task: str, worker: str) -> list[Act]:
 
 
 async def _sign_up(url: str, email: str) -> tuple[int, dict[str, Any]]:
-    """The id of a new account and the tokens of its session."""
+    """Register an account and sign in. Returns its id and the tokens of its session."""
     credentials = {"email": email, "password": PASSWORD}
     async with httpx.AsyncClient(base_url=f"{url}/api/v1/auth/", trust_env=False) as http:
         account = (await http.post("register", json=credentials)).json()

@@ -1,4 +1,4 @@
-"""A few scenarios of the drill; `make drill` runs all of them."""
+"""Runs a few faults of the drill as tests; `make drill` runs all of them."""
 
 from pathlib import Path
 
@@ -15,20 +15,21 @@ from tests.drill.faults.workflows import through
 from tests.drill.servers import Servers
 
 KNOWN = catalogue.faults(seed=0, seconds=0)
-#: Both in one scenario: each alone would wait for the busy task of the load once more.
+#: Combines two faults in which Postgres refuses statements. In separate scenarios, each would wait
+#: for the 30 s task that blocks its worker's interpreter.
 REFUSALS = in_turn(
     "refusals",
     table_lock("table_lock", seconds=16, times=1),
     read_only("read_only_cut", seconds=4, cut=True),
 )
-#: The same for deaths of processes, which 40 workflows go through.
+#: Combines faults in which several processes die, while 40 workflows run.
 DEATHS = in_turn(
     "deaths", drop_replies, through("few_workflows", kill_workers, kill_leader, count=40, over_s=10)
 )
 
 
 @pytest.mark.parametrize("fault", [KNOWN["kill_api"], DEATHS, REFUSALS], ids=lambda f: f.name)
-async def test_nothing_is_lost_done_twice_or_stuck_whatever_breaks(fault: Fault, folder: Path) -> None:
+async def test_no_task_is_lost_repeated_or_stuck_under_this_fault(fault: Fault, folder: Path) -> None:
     home = folder / fault.name
     home.mkdir()
     servers = Servers(home)

@@ -1,4 +1,6 @@
-"""A child process that a body forked, and that outlives its killed worker."""
+"""Tests a task body that forks a child process. The child survives when the worker is killed, and
+must not keep the worker's resources.
+"""
 
 import os
 import signal
@@ -14,13 +16,16 @@ from tests.eventually import eventually
 from tests.hostile_tasks import FORK, Forks
 from tests.platform import Platform
 
-#: A rescue takes about 5 s; while a lock or a heartbeat counts the worker as alive it takes 60 s.
+#: Seconds within which the task must be rescued. It takes about 5 s. It would take 60 s if the
+#: child had inherited a lock or a connection that makes the dead worker look alive.
 RESCUE_LIMIT_S = 30
 
 
 @pytest.fixture
 def pid_file(tmp_path: Path) -> Iterator[Path]:
-    """Where a forked child writes its process id; the child is ended after the test."""
+    """Path of the file to which the forked child process writes its process id. The child is killed
+    after the test.
+    """
     file = tmp_path / "child.pid"
     yield file
     with suppress(FileNotFoundError, ProcessLookupError):
@@ -54,7 +59,8 @@ async def test_a_forked_child_ends_at_sigterm(platform: Platform, pid_file: Path
 
     os.kill(int(pid_file.read_text()), signal.SIGTERM)
 
-    # Its body waits for the child.
+    # The task succeeds because the child process has ended: SIGTERM ends it, although the worker
+    # that forked it handles SIGTERM differently.
     row = await platform.until(task_id, "success", timeout_s=10)
     assert row["attempt"] == 1
 

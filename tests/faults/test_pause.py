@@ -1,4 +1,4 @@
-"""A queue that is paused by request stays paused over restarts of everything, and nothing is lost."""
+"""Tests that a paused queue stays paused although everything restarts, and that no task is lost."""
 
 import asyncio
 from datetime import datetime, timedelta
@@ -10,16 +10,17 @@ from tests.eventually import eventually
 from tests.platform import Platform
 from tests.sample_tasks import WAIT, Seconds
 
-#: The last start may come this long after the answer to the request.
+#: Maximum time between the answer to the pause request and the last start of a task.
 LIMIT = timedelta(seconds=1)
-#: Twice the heartbeat's interval: what a pause may take of which no message tells.
+#: Maximum time between a pause and the last start of a task if the message to the workers is lost.
+#: It is two heartbeat intervals.
 WITHOUT_MESSAGE = timedelta(seconds=2)
 COUNT = 1_000
 STARTED = "SELECT count(*) AS n FROM task WHERE attempt > 0 AND queue = 'default'"
 
 
 async def busy(platform: Platform) -> list[UUID]:
-    """Tasks of which two workers have begun a part."""
+    """Submit tasks, and wait until two workers have started some of them. Returns their ids."""
     ids = await platform.submit(WAIT, Seconds(seconds=0.1), count=COUNT)
 
     async def begun() -> bool:
@@ -31,7 +32,9 @@ async def busy(platform: Platform) -> list[UUID]:
 
 
 async def last_start(platform: Platform) -> datetime:
-    """Once no task of the queue is with a worker any more."""
+    """Wait until no worker holds a task of the paused queue. Returns when the last task was
+    started.
+    """
 
     async def idle() -> bool:
         return not await platform.rows("SELECT 1 FROM task WHERE holder IS NOT NULL AND queue = 'default'")
@@ -43,7 +46,7 @@ async def last_start(platform: Platform) -> datetime:
 
 
 async def others_run(platform: Platform) -> None:
-    """Workers have fetched since: a task of another queue has run."""
+    """Run a task of another queue. It proves that workers have fetched tasks since the pause."""
     (task_id,) = await platform.submit(CLEANUP_EXPIRED_REFRESH_TOKENS, CleanupExpiredRefreshTokens())
     await platform.until(task_id, "success")
 

@@ -1,4 +1,4 @@
-"""A Redis that loses what it held."""
+"""Tests that tasks run although Redis has lost its data."""
 
 from shared.transport.keys import lane_key
 from tests.platform import Platform
@@ -23,7 +23,9 @@ async def test_an_id_that_vanished_from_its_lane_is_found_by_its_age(platform: P
     await platform.start_scheduler()
     ids = await platform.submit(INSTANT, Nothing(), count=3)
     await platform.queues.client.lpop(lane_key("default", 5))
-    # As if all of this had happened two minutes ago, but for the last one.
+    # The ids of these two tasks are removed from the list, one before and one after this statement.
+    # It marks both tasks as sent two minutes ago. They are then older than the first id that is
+    # left in the list, by which the scheduler detects that their ids are lost.
     await platform.rows(
         "UPDATE task SET sent_at = sent_at - interval '2 minutes' WHERE id = ANY({}::uuid[])", ids[:2]
     )

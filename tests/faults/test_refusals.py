@@ -1,4 +1,6 @@
-"""A Postgres that answers with errors that pass: nothing is lost, blamed or run twice, and all goes on."""
+"""Tests temporary errors of Postgres: no task may be lost, be blamed for a crash or run twice, and
+work must continue afterwards.
+"""
 
 import asyncio
 import signal
@@ -15,9 +17,9 @@ from tests.platform import Platform
 from tests.roles import as_role
 from tests.sample_tasks import INSTANT, WAIT, Nothing, Seconds
 
-#: Longer than a statement may take.
+#: Seconds for which the problem lasts. It is longer than a statement may take.
 LASTS_S = 8.0
-#: New work completes within this after the condition has ended.
+#: Seconds within which new tasks must complete after the problem has ended.
 RECOVERY_S = 5.0
 
 CUT = """
@@ -33,7 +35,7 @@ OLDER_THAN_5_S = """
 
 @asynccontextmanager
 async def closing(url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection of an operator's own."""
+    """Opens a separate connection to Postgres as a superuser, as an operator would."""
     connection = await asyncpg.connect(as_role(url, SUPERUSER))
     try:
         yield connection
@@ -42,7 +44,9 @@ async def closing(url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def set_read_only(admin: asyncpg.Connection, *, on: bool) -> None:
-    """As a failover looks: new connections are read-only, and the old ones are cut."""
+    """Make the database read-only and close its connections, as in a failover. With `on=False`,
+    make it writable again.
+    """
     name = await admin.fetchval("SELECT quote_ident(current_database())")
     await admin.execute("SET default_transaction_read_only = off")
     if on:
@@ -52,7 +56,7 @@ async def set_read_only(admin: asyncpg.Connection, *, on: bool) -> None:
     await admin.execute(CUT)
 
 
-async def test_a_read_only_postgres_costs_time_and_nothing_else(platform: Platform) -> None:
+async def test_a_read_only_postgres_only_costs_time(platform: Platform) -> None:
     worker, scheduler = await platform.start_worker(), await platform.start_scheduler()
     ids = await platform.submit(WAIT, Seconds(seconds=0.05), count=1_000)
     await platform.until(ids[0], "success")
@@ -85,21 +89,22 @@ async def test_a_locked_table_costs_time_and_no_body_runs_twice(platform: Platfo
         await admin.execute("LOCK TABLE task IN ACCESS EXCLUSIVE MODE")
         await asyncio.sleep(LASTS_S)
         abandoned = await admin.fetchval(OLDER_THAN_5_S)
-    # Statements that their process gave up after 5 s are gone from the server as well.
+    # The services cancel statements after 5 s. The server must have ended those statements, too.
     assert abandoned == 0
 
     rows = await platform.all_final(ids)
     assert {(r["status"], r["attempt"], r["crashes"]) for r in rows} == {("success", 1, 0)}
-    told = await platform.metrics(port)
-    # The number of the claim says nothing: what waits for a thread for too long is given back.
-    assert told["often_tasks_started_total['default', 'sample.wait']"] == len(ids)
+    scraped = await platform.metrics(port)
+    # The number of starts is read from the metrics. The number of claims would not prove it,
+    # because a claimed task that waits too long for a thread is given back without having started.
+    assert scraped["often_tasks_started_total['default', 'sample.wait']"] == len(ids)
     assert worker.poll() is None
 
 
-async def test_a_worker_whose_drain_never_returns_ends_all_the_same(platform: Platform) -> None:
+async def test_a_worker_whose_drain_never_returns_still_ends(platform: Platform) -> None:
     worker = platform.start("tests.faults.stuck_worker", OFTEN_WORKER_GRACE="0")
     await eventually(lambda: platform.worker_of(worker))
-    await eventually(lambda: "serves with" in platform.log_of(worker))
+    await eventually(lambda: "takes tasks with" in platform.log_of(worker))
     worker.send_signal(signal.SIGTERM)
     await eventually(lambda: worker.poll() is not None, timeout_s=15)
     assert worker.returncode == 1

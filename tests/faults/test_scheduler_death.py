@@ -1,4 +1,6 @@
-"""Schedulers that are killed; no nominal time is lost and none fires twice."""
+"""Tests that no nominal time of a schedule is lost, and none fires twice, when schedulers are
+killed.
+"""
 
 import subprocess
 from datetime import datetime, timedelta
@@ -9,7 +11,8 @@ from tests.eventually import eventually
 from tests.installed import NAMES
 from tests.platform import Platform
 
-#: Three times the five seconds of the design.
+#: Seconds within which another scheduler must take over: three times the five seconds that the
+#: design promises.
 TAKEOVER_LIMIT_S = 15
 
 
@@ -19,7 +22,7 @@ async def add(platform: Platform, **columns: Any) -> None:
 
 
 async def second_from_now(platform: Platform, seconds: int = 1) -> datetime:
-    """A full second of the database's clock."""
+    """A time in the near future without fractions of a second, by the clock of the database."""
     (clock,) = await platform.rows("SELECT date_trunc('second', now()) AS now")
     moment: datetime = clock["now"] + timedelta(seconds=seconds)
     return moment
@@ -30,14 +33,14 @@ async def fired(platform: Platform) -> list[dict[str, Any]]:
 
 
 async def start_two(platform: Platform) -> tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]]:
-    """The leader and its standby."""
+    """Start a scheduler that becomes the leader, and then one that stands by."""
     leader = await platform.start_scheduler()
     standby = platform.start("services.scheduler")
     await eventually(lambda: "stands by" in platform.log_of(standby))
     return leader, standby
 
 
-async def test_no_second_is_lost_or_doubled_when_leaders_are_killed_one_after_the_other(
+async def test_each_second_fires_once_when_leaders_are_killed_one_after_another(
     platform: Platform,
 ) -> None:
     leader, standby = await start_two(platform)
@@ -62,7 +65,8 @@ async def test_no_second_is_lost_or_doubled_when_leaders_are_killed_one_after_th
 
         await eventually(taken_over, TAKEOVER_LIMIT_S)
 
-    # The last round may be under way: what is asserted is what one statement sees.
+    # Firings and tasks are read with one statement, because the scheduler may still be completing
+    # its last round.
     rows = await platform.rows(
         "SELECT f.fire_time, f.outcome, f.task_id, t.id, t.fire_time AS of_task "
         "FROM schedule_firing f FULL JOIN task t ON t.schedule = f.schedule AND t.fire_time = f.fire_time "
@@ -73,7 +77,7 @@ async def test_no_second_is_lost_or_doubled_when_leaders_are_killed_one_after_th
     assert all(row["task_id"] == row["id"] is not None for row in rows)
 
 
-async def test_a_moment_that_comes_while_nobody_leads_fires_once_when_somebody_does(
+async def test_a_time_that_passes_without_a_leader_fires_once_under_the_next_leader(
     platform: Platform,
 ) -> None:
     leader, standby = await start_two(platform)
@@ -89,7 +93,7 @@ async def test_a_moment_that_comes_while_nobody_leads_fires_once_when_somebody_d
     assert task["fire_time"] == moment
     assert task["created_at"] - moment < timedelta(seconds=TAKEOVER_LIMIT_S)
     assert [(row["fire_time"], row["outcome"]) for row in await fired(platform)] == [(moment, "submitted")]
-    assert "leads, term 2" in platform.log_of(standby)
+    assert "became the leader, term 2" in platform.log_of(standby)
 
 
 async def test_a_schedule_of_a_workflow_fires_once_though_leaders_are_killed(platform: Platform) -> None:

@@ -1,4 +1,6 @@
-"""Servers that stop answering under load and come back: nothing is lost, nobody is taken for dead."""
+"""Tests that no task is lost, and no worker is declared dead, when Postgres or Redis stops
+answering under load and comes back.
+"""
 
 import asyncio
 import signal
@@ -14,16 +16,20 @@ from shared.submission import NewTask
 from tests.platform import Platform
 from tests.sample_tasks import INSTANT, WAIT, Nothing, Seconds
 
-#: Longer than any statement may take and than the lease of the leader and of a worker's lock.
+#: Seconds for which a server does not answer. It is longer than the time limit of any statement,
+#: the lease of the leader, and the lease of a worker's advisory lock.
 AWAY_S = 12.0
 RECOVERY_LIMIT_S = 60
-#: What a worker may grow by while it waits; a bound would be broken by hundreds.
+#: Maximum number of megabytes by which a worker may grow while Postgres is unavailable. If it
+#: stored outcomes without a limit, it would grow by hundreds.
 GROWTH_LIMIT_MB = 64
 
 
 @contextmanager
 def frozen(processes: Sequence[psutil.Process]) -> Iterator[None]:
-    """Connections stay open and nobody answers on them."""
+    """Freeze these processes inside this context. Connections to them stay open, but requests get
+    no answer.
+    """
     for process in processes:
         process.send_signal(signal.SIGSTOP)
     try:
@@ -48,7 +54,7 @@ def of_valkey(server: Valkey) -> list[psutil.Process]:
     return family(next(listening))
 
 
-async def test_postgres_away_under_load_costs_no_task_and_no_worker(
+async def test_no_task_and_no_worker_is_lost_while_postgres_is_away_under_load(
     platform: Platform, postgres_server: Postgres
 ) -> None:
     workers = [await platform.start_worker(), await platform.start_worker()]
@@ -71,7 +77,7 @@ async def test_postgres_away_under_load_costs_no_task_and_no_worker(
     assert all(worker.poll() is None for worker in workers)
 
 
-async def test_redis_away_under_load_costs_no_task_and_delays_no_submission_for_long(
+async def test_no_task_is_lost_and_submissions_wait_only_briefly_while_redis_is_away(
     platform: Platform, valkey_server: Valkey
 ) -> None:
     await platform.start_worker()

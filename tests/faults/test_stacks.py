@@ -1,39 +1,28 @@
-"""An operator asks where a running body is, in real processes."""
+"""Tests, with real processes, that an operator can read the stack of a running task body."""
 
 import time
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
 
 import httpx
-import pytest
 
 from shared.contracts.contract import Contract
-from tests.api_process import Api
 from tests.eventually import eventually
 from tests.hostile_tasks import BLOCK
 from tests.platform import Platform
 from tests.sample_tasks import HOG, INSTANT, WAIT, WAIT_ASYNC, Nothing, Seconds
 
-#: Time limit for an answer, whether the worker can give one or not.
+#: Seconds within which the API must answer, whether or not the worker can report the stack.
 LIMIT_S = 2.5
-#: Bodies with a line that they stay at: in a thread, awaiting, and blocking the loop.
+#: Task bodies that stay at one line, with the function and the line that the stack must show. The
+#: first waits in a thread, the second awaits, and the third blocks the event loop.
 BODIES: list[tuple[Contract[Any, Any], str, str]] = [
     (WAIT, "wait", "threading.Event().wait(0.02)"),
     (WAIT_ASYNC, "wait_async", "await asyncio.wait"),
     (BLOCK, "block", "time.sleep(params.seconds)"),
 ]
-
-
-@pytest.fixture
-async def operator(platform: Platform) -> AsyncIterator[httpx.AsyncClient]:
-    api = Api(platform)
-    await api.start()
-    client = await api.sign_up("operator")
-    yield client
-    await client.aclose()
 
 
 async def test_the_stack_of_a_body_shows_its_line(platform: Platform, operator: httpx.AsyncClient) -> None:
@@ -62,7 +51,9 @@ async def test_a_body_that_holds_the_interpreter_has_no_stack_to_show(
 
 
 async def _shows(operator: httpx.AsyncClient, task_id: UUID, function: str, code: str) -> bool:
-    """Whether a frame is at this line; the body may not have come to it yet."""
+    """Whether the stack of the task contains this line of code. The body may not have reached it
+    yet.
+    """
     answer = await operator.get(f"tasks/{task_id}/stack")
     assert answer.status_code == 200, answer.text
     frames = [frame for stack in answer.json()["stacks"] for frame in stack["frames"]]

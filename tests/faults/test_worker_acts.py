@@ -1,24 +1,14 @@
-"""What an operator asks of a worker by request, of real processes."""
+"""Tests, with real processes, what a worker does when an operator asks it to take no more tasks
+(quiet), to stop (drain) or to replace itself (recycle).
+"""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import httpx
-import pytest
 
-from tests.api_process import Api
 from tests.eventually import eventually
 from tests.platform import Platform
 from tests.sample_tasks import INSTANT, WAIT, Nothing, Seconds
-
-
-@pytest.fixture
-async def operator(platform: Platform) -> AsyncIterator[httpx.AsyncClient]:
-    api = Api(platform)
-    await api.start()
-    client = await api.sign_up("operator")
-    yield client
-    await client.aclose()
 
 
 async def test_a_worker_that_was_asked_to_drain_finishes_and_ends(
@@ -47,7 +37,7 @@ async def test_a_worker_that_was_asked_to_drain_finishes_and_ends(
     assert (await operator.post(f"workers/{shown['id']}/quiet")).status_code == 409
 
 
-async def test_a_worker_that_was_asked_to_recycle_begins_anew(
+async def test_a_worker_that_was_asked_to_recycle_replaces_itself(
     platform: Platform, operator: httpx.AsyncClient
 ) -> None:
     worker = await platform.start_worker()

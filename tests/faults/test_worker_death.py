@@ -1,4 +1,4 @@
-"""Workers that die, stall or are stopped; the ledger is counted afterwards."""
+"""Tests the state of tasks after workers have died, stalled or been stopped."""
 
 import asyncio
 import signal
@@ -10,7 +10,8 @@ from tests.eventually import eventually
 from tests.platform import Platform
 from tests.sample_tasks import CRASH, EFFECT, HOG, INSTANT, WAIT, WAIT_ASYNC, Nothing, Seconds
 
-#: Three times what the design promises for a rescue.
+#: Seconds within which a task of a dead worker must run again: three times what the design
+#: promises.
 RESCUE_LIMIT_S = 45
 
 
@@ -60,7 +61,7 @@ async def test_a_task_that_kills_its_process_is_given_up_and_its_neighbours_are_
     neighbours = await platform.submit(WAIT, Seconds(seconds=0.2), count=30)
     (poison,) = await platform.submit(CRASH, Nothing())
 
-    # As a process manager would: another worker for each that died.
+    # This check also acts as the process manager: it starts a new worker when all others have died.
     async def given_up() -> bool:
         if all(process.poll() is not None for process in platform.processes[1:]):
             await platform.start_worker()
@@ -70,9 +71,9 @@ async def test_a_task_that_kills_its_process_is_given_up_and_its_neighbours_are_
 
     row = await platform.task(poison)
     assert (row["error_kind"], row["crashes"]) == ("crash_loop", 3)
-    told = await platform.metrics(port)
-    assert told["often_tasks_crashed_total['default', 'failure', 'sample.crash']"] == 1
-    assert told["often_tasks_crashed_total['default', 'sample.crash', 'sent_again']"] >= 2
+    scraped = await platform.metrics(port)
+    assert scraped["often_tasks_crashed_total['default', 'failure', 'sample.crash']"] == 1
+    assert scraped["often_tasks_crashed_total['default', 'sample.crash', 'sent_again']"] >= 2
     rows = await platform.all_final(neighbours, RESCUE_LIMIT_S)
     assert {(r["status"], r["crashes"]) for r in rows} == {("success", 0)}
 
@@ -84,13 +85,15 @@ async def test_a_task_that_kills_its_process_is_given_up_and_its_neighbours_are_
 
 
 async def rescued(platform: Platform, task_id: UUID) -> bool:
-    """It waits in the lane of rescued ids."""
+    """Whether the task was sent to Redis again after its worker had died."""
     row = await platform.task(task_id)
     return bool(row["claim"] > 1 and row["sent_at"])
 
 
 async def wait_of_urgent(platform: Platform) -> float:
-    """Seconds that an urgent task waits for its start."""
+    """Submit a task of the highest priority. Returns how many seconds it waited until it
+    started.
+    """
     (task_id,) = await platform.submit(INSTANT, Nothing(), priority=9)
     row = await platform.until(task_id, "success", timeout_s=RESCUE_LIMIT_S)
     return float((row["started_at"] - row["created_at"]).total_seconds())
@@ -115,7 +118,7 @@ async def test_suspects_run_alone_no_longer_than_it_took_them_to_die(platform: P
     assert {(row["attempt"], row["crashes"], row["suspect"]) for row in rows} == {(2, 0, False)}
 
 
-async def test_a_worker_with_a_long_body_works_on_while_a_suspect_waits(platform: Platform) -> None:
+async def test_a_worker_with_a_long_body_continues_while_a_suspect_waits(platform: Platform) -> None:
     await platform.start_scheduler()
     dying = await platform.start_worker(OFTEN_WORKER_THREADS="1")
     (suspect,) = await platform.submit(WAIT, Seconds(seconds=60))
@@ -130,12 +133,15 @@ async def test_a_worker_with_a_long_body_works_on_while_a_suspect_waits(platform
 
     assert (await platform.task(long))["status"] == "started"
     assert (await platform.task(suspect))["status"] == "pending"
-    # The suspect begins as soon as a worker is free.
+    # The task whose worker died (the suspect) must run alone. It starts as soon as another worker
+    # is idle.
     await platform.start_worker()
     await platform.until(suspect, "started", timeout_s=15)
 
 
-async def test_a_call_that_never_gives_the_interpreter_back_ends_its_process_only(platform: Platform) -> None:
+async def test_a_call_that_never_releases_the_interpreter_ends_only_its_own_process(
+    platform: Platform,
+) -> None:
     await platform.start_scheduler()
     hung = await platform.start_worker(OFTEN_STALL_AFTER="10")
     (neighbour,) = await platform.submit(WAIT, Seconds(seconds=3))
@@ -150,7 +156,7 @@ async def test_a_call_that_never_gives_the_interpreter_back_ends_its_process_onl
     assert (await platform.task(task_id))["status"] in ("pending", "started")
 
 
-async def test_a_worker_that_stalled_past_its_lease_can_change_nothing(platform: Platform) -> None:
+async def test_a_worker_that_stalled_past_its_lease_cannot_change_any_task(platform: Platform) -> None:
     await platform.rows("CREATE TABLE effect (task_id uuid)")
     await platform.rows("GRANT INSERT ON effect TO often_worker")
     await platform.start_scheduler(OFTEN_STALL_AFTER="10")

@@ -1,4 +1,6 @@
-"""Workflows whose workers die between the record of an end and what follows from it."""
+"""Tests that a workflow continues quickly although its worker dies after recording the end of a
+task and before advancing the workflow.
+"""
 
 import itertools
 
@@ -9,11 +11,12 @@ from tests.integration.workflows.plays import submitter
 from tests.platform import Platform
 from tests.sample_tasks import INSTANT, Nothing
 
-#: The limit that the design requires; its goal is half of that.
+#: Seconds within which the next step must be sent. The objective of the design is half of that.
 LIMIT_S = 1.0
 STEPS = ("first", "second", "third", "fourth")
 
-#: How long ago one step ended, once another one was sent. values: both names.
+#: SQL that returns the seconds between the end of one step and the sending of another. Its
+#: parameters are the names of both steps.
 SENT_AFTER = """
     SELECT extract(epoch FROM clock_timestamp() - before.completed_at)::float8 AS seconds
     FROM task AS before, task AS t WHERE before.step = {} AND t.step = {} AND t.sent_at IS NOT NULL

@@ -1,4 +1,6 @@
-"""An application that only migrates: what a future release may do to the ledger's largest table."""
+"""A test application that consists of one migration. The migration changes the largest table,
+`task`, as a future release might.
+"""
 
 from shared.applications import Application
 

@@ -1,4 +1,4 @@
-"""Tells Piccolo where the migrations are."""
+"""Tells the database library Piccolo where the migrations of this test application are."""
 
 from pathlib import Path
 

@@ -1,6 +1,7 @@
-"""`python -m tests.release_before`: records the schema of DATABASE_URL, right after a release.
+"""`python -m tests.release_before` records the schema of the database in DATABASE_URL.
 
-From then on no migration may break that release: `tests/integration/shared/test_release_before.py`.
+Run it right after a release. From then on no migration may break that release, which
+`tests/integration/shared/test_release_before.py` checks.
 """
 
 import asyncio

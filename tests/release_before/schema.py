@@ -1,4 +1,6 @@
-"""What a release relies on in its schema: columns and rules, read from a migrated database."""
+"""What a release relies on in the database schema: columns and rules, read from a migrated
+database.
+"""
 
 import json
 from collections.abc import Mapping
@@ -9,19 +11,20 @@ from typing import Any, Self
 import asyncpg
 
 FILE = Path(__file__).parent / "schema.json"
-#: Statements of the release before, one a line. The log of Postgres showed them (`log_statement = all`)
-#: while its processes ran tasks and answered requests.
+#: SQL statements of the previous release, one per line. They were logged by Postgres
+#: (`log_statement = all`) while that release's processes ran tasks and answered requests.
 STATEMENTS = Path(__file__).parent / "statements.sql"
 
 OWN = "c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition"
-#: `optional`: an INSERT may leave the column out.
+#: Reads the columns of all tables. `optional` means that an INSERT may leave the column out.
 COLUMNS = f"""
     SELECT c.relname AS "table", a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type,
            a.attnotnull AS required, NOT a.attnotnull OR a.atthasdef OR a.attidentity <> '' AS optional
     FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid
     WHERE {OWN} AND a.attnum > 0 AND NOT a.attisdropped ORDER BY c.relname, a.attname
 """
-#: Constraints that may refuse a row. NOT NULL is a property of its column.
+#: Reads the constraints that may refuse a row. NOT NULL is left out, because it is read with the
+#: columns.
 RULES = f"""
     SELECT c.relname AS "table", r.conname AS name, pg_get_constraintdef(r.oid) AS definition
     FROM pg_constraint AS r JOIN pg_class AS c ON c.oid = r.conrelid WHERE {OWN} AND r.contype <> 'n'
@@ -35,14 +38,14 @@ RULES = f"""
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """Columns and rules by `table.name`."""
+    """The columns and rules of a database schema, both by `table.name`."""
 
     columns: dict[str, dict[str, Any]]
     rules: dict[str, str]
 
     @classmethod
     async def of(cls, connection: asyncpg.Connection) -> Self:
-        """The schema of a database."""
+        """Read the schema of a database: its columns and rules."""
         columns, rules = await connection.fetch(COLUMNS), await connection.fetch(RULES)
         return cls(
             {
@@ -54,7 +57,7 @@ class Schema:
 
     @classmethod
     def recorded(cls) -> Self:
-        """That of the release before."""
+        """The schema that was recorded for the previous release."""
         return cls(**json.loads(FILE.read_text()))
 
     def record(self) -> None:
@@ -66,7 +69,7 @@ class Schema:
 
 
 def broken_by(former: Schema, present: Schema) -> list[str]:
-    """What of the present schema a release cannot work with that was made for the former one."""
+    """Differences between the schemas that break a release that was made for the former one."""
     tables = former.tables()
     missing = [
         f"{name} is missing or has another type" for name in former.columns if _moved(name, former, present)
@@ -94,5 +97,7 @@ def _moved(name: str, former: Schema, present: Schema) -> bool:
 
 
 def _lines(entries: Mapping[str, Any]) -> str:
-    """One line for each entry, so that a difference between two releases is easy to read."""
+    """Entries as JSON, one per line and sorted, so that a diff between two releases is easy to
+    read.
+    """
     return ",\n".join(f"{json.dumps(name)}: {json.dumps(entries[name])}" for name in sorted(entries))

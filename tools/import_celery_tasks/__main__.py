@@ -1,6 +1,6 @@
-"""Takes over the tasks of the Celery system: finished ones as history, waiting ones as submissions.
+"""Imports the Celery system's tasks: finished ones as history, waiting ones as new submissions.
 
-docs/migrating_from_celery.md says when to run it and what becomes of each row.
+docs/migrating_from_celery.md says when to run it and how each row is handled.
 """
 
 import argparse
@@ -17,24 +17,24 @@ from typing import TextIO
 
 import asyncpg
 
-from cli.client import ApiAway, ApiError, Client
+from often_client import ApiAway, ApiError, Client
 from shared import settings
 from shared.errors import SettingsError
 from tools.import_celery_tasks import old_rows, pending
 from tools.import_celery_tasks.history import History
 from tools.import_celery_tasks.old_rows import OldTask, Unreadable
 
-#: Rows per INSERT.
+#: Number of rows that the import writes per INSERT.
 BATCH = 500
 MAX_KEEP_DAYS = 90
-#: Rows that are named in the report. The counts cover all of them.
+#: Maximum number of rows that the report lists one by one. Its counts include all rows.
 MAX_NAMED = 50
 
 COPY = "SELECT * FROM tasks ORDER BY created_at"
 
 
 class Fate(StrEnum):
-    """What became of a row, or would become of it."""
+    """What the import did with an old row, or would do with `--apply`."""
 
     IMPORTED = "imported as history"
     PRESENT = "in the ledger already"
@@ -46,12 +46,12 @@ class Fate(StrEnum):
     UNREADABLE = "unreadable"
 
 
-#: With one of these the import is not complete, and the exit status is 1.
+#: Fates that make the import incomplete. If a row has one of them, the exit status is 1.
 INCOMPLETE = frozenset({Fate.RUNNING, Fate.UNMAPPED, Fate.REFUSED, Fate.UNREADABLE})
 
 
 class Import:
-    """One run over all rows."""
+    """One run of the import, over all rows."""
 
     def __init__(self, history: History, rules: pending.Rules, api: Client | None, *, apply: bool) -> None:
         self._history = history
@@ -87,7 +87,7 @@ class Import:
             self.fates[Fate.PRESENT] += len(batch) - stored
 
     async def _continue(self, task: OldTask) -> None:
-        """Submit what waits, once."""
+        """Submit a task that still waits in the old system to the new one, at most once."""
         rule = self._rules.get(task.function)
         if await self._history.present([task]):
             self._note(Fate.PRESENT)
@@ -114,7 +114,9 @@ class Import:
             self.named.append(f"{fate}: {named}")
 
     def report(self) -> str:
-        """One line for each row that needs attention, then the counts."""
+        """The text of the import's report: one line for each row that needs attention, then the
+        counts.
+        """
         head = "" if self._apply else "Nothing was changed; run it with --apply to do this:\n"
         counts = "".join(f"{self.fates[fate]:>9,}  {fate}\n" for fate in Fate)
         return "".join(f"{line}\n" for line in self.named) + head + counts
@@ -155,7 +157,7 @@ async def _run(options: argparse.Namespace, ledger_url: str, rules: pending.Rule
 
 @contextmanager
 def _opened(path: Path | None) -> Iterator[TextIO]:
-    """The given file, or an empty temporary one."""
+    """Open the given file. If none is given, open an empty temporary one."""
     if path is not None:
         with path.open(newline="") as given:
             yield given
@@ -165,7 +167,7 @@ def _opened(path: Path | None) -> Iterator[TextIO]:
 
 
 async def _copy(url: str, lines: TextIO) -> None:
-    """Copy the old table to the file. Raises ValueError without an address."""
+    """Copy the old table to the file. Raises ValueError if no database address is given."""
     if not url:
         raise ValueError("give --csv, or set CELERY_DATABASE_URL to the address of the old database")
     form = {"datestyle": "ISO", "timezone": "UTC", "client_encoding": "utf8"}
@@ -184,17 +186,31 @@ def _options() -> argparse.Namespace:
         "or from CELERY_DATABASE_URL. Without --apply nothing is changed.",
     )
     parser.add_argument("--csv", type=Path, help="rows of the old table, from COPY … (FORMAT csv, HEADER)")
-    parser.add_argument("--mapping", type=Path, help="JSON file: how waiting tasks are submitted")
-    parser.add_argument("--api", help="address of the API; API_KEY is an administrator's key")
-    parser.add_argument("--keep-days", type=_days, default=30, help="leave older rows out (default 30)")
-    parser.add_argument("--keep-owners", action="store_true", help="old user ids are the new account ids")
-    parser.add_argument("--apply", action="store_true", help="do it")
+    parser.add_argument(
+        "--mapping",
+        type=Path,
+        help="JSON file with a rule for each old function: how its waiting tasks are submitted",
+    )
+    parser.add_argument("--api", help="address of the API; set API_KEY to an administrator's key")
+    parser.add_argument(
+        "--keep-days", type=_days, default=30, help="leave out rows that are older (default 30)"
+    )
+    parser.add_argument(
+        "--keep-owners",
+        action="store_true",
+        help="keep old user ids as owners, as they are also the new account ids",
+    )
+    parser.add_argument(
+        "--apply", action="store_true", help="carry out the import; without it, only report what it would do"
+    )
     return parser.parse_args()
 
 
 def _days(text: str) -> int:
     if not (text.isdecimal() and 1 <= int(text) <= MAX_KEEP_DAYS):
-        raise argparse.ArgumentTypeError(f"must be between 1 and {MAX_KEEP_DAYS}: each day is a partition")
+        raise argparse.ArgumentTypeError(
+            f"must be a whole number from 1 to {MAX_KEEP_DAYS}, because each day is a partition"
+        )
     return int(text)
 
 

@@ -12,9 +12,11 @@ import asyncpg
 from shared.ledger import partitions
 from tools.import_celery_tasks.old_rows import OldTask
 
-#: Area of the imported tasks' names. No contract has it, so an imported row is never taken for a new task.
+#: First part of the names of imported tasks. No contract uses it, so an imported row never looks
+#: like a task of this system.
 AREA = "celery"
-#: A DDL statement that waits for a lock stops every claim behind it, so it gives up soon.
+#: Lock time-out in seconds. It is short because a DDL statement that waits for a lock blocks every
+#: claim behind it.
 LOCK_TIMEOUT_S = 2
 
 _COLUMNS = """
@@ -22,7 +24,8 @@ _COLUMNS = """
     progress_total, progress_message, attempt, failures, owner, created_at, started_at, completed_at,
     execution_time_seconds
 """
-#: $1: the rows as a JSON array. Returns the ids of the rows that were not there before.
+#: Inserts tasks, and a failure row for each failed one. $1: the tasks as a JSON array. Returns the
+#: ids of those that were not stored before.
 INSERT = f"""
     WITH stored AS (
         INSERT INTO task ({_COLUMNS}) SELECT {_COLUMNS} FROM jsonb_populate_recordset(NULL::task, $1::jsonb)
@@ -37,7 +40,7 @@ INSERT = f"""
 
 
 class History:
-    """The ledger, as far as the import writes it. Without `apply` it only reads."""
+    """The import's access to the ledger. Without `apply` it only reads."""
 
     def __init__(self, ledger: asyncpg.Connection, *, keep_days: int, keep_owners: bool, apply: bool) -> None:
         self._ledger = ledger
@@ -45,7 +48,8 @@ class History:
         self._apply = apply
         self._oldest = datetime.now(UTC).date() - timedelta(days=keep_days)
         self._partitions: set[str] = set()
-        #: By table, the first id above its kept partition.
+        #: For each partitioned table with a kept partition: the id from which on rows go to daily
+        #: partitions. Rows with lower ids go to the kept partition.
         self._kept: dict[str, UUID] = {}
 
     async def load_partitions(self) -> None:
@@ -53,22 +57,22 @@ class History:
         self._kept = {row["name"]: row["low"] for row in await self._ledger.fetch(partitions.KEPT)}
 
     def is_too_old(self, task: OldTask) -> bool:
-        """True for rows that the daily cleanup would remove anyway."""
+        """Whether the task is so old that the daily cleanup would soon remove its row."""
         return _day(task) < self._oldest
 
     async def present(self, tasks: Sequence[OldTask]) -> set[UUID]:
-        """Ids of those that the ledger has already."""
+        """Ids of those of these tasks that are in the ledger already."""
         rows = await self._ledger.fetch("SELECT id FROM task WHERE id = ANY($1)", [t.id for t in tasks])
         return {row["id"] for row in rows}
 
     async def store(self, tasks: Sequence[OldTask]) -> int:
-        """Store finished tasks. Returns how many were new."""
+        """Store finished tasks. Returns how many of them were not stored before."""
         return await self._insert(tasks, [self._row(task) for task in tasks])
 
     async def close(self, task: OldTask, continued_as: UUID) -> None:
-        """Store an unfinished task as revoked: the new task continues it.
+        """Store an unfinished task as revoked: a new task continues it.
 
-        The row also keeps a later run of the import from submitting the task once more.
+        The row also prevents a later run of the import from submitting the task again.
         """
         note = f"continued as task {continued_as}"
         now = datetime.now(UTC).isoformat()
@@ -83,9 +87,10 @@ class History:
         return len(await self._ledger.fetch(INSERT, json.dumps(rows, allow_nan=False)))
 
     async def _ensure(self, day: date) -> None:
-        """Create the day's partitions where they are missing. Raises LockNotAvailableError.
+        """Create the day's partitions if they are missing. Raises LockNotAvailableError.
 
-        Rows of days that the cleanup has dropped go to the kept partition, if there is one.
+        Days that the cleanup has dropped need none if there is a kept partition: their rows go
+        there.
         """
         for table in partitions.PARTITIONED:
             name = partitions.partition_name(table, day)

@@ -1,4 +1,4 @@
-"""Reads rows of the Celery system's `tasks` table, as COPY writes them: CSV with a header."""
+"""Reads rows of the Celery system's `tasks` table, as written by COPY: CSV with a header."""
 
 import csv
 import json
@@ -13,9 +13,11 @@ from uuid import UUID
 
 from shared.ledger.ids import first_uuid7
 
-#: A row of a clock that is ahead by more than this is refused: its day would need a partition of its own.
+#: Maximum distance of a row's time into the future. A row further ahead would need a partition of
+#: its own and is refused.
 MAX_AHEAD = timedelta(days=1)
-#: A traceback or a result may be longer than the csv module's default of 128 KiB.
+#: Longest cell in bytes. The csv module's default of 128 KiB is too short for some tracebacks and
+#: results.
 MAX_CELL_BYTES = 2**30
 
 FINAL = frozenset({"success", "failure", "revoked"})
@@ -24,7 +26,7 @@ RUNNING = frozenset({"started"})
 
 
 class Unreadable(Exception):
-    """A row that cannot be imported; the message says which rule it breaks."""
+    """A row that cannot be imported; the message names the broken rule."""
 
     def __init__(self, task_id: str, rule: str) -> None:
         super().__init__(f"{task_id or 'a row without task_id'}: {rule}")
@@ -32,7 +34,7 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OldTask:
-    """One row. Fields carry the names of the old columns."""
+    """A row of the old table. Its fields have the names of the columns."""
 
     task_id: str
     task_name: str
@@ -56,20 +58,24 @@ class OldTask:
 
     @property
     def function(self) -> str:
-        """The name without its modules: `app.tasks.email_tasks.send_welcome_email` has the last part."""
+        """The function's name without its modules, such as `send_welcome_email` for
+        `app.tasks.email_tasks.send_welcome_email`.
+        """
         return self.task_name.rpartition(".")[2]
 
     @property
     def id(self) -> UUID:
-        """A UUIDv7 of the row's creation time, always the same for the same row."""
+        """A UUIDv7 made from the row's creation time and old id. The same row always gets the same
+        id.
+        """
         noise = int.from_bytes(sha256(self.task_id.encode()).digest()[:10], "big")
         value = first_uuid7(self.created_at).int | noise
-        value = value & ~(0xF << 76) | 0x7 << 76  # version
-        return UUID(int=value & ~(0x3 << 62) | 0x2 << 62)  # variant
+        value = value & ~(0xF << 76) | 0x7 << 76  # the version bits of a UUIDv7
+        return UUID(int=value & ~(0x3 << 62) | 0x2 << 62)  # the variant bits of every UUID
 
 
 def read(lines: Iterable[str]) -> Iterator[OldTask | Unreadable]:
-    """Convert each row. An empty cell is a null. Times without a zone are taken as UTC."""
+    """Yield a task for each row. An empty cell is read as null, and a time without a zone as UTC."""
     csv.field_size_limit(MAX_CELL_BYTES)
     latest = datetime.now(UTC) + MAX_AHEAD
     for row in csv.DictReader(lines):
@@ -86,7 +92,9 @@ def _task(row: dict[str, str], latest: datetime) -> OldTask:
         raise ValueError(f"created_at is in the future: {created_at}")
     status = row["status"].lower()
     if status not in FINAL | WAITING | RUNNING:
-        raise ValueError(f"status {status!r} is not one of the six")
+        raise ValueError(
+            f"status is {status!r}, but must be one of {', '.join(sorted(FINAL | WAITING | RUNNING))}"
+        )
     return OldTask(
         task_id=row["task_id"],
         task_name=row["task_name"],
@@ -122,22 +130,24 @@ def _time_or_none(text: str | None) -> datetime | None:
 def _seconds(text: str | None) -> float | None:
     seconds = None if text is None else float(text)
     if seconds is not None and not math.isfinite(seconds):
-        raise ValueError(f"execution_time_seconds is {text}")
+        raise ValueError(f"execution_time_seconds must be a finite number, but is {text}")
     return seconds
 
 
 def _json(row: dict[str, str], name: str, kind: type) -> Any:
-    """The value of a JSON column. Raises ValueError where jsonb could not hold it or it has another kind."""
+    """Decode a JSON column. Raises ValueError if the value has another type or jsonb cannot store it."""
     value = json.loads(row[name], parse_constant=_refuse_constant) if name in row else None
     if value is None:
         return None if kind is object else kind()
     if "\\u0000" in row[name]:
-        raise ValueError(f"{name} contains the NUL character")
-    json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair raises UnicodeEncodeError
+        raise ValueError(f"{name} contains the NUL character, which Postgres cannot store")
+    # Raises UnicodeEncodeError if the text contains half of a surrogate pair, which Postgres cannot
+    # store.
+    json.dumps(value, ensure_ascii=False).encode()
     if not isinstance(value, kind):
         raise ValueError(f"{name} must be a JSON {'array' if kind is list else 'object'}")
     return value
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a number that the ledger can store")
+    raise ValueError(f"a JSON column contains {name}, which Postgres cannot store in JSON")

@@ -1,4 +1,7 @@
-"""Celery over Redis. BENCH_RESULTS says where results go: `database` or `redis`; without it nowhere."""
+"""The Celery application that is measured, with Redis as its broker.
+
+BENCH_RESULTS selects where results are stored: in the `database`, in `redis`, or nowhere.
+"""
 
 import os
 
@@ -32,7 +35,7 @@ def noop() -> None:
 
 @app.task
 def gather(results: list[None]) -> None:
-    """The body of a chord."""
+    """The body of a chord: it runs after all members and gets their results."""
     tally.began()
     tally.ended()
 

@@ -1,4 +1,6 @@
-"""`python -m bench.peers.celery.enqueue COUNT`: tasks one after the other over one connection."""
+"""Sends COUNT tasks to Celery one by one over one connection: `python -m bench.peers.celery.enqueue
+COUNT`.
+"""
 
 import sys
 

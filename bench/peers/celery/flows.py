@@ -1,4 +1,6 @@
-"""Queues workflows: `python -m bench.peers.celery.flows chains COUNT STEPS`, or `… chord MEMBERS`."""
+"""Queues Celery workflows: `python -m bench.peers.celery.flows chains COUNT STEPS`, or `… flows
+chord MEMBERS`.
+"""
 
 import gc
 import sys
@@ -19,5 +21,6 @@ def chord_of(members: int) -> None:
 
 if __name__ == "__main__":
     {"chains": chains, "chord": chord_of}[sys.argv[1]](*map(int, sys.argv[2:]))
-    # Each result unsubscribes when it is collected, which the interpreter no longer allows at its exit.
+    # Garbage-collects the Celery results now. Each result unsubscribes from Redis when it is
+    # collected, which would fail during the interpreter's exit.
     gc.collect()

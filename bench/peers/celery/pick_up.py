@@ -1,6 +1,7 @@
-"""`python -m bench.peers.celery.pick_up COUNT`: how long until an idle worker begins a task.
+"""`python -m bench.peers.celery.pick_up COUNT`: measures how long an idle Celery worker takes to
+begin a task.
 
-Listens at the doorbell itself; prints a JSON list of seconds.
+Each task reports its start to this program, which prints the delays as a JSON list of seconds.
 """
 
 import json
@@ -13,7 +14,8 @@ from pathlib import Path
 from bench import doorbell
 from bench.peers.celery.app import ring
 
-#: Seconds between two tasks, at random within: the worker is idle again, and no rhythm arises.
+#: Range of the random pause between two tasks in seconds. The pause lets the worker become idle
+#: again, and its randomness prevents a rhythm.
 PAUSES_S = (0.005, 0.015)
 
 
@@ -28,7 +30,7 @@ def sample(bell: doorbell.Doorbell, token: int) -> float:
 
 if __name__ == "__main__":
     with doorbell.Doorbell(Path(os.environ[doorbell.VARIABLE])) as bell:
-        # The first ones wait for the worker's start and open connections.
+        # Warm-up: the first tasks wait until the worker has started and has opened its connections.
         for number in range(20):
             sample(bell, number)
         print(json.dumps([sample(bell, number) for number in range(int(sys.argv[1]))]))

@@ -1,4 +1,6 @@
-"""DBOS over Postgres: workflows, the results of their steps and their queues are rows there."""
+"""The DBOS application that is measured. DBOS stores workflows, the results of their steps, and
+queues as rows in Postgres.
+"""
 
 import os
 
@@ -6,7 +8,8 @@ from dbos import DBOS
 
 from bench import tally
 
-#: Queue of chains and members, and of the workflows that join members.
+#: The two DBOS queues of the benchmark: one for chains and for the members of chords, and one for
+#: the workflows that run as the bodies of chords.
 QUEUE, JOINS = "bench", "joins"
 
 DBOS(
@@ -14,7 +17,8 @@ DBOS(
         "name": "bench",
         "system_database_url": f"postgresql{os.environ['BENCH_DATABASE_URL'].removeprefix('postgres')}",
         "application_version": "bench",
-        # Each process needs an id of its own: one that starts takes over what its id had begun.
+        # A DBOS process takes over unfinished work with its own executor id, so each process gets a
+        # different id.
         "executor_id": str(os.getpid()),
         "log_level": "WARNING",
     }
@@ -35,14 +39,14 @@ def chain(steps: int) -> None:
 
 @DBOS.workflow()
 def member() -> None:
-    """A task of a chord. As a workflow without a step it is recorded once."""
+    """A member of a chord. It is a workflow without steps, so that DBOS records it only once."""
     tally.began()
     tally.ended()
 
 
 @DBOS.workflow()
 def join(members: list[str]) -> None:
-    """The body of a chord: it has the results of all members."""
+    """The body of a chord, which waits for the results of all members."""
     tally.began()
     for workflow_id in members:
         DBOS.retrieve_workflow(workflow_id).get_result(polling_interval_sec=0.1)

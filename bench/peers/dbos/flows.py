@@ -1,6 +1,7 @@
-"""Queues workflows: `python -m bench.peers.dbos.flows chains COUNT STEPS`, or `… chord MEMBERS`.
+"""Queues DBOS workflows: `python -m bench.peers.dbos.flows chains COUNT STEPS`, or `… flows chord
+MEMBERS`.
 
-Makes the tables first, and settings of the queues that BENCH_CONCURRENCY and BENCH_POLL_S name.
+It creates DBOS' tables first, and applies the queue settings in BENCH_CONCURRENCY and BENCH_POLL_S.
 """
 
 import os
@@ -11,7 +12,7 @@ from dbos import DBOS
 
 from bench.peers.dbos.app import JOINS, QUEUE, chain, join, member
 
-#: Threads that queue side by side.
+#: Number of threads that queue workflows in parallel.
 THREADS = 8
 
 
@@ -30,7 +31,7 @@ def _queue(count, enqueue):
 
 
 if __name__ == "__main__":
-    DBOS.listen_queues([])  # nothing runs here
+    DBOS.listen_queues([])  # no queue to listen to: this process only queues workflows and runs none
     DBOS.launch()
     for name in (QUEUE, JOINS):
         DBOS.register_queue(

@@ -1,10 +1,10 @@
-"""`python -m bench.peers.dbos.work`: a process that runs what is queued."""
+"""`python -m bench.peers.dbos.work`: a DBOS process that runs queued workflows."""
 
 import threading
 
 from dbos import DBOS
 
-# Importing it makes the workflows known.
+# Importing the module registers its workflows with DBOS.
 from bench.peers.dbos import app  # noqa: F401
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Dramatiq over its own Redis broker, with its default middleware; it records nothing."""
+"""The Dramatiq application that is measured, with its own Redis broker and its default middleware.
+It records nothing.
+"""
 
 import os
 

@@ -1,4 +1,6 @@
-"""As `app`, without any middleware: faster, but nothing is tried again, limited in time or aged out."""
+"""The Dramatiq application without any middleware: faster, but without retries, time limits or age
+limits.
+"""
 
 import os
 

@@ -1,11 +1,11 @@
-"""What a task of ours does here, too."""
+"""The task body for Dramatiq, which does the same as the body of this project's measured task."""
 
 import os
 import time
 
 from bench import tally
 
-#: How long it sleeps.
+#: Seconds that the task body sleeps.
 SECONDS = float(os.environ.get("BENCH_SECONDS", "0"))
 
 

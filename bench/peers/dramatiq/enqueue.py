@@ -1,4 +1,6 @@
-"""`python -m bench.peers.dramatiq.enqueue COUNT`: tasks one after the other; prints the seconds it took."""
+"""Sends tasks to Dramatiq one by one, and prints how many seconds that took: `python -m
+bench.peers.dramatiq.enqueue COUNT`.
+"""
 
 import sys
 import time

@@ -1,7 +1,8 @@
-"""The system that this project replaces, as `celery-system.md` describes it, cut down to what a no-op needs.
+"""The system that this project replaces, reduced to what a no-op task needs.
 
-Celery's prefork pool; results in Redis; a row for each task, which the body's own event loop looks up and
-saves through Tortoise at the start and at the end. Connections belong to a loop, so each task makes its own.
+It uses Celery's prefork pool and stores results in Redis. Each task has a row in Postgres, which
+the task's body reads and saves at the start and at the end, through the ORM Tortoise in an event
+loop of its own. A connection belongs to one event loop, so each task opens a new one.
 """
 
 import asyncio

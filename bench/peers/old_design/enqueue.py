@@ -1,4 +1,6 @@
-"""`python -m bench.peers.old_design.enqueue COUNT`: makes the table; each task is sent, then gets its row."""
+"""`python -m bench.peers.old_design.enqueue COUNT`: creates the table, then sends each task and
+adds its row.
+"""
 
 import asyncio
 import sys

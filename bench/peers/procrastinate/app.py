@@ -1,4 +1,6 @@
-"""Procrastinate: the queue is a table in Postgres, which keeps what became of each job."""
+"""The Procrastinate application that is measured. Its queue is a table in Postgres, which also
+stores the outcome of each job.
+"""
 
 import os
 

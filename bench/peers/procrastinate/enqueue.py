@@ -1,4 +1,6 @@
-"""`python -m bench.peers.procrastinate.enqueue COUNT`: makes the tables, then all jobs in batches."""
+"""`python -m bench.peers.procrastinate.enqueue COUNT`: creates the tables, and then enqueues all
+jobs in batches.
+"""
 
 import asyncio
 import sys

@@ -1,4 +1,6 @@
-"""`python -m bench.peers.procrastinate.work CONCURRENCY`: a worker on uvloop, unlike its command line's."""
+"""`python -m bench.peers.procrastinate.work CONCURRENCY`: runs a Procrastinate worker on uvloop,
+which the official command does not use.
+"""
 
 import asyncio
 import sys

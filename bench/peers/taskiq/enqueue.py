@@ -1,4 +1,4 @@
-"""`python -m bench.peers.taskiq.enqueue COUNT`."""
+"""Sends COUNT tasks to Taskiq one by one: `python -m bench.peers.taskiq.enqueue COUNT`."""
 
 import asyncio
 import sys

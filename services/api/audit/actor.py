@@ -1,4 +1,4 @@
-"""Who acts: what the audit log says about the caller of a request."""
+"""Describes the caller of a request for the audit log."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -7,19 +7,20 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
-    """The caller of a request, or of a command."""
+    """Who performs an action: the caller of a request, or the operator who runs a command."""
 
-    #: Id of the account; None without a sign-in.
+    #: Id of the account that acts. None if the caller is not signed in.
     account: int | None = None
-    #: "session", "key" or "command line"; None without a sign-in.
+    #: How the actor was identified: "session", "key" (an API key) or "command line". None if the
+    #: caller is not signed in.
     credential: str | None = None
-    #: Id of the session or the key.
+    #: Id of the session or of the API key that the request used.
     credential_id: UUID | None = None
-    #: The network that the request came from, as rate limits count it; empty for a command.
+    #: The client's network: an IPv4 address or an IPv6 /64, as in rate limits. Empty for a command.
     network: str = ""
     request_id: str | None = None
 
     @classmethod
     def of_command_line(cls) -> Self:
-        """An operator with a shell on a machine of the platform."""
+        """Return the actor for a command that an operator runs on a machine of the platform."""
         return cls(credential="command line")

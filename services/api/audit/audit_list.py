@@ -1,4 +1,4 @@
-"""Reads the audit log."""
+"""Reads pages of the audit log from Postgres."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,18 +17,20 @@ from shared.ledger.ids import first_uuid7
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditFilter:
-    """What a reader asks for; None is everything."""
+    """The filter of the audit log that a request asks for. A field that is None does not filter."""
 
     actor: int | None = None
     action: str | None = None
     target_kind: str | None = None
-    #: The id of a target of this kind.
+    #: Id of the object that was acted on. Can be set only together with `target_kind`.
     target: str | None = None
     since: datetime | None = None
     until: datetime | None = None
 
     def apply(self, query: Select[Any]) -> Select[Any]:
-        """Times become bounds of the id, which is the order of the list."""
+        """Add the filter's conditions to a database query. Times become bounds of the row's id,
+        because the log is sorted by id and ids contain the time.
+        """
         equal: list[tuple[Any, Any]] = [
             (Audit.actor, self.actor),
             (Audit.action, self.action),
@@ -46,7 +48,7 @@ class AuditFilter:
 
 
 async def page(reads: Reads, wanted: AuditFilter, *, limit: int, cursor: str | None) -> AuditPage:
-    """Newest first. Raises ReadTooSlow."""
+    """One page of the audit log, newest entries first. Raises ReadTooSlow."""
     query = wanted.apply(Audit.select())
     if cursor is not None:
         query = query.where(Audit.id < UUID(bytes=paging.decode(cursor, 16)))
@@ -57,7 +59,7 @@ async def page(reads: Reads, wanted: AuditFilter, *, limit: int, cursor: str | N
 
 def _entry(row: dict[str, Any]) -> AuditEntry:
     documents = {name: _document(row[name]) for name in ("before", "after")}
-    # The driver's UUIDs are a class of their own.
+    # asyncpg returns UUIDs as objects of its own class, so convert them to the standard class.
     ids = {name: _uuid(row[name]) for name in ("id", "credential_id")}
     return AuditEntry(**{**row, **documents, **ids})
 

@@ -1,4 +1,4 @@
-"""Bounds what callers can make this process write into the audit log."""
+"""Limits the number of rows that callers can make this process write to the audit log."""
 
 import logging
 import time
@@ -7,12 +7,15 @@ from typing import Final
 
 log = logging.getLogger(__name__)
 
-#: Different keys of one minute. 300 rows of some 300 bytes are at most 130 MB a day.
+#: Maximum number of events recorded per minute. At 300 rows of about 300 bytes per minute, the
+#: audit log grows by at most 130 MB a day.
 MAX_KEYS: Final = 300
 
 
 class PerMinute:
-    """Lets each key through once a minute."""
+    """Accepts each key once per minute, and at most `MAX_KEYS` keys per minute. A key describes an
+    event to record.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -20,7 +23,9 @@ class PerMinute:
         self._seen: set[Hashable] = set()
 
     def is_new(self, *key: Hashable) -> bool:
-        """True when this minute has not seen the key and has room for it."""
+        """True if the key was not accepted yet in this minute and the limit is not reached, so the
+        event may be recorded.
+        """
         minute = int(self._clock() // 60)
         if minute != self._minute:
             self._minute, self._seen = minute, set()

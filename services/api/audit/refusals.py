@@ -1,4 +1,6 @@
-"""Records what signed-in callers were not allowed to do: each route once a minute for each caller."""
+"""Records requests that were refused for lack of rights in the audit log: each route at most once
+per minute and caller.
+"""
 
 import logging
 from typing import Final, cast
@@ -8,6 +10,7 @@ from litestar.types import HTTPScope, Scope
 
 from services.api.audit import trail
 from services.api.audit.actions import Action
+from services.api.audit.actor import Actor
 from services.api.audit.per_minute import PerMinute
 from services.api.audit.trail import Target
 from services.api.http.errors import NotAllowed
@@ -18,7 +21,7 @@ from shared.ledger.database import Database
 
 log = logging.getLogger(__name__)
 
-#: The refusals that are recorded, by what their problem documents call them.
+#: The errors that are recorded as refusals, mapped to their types in problem documents.
 _KINDS: Final = {
     RoleForbids: RoleForbids.kind,
     ScopeMissing: ScopeMissing.kind,
@@ -26,31 +29,38 @@ _KINDS: Final = {
     NotAllowed: "not-allowed",
 }
 
-_LACKS = "account %s was refused %s, which the audit log lacks: %s"
+_LACKS = "a request was refused, but the audit log could not record it: %s"
 
 
 class Refusals:
-    """Sees every error that a request ends with."""
+    """Receives every error that ends a request, and records refusals in the audit log."""
 
     def __init__(self, database: Database, per_minute: PerMinute) -> None:
         self._database = database
         self._per_minute = per_minute
 
     async def note(self, error: Exception, scope: Scope) -> None:
-        """Called before the error is answered. The caller is refused in any case."""
+        """Record the error in the audit log if it is a refusal for lack of rights. A failure to
+        record it is logged and not raised, so that the request is answered in any case.
+        """
         kind = _KINDS.get(type(error))
         if kind is None:
             return
-        actor = auth.actor(Request(scope))
-        route = f"{cast('HTTPScope', scope)['method']} {scope['path_template']}"
-        if not self._per_minute.is_new(actor.account, route):
-            return
+        fields: dict[str, object] = {"refusal": kind}
         try:
-            async with self._database.short_transaction():
-                target, after = Target("route", route), {"refusal": kind}
-                await trail.record(self._database, actor, Action.ACCESS_REFUSED, target, after=after)
+            actor = auth.actor(Request(scope))
+            route = f"{cast('HTTPScope', scope)['method']} {scope['path_template']}"
+            fields |= {"account": actor.account, "route": route}
+            if self._per_minute.is_new(actor.account, route):
+                await self._record(actor, route, kind)
         except ServerUnavailable as unavailable:
-            log.warning(_LACKS, actor.account, route, unavailable)
+            log.warning(_LACKS, unavailable, extra=fields)
         except Exception as unforeseen:
-            # Here it would take the place of the refusal.
-            log.exception(_LACKS, actor.account, route, unforeseen)
+            # The error is only logged. If it were raised, it would replace the refusal in the
+            # answer.
+            log.exception(_LACKS, unforeseen, extra=fields)
+
+    async def _record(self, actor: Actor, route: str, kind: str) -> None:
+        async with self._database.short_transaction():
+            target, after = Target("route", route), {"refusal": kind}
+            await trail.record(self._database, actor, Action.ACCESS_REFUSED, target, after=after)

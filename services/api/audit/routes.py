@@ -1,4 +1,4 @@
-"""The audit log, for operators and administrators."""
+"""The API route that lists the audit log, for operators and administrators."""
 
 from typing import Annotated, Any
 
@@ -22,8 +22,8 @@ Word = Annotated[str | None, QueryParameter(pattern=whole(r"[a-z0-9_.]{1,100}"))
 @get(
     "/audit",
     summary="List what was done, newest first",
-    description="Acts of operators and administrators, sign-ins, and what was refused. `target` needs "
-    "`target_kind`.",
+    description="Actions of operators and administrators, sign-ins, and refused requests. `target` can be "
+    "given together with `target_kind` only.",
     responses=documented(400, 401, 403, 504),
 )
 async def list_audit(

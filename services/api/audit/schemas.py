@@ -1,4 +1,4 @@
-"""The audit log as it is read."""
+"""The response bodies of the route that lists the audit log."""
 
 from datetime import datetime
 from typing import Any
@@ -10,27 +10,29 @@ from services.api.http.schemas import Answer
 class AuditEntry(Answer):
     id: UUID
     at: datetime
-    #: Id of the account that acted; null without a sign-in.
+    #: Id of the account that acted; null if the caller was not signed in.
     actor: int | None
-    #: session, key or command line; null without a sign-in.
+    #: How the caller was identified: "session", "key" (an API key) or "command line". Null if the
+    #: caller was not signed in.
     credential: str | None
-    #: Id of the session or the API key.
+    #: Id of the session or of the API key that the caller used.
     credential_id: UUID | None
-    #: IPv4 address, or the /64 of an IPv6 address.
+    #: The client's network: an IPv4 address, or the /64 network of an IPv6 address.
     network: str | None
     action: str
-    #: account, key, task, schedule or route; null for a sign-in with an unknown address.
+    #: Kind of the object that was acted on: account, key, task, schedule, route and others. Null
+    #: for a sign-in with an unknown address.
     target_kind: str | None
     target: str | None
-    #: The values that the act changed, as they were and as they are then.
+    #: The values that the action changed, as they were before it; `after` has the new values.
     before: dict[str, Any] | None
     after: dict[str, Any] | None
     reason: str | None
-    #: The answer carried it as X-Request-Id.
+    #: The X-Request-Id of the request that performed the action.
     request_id: str | None
 
 
 class AuditPage(Answer):
     items: list[AuditEntry]
-    #: Give it as `cursor` to get the next page; null on the last one.
+    #: Cursor of the next page, to be sent as the parameter `cursor`. Null on the last page.
     next_cursor: str | None

@@ -1,36 +1,27 @@
-"""Writes the audit log: a row for each act, in the transaction of the act.
+"""Writes a row to the audit log for each action, in the transaction of the action.
 
-The act and its row are committed together, so neither exists without the other. Rows hold ids only: no
-password, token, sealed value or address of a person.
+The action and its row are committed together, so neither exists without the other. Rows name
+accounts and objects by id. They contain no password, token, sealed value or mail address.
 """
 
 from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
-import msgspec
-
 from services.api.audit.actor import Actor
+from shared import audit_log
 from shared.ledger.database import Database
-from shared.ledger.statement import Statement
 
-_RECORD = Statement("""
-    INSERT INTO audit (actor, credential, credential_id, network, action, target_kind, target,
-                       before, after, reason, request_id)
-    VALUES (:actor, :credential, :credential_id, :network, :action, :target_kind, :target,
-            :before::text::jsonb, :after::text::jsonb, :reason, :request_id)
-""")
-
-
-#: What `collected` returns, where a request is under way.
+#: The names of the actions that the request in progress has recorded: the list that `collected`
+#: returned for it. None outside a request.
 _acts: ContextVar[list[str] | None] = ContextVar("acts", default=None)
 
 
 class Target(NamedTuple):
-    """What an act changed."""
+    """The object that an action concerned, as the audit log identifies it."""
 
-    #: "account", "session", "key", "task", "workflow", "schedule", "queue", "worker", "route", or a word of
-    #: an application.
+    #: Kind of the object: "account", "session", "key", "task", "workflow", "schedule", "queue",
+    #: "worker", "error", "route", or a kind that an application defines.
     kind: str
     id: object
 
@@ -45,15 +36,15 @@ async def record(
     after: Mapping[str, Any] | None = None,
     reason: str | None = None,
 ) -> None:
-    """Write one row inside the transaction of the act, which the caller has begun.
+    """Write one row inside the transaction of the action, which the caller has begun.
 
-    `action` is an `Action`, or a name of an application. `before` and `after` hold what the act changed.
-    Raises RuntimeError outside a transaction, and ServerUnavailable.
+    `action` is an `Action` or a name that an application defines. `before` and `after` contain the
+    changed values. Raises RuntimeError outside a transaction, and ServerUnavailable.
     """
     if not database.in_transaction():
-        raise RuntimeError(f"{action} is recorded outside a transaction: begin one around the act")
+        raise RuntimeError(f"{action} is recorded outside a transaction: begin one around the action")
     await database.run(
-        _RECORD,
+        audit_log.RECORD,
         actor=actor.account,
         credential=actor.credential,
         credential_id=actor.credential_id,
@@ -61,8 +52,8 @@ async def record(
         action=str(action),
         target_kind=target.kind if target else None,
         target=str(target.id) if target else None,
-        before=_json(before),
-        after=_json(after),
+        before=audit_log.document(before),
+        after=audit_log.document(after),
         reason=reason,
         request_id=actor.request_id,
     )
@@ -71,11 +62,9 @@ async def record(
 
 
 def collected() -> list[str]:
-    """For the beginning of a request: the list to which each act is added that the request records."""
+    """Return a new list, to which the name of each action recorded during this request is added.
+    Call it at the beginning of a request.
+    """
     acts: list[str] = []
     _acts.set(acts)
     return acts
-
-
-def _json(values: Mapping[str, Any] | None) -> str | None:
-    return None if values is None else msgspec.json.encode(values, enc_hook=str).decode()

@@ -1,4 +1,6 @@
-"""Shows administrators the sensitive fields of others, when they ask for it. The audit log records it."""
+"""Shows administrators the sensitive fields of other accounts on request, and records each access
+in the audit log.
+"""
 
 from dataclasses import replace
 from typing import Annotated
@@ -16,7 +18,8 @@ from shared.ledger.database import Database
 Unmask = Annotated[
     bool,
     QueryParameter(
-        description="Show the sensitive fields of another account, for administrators; it is recorded"
+        description="Show the sensitive fields of another account. Administrators only; the audit log "
+        "records it"
     ),
 ]
 
@@ -24,7 +27,9 @@ Unmask = Annotated[
 async def unmasked(
     database: Database, reader: Reader, target: Target, owner: int | None, *, unmask: bool
 ) -> Reader:
-    """The reader, who sees the sensitive fields of this target if `unmask` says so. Raises RoleForbids."""
+    """Return the caller's rights, with access to this target's sensitive fields if `unmask` is set.
+    Raises RoleForbids.
+    """
     if not unmask or reader.may_unmask(owner):
         return reader
     if reader.role is not Role.ADMINISTRATOR:

@@ -1,7 +1,7 @@
-"""Which mails people want: the link in a mail, and the choice of somebody who is signed in.
+"""Routes with which people choose which mails they get, either signed in or by the link in a mail.
 
-The link leads to a page with one button, and is what mail programs call for one click (RFC 8058). It asks for
-no login. Opening the page changes nothing, because mail scanners open every link.
+The link opens a page with one button and needs no sign-in. Mail programs use it for one-click
+unsubscribing (RFC 8058). Opening the page changes nothing, because mail scanners open every link.
 """
 
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""Prices that people wait for: each user's own."""
+"""The routes of the signed-in user's price alerts."""
 
 from litestar import delete, get, post
 from litestar.di import NamedDependency
@@ -19,7 +19,8 @@ from shared.ledger.database import Database
     "/price-alerts",
     summary="Ask for a mail when a hotel becomes cheaper",
     operation_class=example({"hotel_id": 1, "drop_percent": 10}),
-    description="Once per hotel and stay: the same again changes threshold and frequency.",
+    description="There is one alert per hotel and stay. A second request changes its threshold and "
+    "frequency.",
     status_code=201,
     responses=documented(400, 401, 403, 413, 422),
 )

@@ -1,4 +1,4 @@
-"""Browsers that take pushes: each user's own."""
+"""The routes that register the signed-in user's browsers for push messages."""
 
 from urllib.parse import urlsplit
 
@@ -18,7 +18,7 @@ from shared.ledger.database import Database
 from shared.settings import Settings
 
 
-@get("/push/key", summary="Public key for browsers", responses=documented(401, 403, 409))
+@get("/push/key", summary="Public key with which browsers subscribe", responses=documented(401, 403, 409))
 async def key(settings: NamedDependency[Settings]) -> PushKey:
     private = settings.of(HotelSettings).vapid_private_key
     if not private:
@@ -26,7 +26,8 @@ async def key(settings: NamedDependency[Settings]) -> PushKey:
     return PushKey(web_push.public_key(private))
 
 
-#: As a browser makes it; the key is the generator of the curve P-256.
+#: Example of a push subscription as browsers send it. Its key is the generator point of the curve
+#: P-256, so it is a valid public key.
 _SUBSCRIPTION = {
     "endpoint": "https://push.example.com/send/1",
     "keys": {
@@ -40,7 +41,7 @@ _SUBSCRIPTION = {
     "/push/subscriptions",
     summary="Subscribe a browser",
     operation_class=example(_SUBSCRIPTION),
-    description="The same endpoint again replaces its keys.",
+    description="A request with a known endpoint replaces its keys.",
     status_code=201,
     responses=documented(400, 401, 403, 413),
 )

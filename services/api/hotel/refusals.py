@@ -1,20 +1,22 @@
-"""What the routes of the hotel application refuse."""
+"""Defines the errors that the routes of the hotel application raise."""
 
 from services.api.http.refusals import Refusal
 from shared.errors import FieldProblem
 
 
 class UnknownLink(Refusal):
-    """No mail carried this link."""
+    """Raised when the token in a link is not from any mail that the platform sent."""
 
     status, kind = 404, "unknown-link"
 
     def __init__(self) -> None:
-        super().__init__("This link is not one of ours, or not whole. Open it from the mail again.")
+        super().__init__(
+            "This link is incomplete, or is not from one of our mails. Open it from the mail again."
+        )
 
 
 class DestinationNotFound(Refusal):
-    """No destination has this id."""
+    """Raised when no destination has this id."""
 
     status, kind = 404, "destination-not-found"
 
@@ -26,17 +28,19 @@ class DestinationNotFound(Refusal):
 
 
 class HotelNotFound(Refusal):
-    """No hotel has this id."""
+    """Raised when no hotel has this id."""
 
     status, kind = 422, "hotel-not-found"
 
     def __init__(self, hotel_id: int) -> None:
         problem = FieldProblem("hotel_id", "names no hotel")
-        super().__init__(f"There is no hotel {hotel_id}. A search's result names hotels' ids.", [problem])
+        super().__init__(
+            f"There is no hotel {hotel_id}. The result of a search contains the ids of hotels.", [problem]
+        )
 
 
 class AlertNotFound(Refusal):
-    """No price alert has this id, or it belongs to another account."""
+    """Raised when no price alert has this id, or it belongs to another account."""
 
     status, kind = 404, "alert-not-found"
 
@@ -47,7 +51,7 @@ class AlertNotFound(Refusal):
 
 
 class SubscriptionNotFound(Refusal):
-    """No push subscription has this id, or it belongs to another account."""
+    """Raised when no push subscription has this id, or it belongs to another account."""
 
     status, kind = 404, "subscription-not-found"
 
@@ -59,9 +63,11 @@ class SubscriptionNotFound(Refusal):
 
 
 class PushSwitchedOff(Refusal):
-    """This platform has no key to sign pushes with."""
+    """Raised when push messages are switched off, because the platform has no private key to sign
+    them.
+    """
 
     status, kind = 409, "push-switched-off"
 
     def __init__(self) -> None:
-        super().__init__("Pushes are switched off here: an operator has to set VAPID_PRIVATE_KEY first.")
+        super().__init__("Push messages are switched off: an operator has to set VAPID_PRIVATE_KEY first.")

@@ -1,4 +1,4 @@
-"""The hotel application's routes and who may call them."""
+"""Lists the hotel application's routes and the roles that may call each of them."""
 
 from litestar import Router
 

@@ -1,4 +1,4 @@
-"""Push subscriptions and price alerts."""
+"""Request bodies and answers for push subscriptions and price alerts."""
 
 from datetime import date, datetime
 from typing import Annotated
@@ -14,7 +14,7 @@ class PushKeys(Body):
 
 
 class SubscriptionBody(Body, rename="camel"):
-    """What a browser's `PushSubscription.toJSON()` returns."""
+    """A browser's push subscription, in the format of `PushSubscription.toJSON()` in JavaScript."""
 
     endpoint: Annotated[str, Meta(max_length=1_000)]
     keys: PushKeys
@@ -22,26 +22,31 @@ class SubscriptionBody(Body, rename="camel"):
 
 
 class Subscription(Answer):
-    """Without its endpoint, which is a secret."""
+    """A push subscription without its endpoint, which is secret."""
 
     id: int
-    #: The push service.
+    #: Host name of the push service that delivers messages to the browser.
     host: str
     created_at: datetime
     last_used_at: datetime | None
 
 
 class PushKey(Answer):
-    #: For the browser: its `applicationServerKey`.
+    #: The public key that the browser needs as `applicationServerKey` to subscribe to push
+    #: messages.
     public_key: str
 
 
 class PriceAlertBody(Body, kw_only=True):
     hotel_id: Id
-    check_in: Annotated[date, Meta(description="Only for this stay; without it: for any")] | None = None
+    check_in: Annotated[date, Meta(description="First day of the stay. Left out: any stay")] | None = None
     check_out: date | None = None
-    drop_percent: Annotated[float, Meta(ge=0.01, le=100, description="Against the day before")] = 5.0
-    every_hours: Annotated[int, Meta(ge=1, le=720, description="Hours between two mails, at least")] = 24
+    drop_percent: Annotated[
+        float, Meta(ge=0.01, le=100, description="Minimum drop against the day before")
+    ] = 5.0
+    every_hours: Annotated[
+        int, Meta(ge=1, le=720, description="Minimum number of hours between two mails")
+    ] = 24
 
 
 class PriceAlertAnswer(Answer):

@@ -1,4 +1,4 @@
-"""The hotel application's tasks as its clients ask for them."""
+"""Request bodies of the hotel application's tasks."""
 
 from datetime import date
 from typing import Annotated, Any
@@ -23,13 +23,13 @@ class SearchBody(Body, kw_only=True):
     check_out: date
     guests: Annotated[int, Meta(ge=1, le=20, description="Adults")] = 2
     children: Annotated[int, Meta(ge=0, le=10)] = 0
-    children_ages: Annotated[list[ChildAge], Meta(max_length=10, description="One for each child")] = field(
-        default_factory=list
+    children_ages: Annotated[list[ChildAge], Meta(max_length=10, description="One age for each child")] = (
+        field(default_factory=list)
     )
     currency: CurrencyCode = "INR"
     nationality: Annotated[str, Meta(pattern=whole("[A-Z]{2}"), description="ISO 3166-1")] = "IN"
     filters: Filters = field(default_factory=Filters)
-    max_pages: Annotated[int, Meta(ge=1, le=5, description="Asked for at each provider")] = 2
+    max_pages: Annotated[int, Meta(ge=1, le=5, description="For each provider")] = 2
 
 
 class NotificationBody(Body, kw_only=True):
@@ -42,23 +42,31 @@ class NotificationBody(Body, kw_only=True):
 
 class PaymentBody(Body, kw_only=True):
     user_id: Id
-    amount: Annotated[Amount, Meta(description='In the main unit, as text: "1250.00"')]
+    amount: Annotated[Amount, Meta(description='In the main unit of the currency, as text: "1250.00"')]
     currency: CurrencyCode
     payment_method: Annotated[str, Meta(max_length=110, description="`pm_…`, from the payment service")]
     customer: Annotated[str, Meta(max_length=110, description="`cus_…`")] | None = None
 
 
 class ScanBody(Body, kw_only=True):
-    observed_on: Annotated[date, Meta(description="The day that the prices count for; today")] | None = None
-    days: Annotated[int, Meta(ge=1, le=365, description="Check-in days; the destination's own")] | None = None
+    observed_on: Annotated[date, Meta(description="The day of the prices. Left out: today")] | None = None
+    days: (
+        Annotated[
+            int,
+            Meta(ge=1, le=365, description="Number of check-in days. Left out: as set for the destination"),
+        ]
+        | None
+    ) = None
 
 
 class TrackingHealth(Answer):
-    """ok or away; a count."""
+    """The health of price tracking. The states of servers are "ok" or "away"; the other fields are
+    counts.
+    """
 
     postgres: str
     redis: str
-    #: Workers that serve the queue of the scans.
+    #: Number of workers that serve the queue of the price scans.
     workers: int
-    #: Tasks of the scans that have not ended.
+    #: Number of unfinished tasks in the queue of the price scans.
     open_tasks: int

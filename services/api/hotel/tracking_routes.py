@@ -1,8 +1,10 @@
-"""The daily scan of prices, for staff: start it, follow it, and see what it covers.
+"""The daily price scan, for staff: routes that start it, follow it, and show what it covers.
 
-These are the addresses of the old application, now with rights. Tasks are read as everywhere else.
+The addresses are those of the application's predecessor; the access rights are new. The platform's
+own routes read the tasks.
 """
 
+from contextlib import ExitStack
 from typing import Any
 from uuid import UUID
 
@@ -18,9 +20,10 @@ from services.api.http.errors import documented
 from services.api.identity.rights import Reader
 from services.api.live import routes
 from services.api.live.live import Live
+from services.api.live.log_feed import levels_from
 from services.api.live.viewer import Viewer
 from services.api.reads import Reads
-from services.api.tasks import log_stream
+from services.api.tasks.log_stream import LogStream
 from services.api.tasks.lookup_routes import LowestLevel, logs_at, task_at
 from services.api.tasks.schemas import NewTaskBody, Submitted
 from services.api.tasks.submission_routes import IdempotencyKey, submitted
@@ -36,7 +39,8 @@ from shared.transport.queues import Queues
 
 PATH = "/admin/hotel-tracking"
 
-#: A task that is not final is in one of three places, and each place has an index of its own.
+#: Counts the workers that serve a queue, and the unfinished tasks in it. An unfinished task is
+#: delayed, sent to a lane, or held by a worker, and each of these cases has an index.
 WORK = Statement("""
     SELECT (SELECT count(*) FROM worker WHERE :queue::text = ANY(queues) AND dead_at IS NULL
                 AND stopped_at IS NULL) AS workers,
@@ -89,18 +93,22 @@ status = task_at(f"{PATH}/status/{{task_id:uuid}}", "Look up a scan")
 logs = logs_at(f"{PATH}/logs/{{task_id:uuid}}", "What a scan has logged")
 
 
-@get(f"{PATH}/config", summary="What a scan asks for", responses=documented(401, 403))
+@get(f"{PATH}/config", summary="Show the configuration of scans", responses=documented(401, 403))
 async def configuration() -> TrackingConfiguration:
     return tracking.CONFIGURATION
 
 
-@get(f"{PATH}/summary", summary="What is watched", responses=documented(401, 403, 504))
+@get(
+    f"{PATH}/summary", summary="Summarize the tracked hotels and prices", responses=documented(401, 403, 504)
+)
 async def summarise(reads: NamedDependency[Reads]) -> TrackingSummary:
-    """Reads the tables directly: a GET submits nothing."""
+    """Summarize the tracked prices. The tables are read directly and not by a task, because a GET
+    request submits no task.
+    """
     return await tracking.summary(reads)
 
 
-@get(f"{PATH}/health", summary="Whether scans can run", responses=documented(401, 403, 504))
+@get(f"{PATH}/health", summary="Show whether scans can run", responses=documented(401, 403, 504))
 async def health(
     database: NamedDependency[Database], reads: NamedDependency[Reads], queues: NamedDependency[Queues]
 ) -> TrackingHealth:
@@ -111,7 +119,7 @@ async def health(
 
 @get(
     f"{PATH}/logs/{{task_id:uuid}}/stream",
-    summary="What a scan logs, as it logs it",
+    summary="Stream the log lines of a scan",
     description="Server-sent events: connected, log, status (with each change), then completed; or error.",
     media_type="text/event-stream",
     responses=documented(400, 401, 403, 404),
@@ -124,9 +132,11 @@ async def stream(
     viewer: NamedDependency[Viewer],
     level: LowestLevel = "debug",
 ) -> Stream:
-    live.bus.check_room(viewer.account)
-    await live.state(task_id, reader)
-    return routes.answer(request, log_stream.frames(live, task_id, viewer, level))
+    with ExitStack() as room:
+        room.enter_context(live.bus.reserve(viewer.account))
+        await live.state(task_id, reader)
+        followed = LogStream(viewer, task_id, feed=live.feed(task_id), levels=levels_from(level))
+        return routes.answer(request, await live.frames(followed, room.pop_all()))
 
 
 async def _submit(

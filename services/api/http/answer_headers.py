@@ -1,4 +1,4 @@
-"""The headers that every answer has, whichever component makes it."""
+"""Adds the headers that every answer has, whichever component creates the answer."""
 
 from collections.abc import Iterable
 
@@ -12,9 +12,10 @@ _REQUEST_ID = request_ids.HEADER.lower().encode()
 
 
 def complete(scope: HTTPScope, given: Iterable[tuple[bytes, bytes]], *, closes: bool) -> Headers:
-    """The headers of an answer, and those that it lacks. Names are in lower case, as Litestar writes them.
+    """Add the common headers that an answer lacks. Header names are in lower case, as Litestar
+    writes them.
 
-    `closes`: the connection ends with this answer.
+    `closes` is True if the connection will be closed after this answer.
     """
     headers = list(given)
     names = {name for name, _ in headers}

@@ -1,6 +1,7 @@
-"""Bounds what all connections together may take from this process: their number, their time, their bytes.
+"""Limits the number, the waiting times and the memory of all connections of this process together.
 
-What a request means is decided elsewhere; here a client only has to get its bytes over in time.
+The content of a request is checked elsewhere. This module only ensures that clients send and read
+their bytes in time.
 """
 
 import asyncio
@@ -13,22 +14,27 @@ from services.api.http.refusals import Refusal
 
 log = logging.getLogger(__name__)
 
-#: A connection costs about 20 kB, and at most HEADER_BYTES more while its header is incomplete.
+#: Maximum number of connections. Each takes about 20 kB, plus at most HEADER_BYTES while its
+#: request's header is incomplete.
 MAX_CONNECTIONS = 1_000
-#: Connections beside these that carry an event stream, or wait for the end of a task.
+#: Maximum number of additional connections that carry an event stream or wait for the end of a
+#: task.
 MAX_STREAMS, MAX_WAITING = 4_000, 2_000
-#: Bytes of bodies, and of answers that clients do not take, in the whole process. A container has 512 MB.
+#: Maximum memory in this process for bodies of requests and for answers that clients have not read
+#: yet. A container has 512 MB.
 MAX_HELD_BYTES = 64 * 2**20
 HEADER_LIMIT_S = 10.0
 SWEEP_EVERY_S = 1.0
-#: After a refusal, what still arrives is thrown away for this long: a reset could overtake the answer.
+#: How long further data is discarded after a refusal. Without this time, a TCP reset could reach
+#: the client before the answer.
 LINGER_S = 1.0
-#: File descriptors for connections to Postgres and Redis, and for all other files.
+#: Number of file descriptors reserved for connections to Postgres and Redis, and for all other
+#: files.
 OTHER_FILES = 256
 
 
 class HeaderTooSlow(Refusal):
-    """The header did not arrive in time."""
+    """The answer to a client whose request's header did not arrive in time."""
 
     status, kind = 408, "header-too-slow"
 
@@ -39,7 +45,9 @@ class HeaderTooSlow(Refusal):
 
 
 class TooManyConnections(Refusal):
-    """All connections are in use, and this one waited longest for its client."""
+    """The answer on a connection that is closed because all connections are in use and this one has
+    waited longer for its client than any other.
+    """
 
     status, kind = 503, "too-many-connections"
 
@@ -51,53 +59,63 @@ class TooManyConnections(Refusal):
 
 
 class TooManyBytes(Refusal):
-    """Requests under way hold all the memory that there is for bodies."""
+    """The answer to a client whose request is refused because the requests in progress use all the
+    memory that bodies may take.
+    """
 
     status, kind = 503, "too-many-bytes"
 
     def __init__(self) -> None:
         super().__init__(
-            "The bodies of the requests under way take all memory that there is for them. Send the same "
-            "request again shortly, or in smaller parts."
+            "Other requests use all the memory that is reserved for bodies. Send the same request again "
+            "shortly, or in smaller parts."
         )
 
 
 def reserve_files() -> None:
-    """Let this process have a file descriptor for each connection, as far as the system allows."""
+    """Raise the process's limit of open files so that each connection can have a file descriptor,
+    as far as the system allows.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = MAX_CONNECTIONS + MAX_STREAMS + MAX_WAITING + OTHER_FILES
     allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
     if soft != resource.RLIM_INFINITY and soft < allowed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
     if allowed < needed:
-        log.warning("this process may open %d files only; let it have %d (ulimit -n)", allowed, needed)
+        log.warning(
+            "this process may open only %d files, fewer than its connections need; allow %d (ulimit -n)",
+            allowed,
+            needed,
+        )
 
 
 class Connection(Protocol):
-    """What is asked of a connection here."""
+    """The attributes and methods of a connection that this module uses."""
 
-    #: Bytes that it keeps in memory, beside its header.
+    #: Bytes that the connection holds in memory, without its header.
     held: int
-    #: True until a header is complete, False while its body arrives or its answer is being taken.
+    #: True until the header of a request is complete. False while its body arrives or its answer is
+    #: being read.
     reads_header: bool
 
     def refuse(self, refusal: Refusal, *, linger_s: float) -> None:
-        """Answer with this if that is possible, and close after a while."""
+        """Answer with this error if no other answer has begun, then close the connection."""
 
     def cut(self) -> None:
-        """Close without an answer."""
+        """Close the connection without an answer."""
 
 
 class Connections:
-    """All connections of one process. Used by its event loop only."""
+    """All connections of one process. Use it only from the event loop that serves them."""
 
     def __init__(self, wait_limit_s: float) -> None:
-        #: How long a body may take, and an answer that its client does not read.
+        #: Time limit in seconds for receiving a body, and for a client to read an answer.
         self._wait_limit_s = wait_limit_s
         self._open: set[Connection] = set()
-        #: Connections whose client has to act, and since when; the longest wait first.
+        #: Connections that wait for their client, with the time at which the wait began. The
+        #: longest wait comes first.
         self._waiting: dict[Connection, float] = {}
-        #: Connections between two requests; the longest pause first.
+        #: Idle connections, between two requests. The one that has been idle longest comes first.
         self._idle: dict[Connection, None] = {}
         self._held = 0
         self._sweeping: asyncio.TimerHandle | None = None
@@ -107,7 +125,9 @@ class Connections:
         return len(self._open) > MAX_CONNECTIONS
 
     def add(self, connection: Connection) -> None:
-        """Where there are too many, the one that waits longest for its client makes room."""
+        """Add a new connection. If there are too many, refuse the connection that has waited
+        longest for its client.
+        """
         if len(self._open) >= MAX_CONNECTIONS:
             self._make_room()
         self._open.add(connection)
@@ -120,33 +140,46 @@ class Connections:
         self.release(connection)
 
     def exempt(self, connection: Connection) -> None:
-        """Its request waits on purpose, and is bounded elsewhere: until its answer it is not counted."""
+        """Do not count this connection until its answer is complete. Its request stays open on
+        purpose and has a limit of its own.
+        """
         self._open.discard(connection)
 
-    def readmit(self, connection: Connection) -> None:
-        """The answer is complete."""
+    def readmit(self, connection: Connection) -> bool:
+        """Count the connection again after its answer. Returns False if there is no room; the
+        connection must then be closed.
+        """
+        if len(self._open) >= MAX_CONNECTIONS:
+            self._make_room()
+        if len(self._open) >= MAX_CONNECTIONS:
+            return False
         self._open.add(connection)
+        return True
 
     def wait_for(self, connection: Connection) -> None:
-        """The client has to send more, or to read what it was sent."""
+        """Record that the connection waits for its client, which has to send more data or read its
+        answer.
+        """
         self._idle.pop(connection, None)
         self._waiting.setdefault(connection, time.monotonic())
         if self._sweeping is None:
             self._sweep_later()
 
     def work_for(self, connection: Connection) -> None:
-        """The request is complete: from here on its time is ours."""
+        """Record that a request is complete and the application is handling it."""
         self._waiting.pop(connection, None)
         self._idle.pop(connection, None)
 
     def rest(self, connection: Connection) -> None:
-        """The answer is complete, and no other request has begun."""
+        """Record that an answer is complete and no other request has begun."""
         self._waiting.pop(connection, None)
         if connection in self._open:
             self._idle[connection] = None
 
     def hold(self, connection: Connection, count: int) -> None:
-        """Note bytes in memory. Beyond the limit, the client that makes us hold most is refused."""
+        """Add to the bytes that the connection holds in memory. If the total exceeds the limit,
+        refuse the connection with the most bytes.
+        """
         connection.held += count
         self._held += count
         while self._held > MAX_HELD_BYTES and connection.held:
@@ -157,15 +190,19 @@ class Connections:
             self.release(greediest)
 
     def release(self, connection: Connection, count: int | None = None) -> None:
-        """These bytes, or all that it holds, are no longer in memory."""
+        """Subtract from the bytes that the connection holds in memory: the given number, or all of
+        them.
+        """
         given_back = connection.held if count is None else min(count, connection.held)
         self._held -= given_back
         connection.held -= given_back
 
     def _make_room(self) -> None:
-        """Prefers connections that never finish a request to those that did."""
-        if self._waiting:
-            longest = next(iter(self._waiting))
+        """Refuse one connection to make room, preferably one that has never finished a request.
+        Connections that stay open on purpose are not counted.
+        """
+        longest = next((each for each in self._waiting if each in self._open), None)
+        if longest is not None:
             longest.refuse(TooManyConnections(), linger_s=0)
         elif self._idle:
             longest = next(iter(self._idle))
@@ -178,7 +215,9 @@ class Connections:
         self._sweeping = asyncio.get_running_loop().call_later(SWEEP_EVERY_S, self._sweep)
 
     def _sweep(self) -> None:
-        """End the waits that took too long. Goes on while any connection waits."""
+        """Close connections whose wait has lasted too long. Runs as long as any connection waits
+        for its client.
+        """
         now, self._sweeping = time.monotonic(), None
         for connection, since in list(self._waiting.items()):
             if now - since < HEADER_LIMIT_S:

@@ -1,4 +1,6 @@
-"""The page that documents the API: Swagger UI from the installed package, nothing from other hosts."""
+"""Serves the documentation page of the API: Swagger UI from the installed package, with nothing
+from other hosts.
+"""
 
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -32,7 +34,8 @@ PAGE = """<!doctype html>
 </html>
 """
 
-# Without `validatorUrl: null` the page would send the schema's address to a public validator.
+# The setting `validatorUrl: null` keeps Swagger UI from sending the schema's address to a public
+# validator.
 START = f"""SwaggerUIBundle({{
   url: "{SCHEMA_PATH}/openapi.json",
   dom_id: "#page",
@@ -42,7 +45,8 @@ START = f"""SwaggerUIBundle({{
 }});
 """
 
-#: The browser loads nothing from other hosts. Swagger UI has inline styles and images in data URLs.
+#: Headers that keep the browser from loading anything from other hosts. Swagger UI needs inline
+#: styles and images in data URLs.
 POLICY = {
     "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:;"
     " frame-ancestors 'none'"
@@ -60,15 +64,16 @@ def start() -> str:
 
 
 def router() -> Router:
-    """The page and its files."""
+    """Return the router of the documentation page and of its files."""
     return Router("", route_handlers=[page, start, _assets()])
 
 
 def example(body: Any, *, optional: bool = False) -> type[Operation]:
-    """For a handler's `operation_class`: documents a request body that the API accepts as it stands.
+    """Add an example of a valid request body to the documentation of a handler.
 
-    Without it the page makes a body up from the schema, and the API refuses most of these. `optional`: the
-    request may come without a body.
+    Pass the result as the handler's `operation_class`. Without an example, Swagger UI makes up a
+    body from the schema, and the API usually refuses it. `optional` means that the request may have
+    no body.
     """
 
     @dataclass
@@ -84,12 +89,12 @@ def example(body: Any, *, optional: bool = False) -> type[Operation]:
 
 
 def _assets() -> Router:
-    """Serves the files of the package swagger-ui-py, whose own code is never imported."""
+    """Serve the static files of the package swagger-ui-py. Its Python code is never imported."""
     package = find_spec("swagger_ui")
     assert package is not None
     assert package.submodule_search_locations is not None
     folder = Path(package.submodule_search_locations[0]) / "static"
-    # A name with NUL, and one that is too long for the file system.
+    # The file's name contains NUL or is too long for the file system. Answer 404 and not 500.
     impossible: dict[int | type[Exception], Any] = {ValueError: _no_file, InternalServerException: _no_file}
     return create_static_files_router(
         "/docs/assets", [folder], include_in_schema=False, exception_handlers=impossible

@@ -1,4 +1,6 @@
-"""The address `/`: sends people to the documentation and tells programs where everything is."""
+"""The route `/`: it redirects people to the documentation, and lists the API's addresses for
+programs.
+"""
 
 from typing import Any
 
@@ -13,7 +15,7 @@ DOCS = "/docs"
 
 
 class Entrance(Answer):
-    """Addresses of this API."""
+    """The answer that tells a program the addresses of the parts of this API."""
 
     name: str = "Often Tasks"
     docs: str = DOCS
@@ -30,7 +32,9 @@ class Entrance(Answer):
     responses={302: ResponseSpec(None, description="Browsers are sent to the page /docs")},
 )
 def root(request: Request[Any, Any, Any]) -> Response[Entrance]:
-    """A browser asks for HTML first, and is redirected."""
+    """Redirect browsers, which prefer HTML, to the documentation. Answer all others with the list
+    of addresses.
+    """
     headers = {"Vary": "Accept"}
     if "text/html" in request.headers.get("accept", ""):
         return Redirect(DOCS, headers=headers)

@@ -1,7 +1,8 @@
-"""The layer around the whole application: what all answers have in common.
+"""The outermost ASGI layer, which does what all answers of the API have in common.
 
-It completes their headers, counts them, lets others know what the request has done, and answers HEAD wherever
-GET is answered, with the same headers and no body (RFC 9110, 9.3.2).
+It completes headers, counts answers in the metrics, reports the audited actions of a request to the
+function `follow`, and answers HEAD wherever a route has GET, with the same headers and no body (RFC
+9110, 9.3.2).
 """
 
 import asyncio
@@ -12,14 +13,17 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Send
 
 from services.api.audit import trail
 from services.api.drain import Drain
-from services.api.http import answer_headers, health, request_metrics
+from services.api.http import answer_headers, health, request_metrics, request_spans
 
-#: Called with the acts that a request has left in the audit log, before it is answered.
+#: A function that is called before a request is answered, with the names of the actions that the
+#: request recorded in the audit log.
 Follow = Callable[[Collection[str]], Awaitable[None]]
 
 
 class Envelope:
-    """Wraps the application from outside, because routing already depends on the method."""
+    """Wraps the whole application and not its routes, because routing already depends on the
+    method.
+    """
 
     def __init__(self, app: ASGIApp, drain: Drain, follow: Follow) -> None:
         self._app = app
@@ -36,20 +40,23 @@ class Envelope:
         if scope["path"] in health.PATHS:
             await self._app(scope, receive, answer.send)
             return
-        request_metrics.UNDER_WAY.inc()
-        try:
-            await self._app(scope, receive, answer.send)
-        finally:
-            request_metrics.UNDER_WAY.dec()
-            request_metrics.count(scope, answer.status, answer.duration_s)
+        with request_spans.of(scope) as span:
+            request_metrics.UNDER_WAY.inc()
+            try:
+                await self._app(scope, receive, answer.send)
+            finally:
+                request_metrics.UNDER_WAY.dec()
+                request_metrics.count(scope, answer.status, answer.duration_s)
+                if span is not None:
+                    request_spans.describe(span, scope, answer.status)
 
 
 class _Answer:
-    """One answer on its way to the client."""
+    """One answer on its way from the application to the client."""
 
     __slots__ = (
-        *("_acts", "_began", "_clock", "_drain", "_follow", "_scope", "_send"),
-        *("duration_s", "status"),
+        *("_acts", "_began", "_clock", "_drain", "_ended", "_follow", "_scope", "_send"),
+        "status",
     )
 
     def __init__(self, scope: HTTPScope, send: Send, drain: Drain, follow: Follow) -> None:
@@ -57,8 +64,17 @@ class _Answer:
         self._acts = trail.collected()
         self._clock = asyncio.get_running_loop().time
         self._began = self._clock()
-        #: Where no answer is sent, because the client is gone, they stay as they are.
-        self.status, self.duration_s = 200, 0.0
+        #: Status code of the answer. None until an answer begins; it never begins if the client
+        #: gives up before.
+        self.status: int | None = None
+        self._ended: float | None = None
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds from the start of the request until the last part of its answer was sent, or
+        until now if no answer was sent.
+        """
+        return (self._ended or self._clock()) - self._began
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -68,7 +84,7 @@ class _Answer:
                 await self._follow(self._acts)
             message["headers"] = answer_headers.complete(self._scope, message["headers"], closes=closes)
         else:
-            self.duration_s = self._clock() - self._began
+            self._ended = self._clock()
         await self._send(message)
 
 
@@ -76,7 +92,7 @@ def _without_body(send: Send) -> Send:
     ended = False
 
     async def send_headers(message: Message) -> None:
-        """The answer ends with its headers, so that an endless stream ends as well."""
+        """Send only the headers of the answer and end it, so that HEAD even ends an endless stream."""
         nonlocal ended
         if ended:
             return

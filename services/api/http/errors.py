@@ -1,6 +1,6 @@
-"""Turns every error into a problem document (RFC 9457): the one place where that happens.
+"""Turns every error into a problem document (RFC 9457), whose `detail` says what to do next.
 
-Each `detail` says what to do next; nothing internal leaves the process.
+No internal details leave the process.
 """
 
 import logging
@@ -30,40 +30,43 @@ from shared.errors import (
     WorkersTooOld,
     WorkflowExists,
 )
+from shared.workflows.refusals import RetryRefused, WorkflowGone
 
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
-#: What belongs to a status. Postgres is worth another try after a second.
+#: Additional headers of error answers, by status code. After a failure of Postgres, the client can
+#: repeat its request after a second.
 HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}
-#: Litestar's own refusals: what to do next.
+#: Advice to the client about errors that Litestar itself raises, by status code.
 NEXT = {
     400: "The request cannot be read. See /docs for what it should look like.",
-    404: "There is nothing at this address. See /docs for what there is.",
-    405: "This address does not take this method. See /docs for those that it takes.",
+    404: "There is nothing at this address. See /docs for the addresses of the API.",
+    405: "This address does not accept this method. See /docs for the methods that it accepts.",
     413: "The body is too large. Put large data elsewhere and send its id.",
 }
-#: After a POST whose answer was lost on the way from Postgres, with an Idempotency-Key and without.
+#: Advice after a POST that lost the connection to Postgres, so that its outcome is unknown.
+#: `REPEAT` is for a request with an Idempotency-Key, and `LOOK_FIRST` for one without.
 REPEAT = (
-    "It may have been carried out all the same. Send it again with the same Idempotency-Key: then it happens "
-    "once."
+    "The request may have been carried out nevertheless. Send it again with the same Idempotency-Key, so "
+    "that it takes effect only once."
 )
 LOOK_FIRST = (
-    "It may have been carried out all the same. Look whether it was before you send it again: GET "
+    "The request may have been carried out nevertheless. Check before you send it again: GET "
     "/api/v1/tasks lists your tasks. A submission with an Idempotency-Key can be repeated safely."
 )
 
 
 class MalformedBody(OftenError):
-    """The body is not JSON."""
+    """Raised when the body of a request is not valid JSON."""
 
 
 class NotSignedIn(OftenError):
-    """Nobody can be told from the credentials; the message says what to do."""
+    """Raised when the credentials of a request identify no account. The message says what to do."""
 
 
 class NotAllowed(OftenError):
-    """The caller may not do this with this value of `field`."""
+    """Raised when a caller may not use the value that the request has in `field`."""
 
     def __init__(self, field: str, rule: str) -> None:
         super().__init__(f"{field} {rule}")
@@ -71,11 +74,11 @@ class NotAllowed(OftenError):
 
 
 class AddressTaken(OftenError):
-    """An account with this address exists."""
+    """Raised when another account has this email address."""
 
 
 class UnknownAccount(OftenError):
-    """`field` names an account that does not exist."""
+    """Raised when the value of the request's field `field` is not the id of any account."""
 
     def __init__(self, field: str) -> None:
         super().__init__(f"{field} names no account")
@@ -83,7 +86,7 @@ class UnknownAccount(OftenError):
 
 
 def documented(*statuses: int) -> dict[int, ResponseSpec]:
-    """The OpenAPI entries of a handler's problems."""
+    """Build the OpenAPI entries for the problem documents that a handler may answer with."""
     return {
         status: ResponseSpec(
             Problem, description=HTTPStatus(status).phrase, media_type=MEDIA_TYPE, generate_examples=False
@@ -93,7 +96,9 @@ def documented(*statuses: int) -> dict[int, ResponseSpec]:
 
 
 def respond(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
-    """The exception handler of the whole application."""
+    """Turn an exception into a problem document. This is the exception handler of the whole
+    application.
+    """
     if isinstance(error, ValidationException):
         problem = _invalid(parameters.problems(error, request))
     else:
@@ -103,10 +108,16 @@ def respond(request: Request[Any, Any, Any], error: Exception) -> Response[Probl
         problem = msgspec.structs.replace(problem, detail=f"{error}. {advice}", outcome_unknown=True)
     request_id = request_ids.of(request.scope)
     if problem.status == 500:
-        # The template, because a path may hold a secret: the link in a mail does.
+        # Log the template of the path and not the path itself, which may contain a secret, such as
+        # the token in a mail's link.
         route = request.scope.get("path_template", "?")
         extra = {"request_id": request_id}
         log.error("%s %s failed", request.method, route, exc_info=error, extra=extra)
+        advice = (
+            f"If it happens again, give the request id {request_id} to an administrator, who finds the cause "
+            "under it in the log."
+        )
+        problem = msgspec.structs.replace(problem, detail=f"{problem.detail} {advice}")
     return Response(
         msgspec.structs.replace(problem, instance=request.url.path, request_id=request_id),
         status_code=problem.status,
@@ -116,10 +127,11 @@ def respond(request: Request[Any, Any, Any], error: Exception) -> Response[Probl
 
 
 def _outcome_unknown(request: Request[Any, Any, Any], error: Exception) -> bool:
-    """True when a POST may have been committed although it has failed. Other methods can be repeated.
+    """True if a failed POST request may have been committed nevertheless.
 
-    Where Postgres answered with an error, the statement was undone, and a caller that could not be identified
-    has changed nothing.
+    For other methods this does not matter, because such requests can be repeated. If Postgres
+    answered with an error, the statement was rolled back. If the caller could not be identified,
+    nothing was changed.
     """
     if request.method != "POST" or request.scope.get("user") is None:
         return False
@@ -130,10 +142,10 @@ def _outcome_unknown(request: Request[Any, Any, Any], error: Exception) -> bool:
 
 @singledispatch
 def describe(_: Exception) -> Problem:
-    """What is not foreseen below is a defect."""
-    return _problem(
-        500, "internal", "Something broke on our side. Try again later, or tell an administrator."
-    )
+    """Return the problem document that describes an error. An error without a registered
+    description is a bug.
+    """
+    return _problem(500, "internal", "The server failed because of a bug. Try again later.")
 
 
 @describe.register
@@ -153,7 +165,7 @@ def _(error: NotSignedIn) -> Problem:
 
 @describe.register
 def _(error: NotAllowed) -> Problem:
-    detail = "You may not do this for somebody else. Give your own id, or ask an administrator."
+    detail = "You may not do this for another account. Give your own id, or ask an administrator."
     return _problem(403, "not-allowed", detail, [error.problem])
 
 
@@ -201,14 +213,19 @@ def _(error: UnknownTask) -> Problem:
 @describe.register
 def _(_error: KeyReused) -> Problem:
     detail = "Within the last day this key was sent with another request. Use a new key for a new request."
-    problem = FieldProblem("Idempotency-Key", "stands for another request")
+    problem = FieldProblem("Idempotency-Key", "was used with another request")
     return _problem(409, "key-reused", detail, [problem])
 
 
 @describe.register
 def _(error: WorkflowExists) -> Problem:
-    problem = FieldProblem("unique", "stands for an unfinished workflow")
+    problem = FieldProblem("unique", "is in use by an unfinished workflow")
     return _problem(409, "workflow-exists", f"{error}.", [problem])
+
+
+@describe.register
+def _(error: RetryRefused) -> Problem:
+    return _problem(404 if isinstance(error, WorkflowGone) else 409, error.kind, str(error))
 
 
 @describe.register
@@ -218,8 +235,10 @@ def _(error: WorkersTooOld) -> Problem:
 
 @describe.register
 def _(error: VaultError) -> Problem:
-    """Answers show such a field as unreadable; it is only in the way where it is needed."""
-    return _problem(409, "unreadable-field", f"A sealed field does not open: {error}.")
+    """A stored value that must be decrypted is unreadable. This error is raised only if the request
+    needs the value; other answers mark the field as unreadable.
+    """
+    return _problem(409, "unreadable-field", f"A sensitive field cannot be decrypted: {error}.")
 
 
 @describe.register
@@ -235,7 +254,7 @@ def _(error: ServerUnavailable) -> Problem:
 
 @describe.register
 def _(error: HTTPException) -> Problem:
-    """Litestar's other refusals."""
+    """Describe the errors raised by Litestar that no other handler here describes."""
     if error.status_code not in NEXT:
         return describe.dispatch(Exception)(error)
     kind = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")

@@ -1,4 +1,7 @@
-"""Health checks for supervisors. The metrics have a port of their own (`shared.telemetry.exposition`)."""
+"""Health checks for load balancers and process supervisors.
+
+The metrics have a separate port (`shared.telemetry.exposition`).
+"""
 
 from litestar import Response, Router, get
 from litestar.di import NamedDependency
@@ -15,7 +18,7 @@ from shared.transport.queues import Queues
 
 @get(
     "/health/live",
-    summary="The process answers and its background loops turn",
+    summary="Check that the process answers and its background loops run",
     responses={
         503: ResponseSpec(Liveness, description="A background loop has stalled", generate_examples=False)
     },
@@ -27,7 +30,7 @@ async def live(keeper: NamedDependency[Keeper]) -> Response[Liveness]:
 
 @get(
     "/health/ready",
-    summary="Postgres and Redis answer",
+    summary="Check that Postgres and Redis answer",
     responses={
         503: ResponseSpec(
             Readiness, description="Postgres cannot store tasks, or the API stops", generate_examples=False
@@ -40,7 +43,9 @@ async def ready(
     drain: NamedDependency[Drain],
     schema: NamedDependency[SchemaCheck],
 ) -> Response[Readiness]:
-    """Without Postgres nothing can be accepted; without Redis tasks are accepted and sent later."""
+    """Report whether the API can serve requests. Without Postgres, it accepts no tasks. Without
+    Redis, it accepts tasks and sends them to workers later.
+    """
     if drain.began:
         return Response(Readiness("stopping", {}), status_code=503)
     servers = await probes.servers(database, queues)
@@ -53,6 +58,6 @@ async def ready(
     return Response(Readiness("ready" if servers["redis"] == "ok" else "degraded", servers))
 
 
-#: They answer whatever is wrong.
+#: Paths that answer even while Postgres and Redis are unavailable.
 PATHS = ("/health/live", "/health/ready")
 ROUTER = Router("", route_handlers=[live, ready], tags=["health"])

@@ -1,17 +1,19 @@
-"""The answers to supervisors."""
+"""The response bodies of the health checks."""
 
 from services.api.http.schemas import Answer
 
 
 class Liveness(Answer):
-    #: alive; failing: a background loop does not turn, so the process should be replaced.
+    #: State of the process: "alive", or "failing" if a background loop has stalled and the process
+    #: should be replaced.
     status: str
-    #: Background loops that do not turn.
+    #: Names of the background loops that have stalled.
     stalled_loops: list[str]
 
 
 class Readiness(Answer):
-    #: ready; degraded: submissions are stored and sent later; unavailable; stopping: send requests elsewhere.
+    #: Readiness of the process: "ready", "degraded" (tasks are stored and sent later),
+    #: "unavailable" or "stopping" (send requests to another process).
     status: str
-    #: ok, or what is wrong, by name.
+    #: State of Postgres and of Redis: "ok" or a description of the problem.
     servers: dict[str, str]

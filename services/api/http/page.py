@@ -1,4 +1,6 @@
-"""Small pages for people who come by a link in a mail: a text and perhaps one button, no script."""
+"""Builds small HTML pages for people who follow a link in a mail: a text, at most one button, and
+no script.
+"""
 
 from litestar import MediaType, Response
 
@@ -27,6 +29,6 @@ _HEADERS = {
 
 
 def answer(title: str, content: str) -> Response[str]:
-    """`content` is HTML. Its forms may post to this API only."""
+    """Build a page with `content`, which is HTML. Its forms may be sent only to this API."""
     page = _PAGE.format(title=title, content=content)
     return Response(page, media_type=MediaType.HTML, headers=_HEADERS)

@@ -1,4 +1,6 @@
-"""Cursors of pages: where the last page ended, opaque to the caller."""
+"""Encodes the position at which a page of a list ends as a cursor. The caller sends the cursor back
+without interpreting it.
+"""
 
 import base64
 import binascii
@@ -12,18 +14,27 @@ def encode(position: bytes) -> str:
 
 
 def decode(cursor: str, size: int) -> bytes:
-    """The position of `size` bytes. Raises InvalidFields."""
-    try:
-        position = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-    except (ValueError, binascii.Error):
-        position = b""
+    """Decode a cursor whose position has exactly `size` bytes. Raises InvalidFields."""
+    position = decode_any(cursor)
     if len(position) != size:
-        raise InvalidFields([FieldProblem("cursor", "must be the next_cursor of an earlier answer")])
+        raise bad_cursor()
     return position
 
 
+def decode_any(cursor: str) -> bytes:
+    """Decode a cursor whose position may have any size. Raises InvalidFields."""
+    try:
+        return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+    except (ValueError, binascii.Error):
+        raise bad_cursor() from None
+
+
+def bad_cursor() -> InvalidFields:
+    return InvalidFields([FieldProblem("cursor", "must be the next_cursor of an earlier answer")])
+
+
 def refuse_unknown(given: Iterable[str], known: Collection[str]) -> None:
-    """Refuse query parameters that would be ignored. Raises InvalidFields."""
+    """Refuse query parameters that the route would ignore. Raises InvalidFields."""
     rule = f"must be one of {', '.join(known)}"
     unknown = [FieldProblem(name, rule) for name in given if name not in known]
     if unknown:

@@ -1,4 +1,6 @@
-"""What Litestar refuses before a handler runs: parameters of the query, the path and the headers."""
+"""Describes the invalid parameters in a request's query, path and headers that Litestar finds
+before a handler runs.
+"""
 
 import re
 from typing import Any
@@ -10,14 +12,16 @@ from litestar.typing import FieldDefinition
 from shared.contracts import broken_rules
 from shared.errors import FieldProblem
 
-#: Litestar names a parameter that is missing in its message only.
+#: Finds the name of a missing parameter in Litestar's error message, which is the only place that
+#: has it.
 _MISSING = re.compile(r"Missing required \w+ parameter '([^']+)'")
-#: The position of a value in a parameter that was given several times.
+#: Finds the position of an invalid value in the key of Litestar's error, if the parameter was given
+#: several times.
 _POSITION = re.compile(r"\.?\[(\d+|\.\.\.)\]")
 
 
 def problems(error: ValidationException, request: Request[Any, Any, Any]) -> list[FieldProblem]:
-    """Every parameter that breaks its rule, with the rule."""
+    """Return, for each invalid parameter of the request, the rule that it breaks."""
     if missing := _MISSING.search(error.detail):
         return [FieldProblem(missing[1], "is required")]
     found: Any = error.extra or []
@@ -25,7 +29,9 @@ def problems(error: ValidationException, request: Request[Any, Any, Any]) -> lis
 
 
 def _sent_as(declared: FieldDefinition | None) -> str | None:
-    """The parameter's name in requests, where the handler calls it otherwise."""
+    """The parameter's name in requests, if it differs from the name of the handler's argument;
+    otherwise None.
+    """
     return getattr(declared.kwarg_definition, "name", None) if declared else None
 
 

@@ -1,4 +1,6 @@
-"""The layer in front of each route: it refuses what the database is not fit for, and what takes too long."""
+"""Middleware of each route. It refuses requests while the database is unfit to serve, and ends
+requests that take too long.
+"""
 
 import asyncio
 from typing import Any
@@ -9,15 +11,14 @@ from services.api.http import health
 from services.api.http.refusals import BodyTooSlow, RequestTooSlow
 from shared.ledger.schema_check import SchemaCheck
 
-#: Key of the scope: a function that extends the request's deadline by a number of seconds. Requests that
-#: wait on purpose call it.
+#: Key in the ASGI scope of a function that extends the request's deadline by a number of seconds.
+#: Requests that wait on purpose call this function.
 MORE_TIME = "often.more_time"
 
 
 class Passage:
-    """Ends requests that take too long, whether we are slow or the body trickles in.
-
-    An answer that has begun has no deadline: it may be a stream.
+    """Ends requests that take too long, because the server is slow or the body arrives slowly. An
+    answer that has begun has no deadline, because it may be an endless stream.
     """
 
     def __init__(self, app: ASGIApp, timeout_s: float, schema: SchemaCheck) -> None:
@@ -26,7 +27,9 @@ class Passage:
         self._schema = schema
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Raises UnfitDatabase, RequestTooSlow or BodyTooSlow."""
+        """Handle a request within its deadline. Raises UnfitDatabase, RequestTooSlow or
+        BodyTooSlow.
+        """
         if self._schema.problem is not None and scope["path"] not in health.PATHS:
             raise self._schema.problem
         receiving = False

@@ -1,4 +1,4 @@
-"""What every refusal looks like."""
+"""Defines the problem document, which is the format of every error answer."""
 
 from msgspec import UNSET, UnsetType
 
@@ -11,23 +11,23 @@ class FieldRule(Answer):
 
 
 class Problem(Answer, omit_defaults=True):
-    """RFC 9457."""
+    """A problem document (RFC 9457), which is the body of an error answer."""
 
-    #: Stable, for programs to branch on.
+    #: A stable identifier of the kind of problem, on which programs can branch.
     type: str
     title: str
     status: int
-    #: What happened and what to do next.
+    #: Explanation of what happened and what to do next.
     detail: str
-    #: Path of the request.
+    #: Path of the request that had the problem.
     instance: str
-    #: The answer carries it as X-Request-Id; log lines and the audit log have it too.
+    #: The request's X-Request-Id, which log lines and the audit log contain too.
     request_id: str | UnsetType = UNSET
     errors: list[FieldRule] | UnsetType = UNSET
-    #: True: it may have been carried out all the same; absent: it was not.
+    #: True if it is unknown whether the request was carried out. Absent if it was not.
     outcome_unknown: bool | UnsetType = UNSET
-    #: The quota that is used up, and its amount.
+    #: Name of the quota that is used up. `amount` is the size of this quota.
     quota: str | UnsetType = UNSET
     amount: int | UnsetType = UNSET
-    #: How the task ended, where that is the problem.
+    #: Status of the task, if the problem is that the task has already ended.
     task_status: str | UnsetType = UNSET

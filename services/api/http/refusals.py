@@ -1,4 +1,6 @@
-"""What the API refuses to people: each refusal knows the problem document that it is answered with."""
+"""Errors that clients of the API may see. Each class defines the problem document that the client
+gets.
+"""
 
 import math
 from collections.abc import Sequence
@@ -8,21 +10,21 @@ from shared.errors import FieldProblem, OftenError
 
 
 class Refusal(OftenError):
-    """Base of the refusals; the message says what to do next."""
+    """Base class of errors with which the API refuses requests. The message says what to do next."""
 
     status: ClassVar[int]
-    #: The end of the problem's type, for programs to branch on.
+    #: The last part of the `type` in the problem document, on which programs can branch.
     kind: ClassVar[str]
 
     def __init__(self, detail: str, problems: Sequence[FieldProblem] = ()) -> None:
         super().__init__(detail)
         self.problems = list(problems)
-        #: Of the answer.
+        #: Additional headers of the error answer.
         self.headers: dict[str, str] = {}
 
 
 class RoleForbids(Refusal):
-    """The caller's role may not use this route; those in `roles` may."""
+    """Raised when the caller's role may not use a route. `roles` are the roles that may use it."""
 
     status, kind = 403, "role-forbids"
 
@@ -31,7 +33,9 @@ class RoleForbids(Refusal):
 
 
 class ScopeMissing(Refusal):
-    """The API key was not made for this route; None: no key is."""
+    """Raised when an API key lacks the scope that a route requires. `scope` is None if the route
+    accepts no API key.
+    """
 
     status, kind = 403, "scope-missing"
 
@@ -44,16 +48,16 @@ class ScopeMissing(Refusal):
 
 
 class AccountNotFound(Refusal):
-    """No account has this id."""
+    """Raised when no account has this id."""
 
     status, kind = 404, "account-not-found"
 
-    def __init__(self, account_id: int) -> None:
+    def __init__(self, account_id: object) -> None:
         super().__init__(f"There is no account {account_id}. List the accounts with GET /api/v1/accounts.")
 
 
 class AccountBeingErased(Refusal):
-    """The account was deactivated for good."""
+    """Raised when an account that is being erased would be changed."""
 
     status, kind = 409, "account-being-erased"
 
@@ -65,7 +69,7 @@ class AccountBeingErased(Refusal):
 
 
 class KeyNotFound(Refusal):
-    """No API key has this id, or it belongs to another account."""
+    """Raised when no API key has this id, or it belongs to another account."""
 
     status, kind = 404, "key-not-found"
 
@@ -74,28 +78,28 @@ class KeyNotFound(Refusal):
 
 
 class TaskRestricted(Refusal):
-    """Only staff may submit this kind of task."""
+    """Raised when a caller who is not staff submits a kind of task that only staff may submit."""
 
     status, kind = 403, "task-restricted"
 
     def __init__(self, name: str, *, field: str = "name") -> None:
-        """`field` is the one that chose the task."""
+        """`field` is the name of the request's field that selected the kind of task."""
         problem = FieldProblem(field, f"{name} is for operators and administrators")
         super().__init__("Your role may not submit this task. Ask an operator to do it.", [problem])
 
 
 class TaskNotFinished(Refusal):
-    """There is no result yet."""
+    """Raised when a caller asks for the result of a task that has not ended."""
 
     status, kind = 409, "task-not-finished"
 
     def __init__(self, task_id: object, status: str) -> None:
-        super().__init__(f"The task is {status}; its result comes with its end. Ask again later.")
+        super().__init__(f"The task is {status}; it has no result yet. Ask again when it has ended.")
         self.headers = {"Retry-After": "1"}
 
 
 class NotRetriable(Refusal):
-    """Only a task that failed or was canceled can run again."""
+    """Raised when a task cannot be retried, because it neither failed nor was canceled."""
 
     status, kind = 409, "not-retriable"
 
@@ -105,18 +109,18 @@ class NotRetriable(Refusal):
 
 
 class LastAdministrator(Refusal):
-    """Nobody would be left to administer."""
+    """Raised when a change would leave no active administrator."""
 
     status, kind = 409, "last-administrator"
 
     def __init__(self) -> None:
         super().__init__(
-            "This is the last active administrator. Make somebody else an administrator first.",
+            "This is the last active administrator. Make another account an administrator first.",
         )
 
 
 class TooManyKeys(Refusal):
-    """One account has as many API keys as it may have."""
+    """Raised when an account would get another API key but has the maximum number."""
 
     status, kind = 409, "too-many-keys"
 
@@ -127,7 +131,7 @@ class TooManyKeys(Refusal):
 
 
 class RequestTooSlow(Refusal):
-    """The request was not done in time on our side."""
+    """Raised when the server did not finish a request in time."""
 
     status, kind = 503, "request-too-slow"
 
@@ -136,18 +140,21 @@ class RequestTooSlow(Refusal):
 
 
 class BodyTooSlow(Refusal):
-    """The body did not arrive in time."""
+    """Raised when the body of a request did not arrive in time."""
 
     status, kind = 408, "body-too-slow"
 
     def __init__(self, timeout_s: float) -> None:
         super().__init__(f"The body did not arrive within {timeout_s:g} s. Send the request again, faster.")
-        # The rest of the body must not be taken for the next request.
+        # Close the connection, so that the unread rest of the body is not parsed as the next
+        # request.
         self.headers = {"Connection": "close"}
 
 
 class ClientGone(Refusal):
-    """The client disconnected before its request was complete. Nobody reads the answer."""
+    """Raised when the client disconnected before its request was complete. No answer reaches the
+    client.
+    """
 
     status, kind = 400, "client-gone"
 
@@ -156,7 +163,7 @@ class ClientGone(Refusal):
 
 
 class Wait(Refusal):
-    """Base of what passes by itself."""
+    """Base class of temporary errors. The header Retry-After says when to send the request again."""
 
     status = 429
 
@@ -167,13 +174,13 @@ class Wait(Refusal):
 
 
 class QuotaUsedUp(Wait):
-    """The caller's role may not take more of a quota for now."""
+    """Raised when a quota of the caller's role is used up for the current time window."""
 
     kind = "quota-used-up"
 
     def __init__(self, quota: str, amount: int, taken: int, role: str, wait_s: float) -> None:
         super().__init__(
-            f"Your role {role} has a quota {quota} of {amount}, and {taken} of it are taken. "
+            f"Your role {role} has used {taken} of its quota {quota} of {amount}. "
             "GET /api/v1/auth/me/quotas shows what is left.",
             wait_s,
         )
@@ -182,9 +189,9 @@ class QuotaUsedUp(Wait):
 
 
 class TooManyRequests(Wait):
-    """A rate limit is used up."""
+    """Raised when a caller has used up a rate limit."""
 
     kind = "too-many-requests"
 
     def __init__(self, limit: str, wait_s: float) -> None:
-        super().__init__(f"More than {limit} were sent.", wait_s)
+        super().__init__(f"More requests were sent than the limit of {limit} allows.", wait_s)

@@ -1,4 +1,4 @@
-"""Gives each request an id, which its answer, its log lines and its rows in the audit log carry."""
+"""Gives each request an id, which appears in its answer, its log lines and its rows in the audit log."""
 
 import re
 import secrets
@@ -7,13 +7,14 @@ from typing import Final, cast
 from litestar.types import Scope
 
 HEADER: Final = "X-Request-Id"
-#: Ids that are taken from the client or a proxy; others are replaced.
+#: The format of request ids that are accepted from a client or a proxy. Other ids are replaced by
+#: new ones.
 _SANE = re.compile(rb"[A-Za-z0-9._:/+=-]{1,100}")
 _KEY = "request_id"
 
 
 def of(scope: Scope) -> str:
-    """The id of a request, the same however often it is asked for."""
+    """Return the id of a request. Repeated calls return the same id."""
     state = scope.setdefault("state", {})
     if _KEY not in state:
         state[_KEY] = _given(scope) or secrets.token_hex(16)

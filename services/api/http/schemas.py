@@ -1,22 +1,30 @@
-"""What all bodies and answers share. msgspec checks them, Litestar documents them."""
+"""Base classes of all request and response bodies. msgspec validates them, and Litestar documents
+them.
+"""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
 from shared.contracts.patterns import whole
 
-#: The reason of an act, for the audit log.
+MAX_REASON: Final = 500
+#: A text in which a caller gives the reason for an action. The audit log records it.
 Reason = Annotated[
-    str, Meta(max_length=500, pattern=whole(r"[^\x00-\x1f\x7f]+"), description="Why, for the audit log")
+    str,
+    Meta(max_length=MAX_REASON, pattern=whole(r"[^\x00-\x1f\x7f]+"), description="Why, for the audit log"),
 ]
 Text = Annotated[str, Meta(max_length=320)]
 Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 
 
 class Body(Struct, forbid_unknown_fields=True):
-    """Base of what requests bring: unknown fields are refused."""
+    """Base class of request bodies. A request with unknown fields is refused."""
+
+
+class ReasonBody(Body):
+    reason: Reason | None = None
 
 
 class Answer(Struct):
-    """Base of what answers carry."""
+    """Base class of response bodies."""

@@ -1,4 +1,4 @@
-"""What every answer tells browsers to leave alone."""
+"""Defines the security headers, which restrict what browsers may do with an answer."""
 
 from collections.abc import Collection
 
@@ -9,12 +9,13 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 _ENCODED = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
-#: The page's own files may be kept: they change with the installed package only.
+#: Browsers may cache answers whose path begins like this: the files of the documentation page
+#: change only with the installed package.
 _KEPT = "/docs"
 
 
 def missing(names: Collection[bytes], path: str) -> list[tuple[bytes, bytes]]:
-    """The headers that an answer does not have yet; one that the handler has set stays."""
+    """The security headers that an answer lacks. A header that the handler has set is kept."""
     is_kept = path.startswith(_KEPT)
     return [
         header

@@ -1,4 +1,6 @@
-"""Register, sign in and out, renew, who am I; and what administrators do with accounts."""
+"""The routes to register, sign in and out, renew tokens and show one's own account, and the routes
+with which administrators manage accounts.
+"""
 
 from typing import Annotated, Any
 
@@ -31,7 +33,7 @@ from shared.errors import FieldProblem, InvalidFields
 from shared.ledger.database import Database
 from shared.settings import Settings
 
-#: The person of the documented examples.
+#: Example of an account in the OpenAPI documentation.
 ANN = {"email": "ann@often.example", "password": "correct horse"}
 TOKEN = {"refresh_token": "the refresh_token of your last sign-in"}
 
@@ -40,7 +42,8 @@ TOKEN = {"refresh_token": "the refresh_token of your last sign-in"}
     "/auth/register",
     summary="Create an account",
     operation_class=example(ANN | {"full_name": "Ann Lee"}),
-    description="A mail with a link to confirm the address is sent. No other mail goes to it before that.",
+    description="A mail with a link to confirm the address is sent. Until then, the address gets no other "
+    "mail.",
     responses=documented(400, 409, 413),
 )
 async def register(
@@ -62,7 +65,7 @@ async def register(
     "/auth/login",
     summary="Sign in",
     operation_class=example(ANN),
-    description="After five wrong passwords from one network, it is refused for one minute and more.",
+    description="After five wrong passwords from one network, sign-ins are refused for a minute or longer.",
     status_code=200,
     responses=documented(400, 401, 413),
 )
@@ -84,7 +87,7 @@ async def login(
     "/auth/refresh",
     summary="Renew tokens",
     operation_class=example(TOKEN),
-    description="Each refresh token works once; a spent one ends its session.",
+    description="Each refresh token works once. Using it again ends its session.",
     status_code=200,
     responses=documented(400, 401, 413),
 )
@@ -111,7 +114,7 @@ async def logout(
 @post(
     "/auth/logout-all",
     summary="Sign out everywhere",
-    description="Ends all sessions at once. API keys go on: revoke them with DELETE /api/v1/keys.",
+    description="Ends all sessions at once. API keys stay valid; revoke them with DELETE /api/v1/keys.",
     status_code=204,
     responses=documented(401, 403),
 )
@@ -123,8 +126,8 @@ async def logout_all(actor: NamedDependency[Actor], database: NamedDependency[Da
     "/auth/password",
     summary="Change your password",
     operation_class=example({"current_password": "correct horse", "new_password": "battery staple"}),
-    description="Ends all sessions at once: sign in again with the new password. API keys go on. A change of "
-    "the address that is not confirmed yet is canceled.",
+    description="Ends all sessions at once: sign in again with the new password. API keys stay valid. A "
+    "change of the address that is not confirmed yet is canceled.",
     status_code=204,
     responses=documented(400, 401, 403, 413),
 )
@@ -140,12 +143,12 @@ async def change_password(
     words = settings.refused_words()
     with passwords.place(actor.network):
         if await logins.authenticate(user.email, data.current_password, actor) is None:
-            rule = "is wrong: give the one you signed in with"
+            rule = "is wrong: enter the password of your account"
             raise InvalidFields([FieldProblem("current_password", rule)])
         await administration.change_password(database, passwords, user, data.new_password, actor, words)
 
 
-@get("/auth/me", summary="Who am I", responses=documented(401, 403))
+@get("/auth/me", summary="Show my account", responses=documented(401, 403))
 async def me(user: NamedDependency[Account]) -> Account:
     return user
 
@@ -156,7 +159,9 @@ async def list_accounts(
     reads: NamedDependency[Reads],
     limit: Annotated[int, QueryParameter(ge=1, le=100)] = 50,
     cursor: Annotated[str | None, QueryParameter(description="next_cursor of an earlier answer")] = None,
-    email: Annotated[str | None, QueryParameter(description="how the address begins", max_length=320)] = None,
+    email: Annotated[
+        str | None, QueryParameter(description="the beginning of the address", max_length=320)
+    ] = None,
 ) -> AccountPage:
     paging.refuse_unknown(request.query_params, ("limit", "cursor", "email"))
     return await administration.page(reads, limit=limit, cursor=cursor, email=email)
@@ -184,7 +189,9 @@ async def change_account(
 
 
 def _stored(account_id: int) -> int:
-    """Raises AccountNotFound for an id that no account can have."""
+    """Find the stored account. Raises AccountNotFound, also for a number that is outside the range
+    of ids.
+    """
     if not accounts.is_possible(account_id):
         raise AccountNotFound(account_id)
     return account_id

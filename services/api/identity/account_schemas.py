@@ -1,4 +1,4 @@
-"""People, their credentials and tokens."""
+"""Request and response bodies of the routes for accounts, credentials and tokens."""
 
 from datetime import datetime
 from typing import Annotated
@@ -9,7 +9,7 @@ from services.api.http.schemas import Answer, Body, Reason, Text
 from shared.identity.tables import Role
 
 MIN_PASSWORD = 8
-#: The upper bound keeps Argon2 from hashing megabytes.
+#: A new password. The maximum length keeps clients from making Argon2 hash megabytes.
 NewPassword = Annotated[str, Meta(min_length=MIN_PASSWORD, max_length=1024)]
 FullName = Annotated[str, Meta(max_length=100)]
 
@@ -36,17 +36,19 @@ class PasswordChange(Body):
 
 class AddressChange(Body):
     email: Text
-    #: The one that you signed in with.
+    #: The account's current password, which must be repeated to change the address.
     password: Annotated[str, Meta(max_length=1024)]
 
 
 class ConfirmationToken(Body):
-    #: The end of the link in the mail.
+    #: The token in the confirmation mail, which is the last part of its link.
     token: Annotated[str, Meta(max_length=200)]
 
 
 class AccountChange(Body):
-    """What is left out stays as it is."""
+    """The changes that an administrator makes to an account. Fields that are left out stay
+    unchanged.
+    """
 
     role: Role | UnsetType = UNSET
     is_active: bool | UnsetType = UNSET
@@ -61,12 +63,14 @@ class Account(Answer):
     is_active: bool
     role: Role
     created_at: datetime
-    #: Whether the address was confirmed. Until then no mail goes to it but the one that asks.
+    #: True if the account's mail address was confirmed. Until then, the address gets no mail except
+    #: the confirmation mail.
     verified: bool
 
 
 class AddressAnswer(Answer):
-    #: Whether a mail is on its way. False: nothing has to be confirmed, because no application sends mail.
+    #: True if a confirmation mail was sent. False if no application sends mail; then nothing has to
+    #: be confirmed.
     mail_sent: bool
     message: str
 
@@ -77,14 +81,14 @@ class AddressConfirmed(Answer):
 
 class AccountPage(Answer):
     items: list[Account]
-    #: Give it as `cursor` to get the next page; null on the last one.
+    #: Cursor of the next page, to be sent as the parameter `cursor`. Null on the last page.
     next_cursor: str | None
 
 
 class Tokens(Answer):
     access_token: str
     refresh_token: str
-    #: Seconds that the access token lives.
+    #: Lifetime of the access token in seconds.
     expires_in: int
     token_type: str = "bearer"
 

@@ -1,4 +1,7 @@
-"""Accounts: stored once per address. Signing in is in logins.py, and sessions.py reads them for requests."""
+"""Stores accounts, one per mail address.
+
+logins.py signs accounts in, and sessions.py reads accounts for requests.
+"""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -18,7 +21,7 @@ from shared.identity.tables import Role
 from shared.ledger.database import Database
 from shared.ledger.statement import Statement
 
-#: Returns nothing when the address is taken.
+#: Stores an account. Returns no row if another account has the address.
 _INSERT = Statement("""
     INSERT INTO account (email, password_hash, full_name, role, verified_at)
     VALUES (:email, :password_hash, :full_name, :role, CASE WHEN :verified::boolean THEN now() END)
@@ -26,14 +29,15 @@ _INSERT = Statement("""
     RETURNING id, email, full_name, is_active, role, created_at, verified_at IS NOT NULL AS verified
 """)
 
-#: An account that is being erased counts as gone: nothing new may refer to it.
+#: Finds accounts among the given ids. An account that is being erased is not found, because nothing
+#: new may refer to it.
 _EXISTING = Statement("""
     SELECT id FROM account WHERE id = ANY(:ids::bigint[]) AND erasure_task IS NULL
 """)
 
 
 class NewAccount(NamedTuple):
-    """A registration that keeps all rules."""
+    """A registration that has passed all checks and can be stored."""
 
     email: str
     password_hash: str
@@ -43,9 +47,8 @@ class NewAccount(NamedTuple):
 async def prepare(
     passwords: Passwords, new: Registration, *, refused_words: Iterable[str] = ()
 ) -> NewAccount:
-    """Check a registration and hash its password. `refused_words` are too easy to guess.
-
-    Raises InvalidFields.
+    """Check a registration and hash its password. `refused_words` are words of which the password
+    must not consist. Raises InvalidFields.
     """
     address = normalised(new.email)
     if "\x00" in (new.full_name or ""):
@@ -57,9 +60,8 @@ async def prepare(
 async def store(
     database: Database, new: NewAccount, actor: Actor, *, verified: bool, role: Role = Role.USER
 ) -> Account | None:
-    """Store an account inside a transaction of the caller's; None when the address is taken.
-
-    Raises ServerUnavailable.
+    """Store an account inside the caller's transaction. Returns None if another account has the
+    address. Raises ServerUnavailable.
     """
     rows = await database.run(_INSERT, **new._asdict(), role=role, verified=verified)
     if not rows:
@@ -71,20 +73,23 @@ async def store(
 
 
 async def existing(database: Database, ids: Iterable[int]) -> set[int]:
-    """The subset of `ids` that belong to an account."""
+    """Return those of the given ids that belong to an account."""
     rows = await database.run(_EXISTING, ids=list(filter(is_possible, ids)))
     return {row["id"] for row in rows}
 
 
 def is_possible(account_id: int) -> bool:
-    """True for an id in bigint's range; Postgres cannot be asked for any other."""
+    """True if the number can be the id of an account. For a number outside the range of bigint,
+    Postgres would raise an error.
+    """
     return 0 < account_id < 2**63
 
 
 def normalised(email: str) -> str:
-    """Check an address and write it the one way in which it is stored. Raises InvalidFields."""
+    """Check a mail address and return its normalized form, which is stored. Raises InvalidFields."""
     try:
-        # Without DNS: a resolver that is away must not refuse guests.
+        # The domain is not looked up in DNS, so that an unavailable resolver does not keep users
+        # out.
         checked = email_validator.validate_email(email, check_deliverability=False, allow_smtputf8=False)
     except email_validator.EmailNotValidError as error:
         raise InvalidFields([FieldProblem("email", f"must be an email address: {error}")]) from None

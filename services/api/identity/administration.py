@@ -1,4 +1,4 @@
-"""What administrators do with accounts, and what users do with their own password."""
+"""Changes accounts for administrators, and changes a user's own password."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from services.api.audit import trail
 from services.api.audit.actions import Action
 from services.api.audit.actor import Actor
 from services.api.audit.trail import Target
-from services.api.http import paging
+from services.api.http import paging, texts
 from services.api.http.refusals import AccountBeingErased, AccountNotFound, LastAdministrator
 from services.api.identity import confirmations, sessions
 from services.api.identity.account_schemas import Account, AccountChange, AccountPage
@@ -27,7 +27,8 @@ _COLUMNS = (
     User.verified_at,
 )
 
-#: Locks the rows, so that two last administrators cannot demote each other at the same time.
+#: Locks the rows of all active administrators, so that the last two cannot demote each other at the
+#: same time.
 _ADMINISTRATORS = """
     SELECT id FROM account WHERE role = 'administrator' AND is_active ORDER BY id FOR UPDATE
 """
@@ -39,7 +40,9 @@ _LOCKED = Statement("""
 
 
 async def page(reads: Reads, *, limit: int, cursor: str | None, email: str | None) -> AccountPage:
-    """In the order of registration; `email` is how the address begins. Raises ReadTooSlow."""
+    """A page of accounts in the order of registration. `email` selects accounts whose address
+    begins with this text. Raises ReadTooSlow.
+    """
     query = _select().order_by(User.id).limit(limit + 1)
     if cursor is not None:
         query = query.where(User.id > int.from_bytes(paging.decode(cursor, 8), signed=True))
@@ -52,7 +55,7 @@ async def page(reads: Reads, *, limit: int, cursor: str | None, email: str | Non
 
 
 async def find(database: Database, account_id: int) -> Account:
-    """Raises AccountNotFound."""
+    """Find one account. Raises AccountNotFound."""
     row = await database.answered(_select().where(User.id == account_id).first())
     if row is None:
         raise AccountNotFound(account_id)
@@ -60,7 +63,9 @@ async def find(database: Database, account_id: int) -> Account:
 
 
 async def change(database: Database, account_id: int, wanted: AccountChange, actor: Actor) -> Account:
-    """Apply what is given. Raises AccountNotFound, AccountBeingErased, LastAdministrator or InvalidFields."""
+    """Change the given fields of an account. Raises AccountNotFound, AccountBeingErased,
+    LastAdministrator or InvalidFields.
+    """
     values = _values(wanted)
     async with database.short_transaction():
         if wanted.is_active is False or values.get("role", Role.ADMINISTRATOR) is not Role.ADMINISTRATOR:
@@ -82,7 +87,9 @@ async def change_password(
     actor: Actor,
     refused_words: Iterable[str],
 ) -> None:
-    """Store it, end all sessions and cancel a change of address. Raises InvalidFields."""
+    """Store a new password, end all sessions and cancel an open change of address. Raises
+    InvalidFields.
+    """
     check_new("new_password", new_password, account.email, refused_words)
     hashed = await passwords.hash(new_password)
     async with database.short_transaction():
@@ -104,7 +111,9 @@ def _values(wanted: AccountChange) -> dict[Any, Any]:
 
 
 async def _locked(database: Database, account_id: int) -> dict[str, Any]:
-    """Lock the account until the transaction ends. Raises AccountNotFound or AccountBeingErased."""
+    """Lock the account's row until the transaction ends, and return it. Raises AccountNotFound or
+    AccountBeingErased.
+    """
     rows = await database.run(_LOCKED, id=account_id)
     if not rows:
         raise AccountNotFound(account_id)
@@ -121,7 +130,9 @@ async def _record(
     changed: Mapping[str, Any],
     reason: str | None,
 ) -> None:
-    """One row for each field that has another value than before. Names of people stay out of the log."""
+    """Record a change of an account in the audit log, with one row for each field whose value has
+    changed. The rows contain no names of people.
+    """
     for name, value in changed.items():
         hidden = name == "full_name"
         await trail.record(
@@ -142,7 +153,9 @@ def _action(field: str, value: object) -> Action:
 
 
 async def keep_an_administrator(database: Database, account_id: int) -> None:
-    """Raises LastAdministrator when this account is the only active one; inside a transaction."""
+    """Raise LastAdministrator if no other active account is an administrator. Call this inside a
+    transaction.
+    """
     administrators = [row["id"] for row in await database.run(_ADMINISTRATORS)]
     if administrators == [account_id]:
         raise LastAdministrator
@@ -157,7 +170,6 @@ def _select() -> Select[Any]:
 
 
 def _prefix(text: str) -> str:
-    if "\x00" in text:
-        raise InvalidFields([FieldProblem("email", "must not contain the NUL character")])
+    texts.refuse_unstorable(email=text)
     escaped = text.lower().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     return f"{escaped}%"

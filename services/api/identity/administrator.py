@@ -1,6 +1,6 @@
-"""Creates the first administrator.
+"""A command that creates the first administrator.
 
-`ADMIN_PASSWORD=… python -m services.api.identity.administrator --email …`
+Run `ADMIN_PASSWORD=… python -m services.api.identity.administrator --email …`.
 """
 
 import argparse
@@ -25,9 +25,8 @@ from shared.ledger.database import Database
 async def ensure_administrator(
     database: Database, email: str, password: str, refused_words: Iterable[str] = ()
 ) -> bool:
-    """Create the account, or leave the one with this address as it is. Returns True when it was created.
-
-    Raises InvalidFields or ServerUnavailable.
+    """Create the administrator's account, unless an account with this address exists. Returns True
+    if it was created. Raises InvalidFields or ServerUnavailable.
     """
     given = {"email": email, "password": password}
     try:
@@ -39,7 +38,8 @@ async def ensure_administrator(
         prepared = await accounts.prepare(passwords, new, refused_words=refused_words)
     finally:
         passwords.close()
-    # No mail has to confirm the address: this command is for people who could write the row themselves.
+    # The address counts as confirmed without a mail, because an operator who can run this command
+    # could also write to the database directly.
     async with database.short_transaction():
         made = await accounts.store(
             database, prepared, Actor.of_command_line(), verified=True, role=Role.ADMINISTRATOR

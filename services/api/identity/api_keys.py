@@ -1,4 +1,7 @@
-"""API keys: `often_<id>_<secret>`, made once, stored as a hash, good for some of what their owner may do."""
+"""Creates, checks and revokes API keys of the form `often_<id>_<secret>`.
+
+The secret is shown once and stored as a hash. A key has some of its owner's rights.
+"""
 
 import hashlib
 import hmac
@@ -26,10 +29,10 @@ from shared.ledger.database import Database
 from shared.ledger.statement import Statement
 
 PREFIX: Final = "often_"
-#: Keys of one account that are neither revoked nor expired.
+#: Maximum number of usable API keys (neither revoked nor expired) per account.
 MOST_KEYS: Final = 50
 
-#: Stores nothing when the account has as many usable keys as it may have.
+#: Stores a key, unless the account already has the maximum number of usable keys.
 _INSERT = Statement("""
     INSERT INTO api_key ("user", name, secret_hash, scopes, expires_at)
     SELECT :user, :name, :secret_hash, :scopes::text[], now() + make_interval(days => :days)
@@ -39,7 +42,7 @@ _INSERT = Statement("""
     RETURNING id, "user" AS owner, name, scopes, created_at, expires_at, last_used_at, revoked_at
 """)
 
-#: Key and owner in one statement.
+#: Reads a key and its owner's account in one statement.
 _LOAD = Statement("""
     SELECT k.secret_hash, k.scopes, k.revoked_at IS NOT NULL AS revoked, k.expires_at <= now() AS expired,
            k.last_used_at IS NULL OR k.last_used_at < now() - interval '1 minute' AS use_unnoted,
@@ -48,13 +51,15 @@ _LOAD = Statement("""
     FROM api_key AS k JOIN account AS a ON a.id = k."user" WHERE k.id = :id
 """)
 
-#: Once a minute at most, so that a busy key costs no write per request.
+#: Stores the time of a key's last use, at most once a minute, so that a busy key does not cost one
+#: write per request.
 _NOTE_USE = Statement("""
     UPDATE api_key SET last_used_at = now()
     WHERE id = :id AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')
 """)
 
-#: With `of_any_owner`, also a key of another account. In a transaction now() is the time of its beginning.
+#: Revokes a key, even one of another account if `of_any_owner` is set. Inside a transaction,
+#: `now()` is the transaction's start.
 _REVOKE = Statement("""
     UPDATE api_key SET revoked_at = coalesce(revoked_at, now())
     WHERE id = :id AND ("user" = :owner OR :of_any_owner)
@@ -71,25 +76,26 @@ _REVOKE_ALL = Statement("""
 
 @dataclass(slots=True)
 class StoredKey:
-    """A key as the database has it."""
+    """An API key as it is stored in the database."""
 
     id: UUID
     secret_hash: bytes
-    #: Active or not.
+    #: The account of the key's owner, which may be inactive.
     owner: Account
     scopes: frozenset[Scope]
     is_revoked: bool
     has_expired: bool
-    #: Its last use is to be written down.
+    #: True if the time of the key's last use has to be stored again.
     use_unnoted: bool
 
 
 async def make(
     database: Database, rights: Rights, owner: Account, wanted: NewKeyBody, actor: Actor
 ) -> tuple[Key, str]:
-    """Store a key. The second value is what clients send; it cannot be read again.
+    """Create and store an API key.
 
-    Raises InvalidFields or TooManyKeys.
+    The second return value is the text that clients send; it cannot be read again. Raises
+    InvalidFields or TooManyKeys.
     """
     _check(rights, owner, wanted)
     secret = secrets.token_urlsafe(32)
@@ -112,7 +118,7 @@ async def make(
 
 
 async def page(database: Database, owner: int, *, limit: int, cursor: str | None) -> KeyPage:
-    """Newest first, revoked and expired ones included."""
+    """A page of API keys, newest first, including revoked and expired ones."""
     query = _select().where(ApiKey.user == owner).order_by(ApiKey.id, ascending=False).limit(limit + 1)
     if cursor is not None:
         query = query.where(ApiKey.id < UUID(bytes=paging.decode(cursor, 16)))
@@ -122,7 +128,9 @@ async def page(database: Database, owner: int, *, limit: int, cursor: str | None
 
 
 async def revoke(database: Database, key_id: UUID, reader: Reader, actor: Actor) -> None:
-    """Raises KeyNotFound, also for a key of another account. Revoking twice is no error."""
+    """Revoke an API key. Revoking it twice is no error. Raises KeyNotFound, also if the key belongs
+    to another account.
+    """
     of_any_owner = reader.reach is Reach.ALL
     async with database.short_transaction():
         rows = await database.run(_REVOKE, id=key_id, owner=reader.id, of_any_owner=of_any_owner)
@@ -134,7 +142,7 @@ async def revoke(database: Database, key_id: UUID, reader: Reader, actor: Actor)
 
 
 async def revoke_all(database: Database, owner: int, actor: Actor) -> int:
-    """Revoke all usable keys of an account, and return how many there were."""
+    """Revoke all usable API keys of an account. Returns their number."""
     async with database.short_transaction():
         keys = [row["id"] for row in await database.run(_REVOKE_ALL, owner=owner)]
         target, after = Target("account", owner), {"keys": keys}
@@ -143,12 +151,14 @@ async def revoke_all(database: Database, owner: int, actor: Actor) -> int:
 
 
 async def end_all(database: Database, owner: int) -> None:
-    """Revoke all keys of an account, as a part of an act that is recorded by itself."""
+    """Revoke all API keys of an account, without a row in the audit log, because the caller records
+    a larger action.
+    """
     await database.run(_REVOKE_ALL, owner=owner)
 
 
 def parse(shown: str) -> tuple[UUID, str]:
-    """The id and the secret of what a client sends. Raises NotSignedIn."""
+    """Split the text of an API key that a client sent into id and secret. Raises NotSignedIn."""
     key_id, _, secret = shown.removeprefix(PREFIX).partition("_")
     try:
         return UUID(key_id), secret
@@ -157,7 +167,9 @@ def parse(shown: str) -> tuple[UUID, str]:
 
 
 async def load(database: Database, key_id: UUID) -> StoredKey:
-    """The key, usable or not. Raises NotSignedIn when there is none."""
+    """Find an API key, even one that is revoked or expired. Raises NotSignedIn if it does not
+    exist.
+    """
     rows = await database.run(_LOAD, id=key_id)
     if not rows:
         raise _unknown()
@@ -174,7 +186,7 @@ async def load(database: Database, key_id: UUID) -> StoredKey:
 
 
 async def check(database: Database, key: StoredKey, secret: str) -> None:
-    """Note the use of a key by a caller who has its secret. Raises NotSignedIn."""
+    """Check that the API key is usable, and record that it was used. Raises NotSignedIn."""
     if not hmac.compare_digest(_hash(secret), key.secret_hash):
         raise _unknown()
     if key.is_revoked or key.has_expired:
@@ -190,7 +202,7 @@ def _unknown() -> NotSignedIn:
 
 
 def _check(rights: Rights, owner: Account, wanted: NewKeyBody) -> None:
-    """Raises InvalidFields."""
+    """Check a request for a new API key. Raises InvalidFields."""
     problems = []
     allowed = sorted(rights.scopes_of(owner.role))
     if "\x00" in wanted.name:

@@ -1,4 +1,6 @@
-"""Identifies the caller of each request by a session's access token (JWT) or by an API key, and admits it."""
+"""Identifies the caller of each API request by an access token (JWT) or an API key, and checks the
+caller's rights.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -23,14 +25,14 @@ from services.api.identity.rights import Reach, Reader, Rights
 
 _SCHEME = "BearerToken"
 
-#: How the schema says what to send.
+#: The security requirement in the OpenAPI schema for routes that need credentials.
 SECURITY = [{_SCHEME: list[str]()}]
 COMPONENTS = Components(
     security_schemes={
         _SCHEME: SecurityScheme(
             type="http",
             scheme="Bearer",
-            description="The access_token that POST /api/v1/auth/login answers, or an API key.",
+            description="The access_token from POST /api/v1/auth/login, or an API key.",
         )
     }
 )
@@ -57,12 +59,12 @@ def _credential(request: Asked) -> Credential:
 
 
 def stranger(request: Request[Any, Any, Any]) -> Actor:
-    """The caller of a public route."""
+    """Return the audit log's description of a caller without credentials, who uses a public route."""
     return Actor(network=network_of(request), request_id=request_ids.of(request.scope))
 
 
 def actor(request: Asked) -> Actor:
-    """The signed-in caller of a request."""
+    """Return the audit log's description of the signed-in caller of a request."""
     credential = request.auth
     return Actor(
         account=request.user.id,
@@ -74,9 +76,11 @@ def actor(request: Asked) -> Actor:
 
 
 class SignedIn:
-    """Middleware of routes that need credentials: who asks, may it ask again already, and may it ask this?
+    """Middleware of routes that need credentials. It identifies the caller, then checks the
+    caller's rate limit and rights.
 
-    No guards of Litestar, which copies a route's handler for each of them and each request.
+    This is not a Litestar guard, because Litestar copies a route's handler for each guard and each
+    request.
     """
 
     def __init__(self, app: ASGIApp, callers: Callers, limits: RateLimits, rights: Rights) -> None:
@@ -86,9 +90,12 @@ class SignedIn:
         self._rights = rights
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Raises NotSignedIn, TooManyRequests, RoleForbids, ScopeMissing or ServerUnavailable."""
+        """Identify the caller and admit the request. Raises NotSignedIn, TooManyRequests,
+        RoleForbids, ScopeMissing or ServerUnavailable.
+        """
         asked = cast("HTTPScope", scope)
-        if asked["method"] != "OPTIONS":  # lists the methods of a path; needs no rights
+        # An OPTIONS request only lists the methods of a path, so it needs no rights.
+        if asked["method"] != "OPTIONS":
             await self._admit(asked)
         await self._app(scope, receive, send)
 
@@ -103,21 +110,20 @@ class SignedIn:
         self._rights.enforce(scope)
 
 
-def admits(handler: BaseRouteHandler) -> bool:
-    """True for a route behind `SignedIn`."""
+def admits(handler: BaseRouteHandler, by: Any = SignedIn) -> bool:
+    """True if this middleware protects the route."""
     return any(
-        isinstance(each, DefineMiddleware) and each.middleware is SignedIn
-        for each in handler.resolve_middleware()
+        isinstance(each, DefineMiddleware) and each.middleware is by for each in handler.resolve_middleware()
     )
 
 
 def _authorization(scope: HTTPScope) -> str:
-    """The value of the first header Authorization; empty without one."""
+    """Return the value of the first Authorization header, or an empty text if there is none."""
     return next((value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"), "")
 
 
 def provided(callers: Callers) -> dict[str, Provide]:
-    """What handlers behind the admission may ask for by name."""
+    """The arguments that Litestar injects by name into handlers of signed-in routes."""
 
     found: dict[str, Callable[[Asked], Any]] = {
         "actor": actor,

@@ -1,6 +1,10 @@
-"""Finds the account and the rights behind the credentials of a request, most of the time in memory."""
+"""Finds the account and the rights for the credentials of a request.
+
+The result is usually cached in memory.
+"""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import NamedTuple, Self
 from uuid import UUID
 
@@ -9,6 +13,7 @@ from services.api.identity import api_keys
 from services.api.identity.access_tokens import AccessTokens, Named
 from services.api.identity.account_schemas import Account
 from services.api.identity.api_keys import StoredKey
+from services.api.identity.cookie_sessions import CookieSessions, Held
 from services.api.identity.remembered import Remembered
 from services.api.identity.rights import Scope
 from services.api.identity.sessions import Sessions
@@ -17,43 +22,57 @@ from shared.ledger.database import Database
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What the caller may do with the credentials that it sent."""
+    """The checked credentials of a request, and the rights that they give."""
 
-    #: None: a session, which may do all that its account may do.
+    #: Scopes of the API key. None for a session, which has all rights of its account.
     scopes: frozenset[Scope] | None = None
-    #: The session, or the API key, that the caller has shown.
+    #: Id of the session or of the API key that the request used.
     session: UUID | None = None
     key: UUID | None = None
+    #: Time at which the access token expires, in seconds since 1970; None for an API key.
+    expires_at: float | None = None
 
 
 class Caller(NamedTuple):
-    """Who asks, and with which credentials."""
+    """The account that sent a request, and the credentials that it used."""
 
     account: Account
     credential: Credential
 
 
 class Callers:
-    """The callers of one process. What Postgres says of one is used again for a moment."""
+    """Caches the callers that this process has identified for a moment, so that Postgres is not
+    asked for each request.
+    """
 
-    def __init__(self, database: Database, access: AccessTokens, sessions: Sessions) -> None:
+    def __init__(
+        self, database: Database, access: AccessTokens, sessions: Sessions, cookies: CookieSessions
+    ) -> None:
         self._database = database
         self._access = access
         self._sessions = sessions
+        self._by_cookie = Remembered(cookies.holder)
         self._by_session = Remembered(self._of_session)
         self._by_key = Remembered(self._of_key)
 
     def __deepcopy__(self, _: object) -> Self:
-        """Litestar copies middleware when it takes in a router; the pool of connections must stay one."""
+        """Return itself. Litestar copies middleware for each router, but there must be only one
+        cache and one connection pool.
+        """
         return self
 
     def forget(self) -> None:
-        """Forget all callers, so that each is read again: the rights of an account have changed."""
+        """Drop all cached callers, so that each one is read from Postgres again. Called when the
+        rights of an account have changed.
+        """
+        self._by_cookie.forget()
         self._by_session.forget()
         self._by_key.forget()
 
     async def known(self, header: str) -> Caller:
-        """The caller by the value of the Authorization header. Raises NotSignedIn or ServerUnavailable."""
+        """Find the caller that the value of an Authorization header identifies. Raises NotSignedIn
+        or ServerUnavailable.
+        """
         scheme, _, shown = header.partition(" ")
         shown = shown.strip()
         if scheme.lower() != "bearer" or not shown:
@@ -71,8 +90,20 @@ class Callers:
             raise NotSignedIn("This account is not active. Ask an administrator.")
         return caller
 
+    async def holds(self, cookie: str) -> Held:
+        """Find the caller whose session a browser's cookie identifies. Raises NotSignedIn or
+        ServerUnavailable.
+        """
+        held = await self._by_cookie.get(cookie)
+        if held.ends_at <= datetime.now(UTC):
+            raise NotSignedIn("Your session has ended. Sign in again.")
+        if not held.account.is_active:
+            raise NotSignedIn("This account is not active. Ask an administrator.")
+        return held
+
     async def _of_session(self, named: Named) -> Caller:
-        return Caller(await self._sessions.holder(named), Credential(session=named.session))
+        credential = Credential(session=named.session, expires_at=named.ends_at)
+        return Caller(await self._sessions.holder(named), credential)
 
     async def _of_key(self, key_id: UUID) -> StoredKey:
         return await api_keys.load(self._database, key_id)

@@ -1,25 +1,23 @@
-"""Tells all API processes that an account may do more or less than before.
+"""Tells all API processes that the rights of an account have changed.
 
-A process then forgets what it remembers of callers, and reads it again. The process that answers the act
-forgets before it answers. The others get a message, or find out within `remembered.MAX_AGE_S`. Any client of
-Redis may publish on the channel: a message names no account, and costs a few questions to Postgres.
+Each process then drops the callers that it has cached and reads them again. The process that
+handles the change does so before it answers. The others receive a message; if they miss it, their
+caches expire within `remembered.MAX_AGE_S`. Any client of Redis may publish on the channel, because
+a message names no account and costs only a few queries to Postgres.
 """
 
-import asyncio
-import contextlib
 from collections.abc import Callable, Collection
-from typing import Any, Final
+from typing import Final
 
 import redis.asyncio as redis
-from redis.asyncio.client import PubSub
-from redis.exceptions import RedisError
 
 from services.api.audit.actions import Action
 from services.api.identity.counting import CountingRedis
-from shared.errors import ServerAway
 from shared.transport.queues import Queues
+from shared.transport.subscription import Subscription
 
-#: Acts after which requests are judged in another way. All of them are in the audit log, so none is missed.
+#: Actions after which an account may have other rights. The audit log records all of them, so its
+#: actions show every such change.
 CHANGES: Final = frozenset(
     {
         Action.ACCOUNT_ROLE_CHANGED,
@@ -37,59 +35,33 @@ CHANGES: Final = frozenset(
         Action.KEYS_REVOKED,
     }
 )
-#: How long a round of listening takes when nothing happens.
-LISTEN_S: Final = 1.0
 
 
 class Changes:
-    """The announcements of one process, and its ear for those of others."""
+    """Announces changes of rights made by this process, and listens for those of other processes."""
 
     def __init__(self, counting: CountingRedis, queues: Queues, forget: Callable[[], None]) -> None:
         self._counting = counting
         self._publisher = redis.Redis(connection_pool=counting.pool)
         self._queues = queues
         self._forget = forget
-        self._subscription: PubSub | None = None
+        # Messages that were sent before the subscription were missed, so all cached callers are
+        # dropped when it begins.
+        self._subscription = Subscription(queues, lambda: queues.callers_channel, opened=forget)
 
     async def follow(self, acts: Collection[str]) -> None:
-        """Called with the acts of a request once they are committed, and before it is answered."""
+        """Announce the changes of rights that a request made. Called with its audited actions,
+        after they are committed and before the request is answered.
+        """
         if CHANGES.isdisjoint(acts):
             return
         self._forget()
-        if (channel := self._channel()) is not None:
-            await self._counting.ask(lambda: self._publisher.publish(channel, b""))
+        if self._queues.system is not None:
+            await self._counting.ask(lambda: self._publisher.publish(self._queues.callers_channel, b""))
 
     async def listen(self) -> None:
-        """Wait a moment for a message. A loop of the API repeats it. Raises ServerAway."""
-        try:
-            message = await self._next()
-        except (RedisError, OSError) as error:
-            await self.close()
-            raise ServerAway("Redis", reason=str(error)) from error
-        except BaseException:
-            await self.close()
-            raise
-        if message is not None:  # also the word that the subscription has begun: what came before was missed
+        """Wait a moment for a message from another process. A background loop of the API calls this
+        repeatedly. Raises ServerUnavailable.
+        """
+        if await self._subscription.next() is not None:
             self._forget()
-
-    async def close(self) -> None:
-        """End the subscription; the next round opens another one."""
-        subscription, self._subscription = self._subscription, None
-        if subscription is not None:
-            with contextlib.suppress(RedisError, OSError):
-                await subscription.aclose()  # type: ignore[no-untyped-call] # redis leaves it untyped
-
-    async def _next(self) -> Any:
-        if self._subscription is None:
-            channel = self._channel()
-            if channel is None:
-                await asyncio.sleep(LISTEN_S)
-                return None
-            self._subscription = self._queues.client.pubsub()
-            await self._subscription.subscribe(channel)
-        return await self._subscription.get_message(timeout=LISTEN_S)
-
-    def _channel(self) -> str | None:
-        """It names the system, because all databases of a Redis share channels; None before that is known."""
-        system = self._queues.system
-        return None if system is None else f"often:callers:{system.hex}"

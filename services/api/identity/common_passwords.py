@@ -1,6 +1,7 @@
-"""Passwords that are guessed first: those of the package zxcvbn that are long enough to be chosen here.
+"""The list of most common passwords, which new passwords must not match, from the package zxcvbn.
 
-ASVS 5.0, 6.2.4, asks for the 3,000 most common ones of at least the minimum length; the package has 11,600.
+Only passwords of at least the minimum length are used. ASVS 5.0, 6.2.4, requires the 3,000 most
+common passwords of that length. The package has 11,600.
 """
 
 from zxcvbn.frequency_lists import FREQUENCY_LISTS

@@ -1,7 +1,7 @@
-"""Confirms addresses: an address is verified once the link in a mail to it was used.
+"""Confirms mail addresses. An address is verified when someone uses the link in a mail sent to it.
 
-Each act is one transaction, in which its mails are submitted too. The worker sends them; see
-shared/contracts/account_mail.py. Where no application sends mail, addresses count as confirmed.
+Each operation is one transaction, which also submits the mails as tasks. The worker sends them; see
+shared/contracts/account_mail.py. If no application sends mail, addresses count as confirmed.
 """
 
 import asyncio
@@ -33,12 +33,15 @@ from shared.ledger.database import Database
 from shared.ledger.statement import Statement
 from shared.submission import NewTask, Submitter
 
-#: Mails within an hour for one account, and to one address for all accounts together.
+#: Maximum number of confirmation mails per hour for one account, and to one address from all
+#: accounts together.
 MAX_MAILS: Final = 3
-#: First key of the advisory locks that let one request at a time ask for an address.
+#: First key of the Postgres advisory locks that let only one request at a time confirm a given
+#: address.
 ADDRESS_LOCKS: Final = 0x6F660001
 
-#: Every act locks the account first, so that two of them cannot wait for each other.
+#: Locks the row of the account. Every operation takes this lock first, so that two operations
+#: cannot deadlock.
 _HOLD = Statement("SELECT email, verified_at FROM account WHERE id = :user FOR UPDATE")
 _HOLD_BY_TOKEN = Statement("""
     SELECT id FROM account
@@ -46,7 +49,8 @@ _HOLD_BY_TOKEN = Statement("""
 """)
 _LOCK_ADDRESS = Statement("SELECT pg_advisory_xact_lock(:locks, hashtext(:email))")
 
-#: Seconds until the account and the address may have another mail; null when they may now.
+#: Seconds until another confirmation mail may be sent to the account and the address; null if it
+#: may be sent now.
 _WAIT = Statement("""
     SELECT extract(epoch FROM greatest(
         (SELECT created_at FROM account_confirmation WHERE "user" = :user
@@ -61,7 +65,7 @@ _STORE = Statement("""
     VALUES (:token_hash, :user, :email, now() + make_interval(secs => :life_s))
 """)
 
-#: Open questions of an account end when it asks for another address, and when one of them is answered.
+#: Ends the open confirmations of an account, when it asks for another address or confirms one.
 _END_OPEN = Statement("""
     UPDATE account_confirmation SET used_at = now() WHERE "user" = :user AND used_at IS NULL
 """)
@@ -71,7 +75,7 @@ _CANCEL_CHANGE = Statement("""
     WHERE a.id = :user AND c."user" = a.id AND c.email <> a.email AND c.used_at IS NULL
 """)
 
-#: A token of an account that is not active changes nothing.
+#: Confirms an address. If the account is inactive, the token is not accepted and nothing changes.
 _CONFIRM = Statement("""
     UPDATE account AS a SET email = c.email, verified_at = now() FROM account_confirmation AS c
     WHERE c.token_hash = :token_hash AND c.used_at IS NULL AND c.expires_at > now()
@@ -84,18 +88,20 @@ _MOVE = Statement("UPDATE account SET email = :email, verified_at = now() WHERE 
 
 
 class Confirmations:
-    """Registers accounts, asks whether addresses are theirs, and takes the answers."""
+    """Registers accounts, sends confirmation mails, and accepts the tokens in them."""
 
     def __init__(
         self, database: Database, submitter: Submitter, mail: Contract[SendAccountMail, Any] | None
     ) -> None:
-        """`mail` is the contract of the application that sends mail; None when there is none."""
+        """`mail` is the contract of the task that sends account mails. It is None if no application
+        sends mail.
+        """
         self._database = database
         self._submitter = submitter
         self._mail = mail
 
     async def sign_up(self, new: NewAccount, actor: Actor) -> Account | None:
-        """Store an account and ask its address; None when the address is taken."""
+        """Store an account and send the confirmation mail. Returns None if the address is taken."""
         async with self._act():
             account = await accounts.store(self._database, new, actor, verified=self._mail is None)
             if account is not None and self._mail is not None:
@@ -103,7 +109,8 @@ class Confirmations:
         return account
 
     async def ask_again(self, account_id: int, actor: Actor) -> bool:
-        """Ask the account's address once more. Returns False when no mail is needed: it is verified now.
+        """Send the confirmation mail again. Returns False if no mail is needed, because the address
+        is now verified.
 
         Raises AddressVerified or TooManyConfirmations.
         """
@@ -120,11 +127,12 @@ class Confirmations:
         return True
 
     async def change(self, account_id: int, address: str, actor: Actor) -> bool:
-        """Ask a new address, which becomes the account's with its answer. Returns False as `ask_again` does.
+        """Send a confirmation mail to a new address. The new address replaces the old one when the
+        link is used. Returns False if no mail is needed and the address is changed already.
 
-        An address that another account has leads to the same rows, the same number of mails and the same
-        answer. Only the mail to it differs. Raises InvalidFields, TooManyConfirmations or, where no mail is
-        needed, AddressTaken.
+        If another account has the address, the same rows are written, the same number of mails is
+        sent and the answer is the same; only the text of the mail differs. Raises InvalidFields,
+        TooManyConfirmations or, if no mail is needed, AddressTaken.
         """
         try:
             async with self._act():
@@ -143,9 +151,11 @@ class Confirmations:
         return True
 
     async def confirm(self, token: str, actor: Actor) -> str:
-        """Make the address that got this token its account's, verified; returns the address.
+        """Verify the address to which this token was sent, store it as the account's address and
+        return it.
 
-        Raises UnknownConfirmation, or AddressTaken when another account got the address meanwhile.
+        Raises UnknownConfirmation, or AddressTaken if another account has taken the address in the
+        meantime.
         """
         digest = _digest(token)
         try:
@@ -162,7 +172,9 @@ class Confirmations:
 
     @asynccontextmanager
     async def _act(self) -> AsyncIterator[None]:
-        """One transaction; its mails are pushed after the commit."""
+        """Run one operation as a transaction. After the commit, the mail tasks that it submitted
+        are sent to workers.
+        """
         async with (
             self._database.translated(),
             asyncio.timeout(self._database.limit_s),
@@ -177,9 +189,12 @@ class Confirmations:
     async def _ask_for_change(
         self, mail: Contract[SendAccountMail, Any], account_id: int, address: str, held: dict[str, Any]
     ) -> None:
-        """Mail to the new address, and to the present one if it is known to be the owner's."""
+        """Send a mail about the change to the new address, and to the current one if it is
+        verified.
+        """
         (found,) = await self._database.run(_IS_TAKEN, email=address)
-        # Stored in any case: it counts against the limits. The token of a taken address is not sent.
+        # The row is stored even if the address is taken, because it counts toward the limits. In
+        # this case, the mail does not contain the token.
         token = await self._new_token(account_id, address)
         if found["taken"]:
             mails = [_task(mail, AccountMailKind.TAKEN, account_id, address)]
@@ -201,11 +216,15 @@ class Confirmations:
         return token
 
     async def _record(self, actor: Actor, action: Action, account_id: int) -> None:
-        """Without the address: the audit log names no person."""
+        """Record the action in the audit log, without the mail address, because the audit log
+        contains no personal data.
+        """
         await trail.record(self._database, actor, action, Target("account", account_id))
 
     async def _refuse_too_many(self, account_id: int, address: str) -> None:
-        """Raises TooManyConfirmations."""
+        """Raise TooManyConfirmations if the account or the address has already received the maximum
+        number of mails.
+        """
         await self._database.run(_LOCK_ADDRESS, locks=ADDRESS_LOCKS, email=address)
         (row,) = await self._database.run(_WAIT, user=account_id, email=address, most=MAX_MAILS)
         if row["wait_s"] is not None and row["wait_s"] > 0:
@@ -213,7 +232,7 @@ class Confirmations:
 
 
 async def cancel_change(database: Database, account_id: int) -> None:
-    """End the questions to other addresses than the account's own."""
+    """End the account's open confirmations of all addresses except its current one."""
     await database.run(_CANCEL_CHANGE, user=account_id)
 
 
@@ -224,7 +243,11 @@ def _task(
     address: str,
     token: str | None = None,
 ) -> NewTask:
-    """It has no owner: an account that could read its task would need no mailbox to confirm an address."""
+    """Build the task that sends a confirmation mail.
+
+    The task has no owner. An owner could read the task and its token, and could thus confirm an
+    address without access to the mailbox.
+    """
     params = SendAccountMail(kind=kind, user_id=account_id, address=address, token=token)
     return NewTask(contract=mail, params=params)
 

@@ -1,6 +1,8 @@
-"""The Redis in which limits and quotas are counted, so that all API processes agree.
+"""Gives access to the Redis server that counts requests for rate limits and quotas, so that all API
+processes share the counts.
 
-A request waits for it only briefly. While it is away nothing is counted and nobody is refused.
+A request waits for Redis only briefly. While Redis is unavailable, nothing is counted and no
+request is refused.
 """
 
 import asyncio
@@ -17,14 +19,15 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: No request waits longer than this for Redis on account of its limits.
+#: Maximum time in seconds that a request waits for Redis to check its rate limits and quotas.
 TIMEOUT_S: Final = 0.2
-#: After a failure Redis is left alone this long, so that one request a second waits and the others don't.
+#: Seconds for which no request uses Redis after a failure. Then a single request tries again, so an
+#: unavailable Redis delays at most one request per second.
 REST_S: Final = 1.0
 
 
 class CountingRedis:
-    """A pool of connections, and how long to leave Redis alone after a failure."""
+    """A Redis connection pool that is not used for a while after a failure."""
 
     def __init__(self, redis_url: str) -> None:
         self.pool = pool(redis_url, socket_timeout_s=TIMEOUT_S)
@@ -32,11 +35,13 @@ class CountingRedis:
         self._away = False
 
     def __deepcopy__(self, _: object) -> Self:
-        """Litestar copies guards and middleware when it takes in their router; the pool stays one."""
+        """Return itself. Litestar copies guards and middleware for each router, but there must be
+        only one connection pool.
+        """
         return self
 
     async def ask(self, question: Callable[[], Awaitable[T]]) -> T | None:
-        """The answer; None while Redis is away."""
+        """Return the answer of Redis, or None while Redis is unavailable."""
         if time.monotonic() < self._rests_until:
             return None
         try:
@@ -55,10 +60,12 @@ class CountingRedis:
         self._rests_until = time.monotonic() + REST_S
         if not self._away:
             reason = str(error) or f"no answer within {TIMEOUT_S} s"
-            log.warning("Redis does not count requests, which pass uncounted: %s", reason)
+            log.warning(
+                "Redis is unavailable for rate limits and quotas; requests pass uncounted: %s", reason
+            )
         self._away = True
 
     def _back(self) -> None:
         if self._away:
-            log.info("Redis is back: requests are counted")
+            log.info("Redis is available again; requests count toward rate limits and quotas again")
         self._away = False

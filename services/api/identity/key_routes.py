@@ -1,4 +1,4 @@
-"""Make, list and revoke API keys."""
+"""The routes that create, list and revoke API keys."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -25,7 +25,7 @@ Owner = Annotated[int | None, QueryParameter(description="id of an account; left
     "/keys",
     summary="Make an API key",
     operation_class=example({"name": "nightly import", "scopes": ["tasks:read", "tasks:write"]}),
-    description="It acts as you, limited to its scopes. The key itself is answered this once.",
+    description="The key acts as your account, within its scopes. Only this answer contains the key itself.",
     responses=documented(400, 401, 403, 409, 413),
 )
 async def make(
@@ -56,7 +56,7 @@ async def list_keys(
 @delete(
     "/keys/{key_id:uuid}",
     summary="Revoke an API key",
-    description="It is refused from now on and cannot be restored.",
+    description="The key is refused from now on and cannot be restored.",
     responses=documented(400, 401, 403, 404),
 )
 async def revoke(
@@ -88,7 +88,7 @@ async def revoke_all(
 
 
 async def _whose(database: Database, reader: Reader, owner: int | None) -> int:
-    """Raises NotAllowed or UnknownAccount."""
+    """The account whose API keys the request is about. Raises NotAllowed or UnknownAccount."""
     if owner is None or owner == reader.id:
         return reader.id
     if reader.reach is not Reach.ALL:

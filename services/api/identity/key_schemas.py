@@ -1,7 +1,7 @@
-"""API keys as they are asked for and as they are listed."""
+"""Request and response bodies of the routes for API keys."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Final
 from uuid import UUID
 
 from msgspec import Meta
@@ -9,37 +9,43 @@ from msgspec import Meta
 from services.api.http.schemas import Answer, Body
 from services.api.identity.rights import Scope
 
+MAX_NAME: Final = 100
+DEFAULT_DAYS: Final = 90
+MAX_DAYS: Final = 366
+
 
 class NewKeyBody(Body):
-    name: Annotated[str, Meta(min_length=1, max_length=100, description="What the key is for")]
+    name: Annotated[str, Meta(min_length=1, max_length=MAX_NAME, description="What the key is for")]
     scopes: Annotated[list[Scope], Meta(min_length=1, max_length=len(Scope))]
-    expires_in_days: Annotated[int, Meta(ge=1, le=366)] = 90
+    expires_in_days: Annotated[int, Meta(ge=1, le=MAX_DAYS)] = DEFAULT_DAYS
 
 
 class Key(Answer):
     id: UUID
-    #: Id of the account as which it acts.
+    #: Id of the account that owns the key and whose rights it has.
     owner: int
     name: str
     scopes: list[Scope]
     created_at: datetime
     expires_at: datetime
-    #: To the minute.
+    #: Time at which the key was last used, to the minute.
     last_used_at: datetime | None
     revoked_at: datetime | None
 
 
 class NewKey(Key, kw_only=True):
-    #: Send it as `Authorization: Bearer …`. It is told this once and cannot be looked up again.
+    #: The new API key, which clients send as `Authorization: Bearer …`. It is shown only once and
+    #: cannot be read again.
     key: str
 
 
 class KeysRevoked(Answer):
-    #: How many usable keys there were.
+    #: Number of API keys that were revoked, not counting those that were already revoked or
+    #: expired.
     revoked: int
 
 
 class KeyPage(Answer):
     items: list[Key]
-    #: Give it as `cursor` to get the next page; null on the last one.
+    #: Cursor of the next page, to be sent as the parameter `cursor`. Null on the last page.
     next_cursor: str | None

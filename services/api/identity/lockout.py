@@ -1,14 +1,14 @@
-"""Refuses sign-ins after too many wrong passwords, before anything is hashed.
+"""Refuses sign-ins after too many wrong passwords, before the password is hashed.
 
-An attempt is counted before its password is checked, so attempts that arrive together cannot all be checked.
-A right password takes its own count back.
+An attempt is counted before its password is checked. Otherwise, many simultaneous attempts could
+all be checked. If the password is right, its attempt is subtracted again.
 
-There are two counts. The narrow one is of one network against one address. The wide one is of all networks
-together against one address, and does not concern networks at which the account has a session: a stranger can
-keep others from signing in at a new place, but not the owner at a known one.
+Attempts are counted twice. The narrow count is per address and network. The wide count is per
+address, over all networks except those at which the account has a session. An attacker can
+therefore keep the owner from signing in at a new network, but not at a known one.
 
-Counted in Postgres, so that all API processes agree, and by address, so that an address without an account
-behaves like any other.
+The counts are kept in Postgres, so that all API processes share them. They are kept by address and
+not by account, so that an address without an account behaves like any other.
 """
 
 import hashlib
@@ -24,9 +24,10 @@ from shared.ledger.statement import Statement
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """When attempts lock, and for how long."""
+    """A policy that defines how many wrong passwords lead to a lock, and how long the lock lasts."""
 
-    #: This many within the window lock. Each further one locks again, for twice as long.
+    #: Number of wrong passwords within the time window that lead to a lock. Each further one
+    #: doubles the duration of the lock.
     attempts: int
     window: timedelta
     first_lock: timedelta
@@ -34,7 +35,8 @@ class Policy:
 
 
 NARROW: Final = Policy(5, timedelta(minutes=15), timedelta(minutes=1), timedelta(minutes=15))
-#: NIST SP 800-63B-4, 3.2.2, allows at most 100 wrong passwords in a row for one account.
+#: Policy for wrong passwords for one account from any network. NIST SP 800-63B-4, 3.2.2, allows at
+#: most 100 of them in a row.
 WIDE: Final = Policy(50, timedelta(hours=1), timedelta(minutes=15), timedelta(hours=1))
 
 _LOCKED = Statement("""
@@ -42,7 +44,7 @@ _LOCKED = Statement("""
     WHERE address_hash = ANY(:keys::bytea[]) AND locked_until > now()
 """)
 
-#: Locks the row until the transaction ends, and returns what it holds.
+#: Locks the row of one count until the transaction ends, and returns its contents.
 _HOLD = Statement("""
     INSERT INTO login_failure (address_hash, failed_at, locks, forget_at)
     VALUES (:key, ARRAY[]::timestamptz[], 0, now())
@@ -56,7 +58,8 @@ _STORE = Statement("""
     WHERE address_hash = :key
 """)
 
-#: Each wrong password removes up to three expired rows and adds two at most, so the table stays small.
+#: Removes up to three expired rows. Each wrong password adds at most two rows, so the table stays
+#: small.
 _SWEEP = """
     DELETE FROM login_failure WHERE address_hash IN (
         SELECT address_hash FROM login_failure WHERE forget_at < now() LIMIT 3 FOR UPDATE SKIP LOCKED
@@ -65,7 +68,8 @@ _SWEEP = """
 
 _FORGET = Statement("DELETE FROM login_failure WHERE address_hash = :key")
 
-#: Takes one attempt back and leaves those of others. A row without any is removed.
+#: Subtracts one attempt from a count, but not the attempts of other requests. A row without
+#: attempts is removed.
 _TAKE_BACK = Statement("""
     WITH last AS (DELETE FROM login_failure WHERE address_hash = :key AND failed_at = ARRAY[:at::timestamptz])
     UPDATE login_failure SET failed_at = array_remove(failed_at, :at)
@@ -75,7 +79,9 @@ _TAKE_BACK = Statement("""
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """What is known of the attempts under one key; those under way count as failures."""
+    """The attempts that are counted under one key. Attempts that have not finished count as
+    failures.
+    """
 
     failed_at: tuple[datetime, ...] = ()
     locks: int = 0
@@ -89,7 +95,10 @@ class Failures:
 
 
 def after_attempt(known: Failures, now: datetime, policy: Policy) -> Failures:
-    """Count one more; nothing is locked at the moment. The narrow lock lasts 1, 2, 4, 8, then 15 minutes."""
+    """Return the count after one more attempt. Call this only while no lock is active.
+
+    Locks of the narrow count (one address and network) last 1, 2, 4, 8 and then 15 minutes.
+    """
     if known.failed_at and now >= known.forget_at(policy):
         known = Failures()
     failed_at = (*(at for at in known.failed_at if now - at < policy.window), now)[-policy.attempts :]
@@ -100,35 +109,42 @@ def after_attempt(known: Failures, now: datetime, policy: Policy) -> Failures:
 
 
 class Attempt:
-    """One check of a password, counted from its beginning."""
+    """One check of a password, which counts as a failure from the moment it begins."""
 
     def __init__(self, database: Database, address: str, network: str, *, is_known: bool) -> None:
-        """`is_known`: the account has a session at this network."""
+        """`is_known` is True if the account already has a session from this network."""
         self._database = database
         self.key = narrow_key(address, network)
         self._wide = None if is_known else wide_key(address)
         self._counted_at: dict[bytes, datetime] = {}
 
     async def begin(self) -> None:
-        """Count it. Raises LoginLocked, counting nothing, or ServerUnavailable."""
-        # A locked caller causes no write.
+        """Count the attempt before its password is checked. Raises LoginLocked, without counting
+        it, or ServerUnavailable.
+        """
+        # The lock is checked before anything is written, so that a locked-out caller causes no
+        # writes.
         await self._refuse_locked()
         async with self._database.short_transaction():
             for key, policy in self._counts():
                 await self._count(key, policy)
 
     async def succeeded(self) -> None:
-        """Forget the failures at this network, and take back the count for all networks."""
+        """The password was right: remove the failures of this network, and subtract this attempt
+        from the wide count.
+        """
         await self._database.run(_FORGET, key=self.key)
         if self._wide:
             await self._database.run(_TAKE_BACK, key=self._wide, at=self._counted_at[self._wide])
 
     async def failed(self) -> None:
-        """It is counted already."""
+        """The password was wrong: do nothing, because the attempt is already counted as a failure."""
         await self._database.run(_SWEEP)
 
     def _counts(self) -> Sequence[tuple[bytes, Policy]]:
-        """In this order everywhere, so that two attempts cannot wait for each other."""
+        """The keys under which the attempt is counted. They are always in the same order, so that
+        two attempts cannot deadlock.
+        """
         return [(self.key, NARROW), *([(self._wide, WIDE)] if self._wide else [])]
 
     async def _refuse_locked(self) -> None:
@@ -155,12 +171,12 @@ class Attempt:
 
 
 def narrow_key(address: str, network: str) -> bytes:
-    """The key of one network's attempts."""
+    """Return the key of the narrow count, which is for one address at one network."""
     return _digest(f"{network}|{address}")
 
 
 def wide_key(address: str) -> bytes:
-    """The key of all networks' attempts."""
+    """Return the key of the wide count, which is for one address at all networks."""
     return _digest(f"|{address}")
 
 

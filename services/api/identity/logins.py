@@ -1,4 +1,4 @@
-"""Checks passwords, at sign-in and before a change of the password."""
+"""Checks passwords at sign-in and before a change of the password."""
 
 import asyncio
 from typing import Any
@@ -23,14 +23,14 @@ _FIND = Statement("""
     FROM account AS a WHERE email = :address AND is_active
 """)
 
-#: Does nothing when the password was changed in the meantime.
+#: Replaces the stored hash of a password, unless the password was changed in the meantime.
 _REHASH = Statement("""
     UPDATE account SET password_hash = :made WHERE id = :id AND password_hash = :stored
 """)
 
 
 class Logins:
-    """Checks passwords, one at a time for each network and address."""
+    """Checks passwords, one at a time for each address and network."""
 
     def __init__(self, database: Database, passwords: Passwords, per_minute: PerMinute) -> None:
         self._database = database
@@ -39,10 +39,11 @@ class Logins:
         self._turns: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
 
     async def authenticate(self, email: str, password: str, actor: Actor) -> int | None:
-        """The id of the active account with these credentials; the caller has a place in the queue.
+        """Check a sign-in, and return the id of the active account with these credentials.
 
-        An unknown address takes the same time and is counted the same way. Raises LoginLocked or
-        ServerUnavailable.
+        Returns None if the credentials are wrong. The caller must hold a place in the hashing
+        queue. A sign-in with an unknown address takes the same time and is counted the same way.
+        Raises LoginLocked or ServerUnavailable.
         """
         address = _normalised(email)
         row = None if address is None else await self._find(address, actor.network)
@@ -50,7 +51,8 @@ class Logins:
         is_known = row is not None and row["is_known"]
         attempt = Attempt(self._database, address or email, actor.network, is_known=is_known)
         turn = self._turns.setdefault(attempt.key, asyncio.Lock())
-        # In turn, so that right passwords that arrive together do not count against each other.
+        # Passwords for one address and network are checked one at a time, so that simultaneous
+        # sign-ins with the right password do not count as failures for each other.
         async with turn:
             await self._begin(attempt, account, actor)
             fits = await self._passwords.fits(password, row["password_hash"] if row else None)
@@ -62,7 +64,9 @@ class Logins:
         return int(row["id"])
 
     async def _begin(self, attempt: Attempt, account: int | None, actor: Actor) -> None:
-        """Raises LoginLocked, recorded once a minute for each account and network, or ServerUnavailable."""
+        """Count an attempt to sign in. Raises ServerUnavailable, or LoginLocked, which is recorded
+        in the audit log once a minute per account and network.
+        """
         try:
             await attempt.begin()
         except LoginLocked:
@@ -72,7 +76,9 @@ class Logins:
             raise
 
     async def _fail(self, attempt: Attempt, account: int | None, actor: Actor) -> None:
-        """Record each wrong password of an account, and guessed addresses once a minute for each network."""
+        """Record a wrong password in the audit log. Wrong passwords for existing accounts are all
+        recorded; those for unknown addresses only once a minute per network.
+        """
         async with self._database.short_transaction():
             await attempt.failed()
             if account is not None or self._per_minute.is_new(Action.SIGN_IN_FAILED, actor.network):
@@ -87,7 +93,9 @@ class Logins:
         return rows[0] if rows else None
 
     async def _rehash(self, row: dict[str, Any], password: str) -> None:
-        """Bring a hash of former parameters up to date; only now the password is at hand."""
+        """Hash the password again if its stored hash has outdated parameters. This is only possible
+        now, because only the sign-in knows the password.
+        """
         if self._passwords.is_outdated(row["password_hash"]):
             made = await self._passwords.hash(password)
             await self._database.run(_REHASH, id=row["id"], stored=row["password_hash"], made=made)

@@ -1,7 +1,8 @@
-"""Says which new passwords are too easy to guess. Their length is checked with the body.
+"""Refuses new passwords that are too easy to guess. Their length is checked elsewhere, with the
+request body.
 
-Source: NIST SP 800-63B-4, 3.1.1.2: no rules of composition, but a list of refused ones that includes words of
-the context.
+The source of the rules is NIST SP 800-63B-4, 3.1.1.2. It requires no mix of character types, but a
+list of refused passwords that includes context-specific words.
 """
 
 import re
@@ -10,9 +11,11 @@ from collections.abc import Iterable
 from services.api.identity.common_passwords import COMMON
 from shared.errors import FieldProblem, InvalidFields
 
-#: A password with context words must have more letters and digits than this beside them.
+#: A password that contains context words, such as the product's name, must have more than this
+#: number of other letters and digits.
 MAX_BESIDE = 5
-#: Shorter parts of an address occur in many good passwords by chance.
+#: Parts of an address shorter than this are not context words, because they occur by chance in many
+#: good passwords.
 MIN_WORD = 3
 
 _SEPARATOR = re.compile(r"[\W_]+")
@@ -20,7 +23,9 @@ _NO_LETTER = re.compile(r"[\W\d_]+")
 
 
 def check_new(field: str, password: str, address: str, words: Iterable[str] = ()) -> None:
-    """`words` are the names of the product and its company. Raises InvalidFields."""
+    """Check a new password. `words` are context words that are easy to guess, such as the names of
+    the product and of the company. Raises InvalidFields.
+    """
     if rule := _broken_rule(password.casefold(), address, words):
         raise InvalidFields([FieldProblem(field, f"{rule}: choose another one")])
 
@@ -38,7 +43,9 @@ def _broken_rule(password: str, address: str, words: Iterable[str]) -> str | Non
 
 
 def _is_made_of(password: str, words: Iterable[str]) -> bool:
-    """True when it has such words and little is left without them, longest first."""
+    """True if the password consists of these words and few other characters. Longer words are
+    removed from it first.
+    """
     whole = rest = _SEPARATOR.sub("", password)
     stripped = {_SEPARATOR.sub("", word.casefold()) for word in words}
     for word in sorted(stripped, key=len, reverse=True):

@@ -1,4 +1,4 @@
-"""Hashes and checks passwords with Argon2id, in threads of its own behind a bounded queue."""
+"""Hashes and checks passwords with Argon2id, in separate threads behind a bounded queue."""
 
 import asyncio
 import contextlib
@@ -16,18 +16,22 @@ from services.api.identity.sign_in_refusals import SignInBusy, TooManySignIns
 
 T = TypeVar("T")
 
-#: A hash takes 64 MiB and up to four cores; more at once would only take memory.
+#: Number of threads that hash passwords. One hash takes 64 MiB and up to four cores, so more
+#: threads would only use more memory.
 THREADS: Final = 2
-#: Requests that may hash or wait for it. A hash takes 0.2 s of CPU, so the last one waits 2 s on two cores.
+#: Maximum number of requests that are hashing a password or waiting to do so. A hash takes 0.2 s of
+#: CPU, so the last request waits 2 s on two cores.
 MAX_PLACES: Final = 16
-#: The same limit for one network, so that one network cannot fill the queue.
+#: Maximum number of requests from one network that are hashing a password or waiting to do so, so
+#: that no network can fill the queue alone.
 MAX_PLACES_OF_ONE: Final = 6
-#: Other requests come first when the CPU is scarce.
+#: The niceness of the hashing threads. It lowers their CPU priority, so that other requests come
+#: first when the CPU is busy.
 NICENESS: Final = 10
 
 
 class Passwords:
-    """Makes and checks hashes."""
+    """Hashes passwords and checks them against stored hashes."""
 
     def __init__(self) -> None:
         self._hasher = argon2.PasswordHasher()
@@ -37,7 +41,9 @@ class Passwords:
 
     @contextlib.contextmanager
     def place(self, network: str) -> Iterator[None]:
-        """A place in the queue, for a request from this network. Raises SignInBusy or TooManySignIns."""
+        """Hold a place in the hashing queue for a request from this network while the context
+        lasts. Raises SignInBusy or TooManySignIns.
+        """
         if self._places[network] >= MAX_PLACES_OF_ONE:
             raise TooManySignIns
         if self._places.total() >= MAX_PLACES:
@@ -47,17 +53,19 @@ class Passwords:
             yield
         finally:
             self._places[network] -= 1
-            self._places += Counter()  # forgets the networks without a place
+            self._places += Counter()  # Drops networks that no longer hold a place in the queue
 
     async def hash(self, password: str) -> str:
         return await self._in_thread(self._hasher.hash, password)
 
     async def fits(self, password: str, stored: str | None) -> bool:
-        """Compare with the stored hash; with none the work, and so the time, is the same."""
+        """Compare a password with the stored hash. If there is no hash, because the account does
+        not exist, the comparison fails after the same work and time.
+        """
         return await self._in_thread(self._verify, stored or self._nobody, password) and stored is not None
 
     def is_outdated(self, stored: str) -> bool:
-        """True for a hash that was made with other parameters than those of today."""
+        """True if the hash was created with other parameters than the current ones."""
         return self._hasher.check_needs_rehash(stored)
 
     async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
@@ -74,6 +82,8 @@ class Passwords:
 
 
 def _be_nice() -> None:
-    """On Linux a niceness belongs to a thread; the lanes that Argon2 starts from it inherit it."""
+    """Lower the CPU priority of the current thread. On Linux, the threads that Argon2 starts from
+    this thread inherit its niceness.
+    """
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

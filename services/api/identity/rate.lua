@@ -1,15 +1,16 @@
--- Count requests of callers in sliding windows: those that were let through before, and one that asks.
+-- Count the requests of callers in sliding windows. These are requests that were already admitted without
+-- asking Redis, and possibly one that asks whether it is admitted.
 --
--- A window begins with its first request. The count of the one before it fades out while it lasts.
+-- A window begins with its first request. During it, the weight of the previous window's count falls to zero.
 --
--- KEYS     of each caller: its previous window and its current one
--- ARGV     of each caller: requests let through and not counted yet, requests that ask (1 or 0), the
---          limit, and the length of the window in milliseconds
+-- KEYS     for each caller: its previous window and its current one
+-- ARGV     for each caller: the number of requests that were admitted and not counted yet, the number of
+--          requests that ask (1 or 0), the limit, and the length of the window in milliseconds
 --
--- Returns of each caller: how many requests count now, and for how many milliseconds a request that asks
--- has to wait, 0 when it may go on.
+-- Returns for each caller: the number of requests in its window, and the milliseconds for which the request
+-- that asks has to wait, or 0 if it is admitted.
 
--- How much a window holds, and for how long it is kept. A value that is no number holds nothing.
+-- The count of a window, and how long it is kept. A value that is not a number counts as zero.
 local function held(key)
     return tonumber(redis.call('GET', key)) or 0, math.max(0, redis.call('PTTL', key))
 end
@@ -17,7 +18,7 @@ end
 local function count(previous, current, amount, asks, limit, length)
     local now, left = held(current)
     if left > 0 and left < length then
-        -- The current window is over. It keeps its end, by which it fades out.
+        -- The current window is over and becomes the previous one. Its weight falls from its end on.
         redis.call('RENAME', current, previous)
         redis.call('SET', current, 0, 'PX', left + length)
         now, left = 0, left + length

@@ -1,9 +1,11 @@
-"""Rate limits: per user for signed-in callers, per network for all others and for refused ones.
+"""Rate limits per user for signed-in callers, and per network for all other callers and for refused
+requests.
 
-Signing in has a limit of its own, because each attempt costs a hash. Counted in Redis, so that all API
-processes agree. Of each caller a process lets a hundredth of the limit through before it counts them there,
-so that few requests wait for it: together, N processes let through at most N hundredths more than the limit.
-Without Redis, no request is refused.
+Signing in has a separate limit, because each attempt costs a password hash. Requests are counted in
+Redis, so that all API processes share the counts. A process admits up to a hundredth of a caller's
+limit before it counts these requests in Redis, so that few requests wait for Redis. N processes
+together may therefore admit N hundredths more than the limit. If Redis is unavailable, no request
+is refused.
 """
 
 import ipaddress
@@ -24,36 +26,44 @@ from services.api.grouping import Grouping
 from services.api.http.refusals import TooManyRequests
 from services.api.identity.counting import CountingRedis
 
-#: One process lets this part of a limit through without asking. A limit below 100 is exact.
+#: A process admits the limit divided by this number before it asks Redis. A limit below this number
+#: is therefore exact.
 SHARE: Final = 100
-#: Callers whose requests are counted here first; those of more callers are counted in Redis at once.
+#: Maximum number of callers whose requests are counted in this process first. Requests of further
+#: callers are counted in Redis directly.
 MAX_COUNTED: Final = 10_000
-#: Callers remembered as refused; more than these are asked for in Redis again.
+#: Maximum number of callers that this process remembers as refused. For further callers, Redis is
+#: asked each time.
 MOST_REFUSED: Final = 10_000
-#: A caller is refused for this long at least before Redis is asked again.
+#: Minimum time in seconds for which a caller is refused before Redis is asked again.
 MIN_WAIT_S: Final = 0.05
-#: Callers of one call: a script returns fewer than 8,000 values, and other clients wait for it.
+#: Maximum number of callers in one call of the Redis script. A script can return fewer than 8,000
+#: values, and other clients of Redis wait for it.
 CHUNK: Final = 500
 
 
 @dataclass(slots=True)
 class _Count:
-    """What this process knows of one caller."""
+    """The number of requests of one caller, as this process knows it."""
 
     caller: str
     limit: RateLimitItem
-    #: Requests that Redis counted, as it last said. They become fewer with time.
+    #: Number of the caller's requests according to the last answer of Redis.
     known: int = 0
-    #: Requests let through that Redis does not know of: not sent yet, and on the way.
+    #: Number of admitted requests that are not yet counted in Redis and have not been sent to it;
+    #: `sent` is the number of those on their way.
     unsent: int = 0
     sent: int = 0
-    #: Questions to Redis that are under way, and the largest answer since there were none.
+    #: Number of calls to Redis that are not answered yet. `largest` is the largest count among the
+    #: answers since this number was last zero.
     asked: int = 0
     largest: int = 0
     used_at: float = field(default_factory=time.monotonic)
 
     def take(self) -> bool:
-        """Let a request through without asking, if that keeps the error in its bounds."""
+        """Admit a request without asking Redis, if the count in this process allows it. Returns
+        True if the request was admitted.
+        """
         ahead = self.unsent + self.sent
         if ahead >= self.limit.amount // SHARE or self.known + ahead >= self.limit.amount:
             return False
@@ -61,7 +71,7 @@ class _Count:
         return True
 
     def begin(self) -> int:
-        """Note that the unsent count is on its way to Redis, and return that count."""
+        """Mark the unsent requests as sent to Redis, and return their number."""
         amount, self.unsent = self.unsent, 0
         self.sent += amount
         self.largest = self.largest if self.asked else 0
@@ -69,9 +79,11 @@ class _Count:
         return amount
 
     def settle(self, amount: int, counted: int | None) -> None:
-        """Note what Redis answered to this amount; None: it did not, and the amount is sent again.
+        """Process the answer of Redis to a call that counted `amount` requests.
 
-        Of answers that may have overtaken each other the largest counts: none hides what others took.
+        None means that there was no answer, so the requests will be sent again. Answers may arrive
+        out of order. Only the largest count is kept, so that requests of other processes stay
+        counted.
         """
         self.sent -= amount
         self.asked -= 1
@@ -81,12 +93,14 @@ class _Count:
             self.known = self.largest = max(self.largest, counted)
 
     def is_needed(self, now: float) -> bool:
-        """False when Redis has forgotten the caller, too, whose windows are over."""
+        """True if this count must be kept in memory. It can be dropped once the caller's time
+        windows have ended in Redis too.
+        """
         return bool(self.unsent or self.sent) or now - self.used_at < 2 * self.limit.get_expiry()
 
 
 class RateLimits:
-    """Counts requests. Building it connects to nothing."""
+    """Counts requests for rate limits. Creating an instance opens no connection."""
 
     def __init__(self, counting: CountingRedis, user: str, address: str, sign_in: str) -> None:
         self._user, self._address, self._sign_in = parse(user), parse(address), parse(sign_in)
@@ -98,27 +112,35 @@ class RateLimits:
         self._refused_until: dict[str, float] = {}
 
     async def count_user(self, user_id: int) -> None:
-        """Raises TooManyRequests."""
+        """Count a request of a signed-in user. Raises TooManyRequests."""
         await self._count(self._user, f"user:{user_id}")
 
     async def count_address(self, connection: ASGIConnection[Any, Any, Any, Any]) -> None:
-        """Raises TooManyRequests."""
+        """Count a request by the client's network. Raises TooManyRequests."""
         await self._count(self._address, f"address:{network_of(connection)}")
 
     async def by_address(self, connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-        """The guard of public routes."""
+        """Litestar guard of public routes: it counts the request by the client's network. Raises
+        TooManyRequests.
+        """
         await self.count_address(connection)
 
     async def by_sign_in(self, connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-        """The guard of the public routes that hash a password. Raises TooManyRequests."""
+        """Litestar guard of public routes that hash a password, with a stricter limit by the
+        client's network. Raises TooManyRequests.
+        """
         await self._count(self._sign_in, f"sign-in:{network_of(connection)}")
 
     def __deepcopy__(self, _: object) -> Self:
-        """Litestar copies guards and middleware when it takes in their router; the limits stay one."""
+        """Return itself. Litestar copies guards and middleware for each router, but all copies must
+        share one count.
+        """
         return self
 
     async def settle(self) -> None:
-        """Count in Redis what was let through. A loop of the API repeats it each second."""
+        """Send the numbers of admitted requests to Redis. A background loop of the API calls this
+        each second.
+        """
         now = time.monotonic()
         for caller in [caller for caller, count in self._counts.items() if not count.is_needed(now)]:
             del self._counts[caller]
@@ -148,11 +170,15 @@ class RateLimits:
         if limit.amount >= SHARE and len(self._counts) < MAX_COUNTED:
             self._counts[caller] = count
         else:
-            count.known = limit.amount  # it is not kept, so nothing may be counted here first
+            # This process keeps no count for this caller, because the limit is small or there are
+            # too many callers. A count that equals the limit makes it ask Redis for each request.
+            count.known = limit.amount
         return count
 
     async def _ask(self, counts: Sequence[_Count], *, asks: int) -> list[float]:
-        """Count in Redis. Returns how long each caller has to wait if it `asks` for one more request."""
+        """Count the requests of several callers in Redis. Returns the seconds for which each caller
+        has to wait before it may send `asks` more requests (1, or 0 to send the counts only).
+        """
         keys: list[str] = []
         values: list[int] = []
         amounts = [count.begin() for count in counts]
@@ -166,7 +192,7 @@ class RateLimits:
             known = [None] * len(counts) if answer is None else answer[::2]
             for count, amount, counted in zip(counts, amounts, known, strict=True):
                 count.settle(amount, counted)
-        if answer is None:  # Redis is away
+        if answer is None:  # Redis is unavailable, so no caller has to wait
             return [0.0] * len(counts)
         return [max(MIN_WAIT_S, wait_ms / 1000) if wait_ms else 0.0 for wait_ms in answer[1::2]]
 
@@ -177,23 +203,27 @@ class RateLimits:
 
 
 def _windows(count: _Count) -> tuple[str, str]:
-    """The keys of a caller's previous and current window."""
+    """The Redis keys of a caller's previous and current time windows."""
     current = f"often:rate:{count.caller}/{count.limit.amount}/{count.limit.get_expiry()}"
     return f"{current}/before", current
 
 
 def network_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
-    """The network of a request's client."""
+    """The network of the client that sent a request."""
     return network(connection.client.host if connection.client else "")
 
 
 def caller_network(request: Request[Any, Any, Any]) -> str:
-    """The same, for handlers that ask for `network`."""
+    """Return the client's network. Litestar injects the result into handlers that have an argument
+    `network`.
+    """
     return network_of(request)
 
 
 def network(host: str) -> str:
-    """What counts as one address: of IPv6 the /64, for that is what one caller has."""
+    """Return the part of an IP address that counts as one caller: an IPv4 address, or the /64 of an
+    IPv6 address, because one caller usually has a whole /64.
+    """
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

@@ -1,4 +1,6 @@
-"""Remembers what the database answered, for a moment: each request asks, and few of them have to wait."""
+"""Caches answers of the database for a moment. Each request needs such an answer, and few requests
+should wait for one.
+"""
 
 import asyncio
 import time
@@ -9,10 +11,10 @@ from typing import Final, Generic, TypeVar
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-#: An answer serves requests that arrive within this time after its question was sent. A change therefore acts
-#: within a second on every process, whatever else fails.
+#: Seconds for which an answer is used, counted from the moment its query was sent. A change
+#: therefore takes effect in every process within a second, even if all messages about it are lost.
 MAX_AGE_S: Final = 0.9
-#: Upper bound for the answers that one process remembers, about a kilobyte each.
+#: Maximum number of answers that one process caches, at about a kilobyte each.
 MAX_KEPT: Final = 5_000
 
 
@@ -23,17 +25,19 @@ class _Question(Generic[V]):
 
 
 class Remembered(Generic[K, V]):
-    """Answers by key. A question that raises is asked again by the next request."""
+    """Caches the answers to queries by key. If a query fails, the next request sends it again."""
 
     def __init__(self, ask: Callable[[K], Awaitable[V]], clock: Callable[[], float] = time.monotonic) -> None:
         self._ask = ask
         self._clock = clock
-        #: In the order in which they were asked.
+        #: Cached answers, in the order in which their queries were sent.
         self._kept: dict[K, tuple[float, V]] = {}
         self._under_way: dict[K, _Question[V]] = {}
 
     async def get(self, key: K) -> V:
-        """The answer, which requests share that arrive while it is on its way. Raises what asking raises."""
+        """Return the answer for a key. Requests that arrive during the query share its answer, or
+        the error that it raises.
+        """
         now = self._clock()
         kept = self._kept.get(key)
         if kept is not None and now - kept[0] < MAX_AGE_S:
@@ -41,11 +45,13 @@ class Remembered(Generic[K, V]):
         question = self._under_way.get(key)
         if question is None or now - question.asked_at >= MAX_AGE_S:
             question = self._begin(key, now)
-        # A request that is given up does not take the answer from the others.
+        # If one of the waiting requests is abandoned, the query goes on for the others.
         return await asyncio.shield(question.answer)
 
     def forget(self) -> None:
-        """Ask again from now on. Answers on their way may be outdated and are not kept."""
+        """Drop all answers, so that later requests query again. Answers that are still on their way
+        may be outdated, so they are not cached.
+        """
         self._kept.clear()
         self._under_way.clear()
 

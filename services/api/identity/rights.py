@@ -1,7 +1,8 @@
-"""Access rights: one table of roles by route, and the one place that enforces it.
+"""Access rights: one table that maps routes to roles, and the one place that enforces it.
 
-A new route needs one line in RIGHTS (or in PUBLIC); the application is not built without it. If the route
-changes something, its line names the actions that it leaves in the audit log, or says why it leaves none.
+A new route needs an entry in RIGHTS or PUBLIC; otherwise the API does not start. If the route
+changes something, the entry names the actions that the route records in the audit log, or the
+reason why it records none.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -21,7 +22,7 @@ from shared.identity.tables import Role
 
 
 class Reach(IntEnum):
-    """Whose things a request may reach."""
+    """Whose data a request may reach: no account's, the caller's own, or that of all accounts."""
 
     NONE = 0
     OWN = 1
@@ -29,7 +30,7 @@ class Reach(IntEnum):
 
 
 class Scope(StrEnum):
-    """What an API key may be made for."""
+    """A scope: one permission that an API key can have."""
 
     TASKS_READ = "tasks:read"
     TASKS_WRITE = "tasks:write"
@@ -42,7 +43,7 @@ class Scope(StrEnum):
 
 
 class Right:
-    """What one route asks of its caller."""
+    """The access rights of one route: the reach of each role, and the scope that an API key needs."""
 
     def __init__(
         self,
@@ -53,9 +54,9 @@ class Right:
         administrator: Reach,
         leaves: Leaves = (),
     ) -> None:
-        #: The scope that an API key needs; None: API keys are refused.
+        #: The scope that an API key needs for the route. None if the route refuses API keys.
         self.scope = scope
-        #: The actions that it leaves in the audit log, or why it leaves none.
+        #: The actions that the route records in the audit log, or the reason why it records none.
         self.leaves = leaves
         self.reach = {
             Role.USER: user,
@@ -74,11 +75,14 @@ ACCOUNT_CHANGES = (
     Action.ACCOUNT_RENAMED,
 )
 
-#: Roles that may see tracebacks and submit tasks of contracts that are `staff_only`.
+#: Staff roles, which may see tracebacks and submit tasks whose contracts are `staff_only`.
 STAFF = frozenset({Role.OPERATOR, Role.ADMINISTRATOR})
 
-#: By method and path. For routes that submit, ALL means that the recipient may be any account.
+#: Access rights by method and path. For a route that submits tasks, ALL means that the recipient
+#: may be any account.
 RIGHTS: dict[str, Right] = {
+    # Each line maps a route to its rights. Columns: the route, the scope that an API key needs, and
+    # whose data the roles user, viewer, operator and administrator may reach.
     # route                                     scope               user  viewer oper. admin.
     "GET /api/v1/auth/me": Right(Scope.ACCOUNTS_READ, OWN, OWN, OWN, OWN),
     "GET /api/v1/auth/me/export": Right(None, OWN, OWN, OWN, OWN),
@@ -119,6 +123,7 @@ RIGHTS: dict[str, Right] = {
     "GET /api/v1/tasks/{task_id}/attempts": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),
     "GET /api/v1/tasks/{task_id}/logs": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),
     "GET /api/v1/tasks/{task_id}/result": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL, [Action.UNMASKED]),
+    "GET /api/v1/tasks/{task_id}/place": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),
     "GET /api/v1/tasks/{task_id}/events": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),
     "POST /api/v1/tasks/{task_id}/retry": Right(
         Scope.TASKS_WRITE, NONE, NONE, ALL, ALL, [Action.TASK_RETRIED]
@@ -144,6 +149,11 @@ RIGHTS: dict[str, Right] = {
     "DELETE /api/v1/workflows/{workflow_id}": Right(
         Scope.TASKS_WRITE, OWN, NONE, ALL, ALL, [Action.WORKFLOW_CANCELED]
     ),
+    "GET /api/v1/bulk": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),
+    # The role "user" may only use the action "cancel" of this route.
+    "POST /api/v1/bulk": Right(Scope.TASKS_WRITE, OWN, NONE, ALL, ALL, [Action.BULK_STARTED]),
+    "GET /api/v1/bulk/{bulk_id}": Right(Scope.TASKS_READ, OWN, ALL, ALL, ALL),
+    "DELETE /api/v1/bulk/{bulk_id}": Right(Scope.TASKS_WRITE, OWN, NONE, ALL, ALL, [Action.BULK_STOPPED]),
     "GET /api/v1/schedules": Right(Scope.SCHEDULES_READ, NONE, ALL, ALL, ALL),
     "POST /api/v1/schedules": Right(Scope.SCHEDULES_WRITE, NONE, NONE, ALL, ALL, [Action.SCHEDULE_MADE]),
     "POST /api/v1/schedules/preview": Right(
@@ -159,7 +169,11 @@ RIGHTS: dict[str, Right] = {
     "POST /api/v1/schedules/{name}/fire": Right(
         Scope.SCHEDULES_WRITE, NONE, NONE, ALL, ALL, [Action.SCHEDULE_FIRED]
     ),
+    "POST /api/v1/schedules/{name}/backfill": Right(
+        Scope.SCHEDULES_WRITE, NONE, NONE, ALL, ALL, [Action.SCHEDULE_BACKFILLED]
+    ),
     "GET /api/v1/schedules/{name}/firings": Right(Scope.SCHEDULES_READ, NONE, ALL, ALL, ALL),
+    "GET /api/v1/operations/health": Right(Scope.OPERATIONS_READ, NONE, ALL, ALL, ALL),
     "GET /api/v1/queues": Right(Scope.OPERATIONS_READ, NONE, ALL, ALL, ALL),
     "GET /api/v1/queues/{queue}": Right(Scope.OPERATIONS_READ, NONE, ALL, ALL, ALL),
     "POST /api/v1/queues/{queue}/pause": Right(
@@ -181,10 +195,15 @@ RIGHTS: dict[str, Right] = {
     "POST /api/v1/workers/{worker_id}/recycle": Right(
         Scope.OPERATIONS_WRITE, NONE, NONE, ALL, ALL, [Action.WORKER_RECYCLED]
     ),
+    "GET /api/v1/operations/errors": Right(Scope.OPERATIONS_READ, NONE, ALL, ALL, ALL),
+    "GET /api/v1/operations/errors/{fingerprint}": Right(Scope.OPERATIONS_READ, NONE, ALL, ALL, ALL),
+    "PATCH /api/v1/operations/errors/{fingerprint}": Right(
+        Scope.OPERATIONS_WRITE, NONE, NONE, ALL, ALL, [Action.ERROR_CHANGED]
+    ),
     "GET /api/v1/audit": Right(Scope.OPERATIONS_READ, NONE, NONE, ALL, ALL),
 }
 
-#: Routes that need no credentials, with what each leaves in the audit log.
+#: Routes that need no credentials, with the actions that each one records in the audit log.
 PUBLIC: Mapping[str, Leaves] = {
     "POST /api/v1/auth/register": [Action.ACCOUNT_REGISTERED],
     "POST /api/v1/auth/login": [Action.SIGNED_IN, Action.SIGN_IN_FAILED, Action.SIGN_IN_LOCKED],
@@ -207,23 +226,34 @@ PUBLIC: Mapping[str, Leaves] = {
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """The caller of a request, and whose things it may reach."""
+    """The caller of a request, with its role and the accounts whose data it may reach."""
 
     id: int
     role: Role
     reach: Reach
-    #: Describes it for the audit log. Called for acts that are recorded only: ordinary requests do not pay.
+    #: Returns the description of the caller for the audit log. It is a function, so that only
+    #: requests that are recorded build the description.
     describe: Callable[[], Actor] = field(default=Actor, compare=False, repr=False)
-    #: Sees sensitive fields of others; see services/api/audit/unmasking.py.
+    #: True if this request may see sensitive fields of other accounts; see
+    #: services/api/audit/unmasking.py.
     unmasks: bool = False
 
     def may_unmask(self, owner: int | None) -> bool:
-        """True for the owner, and for an administrator who has asked for it."""
+        """True if the caller may see the sensitive fields of this owner: the owner itself may, and
+        so may an administrator who asked for it.
+        """
         return self.unmasks or owner == self.id
 
     @property
+    def owned_by(self) -> int | None:
+        """The id of the account to whose objects the request is limited. None if it may reach the
+        objects of all accounts.
+        """
+        return None if self.reach is Reach.ALL else self.id
+
+    @property
     def is_staff(self) -> bool:
-        """True for roles that may use what is restricted to staff."""
+        """True if the role belongs to staff, which may see tracebacks and submit restricted tasks."""
         return self.role in STAFF
 
     @property
@@ -232,19 +262,25 @@ class Reader:
 
 
 class Rights:
-    """The table of rights of one API: the platform's entries and those of its applications."""
+    """The access rights of all routes of one API: those of the platform and those of its
+    applications.
+    """
 
     def __init__(self, entries: Mapping[str, Right], public: Mapping[str, Leaves]) -> None:
         self.entries = entries
-        #: Routes that need no credentials.
+        #: Routes that need no credentials, with the actions that each one records in the audit log.
         self.public = public
 
     def __deepcopy__(self, _: object) -> Self:
-        """Litestar copies middleware when it takes in a router; the table stays one."""
+        """Return itself. Litestar copies middleware for each router, but there must be only one
+        table of rights.
+        """
         return self
 
     def enforce(self, scope: HTTPScope) -> None:
-        """Judge an identified request, and note its reach. Raises RoleForbids or ScopeMissing."""
+        """Check whether an identified caller may use the route, and store which accounts the
+        request may reach. Raises RoleForbids or ScopeMissing.
+        """
         right = self.entries[f"{scope['method']} {scope['path_template']}"]
         role, scopes = scope["user"].role, scope["auth"].scopes
         if right.reach[role] is Reach.NONE:
@@ -254,19 +290,20 @@ class Rights:
         scope["state"]["reach"] = right.reach[role]
 
     def scopes_of(self, role: Role) -> frozenset[Scope]:
-        """The scopes that have a use for this role."""
+        """Return the scopes that an API key of an account with this role can have."""
         return frozenset(
             right.scope for right in self.entries.values() if right.scope is not None and right.reach[role]
         )
 
     def leaves(self, route: str) -> Leaves:
-        """What a route leaves in the audit log."""
+        """The actions that a route records in the audit log, or the reason why it records none."""
         return self.entries[route].leaves if route in self.entries else self.public[route]
 
     def check(self, app: Litestar, admits: Callable[[BaseRouteHandler], bool]) -> None:
-        """Refuse an application whose routes and entries differ, or that forgets the audit log.
+        """Check that every route has an entry in the table of rights, every entry has a route, and
+        every route that changes something names an audit action.
 
-        `admits` is True for routes on which `enforce` is called. Raises LookupError.
+        `admits` returns True for routes on which `enforce` is called. Raises LookupError.
         """
         guarded, free = set[str](), set[str]()
         for route, handler in routes(app):
@@ -282,13 +319,13 @@ class Rights:
         forgotten = [route for route in sorted(guarded | free) if not self.leaves(route) and _changes(route)]
         if forgotten:
             raise LookupError(
-                f"routes that change something and forget the audit log: {', '.join(forgotten)}; name the "
+                f"routes that change something but record no audit action: {', '.join(forgotten)}; name the "
                 "actions that they leave in RIGHTS or PUBLIC, or Unaudited with the reason"
             )
 
 
 def routes(app: Litestar) -> Iterable[tuple[str, BaseRouteHandler]]:
-    """Each route as RIGHTS spells it, with its handler."""
+    """Yield each route, written as in RIGHTS, with its handler."""
     for route in app.routes:
         if isinstance(route, HTTPRoute):
             for handler in route.route_handlers:

@@ -1,16 +1,17 @@
-"""The routes of accounts and API keys."""
+"""Collects the routes of accounts, sign-in and API keys."""
 
 from litestar import Router
 
 from services.api.identity import account_routes, key_routes, verification_pages, verification_routes
 
-#: Routes for callers without credentials. Both hash a password.
+#: Routes for callers without credentials. All of them hash a password, so they have a stricter rate
+#: limit.
 SIGN_IN = Router("", route_handlers=[account_routes.register, account_routes.login], tags=["accounts"])
-#: Routes for callers with a refresh token.
+#: Routes for callers that authenticate with a refresh token.
 RENEWAL = Router("", route_handlers=[account_routes.refresh], tags=["accounts"])
-#: Routes for callers with the token of a mail.
+#: Routes for callers that send the token from a confirmation mail.
 VERIFICATION = Router("", route_handlers=[verification_routes.verify], tags=["accounts"])
-#: The page that a mail leads to.
+#: The pages that the links in confirmation mails open.
 PAGES = Router("", route_handlers=[verification_pages.ask, verification_pages.confirm])
 ACCOUNTS = Router(
     "",

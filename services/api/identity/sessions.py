@@ -1,8 +1,9 @@
-"""Sessions: what a login opens, held by refresh tokens of which only the hash is stored.
+"""Sessions, which a login opens and refresh tokens keep open.
 
-Each renewal spends a token for the next one. A spent token that is used again has been stolen, so its session
-ends (RFC 9700, 4.14.2). The user's other sessions go on. Its access tokens end with it, because requests are
-admitted by the session and not by the token alone; see callers.py.
+Only the hash of a refresh token is stored. Each renewal exchanges a token for the next one. If a
+token that was already exchanged is used again, it has been stolen, so its session ends (RFC 9700,
+4.14.2). The user's other sessions stay open. The access tokens of the ended session stop working
+too, because each request is checked against its session; see callers.py.
 """
 
 import hashlib
@@ -26,7 +27,7 @@ from services.api.identity.account_schemas import Account, Tokens
 from shared.ledger.database import Database
 from shared.ledger.statement import Statement
 
-#: Also removes the user's sessions that cannot be renewed any more.
+#: Opens a session, and deletes the user's sessions that can no longer be renewed.
 _OPEN = Statement("""
     WITH over AS (
         DELETE FROM session AS s WHERE s."user" = :user
@@ -39,8 +40,8 @@ _OPEN = Statement("""
     RETURNING session
 """)
 
-#: Spends the old token and stores the new one in one statement. The network of the latest renewal is one that
-#: the user is known at, see lockout.py.
+#: Exchanges a refresh token for a new one in one statement. The network of the latest renewal
+#: counts as known in lockout.py.
 _ROTATE = Statement("""
     WITH spent AS (
         UPDATE refresh_token AS t SET spent_at = now() FROM session AS s, account AS a
@@ -59,7 +60,7 @@ _ROTATE = Statement("""
     SELECT user_id, session FROM spent
 """)
 
-#: Ends the session of a token that was spent before.
+#: Ends the session of a refresh token that was already exchanged for another one.
 _REVOKE_REUSED = Statement("""
     UPDATE session SET revoked_at = now()
     WHERE revoked_at IS NULL
@@ -67,7 +68,8 @@ _REVOKE_REUSED = Statement("""
     RETURNING id, "user"
 """)
 
-#: Session and account in one statement. Written out, it takes half the time of a built query.
+#: Reads a session and its account. It is plain SQL, because a query built by Piccolo takes twice as
+#: long.
 _HOLDER = Statement("""
     SELECT a.id, a.email, a.full_name, a.is_active, a.role, a.created_at,
            a.verified_at IS NOT NULL AS verified,
@@ -75,7 +77,8 @@ _HOLDER = Statement("""
     FROM session AS s JOIN account AS a ON a.id = s."user" WHERE s.id = :session AND a.id = :account
 """)
 
-#: Ends the session of the caller, and the one that the token belongs to, spent or not.
+#: Ends the caller's session, and the session of the given refresh token even if the token was
+#: already exchanged.
 _CLOSE = Statement("""
     UPDATE session SET revoked_at = now()
     WHERE "user" = :user AND revoked_at IS NULL
@@ -90,12 +93,12 @@ _CLOSE_ALL = Statement("""
 
 
 class Sessions:
-    """Opens sessions, renews them, and finds the account behind an access token."""
+    """Opens and renews sessions, and finds the account to which an access token belongs."""
 
     def __init__(
         self, database: Database, access: AccessTokens, *, refresh_life: timedelta, life: timedelta
     ) -> None:
-        """A session that is not renewed for `refresh_life` ends, and each one ends after `life`."""
+        """A session ends if it is not renewed for `refresh_life`, and after `life` in any case."""
         self._database = database
         self._access = access
         self._refresh_life_s = refresh_life.total_seconds()
@@ -111,7 +114,7 @@ class Sessions:
         return self._tokens(account_id, row["session"], refresh_token)
 
     async def rotate(self, refresh_token: str, actor: Actor) -> Tokens:
-        """Spend a refresh token for new tokens. Raises NotSignedIn."""
+        """Exchange a refresh token for new tokens. Raises NotSignedIn."""
         following = secrets.token_urlsafe(32)
         hashes = {"old_hash": _hash(refresh_token), "new_hash": _hash(following)}
         rows = await self._run(_ROTATE, network=actor.network, **hashes, **self._lives())
@@ -121,7 +124,9 @@ class Sessions:
         return self._tokens(rows[0]["user_id"], rows[0]["session"], following)
 
     async def holder(self, named: Named) -> Account:
-        """The account, active or not, of an open session. Raises NotSignedIn."""
+        """Find the account of an open session, whether or not the account is active. Raises
+        NotSignedIn.
+        """
         rows = []
         if accounts.is_possible(named.account):
             rows = await self._run(
@@ -152,7 +157,7 @@ class Sessions:
 
 
 async def close(database: Database, actor: Actor, refresh_token: str) -> None:
-    """End the session of the caller, and the one that this token of the caller belongs to."""
+    """End the caller's session, and the session of the given refresh token if it is the caller's."""
     session = actor.credential_id
     async with database.short_transaction():
         ended = await database.run(
@@ -169,7 +174,9 @@ async def close_all(database: Database, actor: Actor) -> None:
 
 
 async def end_all(database: Database, account_id: int) -> None:
-    """End all sessions of an account, as a part of an act that is recorded by itself."""
+    """End all sessions of an account, without a row in the audit log, because the caller records a
+    larger action.
+    """
     await database.run(_CLOSE_ALL, user=account_id)
 
 

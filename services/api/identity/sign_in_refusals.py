@@ -1,10 +1,10 @@
-"""What is refused for a while: sign-ins, and exports of accounts."""
+"""Errors of sign-ins that are temporary, so that the caller can try again later."""
 
 from services.api.http.refusals import Wait
 
 
 class LoginLocked(Wait):
-    """Too many wrong passwords were given for one address."""
+    """Raised when too many wrong passwords were sent for one address."""
 
     kind = "login-locked"
 
@@ -13,7 +13,7 @@ class LoginLocked(Wait):
 
 
 class TooManySignIns(Wait):
-    """One network has as many sign-ins under way as it may have."""
+    """Raised when the client's network already has the maximum number of sign-ins in progress."""
 
     kind = "too-many-sign-ins"
 
@@ -22,18 +22,9 @@ class TooManySignIns(Wait):
 
 
 class SignInBusy(Wait):
-    """The queue in front of password hashing is full."""
+    """Raised when the queue of requests that wait for password hashing is full."""
 
     status, kind = 503, "sign-in-busy"
 
     def __init__(self) -> None:
         super().__init__("Too many people sign in at this moment.", 2)
-
-
-class TooManyExports(Wait):
-    """This process sends as many exports as it may at a time."""
-
-    kind = "too-many-exports"
-
-    def __init__(self) -> None:
-        super().__init__("Too many accounts are being exported at this moment.", 10)

@@ -1,4 +1,7 @@
-"""The page that the link in a mail leads to. Opening it changes nothing: mail scanners open every link."""
+"""The web page that the link in a confirmation mail opens.
+
+Opening it changes nothing, because mail scanners open every link.
+"""
 
 from litestar import MediaType, Response, get, post
 from litestar.di import NamedDependency

@@ -1,4 +1,4 @@
-"""Confirm an address, ask for the mail once more, and change the address."""
+"""The routes that confirm a mail address, send the confirmation mail again, and change the address."""
 
 from litestar import post, put
 from litestar.di import NamedDependency
@@ -28,7 +28,8 @@ NOT_ASKED = "Nothing has to be confirmed: no application here sends mail."
     "/auth/verify",
     summary="Confirm an address",
     operation_class=example({"token": "the end of the link in the mail"}),
-    description="The link in the mail leads to a page that does it. Each link works once, for 24 hours.",
+    description="The link in the mail opens a page that sends this request. Each link works once, for 24 "
+    "hours.",
     status_code=200,
     responses=documented(400, 404, 409, 413),
 )
@@ -75,7 +76,7 @@ async def change_address(
     address = accounts.normalised(data.email)
     with passwords.place(actor.network):
         if await logins.authenticate(user.email, data.password, actor) is None:
-            raise InvalidFields([FieldProblem("password", "is wrong: give the one you signed in with")])
+            raise InvalidFields([FieldProblem("password", "is wrong: enter the password of your account")])
     return _answer(await confirmations.change(user.id, address, actor))
 
 

@@ -1,6 +1,7 @@
-"""Everything that is open in this process: each change goes to the streams that it concerns.
+"""Passes each change of a task to the open event streams of this process that show the task.
 
-It knows whether changes arrive. While Redis is away, and for a moment after, `Live` reads rows instead.
+The bus knows whether messages from Redis arrive. While Redis is unavailable, and for a moment
+afterwards, `Live` reads rows from Postgres instead.
 """
 
 import asyncio
@@ -29,16 +30,20 @@ from shared.transport.events import PROBE_S, Changes, TaskChange, decode
 
 log = logging.getLogger(__name__)
 
-#: Streams of one account in one process.
+#: Maximum number of open event streams of one account in one process.
 MAX_OF_ACCOUNT = 20
-#: A process that has just subscribed is found by publishers within PROBE_S; until then rows are read instead.
+#: Seconds after which every publisher has noticed a new subscription (they look every PROBE_S
+#: seconds). Until then, changes are also read from Postgres.
 WARM_S = 2 * PROBE_S
-#: The subscription is kept for this long after the last stream: its client may come back.
+#: Seconds for which the subscription is kept after the last stream has ended, because its client
+#: may reconnect.
 LINGER_S = 60.0
 
 
 class TooManyStreams(Refusal):
-    """The account or this process has as many streams as it may have."""
+    """Raised when an event stream cannot be opened, because the account or this process has the
+    maximum number of them.
+    """
 
     status, kind = 503, "too-many-streams"
 
@@ -50,106 +55,122 @@ class TooManyStreams(Refusal):
 
 
 class Watcher(Protocol):
-    """What the bus tells those that watch one task."""
+    """Receives the changes of one task: an event stream of the task, or a request that waits for
+    its end.
+    """
 
     def offer(self, told: Told) -> None:
-        """A state of the task."""
+        """Receive a new state of the watched task."""
 
     def note_lines(self) -> None:
-        """The task may have logged."""
+        """Note that the watched task may have new log lines."""
 
     def forget(self) -> None:
-        """The task was deleted."""
+        """Note that the watched task was deleted."""
 
     def stop(self) -> None:
-        """This process stops."""
+        """Note that this process is stopping."""
 
 
 class Bus:
-    """Used by one event loop."""
+    """All open event streams of one process. Use it only from one event loop."""
 
     def __init__(self) -> None:
         self.ring = Ring(secrets.token_hex(4))
         self.streams: set[Stream] = set()
         self.tasks: dict[UUID, set[Watcher]] = defaultdict(set)
         self.workflows: dict[UUID, set[WorkflowStream]] = defaultdict(set)
-        #: Lists by the one owner whose tasks they show; None: of all owners.
+        #: Event streams of lists, by the owner whose tasks they show. The key None is for lists
+        #: that show the tasks of all owners.
         self.lists: dict[int | None, set[ListStream]] = defaultdict(set)
-        #: Lists that may still miss something.
+        #: Event streams of lists that have not begun, because they could still miss changes.
         self._cold: set[ListStream] = set()
-        #: Workflows that have moved since they were last read.
+        #: Watched workflows that have changed since their rows were last read.
         self.moved: set[UUID] = set()
-        #: The rights of some account have changed since all rights were last checked.
+        #: True if the rights of some account may have changed since the rights of all viewers were
+        #: last checked.
         self.in_doubt = False
         self.degraded = False
         self._heard_since: float | None = None
+        #: Number of open streams for each account, including those that requests are about to open.
         self._of_account: Counter[int] = Counter()
         self._used_until = float("-inf")
         self._needed = asyncio.Event()
         self.has_ended = False
 
-    # Open streams.
+    # The methods below open and close event streams.
 
-    def check_room(self, account: int) -> None:
-        """Raises TooManyStreams."""
-        if len(self.streams) >= MAX_STREAMS:
+    @contextmanager
+    def reserve(self, account: int) -> Iterator[None]:
+        """Reserve room for one event stream of an account, so that simultaneous requests cannot
+        exceed the limit.
+
+        Raises TooManyStreams.
+        """
+        if self._of_account.total() >= MAX_STREAMS:
             raise TooManyStreams(MAX_STREAMS, "This process of the API")
         if self._of_account[account] >= MAX_OF_ACCOUNT:
             raise TooManyStreams(MAX_OF_ACCOUNT, "Your account")
+        self._of_account[account] += 1
+        try:
+            yield
+        finally:
+            self._of_account[account] -= 1
+            if not self._of_account[account]:
+                del self._of_account[account]
 
     @contextmanager
     def open(self, stream: Stream) -> Iterator[None]:
-        """Changes go to the stream inside."""
-        account = stream.viewer.account
+        """Pass changes to this event stream as long as the context lasts."""
         self.streams.add(stream)
-        self._of_account[account] += 1
         metrics.STREAMS_OPEN.labels(stream.kind).inc()
         if self.degraded:
             stream.degrade()
         if self.has_ended:
             stream.stop()
+        followers, key = self._followers(stream)
+        self._add(followers, key, stream)
+        if isinstance(stream, ListStream):
+            self._begin(stream)
         try:
-            with self._found(stream):
-                yield
+            yield
         finally:
+            self._remove(followers, key, stream)
+            self._cold.discard(stream)
             self.streams.discard(stream)
-            self._of_account[account] -= 1
-            if not self._of_account[account]:
-                del self._of_account[account]
             metrics.STREAMS_OPEN.labels(stream.kind).dec()
 
     @contextmanager
     def watch(self, task_id: UUID, watcher: Watcher) -> Iterator[None]:
-        """Changes of one task go to the watcher inside."""
-        with self._use(), _member(self.tasks, task_id, watcher):
-            yield
-
-    @contextmanager
-    def _found(self, stream: Stream) -> Iterator[None]:
-        """The stream is where changes look for it."""
-        if isinstance(stream, TaskStream):
-            with self.watch(stream.task_id, stream):
-                yield
-        elif isinstance(stream, WorkflowStream):
-            with self._use(), _member(self.workflows, stream.workflow_id, stream):
-                yield
-        elif isinstance(stream, ListStream):
-            with self._use(), _member(self.lists, stream.reach, stream):
-                self._begin(stream)
-                try:
-                    yield
-                finally:
-                    self._cold.discard(stream)
-
-    @contextmanager
-    def _use(self) -> Iterator[None]:
-        self._needed.set()
+        """Pass the changes of one task to the watcher as long as the context lasts."""
+        self._add(self.tasks, task_id, watcher)
         try:
             yield
         finally:
-            self._used_until = time.monotonic() + LINGER_S
-            if not (self.tasks or self.workflows or self.lists):
-                self._needed.clear()
+            self._remove(self.tasks, task_id, watcher)
+
+    def _followers(self, stream: Stream) -> tuple[Any, Any]:
+        """Return the map in which the bus keeps this kind of stream, and the stream's key in that
+        map.
+        """
+        if isinstance(stream, WorkflowStream):
+            return self.workflows, stream.workflow_id
+        if isinstance(stream, ListStream):
+            return self.lists, stream.reach
+        assert isinstance(stream, TaskStream)
+        return self.tasks, stream.task_id
+
+    def _add(self, followers: Any, key: Any, follower: object) -> None:
+        followers[key].add(follower)
+        self._needed.set()
+
+    def _remove(self, followers: Any, key: Any, follower: object) -> None:
+        followers[key].discard(follower)
+        if not followers[key]:
+            del followers[key]
+        self._used_until = time.monotonic() + LINGER_S
+        if not (self.tasks or self.workflows or self.lists):
+            self._needed.clear()
 
     @property
     def is_used(self) -> bool:
@@ -159,14 +180,16 @@ class Bus:
         async with asyncio.timeout(timeout_s):
             await self._needed.wait()
 
-    # Incoming messages.
+    # The methods below distribute incoming changes to the streams.
 
     def take_message(self, message: bytes) -> None:
-        """Pass on the changes in a message. Any client of Redis may publish, so it may hold anything."""
+        """Distribute the changes in a message from Redis. Any client of Redis may publish, so the
+        message may contain anything.
+        """
         try:
             changes = decode(message)
-        except msgspec.MsgspecError as error:
-            log.warning("ignored a message that holds no changes: %s", error)
+        except msgspec.DecodeError as error:
+            log.warning("ignored an invalid message on the Redis channel of task changes: %s", error)
             return
         self.ring.append(message, len(changes.tasks))
         self._take(changes)
@@ -183,7 +206,7 @@ class Bus:
         self.moved.update(self.workflows.keys() & set(changes.workflows))
 
     def _many(self, change: TaskChange) -> list[ManyTasks]:
-        """Streams of many tasks that a change may concern."""
+        """The streams of lists and workflows that may show this change."""
         found: list[ManyTasks] = []
         if self.workflows and change.workflow is not None:
             found += self.workflows.get(change.workflow, ())
@@ -194,7 +217,9 @@ class Bus:
         return found
 
     def take_read(self, asked: Iterable[UUID], found: Mapping[UUID, TaskChange]) -> None:
-        """States of watched tasks that were read; a task that was not found was deleted."""
+        """Distribute the states of tasks in `asked`, which were read from the database. Tasks that
+        were not found have been deleted.
+        """
         for task_id in asked:
             if task_id in found:
                 self._tell(Told(found[task_id]))
@@ -203,7 +228,7 @@ class Bus:
                     watcher.forget()
 
     def take_logged(self, task_ids: Iterable[UUID]) -> None:
-        """Tasks that have new lines."""
+        """Tell the watchers of these tasks that there are new log lines."""
         for task_id in task_ids:
             for watcher in self.tasks.get(task_id, ()):
                 watcher.note_lines()
@@ -217,7 +242,7 @@ class Bus:
                     stream.forget()
 
     def _tell(self, told: Told) -> None:
-        """Tell those that watch this one task."""
+        """Pass a change of one task to the watchers of this task."""
         watchers = self.tasks.get(told.change.id, ())
         for watcher in watchers:
             watcher.offer(told)
@@ -225,15 +250,15 @@ class Bus:
             for watcher in watchers:
                 watcher.note_lines()
 
-    # State of the subscription.
+    # The methods below track whether messages from Redis arrive.
 
     @property
     def is_warm(self) -> bool:
-        """True once every publisher has found this process."""
+        """True once every publisher has noticed the subscription of this process."""
         return self._heard_since is not None and time.monotonic() - self._heard_since >= WARM_S
 
     def hear(self) -> None:
-        """Messages arrive from here on. What came before is not known."""
+        """Note that messages from Redis arrive from now on. Earlier messages were missed."""
         self._heard_since = time.monotonic()
         self.ring = Ring(secrets.token_hex(4))
         self.degraded = False
@@ -244,7 +269,9 @@ class Bus:
                 each.follow(self.ring)
 
     def lose(self, *, degraded: bool = True) -> None:
-        """No messages arrive: Redis is away, or this process has no subscription."""
+        """Note that no messages arrive, because Redis is unavailable or this process has no
+        subscription.
+        """
         self._heard_since = None
         self.degraded = degraded
         if degraded:
@@ -252,7 +279,9 @@ class Bus:
                 stream.degrade()
 
     def tick(self) -> None:
-        """Called each quarter of a second: send what was collected for lists."""
+        """Let the streams of lists and workflows send the changes that they have collected. Called
+        four times a second.
+        """
         for stream in tuple(self._cold):
             self._begin(stream)
         collecting: tuple[set[ListStream] | set[WorkflowStream], ...]
@@ -262,38 +291,29 @@ class Bus:
                 each.flush()
 
     def _begin(self, stream: ListStream) -> None:
-        """Lists cannot be repaired by reading rows, so they begin when nothing can be missed any more."""
+        """Start the event stream of a list, once it can miss no change. Unlike a stream of one
+        task, it cannot catch up by reading rows from Postgres.
+        """
         if self.is_warm or self.degraded:
             self._cold.discard(stream)
             stream.begin(self.ring)
         else:
             self._cold.add(stream)
 
-    # How it ends.
+    # The methods below end event streams.
 
     def dismiss(self, viewers: Iterable[Viewer], detail: str) -> None:
-        """End the streams of those who may not look any longer."""
+        """End the event streams of viewers that have lost their rights."""
         dismissed = set(viewers)
         for stream in self.streams:
             if stream.viewer in dismissed:
-                stream.end("expired", detail)
+                stream.dismiss(detail)
 
     def end(self) -> None:
-        """The process stops: end all streams, and each one that is opened from here on."""
+        """End all streams because the process is stopping, including those that are opened later."""
         self.has_ended = True
         for stream in self.streams:
             stream.stop()
         for watchers in self.tasks.values():
             for watcher in watchers:
                 watcher.stop()
-
-
-@contextmanager
-def _member(sets: Any, key: Any, member: Any) -> Iterator[None]:
-    sets[key].add(member)
-    try:
-        yield
-    finally:
-        sets[key].discard(member)
-        if not sets[key]:
-            del sets[key]

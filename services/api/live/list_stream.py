@@ -1,4 +1,4 @@
-"""Streams of many tasks: those of a list, and those of a workflow."""
+"""Event streams that show many tasks: those of a list, or those of a workflow."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -17,13 +17,16 @@ from shared.ledger.lifecycle import Status
 from shared.telemetry import metrics
 from shared.transport.events import TaskChange
 
-#: Tasks whose latest state a stream holds; of further ones it only says how many changes there were.
+#: Maximum number of tasks whose latest state a stream keeps between two events. For further tasks,
+#: it only counts the changes.
 MAX_TASKS = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """Which tasks a list shows; None is any."""
+    """The filter of a list whose changes a client wants to receive. A field that is None does not
+    filter.
+    """
 
     status: frozenset[Status] | None = None
     name: str | None = None
@@ -40,13 +43,15 @@ class Wanted:
 
 
 class ManyTasks(Stream):
-    """Collects the latest state of each task until the bus flushes it."""
+    """Base class of streams of many tasks. It collects the latest state of each task until the bus
+    flushes it.
+    """
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__(viewer)
         self._tasks: dict[UUID, Told] = {}
         self._overflow = 0
-        #: True once the collected changes may be sent.
+        #: True when the changes that the stream has collected may be sent to the client.
         self._flushed = False
 
     def offer(self, told: Told) -> None:
@@ -59,7 +64,7 @@ class ManyTasks(Stream):
             metrics.STREAM_EVENTS_DROPPED.inc(known is not None)
 
     def flush(self) -> None:
-        """Called each quarter of a second: send what was collected."""
+        """Allow the stream to send the changes that it has collected. Called four times a second."""
         if self._has_news():
             self._flushed = True
             self.wake()
@@ -68,36 +73,48 @@ class ManyTasks(Stream):
         return bool(self._tasks)
 
     def _taken(self) -> dict[str, Any]:
-        """What was collected, and an empty collection from here on."""
+        """Return the changes that the stream has collected, and start a new collection."""
         tasks, overflow = [msgspec.Raw(told.json) for told in self._tasks.values()], self._overflow
         self._tasks, self._overflow, self._flushed = {}, 0, False
         return {"tasks": tasks, "overflow": overflow}
 
 
 class ListStream(ManyTasks):
-    """Changes of the tasks that a reader may see, as a list filters them."""
+    """The event stream of a list: the changes of all tasks that the caller may see and that match
+    the filter.
+    """
 
     kind = "list"
 
     def __init__(self, viewer: Viewer, reach: int | None, wanted: Wanted, last_id: str | None) -> None:
-        """`reach` is the only owner whose tasks the reader may see; None is all owners."""
+        """`reach` is the only owner whose tasks the caller may see, or None if the caller may see
+        the tasks of all owners.
+        """
         super().__init__(viewer)
         self.reach = reach
         self._wanted = wanted
         self._last_id = last_id
-        #: Set by the bus once nothing is missed any more.
+        #: The ring of recent messages. The bus sets it once the stream can miss no more changes;
+        #: None before that.
         self._ring: Ring | None = None
         self._has_begun = False
+        #: True if the client may have missed changes and the event `resync`, which says so, was not
+        #: sent yet. Until then, no event has a new id: with it, a client that reconnects could not
+        #: notice that it missed changes.
+        self._is_behind = False
 
     def offer(self, told: Told) -> None:
         if self._wanted.takes(told.change) and self.reach in (None, told.change.owner):
             super().offer(told)
 
     def begin(self, ring: Ring) -> None:
-        """From here on nothing is missed; what the client has missed until now comes first."""
+        """Start the stream. From now on, it misses no change. Earlier changes that the client has
+        missed are sent first.
+        """
         self._ring = ring
         missed = [] if self._last_id is None else ring.after(self._last_id)
         if missed is None:
+            self._is_behind = True
             self.notice("resync", RESYNC)
         for change in missed or ():
             self.offer(Told(change))
@@ -105,37 +122,56 @@ class ListStream(ManyTasks):
         self.wake()
 
     def follow(self, ring: Ring) -> None:
-        """Redis was away: the messages are counted from the beginning again."""
+        """Switch to a new ring of recent messages. After an outage of Redis, messages are numbered
+        from the beginning again.
+        """
         if self._ring is not None:
             self._ring = ring
+            self._is_behind = True
 
     async def _news(self) -> list[Message]:
         if self._ring is None or not self._flushed:
             return []
         messages = []
-        last_id = self._ring.last_id
+        last_id = self._id()
         if not self._has_begun:
             self._has_begun = True
-            # With the id alone, a client would not get again what follows.
-            messages.append(Message("state", {"since": last_id}, None if self._tasks else last_id))
+            # If collected changes follow this event, it has no id, only `since`. With a new id, a
+            # client that disconnects between the two events would not get those changes when it
+            # reconnects.
+            messages.append(Message("state", {"since": self._ring.last_id}, None if self._tasks else last_id))
         if self._tasks:
             messages.append(Message("change", self._taken(), last_id))
         self._flushed = False
         return messages
 
+    def _noticed(self) -> list[Message]:
+        notices = super()._noticed()
+        if any(notice.event == "resync" for notice in notices):
+            self._is_behind = False
+        return notices
+
     def _ping_id(self) -> str | None:
-        return self._ring.last_id if self._ring is not None and not self._tasks else None
+        return None if self._tasks else self._id()
+
+    def _id(self) -> str | None:
+        """Id of the newest message, for the client to remember. None as long as the client has to
+        keep its last id.
+        """
+        return None if self._ring is None or self._is_behind else self._ring.last_id
 
 
 class WorkflowStream(ManyTasks):
-    """A workflow with its steps, then each of its changes and those of its tasks, and its end."""
+    """The event stream of a workflow: it sends the workflow with its steps, then its changes and
+    those of its tasks, and then its end.
+    """
 
     kind = "workflow"
 
     def __init__(
         self, viewer: Viewer, workflow_id: UUID, read: Callable[[], Awaitable[WorkflowGraph]]
     ) -> None:
-        """`read` returns the workflow as it is now."""
+        """The function `read` returns the current state of the workflow."""
         super().__init__(viewer)
         self.workflow_id = workflow_id
         self._read = read
@@ -144,12 +180,12 @@ class WorkflowStream(ManyTasks):
         self._flushed = True
 
     def offer_row(self, row: Mapping[str, Any]) -> None:
-        """The workflow's row as `states.WORKFLOWS` returns it."""
+        """Receive the workflow's row from the database, with the columns of `states.WORKFLOWS`."""
         if row["revision"] > (self._sent if self._row is None else self._row["revision"]):
             self._row = row
 
     def forget(self) -> None:
-        """The workflow was deleted."""
+        """Note that the workflow was deleted."""
         self.end("end", "The workflow was deleted.")
 
     def _has_news(self) -> bool:

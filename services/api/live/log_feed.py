@@ -1,4 +1,8 @@
-"""New log lines of one task: read once for all streams of this process."""
+"""Reads new log lines of tasks once for all event streams of this process.
+
+The lines from before the start of a stream are read separately for that stream, from its own
+position.
+"""
 
 import asyncio
 from collections import deque
@@ -11,9 +15,10 @@ from services.api.tasks.schemas import LogLine
 from shared.ledger.database import Database
 from shared.ledger.statement import Statement
 
-#: Lines of one statement, and of one message.
+#: Maximum number of log lines that one statement reads, and that one message contains.
 SHARE = 500
-#: Lines that are kept for streams that come a moment later. Slower ones read by themselves.
+#: Number of log lines that are kept in memory for streams that are a little behind. Slower streams
+#: read their lines separately.
 KEPT = 1_000
 
 _AFTER = Statement("""
@@ -21,8 +26,12 @@ _AFTER = Statement("""
     WHERE task_id = :task AND (claim, ordinal) > (:claim, :ordinal) ORDER BY claim, ordinal LIMIT :limit
 """)
 
+#: Reads the position of the last log line of a task.
+_LAST = Statement("""
+    SELECT claim, ordinal FROM task_log WHERE task_id = :task ORDER BY claim DESC, ordinal DESC LIMIT 1
+""")
 
-#: Tasks that have lines after the given ones.
+#: Finds the tasks that have log lines after the given positions.
 _WITH_NEWS = Statement("""
     SELECT g.task
     FROM unnest(:task::uuid[], :claim::integer[], :ordinal::integer[]) AS g(task, claim, ordinal)
@@ -33,13 +42,13 @@ _WITH_NEWS = Statement("""
 
 
 class Position(NamedTuple):
-    """Where a line stands among all lines of its task."""
+    """The position of a log line among all log lines of its task."""
 
     claim: int = 0
     ordinal: int = 0
 
 
-#: Before all lines.
+#: The position before the first log line of a task.
 START = Position()
 
 
@@ -49,28 +58,45 @@ class Placed(NamedTuple):
 
 
 class LogFeed:
-    """Used by one event loop."""
+    """Reads the new log lines of one task for all streams that follow it. Use it only from one
+    event loop.
+    """
 
-    def __init__(self, database: Database, task_id: UUID, start: Position) -> None:
+    def __init__(self, database: Database, task_id: UUID) -> None:
         self._database = database
         self.task_id = task_id
         self._kept: deque[Placed] = deque()
-        #: The position before the first kept line, and that of the last one.
-        self._before = self.last = start
+        #: The position before the first line in memory, and the position of the last line. Both
+        #: start at the task's last line at the time of the first read. They do not start at the
+        #: position of a stream, because clients can choose that freely.
+        self._before = self.last = START
+        self._has_begun = False
         self._stale = True
         self._reading = asyncio.Lock()
 
     def note_new(self) -> None:
-        """There may be lines that are not read yet."""
+        """Note that the task may have log lines that were not read yet."""
         self._stale = True
 
     async def after(self, seen: Position) -> list[Placed]:
-        """The lines after a position, at most SHARE. Raises ServerUnavailable."""
+        """Return the log lines after a position, at most SHARE of them. If there are fewer than
+        SHARE, no further lines exist yet. Raises ServerUnavailable.
+        """
         async with self._reading:
-            if self._stale and seen >= self._before:
+            if not self._has_begun:
+                await self._begin()
+            # Lines after `seen` may already be in memory, read for another stream. Only read more
+            # if they are too few.
+            while self._stale and seen >= self._before and len(self._found(seen)) < SHARE:
                 await self._read_on()
-        if seen < self._before:
-            return await self._read(seen)
+        return await self._read(seen) if seen < self._before else self._found(seen)
+
+    async def _begin(self) -> None:
+        for row in await self._database.run(_LAST, task=self.task_id):
+            self._before = self.last = Position(row["claim"], row["ordinal"])
+        self._has_begun = True
+
+    def _found(self, seen: Position) -> list[Placed]:
         return [each for each in self._kept if each.position > seen][:SHARE]
 
     async def _read_on(self) -> None:
@@ -99,7 +125,9 @@ def _placed(row: Mapping[str, Any]) -> Placed:
 
 
 async def with_news(database: Database, feeds: Sequence[LogFeed]) -> list[UUID]:
-    """The tasks that have logged what their feed has not read. Raises ServerUnavailable."""
+    """Find the tasks that have log lines which their feed has not read yet. Raises
+    ServerUnavailable.
+    """
     if not feeds:
         return []
     rows = await database.run(

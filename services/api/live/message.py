@@ -1,4 +1,4 @@
-"""Server-sent events: what one message of a stream holds, and how it is written."""
+"""The messages of an event stream, and their encoding as server-sent events."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -10,15 +10,19 @@ from services.api.http.schemas import Answer
 from services.api.tasks.ledger_view import percentage
 from shared.transport.events import TaskChange
 
-#: A comment, which no client shows: proxies and clients see that the connection lives.
+#: A comment line of a server-sent event stream, which clients ignore. It shows proxies and clients
+#: that the connection is alive.
 PING = b": ping\n\n"
 
 
 class TaskState(Answer):
-    """A task in a stream: the fields of a task that change while it runs, under their names there."""
+    """The state of a task in an event: the fields that change while the task runs. They have the
+    same names as in other answers of the API.
+    """
 
     task_id: UUID
-    #: Goes up with each visible change. The newest one counts.
+    #: Number that increases with each visible change of the task. The state with the highest
+    #: revision is the newest.
     revision: int
     status: str
     task_name: str
@@ -33,7 +37,7 @@ class TaskState(Answer):
 
 
 class Told:
-    """A change, encoded once for all streams that send it."""
+    """A change of a task. It is encoded as JSON only once for all streams that send it."""
 
     __slots__ = ("_json", "change")
 
@@ -49,11 +53,12 @@ class Told:
 
 
 class Message(NamedTuple):
-    """One event. `data` is a `Told`, or anything that JSON can hold."""
+    """One event of a stream. `data` is an encoded change of a task (`Told`), or any JSON value."""
 
     event: str
     data: Any
-    #: The client sends it as `Last-Event-ID` when it reconnects; None keeps the previous one.
+    #: Id of the event, which the client sends as `Last-Event-ID` when it reconnects. None leaves
+    #: the client's last id unchanged.
     id: str | None = None
 
 
@@ -68,17 +73,21 @@ def state_of(change: TaskChange) -> TaskState:
 
 
 def opening(retry_ms: int) -> bytes:
-    """How long a client waits before it comes back by itself."""
+    """The first message of a stream, which says how long a client should wait before it reconnects."""
     return b"retry: %d\n\n" % retry_ms
 
 
 def written(messages: Iterable[Message]) -> bytes:
-    """Messages as they go over the connection. JSON has no line breaks of its own."""
+    """Encode messages as bytes for the connection. Their JSON contains no line breaks, because a
+    line break ends a field of an event.
+    """
     return b"".join(_written(message) for message in messages)
 
 
 def ping(last_id: str | None) -> bytes:
-    """A sign of life. The id goes on even where nothing else is sent for long."""
+    """A keep-alive message. It can also carry a new id for the client if no event was sent for a
+    long time.
+    """
     return PING if last_id is None else b": ping\nid: %b\n\n" % last_id.encode()
 
 

@@ -1,4 +1,6 @@
-"""The messages of the last minute, for clients of lists that come back after a short absence."""
+"""Keeps the messages of the last minute, for clients that reconnect to the event stream of a list
+after a short absence.
+"""
 
 import time
 from collections import deque
@@ -8,7 +10,8 @@ from typing import NamedTuple
 from shared.transport.events import TaskChange, decode
 
 KEPT_S = 60.0
-#: Upper bounds: 3 MB, and 2 ms to read the changes for one client. Beyond, a client reads its list again.
+#: Limits of the ring: 3 MB of memory, and 2 ms to find the changes that one client missed. A client
+#: that missed more must read its list again.
 MAX_BYTES = 3 * 2**20
 MAX_REPLAYED = 5_000
 
@@ -20,11 +23,13 @@ class _Kept(NamedTuple):
 
 
 class Ring:
-    """Messages by number, from 1. `epoch` names the ring: a number means nothing in another one."""
+    """The messages of the last minute, numbered from 1. `epoch` identifies the ring, because a
+    number is only valid in its own ring.
+    """
 
     def __init__(self, epoch: str) -> None:
         self.epoch = epoch
-        #: The number of the newest message.
+        #: Number of the newest message in the ring.
         self.head = 0
         self._kept: deque[_Kept] = deque()
         self._bytes = 0
@@ -44,7 +49,9 @@ class Ring:
         return f"t{self.epoch}.{self.head}"
 
     def after(self, last_id: str) -> list[TaskChange] | None:
-        """What came after this id; None when that is not known any more, or is too much."""
+        """Return the messages after this id. None if some of them are no longer kept, or if they
+        are too many.
+        """
         epoch, _, number = last_id.removeprefix("t").partition(".")
         if epoch != self.epoch or not number.isdecimal():
             return None
@@ -57,6 +64,6 @@ class Ring:
         return [change for each in kept for change in decode(each.message).tasks]
 
     def _newest(self, count: int) -> Iterator[_Kept]:
-        """In their order."""
+        """The newest messages, in the order in which they arrived."""
         first = len(self._kept) - count
         return (each for number, each in enumerate(self._kept) if number >= first)

@@ -1,6 +1,9 @@
-"""Event streams: of one task, of one workflow, and of all tasks that the caller may see."""
+"""The API routes of the event streams of one task, of one workflow, and of all tasks that the
+caller may see.
+"""
 
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -23,7 +26,7 @@ from services.api.tasks.task_routes import Name
 from services.api.workflows.view import WorkflowView
 from shared.ledger.lifecycle import FINAL, Status
 
-#: No proxy on the way collects, stores or compresses a stream.
+#: HTTP headers that keep proxies from buffering, storing or compressing an event stream.
 HEADERS = {"X-Accel-Buffering": "no", "Cache-Control": "no-store, no-transform"}
 EVENT_STREAM = "text/event-stream"
 
@@ -32,18 +35,21 @@ Header = Annotated[
     HeaderParameter(name="Last-Event-ID", max_length=100, description="The id of the last event received"),
 ]
 Query = Annotated[
-    str | None, QueryParameter(max_length=100, description="The same, for clients that cannot send headers")
+    str | None,
+    QueryParameter(max_length=100, description="Last-Event-ID, for clients that cannot send headers"),
 ]
 
 
 @get(
     "/tasks/{task_id:uuid}/events",
     summary="Follow a task",
-    description="Server-sent events: state first, then change and lines, and end. docs/api.md explains them.",
+    description="Server-sent events: state, change, lines and, last, end. docs/api.md explains them.",
     media_type=EVENT_STREAM,
     responses={
         **documented(400, 401, 403, 404),
-        204: ResponseSpec(None, description="The client has seen the end, and need not come back"),
+        204: ResponseSpec(
+            None, description="The client has received the end of the stream and should not reconnect"
+        ),
     },
 )
 async def task_events(
@@ -52,28 +58,34 @@ async def task_events(
     reader: NamedDependency[Reader],
     viewer: NamedDependency[Viewer],
     live: NamedDependency[Live],
-    logs: Annotated[Level | None, QueryParameter(description="Also send lines, from this level on")] = None,
+    logs: Annotated[
+        Level | None, QueryParameter(description="Also send log lines of this level and above")
+    ] = None,
     header: Header = None,
     last_event_id: Query = None,
 ) -> StreamResponse:
     revision, seen = parse_id(header or last_event_id)
-    live.bus.check_room(viewer.account)
-    now = await live.state(task_id, reader)
-    feed = live.feed(task_id, seen) if logs is not None else None
-    if now.status in FINAL and now.revision == revision and not (feed and await feed.after(seen)):
-        return StreamResponse(iter(()), status_code=204)
-    levels = frozenset[str]() if logs is None else levels_from(logs)
-    return answer(request, live.frames(TaskStream(viewer, task_id, feed=feed, levels=levels, seen=seen)))
+    with ExitStack() as room:
+        room.enter_context(live.bus.reserve(viewer.account))
+        now = await live.state(task_id, reader)
+        feed = live.feed(task_id) if logs is not None else None
+        if now.status in FINAL and now.revision == revision and not (feed and await feed.after(seen)):
+            return StreamResponse(iter(()), status_code=204)
+        levels = frozenset[str]() if logs is None else levels_from(logs)
+        stream = TaskStream(viewer, task_id, feed=feed, levels=levels, seen=seen)
+        return answer(request, await live.frames(stream, room.pop_all()))
 
 
 @get(
     "/workflows/{workflow_id:uuid}/events",
     summary="Follow a workflow",
-    description="Server-sent events: state first, then change, and end. docs/api.md explains them.",
+    description="Server-sent events: state, change and, last, end. docs/api.md explains them.",
     media_type=EVENT_STREAM,
     responses={
         **documented(400, 401, 403, 404),
-        204: ResponseSpec(None, description="The client has seen the end, and need not come back"),
+        204: ResponseSpec(
+            None, description="The client has received the end of the stream and should not reconnect"
+        ),
     },
 )
 async def workflow_events(
@@ -86,19 +98,20 @@ async def workflow_events(
     header: Header = None,
     last_event_id: Query = None,
 ) -> StreamResponse:
-    live.bus.check_room(viewer.account)
-    now = await workflows.find(workflow_id, reader)
-    if now.completed_at is not None and f"r{now.revision}" == (header or last_event_id):
-        return StreamResponse(iter(()), status_code=204)
-    stream = WorkflowStream(viewer, workflow_id, lambda: workflows.graph(workflow_id, reader))
-    return answer(request, live.frames(stream))
+    with ExitStack() as room:
+        room.enter_context(live.bus.reserve(viewer.account))
+        now = await workflows.find(workflow_id, reader)
+        if now.completed_at is not None and f"r{now.revision}" == (header or last_event_id):
+            return StreamResponse(iter(()), status_code=204)
+        stream = WorkflowStream(viewer, workflow_id, lambda: workflows.graph(workflow_id, reader))
+        return answer(request, await live.frames(stream, room.pop_all()))
 
 
 @get(
     "/events",
     summary="Follow all tasks that you may see",
-    description="Server-sent events: state first; read your list then, and apply each change to it. "
-    "docs/api.md explains them.",
+    description="Server-sent events: state first. Read your list when it arrives, and apply each change to "
+    "it. docs/api.md explains the events.",
     media_type=EVENT_STREAM,
     responses=documented(400, 401, 403),
 )
@@ -109,7 +122,7 @@ async def events(
     live: NamedDependency[Live],
     status: Annotated[
         list[Status] | None,
-        QueryParameter(max_items=len(Status), description="Any of these; give it several times"),
+        QueryParameter(max_items=len(Status), description="Any of these states; may be given several times"),
     ] = None,
     name: Name = None,
     queue: Name = None,
@@ -118,14 +131,16 @@ async def events(
     last_event_id: Query = None,
 ) -> StreamResponse:
     paging.refuse_unknown(request.query_params, ("status", "name", "queue", "owner", "last_event_id"))
-    live.bus.check_room(viewer.account)
     wanted = Wanted(status=frozenset(status) if status else None, name=name, queue=queue, owner=owner)
     reach = None if reader.reach is Reach.ALL else reader.id
-    return answer(request, live.frames(ListStream(viewer, reach, wanted, header or last_event_id)))
+    with ExitStack() as room:
+        room.enter_context(live.bus.reserve(viewer.account))
+        stream = ListStream(viewer, reach, wanted, header or last_event_id)
+        return answer(request, await live.frames(stream, room.pop_all()))
 
 
 def answer(request: Request[Any, Any, Any], frames: AsyncIterator[bytes]) -> StreamResponse:
-    """The answer that sends a stream."""
+    """Return the HTTP response that sends an event stream."""
     keep_open(request)
     return StreamResponse(frames, media_type=EVENT_STREAM, headers=HEADERS)
 

@@ -1,4 +1,4 @@
-"""Reads the states of what streams watch: many tasks in one statement."""
+"""Reads the current states of watched tasks and workflows, many of them in one statement."""
 
 import asyncio
 from collections.abc import Collection
@@ -20,7 +20,9 @@ Found = TaskChange | Exception | None
 
 
 class States:
-    """A lone question is asked at once; those that arrive meanwhile share the next statement."""
+    """Reads the states of tasks and workflows from Postgres. A lone query is sent immediately;
+    queries that arrive while one is in progress share the next statement.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -28,7 +30,9 @@ class States:
         self._reading: asyncio.Task[None] | None = None
 
     async def of(self, task_id: UUID) -> TaskChange | None:
-        """The state of a task; None without such a task. Raises ServerUnavailable."""
+        """Return the current state of a task, or None if it does not exist. Raises
+        ServerUnavailable.
+        """
         found = self._waiting.setdefault(task_id, asyncio.get_running_loop().create_future())
         if self._reading is None:
             self._reading = asyncio.create_task(in_fresh_context(self._answer_all()))
@@ -38,13 +42,13 @@ class States:
         return answer
 
     async def tasks(self, ids: Collection[UUID]) -> dict[UUID, TaskChange]:
-        """Raises ServerUnavailable."""
+        """Return the current states of several tasks. Raises ServerUnavailable."""
         rows = await self._database.run(TASKS, id=list(ids)) if ids else []
         changes = (TaskChange.from_row(row) for row in rows)
         return {change.id: change for change in changes}
 
     async def workflows(self, ids: Collection[UUID]) -> dict[UUID, dict[str, Any]]:
-        """Raises ServerUnavailable."""
+        """Return the rows of several workflows. Raises ServerUnavailable."""
         rows = await self._database.run(WORKFLOWS, id=list(ids)) if ids else []
         return {row["id"]: row for row in rows}
 

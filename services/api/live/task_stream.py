@@ -1,4 +1,4 @@
-"""The stream of one task: its state, each change, what it logs, and its end."""
+"""The event stream of one task, which sends its state, its changes, its log lines, and its end."""
 
 import re
 from uuid import UUID
@@ -14,7 +14,10 @@ _ID = re.compile(r"r(\d{1,9})\.(\d{1,9})\.(\d{1,9})")
 
 
 def parse_id(last_id: str | None) -> tuple[int, Position]:
-    """The revision and the line that a client has seen; nothing for an id that is not ours."""
+    """Parse the id of the last event that a client received into a revision and a log position.
+
+    If the id has another format, the result precedes all revisions and log lines.
+    """
     found = _ID.fullmatch(last_id or "")
     if found is None:
         return -1, START
@@ -23,7 +26,9 @@ def parse_id(last_id: str | None) -> tuple[int, Position]:
 
 
 class TaskStream(Stream):
-    """A state goes before the lines that were committed with it, and the end after all of them."""
+    """The event stream of one task. It sends a state before the log lines that were committed with
+    it, and the end of the task after all log lines.
+    """
 
     kind = "task"
 
@@ -36,18 +41,20 @@ class TaskStream(Stream):
         levels: frozenset[str] = frozenset(),
         seen: Position = START,
     ) -> None:
-        """With `feed`, lines of these levels after `seen` are sent."""
+        """If `feed` is given, the stream also sends log lines of these levels that come after the
+        position `seen`.
+        """
         super().__init__(viewer)
         self.task_id = task_id
         self.feed = feed
         self._levels = levels
         self._seen = seen
         self._newest: Told | None = None
-        #: The revision that the client has.
+        #: The last revision of the task that was sent.
         self._sent = -1
 
     def offer(self, told: Told) -> None:
-        """A state of the task; one that is not newer than the known one changes nothing."""
+        """Receive a state of the task. It is ignored unless it is newer than the last one."""
         known = self._newest.change.revision if self._newest is not None else -1
         if told.change.revision > known:
             if known > self._sent:
@@ -56,13 +63,13 @@ class TaskStream(Stream):
             self.wake()
 
     def note_lines(self) -> None:
-        """The task may have logged."""
+        """Note that the task may have new log lines."""
         if self.feed is not None:
             self.feed.note_new()
             self.wake()
 
     def forget(self) -> None:
-        """The task was deleted."""
+        """Note that the task was deleted."""
         self.end("end", "The task was deleted.")
 
     async def _news(self) -> list[Message]:

@@ -1,4 +1,4 @@
-"""Who looks at a stream, and whether it still may."""
+"""The viewer of an event stream, and the check whether it may still see the stream."""
 
 import time
 from collections.abc import Iterable
@@ -7,13 +7,12 @@ from uuid import UUID
 
 from litestar import Request
 
-from services.api.identity.access_tokens import expiry
-from services.api.identity.api_keys import PREFIX
 from shared.identity.tables import Role
 from shared.ledger.database import Database
 from shared.ledger.statement import Statement
 
-#: Accounts whose role has changed or that are not active, ended sessions, and keys that are over.
+#: Finds the viewers that have lost their rights: the role has changed, the account is inactive, the
+#: session has ended, or the API key is unusable.
 _OVER = Statement("""
     SELECT g.number FROM unnest(:account::bigint[], :role::text[], :session::uuid[], :key::uuid[])
         WITH ORDINALITY AS g(account, role, session, key, number)
@@ -28,13 +27,13 @@ _OVER = Statement("""
 
 
 class Viewer(NamedTuple):
-    """The caller behind a stream: one of `session` and `key` is set."""
+    """The signed-in caller that reads an event stream. Either `session` or `key` is set."""
 
     account: int
     role: Role
     session: UUID | None
     key: UUID | None
-    #: End of the access token in seconds since 1970; None for an API key.
+    #: Time at which the access token expires, in seconds since 1970; None for an API key.
     expires_at: float | None
 
     def has_expired(self) -> bool:
@@ -42,15 +41,13 @@ class Viewer(NamedTuple):
 
 
 def of(request: Request[Any, Any, Any]) -> Viewer:
-    """The signed-in caller of a request."""
-    token = request.headers.get("authorization", "").partition(" ")[2].strip()
-    expires_at = None if token.startswith(PREFIX) else expiry(token)
-    credential = request.auth
-    return Viewer(request.user.id, request.user.role, credential.session, credential.key, expires_at)
+    """Return the viewer for a signed-in request."""
+    user, shown = request.user, request.auth
+    return Viewer(user.id, user.role, shown.session, shown.key, shown.expires_at)
 
 
 async def over(database: Database, viewers: Iterable[Viewer], session_life_s: float) -> set[Viewer]:
-    """Those that may not look any longer. Raises ServerUnavailable."""
+    """Find the viewers that have lost their rights. Raises ServerUnavailable."""
     asked = list(dict.fromkeys(viewers))
     if not asked:
         return set()

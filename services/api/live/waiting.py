@@ -1,4 +1,4 @@
-"""Requests that wait for the end of a task."""
+"""Lets API requests wait for the end of a task."""
 
 import asyncio
 import contextlib
@@ -9,13 +9,14 @@ from services.api.live.bus import Bus
 from services.api.live.message import Told
 from services.api.live.states import States
 from shared.ledger.lifecycle import FINAL
+from shared.telemetry import metrics
 
-#: Longest wait of one request, in seconds.
+#: Maximum time in seconds for which one request may wait.
 MAX_WAIT_S = 60
 
 
 class _Waiter:
-    """Watches one task until it has ended."""
+    """Watches one task on behalf of a request, until the task ends."""
 
     def __init__(self) -> None:
         self.done = asyncio.Event()
@@ -25,7 +26,7 @@ class _Waiter:
             self.done.set()
 
     def note_lines(self) -> None:
-        """Lines do not matter."""
+        """Do nothing, because a request that waits for the end of a task does not need log lines."""
 
     def forget(self) -> None:
         self.done.set()
@@ -35,7 +36,7 @@ class _Waiter:
 
 
 class Waiting:
-    """Used by one event loop."""
+    """Lets the requests of one process wait for tasks. Use it only from one event loop."""
 
     def __init__(self, bus: Bus, states: States) -> None:
         self._bus = bus
@@ -43,10 +44,11 @@ class Waiting:
         self._open = 0
 
     async def until_ended(self, task_id: UUID, limit_s: float) -> None:
-        """Return when the task has ended, or after `limit_s`. Raises ServerUnavailable."""
+        """Wait until the task has ended or `limit_s` seconds have passed. Raises ServerUnavailable."""
         if self._open >= MAX_WAITING or self._bus.has_ended:
             return
         self._open += 1
+        metrics.RESULTS_AWAITED.inc()
         waiter = _Waiter()
         try:
             with self._bus.watch(task_id, waiter), contextlib.suppress(TimeoutError):
@@ -56,3 +58,4 @@ class Waiting:
                         await waiter.done.wait()
         finally:
             self._open -= 1
+            metrics.RESULTS_AWAITED.dec()

@@ -1,6 +1,8 @@
-"""Cancels everything that waits in a queue."""
+"""Purges a queue: cancels all tasks that wait in it."""
 
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
 from uuid import UUID
 
 from services.api.audit import trail
@@ -13,59 +15,55 @@ from shared.ledger.database import Database
 from shared.ledger.lifecycle import Status
 from shared.ledger.tally import Tally
 from shared.ledger.transitions import operate
+from shared.transport.events import Changes, Publisher, TaskChange
 
-#: Tasks of one request. Their rows are locked until its end, about a second, and claims of them wait.
+#: Maximum number of tasks that one request cancels.
 MOST = 10_000
-#: Tasks of one statement.
+#: Number of tasks that are canceled per transaction. Their rows stay locked until it ends, for
+#: about 0.1 s, and workers that claim them wait.
 BATCH = 2_000
-#: Delayed tasks of all queues that one statement looks at.
-STRETCH = 5_000
-FIRST = {"after": datetime(1970, 1, 1, tzinfo=UTC), "last": UUID(int=0)}
 
 
 def check(queue: str, confirm: str) -> None:
-    """Raises InvalidFields."""
+    """Check that the request repeats the name of the queue as a confirmation. Raises InvalidFields."""
     if confirm != queue:
         raise InvalidFields([FieldProblem("confirm", f"must be the name of the queue, {queue}")])
 
 
 async def purge(
-    database: Database, tally: Tally, queue: str, reason: str | None, reader: Reader
+    database: Database, tally: Tally, publisher: Publisher, queue: str, reason: str | None, reader: Reader
 ) -> QueuePurged:
-    """One row of the audit log says how many, in the transaction that cancels them."""
+    """Cancel the tasks that wait in the queue when the purge begins, at most MOST of them. Raises
+    ServerUnavailable.
+
+    If an error interrupts the purge, tasks that were already canceled stay canceled, and the audit
+    log has their number.
+    """
+    rows = await database.run(operate.FIND_WAITING, queue=queue, limit=MOST + 1)
+    ids = sorted(row["id"] for row in rows[:MOST])
+    canceled = 0
+    # A purge that finds no task is recorded in the audit log too
+    for first in range(0, max(len(ids), 1), BATCH):
+        changed = await _cancel(database, queue, ids[first : first + BATCH], reason, reader)
+        for row in changed:
+            tally.add(queue, row["name"], Status.REVOKED)
+        publisher.soon(partial(_changes, changed))
+        canceled += len(changed)
+    return QueuePurged(queue, canceled, more=len(rows) > MOST)
+
+
+async def _cancel(
+    database: Database, queue: str, ids: Sequence[UUID], reason: str | None, reader: Reader
+) -> list[dict[str, Any]]:
+    """Cancel one batch of waiting tasks and return the changes. The same transaction records their
+    number in the audit log.
+    """
     async with database.short_transaction():
-        names = await _sent(database, queue)
-        more = len(names) >= MOST
-        if not more:
-            unsent, more = await _unsent(database, queue, MOST - len(names))
-            names += unsent
-        target, after = Target("queue", queue), {"canceled": len(names), "more": more}
-        actor = reader.describe()
+        rows = await database.run(operate.PURGE, queue=queue, ids=ids)
+        actor, target, after = reader.describe(), Target("queue", queue), {"canceled": len(rows)}
         await trail.record(database, actor, Action.QUEUE_PURGED, target, after=after, reason=reason)
-    for name in names:
-        tally.add(queue, name, Status.REVOKED)
-    return QueuePurged(queue, len(names), more)
+        return rows
 
 
-async def _sent(database: Database, queue: str) -> list[str]:
-    """The names of canceled tasks."""
-    names: list[str] = []
-    last = BATCH
-    while last == BATCH and len(names) < MOST:
-        rows = await database.run(operate.PURGE_SENT, queue=queue, limit=BATCH)
-        names += [row["name"] for row in rows]
-        last = len(rows)
-    return names
-
-
-async def _unsent(database: Database, queue: str, most: int) -> tuple[list[str], bool]:
-    """The names of canceled tasks, and whether more may wait."""
-    names: list[str] = []
-    position = FIRST
-    while len(names) < most:
-        (row,) = await database.run(operate.PURGE_UNSENT, queue=queue, limit=STRETCH, **position)
-        names += row["names"]
-        if row["looked_at"] < STRETCH:
-            return names, False
-        position = {"after": row["after"], "last": row["last"]}
-    return names, True
+def _changes(rows: Sequence[dict[str, Any]]) -> Changes:
+    return Changes([TaskChange.from_row(row) for row in rows])

@@ -1,4 +1,4 @@
-"""Lists queues, pauses, resumes and purges them."""
+"""The API routes that list, pause, resume and purge queues."""
 
 from litestar import get, post
 from litestar.di import NamedDependency
@@ -6,6 +6,7 @@ from litestar.params import FromPath, JSONBody
 
 from services.api.http.documentation import example
 from services.api.http.errors import documented
+from services.api.http.schemas import ReasonBody
 from services.api.identity.rights import Reader
 from services.api.operations import purge as purging
 from services.api.operations.queues import QueueControls
@@ -17,16 +18,16 @@ from services.api.operations.schemas import (
     QueuePaused,
     QueuePurged,
     QueueResumed,
-    ReasonBody,
 )
 from shared.ledger.database import Database
 from shared.ledger.tally import Tally
+from shared.transport.events import Publisher
 
 
 @get(
     "/queues",
     summary="List queues",
-    description="Those that a contract names, a worker serves, or an operator has paused.",
+    description="Every queue that a contract names, a worker serves, or an operator has paused.",
     responses=documented(401, 403),
 )
 async def list_queues(queue_controls: NamedDependency[QueueControls]) -> QueueList:
@@ -42,8 +43,9 @@ async def get_queue(queue: FromPath[str], queue_controls: NamedDependency[QueueC
     "/queues/{queue:str}/pause",
     summary="Pause a queue",
     operation_class=example({"reason": "the mail provider is down"}),
-    description="No task of it starts from the answer on, over restarts of everything; what runs goes on. "
-    "Tasks are accepted and wait. A queue that is paused stays so, for the new reason.",
+    description="Workers stop starting tasks of the queue within one second after the answer, or two seconds "
+    "while Redis is unavailable. The pause survives restarts. Running tasks continue. New tasks are accepted "
+    "and wait. If the queue is already paused, only the reason changes.",
     status_code=200,
     responses=documented(400, 401, 403, 404, 409, 413),
 )
@@ -60,7 +62,7 @@ async def pause(
     "/queues/{queue:str}/resume",
     summary="Resume a queue",
     operation_class=example({"reason": "the provider answers again"}, optional=True),
-    description="A queue that is not paused stays as it is.",
+    description="A queue that is not paused stays unchanged.",
     status_code=200,
     responses=documented(400, 401, 403, 404, 413),
 )
@@ -75,10 +77,11 @@ async def resume(
 
 @post(
     "/queues/{queue:str}/purge",
-    summary="Cancel everything that waits in a queue",
+    summary="Cancel all tasks that wait in a queue",
     operation_class=example({"confirm": "maintenance", "reason": "the campaign was called off"}),
-    description="Delayed tasks and retries, too; what runs goes on. One request cancels 10,000 tasks or a "
-    "few thousand more; repeat it while `more` is true. Each request has its row in the audit log.",
+    description="Delayed tasks and retries are canceled too; running tasks continue. One request cancels up "
+    "to 10,000 tasks. Repeat it while `more` is true, and after an error. The audit log gets a row for each "
+    "2,000 tasks.",
     status_code=200,
     responses=documented(400, 401, 403, 404, 413),
 )
@@ -89,7 +92,8 @@ async def purge(
     queue_controls: NamedDependency[QueueControls],
     database: NamedDependency[Database],
     tally: NamedDependency[Tally],
+    publisher: NamedDependency[Publisher],
 ) -> QueuePurged:
     await queue_controls.require(queue)
     purging.check(queue, data.confirm)
-    return await purging.purge(database, tally, queue, data.reason, reader)
+    return await purging.purge(database, tally, publisher, queue, data.reason, reader)

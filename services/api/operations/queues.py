@@ -1,9 +1,15 @@
-"""Reads and controls queues. Decisions are rows; workers learn of them by a message or their heartbeat."""
+"""Reads and controls queues for operators.
 
-import contextlib
+The decisions of operators are stored as rows. Workers learn of them by a message or with their next
+heartbeat.
+"""
+
+import logging
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
+from services.api import after_commit
 from services.api.audit import trail
 from services.api.audit.actions import Action
 from services.api.audit.trail import Target
@@ -20,7 +26,9 @@ from shared.transport import control
 from shared.transport.control import LookUp
 from shared.transport.queues import Queues
 
-#: Reads the index of living workers.
+log = logging.getLogger(__name__)
+
+#: Counts the workers of each queue, using the index of living workers.
 SERVED = Statement("""
     SELECT unnest(queues) AS queue, count(*)::int AS workers FROM worker
     WHERE dead_at IS NULL AND stopped_at IS NULL GROUP BY 1
@@ -28,7 +36,7 @@ SERVED = Statement("""
 
 
 class QueueControls:
-    """What the routes of queues do."""
+    """Lists, pauses and resumes queues for the routes of the API and the pages of the console."""
 
     def __init__(self, database: Database, queues: Queues, catalogue: Catalogue) -> None:
         self._database = database
@@ -37,29 +45,31 @@ class QueueControls:
         self._backlog = Backlog(database, queues)
 
     async def all(self) -> list[QueueAnswer]:
-        """Every known queue by name. Raises ServerUnavailable."""
+        """All known queues, by name. Raises ServerUnavailable."""
         workers, pauses = await self._workers(), await self._pauses()
         waiting = await self._backlog.read(self._known(workers, pauses))
         return [_answer(name, each, pauses.get(name), workers) for name, each in waiting.items()]
 
     async def find(self, queue: str) -> QueueAnswer:
-        """Raises QueueNotFound or ServerUnavailable."""
+        """Return one queue. Raises QueueNotFound or ServerUnavailable."""
         workers, pauses = await self._workers(), await self._pauses()
         _require(queue, self._known(workers, pauses))
         waiting = await self._backlog.read([queue])
         return _answer(queue, waiting[queue], pauses.get(queue), workers)
 
     async def known(self) -> list[str]:
-        """Those that a contract names, a worker serves, or an operator has ever paused."""
+        """The names of all queues that a contract names, a worker serves, or an operator has ever
+        paused.
+        """
         return self._known(await self._workers(), await self._pauses())
 
     async def require(self, queue: str) -> None:
-        """Raises QueueNotFound."""
+        """Raise QueueNotFound if the queue is unknown."""
         if queue not in self._contracts:
             _require(queue, await self.known())
 
     async def pause(self, queue: str, reason: str, reader: Reader) -> QueuePaused:
-        """Raises QueueNeverPaused or QueueNotFound."""
+        """Pause a queue. Raises QueueNeverPaused or QueueNotFound."""
         if queue in queue_control.NEVER_PAUSED:
             raise QueueNeverPaused(queue)
         await self.require(queue)
@@ -70,13 +80,14 @@ class QueueControls:
             before = {"paused_at": row["former_paused_at"], "reason": row["former_reason"]}
             after = {"paused_at": row["paused_at"]}
             await self._record(Action.QUEUE_PAUSED, queue, reader, before=before, after=after, reason=reason)
-        await self._announce()
-        (found,) = await self._database.run(queue_control.EXPIRING, queue=queue, limit=LIMIT)
-        message = "Its tasks wait from now on. Deadlines go on: what expires meanwhile fails."
-        return QueuePaused(queue, _pause(row), found["expiring"], found["first"], message)
+        within = await self._announce(queue)
+        expiring, first = await self._expiring(queue)
+        deadlines = "Deadlines are not extended: tasks that expire meanwhile fail."
+        message = f"Workers stop starting its tasks {within}. {deadlines}"
+        return QueuePaused(queue, _pause(row), expiring, first, message)
 
     async def resume(self, queue: str, reason: str | None, reader: Reader) -> QueueResumed:
-        """A queue that is not paused stays as it is. Raises QueueNotFound."""
+        """Resume a queue. A queue that is not paused stays unchanged. Raises QueueNotFound."""
         await self.require(queue)
         async with self._database.short_transaction():
             rows = await self._database.run(queue_control.RESUME, queue=queue)
@@ -86,17 +97,35 @@ class QueueControls:
                 await self._record(
                     Action.QUEUE_RESUMED, queue, reader, before=before, after=after, reason=reason
                 )
-        await self._announce()
+        within = await self._announce(queue)
         if not rows:
             return QueueResumed(queue, None, "The queue was not paused.")
-        return QueueResumed(queue, _pause(rows[0]), "Its tasks start again within a second.")
+        return QueueResumed(queue, _pause(rows[0]), f"Its tasks start again {within}.")
 
-    async def _announce(self) -> None:
-        with contextlib.suppress(ServerUnavailable):  # workers learn it with their next heartbeat
-            await control.announce(self._queues, LookUp())
+    async def _announce(self, queue: str) -> str:
+        """Tell the workers that an operator changed a queue. Returns a text that says when they
+        will follow the decision.
+        """
+        late = "workers learn of the decision with their next heartbeat"
+        hinted = await after_commit.given(control.announce(self._queues, LookUp()), late, queue=queue)
+        return "within a second" if hinted else "within two seconds, because Redis is unavailable"
+
+    async def _expiring(self, queue: str) -> tuple[int | None, datetime | None]:
+        """Count the waiting tasks of a queue that have a deadline, and find the earliest deadline.
+        Returns None if they could not be counted in time.
+        """
+        try:
+            (found,) = await self._database.run(queue_control.EXPIRING, queue=queue, limit=LIMIT)
+        except ServerUnavailable as error:
+            text = "the queue was paused, but its tasks with a deadline could not be counted"
+            log.warning(text, exc_info=error, extra={"queue": queue})
+            return None, None
+        return found["expiring"], found["first"]
 
     async def _record(self, action: Action, queue: str, reader: Reader, **values: Any) -> None:
-        """`values` are those of `trail.record`."""
+        """Record an operator's action on a queue in the audit log. `values` are passed on to
+        `trail.record`.
+        """
         await trail.record(self._database, reader.describe(), action, Target("queue", queue), **values)
 
     async def _workers(self) -> dict[str, int]:

@@ -1,25 +1,25 @@
-"""The routes for operators of the platform."""
+"""Collects the routes for operators of the platform."""
 
 from litestar import Router
 
-from services.api.operations import queue_routes, task_routes, worker_routes
+from services.api.operations import error_routes, health_routes, queue_routes, worker_routes
 
 ROUTER = Router(
     "",
     route_handlers=[
+        health_routes.show_health,
         queue_routes.list_queues,
         queue_routes.get_queue,
         queue_routes.pause,
         queue_routes.resume,
         queue_routes.purge,
+        error_routes.list_errors,
+        error_routes.get_error,
+        error_routes.change_error,
         worker_routes.list_workers,
         worker_routes.quiet,
         worker_routes.drain,
         worker_routes.recycle,
-        task_routes.show_stack,
-        task_routes.change,
-        task_routes.run_now,
-        task_routes.release,
     ],
     tags=["operations"],
 )

@@ -1,4 +1,4 @@
-"""Queues and workers as operators see and change them."""
+"""Request and response bodies with which operators see and change queues and workers."""
 
 from datetime import datetime
 from typing import Annotated
@@ -15,27 +15,28 @@ class PauseBody(Body):
 
 class Pause(Answer):
     since: datetime
-    #: Id of the account; null once it was erased.
+    #: Id of the account that paused the queue; null once the account was erased.
     by: int | None
     reason: str | None
 
 
 class QueueAnswer(Answer, kw_only=True):
     queue: str
-    #: Tasks that could run now.
+    #: Number of tasks in the queue that are ready to run.
     waiting: int
-    #: The same by lane: the priorities from 9 to 0, and `rescued` for tasks whose worker died. Ids of tasks
-    #: that were canceled count until a worker fetches them.
+    #: Number of ready tasks in each lane: the priorities from 9 to 0, and `rescued` for tasks whose
+    #: worker died. Canceled tasks are counted until a worker fetches their ids.
     depth: dict[str, int]
-    #: How long the task that could run first has waited.
+    #: Seconds for which the oldest ready task has waited.
     oldest_age_s: float
-    #: Delayed tasks and retries, among the 10,000 of all queues that are due next.
+    #: Number of delayed tasks and retries of this queue. Only the 10,000 tasks of all queues that
+    #: are due next are counted.
     due_later: int
-    #: Null: it is not paused.
+    #: Details of the pause; null when the queue is not paused.
     paused: Pause | None
-    #: False: it cannot be paused.
+    #: False if this queue cannot be paused, because bulk operations run in it.
     may_pause: bool
-    #: Living workers that serve it.
+    #: Number of living workers that serve the queue.
     workers: int
 
 
@@ -46,47 +47,39 @@ class QueueList(Answer):
 class QueuePaused(Answer):
     queue: str
     paused: Pause
-    #: Waiting tasks of the queue that have a deadline, among the 10,000 of all queues that expire next. They
-    #: fail if the pause lasts until then.
-    expiring: int
-    #: Time at which the first of these tasks expires.
+    #: Number of waiting tasks of the queue that have a deadline. They fail if the pause lasts until
+    #: then. Only the 10,000 tasks of all queues that expire next are counted. Null if they could
+    #: not be counted; the queue is paused anyway.
+    expiring: int | None
+    #: Time of the earliest deadline of the tasks that wait in the paused queue.
     first_expires_at: datetime | None
     message: str
 
 
 class QueueResumed(Answer):
     queue: str
-    #: The pause that has ended; null: it was not paused.
+    #: Details of the pause that this request ended; null if the queue was not paused.
     paused: Pause | None
     message: str
 
 
 class PurgeBody(Body):
-    confirm: Annotated[str, Meta(max_length=100, description="The name of the queue once more")]
+    confirm: Annotated[
+        str, Meta(max_length=100, description="The name of the queue again, as a confirmation")
+    ]
     reason: Reason | None = None
 
 
 class QueuePurged(Answer):
     queue: str
-    #: Waiting tasks that will not run.
+    #: Number of waiting tasks that were canceled by this request.
     canceled: int
-    #: True: more tasks wait. Send the request again.
+    #: True if more tasks wait in the queue. To cancel them, the client sends the request again.
     more: bool
 
 
-class ReasonBody(Body):
-    reason: Reason | None = None
-
-
-class RunNowBody(Body):
-    past_pause: Annotated[
-        bool, Meta(description="Also if its queue is paused: this task starts, and the others wait on")
-    ] = False
-    reason: Reason | None = None
-
-
 class RunningTask(Answer, kw_only=True):
-    """A body that a worker runs."""
+    """A task that a worker is running."""
 
     task_id: UUID
     task_name: str
@@ -103,18 +96,21 @@ class WorkerAnswer(Answer, kw_only=True):
     id: UUID
     hostname: str
     pid: int
-    #: Version of its code; null for one that does not say.
+    #: Version of the worker's code; null for old releases of the worker, which do not report it.
     release: str | None
-    #: running, quiet, draining, stopped (it ended by itself) or dead (it was declared so).
+    #: State of the worker: running, quiet, draining, stopped (it ended by itself) or dead (the
+    #: rescuer declared it dead).
     state: str
-    #: The operator's request: quiet, drain or recycle.
+    #: The last request of an operator to the worker: quiet (fetch no new tasks), drain (finish and
+    #: stop) or recycle (finish and restart).
     asked: str | None
     queues: list[str]
     threads: int
     threads_busy: int
-    #: Claims whose outcome is not written yet, the running ones included.
+    #: Number of tasks that the worker has claimed and whose outcome is not written yet, including
+    #: running ones.
     held: int
-    #: Resident size of its process at the last heartbeat.
+    #: Resident memory of the worker process at its last heartbeat.
     memory_bytes: int | None
     started_at: datetime
     heartbeat_at: datetime
@@ -124,7 +120,7 @@ class WorkerAnswer(Answer, kw_only=True):
 
 class WorkerPage(Answer):
     items: list[WorkerAnswer]
-    #: Give it as `cursor` to get the next page; null on the last one.
+    #: Cursor of the next page, to be sent as the parameter `cursor`. Null on the last page.
     next_cursor: str | None
 
 
@@ -132,24 +128,3 @@ class WorkerAsked(Answer):
     worker_id: UUID
     asked: str
     message: str
-
-
-class FrameAnswer(Answer):
-    file: str
-    line: int
-    function: str
-    #: The text of the line.
-    code: str
-
-
-class StackAnswer(Answer):
-    #: The body's thread, or an asyncio task of it.
-    name: str
-    #: The outermost first; the last one is being executed, or awaits something.
-    frames: list[FrameAnswer]
-
-
-class TaskStacks(Answer):
-    task_id: UUID
-    worker_id: UUID
-    stacks: list[StackAnswer]

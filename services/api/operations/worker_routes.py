@@ -1,4 +1,4 @@
-"""Lists workers, quiets, drains and recycles them."""
+"""The API routes that list, quiet, drain and recycle workers."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -10,20 +10,21 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from services.api.http import paging
 from services.api.http.documentation import example
 from services.api.http.errors import documented
+from services.api.http.schemas import ReasonBody
 from services.api.identity.rights import Reader
-from services.api.operations.schemas import ReasonBody, WorkerAsked, WorkerPage
+from services.api.operations.schemas import WorkerAsked, WorkerPage
 from services.api.operations.workers import Asked, Workers
 
 MESSAGES = {
-    Asked.QUIET: "It takes no new tasks and stays. Recycle it when it is to work again.",
+    Asked.QUIET: "It takes no new tasks and stays. Recycle it to let it work again.",
     Asked.DRAIN: "It finishes what it runs, gives back the rest and ends.",
-    Asked.RECYCLE: "It finishes what it runs, gives back the rest and begins anew under another id.",
+    Asked.RECYCLE: "It finishes what it runs, gives back the rest and starts again under another id.",
 }
 
 
 @get(
     "/workers",
-    summary="List workers with what they run",
+    summary="List workers with their running tasks",
     responses=documented(400, 401, 403, 504),
 )
 async def list_workers(
@@ -31,14 +32,16 @@ async def list_workers(
     workers: NamedDependency[Workers],
     limit: Annotated[int, QueryParameter(ge=1, le=100)] = 50,
     cursor: Annotated[str | None, QueryParameter(description="next_cursor of an earlier answer")] = None,
-    dead: Annotated[bool, QueryParameter(description="Also those that ended within the last week")] = False,
+    dead: Annotated[
+        bool, QueryParameter(description="Also list workers that ended within the last week")
+    ] = False,
 ) -> WorkerPage:
     paging.refuse_unknown(request.query_params, ("limit", "cursor", "dead"))
     return await workers.page(dead=dead, limit=limit, cursor=cursor)
 
 
 def _asking(asked: Asked, summary: str, description: str) -> Any:
-    """A route that asks one thing of a worker."""
+    """Create the route that sends one kind of request, such as drain, to a worker."""
 
     @post(
         f"/workers/{{worker_id:uuid}}/{asked}",
@@ -61,11 +64,11 @@ def _asking(asked: Asked, summary: str, description: str) -> Any:
 
 
 quiet = _asking(
-    Asked.QUIET, "Let a worker take nothing new", "It gives back what it has not started, and stays."
+    Asked.QUIET, "Quiet a worker", "It takes no new tasks, gives back those it has not started, and stays."
 )
 drain = _asking(
     Asked.DRAIN,
-    "Let a worker end",
-    "As SIGTERM does, with exit code 0. A supervisor that restarts whatever ends starts another one.",
+    "Drain a worker",
+    "It ends as after SIGTERM, with exit code 0. Most supervisors then start another one.",
 )
-recycle = _asking(Asked.RECYCLE, "Let a worker begin anew", "As after OFTEN_WORKER_MAX_TASKS.")
+recycle = _asking(Asked.RECYCLE, "Recycle a worker", "It is replaced, as after OFTEN_WORKER_MAX_TASKS.")

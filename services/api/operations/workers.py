@@ -1,12 +1,12 @@
-"""Lists workers with what they run, and asks them to take nothing new or to end."""
+"""Lists workers with their running tasks, and asks workers to take no new tasks or to stop."""
 
-import contextlib
 from collections import defaultdict
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from services.api import after_commit
 from services.api.audit import trail
 from services.api.audit.actions import Action
 from services.api.audit.trail import Target
@@ -15,7 +15,6 @@ from services.api.identity.rights import Reader
 from services.api.operations.refusals import WorkerEnding, WorkerGone, WorkerNotFound
 from services.api.operations.schemas import RunningTask, WorkerAnswer, WorkerPage
 from services.api.reads import Reads
-from shared.errors import ServerUnavailable
 from shared.ledger.database import Database
 from shared.ledger.statement import Statement
 from shared.transport import control
@@ -40,7 +39,8 @@ RUNNING = Statement("""
     FROM task WHERE holder = ANY(:workers::uuid[]) AND status = 'started' ORDER BY started_at
 """)
 
-#: A worker that is to end cannot be asked to stay. Returns nothing then, and for one that has ended.
+#: Stores an operator's request to a worker. Returns no row if the worker has stopped, or if it is
+#: already stopping and is now asked to keep running.
 ASK = Statement("""
     UPDATE worker SET asked = :asked
     WHERE id = :id AND dead_at IS NULL AND stopped_at IS NULL
@@ -53,13 +53,13 @@ FIND = Statement("""
 
 
 class Asked(StrEnum):
-    """What a worker may be asked."""
+    """The requests that an operator can make to a worker."""
 
-    #: Take nothing new, and stay.
+    #: The worker fetches no new tasks, but its process keeps running.
     QUIET = "quiet"
-    #: Finish, and end for good.
+    #: The worker finishes its running tasks, then stops for good.
     DRAIN = "drain"
-    #: Finish, then start again under a new id.
+    #: The worker finishes its running tasks, then starts again under a new id.
     RECYCLE = "recycle"
 
 
@@ -71,7 +71,9 @@ ACTIONS: Mapping[Asked, Action] = {
 
 
 class Workers:
-    """What the routes of workers do."""
+    """Lists workers and sends them requests, for the routes of the API and the pages of the
+    console.
+    """
 
     def __init__(self, database: Database, reads: Reads, queues: Queues) -> None:
         self._database = database
@@ -79,7 +81,9 @@ class Workers:
         self._queues = queues
 
     async def page(self, *, dead: bool, limit: int, cursor: str | None) -> WorkerPage:
-        """In the order of their ids, which are random. Raises ReadTooSlow."""
+        """A page of workers, sorted by id. Ids are random, so the order has no meaning. Raises
+        ReadTooSlow.
+        """
         after = UUID(bytes=paging.decode(cursor, 16)) if cursor is not None else UUID(int=0)
         rows = await self._reads.run(WORKERS, after=after, dead=dead, limit=limit + 1)
         shown = rows[:limit]
@@ -92,7 +96,9 @@ class Workers:
         return WorkerPage(items, paging.encode(shown[-1]["id"].bytes) if len(rows) > limit else None)
 
     async def ask(self, worker_id: UUID, asked: Asked, reason: str | None, reader: Reader) -> None:
-        """Raises WorkerNotFound, WorkerGone or WorkerEnding."""
+        """Store an operator's request to a worker. Raises WorkerNotFound, WorkerGone or
+        WorkerEnding.
+        """
         async with self._database.short_transaction():
             rows = await self._database.run(ASK, id=worker_id, asked=asked)
             if not rows:
@@ -107,8 +113,8 @@ class Workers:
                 after={"asked": asked, **rows[0]},
                 reason=reason,
             )
-        with contextlib.suppress(ServerUnavailable):  # it learns of it with its next heartbeat
-            await control.announce(self._queues, LookUp())
+        late = "the worker learns of the request with its next heartbeat"
+        await after_commit.given(control.announce(self._queues, LookUp()), late, worker_id=worker_id)
 
     async def _refuse(self, worker_id: UUID) -> None:
         found = await self._database.run(FIND, id=worker_id)

@@ -1,4 +1,7 @@
-"""Takes requests to erase an account: from then on it is inactive, and a task erases what is stored of it."""
+"""Accepts requests to erase an account.
+
+The account is deactivated at once, and a task erases its data.
+"""
 
 import asyncio
 from uuid import UUID
@@ -15,7 +18,8 @@ from shared.ledger.lifecycle import Status
 from shared.ledger.statement import Statement
 from shared.submission import NewTask, Submitter
 
-#: After these the task does not come back by itself, so a repeated request starts another one.
+#: Statuses of the erasure task after which a repeated request submits a new one. None means that
+#: the task no longer exists.
 GIVEN_UP = frozenset({None, Status.FAILURE, Status.REVOKED})
 
 _LOCK = Statement("""
@@ -26,17 +30,18 @@ _DEACTIVATE = Statement("UPDATE account SET is_active = false, erasure_task = :t
 
 
 class Erasures:
-    """Starts erasures. Everything about one request is one transaction."""
+    """Starts the erasure of accounts. Everything that one request does happens in one transaction."""
 
     def __init__(self, database: Database, submitter: Submitter) -> None:
         self._database = database
         self._submitter = submitter
 
     async def request(self, account: int, actor: Actor) -> UUID:
-        """Deactivate the account, end its sessions and keys, and submit the task that erases it.
+        """Deactivate the account, end its sessions and API keys, and submit the task that erases
+        it. Returns the task's id.
 
-        Returns the task's id; the same one while an earlier request is carried out. Raises AccountNotFound,
-        LastAdministrator or ServerUnavailable.
+        A repeated request returns the same id as long as the task is not finished. Raises
+        AccountNotFound, LastAdministrator or ServerUnavailable.
         """
         async with (
             self._database.translated(),
@@ -54,7 +59,7 @@ class Erasures:
     async def _start(self, account: int, actor: Actor) -> UUID:
         await sessions.end_all(self._database, account)
         await api_keys.end_all(self._database, account)
-        # The platform owns it: the account's own tasks are erased.
+        # The erasure task has no owner, because the tasks that the account owns are erased too.
         (task_id,) = await self._submitter.submit(
             [NewTask(contract=ERASE, params=EraseAccount(account_id=account))]
         )

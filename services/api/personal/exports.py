@@ -1,4 +1,6 @@
-"""Everything that is stored of an account, as one JSON document that is read and sent page by page."""
+"""Exports everything that is stored about an account as one JSON document, which is read and sent
+page by page.
+"""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
@@ -6,9 +8,9 @@ from uuid import UUID
 
 import msgspec
 
+from services.api.http.export_streams import ExportStreams
 from services.api.identity.account_schemas import Account
 from services.api.identity.rights import Reader
-from services.api.identity.sign_in_refusals import TooManyExports
 from services.api.reads import Reads
 from services.api.schedules.schedule_view import ScheduleView
 from services.api.tasks.ledger_view import LedgerView
@@ -17,14 +19,15 @@ from shared.ledger.transitions import erase
 from shared.personal.data import Rows
 from shared.personal.directory import Directory
 
-#: Exports at a time in one process. Each reads the whole ledger once, and the pool has four connections.
+#: Maximum number of simultaneous exports in one process. Each export reads the whole ledger of
+#: tasks once, and the pool has only four connections.
 MAX_EXPORTS = 2
-#: Rows of one page.
+#: Number of rows that one statement of an export reads.
 PAGE = 100
-#: Tasks that one statement looks through for the account's id, in some 20 ms.
+#: Number of tasks that one statement searches for places that contain the account's id.
 STRETCH = 5_000
 
-#: Without tracebacks, which show code and not what is stored of people.
+#: Reads attempts without their tracebacks, which show code and no personal data.
 _ATTEMPTS = Statement("""
     SELECT task_id, claim, attempt, started_at, ended_at, outcome, execution_time_seconds, error_kind,
            error_message
@@ -41,7 +44,7 @@ Pages = AsyncIterator[Sequence[Any]]
 
 
 class Exports:
-    """Reads what is stored of accounts."""
+    """Exports everything that is stored about an account."""
 
     def __init__(
         self, reads: Reads, ledger: LedgerView, schedules: ScheduleView, directory: Directory
@@ -50,24 +53,13 @@ class Exports:
         self._ledger = ledger
         self._schedules = schedules
         self._directory = directory
-        self._running = 0
+        self._streams = ExportStreams()
 
     async def open(self, account: Account, reader: Reader) -> AsyncIterator[bytes]:
-        """The document in pieces; the first one is read already. Raises TooManyExports or ReadTooSlow."""
-        if self._running >= MAX_EXPORTS:
-            raise TooManyExports
-        pieces = self._counted(account, reader)
-        # The generator has begun, so it gives its place back even when the client disconnects.
-        first = await anext(pieces)
-        return _chained(first, pieces)
-
-    async def _counted(self, account: Account, reader: Reader) -> AsyncIterator[bytes]:
-        self._running += 1
-        try:
-            async for piece in self._document(account, reader):
-                yield piece
-        finally:
-            self._running -= 1
+        """Return the pieces of the export, after the first piece has been read. Raises
+        TooManyExports or ReadTooSlow.
+        """
+        return await self._streams.begin(self._document(account, reader), limit=MAX_EXPORTS)
 
     async def _document(self, account: Account, reader: Reader) -> AsyncIterator[bytes]:
         yield b'{"account":%b' % _encoded(account)
@@ -103,7 +95,10 @@ class Exports:
         yield await self._schedules.owned(reader)
 
     async def _tasks(self, account: int, reader: Reader, received: list[UUID]) -> Pages:
-        """Owned tasks, then those of other owners that name the account; `received` gets their ids."""
+        """Yield the tasks that the account owns, then tasks of other owners that name the account.
+
+        The ids of the tasks of other owners are added to `received`.
+        """
         async for ids in self._owned(account):
             yield await self._ledger.answers(ids, reader)
         async for ids in self._naming(account):
@@ -129,7 +124,9 @@ class Exports:
     async def _of_tasks(
         self, statement: Statement, account: int, received: Sequence[UUID], key: Sequence[str]
     ) -> Pages:
-        """What belongs to the tasks; `received` is complete, because the tasks were read before."""
+        """Yield the rows that belong to the exported tasks. The set `received` is complete by then,
+        because tasks are read first.
+        """
         async for ids in self._owned(account):
             async for page in self._of_some(statement, ids, key):
                 yield page
@@ -151,12 +148,6 @@ def _shown(rows: Rows, row: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in row.items()
         if name not in rows.withheld
     }
-
-
-async def _chained(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for piece in rest:
-        yield piece
 
 
 def _encoded(value: Any) -> bytes:

@@ -1,4 +1,4 @@
-"""Export and erasure of accounts."""
+"""The API routes that export and erase the data of accounts."""
 
 from litestar import Router, delete, get
 from litestar.di import NamedDependency
@@ -23,8 +23,8 @@ from shared.errors import FieldProblem, InvalidFields
 
 @get(
     "/auth/me/export",
-    summary="Everything that is stored of me",
-    description="One JSON document. An answer that breaks off is no valid JSON: ask again.",
+    summary="Export everything that is stored about me",
+    description="One JSON document. If the answer is cut off, it is not valid JSON; send the request again.",
     media_type="application/json",
     responses=documented(401, 403, 504),
 )
@@ -40,8 +40,8 @@ async def export_me(
     "/auth/me",
     summary="Erase my account",
     operation_class=example({"password": "correct horse"}),
-    description="Ends all sessions and keys at once and cancels your tasks. Everything that is stored of you "
-    "is erased once your running tasks have ended. It cannot be undone.",
+    description="Ends all sessions and keys at once and cancels your tasks. Everything that is stored about "
+    "you is erased once your running tasks have ended. It cannot be undone.",
     status_code=202,
     responses=documented(400, 401, 403, 409, 413),
 )
@@ -55,7 +55,7 @@ async def erase_me(
 ) -> Submitted:
     with passwords.place(actor.network):
         if await logins.authenticate(user.email, data.password, actor) is None:
-            raise InvalidFields([FieldProblem("password", "is wrong: give the one you signed in with")])
+            raise InvalidFields([FieldProblem("password", "is wrong: enter the password of your account")])
     task_id = await erasures.request(user.id, actor)
     return Submitted(
         task_id, "queued", "Your sessions and keys have ended, and your account is being erased."

@@ -1,4 +1,4 @@
-"""What requests about personal data bring."""
+"""Request bodies of the routes for personal data."""
 
 from typing import Annotated
 
@@ -8,5 +8,6 @@ from services.api.http.schemas import Body
 
 
 class ErasureBody(Body):
-    #: A stolen session alone must not erase the account.
+    #: The account's password. It is required, so that someone with a stolen session cannot erase
+    #: the account.
     password: Annotated[str, Meta(max_length=1024)]

@@ -1,7 +1,9 @@
-"""Counts what accounts take in windows of time: in memory at once, in Redis with all other processes.
+"""Counts what accounts use per time window, first in memory and then in Redis, where all processes
+add to the same count.
 
-A count of one, far from its limit, is noted here and reaches Redis within a second. Anything else is asked
-for in Redis, in one step. Without Redis nothing is refused.
+While an account is far from a limit, a single task is counted in memory, and Redis gets the number
+within a second. Any other use is counted in Redis immediately, in one step. If Redis is
+unavailable, no request is refused.
 """
 
 from collections.abc import Sequence
@@ -13,24 +15,28 @@ import redis.asyncio as redis
 
 from services.api.identity.counting import CountingRedis
 
-#: No amount: nothing is refused when counters are only brought up to date.
+#: A limit that no count reaches. It is used for calls that only read and update counters.
 _NO_LIMIT = 2**53
 MINUTE_S = 60
-#: Counters of one call: a script returns fewer than 8,000 values, and other clients wait for it.
+#: Maximum number of counters in one call of the Redis script. A script can return fewer than 8,000
+#: values, and other clients of Redis wait for it.
 CHUNK = 500
-#: Redis keeps a counter for this long after its window, because clocks differ.
+#: Seconds for which Redis keeps a counter after the end of its window, because clocks of processes
+#: differ.
 _KEPT_S = 60
 
 
 class Window(NamedTuple):
-    """A counter of one account and one quota, which is valid until `end`, a time of the epoch in seconds."""
+    """The time window in which one quota of one account is counted. It lasts until `end`, in
+    seconds since 1970.
+    """
 
     key: str
     end: int
 
 
 class Want(NamedTuple):
-    """What a submission asks of one counter."""
+    """The amount that one submission takes from one counter, and the limit of that counter."""
 
     quota: str
     window: Window
@@ -41,12 +47,13 @@ class Want(NamedTuple):
 @dataclass(slots=True)
 class _Counter:
     window: Window
-    #: As Redis last said.
+    #: The counter's value in the last answer of Redis.
     known: int = 0
-    #: Taken by this process and not in `known`: not sent yet, and on the way.
+    #: Amount taken by this process that is not part of `known`, because it was not sent to Redis
+    #: yet; `sent` is the amount that is on its way.
     unsent: int = 0
     sent: int = 0
-    #: Questions to Redis that are under way.
+    #: Number of calls to Redis for this counter that are not answered yet.
     asked: int = 0
 
     @property
@@ -54,19 +61,25 @@ class _Counter:
         return max(0, self.known + self.unsent + self.sent)
 
     def is_needed(self, now: float) -> bool:
-        """False when Redis knows all about it; only single tasks of a minute are taken without asking."""
+        """True if the counter must be kept in memory.
+
+        Once Redis has all amounts, only counters of the current minute are kept, because only they
+        are used without asking Redis.
+        """
         lasts = self.window.end >= now
         return lasts and bool(self.unsent or self.asked or self.window.end <= now + MINUTE_S)
 
     def begin(self) -> int:
-        """Note that the unsent amount is on its way to Redis, and return it."""
+        """Mark the unsent amount as being on its way to Redis, and return it."""
         amount, self.unsent = self.unsent, 0
         self.sent += amount
         self.asked += 1
         return amount
 
     def settle(self, amount: int, known: int | None) -> None:
-        """Note what Redis answered to this amount; None: it did not, and the amount is sent again."""
+        """Process the answer of Redis to a call that sent `amount`. None means that there was no
+        answer, so the amount will be sent again.
+        """
         self.sent -= amount
         self.asked -= 1
         if known is None:
@@ -76,12 +89,12 @@ class _Counter:
 
 
 def minute(quota: str, account: int, now: float) -> Window:
-    """The current minute of the clock."""
+    """The time window of the current minute, for one quota of one account."""
     return _window(quota, account, now, MINUTE_S)
 
 
 def day(quota: str, account: int, now: float) -> Window:
-    """The current day in UTC."""
+    """The time window of the current UTC day, for one quota of one account."""
     return _window(quota, account, now, 86_400)
 
 
@@ -91,7 +104,7 @@ def _window(quota: str, account: int, now: float, length_s: int) -> Window:
 
 
 class Counters:
-    """The counters of one process. Building it connects to nothing."""
+    """The quota counters of one process. Creating an instance opens no connection."""
 
     def __init__(self, counting: CountingRedis) -> None:
         self._counting = counting
@@ -100,28 +113,34 @@ class Counters:
         self._counters: dict[str, _Counter] = {}
 
     def total(self, window: Window) -> int:
-        """What was taken, as far as this process knows."""
+        """The amount that was taken in this time window, as far as this process knows."""
         return self._of(window).total
 
     def note(self, window: Window, amount: int) -> None:
-        """Take without asking, or give back a negative amount."""
+        """Take an amount without asking Redis. A negative amount gives back what was taken."""
         self._of(window).unsent += amount
 
     async def take(self, wants: Sequence[Want], now: float) -> Want | None:
-        """Take all or none. Returns the first one that has too little left; None when all were taken."""
+        """Take all the wanted amounts or none of them. Returns None if they were taken, otherwise
+        the first `Want` whose counter has too little left.
+        """
         short = await self._ask(wants, now)
-        if short is None:  # Redis is away
+        if short is None:  # Redis is unavailable, so the amounts are only counted here
             for want in wants:
                 self.note(want.window, want.amount)
         return wants[short - 1] if short else None
 
     async def read(self, windows: Sequence[Window], now: float) -> None:
-        """Bring these counters up to date with the other processes; leaves them as they are without Redis."""
+        """Update these counters from Redis, which knows what other processes took. If Redis is
+        unavailable, the counters stay unchanged.
+        """
         if windows:
             await self._ask([Want("", window, 0, _NO_LIMIT) for window in windows], now)
 
     async def send(self, now: float) -> None:
-        """Send to Redis what was noted, and forget what is not needed. To be repeated each second."""
+        """Send amounts that were taken in memory to Redis, and drop counters that are no longer
+        needed. Called each second.
+        """
         for key in [key for key, counter in self._counters.items() if not counter.is_needed(now)]:
             del self._counters[key]
         noted = [each.window for each in self._counters.values() if each.unsent]
@@ -129,7 +148,9 @@ class Counters:
             await self.read(noted[start : start + CHUNK], now)
 
     async def _ask(self, wants: Sequence[Want], now: float) -> int | None:
-        """The script's verdict: 0, or the number of the counter with too little left; None without Redis."""
+        """Run the Redis script. Returns 0 if all amounts were taken, or the number of the first
+        counter that has too little left, counted from 1. Returns None if Redis is unavailable.
+        """
         counters = [self._of(want.window) for want in wants]
         amounts = [counter.begin() for counter in counters]
         arguments = [

@@ -1,7 +1,8 @@
-"""Quotas: how much of what each role may submit, and what an account has taken of it.
+"""Quotas define how much the accounts of each role may submit. This module counts how much of them
+is used.
 
-`Quotas.counted` takes before tasks are stored, and gives back what was not stored after all. Schedules and
-tasks submit through `Submitter` and take nothing.
+`Quotas.counted` takes the amount before the tasks are stored, and gives back the amount for tasks
+that were not stored. Schedules and task bodies submit through `Submitter`, which uses no quota.
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -22,12 +23,13 @@ from shared.telemetry import metrics
 
 T = TypeVar("T")
 
-#: Retry-After where too many tasks wait. It is unknown when they will end.
+#: Seconds in the header Retry-After when an account has too many waiting tasks. It is unknown when
+#: one of them will finish.
 WAITING_RETRY_S = 10.0
 
 
 class Taken(NamedTuple):
-    """What a submission has taken."""
+    """The amounts that one submission has taken from quotas, so that they can be given back."""
 
     account: int
     waiting: int
@@ -35,17 +37,17 @@ class Taken(NamedTuple):
 
 
 class Used(NamedTuple):
-    """One quota of an account."""
+    """How much of one quota an account has used."""
 
     quota: str
     amount: int
     taken: int
-    #: The end of its window; None for a quota without one.
+    #: End of the current time window of the quota. None if the quota has no time window.
     resets_at: datetime | None
 
 
 class Quotas:
-    """The quotas of all accounts, as one process counts them."""
+    """Checks and counts the quotas of all accounts in one process."""
 
     def __init__(
         self,
@@ -60,17 +62,19 @@ class Quotas:
         self._now = now
 
     def highest_priority(self, role: Role) -> int:
-        """The highest priority that the role may ask for."""
+        """The highest priority that this role may request for a task."""
         return self._limits[role].priority
 
     def check_priority(self, task: NewTask, caller: Reader) -> None:
-        """Raises InvalidFields. The contract's own priority is for everybody."""
+        """Check the priority that the caller requests for a task. Every role may request the
+        default priority of the task's contract. Raises InvalidFields.
+        """
         rule = self.priority_rule(task.contract, task.priority, caller)
         if rule is not None:
             raise InvalidFields([FieldProblem("priority", rule)])
 
     def priority_rule(self, contract: Contract[Any, Any], priority: int | None, caller: Reader) -> str | None:
-        """The rule that a priority breaks; None when it keeps it."""
+        """The rule that a requested priority breaks, or None if it breaks no rule."""
         highest = max(self._limits[caller.role].priority, contract.priority)
         if priority is None or priority <= highest:
             return None
@@ -85,11 +89,12 @@ class Quotas:
         store: Callable[[], Awaitable[tuple[T, bool]]],
         stored_before: Callable[[], Awaitable[T | None]],
     ) -> tuple[T, bool]:
-        """Store tasks if the caller's quotas allow. A repeated submission takes nothing.
+        """Store tasks if the caller's quotas allow it. A repeated submission uses no quota.
 
-        `named` has one entry for each task: the daily quota that its contract names. `field` is the part of
-        the request that names the tasks. `store` says whether it stored anything, and `stored_before` finds
-        what the same submission has stored. Raises QuotaUsedUp or InvalidFields.
+        `named` has one entry for each task: the daily quota that its contract names. `field` is the
+        field of the request that lists the tasks. `store` stores them and returns True if they are
+        new. `stored_before` finds what an earlier request with the same idempotency key has stored.
+        Raises QuotaUsedUp or InvalidFields.
         """
         try:
             taken = await self._take(caller, named, field)
@@ -108,7 +113,9 @@ class Quotas:
         return stored, is_new
 
     async def _take(self, caller: Reader, named: Sequence[str | None], field: str) -> Taken:
-        """Take what these tasks need, all or nothing. Raises QuotaUsedUp or InvalidFields."""
+        """Take the amounts for these tasks from all quotas, or nothing if one quota has too little
+        left. Raises QuotaUsedUp or InvalidFields.
+        """
         limits = self._limits[caller.role]
         now = self._now().timestamp()
         wants = [*_wants(limits, caller.id, named, now)]
@@ -121,13 +128,15 @@ class Quotas:
         return Taken(caller.id, len(named), wants)
 
     def _give_back(self, taken: Taken) -> None:
-        """The tasks were not stored."""
+        """Reduce an account's used quotas again, for tasks that were counted and then not stored."""
         self._waiting.give_back(taken.account, taken.waiting)
         for want in taken.wants:
             self._counters.note(want.window, -want.amount)
 
     async def used(self, caller: Reader) -> list[Used]:
-        """The quotas that limit the caller. Raises ServerUnavailable."""
+        """Return the quotas that limit the caller, and how much of each is used. Raises
+        ServerUnavailable.
+        """
         limits, now = self._limits[caller.role], self._now().timestamp()
         windows = dict(_windows(limits, caller.id, now))
         await self._counters.read([window for window, _ in windows.values()], now)
@@ -140,11 +149,15 @@ class Quotas:
         return found
 
     async def send(self) -> None:
-        """Count in Redis what was taken. A loop of the API repeats it."""
+        """Send the amounts that were counted in memory to Redis. A background loop of the API calls
+        this repeatedly.
+        """
         await self._counters.send(self._now().timestamp())
 
     async def refresh(self) -> None:
-        """Count what waits of the accounts that submit. A loop of the API repeats it."""
+        """Count the waiting tasks of accounts that submit tasks. A background loop of the API calls
+        this repeatedly.
+        """
         await self._waiting.refresh()
 
     async def _take_waiting(self, limits: Limits, caller: Reader, amount: int) -> None:
@@ -155,7 +168,11 @@ class Quotas:
             raise _refusal(caller, WAITING, limits.waiting, there, WAITING_RETRY_S)
 
     async def _take_counted(self, wants: Sequence[Want], now: float) -> Want | None:
-        """The first one that has too little left. Asks Redis for all but a single task of no daily quota."""
+        """Take amounts from the quotas that are counted per time window. Returns the first quota
+        that has too little left.
+
+        Redis is asked, except for a single task without a daily quota.
+        """
         if not wants:
             return None
         first = wants[0]
@@ -176,7 +193,7 @@ def _wants(limits: Limits, account: int, named: Sequence[str | None], now: float
 
 
 def _windows(limits: Limits, account: int, now: float) -> Iterator[tuple[str, tuple[Window, int]]]:
-    """Window and amount of each counted quota, by its name."""
+    """The time window of each counted quota and the amount to take from it, by the quota's name."""
     if limits.tasks is not None:
         yield TASKS, (counters.minute(TASKS, account, now), limits.tasks)
     for quota, limit in limits.daily.items():
@@ -186,12 +203,18 @@ def _windows(limits: Limits, account: int, now: float) -> Iterator[tuple[str, tu
 def _refuse_impossible(
     limits: Limits, caller: Reader, wants: Sequence[Want], number: int, field: str
 ) -> None:
-    """Raises InvalidFields for a submission that no waiting would help: it takes more than the amount."""
+    """Raise InvalidFields if the submission needs more than the whole quota, because it could never
+    be accepted.
+    """
     asked = [(want.quota, want.amount, want.limit) for want in wants]
     if limits.waiting is not None:
         asked.append((WAITING, number, limits.waiting))
+    each = ": each task of its steps counts" if field == "steps" else ""
     problems = [
-        FieldProblem(field, f"must take at most {limit} of the quota {quota} of your role {caller.role}")
+        FieldProblem(
+            field,
+            f"must take at most {limit} of the quota {quota} of your role {caller.role}, not {amount}{each}",
+        )
         for quota, amount, limit in asked
         if amount > limit
     ]

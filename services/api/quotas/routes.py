@@ -1,4 +1,4 @@
-"""What a caller may still submit."""
+"""The route that shows what the caller may still submit."""
 
 from datetime import datetime
 
@@ -12,26 +12,27 @@ from services.api.quotas.quotas import Quotas, Used
 
 
 class QuotaAnswer(Answer):
-    #: tasks (in a minute), waiting (at the same time), or the name of a daily quota; see GET /catalogue.
+    #: Name of the quota: "tasks" (per minute), "waiting" (at the same time), or a daily quota; see
+    #: GET /catalogue.
     quota: str
     amount: int
     taken: int
     left: int
-    #: Time at which the count starts again; null for tasks that wait.
+    #: Time at which the count of the quota starts again; null for the quota of waiting tasks.
     resets_at: datetime | None
 
 
 class QuotasAnswer(Answer):
-    #: The highest priority that you may ask for.
+    #: The highest priority that the caller may request for a task.
     highest_priority: int
-    #: The quotas that limit you. Everything else is unlimited.
+    #: All quotas that limit the caller.
     quotas: list[QuotaAnswer]
 
 
 @get(
     "/auth/me/quotas",
     summary="What I may still submit",
-    description="Schedules, and tasks that a task submits, take nothing.",
+    description="Tasks that schedules or other tasks submit do not use quotas.",
     responses=documented(401, 403),
 )
 async def my_quotas(reader: NamedDependency[Reader], quotas: NamedDependency[Quotas]) -> QuotasAnswer:

@@ -1,10 +1,11 @@
--- Take from several counters, all or none.
+-- Take amounts from several counters. Either all amounts are taken, or none.
 --
 -- KEYS     the counters
--- ARGV     of each counter: what was taken before and not counted yet, what is asked for, the limit,
---          and the seconds for which the counter is kept
+-- ARGV     for each counter: the amount that was taken before and not counted yet, the amount to take, the
+--          limit, and the seconds for which the counter is kept
 --
--- Returns the number of the first counter that has too little left, or 0, then what each of them holds.
+-- Returns the number of the first counter that has too little left, or 0 if all amounts were taken, followed
+-- by the value of each counter.
 
 local short = 0
 local totals = {}

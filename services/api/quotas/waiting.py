@@ -1,7 +1,8 @@
-"""How many tasks of an account wait: counted in Postgres at most once a second, and counted on in between.
+"""Counts the waiting tasks of each account: in Postgres at most once a second, and in memory in
+between.
 
-A single task of an account that is far from its limit is accepted by what is known. A refusal, and a batch,
-rest on a count that is at most a second old.
+If an account is far from its limit, a single task is accepted by the count in memory. A batch of
+tasks, and a refusal, use a count from Postgres that is at most a second old.
 """
 
 import asyncio
@@ -14,14 +15,17 @@ from shared.errors import ServerUnavailable
 from shared.ledger.database import Database
 from shared.ledger.statement import Statement
 
-#: A count is used for this long.
+#: Seconds for which a count from Postgres is used.
 FRESH_S = 1.0
-#: An account that submits nothing for this long is forgotten. Longer than a count may take.
+#: Seconds for which an account is remembered after its last submission. This must be longer than
+#: one count takes.
 KEPT_S = 60.0
-#: More rows than this of one account are not counted; no limit should be higher.
+#: Maximum number of waiting tasks that are counted per account. A quota of waiting tasks should not
+#: be higher.
 MOST = 1_000_000
 
-#: Counts the tasks of each account that wait in Postgres or in a lane, by the index task_waiting.
+#: Counts the waiting tasks of each account, whether they are in Postgres only or already sent to a
+#: lane. Uses the index task_waiting.
 COUNT = Statement("""
     SELECT given.owner, found.waiting FROM unnest(:owners::bigint[]) AS given(owner), LATERAL (
         SELECT count(*) AS waiting FROM (
@@ -34,10 +38,11 @@ COUNT = Statement("""
 
 @dataclass(slots=True)
 class _Known:
-    """What this process knows of one account."""
+    """What this process knows about the waiting tasks of one account."""
 
     counted: int = 0
-    #: Submitted through this process since the count began.
+    #: Number of the account's tasks that were submitted through this process since the last count
+    #: in Postgres began.
     since: int = 0
     counted_at: float = float("-inf")
     used_at: float = 0.0
@@ -52,17 +57,21 @@ class _Known:
 
 
 class Waiting:
-    """The counts of one process."""
+    """The counts of waiting tasks that one process keeps, by account."""
 
     def __init__(self, database: Database) -> None:
-        """The database should find rows `by_index`, whatever Postgres knows of a day that has just begun."""
+        """`database` should be opened with `by_index`, so that Postgres uses an index although it
+        has no statistics for a new day yet.
+        """
         self._database = database
         self._accounts: dict[int, _Known] = {}
         self._counting: dict[int, asyncio.Task[None]] = {}
         self._one_at_a_time = asyncio.Lock()
 
     async def take(self, account: int, amount: int, limit: int) -> int | None:
-        """Add to what waits. Returns how many wait when these would be too many; None when they fit."""
+        """Add tasks to an account's count of waiting tasks. Returns None if the limit allows them,
+        otherwise the number that already wait.
+        """
         known = self._of(account)
         if (amount > 1 or known.total + amount > limit) and not known.is_fresh:
             await self._count_once(account)
@@ -72,17 +81,19 @@ class Waiting:
         return None
 
     def give_back(self, account: int, amount: int) -> None:
-        """These were not stored."""
+        """Subtract tasks from the account's count, because they were not stored."""
         if account in self._accounts:
             self._accounts[account].since -= amount
 
     async def read(self, account: int) -> int:
-        """How many wait. Raises ServerUnavailable."""
+        """Return the number of the account's waiting tasks. Raises ServerUnavailable."""
         await self._count([account])
         return self._of(account).total
 
     async def refresh(self) -> None:
-        """Count for the accounts that submitted since the last count. To be repeated each second."""
+        """Count the waiting tasks of all accounts that have submitted tasks since their last count.
+        Called each second.
+        """
         before = time.monotonic() - KEPT_S
         for account in [each for each, known in self._accounts.items() if known.used_at < before]:
             del self._accounts[account]
@@ -91,7 +102,9 @@ class Waiting:
             await self._count(busy)
 
     async def _count_once(self, account: int) -> None:
-        """Share the count with the other requests that wait for it; go on by what is known if it fails."""
+        """Count the account's waiting tasks in Postgres, once for all requests that wait for this
+        count. If that fails, the count in memory is used.
+        """
         if account not in self._counting:
             task = self._counting[account] = asyncio.create_task(self._count([account]))
             task.add_done_callback(lambda done: self._has_counted(account, done))
@@ -101,7 +114,7 @@ class Waiting:
     def _has_counted(self, account: int, done: "asyncio.Task[None]") -> None:
         del self._counting[account]
         if not done.cancelled():
-            done.exception()  # the requests that waited for it may have been given up
+            done.exception()  # Marks the error as seen, as all waiting requests may be gone
 
     async def _count(self, accounts: Sequence[int]) -> None:
         async with self._one_at_a_time:

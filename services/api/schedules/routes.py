@@ -1,10 +1,11 @@
-"""Make, look up, change, remove and fire schedules."""
+"""The routes that create, show, change, remove and fire schedules."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from litestar import Request, Router, delete, get, patch, post
+from litestar import Request, Response, Router, delete, get, patch, post
 from litestar.di import NamedDependency
+from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from services.api.audit.trail import Target
@@ -14,9 +15,12 @@ from services.api.http.documentation import example
 from services.api.http.errors import documented
 from services.api.identity.rights import Reader
 from services.api.schedules import schedule_view
+from services.api.schedules.backfills import Backfills
 from services.api.schedules.schedule_view import ScheduleView
 from services.api.schedules.schedules import Schedules
 from services.api.schedules.schemas import (
+    Backfill,
+    BackfillBody,
     FiringPage,
     NewScheduleBody,
     Preview,
@@ -52,7 +56,7 @@ async def list_schedules(
 
 @post(
     "/schedules",
-    summary="Make a schedule",
+    summary="Create a schedule",
     operation_class=example(
         {
             "name": "health.hourly",
@@ -62,7 +66,7 @@ async def list_schedules(
             "expression": "1 h",
         }
     ),
-    description="Its tasks are yours. POST /api/v1/schedules/preview shows when it would fire.",
+    description="You own the tasks that it submits. POST /api/v1/schedules/preview shows when it would fire.",
     responses=documented(400, 401, 403, 409, 413, 422),
 )
 async def make(
@@ -106,7 +110,8 @@ async def get_schedule(
     "/schedules/{name:str}",
     summary="Change a schedule",
     operation_class=example({"enabled": False}),
-    description="One of a contract that is changed in more than `enabled` follows it no longer.",
+    description="If a schedule that is declared in code is changed in more than `enabled`, it no "
+    "longer follows its declaration.",
     responses=documented(400, 401, 403, 404, 413, 422),
 )
 async def change(
@@ -130,8 +135,9 @@ async def remove(
 @post(
     "/schedules/{name:str}/fire",
     summary="Fire a schedule now",
-    description="Once, whether it is enabled or not; its times go on as they are. The answer has a task_id, "
-    "or the workflow_id of a schedule that begins a workflow.",
+    description="Submits its task or workflow once, whether or not the schedule is enabled. Its "
+    "regular times do not change. The answer has a task_id, or a workflow_id if the "
+    "schedule starts a workflow.",
     status_code=202,
     responses=documented(400, 401, 403, 404, 409, 422),
 )
@@ -140,15 +146,41 @@ async def fire(
 ) -> Submitted | WorkflowSubmitted:
     fired = await schedules.fire(name, reader)
     path = "tasks" if fired.is_task else "workflows"
-    message = f"Schedule {name} is fired; GET /api/v1/{path}/{fired.id} shows how it goes."
+    message = f"Schedule {name} was fired; GET /api/v1/{path}/{fired.id} shows its progress."
     if fired.is_task:
         return Submitted(fired.id, "queued", message)
     return WorkflowSubmitted(fired.id, "running", message)
 
 
+@post(
+    "/schedules/{name:str}/backfill",
+    summary="Submit the missing times of a schedule",
+    operation_class=example({"from": "2026-01-01T00:00:00Z", "to": "2026-01-08T00:00:00Z", "dry_run": True}),
+    description="Submits the nominal times from `from` to just before `to` for which nothing was submitted, "
+    "because the schedule was off, no scheduler was running, or its overlap skipped them. With "
+    "`dry_run`, the answer is 200 and only shows the times. No time is submitted twice. Times may "
+    "be 29 days old, and a span may have 1,000 of them, or 50 if the schedule starts workflows.",
+    status_code=202,
+    responses={
+        200: ResponseSpec(Backfill, description="The times"),
+        **documented(400, 401, 403, 404, 409, 413, 422),
+    },
+)
+async def backfill(
+    name: FromPath[str],
+    data: JSONBody[BackfillBody],
+    reader: NamedDependency[Reader],
+    backfills: NamedDependency[Backfills],
+) -> Response[Backfill]:
+    answer = (
+        await backfills.preview(name, data) if data.dry_run else await backfills.submit(name, data, reader)
+    )
+    return Response(answer, status_code=200 if data.dry_run else 202)
+
+
 @get(
     "/schedules/{name:str}/firings",
-    summary="What became of a schedule's times, newest first",
+    summary="Outcomes of a schedule's nominal times, newest first",
     responses=documented(400, 401, 403, 404),
 )
 async def list_firings(
@@ -164,6 +196,16 @@ async def list_firings(
 
 ROUTER = Router(
     "",
-    route_handlers=[list_schedules, make, preview, get_schedule, change, remove, fire, list_firings],
+    route_handlers=[
+        list_schedules,
+        make,
+        preview,
+        get_schedule,
+        change,
+        remove,
+        fire,
+        backfill,
+        list_firings,
+    ],
     tags=["schedules"],
 )

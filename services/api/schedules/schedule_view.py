@@ -1,4 +1,6 @@
-"""Schedules as their readers see them, and the outcomes of their nominal times."""
+"""Reads schedules, and the outcomes of their past nominal times, in the form that the API
+returns.
+"""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -18,7 +20,7 @@ from shared.schedules import firing as scheduling
 from shared.schedules.timetable import Timing
 from shared.vault import Vault
 
-#: Next times that an answer shows.
+#: Number of coming nominal times (times at which the schedule is due) that the API shows.
 UPCOMING = 3
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -35,7 +37,7 @@ class ScheduleView:
     async def page(
         self, reader: Reader, *, limit: int, cursor: str | None, enabled: bool | None, task_name: str | None
     ) -> SchedulePage:
-        """By name."""
+        """Return one page of schedules, sorted by name."""
         query = Schedule.select().order_by(Schedule.name).limit(limit + 1)
         if cursor is not None:
             query = query.where(Schedule.name > _checked_cursor(cursor))
@@ -48,16 +50,16 @@ class ScheduleView:
         return SchedulePage(items, items[-1].name if len(rows) > limit else None)
 
     async def owned(self, reader: Reader) -> list[ScheduleAnswer]:
-        """All schedules that the reader has made."""
+        """Return all schedules that the signed-in account has created."""
         query = Schedule.select().where(Schedule.owner == reader.id).order_by(Schedule.name)
         return [self._answer(row, reader) for row in await self._database.answered(query)]
 
     async def find(self, name: str, reader: Reader) -> ScheduleAnswer:
-        """Raises ScheduleNotFound."""
+        """Return one schedule. Raises ScheduleNotFound."""
         return self._answer(await self._row(name), reader)
 
     async def firings(self, name: str, *, limit: int, cursor: str | None) -> FiringPage:
-        """The newest first. Raises ScheduleNotFound."""
+        """Return one page of a schedule's firings, newest first. Raises ScheduleNotFound."""
         await self._row(name)
         query = ScheduleFiring.select().where(ScheduleFiring.schedule == name)
         if cursor is not None:
@@ -68,7 +70,7 @@ class ScheduleView:
         return FiringPage(items, _cursor(items[-1].fire_time) if len(rows) > limit else None)
 
     async def _row(self, name: str) -> dict[str, Any]:
-        """Raises ScheduleNotFound."""
+        """Read the row of a schedule. Raises ScheduleNotFound."""
         query = Schedule.select().where(Schedule.name == name).first()
         row = await self._database.answered(query) if NAME.fullmatch(name) else None
         if row is None:
@@ -84,7 +86,10 @@ class ScheduleView:
 
 
 def preview(timing: Timing, now: datetime, count: int) -> list[datetime]:
-    """Raises InvalidFields when it never fires."""
+    """Compute the next times at which a schedule with this timing would fire.
+
+    Raises InvalidFields if there are none.
+    """
     timing.check(now)
     return list(islice(timing.firings(now, start=now), count))
 
@@ -95,7 +100,9 @@ def _upcoming(row: Mapping[str, Any]) -> list[datetime]:
         return []
     try:
         timing = scheduling.timing_of(row)
-    except InvalidFields:  # its zone has left the database; the leader will say so
+    # The time zone of the schedule no longer exists in the time zone database. The leading
+    # scheduler reports this; the API shows only the stored next time.
+    except InvalidFields:
         return [first]
     return [first, *islice(timing.firings(first, start=row["starts_at"]), UPCOMING - 1)]
 

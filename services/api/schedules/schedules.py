@@ -1,4 +1,7 @@
-"""Makes, changes and fires schedules for operators. The scheduler fires them by the clock."""
+"""Creates, changes, removes and fires schedules at the request of operators.
+
+Regular firings, when a schedule is due, are done by the scheduler process.
+"""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -37,7 +40,7 @@ from shared.workflows.scheduled import Schedules as Declared
 
 Found = TypeVar("Found")
 
-#: `POST /schedules/preview` is an address of its own.
+#: Names that a schedule cannot have, because they would collide with a route: `/schedules/preview`.
 RESERVED = frozenset({"preview"})
 OVERLAPS = ("allow", "skip")
 
@@ -45,15 +48,15 @@ _REMOVE = Statement("DELETE FROM schedule WHERE name = :name")
 
 
 class Fired(NamedTuple):
-    """What was submitted by hand."""
+    """The task or workflow that was submitted when an operator fired a schedule."""
 
     id: UUID
-    #: False: a workflow.
+    #: True if a task was submitted; False if a workflow was submitted.
     is_task: bool
 
 
 class Schedules:
-    """What the routes of schedules do."""
+    """Carries out the requests of the schedule routes."""
 
     def __init__(
         self,
@@ -69,15 +72,18 @@ class Schedules:
         self._submitter = submitter
         self._vault = vault
         self._rights = rights
-        self._firing = Firing(database, submitter, vault, catalogue, workflows)
+        self.firing = Firing(database, submitter, vault, catalogue, workflows)
 
     async def make(self, body: NewScheduleBody, caller: Reader) -> None:
-        """Raises InvalidFields, NotAllowed, UnknownAccount or ScheduleExists."""
+        """Create a schedule.
+
+        Raises InvalidFields, NotAllowed, UnknownAccount or ScheduleExists.
+        """
         _check_name(body.name)
         _check_policies(body.misfire, body.overlap)
         contract = _known(lambda: self._catalogue.get(body.task_name))
         params = contract.check_params(body.params)
-        await self._check_recipient(contract, params, caller)
+        await self.check_recipient(contract, params, caller)
         columns: dict[str, Any] = msgspec.structs.asdict(body)
         reason = columns.pop("reason")
         columns["params"] = scheduling.encode_params(self._vault, contract, params, body.name, caller.id)
@@ -92,22 +98,25 @@ class Schedules:
             await self._record(Action.SCHEDULE_MADE, body.name, caller, after=_shown(columns), reason=reason)
 
     async def change(self, name: str, wanted: ScheduleChange, caller: Reader) -> None:
-        """Apply what is given. Raises ScheduleNotFound, InvalidFields, NotAllowed or UnknownAccount."""
+        """Change the fields that the request contains.
+
+        Raises ScheduleNotFound, InvalidFields, NotAllowed or UnknownAccount.
+        """
         given = {k: v for k, v in msgspec.structs.asdict(wanted).items() if v is not msgspec.UNSET}
         reason = given.pop("reason", None)
         if not given:
             raise InvalidFields([FieldProblem("", "must give at least one field to change")])
         async with self._database.short_transaction():
-            row = await self._locked(name)
+            row = await self.locked(name)
             merged = row | given
             _check_policies(merged["misfire"], merged["overlap"])
             if "params" in given:
                 contract = self._contract_of_params(row)
                 params = contract.check_params(given["params"])
-                await self._check_recipient(contract, params, caller)
+                await self.check_recipient(contract, params, caller)
                 given["params"] = scheduling.encode_params(self._vault, contract, params, name, row["owner"])
             elif wanted.enabled is True:
-                self._work_of(row)
+                self.work_of(row)
             await schedules.change(self._database, name, given | _consequences(row, given, caller))
             before, after = _shown({field: row[field] for field in given}), _shown(given)
             if "params" in given:
@@ -117,9 +126,9 @@ class Schedules:
             )
 
     async def remove(self, name: str, caller: Reader) -> None:
-        """Raises ScheduleNotFound or ScheduleDeclared."""
+        """Remove a schedule. Raises ScheduleNotFound or ScheduleDeclared."""
         async with self._database.short_transaction():
-            row = await self._locked(name)
+            row = await self.locked(name)
             if row["source"] == "contract":
                 raise ScheduleDeclared(name)
             await self._database.run(_REMOVE, name=name)
@@ -129,19 +138,19 @@ class Schedules:
             await self._record(Action.SCHEDULE_REMOVED, name, caller, before=before)
 
     async def fire(self, name: str, caller: Reader) -> Fired:
-        """Submit its task or its workflow now; the present second is its nominal time.
+        """Submit the schedule's task or workflow now, with the current second as its nominal time.
 
         Raises ScheduleNotFound, InvalidFields, ScheduleStillRunning or ScheduleJustFired.
         """
         async with self._submitter.short_transaction():
-            row = await self._locked(name)
-            work = self._work_of(row)
+            row = await self.locked(name)
+            work = self.work_of(row)
             if isinstance(work, TaskToFire):
-                await self._check_recipient(work.contract, work.params, caller)
-            if row["overlap"] == "skip" and (running := await self._firing.unfinished(row)):
+                await self.check_recipient(work.contract, work.params, caller)
+            if row["overlap"] == "skip" and (running := await self.firing.unfinished(row)):
                 raise ScheduleStillRunning(running.kind, running.id)
             second = row["now"].replace(microsecond=0)
-            fired = await self._firing.fire(row, work, [second], by=caller.id)
+            fired = await self.firing.fire(row, work, [second], by=caller.id)
             if not fired:
                 raise ScheduleJustFired
             moments = {"next_fire_time": row["next_fire_time"], "last_fire_time": second}
@@ -154,29 +163,45 @@ class Schedules:
             return Fired(fired[second], is_task)
 
     async def _record(self, action: Action, name: str, caller: Reader, **values: Any) -> None:
-        """`values` are those of `trail.record`."""
+        """Record an action on a schedule in the audit log.
+
+        `values` are passed to `trail.record`.
+        """
         await trail.record(self._database, caller.describe(), action, Target("schedule", name), **values)
 
-    async def _locked(self, name: str) -> dict[str, Any]:
-        """Lock the schedule until the transaction ends. Raises ScheduleNotFound."""
+    async def locked(self, name: str) -> dict[str, Any]:
+        """Read the schedule's row and lock it until the transaction ends.
+
+        Raises ScheduleNotFound.
+        """
         rows = await self._database.run(schedules.LOCK, name=name) if NAME.fullmatch(name) else []
         if not rows:
             raise ScheduleNotFound(name)
         return rows[0]
 
-    def _work_of(self, row: Mapping[str, Any]) -> Work:
-        """What it fires today. Raises InvalidFields or VaultError."""
-        return _known(lambda: self._firing.work_of(row))
+    def work_of(self, row: Mapping[str, Any]) -> Work:
+        """Build the task or workflow that the schedule would submit if it fired now.
+
+        Raises InvalidFields or VaultError.
+        """
+        return _known(lambda: self.firing.work_of(row))
 
     def _contract_of_params(self, row: Mapping[str, Any]) -> Contract[Any, Any]:
-        """Raises InvalidFields, also for a workflow."""
+        """Return the contract by which new parameters of this schedule are checked.
+
+        Raises InvalidFields if the task is unknown, or if the schedule starts a workflow, which has
+        no parameters to change.
+        """
         if row["workflow"] is not None:
             rule = "must be left out: the code that declares the schedule builds its workflow"
             raise InvalidFields([FieldProblem("params", rule)])
         return _known(lambda: self._catalogue.get_stored(row["task_name"]))
 
-    async def _check_recipient(self, contract: Contract[Any, Any], params: Params, caller: Reader) -> None:
-        """A schedule reaches no account that its maker could not reach with a submission."""
+    async def check_recipient(self, contract: Contract[Any, Any], params: Params, caller: Reader) -> None:
+        """Check that the caller may submit a task for the account that the parameters name.
+
+        Raises NotAllowed or UnknownAccount.
+        """
         recipient = contract.recipient_of(params)
         if recipient in (None, caller.id):
             return
@@ -188,12 +213,15 @@ class Schedules:
 
 
 def _shown(columns: Mapping[str, Any]) -> dict[str, Any]:
-    """Columns as the audit log shows them: without parameters, which may be sealed or name people."""
+    """Return the columns of a schedule that the audit log shows.
+
+    Parameters are left out, because they may be encrypted or contain personal data.
+    """
     return {name: value for name, value in columns.items() if name != "params"}
 
 
 def _known(find: Callable[[], Found]) -> Found:
-    """What `find` returns. Raises InvalidFields for a task that the code does not have."""
+    """Return the result of `find`. Raises InvalidFields if `find` does not know the task name."""
     try:
         return find()
     except UnknownTask as error:
@@ -202,14 +230,21 @@ def _known(find: Callable[[], Found]) -> Found:
 
 
 def _started(columns: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-    """Columns of a schedule whose timing is new; what lies before is not made up for."""
+    """Return `starts_at` and `next_fire_time` for a schedule that is new or has a new timing.
+
+    The schedule starts now, so nominal times before now are not caught up.
+    """
     start = now.replace(microsecond=0)
     following = scheduling.timing_of(columns).following(now, start=start)
     return {"starts_at": start, "next_fire_time": following if columns["enabled"] else None}
 
 
 def _consequences(row: Mapping[str, Any], given: Mapping[str, Any], caller: Reader) -> dict[str, Any]:
-    """What else changes with the given columns. Raises InvalidFields."""
+    """Return the columns that have to change as a consequence of the requested changes. Raises
+    InvalidFields.
+
+    For example, a new timing changes the next nominal time.
+    """
     now, merged = row["now"], {**row, **given}
     changes: dict[str, Any] = {}
     if given.keys() & scheduling.TIMING:
@@ -218,7 +253,7 @@ def _consequences(row: Mapping[str, Any], given: Mapping[str, Any], caller: Read
     elif "enabled" in given:
         following = scheduling.timing_of(row).following(now, start=row["starts_at"])
         if given["enabled"] and following is None:
-            rule = "cannot be true: its moment has passed; give a new expression with it"
+            rule = "cannot be true, because the schedule's only time has passed: give a new expression too"
             raise InvalidFields([FieldProblem("enabled", rule)])
         changes["next_fire_time"] = following if given["enabled"] else None
     if given.get("enabled") is True:

@@ -1,6 +1,7 @@
-"""The attempts of a task, and what its body logged."""
+"""Reads the attempts of a task and their log lines."""
 
 from typing import Any
+from uuid import UUID
 
 from services.api.identity.rights import Reader
 from services.api.tasks.schemas import AttemptAnswer, LogLine, TaskLogs
@@ -9,11 +10,13 @@ from shared.ledger.lifecycle import FINAL
 from shared.ledger.statement import Statement
 from shared.ledger.tables import TaskAttempt
 
-#: Lines shown with an attempt; all of them are in the task's logs.
+#: Maximum number of log lines that are shown with each attempt of a task; the last ones are shown.
+#: The route for the task's logs can return more.
 LINES_PER_ATTEMPT = 100
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
-#: The last `lines` lines of each attempt, in their order.
+#: Reads the last `lines` log lines of each attempt of a task, in the order in which they were
+#: logged.
 LINES = Statement("""
     SELECT claim, logged_at, level, message FROM (
         SELECT *, row_number() OVER (PARTITION BY claim ORDER BY ordinal DESC) AS back
@@ -32,7 +35,11 @@ LOGS = Statement("""
 
 
 async def attempts(database: Database, task: dict[str, Any], reader: Reader) -> list[AttemptAnswer]:
-    """All attempts, oldest first. `task` was read before, so an attempt that ended since is a closed one."""
+    """Return all attempts of a task, oldest first.
+
+    `task` is a row that was read earlier. If its current attempt has ended since then, the attempt
+    is shown as ended.
+    """
     closed = await database.answered(
         TaskAttempt.select().where(TaskAttempt.task_id == task["id"]).order_by(TaskAttempt.claim)
     )
@@ -45,16 +52,30 @@ async def attempts(database: Database, task: dict[str, Any], reader: Reader) -> 
 
 
 async def logs(database: Database, task: dict[str, Any], *, level: str, limit: int) -> TaskLogs:
-    """The last `limit` lines of at least this level over all attempts, in their order."""
-    levels = list(LEVELS[LEVELS.index(level) :])
-    rows = await database.run(LOGS, task=task["id"], levels=levels, limit=limit)
+    """Return the last `limit` log lines whose level is `level` or higher.
+
+    The lines come from all attempts, in the order in which they were logged.
+    """
+    total, rows = await last_lines(database, task["id"], level=level, limit=limit)
     lines = [LogLine(row["logged_at"], row["level"], row["message"]) for row in rows]
-    total = rows[0]["total"] if rows else 0
     return TaskLogs(task["id"], total, lines, task["status"], task["status"] in FINAL)
 
 
+async def last_lines(
+    database: Database, task_id: UUID, *, level: str = "debug", limit: int
+) -> tuple[int, list[dict[str, Any]]]:
+    """Return how many log lines have this level or a higher one, and the last `limit` of these
+    lines.
+
+    Each line has its claim number and its ordinal within the claim.
+    """
+    levels = list(LEVELS[LEVELS.index(level) :])
+    rows = await database.run(LOGS, task=task_id, levels=levels, limit=limit)
+    return (rows[0]["total"] if rows else 0), rows
+
+
 def _current(task: dict[str, Any]) -> dict[str, Any]:
-    """The last attempt, which the task's own row holds."""
+    """Build an attempt from the task's own row, which stores the latest attempt."""
     ended = task["status"] in FINAL
     return {**task, "ended_at": task["completed_at"], "outcome": task["status"] if ended else None}
 

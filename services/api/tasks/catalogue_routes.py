@@ -1,4 +1,6 @@
-"""The catalogue of tasks: what may be submitted, and with which parameters."""
+"""The route that lists the catalogue: the kinds of tasks that clients may submit, and their
+parameters.
+"""
 
 from litestar import get
 from litestar.di import NamedDependency
@@ -12,8 +14,8 @@ from services.api.tasks.schemas import CatalogueAnswer
 @get(
     "/catalogue",
     summary="List the kinds of tasks",
-    description="Each with the JSON Schema of its parameters and of its result. Tasks that only staff may "
-    "submit are listed for staff.",
+    description="Each kind has the JSON Schemas of its parameters and of its result. Tasks that "
+    "only staff may submit are listed for staff only.",
     responses=documented(401, 403),
 )
 async def catalogue(

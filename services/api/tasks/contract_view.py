@@ -1,4 +1,7 @@
-"""Contracts as clients see them."""
+"""Builds the API's description of contracts.
+
+A contract defines a kind of task and its parameters.
+"""
 
 import functools
 from collections.abc import Collection
@@ -11,12 +14,16 @@ from services.api.tasks.schemas import ContractAnswer, RetriesAnswer
 from shared.contracts.catalogue import Catalogue
 from shared.contracts.contract import Contract, Retries
 
-#: Keyword in a schema that marks a field which is encrypted in the row and masked for other readers.
+#: Keyword in a JSON Schema that marks a sensitive field: it is stored encrypted, and masked for
+#: everyone except readers who may see it.
 SENSITIVE = "x-sensitive"
 
 
 class ContractView:
-    """Describes the contracts of this API, once."""
+    """Describes the contracts that the API offers.
+
+    The descriptions are built once and then reused.
+    """
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
@@ -27,7 +34,10 @@ class ContractView:
         return [_answer(contract) for _, contract in contracts if not contract.internal]
 
     def visible_to(self, reader: Reader) -> list[ContractAnswer]:
-        """By name. Contracts that are `staff_only` are left out for everybody else."""
+        """Return the descriptions that this reader may see, sorted by contract name.
+
+        Contracts with `staff_only` are returned to operators and administrators only.
+        """
         return [each for each in self._all if reader.is_staff or not each.staff_only]
 
 
@@ -61,7 +71,7 @@ def _retries(retries: Retries) -> RetriesAnswer:
 
 
 def _schema(struct: type[msgspec.Struct], sensitive: Collection[str]) -> dict[str, Any]:
-    """A JSON Schema that refers to nothing outside itself, with its sensitive fields marked."""
+    """Return the self-contained JSON Schema of a type, with its sensitive fields marked."""
     schema = msgspec.json.schema(struct)
     fields = schema["$defs"][schema["$ref"].rpartition("/")[2]]["properties"]
     for name in sensitive:

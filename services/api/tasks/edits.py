@@ -1,6 +1,9 @@
-"""Checks what is to be changed of a task that waits or begins again: by its contract, quotas and rights."""
+"""Checks the changes that a caller requests for a waiting task or with a retry.
 
-from collections.abc import Mapping
+They are checked against the task's contract, the caller's quotas and the caller's rights.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +12,10 @@ import msgspec
 from services.api.http.errors import NotAllowed, UnknownAccount
 from services.api.identity import accounts
 from services.api.identity.rights import Reader
-from services.api.operations.queues import QueueControls
 from services.api.quotas.quotas import Quotas
 from shared.contracts.catalogue import Catalogue
 from shared.contracts.contract import Contract, Params
-from shared.errors import FieldProblem, InvalidFields
+from shared.errors import FieldProblem, InvalidFields, TaskNotFound
 from shared.identity.tables import Role
 from shared.ledger.database import Database
 from shared.ledger.statement import Statement
@@ -27,26 +29,38 @@ STORED = Statement(
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """A checked edit."""
+    """A requested change of a task that has passed all checks."""
 
-    #: Values for the statements in `operate`.
+    #: Parameters for the SQL statements in `shared.ledger.transitions.operate` that apply the
+    #: change.
     values: Mapping[str, Any]
-    #: The part that the audit log shows. It has no parameters of tasks.
+    #: The part of the change that is written to the audit log. It does not contain the values of
+    #: task parameters.
     shown: Mapping[str, Any]
     reason: str | None
+    #: Names of the sensitive parameters that the request leaves unchanged, and the encoded
+    #: parameters from which their values were taken. If the stored parameters have changed since
+    #: then, the edit is refused.
+    kept: frozenset[str] = frozenset()
+    kept_from: str = ""
 
 
 class Edits:
-    """What the routes that change tasks have in common."""
+    """Checks the changes for all routes that change tasks."""
 
     def __init__(
-        self, database: Database, catalogue: Catalogue, vault: Vault, quotas: Quotas, queues: QueueControls
+        self,
+        database: Database,
+        catalogue: Catalogue,
+        vault: Vault,
+        quotas: Quotas,
+        known_queues: Callable[[], Awaitable[list[str]]],
     ) -> None:
         self._database = database
         self._catalogue = catalogue
         self._vault = vault
         self._quotas = quotas
-        self._queues = queues
+        self._known_queues = known_queues
 
     async def checked(
         self,
@@ -58,12 +72,13 @@ class Edits:
         priority: int | None,
         reason: str | None,
     ) -> Edit:
-        """None leaves a value as it is.
+        """Check a requested change of a task. An argument that is None leaves its field unchanged.
 
-        Raises InvalidFields, UnknownTask, NotAllowed, UnknownAccount, or VaultError when a sensitive field is
-        to stay and does not open.
+        Raises InvalidFields, TaskNotFound, UnknownTask, NotAllowed or UnknownAccount. Raises
+        VaultError if a sensitive parameter should stay unchanged but cannot be decrypted.
         """
         shown: dict[str, Any] = {"queue": queue, "priority": priority}
+        kept, kept_from = frozenset[str](), ""
         values = {**UNEDITED, **shown}
         if queue is not None:
             await self._check_queue(queue)
@@ -71,13 +86,16 @@ class Edits:
             self._check_priority(task, priority, reader)
         if params is not None:
             contract = self._catalogue.get_stored(task["name"])
-            stored = await self._stored(contract, task, params, reader)
+            kept = frozenset(name for name in contract.sensitive_params if params.get(name) == MASK)
+            row = await self._read(task)
+            stored = await self._stored(contract, task, row, params, kept, reader)
             values |= {"params": stored.text, "key_id": stored.key_id, "version": contract.version}
-            shown["params"] = "changed"
-        return Edit(values, {name: value for name, value in shown.items() if value is not None}, reason)
+            shown["params"], kept_from = "changed", row["params"]
+        given = {name: value for name, value in shown.items() if value is not None}
+        return Edit(values, given, reason, kept, kept_from)
 
     async def _check_queue(self, queue: str) -> None:
-        known = await self._queues.known()
+        known = await self._known_queues()
         if queue not in known:
             raise InvalidFields([FieldProblem("queue", f"must be one of {', '.join(known)}")])
 
@@ -87,15 +105,35 @@ class Edits:
         if rule is not None:
             raise InvalidFields([FieldProblem("priority", rule)])
 
-    async def _stored(
-        self, contract: Contract[Any, Any], task: Mapping[str, Any], given: dict[str, Any], reader: Reader
-    ) -> Stored:
-        """The new parameters, checked as those of a submission, and sealed for the task's row."""
-        (row,) = await self._database.run(STORED, id=task["id"])
-        if row["has_inputs"]:
+    async def _read(self, task: Mapping[str, Any]) -> dict[str, Any]:
+        """Read the task's stored parameters.
+
+        Raises TaskNotFound if the task has been removed in the meantime. Raises InvalidFields if
+        some parameters are read from other workflow steps, because such parameters cannot be
+        replaced.
+        """
+        rows = await self._database.run(STORED, id=task["id"])
+        if not rows:
+            raise TaskNotFound(task["id"])
+        if rows[0]["has_inputs"]:
             rule = "are read from other steps of the workflow in part, so they cannot be replaced"
             raise InvalidFields([FieldProblem("params", rule)])
-        params = contract.check_params({**given, **self._hidden(contract, task, row, given)})
+        return rows[0]
+
+    async def _stored(
+        self,
+        contract: Contract[Any, Any],
+        task: Mapping[str, Any],
+        row: Mapping[str, Any],
+        given: dict[str, Any],
+        kept: frozenset[str],
+        reader: Reader,
+    ) -> Stored:
+        """Check the new parameters as in a submission, and encode them for the task's row.
+
+        Sensitive parameters are encrypted.
+        """
+        params = contract.check_params({**given, **self._kept(contract, task, row, kept)})
         if contract.rules_for_new is not None:
             problems = list(contract.rules_for_new(params, self._database.now()))
             if problems:
@@ -103,25 +141,32 @@ class Edits:
         await self._check_recipient(contract, params, row, reader)
         return self._vault.seal_params(contract, params, _row(task), task["owner"])
 
-    def _hidden(
+    def _kept(
         self,
         contract: Contract[Any, Any],
         task: Mapping[str, Any],
         row: Mapping[str, Any],
-        given: Mapping[str, Any],
+        kept: frozenset[str],
     ) -> dict[str, Any]:
-        """The values of sensitive fields that are sent as they are shown: these stay."""
-        hidden = {name for name in contract.sensitive_params if given.get(name) == MASK}
-        if not hidden:
+        """Decrypt the stored values of the sensitive fields that the request leaves unchanged.
+
+        For such a field, the caller sent the mask `[hidden]`. A mask in a field that is not
+        sensitive is refused later, when the parameters are encrypted.
+        """
+        if not kept:
             return {}
         bound_to, version = _row(task), row["contract_version"]
         opened, _ = self._vault.open_params(contract, row["params"], bound_to, task["owner"], version)
-        return {name: value for name, value in msgspec.to_builtins(opened).items() if name in hidden}
+        return {name: value for name, value in msgspec.to_builtins(opened).items() if name in kept}
 
     async def _check_recipient(
         self, contract: Contract[Any, Any], params: Params, row: Mapping[str, Any], reader: Reader
     ) -> None:
-        """An edit reaches no account that the editor could not reach with a submission."""
+        """Check that the new parameters do not make the task one for an account that the caller may
+        not use.
+
+        Raises NotAllowed or UnknownAccount.
+        """
         recipient, former = contract.recipient_of(params), msgspec.json.decode(row["params"])
         if recipient in (None, reader.id, former.get(contract.recipient)):
             return
@@ -133,5 +178,8 @@ class Edits:
 
 
 def _row(task: Mapping[str, Any]) -> Any:
-    """What a seal of its parameters is bound to."""
+    """Return the identity of the row that stores the task's parameters.
+
+    Encrypted parameters are bound to their row and cannot be decrypted in another one.
+    """
     return params_row(task["id"], task["workflow"], task["step"], task["member"])

@@ -1,6 +1,7 @@
-"""Tasks as their readers see them, within the limits that rights.py sets."""
+"""Reads tasks in the form that the API returns, limited to what the caller's rights allow."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -8,22 +9,23 @@ from piccolo.query.methods.select import Select
 
 from services.api.http import paging
 from services.api.http.refusals import TaskNotFinished
-from services.api.identity.rights import Reach, Reader
+from services.api.identity.rights import Reader
 from services.api.reads import Reads
-from services.api.tasks import params_filter, task_list, wait_reason
+from services.api.tasks import params_filter, wait_reason
 from services.api.tasks.schemas import TaskAnswer, TaskPage, TaskResult
 from services.api.tasks.search import Search
-from services.api.tasks.task_list import TaskFilter
 from shared.contracts.catalogue import Catalogue
 from shared.errors import TaskNotFound
+from shared.ledger import task_filter
 from shared.ledger.database import Database
 from shared.ledger.ids import moment_of
 from shared.ledger.lifecycle import FINAL, Status
 from shared.ledger.statement import Statement
 from shared.ledger.tables import Task
+from shared.ledger.task_filter import TaskFilter
 from shared.vault import Vault, params_row
 
-#: The columns of a task in a list. A hundred tracebacks would weigh a quarter of a megabyte.
+#: Columns that a list of tasks shows. Tracebacks are left out: those of 100 tasks would be 250 kB.
 _LISTED = (
     Task.id,
     Task.name,
@@ -60,10 +62,11 @@ _LISTED = (
     Task.step,
     Task.member,
 )
-_COLUMNS = (*_LISTED, Task.error_traceback)
+_COLUMNS = (*_LISTED, Task.error_traceback, Task.parent, Task.schedule, Task.fire_time, Task.trace_context)
 
-#: One task, and whether it waits for a worker that is not there; `owner` null: of any account. Piccolo builds
-#: such a query in three times the time that Postgres and the driver need for it.
+#: Reads one task, and the reason why it waits if its queue is paused or no worker serves it. If
+#: `owner` is null, the task may belong to any account. This is plain SQL, because building the
+#: query with Piccolo would take three times as long as running it.
 _ONE = Statement(f"""
     SELECT {", ".join(f't."{column._meta.db_column_name}"' for column in _COLUMNS)},
         {wait_reason.WHY} AS why
@@ -72,7 +75,7 @@ _ONE = Statement(f"""
 
 
 class LedgerView:
-    """Reads the ledger for the API."""
+    """Reads tasks from the ledger (the tables in Postgres) for the API."""
 
     def __init__(self, database: Database, reads: Reads, catalogue: Catalogue, vault: Vault) -> None:
         self._database = database
@@ -80,10 +83,16 @@ class LedgerView:
         self._catalogue = catalogue
         self._vault = vault
 
+    def now(self) -> datetime:
+        """Return the current time by Postgres' clock."""
+        return self._database.now()
+
     async def find(self, task_id: UUID, reader: Reader) -> dict[str, Any]:
-        """The task's row. Raises TaskNotFound, also for a task that the reader may not see."""
-        own = None if reader.reach is Reach.ALL else reader.id
-        rows = await self._database.run(_ONE, id=task_id, owner=own)
+        """Read the row of a task.
+
+        Raises TaskNotFound if the task does not exist or the reader may not see it.
+        """
+        rows = await self._database.run(_ONE, id=task_id, owner=reader.owned_by)
         if not rows:
             raise TaskNotFound(task_id)
         (row,) = rows
@@ -92,16 +101,19 @@ class LedgerView:
         return row
 
     async def page(self, reader: Reader, wanted: TaskFilter, *, limit: int, cursor: str | None) -> TaskPage:
-        """Newest first, as far back as there is time for. Raises InvalidFields."""
+        """Return a page of tasks, newest first. Raises InvalidFields.
+
+        The search ends when its time limit is reached; the page then says how far back it got.
+        """
         params_filter.refuse_sealed(wanted.params, wanted.name or (), self._catalogue)
 
         def select() -> Select[Any]:
-            return wanted.apply(task_list.visible(Task.select(*_LISTED), reader))
+            return wanted.apply(task_filter.owned(Task.select(*_LISTED), reader.owned_by))
 
         below = None if cursor is None else UUID(bytes=paging.decode(cursor, 16))
         search = Search(self._reads, select, limit + 1, below=below, is_filtered=wanted.is_filtered)
         if wanted.only_failures:
-            found = await search.among_failures(lambda: wanted.failures(reader))
+            found = await search.among_failures(lambda: wanted.failures(reader.owned_by))
         else:
             found = await search.everywhere(self._database.now())
         await wait_reason.explain(self._database, found.rows)
@@ -114,7 +126,11 @@ class LedgerView:
         return TaskPage(items, cursor, complete=False, searched_until=until)
 
     async def members(self, workflow: UUID, step: str, reader: Reader, *, limit: int, after: int) -> TaskPage:
-        """Tasks of a step of a workflow that the reader may see, by member. Raises ReadTooSlow."""
+        """Return a page of the tasks of a workflow step, ordered by their position in the step's
+        group.
+
+        The caller must have checked that the reader may see the workflow. Raises ReadTooSlow.
+        """
         query = Task.select(*_LISTED).where(Task.workflow == workflow).where(Task.step == step)
         if after >= 0:
             query = query.where(Task.member > after)
@@ -126,7 +142,7 @@ class LedgerView:
         return TaskPage(items, cursor)
 
     async def answers(self, ids: Sequence[UUID], reader: Reader) -> list[TaskAnswer]:
-        """These tasks, of any owner, in the order of their ids. Raises ReadTooSlow."""
+        """Return the tasks with these ids, of any owner, ordered by id. Raises ReadTooSlow."""
         query = Task.select(*_LISTED).where(Task.id.is_in(list(ids))).order_by(Task.id)
         return [self.answer(row, reader) for row in await self._reads.select(query)]
 
@@ -145,7 +161,7 @@ class LedgerView:
         )
 
     def result(self, row: dict[str, Any], reader: Reader) -> TaskResult:
-        """Raises TaskNotFinished."""
+        """Return the result of a task. Raises TaskNotFinished."""
         if row["status"] not in FINAL:
             raise TaskNotFinished(row["id"], row["status"])
         result = self._document(row, "result", reader)
@@ -162,7 +178,8 @@ class LedgerView:
         return self._vault.read(contract, root, row[root], bound_to, row["owner"], unmask=unmask)
 
 
-#: Fields that the answer takes over from the row under the same name.
+#: Names that are both fields of the response and columns of the table, so their values can be
+#: copied.
 _SAME = frozenset(TaskAnswer.__struct_fields__) & {column._meta.name for column in _COLUMNS} - {
     "id",
     "params",
@@ -172,7 +189,7 @@ _SAME = frozenset(TaskAnswer.__struct_fields__) & {column._meta.name for column 
 
 
 def percentage(row: Mapping[str, Any]) -> int:
-    """How far a task is, 0 to 100."""
+    """Compute the progress of a task in percent, from 0 to 100."""
     if row["status"] == Status.SUCCESS:
         return 100
     return int(min(100, 100 * row["progress_current"] // row["progress_total"]))

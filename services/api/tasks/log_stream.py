@@ -1,33 +1,35 @@
-"""A task's log lines and status under the names of the old application, until it ends."""
+"""Streams a task's log lines and status to a client until the task ends.
+
+The events have the format of the application that this platform replaced.
+"""
 
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
-from uuid import UUID
 
 from services.api.live import message as sse
-from services.api.live.live import Live
-from services.api.live.log_feed import levels_from
 from services.api.live.message import Message, Told
 from services.api.live.task_stream import TaskStream
-from services.api.live.viewer import Viewer
 from shared.ledger.lifecycle import FINAL
 
 
-async def frames(live: Live, task_id: UUID, viewer: Viewer, level: str) -> AsyncIterator[bytes]:
-    """Yield connected; then log and status as they come; then completed.
+class LogStream(TaskStream):
+    """The event stream of one task: a `connected` event, `log` and `status` events, then
+    `completed`.
 
-    The stream ends with an error when the reader signs out, or loses the account or the role.
+    The stream ends with an error if the viewer signs out or loses the account or the role.
     """
-    yield sse.written([Message("connected", {"task_id": task_id})])
-    stream = TaskStream(viewer, task_id, feed=live.feed(task_id), levels=levels_from(level))
-    with live.bus.open(stream):
-        await live.begin(stream)
-        async for messages in stream.deliveries():
+
+    async def frames(self) -> AsyncIterator[bytes]:
+        yield sse.written([Message("connected", {"task_id": self.task_id})])
+        async for messages in self.deliveries():
             yield sse.written(_old(messages)) if messages else sse.PING
 
 
 def _old(messages: list[Message]) -> Iterator[Message]:
-    """The same in the words of the old application, which has none for the rest."""
+    """Convert messages to events in the format of the replaced application.
+
+    A message that has no equivalent in that format is dropped.
+    """
     for message in messages:
         if message.event == "lines":
             yield from (Message("log", line) for line in message.data["lines"])
@@ -40,7 +42,7 @@ def _old(messages: list[Message]) -> Iterator[Message]:
 
 
 def _status(data: Any) -> dict[str, Any]:
-    if not isinstance(data, Told):  # the task was deleted
+    if not isinstance(data, Told):  # If the task was deleted, the data needs no conversion
         return dict(data)
     state = sse.state_of(data.change)
     return {

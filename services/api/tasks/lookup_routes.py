@@ -1,4 +1,7 @@
-"""One task and its log lines. An application may offer both under addresses of its own."""
+"""Route handlers that show one task and its log lines.
+
+They are factories, because an application may offer the same routes at its own paths too.
+"""
 
 from typing import Annotated, Literal
 from uuid import UUID
@@ -24,12 +27,14 @@ REFUSALS = documented(400, 401, 403, 404)
 
 
 def task_at(path: str, summary: str) -> HTTPRouteHandler:
-    """A route that answers with the task whose id the path holds as `task_id`."""
+    """Create a route that shows the task whose id is the path parameter `task_id`."""
     return get(path, summary=summary, responses=REFUSALS)(_task)
 
 
 def logs_at(path: str, summary: str) -> HTTPRouteHandler:
-    """A route that answers with the last log lines of the task whose id the path holds as `task_id`."""
+    """Create a route that shows the last log lines of the task whose id is the path parameter
+    `task_id`.
+    """
     return get(path, summary=summary, responses=REFUSALS)(_logs)
 
 

@@ -1,4 +1,7 @@
-"""Filters of lists by parameters: `params.user_id=7`, with dots for what is nested."""
+"""Reads filters by task parameters from a query, such as `params.user_id=7`.
+
+Dots lead to nested values: `params.stay.city=Goa`.
+"""
 
 import json
 import math
@@ -6,23 +9,25 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from services.api.http import json_text, texts
 from shared.contracts.catalogue import Catalogue
 from shared.contracts.patterns import whole
 from shared.errors import FieldProblem, InvalidFields
+from shared.ledger.task_filter import Alternatives
 
 PREFIX = "params."
-#: Limits on the filters of one list.
+#: Maximum number of parameter filters in one request, and maximum length of a filter's value.
 MAX_FILTERS = 5
 MAX_VALUE = 200
 
 _PATH = re.compile(whole(r"params(\.[A-Za-z_][A-Za-z0-9_]{0,63}){1,5}"))
 
-#: JSON texts that the parameters may contain; one is enough. `7` in a query may be a number or a text.
-Alternatives = tuple[str, ...]
-
 
 def read(given: Iterable[tuple[str, str]]) -> dict[str, Alternatives]:
-    """The filters among the parameters of a query, by path. Raises InvalidFields."""
+    """Read the parameter filters of a query. Raises InvalidFields.
+
+    Returns the values that match, by the path of the parameter.
+    """
     filters = [(name, value) for name, value in given if name.startswith(PREFIX)]
     problems = [problem for name, value in filters if (problem := _problem(name, value))]
     if len({name for name, _ in filters}) < len(filters):
@@ -35,7 +40,10 @@ def read(given: Iterable[tuple[str, str]]) -> dict[str, Alternatives]:
 
 
 def refuse_sealed(filters: Mapping[str, Alternatives], names: Iterable[str], catalogue: Catalogue) -> None:
-    """Refuse sensitive parameters of the named tasks: they are stored encrypted. Raises InvalidFields."""
+    """Refuse filters by sensitive parameters of the named tasks. Raises InvalidFields.
+
+    Sensitive parameters are stored encrypted, so they cannot be searched.
+    """
     contracts = [catalogue.ever_by_name[name] for name in names if name in catalogue.ever_by_name]
     sealed = {f"{PREFIX}{field}" for contract in contracts for field in contract.sensitive_params}
     rule = "is stored encrypted and cannot be searched; leave it out"
@@ -47,11 +55,12 @@ def refuse_sealed(filters: Mapping[str, Alternatives], names: Iterable[str], cat
 def _problem(name: str, value: str) -> FieldProblem | None:
     if not _PATH.match(name):
         return FieldProblem(name[:100], "must be params. and a name; up to five names, separated by dots")
-    if "\x00" in value:
-        return FieldProblem(name, "must not contain the NUL character")
     if len(value) > MAX_VALUE:
         return FieldProblem(name, f"must have at most {MAX_VALUE} characters")
-    return None
+    # A JSON string such as `"\u0000"` may contain a character that cannot be stored. Only the
+    # decoded text shows it, so both forms are checked.
+    given = [value, *(each for each in _scalar(value) if isinstance(each, str))]
+    return next((found for text in given if (found := texts.problem(name, text))), None)
 
 
 def _alternatives(name: str, value: str) -> Alternatives:
@@ -60,10 +69,13 @@ def _alternatives(name: str, value: str) -> Alternatives:
 
 
 def _scalar(value: str) -> Iterable[Any]:
-    """The number, boolean, null or text that the value is in JSON."""
+    """Yield the number, boolean, null or string that `value` represents in JSON.
+
+    Yields nothing if `value` is not JSON, or is an object or an array.
+    """
     try:
-        read = json.loads(value)
-    except (ValueError, RecursionError):
+        read = json_text.read(value)
+    except ValueError:
         return
     if isinstance(read, dict | list) or (isinstance(read, float) and not math.isfinite(read)):
         return

@@ -1,12 +1,13 @@
-"""Quantiles from histograms, as Prometheus estimates them."""
+"""Estimates quantiles from histograms, with the same interpolation as Prometheus."""
 
 from collections.abc import Sequence
 
 
 def quantile(bounds: Sequence[float], counts: Sequence[int], share: float, *, largest: float) -> float | None:
-    """The value below which this share of the observations is, on a line through its bucket.
+    """Return the value below which the given share of the observations lies.
 
-    `counts` has one bucket more than `bounds`; that one ends at `largest`. None without observations.
+    The value is interpolated within its bucket. Returns None if there are no observations. `counts`
+    has one more bucket than `bounds`, because the last bucket ends at `largest`.
     """
     rank, below, low = share * sum(counts), 0, 0.0
     if not sum(counts):

@@ -1,8 +1,8 @@
-"""The routes of tasks."""
+"""Collects the task routes in one router."""
 
 from litestar import Router
 
-from services.api.tasks import catalogue_routes, statistics_routes, submission_routes, task_routes
+from services.api.tasks import act_routes, catalogue_routes, statistics_routes, submission_routes, task_routes
 
 ROUTER = Router(
     "",
@@ -17,10 +17,15 @@ ROUTER = Router(
         statistics_routes.waits,
         task_routes.get_task,
         task_routes.get_result,
+        task_routes.get_place,
         task_routes.list_attempts,
         task_routes.list_logs,
-        task_routes.retry,
-        task_routes.cancel,
+        act_routes.retry,
+        act_routes.cancel,
+        act_routes.change,
+        act_routes.run_now,
+        act_routes.release,
+        task_routes.show_stack,
     ],
     tags=["tasks"],
 )

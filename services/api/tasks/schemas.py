@@ -1,4 +1,4 @@
-"""Tasks as they are submitted and as they are read."""
+"""Schemas of the request bodies and responses of the task routes."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -25,12 +25,12 @@ class NewTaskBody(Body):
         ]
         | None
     ) = None
-    run_at: Annotated[datetime, Meta(tz=True, description="Start then; not together with delay_s")] | None = (
-        None
-    )
-    expires_at: Annotated[datetime, Meta(tz=True, description="Not worth starting from then on")] | None = (
-        None
-    )
+    run_at: (
+        Annotated[datetime, Meta(tz=True, description="Start at this time; not together with delay_s")] | None
+    ) = None
+    expires_at: (
+        Annotated[datetime, Meta(tz=True, description="The task fails if it has not started by then")] | None
+    ) = None
 
 
 Priority = Annotated[int, Meta(ge=LOWEST_PRIORITY, le=HIGHEST_PRIORITY, description="9 is served first")]
@@ -38,11 +38,11 @@ NewParams = Annotated[
     dict[str, Any],
     Meta(description="All parameters. A sensitive field that is sent as `[hidden]` stays as it is"),
 ]
-Queue = Annotated[str, Meta(max_length=100, description="A queue of GET /api/v1/queues")]
+Queue = Annotated[str, Meta(max_length=100, description="Name of a queue, as listed by GET /api/v1/queues")]
 
 
 class TaskRetryBody(Body):
-    """What is left out stays as it is."""
+    """A request to retry a task. Fields that are left out stay unchanged."""
 
     params: NewParams | None = None
     queue: Queue | None = None
@@ -59,11 +59,12 @@ class TaskRetryBody(Body):
 
 
 class TaskChange(Body):
-    """What is left out stays as it is."""
+    """A request to change a waiting task. Fields that are left out stay unchanged."""
 
     priority: Priority | None = None
     send_at: (
-        Annotated[datetime, Meta(tz=True, description="Start then; a time that has passed is now")] | None
+        Annotated[datetime, Meta(tz=True, description="Start at this time; a time in the past means now")]
+        | None
     ) = None
     params: NewParams | None = None
     queue: Queue | None = None
@@ -75,8 +76,15 @@ class TaskChanged(Answer):
     status: str
     queue: str
     priority: int
-    #: Earliest time at which the task starts.
+    #: Earliest time at which the task may start.
     scheduled_for: datetime
+
+
+class RunNowBody(Body):
+    past_pause: Annotated[
+        bool, Meta(description="Start this task even if its queue is paused; all others keep waiting")
+    ] = False
+    reason: Reason | None = None
 
 
 class BatchBody(Body):
@@ -85,13 +93,13 @@ class BatchBody(Body):
         Meta(
             min_length=1,
             max_length=10_000,
-            description="Each as POST /api/v1/tasks takes it; every bad one is named by its index",
+            description="Tasks in the form of POST /api/v1/tasks; errors name every invalid one by its index",
         ),
     ]
 
 
 class BatchSubmitted(Answer):
-    #: In the order of the request.
+    #: Ids of the new tasks, in the order in which the request lists the tasks.
     task_ids: list[UUID]
     status: str
     message: str
@@ -104,7 +112,11 @@ class Submitted(Answer):
 
 
 class RetriesAnswer(Answer):
-    """Waits `delay_s * factor^(failures - 1)` seconds, at most `cap_s`, give or take the share `jitter`."""
+    """How a failed task is retried.
+
+    The delay before the next attempt is `delay_s * factor^(failures - 1)` seconds, at most `cap_s`.
+    It is varied at random by up to the fraction `jitter`.
+    """
 
     max_attempts: int
     delay_s: float
@@ -116,24 +128,31 @@ class RetriesAnswer(Answer):
 class ContractAnswer(Answer, kw_only=True):
     name: str
     queue: str
-    #: Goes up when older workers cannot read the parameters.
+    #: Version of the task's contract. It increases when the parameters change in a way that workers
+    #: of an older release cannot read.
     version: int
-    #: Used when a submission names none; 9 is served first.
+    #: Priority of a submission that does not give one, from 0 to 9. Tasks with priority 9 are
+    #: served first.
     priority: int
-    #: True: only operators and administrators may submit it.
+    #: True if only operators and administrators may submit this kind of task.
     staff_only: bool
-    #: True: a submission needs an Idempotency-Key.
+    #: True if a submission must have an Idempotency-Key header.
     needs_key: bool
-    #: The daily quota that a submission takes one of; null: none. See GET /auth/me/quotas.
+    #: Name of the daily quota of which each submission uses one unit; null if there is none. GET
+    #: /auth/me/quotas shows the quotas.
     quota: str | None
-    #: The parameter that holds the id of the account that the task is for.
+    #: Name of the parameter that contains the id of the account for which the task runs; null if
+    #: there is none.
     recipient: str | None
     retries: RetriesAnswer
-    #: An attempt that runs longer is interrupted and counts as failed.
+    #: Time limit of an attempt in seconds. An attempt that runs longer is interrupted and counts as
+    #: failed.
     time_limit_s: float
-    #: A task that waits longer than this for its start is not run at all; null: it always runs.
+    #: Maximum time in seconds that a task may wait before it starts; after that, it fails. Null if
+    #: it may wait forever.
     max_wait_s: float | None
-    #: JSON Schema; `x-sensitive` marks fields that are encrypted and masked for other readers.
+    #: JSON Schema of the parameters. `x-sensitive` marks fields that are stored encrypted and
+    #: masked for other readers.
     params: dict[str, Any]
     result: dict[str, Any]
 
@@ -144,10 +163,10 @@ class CatalogueAnswer(Answer):
 
 class TaskAnswer(Answer):
     id: UUID
-    #: The same as `id`.
+    #: Id of the task, the same as `id`.
     task_id: UUID
     task_name: str
-    #: Category, the area of the name.
+    #: Category of the task, which is the first part of its name.
     task_type: str
     status: str
     queue: str
@@ -157,7 +176,7 @@ class TaskAnswer(Answer):
     result: Any
     progress_current: int
     progress_total: int
-    #: 0 to 100.
+    #: Progress in percent, 0 to 100.
     progress_percentage: int
     progress_message: str | None
     attempt: int
@@ -167,7 +186,8 @@ class TaskAnswer(Answer):
     interruptions: int
     error_kind: str | None
     error_message: str | None
-    #: Shown to administrators and operators only; null in lists.
+    #: Traceback of the last error. It is shown only to administrators and operators, and is null in
+    #: lists.
     error_traceback: str | None
     created_at: datetime
     started_at: datetime | None
@@ -178,19 +198,47 @@ class TaskAnswer(Answer):
     worker: UUID | None
     wait_reason: str | None
     cancel_requested_at: datetime | None
-    #: Goes up with each visible change.
+    #: Number that increases with each visible change of the task.
     revision: int
-    #: The workflow that it belongs to, the step, and its number in a group; null for other tasks.
+    #: The workflow to which the task belongs, its step, and its position if the step is a group.
+    #: All are null for a task outside a workflow; the position is null for a step of one task.
     workflow: UUID | None
     step: str | None
     member: int | None
 
 
+class WaitCause(Answer):
+    #: Why the task waits: "delayed", "paused", "unserved" (no worker serves the queue) or "noted"
+    #: (for the reason stored in the task's `wait_reason`).
+    kind: str
+    message: str
+
+
+class TaskPlace(Answer):
+    task_id: UUID
+    status: str
+    queue: str
+    #: Number of tasks in the queue that are served before this one. Null if the task does not wait
+    #: or is delayed.
+    before: int | None
+    #: True if `before` is the exact number; false if it is a lower bound.
+    before_is_exact: bool
+    #: Rate at which attempts of this queue ended over the last five minutes, per second. It is an
+    #: estimate of the rate at which tasks start.
+    starts_per_s: float
+    #: Estimated time at which the task starts; null if it cannot be estimated.
+    predicted_start: datetime | None
+    #: The reasons why the task waits, other than the tasks ahead of it.
+    causes: list[WaitCause]
+
+
 class TaskPage(Answer):
     items: list[TaskAnswer]
-    #: Give it as `cursor` to get the next page, or to search on; null when there is no more.
+    #: Value to send as `cursor` to get the next page or to continue the search; null when there are
+    #: no more tasks.
     next_cursor: str | None
-    #: False: the time ran out. Tasks that were created before `searched_until` were not looked at.
+    #: False if the search reached its time limit. Tasks created before `searched_until` were then
+    #: not searched.
     complete: bool = True
     searched_until: datetime | None = None
 
@@ -214,14 +262,15 @@ class AttemptAnswer(Answer):
     claim: int
     worker: UUID | None
     started_at: datetime | None
-    #: Null while it runs.
+    #: Time at which the attempt ended; null while it is running.
     ended_at: datetime | None
-    #: success, failure, revoked, retry, interrupted or crashed; null while it runs.
+    #: How the attempt ended: success, failure, revoked, retry, interrupted or crashed. Null while
+    #: it is running.
     outcome: str | None
     execution_time_seconds: float | None
     error_kind: str | None
     error_message: str | None
-    #: For administrators and operators only.
+    #: Traceback of the attempt's error, shown only to administrators and operators.
     error_traceback: str | None
     error_fingerprint: str | None
     logs: list[LogLine]
@@ -229,7 +278,8 @@ class AttemptAnswer(Answer):
 
 class TaskLogs(Answer):
     task_id: UUID
-    #: Lines of this level or above, shown or not.
+    #: Number of the task's log lines at the requested level or above, including lines that are not
+    #: returned.
     total_logs: int
     logs: list[LogLine]
     task_status: str

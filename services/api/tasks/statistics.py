@@ -1,6 +1,7 @@
-"""Statistics of tasks: from what processes have added up, never by counting the table of tasks.
+"""Statistics of tasks for the API.
 
-What waits and what runs is counted by the indexes of the places, up to a bound.
+Ended tasks are not counted in the table `task`: each process stores sums per minute, and these are
+added up here. Waiting and running tasks are counted with indexes, up to a maximum.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,20 +23,21 @@ from services.api.tasks.statistics_schemas import (
     WaitingKind,
     Waits,
 )
-from services.api.tasks.task_list import TaskFilter
+from shared.ledger import tally
 from shared.ledger.lifecycle import Status
-from shared.ledger.rollup import summed
+from shared.ledger.rollup import RUN_BUCKETS, WAIT_BUCKETS, summed
 from shared.ledger.statement import Statement
+from shared.ledger.task_filter import TaskFilter
 from shared.ledger.transitions.submit import PUSH_NET_S
-from shared.telemetry.metrics import RUN_BUCKETS, WAIT_BUCKETS
 
-#: Tasks that the summary shows, and the days that it covers.
+#: Number of recent tasks that the summary lists, and number of days whose ended tasks it counts.
 RECENT, DAYS = 5, 30
-#: At most this many tasks of a place, or of a user, are counted.
+#: Maximum number of tasks that are counted in one state, or for one user.
 BOUND = 10_000
-#: Time for one statement.
+#: Time limit of one statement, in seconds.
 LIMIT_S = 0.4
-#: Steps of a series, in minutes, and how many of them it may have. Older days are known by the hour.
+#: Possible step lengths of a time series in minutes, the maximum number of its points, and the
+#: number of hours for which sums per minute are kept. Older sums are kept per hour.
 STEPS, MAX_POINTS, BY_MINUTE_H = (1, 5, 10, 30, 60, 360, 1440, 10080), 180, 48
 
 _OF_MINUTES = "SELECT m.* FROM task_minute AS m WHERE minute >= :since"
@@ -52,7 +54,7 @@ _HISTOGRAMS = f"{summed('wait_hist')} AS wait_hist, {summed('run_hist')} AS run_
 
 ENDED = Statement(f"SELECT outcome, sum(n)::bigint AS n FROM {_ROWS} GROUP BY outcome")
 SERIES = Statement(f"""
-    SELECT date_bin(make_interval(mins => :step), minute, 'epoch') AS at, {_SUMS}, {_HISTOGRAMS} FROM {_ROWS}
+    SELECT date_bin(:step::interval, minute, 'epoch') AS at, {_SUMS}, {_HISTOGRAMS} FROM {_ROWS}
     WHERE (:queue::text IS NULL OR queue = :queue) AND (:name::text IS NULL OR name = :name)
     GROUP BY 1 ORDER BY 1
 """)
@@ -64,8 +66,9 @@ QUEUES = Statement(f"""
     SELECT queue, sum(wait_s) AS wait_s, {_HISTOGRAMS} FROM {_ROWS} GROUP BY queue ORDER BY queue
 """)
 _PUSHED = f"now() + interval '{PUSH_NET_S} s'"
-#: Tasks by place, at most `bound` of each: in a lane or due, later, held and not started, started. What was
-#: stored a moment ago is being pushed.
+#: Counts the tasks that are waiting (due, or in Redis), delayed, held by a worker but not started,
+#: or running; at most `bound` of each. A task that was just stored and whose id is being pushed
+#: counts as waiting.
 PLACES = Statement(f"""
     SELECT place, queue, name, count(*)::int AS n FROM (
         (SELECT 'waiting' AS place, queue, name FROM task WHERE sent_at IS NOT NULL LIMIT :bound)
@@ -78,7 +81,7 @@ PLACES = Statement(f"""
          WHERE holder IS NOT NULL LIMIT :bound)
     ) AS t GROUP BY place, queue, name ORDER BY queue, name
 """)
-#: The newest of an account.
+#: Counts the newest tasks of an account by status.
 OWN = Statement("""
     SELECT status, count(*)::int AS n FROM (
         SELECT status FROM task WHERE owner = :owner ORDER BY id DESC LIMIT :bound
@@ -89,14 +92,14 @@ Row = Mapping[str, Any]
 
 
 class StatisticsView:
-    """Reads statistics for the API. Each method raises ReadTooSlow."""
+    """Reads statistics for the API. Each method may raise ReadTooSlow."""
 
     def __init__(self, reads: Reads, ledger: LedgerView) -> None:
         self._reads = reads
         self._ledger = ledger
 
     async def summary(self, reader: Reader) -> TaskSummary:
-        """Counts of what the reader may see, and the newest of it."""
+        """Count the tasks that the reader may see, and list the newest of them."""
         if reader.reach is Reach.ALL:
             since: datetime | None = _since(24 * DAYS)
             counts, exact = await self._all(since)
@@ -121,20 +124,26 @@ class StatisticsView:
         )
 
     async def series(self, hours: int, queue: str | None, name: str | None) -> Series:
-        """What ended in the last hours, step by step."""
-        since, step = _since(hours), _step(hours)
+        """Return a time series of the tasks that ended in the last `hours`."""
+        step = timedelta(minutes=_step(hours))
+        since = _start_of_step(_since(hours), step)
         values = {"since": since, "step": step, "queue": queue, "name": name}
         rows = await self._reads.run_within(LIMIT_S, SERIES, **values)
-        return Series(since, 60 * step, [_point(row, 60 * step) for row in rows])
+        now = datetime.now(UTC)
+        return Series(since, int(step.total_seconds()), [_point(row, step, now) for row in rows])
 
     async def kinds(self, hours: int) -> Kinds:
-        """What ended in the last hours, by kind of task."""
+        """Return the outcomes and durations of the tasks that ended in the last `hours`, for each
+        kind of task.
+        """
         since = _since(hours)
         rows = await self._reads.run_within(LIMIT_S, KINDS, since=since)
         return Kinds(since, [_kind(row) for row in rows])
 
     async def waits(self, hours: int) -> Waits:
-        """What waits now, and how long tasks waited in the last hours."""
+        """Count the tasks that are waiting now, and measure how long tasks waited in the last
+        `hours`.
+        """
         since = _since(hours)
         places = await self._reads.run_within(LIMIT_S, PLACES, bound=BOUND + 1)
         queues = await self._reads.run_within(LIMIT_S, QUEUES, since=since)
@@ -148,7 +157,7 @@ class StatisticsView:
         )
 
     async def _all(self, since: datetime | None) -> tuple[dict[str, int], bool]:
-        """Counts by status, and whether none of them is larger than that."""
+        """Count all tasks by status. The second value is True if the counts are exact."""
         ended = await self._reads.run_within(LIMIT_S, ENDED, since=since)
         places = await self._reads.run_within(LIMIT_S, PLACES, bound=BOUND + 1)
         counts = {row["outcome"]: row["n"] for row in ended if row["outcome"] != Status.RETRY}
@@ -163,9 +172,17 @@ def _since(hours: int) -> datetime:
 
 
 def _step(hours: int) -> int:
-    """The smallest step, in minutes, that is kept for `hours` and gives a readable number of points."""
+    """Choose the step length of a time series over `hours`, in minutes.
+
+    It is the smallest one for which sums are stored and which gives at most MAX_POINTS points.
+    """
     fits = [step for step in STEPS if 60 * hours <= step * MAX_POINTS]
     return next((step for step in fits if hours <= BY_MINUTE_H or step >= 60), STEPS[-1])
+
+
+def _start_of_step(moment: datetime, step: timedelta) -> datetime:
+    """Return the start of the time series, moved back so that its first step is complete."""
+    return moment - (moment - datetime.fromtimestamp(0, UTC)) % step
 
 
 def _count(places: Iterable[Row], *wanted: str) -> Count:
@@ -183,12 +200,18 @@ def _waiting_kinds(places: Iterable[Row]) -> list[WaitingKind]:
     return list(kinds.values())
 
 
-def _point(row: Row, step_s: int) -> Point:
+def _point(row: Row, step: timedelta, now: datetime) -> Point:
+    """Build one point of the time series, with the rate of ended tasks in its step.
+
+    The current step has only begun, and its sums may be EVERY_S seconds old. Its length counts as
+    at least EVERY_S, because otherwise the computed rate would be too high.
+    """
     ended = row["success"] + row["failure"] + row["revoked"]
+    seconds = max(tally.EVERY_S, min(step, now - row["at"]).total_seconds())
     return Point(
         at=row["at"],
         **{outcome: row[outcome] for outcome in ("success", "failure", "revoked", "retry")},
-        ended_per_s=round(ended / step_s, 4),
+        ended_per_s=round(ended / seconds, 4),
         mean_wait_s=_mean(row["wait_s"], row["wait_hist"]),
         mean_run_s=_mean(row["run_s"], row["run_hist"]),
     )
@@ -224,7 +247,11 @@ def _queue(row: Row) -> QueueWaits:
 
 
 def _wait(counts: list[int], share: float) -> float | None:
-    """Waits have no maximum: beyond the last bound nothing is known."""
+    """Estimate a quantile of the time that tasks of one queue waited.
+
+    The histogram has no maximum, so values in its last, open-ended bucket are shown as the last
+    bound.
+    """
     return quantile(WAIT_BUCKETS, counts, share, largest=WAIT_BUCKETS[-1])
 
 

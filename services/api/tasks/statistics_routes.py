@@ -1,4 +1,4 @@
-"""Statistics of tasks."""
+"""The routes of task statistics."""
 
 from typing import Annotated
 
@@ -14,15 +14,17 @@ from shared.contracts.patterns import whole
 from shared.ledger.rollup import HOUR_DAYS
 
 Name = Annotated[str | None, QueryParameter(pattern=whole(r"[a-z0-9_.]{1,100}"))]
-#: A month; quantiles of more rows would take too long.
+#: Query parameter for the time span in hours. It is limited to a month, because computing quantiles
+#: over more rows would take too long.
 Hours = Annotated[int, QueryParameter(ge=1, le=24 * 31, description="How far back")]
 
 
 @get(
     "/tasks/stats/summary",
     summary="Count tasks",
-    description="Users get the counts of their own tasks. For others, ended tasks are those of the last 30 "
-    "days, from statistics that are some seconds old.",
+    description="Users get the counts of their own tasks. Operators and administrators get the "
+    "counts of all; for them, ended tasks are those of the last 30 days, from "
+    "statistics that are some seconds old.",
     responses=documented(401, 403, 504),
 )
 async def summarise(
@@ -33,7 +35,7 @@ async def summarise(
 
 @get(
     "/tasks/stats/series",
-    summary="What ended over time",
+    summary="Ended tasks over time",
     description="From statistics that are some seconds old.",
     responses=documented(400, 401, 403, 504),
 )
@@ -58,9 +60,9 @@ async def kinds(statistics: NamedDependency[StatisticsView], hours: Hours = 24) 
 
 @get(
     "/tasks/stats/waits",
-    summary="What waits, and how long tasks waited",
-    description="At most 10,000 tasks are counted of those that wait, that are due later and that workers "
-    "have; `exact: false` says that there are more.",
+    summary="Waiting tasks, and how long tasks waited",
+    description="At most 10,000 tasks each are counted as waiting, as due later and as held by "
+    "workers; `exact: false` means that there are more.",
     responses=documented(400, 401, 403, 504),
 )
 async def waits(statistics: NamedDependency[StatisticsView], hours: Hours = 1) -> Waits:

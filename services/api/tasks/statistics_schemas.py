@@ -1,4 +1,4 @@
-"""Statistics of tasks as they are read."""
+"""Response schemas of the task statistics."""
 
 from datetime import datetime
 
@@ -7,49 +7,53 @@ from services.api.tasks.schemas import TaskAnswer
 
 
 class TaskSummary(Answer):
-    #: The sum of the counts below.
+    #: Number of all tasks, which is the sum of the counts by status.
     total_tasks: int
-    #: Retries that wait are among them.
+    #: Number of waiting tasks, including tasks that wait for a retry.
     pending_tasks: int
     running_tasks: int
     completed_tasks: int
     failed_tasks: int
     revoked_tasks: int
-    #: Successes among the tasks that succeeded or failed, in percent.
+    #: Percentage of successful tasks among those that succeeded or failed.
     success_rate: float
     recent_tasks: list[TaskAnswer]
-    #: False: there are more. At most 10,000 tasks that wait, as many that run, and the newest 10,000 of a
-    #: user are counted.
+    #: False if some counts are lower bounds. At most 10,000 waiting tasks, 10,000 running tasks,
+    #: and the newest 10,000 tasks of a user are counted.
     exact: bool
-    #: Tasks that ended before it are not counted; null: all that are stored are.
+    #: Only tasks that ended at or after this time are counted; null if all stored tasks are
+    #: counted.
     since: datetime | None
 
 
 class Point(Answer):
-    """What ended in one step, from `at` on."""
+    """The tasks that ended in one step of a time series. The step begins at `at`."""
 
     at: datetime
     success: int
     failure: int
     revoked: int
-    #: Attempts that failed and are followed by another one.
+    #: Number of failed attempts that were followed by another attempt.
     retry: int
-    #: Per second; attempts that another one follows are not among them.
+    #: Rate of ended tasks per second, over the step or the part of it that has passed. Attempts
+    #: that are followed by a retry are not counted.
     ended_per_s: float
-    #: Null where no attempt ran.
+    #: Average time in seconds that attempts waited before they started, and that they ran; null if
+    #: no attempt ran.
     mean_wait_s: float | None
     mean_run_s: float | None
 
 
 class Series(Answer):
+    #: Time at which the first step begins.
     since: datetime
     step_s: int
-    #: Oldest first. Steps in which nothing ended are left out.
+    #: Points of the time series, oldest first. Steps in which no task ended are left out.
     points: list[Point]
 
 
 class KindStatistics(Answer):
-    """What ended of one kind of task. Quantiles come from a histogram."""
+    """Statistics of the ended tasks of one kind. Quantiles are estimated from a histogram."""
 
     name: str
     type: str
@@ -70,30 +74,32 @@ class KindStatistics(Answer):
 
 class Kinds(Answer):
     since: datetime
-    #: By queue and name.
+    #: Statistics of each kind of task, sorted by queue and name.
     kinds: list[KindStatistics]
 
 
 class Count(Answer):
     count: int
-    #: False: there are more than that.
+    #: False if `count` is a lower bound because there are more tasks than were counted.
     exact: bool
 
 
 class WaitingKind(Answer):
-    """Tasks of one kind that wait, of those that were counted."""
+    """Number of waiting tasks of one kind, among the waiting tasks that were counted."""
 
     name: str
     type: str
     queue: str
-    #: They could run now.
+    #: Number of tasks that are ready to run.
     waiting: int
-    #: They are delayed, or wait for their next attempt.
+    #: Number of tasks that are delayed or wait for a retry.
     later: int
 
 
 class QueueWaits(Answer):
-    """How long attempts of a queue that have ended waited before."""
+    """How long attempts of one queue waited before they started. Only attempts that have ended are
+    counted.
+    """
 
     queue: str
     started: int
@@ -106,7 +112,7 @@ class Waits(Answer):
     since: datetime
     waiting: Count
     later: Count
-    #: Tasks that a worker holds.
+    #: Number of tasks that workers hold, whether or not their bodies have started.
     held: Count
     kinds: list[WaitingKind]
     queues: list[QueueWaits]

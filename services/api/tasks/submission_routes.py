@@ -1,4 +1,4 @@
-"""Submits tasks of any kind, one or many at once."""
+"""The routes that submit tasks of any kind, one by one or in batches."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -12,18 +12,21 @@ from services.api.http.errors import documented
 from services.api.identity.rights import Reader
 from services.api.tasks.schemas import BatchBody, BatchSubmitted, NewTaskBody, Submitted
 from services.api.tasks.submissions import Submissions
+from services.api.words import plural
 
-#: The task of the documented examples: it exists on every platform.
+#: The task in the documented examples. It exists in every installation, whatever its applications.
 HEALTH_CHECK: dict[str, Any] = {"name": "system.health_check", "params": {}}
-#: Room for 10,000 tasks with parameters of a kilobyte and a half.
+#: Maximum size of the request body of a batch, in bytes. It has room for 10,000 tasks with 1.5 kB
+#: of parameters each.
 BATCH_BYTES = 16 * 2**20
 
-#: The header where a key is required.
+#: The Idempotency-Key header, for routes that require it.
 RequiredKey = Annotated[
     str,
     HeaderParameter(
         name="Idempotency-Key",
-        description="Choose one for each intention; for 24 hours, the same key and body are one submission",
+        description="Choose a new one for each submission; for 24 hours, the same key and body count as one "
+        "submission",
     ),
 ]
 IdempotencyKey = Annotated[
@@ -71,12 +74,13 @@ async def submit_batch(
 ) -> Response[BatchSubmitted]:
     once = submissions.once(idempotency_key, reader, "tasks/batch", data)
     ids, is_new = await submissions.submit_batch(data.tasks, reader, once)
-    message = f"{len(ids)} tasks are accepted; GET /api/v1/tasks shows their progress."
+    accepted = plural(len(ids), "task is", "tasks are")
+    message = f"{accepted} accepted; GET /api/v1/tasks shows their progress."
     return Response(BatchSubmitted(ids, "queued", message), status_code=202, headers=_replayed(is_new))
 
 
 def submitted(task_id: UUID, name: str, is_new: bool) -> Response[Submitted]:
-    """The answer to one accepted task."""
+    """Build the response for one accepted task."""
     message = f"{name} is accepted; GET /api/v1/tasks/{task_id} shows its progress."
     return Response(Submitted(task_id, "queued", message), status_code=202, headers=_replayed(is_new))
 

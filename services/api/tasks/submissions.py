@@ -1,4 +1,7 @@
-"""Turns requests into stored tasks: rights, parameters, recipients, and idempotency keys."""
+"""Turns submission requests into stored tasks.
+
+It checks the caller's rights, the parameters, the recipients and the idempotency keys.
+"""
 
 import hmac
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,16 +30,16 @@ from shared.ledger.database import Database
 from shared.submission import CheckedTask, NewTask, OnceKey, Submitter
 from shared.vault import Vault
 
-#: Upper bound for the broken rules that one answer lists.
+#: Maximum number of broken rules that one error response lists.
 MOST_PROBLEMS = 100
 LONGEST_KEY = 255
-#: Recipients that a row of the audit log names; a batch may have 10,000.
+#: Maximum number of recipients that one entry of the audit log lists. A batch may have 10,000.
 MOST_RECIPIENTS = 100
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Submissions:
-    """What all routes that submit have in common."""
+    """Checks and stores the tasks of all submission routes."""
 
     def __init__(
         self,
@@ -57,7 +60,9 @@ class Submissions:
         self._former_key = secret_key.encode()
 
     def new_task(self, body: NewTaskBody, caller: Reader) -> CheckedTask:
-        """The one check of a submission. Raises UnknownTask, TaskRestricted or InvalidFields."""
+        """Check the body of a submission and build the task. Raises UnknownTask, TaskRestricted or
+        InvalidFields.
+        """
         contract = self._catalogue.get(body.name)
         task = NewTask(
             contract=contract,
@@ -65,7 +70,8 @@ class Submissions:
             owner=caller.id,
             priority=body.priority,
             delay=None if body.delay_s is None else timedelta(seconds=body.delay_s),
-            # A moment that has passed means now; the driver cannot send the first day of the year 1.
+            # A start time in the past means now, so it is replaced by 1970. The Postgres driver
+            # cannot send the first day of the year 1.
             run_at=None if body.run_at is None else max(body.run_at, EPOCH),
             expires_at=body.expires_at,
         )
@@ -76,21 +82,29 @@ class Submissions:
     async def submit_one(
         self, task: CheckedTask, caller: Reader, once: OnceKey | None, *, sent_as: str | None = None
     ) -> tuple[UUID, bool]:
-        """The task's id, and whether it is new. `sent_as` is the request's name for the recipient."""
+        """Store one task. Returns its id, and True if it is new.
+
+        `sent_as` is the name under which the request contains the recipient's id, for use in error
+        messages.
+        """
         recipient = task.recipient
         field = sent_as or f"params.{task.new.contract.recipient}"
         if recipient not in (None, caller.id):
             if caller.reach is not Reach.ALL:
                 raise NotAllowed(field, "must be your own id")
             if not await accounts.existing(self._database, [recipient]):
-                raise UnknownAccount(field)
+                (task_id,) = await self._stored_or_refused(once, UnknownAccount(field))
+                return task_id, False
         (task_id,), is_new = await self._store([task], caller, once)
         return task_id, is_new
 
     async def submit_batch(
         self, items: Sequence[Any], caller: Reader, once: OnceKey | None
     ) -> tuple[list[UUID], bool]:
-        """All or none. Raises InvalidFields, which names every bad item by its index."""
+        """Store all tasks of a batch, or none of them.
+
+        Raises InvalidFields, which names every invalid item by its index.
+        """
         problems: list[FieldProblem] = []
         tasks = []
         for index, item in enumerate(items):
@@ -103,14 +117,21 @@ class Submissions:
                 problems += _inside(index, [FieldProblem("name", rule)])
             except TaskRestricted as error:
                 problems += _inside(index, error.problems)
-        if not problems:
-            problems = await self._wrong_recipients(tasks, caller)
         if problems:
             raise InvalidFields(_shortened(problems))
+        if problems := await self._wrong_recipients(tasks, caller):
+            refusal = InvalidFields(_shortened(problems))
+            if caller.reach is not Reach.ALL:
+                raise refusal
+            return await self._stored_or_refused(once, refusal), False
         return await self._store(tasks, caller, once)
 
     def once(self, header: str | None, caller: Reader, route: str, body: Any) -> OnceKey | None:
-        """The submission's key; None without the header. Raises InvalidFields."""
+        """Build the idempotency key of a submission. Returns None if the request has no such
+        header.
+
+        Raises InvalidFields.
+        """
         if header is None:
             return None
         if not (0 < len(header) <= LONGEST_KEY and header.isascii() and header.isprintable()):
@@ -118,7 +139,9 @@ class Submissions:
             raise InvalidFields([FieldProblem("Idempotency-Key", rule)])
         canonical = msgspec.json.encode([route, body], order="deterministic")
         current, *others = self._vault.digests(canonical)
-        # Release 0.2 used SECRET_KEY. Its keys are gone a day after the upgrade; then this can go, too.
+        # Release 0.2 computed the digests of requests with SECRET_KEY. Such a digest is accepted
+        # too, because a client may repeat a request that it sent before the upgrade. Idempotency
+        # keys expire after a day, so this case can be removed one day after the upgrade.
         former = (*others, hmac.digest(self._former_key, canonical, "sha256"))
         return OnceKey(f"owner:{caller.id}", header, current, former)
 
@@ -138,7 +161,10 @@ class Submissions:
     async def _store(
         self, tasks: Sequence[CheckedTask], caller: Reader, once: OnceKey | None
     ) -> tuple[list[UUID], bool]:
-        """Store what the caller's quotas allow. A repeated submission takes nothing of them."""
+        """Store the tasks if the caller's quotas allow it.
+
+        Repeating a submission with the same idempotency key uses no quota.
+        """
         contracts = [task.new.contract for task in tasks]
         if once is None:
             refuse_without_key(contracts)
@@ -150,8 +176,21 @@ class Submissions:
             stored_before=lambda: self._stored_before(once),
         )
 
+    async def _stored_or_refused(self, once: OnceKey | None, refusal: Exception) -> list[UUID]:
+        """Return the task ids that an earlier submission stored under the same idempotency key.
+
+        At that time, the recipients still existed. Raises `refusal` if there was no earlier
+        submission.
+        """
+        if (first := await self._stored_before(once)) is None:
+            raise refusal
+        return first
+
     async def _stored_before(self, once: OnceKey | None) -> list[UUID] | None:
-        """The ids that were stored under this key; None without one."""
+        """Return the ids stored under this idempotency key.
+
+        Returns None if the request has no key, or nothing was stored under it.
+        """
         return None if once is None else await self._submitter.submitted_under(once)
 
     async def _write(
@@ -159,14 +198,19 @@ class Submissions:
     ) -> tuple[list[UUID], bool]:
         if caller.is_staff and (recorded := [task for task in tasks if _is_recorded(task, caller)]):
             return await self._store_recorded(tasks, recorded, caller, once)
-        if once is None and len(tasks) == 1:
-            return [await self._group.join(tasks[0])], True
+        if len(tasks) == 1:
+            with self._submitter.traced(tasks) as (task,):
+                task_id, is_new = await self._join(task, once)
+                return [task_id], is_new
         if once is None:
             return await self._submitter.submit(tasks), True
-        if len(tasks) == 1:
-            task_id, is_new = await self._keyed.join(Keyed(tasks[0], once))
-            return [task_id], is_new
         return await self._submitter.submit_once(tasks, once)
+
+    async def _join(self, task: CheckedTask, once: OnceKey | None) -> tuple[UUID, bool]:
+        """Store one task. Requests that arrive at the same time share one transaction."""
+        if once is None:
+            return await self._group.join(task), True
+        return await self._keyed.join(Keyed(task, once))
 
     async def _store_recorded(
         self,
@@ -175,7 +219,10 @@ class Submissions:
         caller: Reader,
         once: OnceKey | None,
     ) -> tuple[list[UUID], bool]:
-        """Store the tasks with one row of the audit log. Without group commit: this is rare."""
+        """Store the tasks together with one entry in the audit log.
+
+        Such submissions are rare, so they do not share a transaction with other requests.
+        """
         async with self._submitter.short_transaction():
             if once is None:
                 ids, is_new = await self._submitter.submit(tasks), True
@@ -189,10 +236,18 @@ class Submissions:
 
 
 def refuse_without_key(contracts: Iterable[Contract[Any, Any]]) -> None:
-    """Raises InvalidFields for tasks that must not be stored twice when an answer is lost."""
+    """Refuse the submission if any of these contracts requires an idempotency key. Raises
+    InvalidFields.
+
+    Tasks of such contracts must not be stored twice if a client repeats a request whose response
+    was lost.
+    """
     names = sorted({contract.name for contract in contracts if contract.needs_key})
     if names:
-        rule = f"is required for {', '.join(names)}: choose one for each intention and repeat it with a retry"
+        rule = (
+            f"is required for {', '.join(names)}: choose a new one for each submission, and send it "
+            "again with a retry"
+        )
         raise InvalidFields([FieldProblem("Idempotency-Key", rule)])
 
 
@@ -202,12 +257,15 @@ def _check_staff(contract: Contract[Any, Any], caller: Reader) -> None:
 
 
 def _is_recorded(task: CheckedTask, caller: Reader) -> bool:
-    """True for what a user could not submit, or not for this recipient."""
+    """Return True if the submission of this task has to be recorded in the audit log.
+
+    That is the case if an ordinary user could not have submitted it, or not for this recipient.
+    """
     return task.new.contract.staff_only or task.recipient not in (None, caller.id)
 
 
 def _summary(tasks: Sequence[CheckedTask]) -> dict[str, Any]:
-    """The recorded tasks of one request; the row's target is the first of them."""
+    """Summarize the tasks of one request for an entry in the audit log."""
     recipients = sorted({recipient for task in tasks if (recipient := task.recipient) is not None})
     return {
         "tasks": len(tasks),

@@ -1,4 +1,7 @@
-"""What people do to a task: cancel it, change it, let it run now or again. What staff do is recorded."""
+"""Changes one task in the ledger: cancels it, edits it, runs it now, or runs it again.
+
+Actions of operators and administrators are recorded in the audit log in the same transaction.
+"""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -8,8 +11,8 @@ from services.api.audit import trail
 from services.api.audit.actions import Action
 from services.api.audit.trail import Target
 from services.api.identity.rights import Reader
-from services.api.operations.refusals import MustRunAlone
 from services.api.tasks.edits import Edit
+from services.api.tasks.refusals import MustRunAlone, ParamsChanged
 from services.api.tasks.schemas import TaskRetryBody
 from services.api.workflows.retries import Retries
 from shared.ledger.database import Database
@@ -19,11 +22,15 @@ from shared.ledger.statement import Statement
 from shared.ledger.transitions import operate
 
 PAUSES = Statement(f"SELECT {PAUSED}")
+LOCKED_PARAMS = Statement("SELECT params FROM task WHERE id = :id FOR UPDATE")
 
 
 async def cancel(database: Database, task: Mapping[str, Any], reader: Reader) -> dict[str, Any] | None:
-    """Returns what CANCEL does; None when the task has ended."""
-    if not reader.is_staff:  # users cancel their own tasks only
+    """Cancel a task.
+
+    Returns the result row of the statement CANCEL, or None if the task has already ended.
+    """
+    if not reader.is_staff:  # Users cancel only their own tasks, which is not audited
         return await _cancelled(database, task)
     async with database.short_transaction():
         row = await _cancelled(database, task)
@@ -42,16 +49,18 @@ async def retry(
     body: TaskRetryBody,
     reader: Reader,
 ) -> dict[str, Any] | None:
-    """Returns what RETRY does; None when the task has not ended, or has succeeded.
+    """Retry a task.
 
-    `edit` is what was checked of `body`. Raises what `Retries.choose_for_task` raises when the task belongs
-    to a workflow.
+    `edit` is the checked form of the changes in `body`. Returns the result row of the statement
+    RETRY, or None if the task has not ended or has succeeded. Raises ParamsChanged, and for a task
+    of a workflow the errors of `Retries.choose_for_task`.
     """
     async with database.short_transaction():
         workflow, choice = task["workflow"], None
         if workflow is not None:
             choice = await retries.choose_for_task(workflow, task["step"], body.handlers)
         values = {"reason": f"retried by account {reader.id}", "delay_s": body.delay_s, **edit.values}
+        await _check_kept(database, task, edit)
         rows = await database.run(operate.RETRY, id=task["id"], **values)
         if not rows:
             return None
@@ -68,7 +77,10 @@ async def retry(
 async def release(
     database: Database, task: Mapping[str, Any], reason: str | None, reader: Reader
 ) -> dict[str, Any] | None:
-    """Returns what RELEASE does; None when the task is in no crash loop."""
+    """Release a task from a crash loop, in which it kept killing its workers.
+
+    Returns the result row of the statement RELEASE, or None if the task is not in a crash loop.
+    """
     async with database.short_transaction():
         values = {"reason": f"released by account {reader.id}", "crash_loop": ErrorKind.CRASH_LOOP}
         rows = await database.run(operate.RELEASE, id=task["id"], **values)
@@ -82,13 +94,17 @@ async def release(
 async def change(
     database: Database, task: Mapping[str, Any], edit: Edit, send_at: datetime | None, reader: Reader
 ) -> dict[str, Any] | None:
-    """Returns what EDIT does; None when the task does not wait."""
+    """Change a waiting task. Raises ParamsChanged.
+
+    Returns the result row of the statement EDIT, or None if the task is not waiting.
+    """
     async with database.short_transaction():
+        await _check_kept(database, task, edit)
         rows = await database.run(operate.EDIT, id=task["id"], send_at=send_at, **edit.values)
         if not rows:
             return None
         row = rows[0]
-        if reader.is_staff:  # users change their own tasks only
+        if reader.is_staff:  # Users change only their own tasks, which is not audited
             before = {name: row[f"former_{name}"] for name in ("queue", "priority", "send_at")}
             after = {**edit.shown, **({"send_at": send_at} if send_at else {})}
             before = {name: value for name, value in before.items() if name in after}
@@ -99,9 +115,10 @@ async def change(
 async def run_now(
     database: Database, task: Mapping[str, Any], reader: Reader, *, past_pause: bool, reason: str | None
 ) -> dict[str, Any] | None:
-    """Returns what RUN_NOW does, and whether the queue is paused.
+    """Let a waiting task run now.
 
-    None when the task does not wait.
+    Returns the result row of the statement RUN_NOW with the field `paused`, which shows whether the
+    queue is paused. Returns None if the task is not waiting.
     """
     async with database.short_transaction():
         rows = await database.run(operate.RUN_NOW, id=task["id"])
@@ -116,6 +133,18 @@ async def run_now(
         before = {"send_at": row["former_send_at"]}
         await _record(database, task, Action.TASK_RUN_NOW, reader, before, after, reason)
         return row
+
+
+async def _check_kept(database: Database, task: Mapping[str, Any], edit: Edit) -> None:
+    """Check that the stored parameters are still those from which the edit took unchanged values.
+
+    Locks the task's row. Raises ParamsChanged.
+    """
+    if not edit.kept:
+        return
+    rows = await database.run(LOCKED_PARAMS, id=task["id"])
+    if rows and rows[0]["params"] != edit.kept_from:
+        raise ParamsChanged(edit.kept)
 
 
 async def _record(

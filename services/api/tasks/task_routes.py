@@ -1,46 +1,37 @@
-"""Lists, looks up, cancels and retries tasks."""
+"""The routes that list tasks and show one task."""
 
-import contextlib
-import time
 from typing import Annotated, Any
 from uuid import UUID
 
-from litestar import Request, Response, delete, get, post
+from litestar import Request, get
 from litestar.di import NamedDependency
-from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.params import FromPath, QueryParameter
 from msgspec import Meta
 
 from services.api.audit.trail import Target
 from services.api.audit.unmasking import Unmask, unmasked
-from services.api.http import moments, paging
-from services.api.http.documentation import example
+from services.api.http import paging
 from services.api.http.errors import documented
 from services.api.http.moments import Moment
-from services.api.http.refusals import NotRetriable
 from services.api.identity.rights import Reader
 from services.api.live.live import Live
 from services.api.live.viewer import Viewer
 from services.api.live.waiting import MAX_WAIT_S
-from services.api.tasks import attempt_view, params_filter, task_acts
-from services.api.tasks.edits import Edits
+from services.api.tasks import attempt_view, params_filter, place, stacks
+from services.api.tasks.filter_fields import FilterFields
 from services.api.tasks.ledger_view import LedgerView
 from services.api.tasks.lookup_routes import logs_at, task_at
 from services.api.tasks.schemas import (
     AttemptAnswer,
-    Submitted,
     TaskPage,
+    TaskPlace,
     TaskResult,
-    TaskRetryBody,
 )
-from services.api.tasks.task_list import TaskFilter
-from services.api.workflows.retries import Retries
+from services.api.tasks.stack_schemas import TaskStacks
 from shared.contracts.patterns import whole
-from shared.errors import FieldProblem, InvalidFields, ServerUnavailable, TaskFinished
 from shared.ledger.database import Database
 from shared.ledger.lifecycle import FINAL, Status
-from shared.ledger.tally import Tally
-from shared.telemetry import metrics
-from shared.transport.events import Changes, Publisher, TaskChange
+from shared.ledger.task_filter import TaskFilter
 from shared.transport.queues import Queues
 
 Name = Annotated[str | None, QueryParameter(pattern=whole(r"[a-z0-9_.]{1,100}"))]
@@ -49,17 +40,18 @@ Names = Annotated[
     QueryParameter(max_items=20, description="Any of these; give it several times"),
 ]
 Id = Annotated[UUID | None, QueryParameter()]
-#: Parameters of the list beside those that begin with `params.`.
+#: Query parameters that the task list accepts, in addition to filters such as `params.user_id`.
 KNOWN = ("limit", "cursor", *(name for name in TaskFilter.__dataclass_fields__ if name != "params"))
 
 
 @get(
     "/tasks",
     summary="List tasks, newest first",
-    description="Without tracebacks; the task itself and its attempts show them. `params.user_id=7` keeps "
-    "tasks with this parameter; dots lead to nested ones. A search that runs out of time answers with what "
-    "it has found, `complete: false` and how far back it got; `next_cursor` searches on from there.",
-    responses=documented(400, 401, 403),
+    description="The list has no tracebacks; the task itself and its attempts show them. `params.user_id=7` "
+    "selects tasks with this parameter; dots lead to nested ones. A search that runs out of time "
+    "answers with what it has found, `complete: false` and how far back it got; `next_cursor` "
+    "continues from there.",
+    responses=documented(400, 401, 403, 504),
 )
 async def list_tasks(
     request: Request[Any, Any, Any],
@@ -88,8 +80,7 @@ async def list_tasks(
 ) -> TaskPage:
     given = [name for name in request.query_params if not name.startswith(params_filter.PREFIX)]
     paging.refuse_unknown(given, KNOWN)
-    _refuse_nul(error=error, schedule=schedule)
-    wanted = TaskFilter(
+    fields = FilterFields(
         status=status,
         task_type=task_type,
         name=name,
@@ -100,35 +91,25 @@ async def list_tasks(
         workflow=workflow,
         schedule=schedule,
         fingerprint=fingerprint,
-        created_after=moments.read(created_after, "created_after"),
-        created_before=moments.read(created_before, "created_before"),
-        completed_after=moments.read(completed_after, "completed_after"),
-        completed_before=moments.read(completed_before, "completed_before"),
+        created_after=created_after,
+        created_before=created_before,
+        completed_after=completed_after,
+        completed_before=completed_before,
         error=error,
-        params=params_filter.read(request.query_params.multi_items()),
     )
+    wanted = fields.read(request.query_params.multi_items())
     return await ledger.page(reader, wanted, limit=limit, cursor=cursor)
 
 
-def _refuse_nul(**texts: str | None) -> None:
-    """Postgres cannot store the character, nor search for it. Raises InvalidFields."""
-    if problems := [
-        FieldProblem(name, "must not contain the NUL character")
-        for name, text in texts.items()
-        if "\x00" in (text or "")
-    ]:
-        raise InvalidFields(problems)
-
-
 get_task = task_at("/tasks/{task_id:uuid}", "Look up a task")
-list_logs = logs_at("/tasks/{task_id:uuid}/logs", "What a task has logged")
+list_logs = logs_at("/tasks/{task_id:uuid}/logs", "Log lines of a task")
 
 
 @get(
     "/tasks/{task_id:uuid}/result",
     summary="Result of a task that has ended",
-    description="With wait_s the answer comes with the end of the task. A task that has not ended by then is "
-    "answered with its state and without a result.",
+    description="With wait_s, the answer is sent when the task ends. If it does not end within this "
+    "time, the answer has its status and no result.",
     responses=documented(400, 401, 403, 404, 409),
 )
 async def get_result(
@@ -155,6 +136,23 @@ async def get_result(
 
 
 @get(
+    "/tasks/{task_id:uuid}/place",
+    summary="Position of a waiting task in its queue",
+    description="How many tasks are served before it, counted up to 10,000; when it may start, by the "
+    "rate of the last five minutes; and what else keeps it waiting.",
+    responses=documented(400, 401, 403, 404),
+)
+async def get_place(
+    task_id: FromPath[UUID],
+    reader: NamedDependency[Reader],
+    ledger: NamedDependency[LedgerView],
+    database: NamedDependency[Database],
+) -> TaskPlace:
+    await ledger.find(task_id, reader)
+    return await place.find(database, task_id)
+
+
+@get(
     "/tasks/{task_id:uuid}/attempts",
     summary="Attempts of a task, each with its last log lines",
     responses=documented(400, 401, 403, 404),
@@ -168,74 +166,19 @@ async def list_attempts(
     return await attempt_view.attempts(database, await ledger.find(task_id, reader), reader)
 
 
-@delete(
-    "/tasks/{task_id:uuid}",
-    summary="Cancel a task",
-    description="200: the task will not run. 202: a worker has it and was notified; look the task up to see "
-    "how it ends.",
-    status_code=200,
-    responses=documented(400, 401, 403, 404, 409),
+@get(
+    "/tasks/{task_id:uuid}/stack",
+    summary="Call stacks of a running task",
+    description="The frames of its thread and of its asyncio tasks, without any values. 504: the worker does "
+    "not answer within two seconds.",
+    responses=documented(400, 401, 403, 404, 409, 504),
 )
-async def cancel(
+async def show_stack(
     task_id: FromPath[UUID],
     reader: NamedDependency[Reader],
     ledger: NamedDependency[LedgerView],
     database: NamedDependency[Database],
     queues: NamedDependency[Queues],
-    publisher: NamedDependency[Publisher],
-    tally: NamedDependency[Tally],
-) -> Response[Submitted]:
-    task = await ledger.find(task_id, reader)
-    asked = time.monotonic()
-    row = await task_acts.cancel(database, task, reader)
-    if row is None:
-        ended = task if task["status"] in FINAL else await ledger.find(task_id, reader)
-        raise TaskFinished(task_id, ended["status"])
-    publisher.soon(lambda: Changes([TaskChange.from_row(row)]))
-    status, holder = row["status"], row["holder"]
-    if holder is None:
-        # One statement has both requested the cancellation and ended the task.
-        metrics.CANCEL_SECONDS.labels("waiting").observe(time.monotonic() - asked)
-        tally.add(task["queue"], task["name"], Status.REVOKED)
-        return Response(Submitted(task_id, status, "The task is canceled and will not run."), status_code=200)
-    with contextlib.suppress(ServerUnavailable):  # the worker also learns of it by its heartbeat
-        await queues.announce_cancel(task_id)
-    message = "Cancellation requested. The worker that has the task was notified."
-    return Response(Submitted(task_id, status, message), status_code=202)
-
-
-@post(
-    "/tasks/{task_id:uuid}/retry",
-    summary="Run a failed or canceled task again",
-    operation_class=example({"priority": 9, "reason": "the provider is back"}, optional=True),
-    description="Its failures are counted from zero again, and its attempts are kept. The body may change "
-    "what it does; `handlers` is needed when handlers of the task's workflow have run. This also releases a "
-    "task in a crash loop.",
-    status_code=202,
-    responses=documented(400, 401, 403, 404, 409, 413, 422),
-)
-async def retry(
-    task_id: FromPath[UUID],
-    reader: NamedDependency[Reader],
-    ledger: NamedDependency[LedgerView],
-    database: NamedDependency[Database],
-    publisher: NamedDependency[Publisher],
-    retries: NamedDependency[Retries],
-    edits: NamedDependency[Edits],
-    data: JSONBody[TaskRetryBody | None] = None,
-) -> Submitted:
-    task, wanted = await ledger.find(task_id, reader), data or TaskRetryBody()
-    edit = await edits.checked(
-        task,
-        reader,
-        params=wanted.params,
-        queue=wanted.queue,
-        priority=wanted.priority,
-        reason=wanted.reason,
-    )
-    row = await task_acts.retry(database, retries, task, edit, wanted, reader)
-    if row is None:
-        raise NotRetriable((await ledger.find(task_id, reader))["status"])
-    publisher.soon(lambda: Changes([TaskChange.from_row(row)]))
-    when = f"in {wanted.delay_s:g} s" if wanted.delay_s else "within a second"
-    return Submitted(task_id, row["status"], f"The task starts again {when}.")
+) -> TaskStacks:
+    await ledger.find(task_id, reader)
+    return await stacks.ask(database, queues, task_id)

@@ -1,4 +1,4 @@
-"""What people do to a workflow but retry it: cancel it. The audit log says what staff did."""
+"""Cancels workflows. If an operator or administrator does it, it is recorded in the audit log."""
 
 from services.api.audit import trail
 from services.api.audit.actions import Action
@@ -10,7 +10,7 @@ from shared.ledger.transitions.workflow import REQUEST_CANCEL
 
 
 async def cancel(database: Database, flow: WorkflowAnswer, reader: Reader) -> bool:
-    """Ask for the cancellation. False when the workflow has ended."""
+    """Request the cancellation of a workflow. Returns False if it has already ended."""
     async with database.short_transaction():
         if not await database.run(REQUEST_CANCEL, id=flow.id):
             return False

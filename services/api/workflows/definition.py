@@ -1,4 +1,7 @@
-"""Builds the workflow of a request as Python code would, so that both keep the same rules."""
+"""Builds a workflow from the body of a request.
+
+It uses the same builder as workflows that are written in Python, so the same rules apply.
+"""
 
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -27,7 +30,10 @@ _JOINS = {When.ALL: ALL, When.ANY: ANY, When.ALWAYS: ALWAYS, When.FAILED: FAILED
 
 
 def compiled(body: WorkflowBody, catalogue: Catalogue, *, owner: int | None) -> Graph:
-    """Raises InvalidFields, whose paths are those of the body."""
+    """Build and check the workflow of a request.
+
+    Raises InvalidFields, which names fields by their paths in the body.
+    """
     wiring.refuse(
         problem for index, step in enumerate(body.steps) for problem in _of_step(index, step, catalogue)
     )
@@ -77,7 +83,9 @@ def _add(flow: Workflow, step: StepBody, catalogue: Catalogue) -> None:
 
 
 def _link(flow: Workflow, body: WorkflowBody) -> Iterator[FieldProblem]:
-    """Put steps in the place of their names; names what names no step."""
+    """Connect the steps: replace step names by references to the steps. Yields a problem for each
+    unknown name.
+    """
     nodes = {node.name: node for node in flow.nodes}
     for index, (node, step) in enumerate(zip(flow.nodes, body.steps, strict=True)):
         for name in step.needs:
@@ -95,7 +103,10 @@ def _link(flow: Workflow, body: WorkflowBody) -> Iterator[FieldProblem]:
 
 
 def _value(value: Any, nodes: Mapping[str, Node]) -> Any:
-    """A parameter with references in the place of `$from` and `$outcome`. Raises KeyError."""
+    """Convert the value of a parameter. Raises KeyError if it names an unknown step.
+
+    `$from` and `$outcome` become references to another step's result or outcome.
+    """
     if isinstance(value, list) and any(is_reference(item) for item in value):
         return [_value(item, nodes) for item in value]
     if not is_reference(value):

@@ -1,8 +1,9 @@
-"""Edits the parameters of a single task that is to run again.
+"""Changes the parameters of a workflow step that will run again. The step must be a single task.
 
-What is given replaces what was stored under the same name; everything else stays. A constant may replace a
-value that is read from another step, and then stands in its place in later runs as well. A new reference is
-refused: it would be a new edge of the graph, which was checked as a whole.
+A given parameter replaces the stored one of the same name; all others stay. A constant may replace
+a value that was read from another step, and it then applies to later runs too. A new reference to
+another step is refused, because it would add an edge to the graph of steps, which was checked as a
+whole when the workflow was submitted.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,7 +14,6 @@ from uuid import UUID
 import msgspec
 
 from services.api.workflows.definition import is_reference
-from services.api.workflows.refusals import ResultsGone
 from shared.contracts import broken_rules
 from shared.contracts.catalogue import Catalogue
 from shared.contracts.contract import MAX_PARAMS_BYTES, Contract, encode_document
@@ -23,6 +23,7 @@ from shared.ledger.transitions.retry import EDIT_STEP, PARAMS_OF_STEP
 from shared.vault import Vault, step_row
 from shared.workflows import wiring
 from shared.workflows.reference import Input
+from shared.workflows.refusals import ResultsGone
 
 _INPUTS = msgspec.json.Decoder(dict[str, Input])
 AnyContract = Contract[Any, Any]
@@ -36,7 +37,7 @@ async def edit(
     step: str,
     edited: Mapping[str, Any],
 ) -> None:
-    """Store what the step's task is to do when it begins again, inside the caller's transaction.
+    """Store new parameters for the step's next run. It uses the caller's transaction.
 
     Raises InvalidFields, ResultsGone or VaultError.
     """
@@ -67,7 +68,10 @@ async def edit(
 
 
 def _encoded(contract: AnyContract, params: dict[str, Any], left: Mapping[str, Input], now: datetime) -> str:
-    """The parameters as they are stored. Raises InvalidFields; where some are read later, of the others."""
+    """Check and encode the parameters of a step. Raises InvalidFields.
+
+    If some parameters are read from other steps later, only the constant ones can be checked.
+    """
     if left:
         wiring.refuse(_of_constants(contract, params))
         return encode_document(params, "params", MAX_PARAMS_BYTES)

@@ -1,4 +1,4 @@
-"""Submits, lists, looks up, cancels and retries workflows."""
+"""The routes that submit, list, show, cancel and retry workflows."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -14,6 +14,7 @@ from services.api.identity.rights import Reader
 from services.api.tasks.schemas import TaskPage
 from services.api.tasks.submission_routes import HEALTH_CHECK, IdempotencyKey
 from services.api.tasks.submissions import Submissions
+from services.api.words import plural
 from services.api.workflows import acts
 from services.api.workflows.refusals import WorkflowFinished
 from services.api.workflows.retries import Retries
@@ -25,12 +26,14 @@ from services.api.workflows.schemas import (
     WorkflowSubmitted,
 )
 from services.api.workflows.submissions import WorkflowSubmissions
-from services.api.workflows.view import WorkflowFilter, WorkflowView
+from services.api.workflows.view import WorkflowView
 from shared.contracts.patterns import whole
 from shared.ledger.database import Database
+from shared.ledger.workflow_filter import WorkflowFilter
 from shared.workflows.states import Status
 
-#: A group of 10,000 members is larger than other bodies may be.
+#: Maximum size of a request body that submits a workflow, in bytes. It is larger than for other
+#: routes, because a group may have 10,000 members.
 BODY_BYTES = 8 * 2**20
 
 _STEP = {"task": HEALTH_CHECK["name"], "params": {}}
@@ -77,7 +80,8 @@ async def list_workflows(
     name: Annotated[str | None, QueryParameter(pattern=whole(r"[a-z0-9_.-]{1,100}"))] = None,
 ) -> WorkflowPage:
     paging.refuse_unknown(request.query_params, ("limit", "cursor", "status", "name"))
-    return await workflows.page(reader, WorkflowFilter(status=status, name=name), limit=limit, cursor=cursor)
+    wanted = WorkflowFilter(status=[status] if status else None, name=[name] if name else None)
+    return await workflows.page(reader, wanted, limit=limit, cursor=cursor)
 
 
 @get(
@@ -147,7 +151,10 @@ async def retry(
 ) -> WorkflowSubmitted:
     found = await workflows.find(workflow_id, reader)
     choice = await retries.retry(found, data or RetryBody(), reader)
-    message = f"{choice.tasks} tasks run again, each once what it needs has ended."
+    message = (
+        f"{plural(choice.tasks, 'task runs', 'tasks run')} again, each as soon as the steps that it "
+        "needs have ended."
+    )
     return WorkflowSubmitted(workflow_id, "running", message)
 
 

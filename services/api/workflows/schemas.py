@@ -1,4 +1,4 @@
-"""Workflows as they are submitted and as they are read."""
+"""Schemas of the request bodies and responses of the workflow routes."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -20,7 +20,7 @@ Name = Annotated[str, Meta(max_length=100)]
 
 
 class When(StrEnum):
-    """What a step asks of the steps that it needs."""
+    """When a step begins, depending on how the steps in its `needs` ended."""
 
     ALL = "all"
     ANY = "any"
@@ -30,7 +30,7 @@ class When(StrEnum):
 
 
 class StepBody(Body, kw_only=True):
-    """One task with `params`, or a group of tasks with `members`."""
+    """One step of a workflow: a single task with `params`, or a group of tasks with `members`."""
 
     step: Name
     task: Annotated[str, Meta(max_length=100, description="Name of a task, `area.verb_object`")]
@@ -49,14 +49,19 @@ class StepBody(Body, kw_only=True):
         | None
     ) = None
     needs: Annotated[
-        tuple[Name, ...], Meta(max_length=MAX_STEPS, description="Beside those that it reads from")
+        tuple[Name, ...],
+        Meta(
+            max_length=MAX_STEPS,
+            description="Steps that must end before this one, in addition to those from which it reads",
+        ),
     ] = ()
     when: When = When.ALL
-    #: How many of `needs`, when `when` is at_least.
+    #: With `when` at_least: how many of the steps in `needs` must succeed before this step begins.
     k: Count | None = None
-    #: Members of which success is enough.
+    #: How many members of the group must succeed for the step to succeed.
     at_least: Count | None = None
-    #: As `at_least`, and the other members are canceled.
+    #: The step succeeds as soon as this many members of the group succeed; the other members are
+    #: then canceled.
     first: Count | None = None
     priority: Priority | None = None
     delay_s: Annotated[float, Meta(ge=0, le=MAX_DELAY.total_seconds())] | None = None
@@ -68,19 +73,28 @@ class WorkflowBody(Body, kw_only=True):
     deadline_s: Annotated[float, Meta(gt=0, le=MAX_DELAY.total_seconds())] | None = None
     on_failure: OnFailure = OnFailure.GO_ON
     unique: (
-        Annotated[str, Meta(max_length=255, description="One unfinished workflow of this name has this key")]
+        Annotated[
+            str,
+            Meta(
+                max_length=255, description="At most one unfinished workflow of this name may have this key"
+            ),
+        ]
         | None
     ) = None
     priority: Priority | None = None
 
 
 HandlersThatRan = Annotated[
-    Handlers, Meta(description="Needed when handlers have run: again judges them again, keep leaves them")
+    Handlers,
+    Meta(
+        description="Required if handlers have run: again decides again whether they run, "
+        "keep leaves them as they are"
+    ),
 ]
 
 
 class RetryBody(Body, kw_only=True):
-    """Without a body, mode is failed."""
+    """A request to retry a workflow. If the request has no body, the mode is `failed`."""
 
     mode: Annotated[
         Mode,
@@ -89,11 +103,11 @@ class RetryBody(Body, kw_only=True):
             "`step` and all steps below it; all: every step"
         ),
     ] = Mode.FAILED
-    step: Annotated[Name, Meta(description="Where mode from begins")] | None = None
+    step: Annotated[Name, Meta(description="The first step to repeat, with mode from")] | None = None
     params: (
         Annotated[
             dict[str, Any],
-            Meta(description="With mode from: constants that replace parameters of its single task"),
+            Meta(description="With mode from: constants that replace parameters of the step's single task"),
         ]
         | None
     ) = None
@@ -110,7 +124,7 @@ class WorkflowSubmitted(Answer):
 class WorkflowAnswer(Answer, kw_only=True):
     id: UUID
     name: str
-    #: running, success, failure or revoked.
+    #: Status of the workflow: running, success, failure or revoked.
     status: str
     owner: int | None
     on_failure: OnFailure
@@ -120,14 +134,15 @@ class WorkflowAnswer(Answer, kw_only=True):
     completed_at: datetime | None
     deadline_at: datetime | None
     cancel_requested_at: datetime | None
-    #: Goes up with each retry, from 1.
+    #: Number of the workflow's current run, starting at 1. Each retry increases it.
     run: int
-    #: The task whose body began it.
+    #: The task whose body submitted the workflow; null if no task did.
     parent: UUID | None
-    #: The schedule that fired it, and its nominal time.
+    #: The schedule that started the workflow, and the nominal time for which it did so; null if no
+    #: schedule did.
     schedule: str | None
     fire_time: datetime | None
-    #: Goes up with each change.
+    #: Number that increases with each change of the workflow.
     revision: int
 
 
@@ -136,17 +151,18 @@ class StepAnswer(Answer, kw_only=True):
     task: str
     needs: list[str]
     rule: Rule
-    #: It runs after a failure or in any case.
+    #: True if the step is a handler: it runs only after a failure, or whatever the outcome.
     handler: bool
     state: State
-    #: Null for a single task.
+    #: Number of members if the step is a group; null if it is a single task.
     members: int | None
     succeeded: int
     failed: int
     revoked: int
     started_at: datetime | None
     completed_at: datetime | None
-    #: The single task, once it exists; members of a group are at `/steps/{step}/tasks`.
+    #: Id of the step's task, once it exists. For a group, this is null; its tasks are at
+    #: `/steps/{step}/tasks`.
     task_id: UUID | None
     task_status: str | None
     attempt: int | None
@@ -154,11 +170,11 @@ class StepAnswer(Answer, kw_only=True):
 
 
 class WorkflowGraph(WorkflowAnswer, kw_only=True):
-    #: Each after the steps that it needs.
+    #: The steps of the workflow. Each step comes after all steps that it needs.
     steps: list[StepAnswer]
 
 
 class WorkflowPage(Answer):
     items: list[WorkflowAnswer]
-    #: Give it as `cursor` to get the next page; null on the last one.
+    #: Value to send as `cursor` to get the next page; null on the last page.
     next_cursor: str | None

@@ -1,4 +1,7 @@
-"""Turns requests into stored workflows: rights of each step, recipients, and idempotency keys."""
+"""Turns submission requests into stored workflows.
+
+It checks the caller's rights for each step, the recipients and the idempotency keys.
+"""
 
 from collections.abc import Iterator
 from uuid import UUID
@@ -26,7 +29,7 @@ from shared.workflows.wiring import Graph, GraphStep
 
 
 class WorkflowSubmissions:
-    """Checks what one caller may submit, and submits it."""
+    """Checks and stores the workflows that clients submit."""
 
     def __init__(
         self,
@@ -43,22 +46,30 @@ class WorkflowSubmissions:
         self._workflow_submitter = workflow_submitter
 
     async def submit(self, body: WorkflowBody, caller: Reader, once: OnceKey | None) -> tuple[UUID, bool]:
-        """The workflow's id, and whether it is new. Raises what a submission of its tasks raises."""
+        """Store a workflow from a request body. Returns its id, and True if it is new.
+
+        Raises the same errors as submitting its tasks one by one.
+        """
         graph = definition.compiled(body, self._catalogue, owner=caller.id)
         return await self.submit_graph(graph, caller, once)
 
     async def submit_graph(
         self, graph: Graph, caller: Reader, once: OnceKey | None, *, sent_as: str | None = None
     ) -> tuple[UUID, bool]:
-        """The same for a workflow that an application's route has built.
+        """Store a workflow that the route of an application has built.
 
-        `sent_as` is the request's name for the recipient.
+        `sent_as` is the name under which the request contains the recipient's id, for use in error
+        messages.
         """
         for each in graph.steps:
             if each.contract.staff_only and not caller.is_staff:
                 raise TaskRestricted(each.contract.name)
         wiring.refuse(self._broken_priorities(graph, caller))
-        others = await self._checked_recipients(graph, caller, sent_as)
+        others = self._checked_recipients(graph, caller, sent_as)
+        if others and others - await accounts.existing(self._database, others):
+            if (first := await self._stored_before(once)) is None:
+                raise UnknownAccount(sent_as or "steps")
+            return first, False
         if once is None:
             refuse_without_key(each.contract for each in graph.steps)
         return await self._store_counted(graph, sorted(others), caller, once)
@@ -72,7 +83,10 @@ class WorkflowSubmissions:
     async def _store_counted(
         self, graph: Graph, others: list[int], caller: Reader, once: OnceKey | None
     ) -> tuple[UUID, bool]:
-        """Store what the caller's quotas allow. All tasks count, also of steps that may be skipped."""
+        """Store the workflow if the caller's quotas allow it.
+
+        All of its tasks count, even those of steps that may be skipped.
+        """
         return await self._quotas.counted(
             caller,
             [each.contract.quota for each in graph.steps for _ in each.params],
@@ -100,7 +114,7 @@ class WorkflowSubmissions:
     async def _store_recorded(
         self, graph: Graph, recipients: list[int], caller: Reader, once: OnceKey | None
     ) -> tuple[UUID, bool]:
-        """Store the workflow with a row of the audit log."""
+        """Store the workflow together with an entry in the audit log."""
         async with self._submitter.short_transaction():
             workflow_id, is_new = await self._store(graph, once)
             if is_new:
@@ -110,27 +124,25 @@ class WorkflowSubmissions:
                 await trail.record(self._database, actor, Action.WORKFLOW_SUBMITTED, target, after=after)
             return workflow_id, is_new
 
-    async def _checked_recipients(self, graph: Graph, caller: Reader, sent_as: str | None) -> set[int]:
-        """Accounts but the caller's that the tasks are for.
+    def _checked_recipients(self, graph: Graph, caller: Reader, sent_as: str | None) -> set[int]:
+        """Return the accounts for which the workflow's tasks run, except the caller's own.
 
-        Users may name themselves only, administrators any account that exists.
+        Raises NotAllowed if an ordinary user names another account.
         """
         named: set[int] = set()
         for each in graph.steps:
             field = sent_as or f"steps[{each.step.name}].params.{each.contract.recipient}"
             if each.contract.recipient in each.inputs and caller.reach is not Reach.ALL:
-                raise NotAllowed(field, "must be your own id, and is read from another step")
+                raise NotAllowed(field, "must be your own id as a constant, not a value of another step")
             others = set(_recipients(each)) - {caller.id}
             if others and caller.reach is not Reach.ALL:
                 raise NotAllowed(field, "must be your own id")
             named |= others
-        if named and named - await accounts.existing(self._database, named):
-            raise UnknownAccount(sent_as or "steps")
         return named
 
 
 def _recipients(each: GraphStep) -> Iterator[int]:
-    """Accounts that the tasks of a step are for."""
+    """Yield the accounts for which the tasks of one step run."""
     if each.contract.recipient is None or each.contract.recipient in each.inputs:
         return
     for text in each.params:

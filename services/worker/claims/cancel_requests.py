@@ -1,7 +1,8 @@
-"""Learns which held tasks are to be canceled: at once by a hint, and for certain by reading the ledger.
+"""Finds out which of this worker's tasks should be canceled.
 
-A message on the channel is only a hint, for anybody may publish there: the ledger says whether the request
-exists.
+A Redis message announces a cancel request immediately. It is only a hint, because any client of
+Redis can publish on the channel and messages may be lost. Whether there is a request is read from
+the task's row in Postgres.
 """
 
 import logging
@@ -10,23 +11,28 @@ from datetime import datetime
 from uuid import UUID
 
 from services.worker.claims.claims import Claims
-from services.worker.claims.subscription import Subscription
 from shared.ledger.database import Database
 from shared.ledger.statement import Statement
 from shared.transport.queues import Queues
+from shared.transport.subscription import Subscription
 
 log = logging.getLogger(__name__)
 
 LOOK_UP_S = 1.0
 
-#: Reads the index of held tasks only.
+#: Reads the cancel requests for the tasks that this worker holds, through the index of held tasks
+#: only.
 REQUESTED = Statement("""
     SELECT id, cancel_requested_at FROM task WHERE holder = :worker AND cancel_requested_at IS NOT NULL
 """)
 
 
 class CancelRequests:
-    """Listens on a channel, which may miss a request, and reads the ledger. Runs on the ledger loop."""
+    """Watches for cancel requests for the tasks of this worker.
+
+    A message may be lost, so the requests are also read from Postgres regularly. Use this class
+    only on the ledger event loop.
+    """
 
     def __init__(
         self,
@@ -41,10 +47,13 @@ class CancelRequests:
         self._database = database
         self._queues = queues
         self._cancel = cancel
-        self._subscription = Subscription(queues)
+        self._subscription = Subscription(queues, lambda: queues.cancel_channel)
 
     async def look_up(self) -> set[UUID]:
-        """Pass on what the ledger knows of; returns the tasks that are to be canceled."""
+        """Read the cancel requests from Postgres and pass each one on.
+
+        Returns the ids of the tasks that should be canceled.
+        """
         rows = await self._database.run(REQUESTED, worker=self._worker)
         requests = {UUID(int=row["id"].int): row["cancel_requested_at"] for row in rows}
         for task_id, requested_at in requests.items():
@@ -52,16 +61,21 @@ class CancelRequests:
         return set(requests)
 
     async def listen(self) -> None:
-        """Wait a second for a hint, and follow it when this worker holds the task."""
-        channel = self._queues.cancel_channel
-        data = await self._subscription.next(channel)
+        """Wait up to a second for a message. If it names a task of this worker, look up its cancel
+        request.
+
+        Raises ServerUnavailable.
+        """
+        data = await self._subscription.next()
         if data is None:
             return
         if len(data) != 16:
-            log.warning("ignored a message on %s that is no task id: %.100r", channel, data[:100])
+            text = "ignored a message that is no task id: %.100r"
+            log.warning(text, data[:100], extra={"channel": self._queues.cancel_channel})
             return
         await self._follow(UUID(bytes=data))
 
     async def _follow(self, task_id: UUID) -> None:
         if task_id in self._claims and task_id not in await self.look_up():
-            log.warning("ignored a hint to cancel task %s: the ledger has no such request", task_id)
+            text = "ignored a hint to cancel a task: the ledger has no cancel request for it"
+            log.warning(text, extra={"task_id": str(task_id)})

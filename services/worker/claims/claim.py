@@ -1,4 +1,4 @@
-"""One claimed task: what its row said, and what becomes of the attempt in this process."""
+"""A task that this worker has claimed: the contents of its row, and the state of its attempt."""
 
 import threading
 import time
@@ -13,23 +13,26 @@ import msgspec
 from services.worker.running.outcome import Outcome
 from shared.contracts.context import TaskContext
 from shared.errors import OftenError
+from shared.telemetry.tracing import Span
 
 
 class Stage(Enum):
-    """How far a claim has come in this process."""
+    """State of a claim within this worker process."""
 
-    #: In the heap; no thread has it.
+    #: The attempt waits in the heap of waiting attempts until a thread takes it.
     WAITING = 1
     RUNNING = 2
-    #: The recorder has its outcome, or knows that the claim is given back.
+    #: The attempt is over: its outcome was passed to the recorder, or the claim is being given
+    #: back.
     ENDED = 3
 
 
 class Claim(msgspec.Struct, frozen=True, gc=False):
-    """What the row of a task said when it was claimed."""
+    """The contents of a task's row at the time when the task was claimed."""
 
     id: UUID
-    #: The fence: every write of this claim carries it.
+    #: Number of the claim, which goes up each time the task is claimed. Every write of this claim
+    #: checks the number, so that a write under an outdated claim has no effect.
     number: int
     name: str
     contract_version: int
@@ -37,29 +40,34 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
     priority: int
     status: str
     params: str
-    #: Starts and failed attempts before this claim.
+    #: Number of starts before this claim (`attempt`), and how many attempts have failed
+    #: (`failures`).
     attempt: int
     failures: int
     max_attempts: int
-    #: Starts that were cut short, and count against nothing.
+    #: Number of starts that were interrupted, for example by a shutdown. They do not count toward
+    #: any limit.
     interruptions: int
     suspect: bool
     owner: int | None
-    #: The earliest moment at which it could have run since its last attempt.
+    #: Time at which the task became ready to run, for the first time since its last attempt.
     ready_at: datetime
     claimed_at: datetime
     cancel_requested_at: datetime | None
     expired: bool
-    #: The workflow that it belongs to, the step, and its number in a group.
+    #: The workflow to which the task belongs, its step, and its position if the step is a group.
     workflow: UUID | None = None
     step: str | None = None
     member: int | None = None
-    #: Parameters that are read from other steps, as JSON; see `services.worker.workflows.inputs`.
+    #: Description, as JSON, of the parameters that are read from other workflow steps. See
+    #: `services.worker.workflows.inputs`.
     inputs: str | None = None
+    #: Trace context of the task; null if it is not traced. See `shared.telemetry.tracing`.
+    trace_context: str | None = None
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
-        """A row as CLAIM returns it."""
+        """Build a claim from a result row of the statement CLAIM."""
         return cls(
             id=UUID(int=row["id"].int),
             number=row["claim"],
@@ -83,54 +91,63 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
             step=row["step"],
             member=row["member"],
             inputs=row["inputs"],
+            trace_context=row["trace_context"],
         )
 
 
 class Attempt(msgspec.Struct, eq=False):
-    """What one claim comes to in this process.
+    """The state of one claimed task in this process.
 
-    The task's thread changes it, except for the fields of a cancellation, which belong to `Claims.cancel`,
-    and those of an interrupt, which are guarded by `slot`.
+    Its fields are changed by the thread that runs the task, with two exceptions: `Claims.cancel`
+    changes those of a cancellation, and `slot` guards those of an interrupt.
     """
 
     claim: Claim
     claimed_monotonic: float = msgspec.field(default_factory=time.monotonic)
     stage: Stage = Stage.WAITING
-    #: Starts so far, this one included once it has begun.
+    #: Number of this attempt: how often the task was started, including this start once it has
+    #: happened.
     number: int = 0
     started_at: datetime | None = None
     started_monotonic: float = 0.0
-    #: The context that the body was given; hooks get it too.
+    #: The context object that is passed to the task body and the hooks.
     context: TaskContext | None = None
     returned: Any = None
-    #: The body raised this. It is dropped once the outcome is decided.
+    #: The exception that the task body raised. It is dropped once the outcome is decided.
     error: BaseException | None = None
     outcome: Outcome | None = None
+    #: The tracing span of the attempt; None if it is not traced.
+    span: Span | None = None
+    #: The trace context to be written to the task's row with the next record.
+    trace_context: str | None = None
     children: list[Any] = msgspec.field(default_factory=list)
-    #: Values of the sensitive parameters, which no log line and no record may contain.
+    #: Values of the task's sensitive parameters. They must not appear in any log line or record.
     secrets: Sequence[str] = ()
-    #: The moment of the cancel request, if this process knows it.
+    #: Time of the cancel request; None if this process does not know of one.
     cancel_requested_at: datetime | None = None
     cancel_requested: bool = False
-    #: The moment at which this process heard of the request.
+    #: Monotonic time at which this process learned of the cancel request.
     cancelled_monotonic: float | None = None
-    #: The moment at which the body was interrupted.
+    #: Monotonic time at which the task body was interrupted.
     interrupted_monotonic: float | None = None
-    #: The error with which it has failed if it is interrupted; without one an interrupt is no failure.
+    #: The error to be recorded if the task body is interrupted. If it is None, the interrupt does
+    #: not count as a failure.
     fault: OftenError | None = None
-    #: Size of the process in bytes just before it began.
+    #: Memory use of the process in bytes just before the task body started.
     memory_before: int | None = None
-    #: Why Postgres refused a part of its record. The task then fails, whatever its body returns.
+    #: The reason why Postgres refused a part of the attempt's record. If set, the task fails,
+    #: whatever its body returns.
     refused: str | None = None
-    #: Held while the body is interrupted and while it ends, so that no exception hits the thread's next task.
+    #: Held while the task body is being interrupted, and while it ends. This prevents an interrupt
+    #: from reaching the next task of the same thread.
     slot: threading.Lock = msgspec.field(default_factory=threading.Lock)
     thread: int | None = None
-    #: An exception was set in the thread and may not have been raised yet.
+    #: True if an interrupt exception was set in the thread and may not have been raised yet.
     interrupt_pending: bool = False
 
     @classmethod
     def of(cls, claim: Claim) -> Self:
-        """An attempt that waits for a thread."""
+        """Create the attempt for a claim. It waits until a thread takes it."""
         return cls(
             claim,
             number=claim.attempt,
@@ -150,8 +167,19 @@ class Attempt(msgspec.Struct, eq=False):
     def queue(self) -> str:
         return self.claim.queue
 
+    @property
+    def fields(self) -> dict[str, object]:
+        """The fields that identify the attempt in a log line."""
+        return {
+            "task": self.name,
+            "task_id": str(self.id),
+            "queue": self.queue,
+            "attempt": self.number,
+            "claim": self.claim.number,
+        }
+
     def __str__(self) -> str:
         return f"{self.claim.name} {self.claim.id} claim {self.claim.number}"
 
-    #: Shows no parameters, secrets or result.
+    #: The short form keeps parameters, secrets and results out of logs
     __repr__ = __str__

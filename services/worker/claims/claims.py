@@ -1,7 +1,7 @@
-"""The claims of this process: tasks whose outcome is not acknowledged yet.
+"""The claims of this worker process: the tasks that it holds until their outcomes are acknowledged.
 
-Dramatiq's threads, the ledger loop and the main thread meet here, so one lock guards all of it. It outlives
-Dramatiq's consumers, which are rebuilt after an error.
+Dramatiq's threads, the ledger event loop and the main thread all use them, so one lock guards all
+data. The claims outlive Dramatiq's consumers, which Dramatiq rebuilds after an error.
 """
 
 import heapq
@@ -16,16 +16,16 @@ from services.worker.claims.claim import Attempt, Stage
 
 
 class Claims:
-    """Attempts by task id, with a heap of those that wait for a thread."""
+    """The attempts by task id, and a heap of those that wait for a thread."""
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
         self.finished = 0
         self._held: dict[UUID, Attempt] = {}
         self._heap: list[tuple[int, int, Attempt]] = []
-        #: Attempts that a thread took and has not ended.
+        #: Attempts that a thread has taken and that have not ended yet.
         self._running: dict[UUID, Attempt] = {}
-        #: Held, and perhaps fetched once more meanwhile.
+        #: Ids of held tasks that may have been fetched from Redis a second time.
         self.fetched_again: set[UUID] = set()
         self._order = itertools.count()
         self._closed = False
@@ -33,11 +33,15 @@ class Claims:
         self._listeners: list[Callable[[], None]] = []
 
     def listen(self, listener: Callable[[], None]) -> None:
-        """Call `listener`, from any thread, whenever a task ends or is forgotten."""
+        """Register a function that is called, from any thread, whenever a task ends or is
+        forgotten.
+        """
         self._listeners.append(listener)
 
     def add(self, attempts: Iterable[Attempt]) -> None:
-        """Put fresh claims into the heap; 9 first, then in the order of their claim."""
+        """Put new claims into the heap. It is ordered by priority, 9 first, then by the order of
+        claiming.
+        """
         with self._changed:
             for attempt in attempts:
                 self._held[attempt.id] = attempt
@@ -45,14 +49,18 @@ class Claims:
             self._changed.notify(len(self._heap))
 
     def keep_back(self, attempts: Iterable[Attempt]) -> None:
-        """Know claims that no thread is to take, until their giving back is acknowledged."""
+        """Register claims that no thread may take. They are held until they were given back and
+        acknowledged.
+        """
         with self._changed:
             for attempt in attempts:
                 attempt.stage = Stage.ENDED
                 self._held[attempt.id] = attempt
 
     def take(self, timeout_s: float) -> Attempt | None:
-        """The next task, for the thread that asks; None after `timeout_s`."""
+        """Return the next attempt for a thread to run, or None if there is none within
+        `timeout_s`.
+        """
         with self._changed:
             if not self._changed.wait_for(self._has_next, timeout_s):
                 return None
@@ -63,7 +71,7 @@ class Claims:
             return attempt
 
     def end(self, attempt: Attempt) -> None:
-        """A thread is done with it, whether the body ran or not."""
+        """Note that a thread is done with the attempt, whether or not the task body ran."""
         with self._changed:
             _drop(self._running, attempt)
             self.finished += 1
@@ -71,16 +79,17 @@ class Claims:
         self._tell()
 
     def abandon(self, attempt: Attempt) -> None:
-        """Forget a claim whose end could not be handed to the recorder."""
+        """Forget a claim because its outcome could not be passed to the recorder."""
         with self._changed:
             _drop(self._running, attempt)
             _drop(self._held, attempt)
             attempt.stage = Stage.ENDED
 
     def withdraw(self, *, older_than_s: float = 0.0, queues: Collection[str] | None = None) -> list[Attempt]:
-        """Take back what no thread has taken for this long; the caller hands it to the recorder.
+        """Remove claims that no thread has taken within `older_than_s`, and return them.
 
-        `queues`: only what is of these.
+        The caller must pass them to the recorder. If `queues` is given, only claims of these queues
+        are removed.
         """
         limit = time.monotonic() - older_than_s
         with self._changed:
@@ -98,7 +107,11 @@ class Claims:
             return taken
 
     def cancel(self, task_id: UUID, requested_at: datetime | None = None) -> Attempt | None:
-        """Note a cancel request; returns the attempt if no thread has begun it."""
+        """Note a cancel request for a held task.
+
+        Returns the attempt if no thread has taken it, so that the caller can end it now. Otherwise
+        returns None.
+        """
         with self._changed:
             attempt = self._held.get(task_id)
             if attempt is None or attempt.stage is Stage.ENDED:
@@ -114,14 +127,19 @@ class Claims:
             return attempt
 
     def note_fetched_again(self, ids: Iterable[UUID] | None = None) -> None:
-        """These came out of a lane while they are held; None: an answer was lost, any may have come."""
+        """Note held tasks whose ids were fetched from Redis again.
+
+        If `ids` is None, the response to a fetch was lost, so any held task may be among them.
+        """
         with self._changed:
             self.fetched_again.update(self._held if ids is None else self._held.keys() & set(ids))
 
     def forget(self, attempts: Iterable[Attempt]) -> list[UUID]:
-        """Drop what the recorder has written and acknowledged, but no later claim of the same task.
+        """Forget attempts whose outcomes are recorded and acknowledged.
 
-        Returns those that were fetched again meanwhile: their id lies nowhere in Redis any more.
+        If a task was claimed again since then, the later claim is kept. Returns the ids that were
+        fetched again while they were held: acknowledging has removed them from Redis, so they have
+        to be sent again.
         """
         with self._changed:
             dropped = [attempt.id for attempt in attempts if _drop(self._held, attempt)]
@@ -131,7 +149,7 @@ class Claims:
         return again
 
     def close(self) -> None:
-        """Give nothing more to threads."""
+        """Let threads take no more attempts."""
         with self._changed:
             self._closed = True
 
@@ -155,7 +173,7 @@ class Claims:
 
     @property
     def busy(self) -> int:
-        """Threads that have a task."""
+        """Number of threads that are running an attempt."""
         return len(self._running)
 
     def longest_running_s(self) -> float:
@@ -171,7 +189,9 @@ class Claims:
 
 
 def _drop(attempts: dict[UUID, Attempt], attempt: Attempt) -> bool:
-    """Remove this attempt; False when another one of its task is there, or none."""
+    """Remove an attempt. Returns False if it is not in `attempts`, for example after a later
+    claim.
+    """
     if attempts.get(attempt.id) is not attempt:
         return False
     del attempts[attempt.id]

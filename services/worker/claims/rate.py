@@ -1,10 +1,13 @@
-"""How fast the tasks of this worker end, which says how many to claim ahead."""
+"""Measures how many tasks per second a worker finishes, which decides how many it claims ahead."""
 
 import time
 
 
 class Rate:
-    """Tasks ended per second, over windows of 50 ms or 32 tasks: a queue that fills up is soon known."""
+    """Rate of finished tasks, measured over windows of 50 ms or 32 tasks.
+
+    The windows are short, so that the rate rises quickly when a queue fills up.
+    """
 
     def __init__(self) -> None:
         self._at, self._count, self._rate = time.monotonic(), 0, 0.0

@@ -1,4 +1,7 @@
-"""Compares Redis and the ledger with the memory of this worker, and gives back what it does not hold."""
+"""Compares what Redis and Postgres assign to this worker with what the worker holds in memory.
+
+Tasks that the worker does not hold are given back, because it will never run them.
+"""
 
 import logging
 from typing import Any
@@ -18,7 +21,11 @@ HELD_IN_LEDGER = Statement("SELECT id, claim FROM task WHERE holder = :worker")
 
 
 class Reconciler:
-    """One comparison at a time, while no id is between Redis and the heap. Runs on the ledger loop."""
+    """Runs the comparisons.
+
+    The caller must make sure that no id is on its way from Redis to the heap of waiting attempts
+    meanwhile. Use it only on the ledger event loop.
+    """
 
     def __init__(self, worker: UUID, claims: Claims, database: Database, queues: Queues) -> None:
         self._worker = worker
@@ -27,19 +34,23 @@ class Reconciler:
         self._queues = queues
 
     async def run_once(self) -> None:
-        """Give back what Redis or the ledger ascribes to this process and its memory does not know."""
-        # Memory before and after: what is acknowledged meanwhile was known before.
+        """Give back the tasks that are assigned to this worker but are not in its memory."""
+        # The ids in memory are read before and after Redis is read. A task that is acknowledged in
+        # between is then known from the first read and is not given back by mistake.
         known = self._claims.ids()
         stranded = await self._queues.unacked(self._worker) - known - self._claims.ids()
         rows: list[dict[str, Any]] = await self._database.run(HELD_IN_LEDGER, worker=self._worker)
         held = {UUID(int=row["id"].int): row["claim"] for row in rows}
         forgotten = {i: claim for i, claim in held.items() if i not in known and i not in self._claims}
         if forgotten:
-            log.warning("%d tasks are held in the ledger only: given back", len(forgotten))
+            log.warning(
+                "gave back %d tasks that the ledger assigns to this worker but that it does not hold",
+                len(forgotten),
+            )
             ids = sorted(forgotten)
             numbers = [forgotten[i] for i in ids]
             await self._database.run(GIVE_BACK_FORGOTTEN, id=ids, claim=numbers, worker=self._worker)
         if stranded:
-            log.warning("%d fetched ids were stranded: given back", len(stranded))
+            log.warning("gave back %d ids that were fetched by this worker but never claimed", len(stranded))
             await self._database.run(UNCLAIMED_TO_POSTGRES, id=sorted(stranded))
             await self._queues.acknowledge(self._worker, stranded)

@@ -1,20 +1,25 @@
-"""From which of its queues this worker takes tasks right now."""
+"""Keeps track of the queues from which this worker may take tasks at the moment."""
 
 from collections.abc import Collection, Sequence
 
 
 class Served:
-    """The queues of one worker. Paused ones are left out, and all of them while it is quiet."""
+    """The queues of one worker. A queue is open if the worker may take its tasks.
+
+    A paused queue is not open. While the worker is quiet, none of its queues is open.
+    """
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
         self.paused: frozenset[str] = frozenset()
         self.quiet = False
-        #: Queues to fetch from.
+        #: The open queues, from which the worker fetches.
         self.open = self.names
 
     def follow(self, paused: Collection[str], *, quiet: bool) -> frozenset[str]:
-        """Take over what the ledger says. Returns the queues that were open until now and are so no more."""
+        """Apply the pauses and the quiet state. Returns the queues that were open before and no
+        longer are.
+        """
         before = frozenset(self.open)
         self.paused, self.quiet = frozenset(paused), quiet
         self.open = () if quiet else tuple(name for name in self.names if name not in self.paused)
@@ -22,9 +27,11 @@ class Served:
 
     @property
     def paused_here(self) -> tuple[str, ...]:
-        """Paused queues of which an operator may let single tasks run here."""
+        """Paused queues from which this worker may still run single tasks, if operators let them
+        run in spite of the pause.
+        """
         return () if self.quiet else tuple(name for name in self.names if name in self.paused)
 
     def takes(self, queue: str) -> bool:
-        """Whether a task of this queue may start here."""
+        """Return True if a task of this queue may start on this worker."""
         return queue in self.open

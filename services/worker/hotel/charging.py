@@ -1,7 +1,8 @@
-"""One payment between its row and the payment service: charged once, whatever dies in between.
+"""Charges a payment exactly once, even if processes die in the middle.
 
-The row says `unknown` before the service is asked for the first time. A key of the service's stands for one
-charge as long as it is remembered; after that the charge is looked up before it is made anew.
+Before the first request to the payment service, the row of the payment gets the status `unknown`.
+As long as the service remembers an idempotency key, a request with the same key cannot charge
+twice. After that, the charge is looked up at the service before it is requested again.
 """
 
 from collections.abc import Sequence
@@ -16,12 +17,14 @@ from shared.contracts.context import Sql
 from shared.errors import PermanentError, Retry
 from shared.hotel import billing
 
-#: How much the service's clock and the database's may differ.
+#: Assumed maximum difference between the clocks of the payment service and of the database.
 CLOCKS_DIFFER = timedelta(minutes=10)
-#: When another attempt works at the same row, it is through in a moment.
+#: Retry delay in seconds if another attempt is working on the same payment, which takes only a
+#: moment.
 OTHER_ATTEMPT_DELAY_S = 5.0
 
-#: What the service's statuses mean to us; those that are missing mean nothing to us.
+#: Maps the payment service's statuses to those of our table `payment`. A status that is not listed
+#: here is treated as unknown.
 STATUSES = {
     "succeeded": "succeeded",
     "processing": "processing",
@@ -33,10 +36,10 @@ STATUSES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payment:
-    """A row of `payment`."""
+    """A row of the table `payment`."""
 
     id: UUID
-    #: None: the account was erased.
+    #: Id of the account that pays; None once the account is erased.
     user: int | None
     amount_minor: int
     currency: str
@@ -44,11 +47,11 @@ class Payment:
     intent: str | None
     key_number: int
     key_used_at: datetime | None
-    #: The service may have forgotten the key.
+    #: True if the payment service may have forgotten the payment's idempotency key.
     key_is_old: bool
     error_code: str | None
     error_message: str | None
-    #: The service's number of the refund.
+    #: Id of the refund at the payment service; None if nothing was refunded.
     refund: str | None
     created_at: datetime
     updated_at: datetime
@@ -60,28 +63,34 @@ class Payment:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What becomes of a payment."""
+    """The result of a charge, to be written to the payment's row."""
 
     status: str
     intent: str | None
     error_code: str | None = None
     error_message: str | None = None
-    #: For the customer, who is to confirm it.
+    #: A secret with which the customer's browser can confirm the payment; None if no confirmation
+    #: is needed.
     client_secret: str | None = None
 
 
 async def open_payment(
     database: Sql, task: UUID, user: int, amount_minor: int, currency: str
 ) -> Payment | None:
-    """The row of this task, as an earlier attempt left it or new; null for a user who can't pay."""
+    """Insert the payment of a task, or return the row that an earlier attempt has inserted.
+
+    Returns None if the user cannot pay.
+    """
     rows = await database.run(billing.OPEN_PAYMENT, task, amount_minor, currency, user, task)
     return Payment(**rows[0]) if rows else None
 
 
 async def check_customer(database: Sql, payment: Payment, customer: str | None) -> None:
-    """Raises PermanentError unless the customer belongs to the payment's account; no customer is good.
+    """Check that the payment service's customer belongs to the account that pays.
 
-    A charge that an earlier attempt began is not stopped: it has to be followed to its end.
+    Raises PermanentError if it belongs to another account. A payment without a customer passes. So
+    does a payment whose charge was begun by an earlier attempt, because its result has to be found
+    out in any case.
     """
     if customer is None or payment.key_used_at is not None:
         return
@@ -97,8 +106,17 @@ async def load(database: Sql, payment_id: UUID) -> Payment | None:
     return Payment(**rows[0]) if rows else None
 
 
+async def load_locked(database: Sql, payment_id: UUID) -> Payment | None:
+    """Read the payment's row and lock it until the caller's transaction ends."""
+    rows = await database.run(billing.PAYMENT_LOCKED, payment_id)
+    return Payment(**rows[0]) if rows else None
+
+
 async def look_up(stripe: StripeGateway, payment: Payment) -> Intent | None:
-    """What the service has for this payment, nothing if it was never asked; raises as the gateway does."""
+    """Ask the payment service for the intent of this payment, its object for a charge.
+
+    Returns None if no intent was ever requested. Raises the errors of the gateway.
+    """
     if payment.intent is not None:
         return await stripe.read(payment.intent)
     if payment.key_used_at is None:
@@ -109,9 +127,10 @@ async def look_up(stripe: StripeGateway, payment: Payment) -> Intent | None:
 async def charge(
     database: Sql, stripe: StripeGateway, payment: Payment, payment_method: str, customer: str | None
 ) -> tuple[Payment, Finding]:
-    """Charge, or find out what became of an earlier charge; the row, with the key that it now has.
+    """Charge the payment, or find out how an earlier charge ended.
 
-    Raises ProviderRefused, ProviderAway, ProviderBusy, and Retry when another attempt has the row.
+    Returns the row with the idempotency key that was used, and the result. Raises ProviderRefused,
+    ProviderAway and ProviderBusy. Raises Retry if another attempt has changed the row.
     """
     if payment.intent is not None or payment.key_is_old:
         found = await look_up(stripe, payment)
@@ -134,7 +153,8 @@ async def charge(
         await database.run(billing.NOTE_REFUSAL, payment.status, str(error), using.id, using.key_number)
         raise
     except ProviderAway:
-        # The service repeats an error that it made under a key, also one that it made after the charge.
+        # The payment service may have charged before the error occurred. A repeated request with
+        # the same key would only return the recorded error, so the intent is looked up.
         found = None if payment.status == "created" else await look_up(stripe, using)
         if found is None:
             raise
@@ -142,9 +162,9 @@ async def charge(
 
 
 async def call_off(stripe: StripeGateway, intent: Intent, finding: Finding) -> Finding:
-    """Nobody pays later what is given up here: the customer still has the secret of it.
+    """Cancel an intent. Otherwise, the customer, whose browser has its secret, could still pay it.
 
-    `finding` stands unless the customer was faster.
+    Returns `finding`, or a success if the customer paid before the cancellation arrived.
     """
     try:
         ended = await stripe.cancel(intent.id)
@@ -156,21 +176,27 @@ async def call_off(stripe: StripeGateway, intent: Intent, finding: Finding) -> F
 
 
 def judge(intent: Intent) -> Finding | None:
-    """Nothing for an intent that is still being made."""
+    """Translate the payment service's intent into a result for our table.
+
+    Returns None while the service is still creating the intent.
+    """
     if intent.status == "requires_confirmation":
         return None
     status = STATUSES.get(intent.status)
     if status is None:
-        said = f"Stripe says that {intent.id} is {intent.status!r}, which is not known here: look there"
+        said = f"{intent.id} is {intent.status!r}, an unknown status: check it in Stripe's dashboard"
         return Finding("failed", intent.id, "unknown_status", said)
     if status == "failed":
-        return Finding(status, intent.id, "canceled", f"{intent.id} was cancelled at Stripe")
+        return Finding(status, intent.id, "canceled", f"{intent.id} was canceled at Stripe")
     secret = intent.client_secret if status == "requires_action" else None
     return Finding(status, intent.id, intent.error_code, intent.error_message, secret)
 
 
 async def settle(database: Sql, payment: Payment, finding: Finding) -> Payment:
-    """Write it down; raises Retry when somebody else has."""
+    """Write the result of a charge to the payment's row.
+
+    Raises Retry if another attempt has changed the row.
+    """
     rows = await database.run(
         billing.SETTLE,
         *(finding.status, finding.intent, finding.error_code, finding.error_message),
@@ -188,7 +214,7 @@ async def _use_key(database: Sql, payment: Payment) -> Payment:
 def _decided(intent: Intent) -> Finding:
     finding = judge(intent)
     if finding is None:
-        raise ProviderAway(f"Stripe has begun with {intent.id} and not yet charged it")
+        raise ProviderAway(f"Stripe has created {intent.id} but not yet charged it")
     return finding
 
 

@@ -1,4 +1,4 @@
-"""Keeps what searches and scans found: the hotels, and their prices on the day they were seen."""
+"""Stores hotels that searches and scans have found, and their prices as observed on a day."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -15,7 +15,10 @@ from shared.hotel import hotels, pricing
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the found hotels are; a free search knows neither."""
+    """The tracked destination, and the area in it, where hotels were found.
+
+    Both ids are None if the search was for a place given as text.
+    """
 
     destination: int | None = None
     area: int | None = None
@@ -23,17 +26,19 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """When, for which stay and by which task prices were seen."""
+    """Describes an observation of prices: on which day, for which stay and guests, and by which
+    task.
+    """
 
     check_in: date
     check_out: date
     observed_on: date
     task: UUID
-    #: Who sleeps there; None: one adult.
+    #: The guests as text, such as "2 adults, children of 4, 7"; None means one adult.
     occupancy: str | None = None
 
 
-#: Fields of a row, in the order of UPSERT_HOTELS.
+#: Fields of a hotel, in the order in which the statement UPSERT_HOTELS expects them.
 _KEPT = (
     *("external_id", "name", "star_rating", "guest_rating", "guest_rating_count"),
     *("latitude", "longitude", "image_url"),
@@ -43,7 +48,7 @@ _KEPT = (
 async def keep_hotels(
     database: Sql, provider: str, rows: Sequence[HotelRow], place: Place = Place()
 ) -> dict[str, int]:
-    """Store or refresh hotels; returns their ids by the provider's handle."""
+    """Insert or update hotels. Returns the ids of their rows by the provider's identifiers."""
     if not rows:
         return {}
     columns = [[getattr(row, name) for row in rows] for name in _KEPT]
@@ -55,7 +60,10 @@ async def keep_hotels(
 async def keep_prices(
     database: Sql, provider: str, rows: Sequence[HotelRow], ids: dict[str, int], sight: Sight
 ) -> int:
-    """Store the prices per night, not those of whole stays; returns how many there were."""
+    """Store the prices that are per night, and return how many there are.
+
+    Prices for a whole stay are not stored.
+    """
     priced = [row for row in rows if row.price is not None and row.price_for == "night"]
     by_currency: dict[str | None, list[HotelRow]] = defaultdict(list)
     for row in priced:
@@ -73,10 +81,13 @@ async def keep_prices(
 
 
 def distinct(rows: Sequence[HotelRow]) -> list[HotelRow]:
-    """Each hotel once: pages overlap while a provider's order changes."""
+    """Remove hotels that occur more than once.
+
+    Pages may overlap if the provider's order changes between two requests.
+    """
     return list({row.external_id: row for row in reversed(rows)}.values())[::-1]
 
 
 def _text(row: HotelRow) -> str:
-    # jsonb holds no NUL.
+    # NUL characters are removed, because Postgres' jsonb does not accept them.
     return msgspec.json.encode(row.raw).decode().replace("\\u0000", "")

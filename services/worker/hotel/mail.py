@@ -1,8 +1,12 @@
-"""Builds mail from Jinja2 templates: `<name>.subject.j2`, `<name>.txt.j2` and `<name>.html.j2`."""
+"""Builds mail messages from Jinja2 templates.
+
+Each mail has the templates `<name>.subject.j2`, `<name>.txt.j2` and `<name>.html.j2`.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from email.message import EmailMessage
 from email.utils import format_datetime
 from typing import Any
@@ -18,9 +22,9 @@ from shared.hotel.contracts.money import decimals, major_units
 
 @dataclass(frozen=True, slots=True)
 class PublicLinks:
-    """Addresses that people open from a mail."""
+    """Builds the links in mails that people open."""
 
-    #: Of the API as it is reached from outside, without a slash at the end.
+    #: Public base URL of the API, without a slash at the end.
     public_url: str
 
     def verify(self, token: str) -> str:
@@ -30,8 +34,9 @@ class PublicLinks:
         return f"{self.public_url}/unsubscribe/{token}"
 
 
-#: Prices that differ by less than this are written in full.
-MAX_DECIMALS = 7
+#: Maximum number of decimals of a price. If two prices would look equal with the usual decimals,
+#: they are written with more, up to this number. If that is not enough, they are written in full.
+MAX_DECIMALS = 6
 
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("services.worker.hotel"),
@@ -51,9 +56,10 @@ def build(
     to: tuple[str, str],
     domain: str,
 ) -> EmailMessage:
-    """A message with a text and an HTML part; `sender` and `to` are (name, address).
+    """Build a message with a text part and an HTML part.
 
-    The Message-ID comes from the task, so that a receiver can tell the copy that a rerun may send.
+    `sender` and `to` are pairs of a name and an address. The Message-ID is derived from the task's
+    id, so that a receiver recognizes a copy if the task runs again.
     """
     message = EmailMessage()
     message["From"] = mail_header.mailbox("From", *sender)
@@ -68,14 +74,14 @@ def build(
 
 
 def let_unsubscribe(message: EmailMessage, url: str) -> None:
-    """One click in the mail program, RFC 2369 and RFC 8058; bulk mail needs it."""
+    """Add the headers for one-click unsubscribing, which bulk mail needs (RFC 2369, RFC 8058)."""
     message["List-Unsubscribe"] = f"<{url}>"
     message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
 
 
 def price_alert_values(alert: PriceAlert, user_name: str, unsubscribe_url: str) -> dict[str, Any]:
-    """What the templates of a price alert show."""
-    old_price, new_price = _prices(alert)
+    """Return the values for the templates of a price alert."""
+    old_price, new_price = _prices(alert.old_price, alert.new_price, alert.currency)
     return {
         **msgspec.structs.asdict(alert),
         "user_name": user_name,
@@ -89,7 +95,7 @@ def price_alert_values(alert: PriceAlert, user_name: str, unsubscribe_url: str) 
 def receipt_values(
     amount_minor: int, currency: str, transaction: str | None, paid_at: datetime
 ) -> dict[str, Any]:
-    """What the templates of a receipt show, except for the name."""
+    """Return the values for the templates of a payment receipt, except the user's name."""
     return {
         "amount": f"{major_units(amount_minor, currency)} {currency}",
         "transaction": transaction or "",
@@ -98,24 +104,33 @@ def receipt_values(
 
 
 def digest_values(drops: Sequence[Mapping[str, Any]], user_name: str, unsubscribe_url: str) -> dict[str, Any]:
-    """What the templates of a digest show."""
-    shown = [
-        {
-            **{name: row[name] for name in ("hotel_name", "destination", "check_in", "check_out")},
-            **{name: f"{row[name]:,.2f} {row['currency']}" for name in ("price", "previous_price")},
-        }
-        for row in drops
-    ]
-    return {"user_name": user_name, "drops": shown, "unsubscribe_url": unsubscribe_url}
+    """Return the values for the templates of a price digest."""
+    return {
+        "user_name": user_name,
+        "drops": [_drop_values(row) for row in drops],
+        "unsubscribe_url": unsubscribe_url,
+    }
 
 
-def _prices(alert: PriceAlert) -> tuple[str, str]:
-    """Old and new price with the decimals of their currency; with more where they would look equal."""
-    for digits in range(decimals(alert.currency), MAX_DECIMALS):
-        old, new = f"{alert.old_price:,.{digits}f}", f"{alert.new_price:,.{digits}f}"
+def _drop_values(row: Mapping[str, Any]) -> dict[str, Any]:
+    old_price, new_price = _prices(row["previous_price"], row["price"], row["currency"])
+    return {
+        **{name: row[name] for name in ("hotel_name", "destination", "check_in", "check_out")},
+        "previous_price": f"{old_price} {row['currency']}",
+        "price": f"{new_price} {row['currency']}",
+    }
+
+
+def _prices(old_price: float | Decimal, new_price: float | Decimal, currency: str) -> tuple[str, str]:
+    """Format the old and the new price with the usual decimals of their currency.
+
+    If they would look equal, they get more decimals.
+    """
+    for digits in range(decimals(currency), MAX_DECIMALS + 1):
+        old, new = f"{old_price:,.{digits}f}", f"{new_price:,.{digits}f}"
         if old != new:
             return old, new
-    return str(alert.old_price), str(alert.new_price)
+    return str(old_price), str(new_price)
 
 
 def _saving(percent: float) -> str:

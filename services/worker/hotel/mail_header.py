@@ -1,7 +1,7 @@
-"""Encodes header fields that carry text of users, by RFC 2047.
+"""Encodes mail header fields that contain text from users (RFC 2047).
 
-Python's own folding writes the ASCII words of an encoded name without quotes, so that `Jörg <a@b>, x` names
-another recipient. What is encoded here reaches the wire as it is.
+Python's own encoder writes the ASCII words of an encoded name without quotes. The name `Jörg <a@b>,
+x` would then add another recipient. Fields that are encoded here are sent unchanged.
 """
 
 from email.header import Header
@@ -9,14 +9,15 @@ from email.policy import Policy
 from email.utils import formataddr
 from typing import Self
 
-#: RFC 2047, section 2.
+#: Maximum length of an encoded word in characters (RFC 2047, section 2).
 MAX_ENCODED_WORD = 75
-#: Joiners that Persian, Hindi and others write words with; Python does not count them as printable.
+#: Zero-width joiner and non-joiner. Persian, Hindi and other languages need these characters, but
+#: Python does not count them as printable.
 _JOINERS = "\u200c\u200d"
 
 
 class WrittenHeader(str):
-    """A header field in its final form; `email` stores and writes it as it is."""
+    """A header field in its final form. Python's `email` package writes it unchanged."""
 
     __slots__ = ("name",)
     name: str
@@ -27,17 +28,19 @@ class WrittenHeader(str):
         return written
 
     def fold(self, *, policy: Policy) -> str:
-        """What `email` asks of each header when it writes a message."""
+        """Return the field as it is. `email` calls this for each header when it serializes a
+        message.
+        """
         return f"{self.name}: {policy.linesep.join(self.split(chr(10)))}{policy.linesep}"
 
 
 def one_line(text: str) -> str:
-    """User text for a header: no line breaks, no control characters."""
+    """Make text from users safe for a header: control characters and line breaks become spaces."""
     return " ".join("".join(c if c.isprintable() or c in _JOINERS else " " for c in text).split())
 
 
 def mailbox(header: str, name: str, address: str) -> WrittenHeader:
-    """One person: the name, which may be anything, and the address."""
+    """Encode one mailbox: a name, which may be any text, and an address."""
     name = one_line(name)
     if _is_plain(name):
         return WrittenHeader(header, formataddr((name, address)))
@@ -45,7 +48,7 @@ def mailbox(header: str, name: str, address: str) -> WrittenHeader:
 
 
 def unstructured(header: str, text: str) -> WrittenHeader:
-    """Free text, such as a subject."""
+    """Encode free text, such as a subject."""
     text = one_line(text)
     return WrittenHeader(header, text if _is_plain(text) else _encoded(header, text))
 
@@ -55,5 +58,5 @@ def _is_plain(text: str) -> bool:
 
 
 def _encoded(header: str, text: str) -> str:
-    """Encoded words of at most 75 characters, one a line."""
+    """Encode text as encoded words of at most 75 characters, one word per line."""
     return Header(text, "utf-8", header_name=header, maxlinelen=MAX_ENCODED_WORD).encode()

@@ -1,4 +1,4 @@
-"""Whom mail may go to: accounts that are active and have confirmed their address."""
+"""Decides which accounts get mail: only active accounts with a confirmed address."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,10 @@ from shared.identity.tables import User
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """What a mail needs of an account. Workers may read no more of it."""
+    """The fields of an account that are needed for a mail.
+
+    The workers' database role may read no other fields.
+    """
 
     id: int
     email: str
@@ -17,7 +20,7 @@ class Recipient:
 
 
 async def recipient(user_id: int) -> Recipient:
-    """Raises PermanentError for an account that gets no mail."""
+    """Read the account that a mail is for. Raises PermanentError if it must not get mail."""
     columns = (User.id, User.email, User.full_name, User.verified_at)
     row = await User.select(*columns).where(User.id == user_id, User.is_active.eq(True)).first()
     if row is None:

@@ -1,6 +1,7 @@
-"""The money of one payment goes back, once, and only where it was taken.
+"""Refunds a payment, only once, and only if money was taken.
 
-Whether it was taken is what the row says, or what the payment service says where the row does not know it.
+The payment's row usually says whether money was taken. If it does not, the payment service is
+asked.
 """
 
 from services.worker.hotel import charging
@@ -12,9 +13,10 @@ from shared.hotel import billing
 
 
 async def decided(database: Sql, stripe: StripeGateway, payment: Payment) -> Payment:
-    """The row once it is known whether money was taken; a payment that waits for it is called off.
+    """Find out whether money was taken for a payment, and return its row.
 
-    Raises ExpectedError where the service does not know it yet, and what the gateway raises.
+    A payment that is still open is canceled first. Raises ExpectedError as long as the payment
+    service does not know the result, and the errors of the gateway.
     """
     if payment.final or payment.status == "created":
         return payment
@@ -27,13 +29,19 @@ async def decided(database: Sql, stripe: StripeGateway, payment: Payment) -> Pay
 
 
 async def refund(stripe: StripeGateway, payment: Payment) -> str:
-    """Give back what was taken. Returns the service's number; raises what the gateway raises."""
-    assert payment.intent is not None  # it was charged
+    """Refund the whole amount at the payment service. Returns the refund's id.
+
+    Raises the errors of the gateway.
+    """
+    assert payment.intent is not None  # A payment for which money was taken has an intent
     return await stripe.refund(payment.intent, f"refund-{payment.id}")
 
 
 async def note(database: Sql, payment: Payment, refund_id: str) -> Payment:
-    """Write it down. The row stays where another attempt has."""
+    """Store the refund's id in the payment's row and return the row.
+
+    If another attempt has already done so, the row stays unchanged.
+    """
     rows = await database.run(billing.NOTE_REFUND, refund_id, payment.id)
     return Payment(**rows[0]) if rows else payment
 

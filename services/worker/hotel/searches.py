@@ -1,4 +1,7 @@
-"""A page of hotels from a provider: out of the last hour's answers, or paid for out of the budget."""
+"""Returns pages of hotels: from the cache, or by a paid search if the budget allows it.
+
+The cache holds SerpApi's responses of the last hour.
+"""
 
 import hashlib
 from dataclasses import dataclass
@@ -18,10 +21,11 @@ PROVIDER = "serpapi"
 
 @dataclass(frozen=True, slots=True)
 class SerpApiSearches:
-    """SerpApi as the tasks use it: each page is one paid search."""
+    """Searches SerpApi on behalf of tasks. Each page that is not cached costs one paid search."""
 
     gateway: SerpApiGateway
-    #: Searches of the plan that scans leave to people.
+    #: Number of the plan's searches that price scans must leave over for searches that people
+    #: request.
     scan_reserve: int
 
     async def page(
@@ -33,9 +37,10 @@ class SerpApiSearches:
         seen_on: date | None = None,
         reserve: int = 0,
     ) -> HotelPage:
-        """One page of results. With `seen_on` only an answer that was asked for that day counts.
+        """Return one page of hotels.
 
-        Raises OutOfSearches, ProviderBusy when the hour's share is used up, and what the gateway raises.
+        If `seen_on` is given, a cached response must be from that day. Raises OutOfSearches,
+        ProviderBusy if the searches of the current hour are used up, and the errors of the gateway.
         """
         key = _key(query, page, seen_on)
         kept = await database.run(pricing.CACHED, PROVIDER, key)
@@ -47,7 +52,11 @@ class SerpApiSearches:
         return serpapi.parse_page(raw, query)
 
     async def details(self, database: Sql, query: HotelQuery, token: str) -> tuple[HotelRow | None, str]:
-        """One hotel, and the answer as it came, out of the last hour or paid. Raises as `page` does."""
+        """Return one hotel and the raw response about it.
+
+        If no response of the last hour is cached, this costs one paid search. Raises the same
+        errors as `page`.
+        """
         key = _key(query, f"details of {token}", None)
         kept = await database.run(pricing.CACHED, PROVIDER, key)
         if kept:

@@ -1,7 +1,8 @@
-"""Keeps the log of what is sent to whom, so that a rerun of a task does not send again what was sent.
+"""Records every message that is sent to users, so that a task that runs again does not send it
+twice.
 
-Between the outside service's yes and the record of it lies a moment in which the process may die. What was
-sent then is sent once more, under the same number, by which most receivers know the copy.
+A process may die after the outside service has accepted a message and before this is recorded. The
+message is then sent again under the same id, by which most receivers recognize the copy.
 """
 
 from collections.abc import AsyncIterator
@@ -13,12 +14,15 @@ from uuid import UUID
 
 from services.worker.hotel.gateways.smtp import SmtpGateway
 from shared.contracts.context import Sql, TaskContext
-from shared.errors import PermanentError
+from shared.errors import OutsideRefusal, PermanentError
 from shared.hotel import inbox
 
 
-class AddressUnverified(PermanentError):
-    """The address is not confirmed, so no mail goes to it. Another task can be submitted afterwards."""
+class AddressUnverified(OutsideRefusal):
+    """Raised if a user has not confirmed the address, so no mail may be sent to it.
+
+    Once it is confirmed, a new task can be submitted.
+    """
 
     def __init__(self, user_id: int) -> None:
         super().__init__(
@@ -29,9 +33,10 @@ class AddressUnverified(PermanentError):
 
 @dataclass
 class Sending:
-    """One message to one target."""
+    """The state of sending one message to one address or browser."""
 
-    #: An earlier attempt has sent it, or found that the target is gone.
+    #: True if nothing has to be sent, because an earlier attempt has sent the message or has found
+    #: that its target no longer exists.
     done: bool
     status: Literal["sending", "sent", "removed"] = "sending"
 
@@ -40,7 +45,11 @@ class Sending:
 async def logged(
     database: Sql, task: UUID, channel: Literal["email", "push"], target: str, *, user: int, subject: str
 ) -> AsyncIterator[Sending]:
-    """Send inside and set the status; what raises PermanentError is logged as failed."""
+    """Record that a message is being sent and, after the context, how that ended.
+
+    The code inside the context sends the message and sets `status`. A PermanentError is recorded as
+    a failure.
+    """
     key = (task, channel, target)
     (row,) = await database.run(inbox.BEGIN_SENDING, *key, user, subject)
     done = row["status"] in ("sent", "removed")
@@ -57,14 +66,17 @@ async def logged(
 async def send_once(
     context: TaskContext, address: str, user_id: int, template: str, message: EmailMessage
 ) -> dict[str, str]:
-    """Send, unless an earlier attempt has; returns recipients that were refused, with the server's reply."""
+    """Send a mail, unless an earlier attempt of this task has sent it.
+
+    Returns the refused recipients, each with the server's reply.
+    """
     async with logged(
         context.database, context.id, "email", address, user=user_id, subject=template
     ) as sending:
         if sending.done:
-            context.log.info("an earlier attempt has sent this mail")
+            context.log.info("mail not sent again: an earlier attempt has sent it")
             return {}
         delivery = await context.gateway(SmtpGateway).send(message, [address])
         sending.status = "sent"
-        context.log.info("the mail server took the %s mail", template)
+        context.log.info("the mail server accepted the %s mail", template)
         return delivery.refused

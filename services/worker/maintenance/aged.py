@@ -1,4 +1,8 @@
-"""Deletes rows because of their age: keys, firings, forgotten requests, workers, workflows."""
+"""Deletes rows that are too old from the platform's own tables.
+
+These are idempotency keys, firings of schedules, cleanup requests, bulk operations, workers and
+workflows.
+"""
 
 from datetime import datetime
 
@@ -6,14 +10,14 @@ from shared.contracts.context import Sql
 from shared.ledger.transitions.workflow import DELETE_ENDED
 from shared.telemetry import metrics
 
-#: Rows per statement.
+#: Maximum number of rows that one statement deletes.
 BATCH = 1_000
-#: Workflows per statement; each may have 1,000 steps.
+#: Maximum number of workflows that one statement deletes. Each may have 1,000 steps.
 WORKFLOWS = 100
 
-#: Statements that delete old rows, in batches. A child's key outlives its parent, whose rerun would submit it
-#: twice.
-#: values: limit.
+#: Statements that delete old rows, by the name of the table. Each deletes one batch and takes its
+#: size as argument. The idempotency key of a child task is kept until its parent task has ended.
+#: Without the key, a parent that runs again would submit the child a second time.
 AGED = {
     "submission_key": """
         DELETE FROM submission_key WHERE ctid IN (
@@ -35,6 +39,15 @@ AGED = {
             SELECT task FROM cleanup_request WHERE requested_at < now() - interval '1 day' LIMIT {}
         ) RETURNING 1
     """,
+    "bulk_act": """
+        DELETE FROM bulk_act WHERE id IN (
+            SELECT b.id FROM bulk_act AS b
+            WHERE b.created_at < now() - interval '30 days' AND NOT EXISTS (
+                SELECT 1 FROM task AS t
+                WHERE t.id = b.task AND num_nonnulls(t.send_at, t.sent_at, t.holder) > 0
+            ) LIMIT {}
+        ) RETURNING 1
+    """,
     "worker": """
         DELETE FROM worker WHERE id IN (
             SELECT w.id FROM worker AS w
@@ -47,7 +60,7 @@ AGED = {
 
 
 async def prune(database: Sql) -> None:
-    """Delete batch after batch, until nothing old is left."""
+    """Delete the old rows of all tables in AGED, batch by batch."""
     for table, sql in AGED.items():
         while True:
             gone = len(await database.run(sql, BATCH))
@@ -57,7 +70,10 @@ async def prune(database: Sql) -> None:
 
 
 async def prune_workflows(database: Sql, ended_before: datetime) -> None:
-    """Delete workflows as old as the tasks that go."""
+    """Delete the workflows that ended before `ended_before`, batch by batch.
+
+    The same cutoff applies to tasks.
+    """
     gone = WORKFLOWS
     while gone == WORKFLOWS:
         gone = len(await database.run(DELETE_ENDED, ended_before=ended_before, limit=WORKFLOWS))

@@ -1,4 +1,4 @@
-"""The platform keeps itself tidy."""
+"""Bodies of the cleanup tasks, which keep the platform's own tables small."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -21,15 +21,17 @@ from shared.errors import ExpectedError
 from shared.ledger import cleanup
 from shared.ledger.cleanup import Pruned
 
-#: Tokens per statement.
+#: Maximum number of rows, such as refresh tokens, that one statement deletes.
 BATCH = 1_000
-#: Pause between two looks at what the leader has done.
+#: Pause in seconds between two checks of the leading scheduler's progress.
 POLL_S = 0.5
-#: How long the cleanup waits for a leader, and for a sign of one that has begun: a day whose locks are taken
-#: keeps it for a minute or two.
+#: Maximum number of seconds that a cleanup waits for a leading scheduler to begin, and then for
+#: each sign of progress. If other transactions lock a day's tables, there is no progress for a
+#: minute or two.
 MAX_WAIT_S, MAX_SILENCE_S = 60.0, 600.0
 
-#: A token whose session was revoked is as good as revoked. values: cutoff, cutoff, cutoff, limit.
+#: Deletes old refresh tokens. A token counts as revoked when its session was revoked. Its values
+#: are the cutoff (three times) and the limit.
 DELETE_TOKENS = """
     DELETE FROM refresh_token WHERE id IN (
         SELECT t.id FROM refresh_token AS t JOIN session AS s ON s.id = t.session
@@ -37,7 +39,8 @@ DELETE_TOKENS = """
     ) RETURNING 1
 """
 
-#: Sessions that nobody can renew any more. values: cutoff, limit.
+#: Deletes old sessions that have no refresh token left and so cannot be renewed. Its values are the
+#: cutoff and the limit.
 DELETE_SESSIONS = """
     DELETE FROM session WHERE id IN (
         SELECT s.id FROM session AS s
@@ -46,8 +49,8 @@ DELETE_SESSIONS = """
     ) RETURNING 1
 """
 
-#: Confirmations that are over. Their addresses may be those of strangers, so they are not kept as evidence.
-#: values: limit.
+#: Deletes expired confirmations of mail addresses. They are not kept as evidence, because their
+#: addresses may belong to people who have no account. Its value is the limit.
 DELETE_CONFIRMATIONS = """
     DELETE FROM account_confirmation WHERE token_hash IN (
         SELECT token_hash FROM account_confirmation WHERE expires_at < now() LIMIT {}
@@ -59,7 +62,10 @@ DELETE_CONFIRMATIONS = """
 async def cleanup_expired_refresh_tokens(
     context: TaskContext, params: CleanupExpiredRefreshTokens
 ) -> RefreshTokensCleaned:
-    """Delete refresh tokens that ended before the cutoff, sessions without tokens, and old confirmations."""
+    """Delete old refresh tokens, sessions without tokens, and expired confirmations.
+
+    A token is old if it expired, was used or was revoked before the cutoff.
+    """
     cutoff = datetime.now(UTC) - timedelta(days=params.keep_days)
     context.progress(20, message=f"Deleting tokens that ended before {cutoff:%Y-%m-%d %H:%M} UTC")
     cleaned, gone = 0, BATCH
@@ -84,7 +90,9 @@ async def cleanup_expired_refresh_tokens(
 
 @task(CLEANUP_OLD_TASKS)
 async def cleanup_old_tasks(context: TaskContext, params: CleanupOldTasks) -> OldTasksCleaned:
-    """Have the leader drop the whole days before the cutoff, and delete what else has grown old."""
+    """Have the leading scheduler drop the days of tasks before the cutoff, then delete other old
+    rows.
+    """
     cutoff = datetime.now(UTC) - timedelta(days=params.days_old)
     context.progress(20, message=f"Looking for whole days before {cutoff:%Y-%m-%d %H:%M} UTC")
     pruned = Pruned() if context.cancelled else await _drop_days(context, cutoff)
@@ -94,7 +102,7 @@ async def cleanup_old_tasks(context: TaskContext, params: CleanupOldTasks) -> Ol
     await prune_audit(context.database, context.gateway(Retention))
     context.log.info("%d tasks deleted, %d days dropped", pruned.deleted, len(pruned.dropped))
     for name, reason in pruned.kept.items():
-        context.log.warning("%s stays: %s", name, reason)
+        context.log.warning("a partition was not dropped: %s", reason, extra={"partition": name})
     return OldTasksCleaned(
         success=not context.cancelled,
         tasks_deleted=pruned.deleted,
@@ -108,7 +116,10 @@ async def cleanup_old_tasks(context: TaskContext, params: CleanupOldTasks) -> Ol
 
 
 async def _drop_days(context: TaskContext, cutoff: datetime) -> Pruned:
-    """Ask the leader and wait for its answer. Raises ExpectedError when none comes."""
+    """Ask the leading scheduler to drop days, and wait for the result.
+
+    Raises ExpectedError if no scheduler works on the request.
+    """
     await context.database.run(cleanup.REQUEST, task=context.id, cutoff=cutoff)
     try:
         while (pruned := await _answer(context)) is None:
@@ -121,14 +132,17 @@ async def _drop_days(context: TaskContext, cutoff: datetime) -> Pruned:
 
 
 async def _answer(context: TaskContext) -> Pruned | None:
-    """What the leader did; None while it is at work. Raises ExpectedError after a long silence."""
+    """Return the leading scheduler's result, or None while it is working.
+
+    Raises ExpectedError after a long time without progress.
+    """
     (row,) = await context.database.run(cleanup.PROGRESS, task=context.id)
     if row["result"] is not None:
         return msgspec.json.decode(row["result"], type=Pruned)
     if row["silent_s"] > (MAX_SILENCE_S if row["seen"] else MAX_WAIT_S):
         raise ExpectedError(
             f"no scheduler has worked on this cleanup for {row['silent_s']:.0f} s; only the leading one may "
-            "drop days: start a scheduler of this release, or read the log of the one that leads"
+            "drop days: start a scheduler of this release, or read the leading scheduler's log"
         )
     if row["days"]:
         message = f"{row['done']} of {row['days']} days are done"

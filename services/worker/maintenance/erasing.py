@@ -1,4 +1,4 @@
-"""What the erasure of accounts is given beside its parameters."""
+"""The gateway that gives the erasure task what it needs to know about this installation."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,10 +13,13 @@ from shared.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Erasing:
-    """Where everything is, and when nothing can be added any more."""
+    """What the erasure of an account needs: the directory of all data about accounts, and a time
+    limit.
+    """
 
     directory: Directory
-    #: After this time no request is under way that began before its account was deactivated.
+    #: Maximum duration of a request. A request that began before the account was deactivated may
+    #: still add data for this long.
     requests_last: timedelta
 
 

@@ -1,7 +1,7 @@
-"""Erases an account, and everything that is stored of it, in batches.
+"""Body of the task that erases an account and everything stored about it, in batches.
 
-Each step may be the last one of an attempt: the next attempt begins again, and finds less. What must be known
-to find the rest (the account, its sessions) goes last.
+An attempt may end after any step. The next attempt starts from the beginning and finds less to do.
+Rows by which other rows are found (the account and its sessions) are deleted last.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -18,17 +18,20 @@ from shared.personal.data import Rows, Then
 from shared.personal.directory import Directory
 from shared.schedules import statements as schedules
 
-#: Tasks or rows of one statement.
+#: Maximum number of tasks or rows that one statement erases.
 BATCH = 500
-#: Tasks that one statement looks through for the account's id, in some 50 ms.
+#: Number of tasks whose parameters one statement searches for the account's id. This takes some 50
+#: ms.
 STRETCH = 20_000
-#: The first pause while tasks end; the contract's backoff makes it longer.
+#: First retry delay, in seconds, while tasks of the account are still running. The backoff of the
+#: task's contract makes later delays longer.
 WAIT_S = 1.0
 
 _REQUESTED = Statement("SELECT erasure_task IS NOT NULL AS requested FROM account WHERE id = :account")
 
-#: Failed sign-ins are stored under digests (see services/api/identity/lockout.py). Those of networks at which
-#: the account had no session cannot be found; they expire within two hours.
+#: Deletes the records of failed sign-ins of the account. They are stored under digests of the
+#: address and the network (see services/api/identity/lockout.py). Records from networks where the
+#: account had no session cannot be found, but they expire within two hours.
 _FORGET_FAILURES = Statement("""
     DELETE FROM login_failure WHERE forget_at < now() OR address_hash IN (
         SELECT sha256(convert_to(place.network || '|' || a.email, 'UTF8')) FROM account AS a
@@ -39,7 +42,8 @@ _FORGET_FAILURES = Statement("""
     )
 """)
 
-#: Returns nothing while something can still refer to the account.
+#: Deletes the account's row. Returns no row as long as some process may still add rows that refer
+#: to the account.
 _DELETE = Statement("""
     DELETE FROM account WHERE id = :account
         AND uuid_extract_timestamp(erasure_task) < now() - make_interval(secs => :requests_last_s)
@@ -50,7 +54,9 @@ _DELETE = Statement("""
 
 @task(ERASE)
 async def erase_account(context: TaskContext, params: EraseAccount) -> AccountErased:
-    """Cancel the account's tasks, wait for those that run, and remove all that is stored of it."""
+    """Cancel the account's tasks, wait until none is running, and delete everything stored about
+    it.
+    """
     account = params.account_id
     found = await context.database.run(_REQUESTED, account=account)
     if found and not found[0]["requested"]:
@@ -67,12 +73,14 @@ async def erase_account(context: TaskContext, params: EraseAccount) -> AccountEr
 
 
 async def _erase_tasks(context: TaskContext, account: int) -> int:
-    """Cancel and erase. Returns how many were erased; raises NotBefore while some have not ended.
+    """Cancel and erase tasks. Returns how many were erased.
 
-    The tasks of other owners come second, because finding them reads the whole ledger.
+    Raises NotBefore while some are still running. The tasks that the account owns come first. Tasks
+    of other owners whose parameters name the account are found by reading all tasks.
     """
     directory = context.gateway(Erasing).directory
-    await context.database.run(erase.CANCEL_WORKFLOWS, account=account, finish=directory.finish)
+    left = {"finish": directory.finish, "owed": directory.owed}
+    await context.database.run(erase.CANCEL_WORKFLOWS, account=account, **left)
     owned = await _end_and_erase(context, account, _owned(context, account), directory)
     if not directory.fields:
         return owned
@@ -80,7 +88,10 @@ async def _erase_tasks(context: TaskContext, account: int) -> int:
 
 
 async def _erase_workflows(context: TaskContext, account: int) -> None:
-    """Raises NotBefore while some have not ended: they may still begin tasks."""
+    """Erase the account's workflows.
+
+    Raises NotBefore while some are unfinished, because those may start new tasks.
+    """
     (row,) = await context.database.run(erase.UNFINISHED_WORKFLOWS, account=account)
     if row["unfinished"]:
         raise NotBefore(f"workflows of the account that have not ended: {row['unfinished']}", delay_s=WAIT_S)
@@ -93,8 +104,8 @@ async def _end_and_erase(
     erased = unfinished = 0
     async for ids in pages:
         context.raise_if_cancelled()
-        await context.database.run(erase.CANCEL_ALL, id=ids, finish=directory.finish)
-        gone = len(await context.database.run(erase.ERASE, id=ids, account=account))
+        await context.database.run(erase.CANCEL_ALL, id=ids, finish=directory.finish, owed=directory.owed)
+        gone = len(await context.database.run(erase.ERASE, id=ids, account=account, owed=directory.owed))
         erased, unfinished = erased + gone, unfinished + len(ids) - gone
         context.progress(30, message=f"{erased} tasks erased")
     if unfinished:
@@ -103,7 +114,7 @@ async def _end_and_erase(
 
 
 async def _owned(context: TaskContext, account: int) -> AsyncIterator[Sequence[UUID]]:
-    """Ids of the tasks that the account owns."""
+    """Yield the ids of the tasks that the account owns, in batches."""
     after = UUID(int=0)
     while rows := await context.database.run(erase.OWNED, account=account, after=after, limit=BATCH):
         after = rows[-1]["id"]
@@ -111,7 +122,7 @@ async def _owned(context: TaskContext, account: int) -> AsyncIterator[Sequence[U
 
 
 async def _naming(context: TaskContext, account: int, directory: Directory) -> AsyncIterator[Sequence[UUID]]:
-    """Ids of the tasks whose parameters name the account."""
+    """Yield the ids of the tasks whose parameters name the account, in batches."""
     values = {"account": account, "fields": directory.fields_json, "limit": STRETCH}
     after: UUID | None = UUID(int=0)
     while after is not None:
@@ -122,13 +133,17 @@ async def _naming(context: TaskContext, account: int, directory: Directory) -> A
 
 
 async def _erase_rows(context: TaskContext, account: int) -> int:
-    """Everything else but the account itself. Returns how many rows."""
-    context.progress(60, message="Erasing what is not a task")
+    """Erase all rows about the account except its tasks and the account itself.
+
+    Returns how many rows were erased.
+    """
+    context.progress(60, message="Erasing everything except tasks")
     directory, database = context.gateway(Erasing).directory, context.database
     await database.run(erase.ERASE_KEYS, account=account)
     await database.run(_FORGET_FAILURES, account=account)
     gone = await database.run(schedules.DELETE_OF_ACCOUNT, account=account, fields=directory.fields_json)
-    # Books are detached last: what is to be deleted may be found by them.
+    # Rows that are kept without their reference to the account come last, because that reference
+    # may be needed to find other rows that have to be deleted.
     ordered = sorted(directory.erased, key=lambda rows: rows.then is Then.DETACH)
     return len(gone) + sum([await _erase_all(context, rows, account) for rows in ordered])
 
@@ -143,7 +158,10 @@ async def _erase_all(context: TaskContext, rows: Rows, account: int) -> int:
 
 
 async def _delete(context: TaskContext, account: int) -> None:
-    """The account itself, once no request can add to it. Raises NotBefore."""
+    """Delete the account's row.
+
+    Raises NotBefore as long as requests may still be running that add data to the account.
+    """
     seconds = context.gateway(Erasing).requests_last.total_seconds()
     if not await context.database.run(_DELETE, account=account, requests_last_s=seconds):
-        raise NotBefore("requests that began before may still add to the account", delay_s=seconds)
+        raise NotBefore("requests that began before may still add data to the account", delay_s=seconds)

@@ -1,4 +1,4 @@
-"""What the platform's own tasks ask for with `context.gateway`."""
+"""The gateways that the platform's own tasks get with `context.gateway`."""
 
 from typing import Any
 
@@ -7,5 +7,5 @@ from shared.settings import Settings
 
 
 def build(settings: Settings) -> dict[type, Any]:
-    """One of each per process, by its class."""
+    """Create one gateway of each class for this worker process."""
     return {**retention.gateways(settings), **erasing.gateways(settings)}

@@ -1,4 +1,8 @@
-"""How long the audit log is kept: a setting, because a parameter of the cleanup could shorten it unseen."""
+"""Deletes entries of the audit log that are older than its retention.
+
+The retention is a setting of the installation. If it were a parameter of the cleanup task, whoever
+submits the task could shorten it unnoticed.
+"""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,10 +14,11 @@ from shared.ledger.statement import Statement
 from shared.settings import Settings
 from shared.telemetry import metrics
 
-#: Rows per statement.
+#: Maximum number of entries that one statement deletes.
 BATCH = 1_000
 
-#: Ids begin with the time, so the oldest rows are at the beginning of the primary key.
+#: Deletes the oldest entries of the audit log. Their ids begin with the time of creation, so the
+#: oldest ones come first in the primary key.
 _PRUNE = Statement("""
     DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE id < :first_kept ORDER BY id LIMIT :limit)
     RETURNING 1
@@ -22,7 +27,9 @@ _PRUNE = Statement("""
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """What the cleanup asks its process for."""
+    """How long entries of the audit log are kept. The cleanup task gets this object from its
+    context.
+    """
 
     audit: timedelta
 
@@ -32,7 +39,7 @@ def gateways(settings: Settings) -> dict[type, Any]:
 
 
 async def prune_audit(database: Sql, retention: Retention) -> None:
-    """Delete what is older than the retention."""
+    """Delete the entries of the audit log that are older than the retention."""
     first_kept, gone = first_uuid7(datetime.now(UTC) - retention.audit), BATCH
     while gone == BATCH:
         gone = len(await database.run(_PRUNE, first_kept=first_kept, limit=BATCH))

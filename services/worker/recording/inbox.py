@@ -1,6 +1,8 @@
-"""Takes what the threads of a worker note about their tasks, until the next round writes it.
+"""Collects what the threads of a worker report about their tasks, until the recorder writes it.
 
-No thread waits here. Under load a round waits a moment for company; an isolated record is written at once.
+The recorder writes in rounds: each round is one write of the collected records to Postgres. Threads
+never wait here. Under load, a round waits a moment for more records. An isolated record is written
+immediately.
 """
 
 import asyncio
@@ -17,65 +19,82 @@ from services.worker.running.outcome import Outcome
 from shared.contracts.checks import MAX_CHILDREN
 from shared.ledger.database import Database
 
-#: Under load a round waits until this many records are pending, or this many while the lanes are deep …
+#: Under load, a round is written only once this number of records is pending. The second number
+#: applies while many tasks wait in Redis. The time limits below end the wait earlier.
 BATCH_ROWS, DEEP_BATCH_ROWS = 32, 64
-#: … or for this long for each row of the last round, which shows how much company arrives, up to a limit.
+#: Maximum wait of a round in seconds per row of the previous round, whose size shows how fast
+#: records arrive; and the maximum wait in total.
 WAIT_PER_ROW_S, MAX_WAIT_S = 0.003, 0.025
-#: … or for this long in any case while the lanes are deep, where the wait in them is longer by far. Of many
-#: workers on few cores each ends too few tasks to fill a round sooner.
+#: Maximum wait of a round in seconds while many tasks wait in Redis. It may be longer, because
+#: tasks wait far longer in Redis anyway. It matters if many workers share few cores, because each
+#: worker then ends too few tasks to fill a round sooner.
 DEEP_WAIT_S = 0.15
-#: Children in a round, which is as many as one attempt may have. Storing and sending them takes a second or
-#: two, for which the records of other tasks wait.
+#: Maximum number of child tasks that one round stores. It equals the maximum for one attempt.
+#: Storing and pushing this many takes a second or two, and the records of other tasks have to wait
+#: meanwhile.
 MAX_CHILDREN_IN_ROUND = MAX_CHILDREN
-#: How long a start waits for the end of its task: one round for both when the task is short.
+#: How many seconds the record that a task has started may wait for the end of the task. If the task
+#: ends in this time, one round writes both.
 START_WAIT_S = 0.005
-#: How long one turn of the recorder's loop waits for records.
+#: Maximum number of seconds that the recorder waits for records before its loop makes another turn.
 IDLE_S = 10.0
 
 
 class Batch(NamedTuple):
-    """What one round writes."""
+    """The entries that one round writes, and the threads that wait for it."""
 
     entries: list[Entry]
-    #: Threads that wait until the start of their attempt is committed.
+    #: Futures of the threads that wait until the start of their attempt is committed.
     waiters: list[tuple[Attempt, "Future[bool]"]]
 
 
 class Inbox:
-    """The pending records of a worker. `note_*` is for any thread, the rest for the ledger loop."""
+    """The pending records of a worker.
+
+    Methods named `note_*`, `hold` and `release` may be called from any thread. All others may be
+    called only on the ledger event loop.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._lock = threading.Lock()
         self._pending: dict[Attempt, Entry] = {}
-        #: The entries of the round under way.
+        #: The entries of the round that is being written now.
         self._taken: list[Entry] = []
         self._waiters: list[tuple[Attempt, Future[bool]]] = []
-        #: Attempts whose record waits for a transaction of their body, which holds the lock on their row.
+        #: Attempts whose records must not be written yet. A transaction of their task body has
+        #: locked, or will lock, the task's row.
         self._held: set[Attempt] = set()
-        #: Bodies that wait until the round under way is over before they lock their row.
+        #: Futures of task bodies that want to lock their task's row. They wait for the end of the
+        #: round that is being written now.
         self._before_lock: list[Future[None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake = asyncio.Event()
-        #: A round was requested: at once, or a little later.
+        #: True if a round was requested: `_woken` for immediately, `_wake_later` for a little
+        #: later.
         self._woken = self._wake_later = False
-        #: The pending round need not wait for company any longer.
+        #: Set when the next round does not have to wait for more records.
         self._full = asyncio.Event()
-        #: Many ids wait in the lanes of this worker; set by the fetcher.
+        #: True while many tasks of this worker's queues wait in Redis. The fetcher sets it.
         self.deep = False
-        #: Until then records wait up to that many seconds for company.
+        #: Until the time `_busy_until`, a round waits up to `_wait_s` seconds for more records.
         self._busy_until = self._wait_s = 0.0
 
-    # From any thread.
+    # Methods from here on may be called from any thread.
 
     def note_start(self, attempt: Attempt) -> None:
-        """The body begins. Written with the task's end if that follows within a moment."""
+        """Note that the task body starts. If it ends within a moment, one round writes both
+        facts.
+        """
         with self._lock:
             self._entry(attempt).note_start()
         self._signal(START_WAIT_S)
 
     def note_committed_start(self, attempt: Attempt) -> "Future[bool]":
-        """As note_start; the future is True once the start is committed, False when the claim was over."""
+        """Like `note_start`, but returns a future that completes once the start is committed.
+
+        The result of the future is False if the claim was already over, otherwise True.
+        """
         waiter: Future[bool] = Future()
         with self._lock:
             self._entry(attempt).note_start()
@@ -95,16 +114,18 @@ class Inbox:
         self._signal()
 
     def note_child(self, attempt: Attempt, child: Child) -> None:
-        """A child that is stored at once, whatever becomes of the attempt."""
+        """Note a child task that is stored immediately, whatever the outcome of this attempt."""
         with self._lock:
             self._entry(attempt).spawned.append(child)
         self._signal()
 
     def hold(self, attempt: Attempt) -> "Future[None]":
-        """Leave the record of this attempt for later: a transaction is about to lock the task's row.
+        """Keep the record of this attempt from being written until `release`.
 
-        Until it ends, a round with this record would wait, and every other task of the process with it. The
-        future ends once no round under way contains the record.
+        A transaction of the task body will lock the task's row. A round that writes the same row
+        would wait for that transaction, and so would the records of all other tasks of this
+        process. The returned future completes once no round that is being written contains the
+        record.
         """
         free: Future[None] = Future()
         with self._lock:
@@ -116,7 +137,11 @@ class Inbox:
         return free
 
     def release(self, attempt: Attempt) -> None:
-        """The transaction is over; nothing happens for an attempt that is not held."""
+        """Allow the record of this attempt to be written again, because the body's transaction has
+        ended.
+
+        Does nothing if the record was not kept back.
+        """
         with self._lock:
             if attempt not in self._held:
                 return
@@ -124,7 +149,7 @@ class Inbox:
         self._signal()
 
     def note_end(self, attempt: Attempt, outcome: Outcome) -> None:
-        """The attempt is over, or the claim is given back without one."""
+        """Note that the attempt has ended, or that its claim is given back without an attempt."""
         execution_s, ended_at = None, self._database.now()
         if attempt.started_at is not None:
             execution_s = time.monotonic() - attempt.started_monotonic
@@ -135,9 +160,12 @@ class Inbox:
         self._signal()
 
     def oldest_unwritten_s(self) -> float:
-        """Age of the oldest record that is not committed, in seconds; 0 without any."""
+        """Return the age in seconds of the oldest record that is not committed, or 0 if there is
+        none.
+        """
         with self._lock:
-            # Both are in the order of noting, and a round under way is older than what is pending.
+            # Both collections are in the order of arrival, and the entries that are being written
+            # are older than the pending ones. The first entry is therefore the oldest.
             waiting = self._taken or [e for a, e in self._pending.items() if a not in self._held]
             oldest = next(iter(waiting), None)
         return time.monotonic() - oldest.noted_monotonic if oldest is not None else 0.0
@@ -151,11 +179,11 @@ class Inbox:
         return entry
 
     def _enough(self) -> int:
-        """Records that need not wait for company."""
+        """Return the number of pending records at which a round waits no longer for more."""
         return DEEP_BATCH_ROWS if self.deep else BATCH_ROWS
 
     def _signal(self, wait_s: float = 0.0) -> None:
-        """Request a round, at once or after `wait_s` at the latest."""
+        """Request a round, either immediately or after at most `wait_s` seconds."""
         if self._woken or self._loop is None or (wait_s and self._wake_later):
             return
         if wait_s:
@@ -169,20 +197,23 @@ class Inbox:
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._full.set)
 
-    # On the ledger loop.
+    # Methods from here on may be called only on the ledger event loop.
 
     @property
     def empty(self) -> bool:
-        """Nothing is left to write now, and no round is under way."""
+        """True if nothing has to be written and no round is being written."""
         return not self._has_ready() and not self._taken
 
     def wake(self) -> None:
-        """End the wait for records."""
+        """End the current wait for records."""
         self._wake.set()
         self._full.set()
 
     async def wait(self) -> bool:
-        """Wait for records and their company; False when there were none for a while."""
+        """Wait for a record and then, under load, a moment for more.
+
+        Returns False if there was nothing to write for some time.
+        """
         self._loop = asyncio.get_running_loop()
         if not self._has_ready():
             with contextlib.suppress(TimeoutError):
@@ -195,7 +226,11 @@ class Inbox:
         return self._has_ready()
 
     def take(self) -> Batch:
-        """Take what is pending and not held, but only some records with many children; `done` follows."""
+        """Remove and return the pending records for one round. Call `done` after they are written.
+
+        Records that `hold` keeps back remain, and so do records that would exceed the limit on
+        child tasks.
+        """
         entries: list[Entry] = []
         children = 0
         with self._lock:
@@ -213,7 +248,7 @@ class Inbox:
         return Batch(entries, waiters)
 
     def done(self, batch: Batch) -> None:
-        """The batch is committed."""
+        """Note that the records of this round are committed."""
         assert self._loop is not None
         with self._lock:
             self._taken = []

@@ -1,4 +1,4 @@
-"""What is to be written about one attempt in one round of the recorder."""
+"""The data that the recorder writes to Postgres for one attempt."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -12,16 +12,18 @@ from services.worker.claims.claim import Attempt
 from services.worker.running.outcome import Outcome
 from shared.contracts.contract import Contract
 from shared.ledger.lifecycle import Status
+from shared.ledger.transitions.record import sparse
 from shared.vault import Stored
 
 T = TypeVar("T")
 
-#: Postgres stores about 12,000 children in a second, and a statement may take five.
+#: Maximum number of child tasks that one statement stores. Postgres stores about 12,000 per second,
+#: and a statement may take five seconds.
 MAX_CHILDREN_IN_STATEMENT = 2_000
 
 
 class Row(msgspec.Struct):
-    """The columns that RECORD takes, under their names there."""
+    """Values for the SQL statement RECORD. Its parameters have the same names as these fields."""
 
     id: UUID
     claim: int
@@ -44,14 +46,15 @@ class Row(msgspec.Struct):
     error_traceback: str | None = None
     error_fingerprint: str | None = None
     wait_reason: str | None = None
+    trace_context: str | None = None
 
 
-#: The attempts whose rows took what was written, with what RECORD returns of each.
+#: The attempts that RECORD has written, each with the row that the statement returned.
 Written = dict[Attempt, dict[str, Any]]
 
 
 class LogLine(msgspec.Struct, frozen=True):
-    """The columns that LOG takes, under their names there."""
+    """Values for the SQL statement LOG. Its parameters have the same names as these fields."""
 
     task_id: UUID
     claim: int
@@ -62,7 +65,9 @@ class LogLine(msgspec.Struct, frozen=True):
 
 
 class Child(msgspec.Struct, frozen=True):
-    """A task that a task submits; its parameters are checked, encoded and sealed already."""
+    """A child task that a task body submits. Its parameters are checked, encoded and, if sensitive,
+    encrypted.
+    """
 
     id: UUID
     contract: Contract[Any, Any]
@@ -71,18 +76,20 @@ class Child(msgspec.Struct, frozen=True):
     delay: timedelta | None
     owner: int | None
     parent: UUID
-    #: Unique under the parent; None when it is stored with the parent's success.
+    #: Key that is unique among the children of one parent. None for a child task that is stored
+    #: together with its parent's success.
     key: str | None
+    trace_context: str | None = None
 
 
 def columns(records: Sequence[msgspec.Struct]) -> dict[str, list[Any]]:
-    """The values of each field by its name; at least one record."""
+    """Convert records to lists of values, one list for each field. Needs at least one record."""
     values = zip(*map(msgspec.structs.astuple, records), strict=True)
     return dict(zip(records[0].__struct_fields__, map(list, values), strict=True))
 
 
 def child_columns(children: Sequence[Child]) -> dict[str, list[Any]]:
-    """The columns that SUBMIT_CHILDREN takes; at least one child."""
+    """Build the parameters of the SQL statement SUBMIT_CHILDREN. Needs at least one child task."""
     rows = [
         {
             "id": child.id,
@@ -98,49 +105,56 @@ def child_columns(children: Sequence[Child]) -> dict[str, list[Any]]:
             "max_wait_s": _seconds(child.contract.max_wait),
             "owner": child.owner,
             "parent": child.parent,
+            "trace_context": child.trace_context,
         }
         for child in children
     ]
-    return {name: [row[name] for row in rows] for name in rows[0]}
+    return {name: sparse([row[name] for row in rows]) for name in rows[0]}
 
 
 def batched(children: Sequence[T], size: int = MAX_CHILDREN_IN_STATEMENT) -> Iterator[list[T]]:
-    """Shares of at most this size, by default one that a statement stores in a fraction of its time limit."""
+    """Split a sequence into batches.
+
+    Storing a batch of the default size takes only a fraction of the statement's time limit.
+    """
     for first in range(0, len(children), size):
         yield list(children[first : first + size])
 
 
 class Entry(msgspec.Struct):
-    """Everything that one attempt has brought since the last round."""
+    """Everything that one attempt has produced since its last record was written."""
 
     attempt: Attempt
     row: Row | None = None
     outcome: Outcome | None = None
     logs: list[LogLine] = msgspec.field(default_factory=list)
-    #: Children stored at once, whatever becomes of the attempt.
+    #: Child tasks that are stored immediately, whatever the outcome of the attempt.
     spawned: list[Child] = msgspec.field(default_factory=list)
     noted_monotonic: float = msgspec.field(default_factory=time.monotonic)
-    #: Nothing in it comes from the task's body any more: Postgres refused what did.
+    #: True if the record was reduced because Postgres refused it. It then contains nothing from the
+    #: task body any more.
     bare: bool = False
 
     @property
     def released(self) -> bool:
-        """The claim ends with this record."""
+        """True if this record ends the claim."""
         return self.row is not None and self.row.released
 
     @property
     def ready_children(self) -> list[Child]:
-        """Children that are stored together with their parent's success."""
+        """Child tasks that are stored together with their parent's success; empty without a
+        success.
+        """
         succeeded = self.outcome is not None and self.outcome.status is Status.SUCCESS
         return self.attempt.children if succeeded else []
 
     @property
     def children(self) -> int:
-        """How many children are stored with this record."""
+        """Number of child tasks that are stored together with this record."""
         return len(self.spawned) + len(self.ready_children)
 
     def note_start(self) -> Row:
-        """The row as it is while the body runs."""
+        """Set the row's values for a task whose body is running, and return the row."""
         attempt = self.attempt
         if self.row is None:
             self.row = Row(
@@ -151,18 +165,19 @@ class Entry(msgspec.Struct):
                 attempt.number,
                 attempt.claim.failures,
                 started_at=attempt.started_at,
+                trace_context=attempt.trace_context,
             )
         return self.row
 
     def note_progress(self, current: int, total: int | None, message: str | None) -> None:
-        """The latest progress replaces an earlier one of the same round."""
+        """Set the progress. It replaces progress that was noted but not written yet."""
         row = self.note_start()
         row.progress_current = current
         row.progress_total = total or row.progress_total
         row.progress_message = message or row.progress_message
 
     def note_end(self, outcome: Outcome, ended_at: datetime, execution_s: float | None) -> None:
-        """The claim ends, with or without an attempt."""
+        """Set the outcome that ends the claim, whether or not the task body ran."""
         attempt = self.attempt
         row = self.row or Row(
             attempt.claim.id, attempt.claim.number, outcome.status, True, attempt.number, outcome.failures
@@ -176,13 +191,14 @@ class Entry(msgspec.Struct):
         row.execution_s = execution_s
         row.wait_s = outcome.wait_s
         row.wait_reason = outcome.wait_reason
+        row.trace_context = attempt.trace_context
         if outcome.result is not None:
             row.result, row.key_id = outcome.result
         if outcome.failure is not None:
             row.error_kind = outcome.failure.kind
             row.error_message = outcome.failure.message
             row.error_traceback = outcome.failure.traceback
-            row.error_fingerprint = outcome.failure.fingerprint
+            row.error_fingerprint = outcome.failure.cause.fingerprint if outcome.failure.cause else None
         self.row, self.outcome = row, outcome
 
 

@@ -1,7 +1,9 @@
-"""The one writer of a worker process: round after round, what the inbox holds goes into the ledger.
+"""Writes what a worker's tasks report to Postgres. No other part of the worker writes it.
 
-Tasks never wait for it. Whatever accumulates while a round is under way is the next round. While Postgres is
-unavailable the round is tried again; nothing is acknowledged and nothing new is claimed meanwhile.
+The recorder works in rounds. Each round writes all records that are pending in the inbox; records
+that arrive meanwhile are written by the next round. Tasks never wait for it. While Postgres is
+unavailable, the same round is tried again; until it succeeds, no task is acknowledged and none is
+claimed.
 """
 
 import asyncio
@@ -15,12 +17,16 @@ from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
-#: Interval at which `flush` looks whether everything is written.
+#: Interval in seconds at which `flush` checks whether everything is written.
 FLUSH_POLL_S = 0.01
 
 
 class Recorder:
-    """Moves batches from the inbox through the writer to the settlement. Runs on the ledger loop."""
+    """Passes each batch of records from the inbox to the writer, and then to the settlement for the
+    follow-up steps.
+
+    Use it only on the ledger event loop.
+    """
 
     def __init__(self, inbox: Inbox, writer: Writer, settlement: Settlement) -> None:
         self._inbox = inbox
@@ -29,7 +35,7 @@ class Recorder:
         self._busy = False
 
     async def run_once(self) -> None:
-        """Wait for records and write one round of them."""
+        """Wait for pending records and write them in one round."""
         if await self._inbox.wait():
             self._busy = True
             try:
@@ -38,7 +44,10 @@ class Recorder:
                 self._busy = False
 
     async def flush(self, timeout_s: float) -> bool:
-        """Wait until all that has been noted is written and settled; False when that took longer."""
+        """Wait until all pending records are written and their follow-up steps are done.
+
+        Returns False if that takes longer than `timeout_s`.
+        """
         try:
             async with asyncio.timeout(timeout_s):
                 while self._busy or not self._inbox.empty:

@@ -1,4 +1,7 @@
-"""What follows the commit of a round: acknowledge, publish, push what is ready, forget the claims."""
+"""Follows up on records that were committed to Postgres.
+
+It acknowledges ids in Redis, publishes changes, pushes tasks that may start, and forgets claims.
+"""
 
 import contextlib
 import logging
@@ -9,11 +12,13 @@ from uuid import UUID
 from services.worker.claims.claim import Attempt
 from services.worker.claims.claims import Claims
 from services.worker.recording.record import Child, Entry, Written, batched
+from services.worker.running.fingerprint import Cause
+from services.worker.running.outcome import Outcome
 from shared.errors import ServerUnavailable
 from shared.ledger.database import Database
 from shared.ledger.lifecycle import Status
 from shared.ledger.statement import Statement
-from shared.ledger.tally import OUTCOMES, Tally
+from shared.ledger.tally import OUTCOMES, Errors, Tally
 from shared.ledger.transitions.record import ALREADY_RECORDED
 from shared.ledger.transitions.send import MARK_SENT, UNCLAIMED_TO_POSTGRES
 from shared.telemetry import metrics
@@ -22,7 +27,7 @@ from shared.transport.queues import Address, Queues
 
 log = logging.getLogger(__name__)
 
-#: How long ago the cancellation of these tasks was requested.
+#: Reads how many seconds ago the cancellation of these tasks was requested.
 CANCELLED_SINCE = Statement("""
     SELECT id, extract(epoch FROM clock_timestamp() - cancel_requested_at)::float8 AS seconds
     FROM task WHERE id = ANY(:id::uuid[]) AND cancel_requested_at IS NOT NULL
@@ -30,7 +35,11 @@ CANCELLED_SINCE = Statement("""
 
 
 class Settlement:
-    """Runs on the ledger loop. A server that is unavailable costs time: others repeat what is left out."""
+    """Carries out the steps that follow each committed round, on the ledger event loop.
+
+    If a server is unavailable, steps are left out. Nothing is lost by that, only delayed, because
+    other processes repeat these steps later.
+    """
 
     def __init__(
         self,
@@ -42,7 +51,11 @@ class Settlement:
         *,
         advance: Callable[[Collection[UUID]], None] = lambda workflows: None,
     ) -> None:
-        """`advance` gets the workflows whose tasks have ended, after the commit; `tally` counts the ends."""
+        """`advance` is called after the commit, with the ids of the workflows whose tasks have
+        ended.
+
+        `tally` counts the ended tasks for the statistics.
+        """
         self._advance = advance
         self._tally = tally
         self._worker = worker
@@ -50,36 +63,53 @@ class Settlement:
         self._database = database
         self._queues = queues
         self._publisher = Publisher(queues)
-        #: Records that arrived after their claim was over.
+        #: Number of records that Postgres refused because their claim was already over.
         self.refused = 0
 
     async def settle(self, entries: Sequence[Entry], written: Written) -> None:
-        """Settle a committed round."""
-        recorded = written | await self._already_recorded(entries, written)
-        self._count(entries, written, recorded)
+        """Carry out the steps that follow the commit of a round."""
         ended = [entry for entry in entries if entry.released]
+        try:
+            recorded = written | await self._already_recorded(entries, written)
+            self._count(entries, written, recorded)
+            self._follow_up([entry for entry in ended if entry.attempt in recorded])
+            await self._send(entries, ended, written, recorded)
+        finally:
+            # Claims have to be forgotten even after an unexpected error. Otherwise, they would
+            # count toward the tasks that this worker holds and keep it from taking others.
+            self._claims.forget(entry.attempt for entry in ended)
+        await self._time_cancels([entry for entry in ended if entry.attempt in recorded])
+
+    def _follow_up(self, ended: Sequence[Entry]) -> None:
+        """Count the outcomes of ended tasks in the statistics, and advance the workflows of these
+        tasks.
+        """
         for entry in ended:
-            if entry.attempt in recorded:
-                self._add_up(entry)
-        workflows = {entry.attempt.claim.workflow for entry in ended if entry.attempt in recorded}
+            self._add_up(entry)
+        workflows = {entry.attempt.claim.workflow for entry in ended}
         self._advance({workflow for workflow in workflows if workflow is not None})
+
+    async def _send(
+        self, entries: Sequence[Entry], ended: Sequence[Entry], written: Written, recorded: Written
+    ) -> None:
+        """Acknowledge ended tasks, publish changes, and push tasks that may start."""
         attempts = [entry.attempt for entry in ended]
         try:
             ids = [attempt.id for attempt in attempts]
             await self._publisher.acknowledge(self._worker, ids, lambda: _changes(entries, recorded))
-            # Before the push: an id that is fetched again at once must not look as if it were still held.
+            # Claims are forgotten before ids are pushed. If this worker fetches such an id again
+            # immediately, it must not believe that it still holds the task.
             await self._send_again(self._claims.forget(attempts))
             await self._push(_given_back(ended, written), _children_to_push(entries, recorded))
         except ServerUnavailable as error:
-            log.warning("%s; the dispatcher sends what is due", error)
-        finally:
-            self._claims.forget(attempts)
-        await self._time_cancels([entry for entry in ended if entry.attempt in recorded])
+            log.warning("%s; ready tasks were not pushed, the dispatcher sends them", error)
 
     async def _already_recorded(self, entries: Sequence[Entry], written: Written) -> Written:
-        """The attempts that were not written because their outcome is recorded already.
+        """Find the attempts that this round did not write because their outcome was already
+        recorded.
 
-        `complete_in` may have written it before a start or a progress that was noted earlier.
+        A task body that calls `complete_in` records its outcome itself. A start or progress that
+        was noted before that call may be written only after it.
         """
         unwritten = {e.attempt.id: e.attempt for e in entries if e.row is not None}
         for attempt in written:
@@ -100,10 +130,12 @@ class Settlement:
         metrics.RECORDED.labels("refused").inc(refused)
         self.refused += refused
         if refused:
-            log.warning("%d records arrived too late: another claim owns those tasks", refused)
+            log.warning(
+                "%d records came too late and were dropped, because other claims own their tasks now", refused
+            )
 
     def _add_up(self, entry: Entry) -> None:
-        """Count an attempt that has ended for the statistics."""
+        """Add one ended attempt to the statistics."""
         outcome, row, claim = entry.outcome, entry.row, entry.attempt.claim
         if outcome is None or row is None or outcome.label not in OUTCOMES:
             return
@@ -111,14 +143,21 @@ class Settlement:
         if row.started_at is not None:
             wait_s = max(0.0, (row.started_at - claim.ready_at).total_seconds())
         self._tally.add(claim.queue, claim.name, outcome.label, wait_s, row.execution_s)
+        if outcome.failure is not None and outcome.failure.cause is not None:
+            self._tally.add_error(_errors(entry.attempt, outcome, outcome.failure.cause))
 
     async def _send_again(self, ids: list[UUID]) -> None:
-        """Fetched while they were held: what waits for its next attempt goes back to Postgres."""
+        """Make tasks due again that were fetched a second time while this worker held them.
+
+        Acknowledging has removed their ids from Redis, so the dispatcher has to push them again.
+        """
         if ids:
             await self._database.run(UNCLAIMED_TO_POSTGRES, id=sorted(ids))
 
     async def _push(self, back: Iterable[Attempt], children: Iterable[Child]) -> None:
-        """Push what was given back for another worker to take, and children; then mark both."""
+        """Push child tasks, and tasks that were given back for another worker. Then mark all as
+        sent.
+        """
         addresses = [
             (Address(a.id, a.queue, a.claim.priority, rescued=_is_suspect(a)), a.claim.number) for a in back
         ]
@@ -129,7 +168,7 @@ class Settlement:
             await self._database.run(MARK_SENT, id=list(ids), claim=list(numbers))
 
     async def _time_cancels(self, ended: Sequence[Entry]) -> None:
-        """Observe how long canceling these tasks took, by the clock of Postgres."""
+        """Measure, by Postgres' clock, how long it took to cancel these tasks."""
         steps = {e.attempt.id: step for e in ended if (step := _cancel_step(e)) is not None}
         if not steps:
             return
@@ -138,13 +177,36 @@ class Settlement:
                 metrics.CANCEL_SECONDS.labels(steps[row["id"]]).observe(row["seconds"])
 
 
+def _errors(attempt: Attempt, outcome: Outcome, cause: Cause) -> Errors:
+    """Describe the error of a failed attempt for the statistics of error groups."""
+    assert outcome.failure is not None
+    return Errors(
+        cause.fingerprint,
+        attempt.claim.name,
+        outcome.failure.kind,
+        cause.type,
+        cause.place,
+        outcome.failure.message,
+        attempt.id,
+        attempts=1,
+        tasks=int(outcome.status is Status.FAILURE),
+    )
+
+
 def _is_suspect(attempt: Attempt) -> bool:
-    """Whether the ledger still suspects it: an attempt that ended in this process lifts the suspicion."""
+    """Return True if the task is still suspected of killing its worker.
+
+    The suspicion ends when an attempt ends in this process.
+    """
     return attempt.claim.suspect and attempt.started_at is None
 
 
 def _changes(entries: Sequence[Entry], recorded: Written) -> Changes:
-    """What a round has committed. Lines of a claim that is over were dropped, and reading them finds none."""
+    """Build the message about the changes of a committed round.
+
+    It may announce new log lines although there are none, because log lines of an outdated claim
+    were dropped.
+    """
     tasks = [_change(attempt, row) for attempt, row in recorded.items()]
     tasks += [_new(child) for child in _stored_children(entries, recorded)]
     return Changes(tasks, logged=[entry.attempt.id for entry in entries if entry.logs])
@@ -172,12 +234,12 @@ def _new(child: Child) -> TaskChange:
 
 
 def _given_back(ended: Iterable[Entry], written: Written) -> list[Attempt]:
-    """Attempts whose task waits for another worker at once."""
+    """Return the attempts that were given back so that another worker can run them immediately."""
     return [e.attempt for e in ended if e.attempt in written and e.row and e.row.wait_s == 0]
 
 
 def _children_to_push(entries: Iterable[Entry], recorded: Written) -> list[Child]:
-    """Stored children that may start now."""
+    """Return the stored child tasks that may start immediately."""
     return [child for child in _stored_children(entries, recorded) if child.delay is None]
 
 
@@ -186,7 +248,11 @@ def _stored_children(entries: Iterable[Entry], recorded: Written) -> list[Child]
 
 
 def _cancel_step(entry: Entry) -> str | None:
-    """The step that ended a canceled task; None when the task was not canceled or goes on."""
+    """Return the step of the cancellation at which a canceled task ended, for a metric.
+
+    The steps are: before it started (held), after the body was asked to end (flag), and after it
+    was interrupted (interrupt). Returns None if the task was not canceled or has not ended.
+    """
     outcome = entry.outcome
     if not entry.attempt.cancel_requested or outcome is None or outcome.wait_s is not None:
         return None

@@ -1,4 +1,7 @@
-"""Writes one round of records: one statement per round, and whose fault it is when Postgres refuses it."""
+"""Writes the records of a round to Postgres with one statement.
+
+If Postgres refuses the statement because of a value, the writer finds the record at fault.
+"""
 
 import asyncio
 import logging
@@ -21,7 +24,7 @@ from services.worker.recording.record import (
 from services.worker.running.outcome import broken
 from shared.errors import ServerAway, ServerUnavailable
 from shared.ledger import sqlstate
-from shared.ledger.database import Database, in_fresh_context
+from shared.ledger.database import Database
 from shared.ledger.lifecycle import ErrorKind
 from shared.ledger.sqlstate import Meaning
 from shared.ledger.time_limit import SERVER_MARGIN_S, STATEMENT_TIMEOUT_S, timeout
@@ -31,27 +34,33 @@ from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
-#: A round is tried again after this, doubling up to the second number.
+#: First pause in seconds before a round is tried again, and the maximum. The pause doubles with
+#: each try.
 RETRY_S, MAX_RETRY_S = 0.1, 1.0
-#: Postgres cancels a statement after this long; see `database.SERVER_MARGIN_S`. A round that fails later may
-#: have been too large, and is split.
+#: If a round fails after at least this many seconds, it may have been too large, so it is split.
+#: Postgres cancels a statement after this time (see `database.SERVER_MARGIN_S`).
 TOO_LONG_S = STATEMENT_TIMEOUT_S - SERVER_MARGIN_S
 
 
 class Writer:
-    """Runs on the ledger loop. `turned` is called in each try, so that a long outage is no stalled loop."""
+    """Writes the records of rounds, on the ledger event loop.
+
+    `turned` is called with each try, so that a long outage does not count as a stalled loop.
+    """
 
     def __init__(self, worker: UUID, database: Database, *, turned: Callable[[], None]) -> None:
         self._worker = worker
         self._database = database
         self._turned = turned
-        #: True while Postgres does not take the records; the worker then claims nothing new.
+        #: True while Postgres does not accept records. The worker then claims no more tasks.
         self.blocked = False
 
     async def write(self, entries: Sequence[Entry]) -> Written:
-        """Write the round, however long it takes. Returns the rows that took the change.
+        """Write the records, trying again for as long as necessary. Returns the rows that were
+        changed.
 
-        The children of one attempt may take a second, so records with many are written alone, after the rest.
+        The child tasks of a single attempt may take a second. Records with many child tasks are
+        therefore written last, and each on its own.
         """
         for entry in entries:
             if entry.attempt.refused is not None and entry.released and not entry.bare:
@@ -68,7 +77,7 @@ class Writer:
         while True:
             began = time.monotonic()
             try:
-                written = await in_fresh_context(self._try(entries))
+                written = await self._try(entries)
             except asyncpg.PostgresError as error:
                 if sqlstate.meaning(error) is Meaning.DATA:
                     return await self._without_the_guilty(entries, error)
@@ -77,23 +86,27 @@ class Writer:
                 self._hold(entries, error)
             else:
                 if self.blocked:
-                    log.warning("the ledger takes records again")
+                    log.warning("the ledger accepts records again")
                 self._set_blocked(False)
                 return written
             self._turned()
             if len(entries) > 1 and time.monotonic() - began >= TOO_LONG_S:
-                # Perhaps it was too much for one round. One record alone always fits.
+                # The round may have been too large, so it is split. A single record is never too
+                # large.
                 return await self._in_halves(entries)
             await asyncio.sleep(pause)
             pause = min(pause * 2, MAX_RETRY_S)
 
     def _hold(self, entries: Sequence[Entry], error: Exception) -> None:
-        """The ledger does not take the round, and no record is to blame: keep it and write it later."""
+        """Report that Postgres does not accept the records for now, although no record is at fault.
+
+        They are kept and tried again.
+        """
         if not self.blocked:
             passing = isinstance(error, ServerUnavailable)
             log.log(
                 logging.WARNING if passing else logging.ERROR,
-                "the ledger does not take %d records, which are kept and tried again: %s",
+                "the ledger does not accept %d records, which are kept and written later: %s",
                 len(entries),
                 error,
                 exc_info=None if passing else error,
@@ -105,19 +118,29 @@ class Writer:
         metrics.RECORDER_BLOCKED.set(blocked)
 
     async def _without_the_guilty(self, entries: Sequence[Entry], error: asyncpg.PostgresError) -> Written:
-        """Find the record that Postgres refuses; it hurts only its own task, which fails with the reason."""
+        """Find the record that Postgres refuses.
+
+        Only the task of this record fails. Its error message is the reason that Postgres gives.
+        """
         if len(entries) > 1:
             return await self._in_halves(entries)
         (entry,) = entries
         if entry.spawned:
             return await self._children_first(entry, error)
         if entry.bare:
-            # Nothing of the body is left in it, and it must not hold up its neighbors.
+            # This record was already reduced to values that Postgres accepts, so its content cannot
+            # be at fault. It is dropped, so that it does not block the other records.
             log.error(
-                "Postgres refuses even the bare record of %s, left to the rescuer: %s", entry.attempt, error
+                "Postgres cannot store even the reduced record of a task; the rescuer takes it back: %s",
+                error,
+                extra=entry.attempt.fields,
             )
             return {}
-        log.error("Postgres refuses the record of %s, which fails with the reason: %s", entry.attempt, error)
+        log.error(
+            "Postgres cannot store what a task reported; the task fails with this error: %s",
+            error,
+            extra=entry.attempt.fields,
+        )
         self._strip(entry, str(error))
         return await self.write(entries)
 
@@ -126,14 +149,19 @@ class Writer:
         return await self.write(entries[:middle]) | await self.write(entries[middle:])
 
     async def _children_first(self, entry: Entry, error: asyncpg.PostgresError) -> Written:
-        """Store the children of a refused record by themselves: they are stored whatever becomes of it.
+        """Store the child tasks of a refused record before the record itself.
 
-        A child that Postgres refuses makes its parent fail with the reason.
+        They are stored whatever the outcome of their parent. If Postgres refuses a child task, the
+        parent fails with the reason that Postgres gives.
         """
         spawned, entry.spawned = entry.spawned, []
         alone = entry.row is None and not entry.logs
         if alone and len(spawned) == 1:
-            log.error("Postgres refuses a child of %s, which fails with the reason: %s", entry.attempt, error)
+            log.error(
+                "Postgres cannot store a child task; the parent task fails with this error: %s",
+                error,
+                extra=entry.attempt.fields,
+            )
             entry.attempt.refused = f"a child: {error}"
             return {}
         size = math.ceil(len(spawned) / 2) if alone else len(spawned)
@@ -141,14 +169,15 @@ class Writer:
         for share in shares:
             await self.write([share])
         written = {} if alone else await self.write([entry])
-        # The settlement pushes what is stored.
+        # The settlement pushes the child tasks that are listed here, so these have to be the stored
+        # ones.
         entry.spawned = [child for share in shares for child in share.spawned]
         return written
 
     def _strip(self, entry: Entry, refused: str) -> None:
-        """Leave of a record what Postgres takes for certain; an outcome becomes a failure.
+        """Reduce a record to values that Postgres certainly accepts. An outcome becomes a failure.
 
-        Children that are stored at once stay. They are no part of the outcome.
+        Child tasks that are stored immediately remain, because they do not depend on the outcome.
         """
         released, failures = entry.released, entry.attempt.claim.failures + 1
         entry.bare, entry.row, entry.outcome, entry.logs = True, None, None, []
@@ -161,7 +190,7 @@ class Writer:
             entry.note_start()
 
     async def _try(self, entries: Sequence[Entry]) -> Written:
-        # Sorted, so that two statements over the same rows lock them in one order.
+        # The records are sorted, so that concurrent statements lock rows in the same order.
         entries = sorted(entries, key=lambda entry: entry.attempt.id)
         if not any(entry.logs or entry.children for entry in entries):
             return await self._write_rows(entries)
@@ -199,7 +228,11 @@ class Writer:
             await self._database.run(SUBMIT_CHILDREN, **child_columns(share))
 
     async def _with_free_key(self, spawned: list[Child]) -> list[Child]:
-        """Those of which no attempt of a release before ids followed from keys has stored another."""
+        """Reserve the keys of child tasks, and return the child tasks whose keys were free.
+
+        An older release may have stored the same child task under another id, because it did not
+        derive ids from keys.
+        """
         ids: set[UUID] = set()
         for share in batched(spawned):
             free = await self._database.run(
@@ -213,6 +246,6 @@ class Writer:
 
 
 def _ready_children(entries: Sequence[Entry], written: Written) -> list[Child]:
-    """Children that are stored together with their parent's success."""
+    """Return the child tasks that are stored together with their parents' success."""
     succeeded = [entry for entry in entries if entry.attempt in written]
     return [child for entry in succeeded for child in entry.ready_children]

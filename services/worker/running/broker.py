@@ -1,7 +1,7 @@
-"""Dramatiq's broker and consumer over our claims.
+"""A Dramatiq broker and consumer that run the tasks that this process has claimed.
 
-Dramatiq wants one consumer per queue, so it sees a single pseudo-queue; the real queue rides on the attempt.
-Nothing is enqueued here: tasks come in through `shared.submission`.
+Dramatiq needs one consumer per queue, so it is given a single pseudo-queue. The real queue is in
+the attempt. This broker enqueues nothing, because tasks are submitted through `shared.submission`.
 """
 
 import logging
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 class LedgerBroker(Broker):
-    """Knows the tasks of this process, and takes their outcomes back."""
+    """Gives the claimed tasks of this process to Dramatiq, and takes their outcomes."""
 
     def __init__(self, claims: Claims, inbox: Inbox, middleware: list[Middleware]) -> None:
         super().__init__(middleware=middleware)
@@ -39,21 +39,24 @@ class LedgerBroker(Broker):
 
     @classmethod
     def over(cls, claims: Claims, tasks: Mapping[str, TaskFunction[Any, Any]], means: Means) -> Self:
-        """The broker of a worker, with every middleware in order.
+        """Create the broker of a worker, with all its middleware in the right order.
 
-        Dramatiq runs `before` hooks down and `after` hooks up this list. Its own Retries, AgeLimit, Callbacks
-        and Pipelines are left out: the ledger does their work.
+        Dramatiq runs `before` hooks from first to last and `after` hooks in reverse order.
+        Dramatiq's own middleware Retries, AgeLimit, Callbacks and Pipelines is not used, because
+        this platform does their work itself.
         """
         middleware: list[Middleware] = [
-            # First, so that the bodies' loop is up before anything may use it, and goes down last.
+            # The middleware EventLoop comes first, so that the event loop of task bodies starts
+            # before anything uses it and stops after everything else.
             EventLoop(means.database, pool_size=claims.threads),
-            # Last, so that its `before` sees what the others let pass and its `after` sees the end first.
+            # The middleware Lifecycle comes last, so that its `before` hook runs after all others
+            # have passed, and its `after` hook runs first.
             Lifecycle(means.inbox, tasks, means.ledger, means.vault),
         ]
         return cls(claims, means.inbox, middleware)
 
     def declare_tasks(self, tasks: Mapping[str, TaskFunction[Any, Any]], executor: Executor) -> None:
-        """One actor per contract; all run the same executor."""
+        """Declare a Dramatiq actor for each contract. All actors run the same executor."""
         for name in tasks:
             Actor(executor, broker=self, actor_name=name, queue_name=PSEUDO_QUEUE, priority=0, options={})
 
@@ -71,7 +74,10 @@ class LedgerBroker(Broker):
 
 
 class ClaimsConsumer(Consumer):
-    """Hands outcomes to the recorder; threads get tasks from the `WorkQueue`. Holds no state of its own."""
+    """Passes the outcomes of tasks to the recorder. It has no state.
+
+    Threads get their tasks from the `WorkQueue` and not from this consumer.
+    """
 
     def __init__(self, claims: Claims, inbox: Inbox, *, timeout_s: float) -> None:
         self._claims = claims
@@ -79,11 +85,13 @@ class ClaimsConsumer(Consumer):
         self._timeout_s = timeout_s
 
     def __next__(self) -> None:
-        """Dramatiq's consumer thread goes on asking."""
+        """Return nothing after a pause. Dramatiq's consumer thread polls this method."""
         time.sleep(self._timeout_s)
 
     def ack(self, message: MessageProxy) -> None:
-        """The one point where an outcome leaves for the recorder."""
+        """Pass the outcome of an attempt to the recorder. Outcomes of attempts are passed only
+        here.
+        """
         attempt: Attempt = message.args[0]
         if attempt.outcome is None:
             text = "the attempt ended without an outcome; a middleware failed, see the worker's log"
@@ -92,16 +100,21 @@ class ClaimsConsumer(Consumer):
         try:
             self._inbox.note_end(attempt, ended)
         except Exception:
-            log.exception("could not record the end of %s; the worker gives it back within seconds", attempt)
-            # The reconciler gives back what the ledger ascribes to this worker and its memory does not know.
+            text = "the outcome of a task could not be recorded; it is given back and soon runs again"
+            log.exception(text, extra=attempt.fields)
+            # The task is still assigned to this worker in Postgres. The reconciler gives back such
+            # tasks if they are not in the worker's memory.
             self._claims.abandon(attempt)
             return
         self._claims.end(attempt)
         metrics.finished(attempt.queue, attempt.name, ended.label).inc()
-        if ended.status is Status.RETRY and ended.failure is not None:
-            metrics.RETRIED.labels(attempt.queue, attempt.name, ended.failure.kind).inc()
+        if ended.failure is not None:
+            counter = metrics.RETRIED if ended.status is Status.RETRY else metrics.FAILED
+            counter.labels(attempt.queue, attempt.name, ended.failure.kind).inc()
 
     nack = ack
 
     def requeue(self, messages: Iterable[MessageProxy]) -> None:
-        """Nothing to do: what no thread has taken is given back from the claims."""
+        """Do nothing. Tasks that no thread has taken are given back by the worker process
+        itself.
+        """

@@ -1,4 +1,7 @@
-"""The worker's side of `TaskContext`: what a body says goes to the recorder's inbox."""
+"""The context object that task bodies receive: the worker's implementation of `TaskContext`.
+
+It passes the progress and the log lines of a task body to the recorder's inbox.
+"""
 
 import asyncio
 import hashlib
@@ -29,6 +32,9 @@ from shared.ledger.database import Database
 from shared.ledger.ids import uuid7, uuid7_of
 from shared.ledger.transitions.record import COMPLETE
 from shared.ledger.transitions.submit import SUBMIT_CHILDREN
+from shared.submission import FOLLOWS_WITHIN
+from shared.telemetry import tracing
+from shared.telemetry.fields import WithFields
 from shared.telemetry.redaction import redact
 from shared.vault import Vault
 from shared.workflows import wiring
@@ -37,20 +43,21 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-#: Lines kept per attempt; a body that logs in a loop must not fill the ledger.
+#: Maximum number of log lines that are stored per attempt, so that a task body that logs in a loop
+#: does not fill the database.
 MAX_LOG_LINES = 1_000
 MAX_PROGRESS_CHARS = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What the contexts of a process share."""
+    """Resources that all context objects of a process share."""
 
     worker: UUID
     inbox: Inbox
-    #: The pool of the bodies' event loop.
+    #: Connection pool for the event loop on which task bodies run.
     database: Database
-    #: The ledger's pool, whose clock follows the database.
+    #: Connection pool of the ledger event loop. It also provides the time by the database's clock.
     ledger: Database
     gateways: Mapping[type, Any]
     vault: Vault
@@ -58,9 +65,10 @@ class Means:
 
 
 class Context:
-    """Implements `shared.contracts.context.TaskContext`.
+    """The context of one attempt; implements `shared.contracts.context.TaskContext`.
 
-    Once its attempt has ended, what a left-over thread says through it is dropped with one warning.
+    Code of the task body that still runs after the attempt has ended may call it. Such calls are
+    ignored, and the first one logs a warning.
     """
 
     def __init__(self, attempt: Attempt, contract: Contract[Any, Any], means: Means) -> None:
@@ -70,7 +78,8 @@ class Context:
         self._log: logging.Logger | None = None
         self._submitted = self._started = 0
         self._warned = False
-        #: What `complete_in` has written, and the transaction that commits it.
+        #: The transaction and the result that were passed to `complete_in`; None if it was not
+        #: called.
         self._completed: tuple[Any, Any] | None = None
 
     @property
@@ -107,10 +116,13 @@ class Context:
     def wait_for(self, work: Coroutine[Any, Any, T]) -> T:
         checks.coroutine(work)
         thread = get_event_loop_thread()
-        # The loop's own thread would wait for itself, and every async body with it.
+        # `wait_for` must not be called on the thread of the event loop, because the loop would wait
+        # for itself and block all async task bodies.
         if thread is None or thread.ident == threading.get_ident():
             work.close()
-            raise RuntimeError("context.wait_for is for plain bodies; an async body awaits")
+            raise RuntimeError(
+                "context.wait_for is for plain task bodies; in an async task body, await the coroutine"
+            )
         return event_loop.run(work, name=str(self._attempt))
 
     def progress(self, current: int, total: int | None = None, message: str | None = None) -> None:
@@ -144,6 +156,7 @@ class Context:
             self.owner,
             self._attempt.claim.id,
             stored_under,
+            self._traced(contract, delay),
         )
         if not self._is_open():
             return child.id
@@ -152,6 +165,14 @@ class Context:
         else:
             self._attempt.children.append(child)
         return child.id
+
+    def _traced(self, contract: Contract[Any, Any], delay: timedelta | None) -> str | None:
+        """Return the trace context of a child task, or None if this attempt is not traced."""
+        if self._attempt.span is None:
+            return None
+        described = {"messaging.destination.name": contract.queue, "often.task": contract.name}
+        with tracing.within(self._attempt.span), tracing.sending(contract.name, described) as span:
+            return tracing.context_of(span, follows=delay is None or delay <= FOLLOWS_WITHIN)
 
     async def start(self, flow: Any, *, key: str | None = None) -> UUID:
         self._started += 1
@@ -173,7 +194,8 @@ class Context:
                 yield transaction
         finally:
             self._means.inbox.release(self._attempt)
-        # The recorder writes the same success again, and finds it recorded.
+        # The result is set as if the body had returned it. The recorder then writes the same
+        # success again and finds that it is already recorded.
         if self._completed is not None and self._completed[0] is transaction:
             self._attempt.returned = self._completed[1]
 
@@ -181,7 +203,7 @@ class Context:
         if not self._means.database.in_transaction():
             raise ValueError("complete_in must be awaited inside the transaction that it is given")
         attempt = self._attempt
-        assert attempt.started_at is not None  # the body runs
+        assert attempt.started_at is not None  # The start time is always set while the body runs
         seconds = time.monotonic() - attempt.started_monotonic
         stored = self._means.vault.seal_result(self._contract, result, self.id, self.owner)
         await asyncio.wrap_future(self._means.inbox.hold(attempt))
@@ -196,6 +218,7 @@ class Context:
             execution_s=seconds,
             result=stored.text,
             key_id=stored.key_id,
+            trace_context=attempt.trace_context,
         )
         if not rows:
             raise StaleClaim(attempt.claim.id, attempt.claim.number)
@@ -203,45 +226,61 @@ class Context:
             await self._means.database.run(SUBMIT_CHILDREN, **child_columns(children))
         self._completed = transaction, result
 
+    @property
+    def fields(self) -> dict[str, object]:
+        """The fields that identify the attempt in a log line."""
+        return self._attempt.fields
+
     def keep_line(self, line: LogLine) -> None:
-        """Keep a log line with the attempt."""
+        """Store a log line of this attempt in Postgres."""
         if self._is_open():
             self._means.inbox.note_log(self._attempt, line)
 
     def line(self, ordinal: int, level: str, text: str) -> LogLine:
-        """A log line of this attempt, as the ledger keeps it."""
+        """Build a log line of this attempt in the form in which it is stored."""
         claim = self._attempt.claim
         message = clean(redact(text, self._attempt.secrets), MAX_MESSAGE_CHARS)
         return LogLine(claim.id, claim.number, ordinal, self._means.ledger.now(), level, message)
 
     def _is_open(self) -> bool:
-        """False once the attempt has ended; warns the first time."""
+        """Return True while the attempt runs. The first call after its end logs a warning."""
         if self._attempt.stage is not Stage.ENDED:
             return True
         if not self._warned:
             self._warned = True
-            log.warning("%s has ended, but something it left running still uses its context", self._attempt)
+            log.warning(
+                "code that an ended task left running still uses its context; the calls are ignored",
+                extra=self._attempt.fields,
+            )
         return False
 
 
 def child_id(parent: UUID, key: str) -> UUID:
-    """The id of what a task stores at once under this key: the same in every attempt of the task.
+    """Return the id of a child task that is stored immediately under this key.
 
-    It has the parent's time, and so belongs into the partition that holds the parent.
+    Every attempt of the parent gets the same id, so the child is stored only once. The id contains
+    the parent's time, so the child is stored in the same daily partition as its parent.
     """
     digest = hashlib.sha256(parent.bytes + key.encode("utf-8", "replace")).digest()
     return uuid7_of(parent.int >> 80, int.from_bytes(digest[:10]))
 
 
 class _KeptWithAttempt(logging.Handler):
-    """Keeps each line with the attempt, up to a bound."""
+    """A log handler that stores each log line with the attempt, up to MAX_LOG_LINES."""
 
     def __init__(self, context: Context) -> None:
         super().__init__()
         self._context = context
         self._ordinal = 0
+        self.setFormatter(WithFields())
 
     def emit(self, record: logging.LogRecord) -> None:
+        self._keep(record)
+        # The fields are added because the record continues to the log of the process, which
+        # contains lines of all attempts.
+        vars(record).update(self._context.fields)
+
+    def _keep(self, record: logging.LogRecord) -> None:
         self._ordinal += 1
         if self._ordinal > MAX_LOG_LINES:
             return

@@ -1,4 +1,4 @@
-"""The loop on which async bodies run, with the database pool that their queries use."""
+"""The event loop on which async task bodies run, and the database pool for their queries."""
 
 import asyncio
 import logging
@@ -17,14 +17,16 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-#: An interrupt is raised between two bytecodes, so a waiting thread wakes this often to meet it.
+#: Interval in seconds at which a waiting thread runs Python code. An interrupt can be raised only
+#: then, because it takes effect between two bytecodes.
 INTERRUPT_POLL_S = 0.1
 
 
 class LoopThread(EventLoopThread):
-    """Dramatiq's loop thread, which nothing that a body does can end.
+    """Dramatiq's thread for an event loop, changed so that no task body can stop the loop.
 
-    asyncio lets SystemExit and KeyboardInterrupt out of the loop, and any body can stop the loop.
+    asyncio passes SystemExit and KeyboardInterrupt of a coroutine on to the caller of the loop, and
+    any task body can call `stop` on the loop. After each, the loop is run again.
     """
 
     def __init__(self) -> None:
@@ -42,7 +44,7 @@ class LoopThread(EventLoopThread):
         try:
             self.loop.run_forever()
         except BaseException:
-            log.exception("a coroutine tried to end the event loop of async bodies; the loop continues")
+            log.exception("a task body tried to end the event loop of async task bodies; it continues")
 
     def stop(self) -> None:
         self._ending = True
@@ -50,7 +52,7 @@ class LoopThread(EventLoopThread):
 
 
 class EventLoop(AsyncIO):
-    """Starts and stops the loop's thread, and the pool that belongs to it."""
+    """Dramatiq middleware that starts and stops the event loop's thread and its database pool."""
 
     def __init__(self, database: Database, *, pool_size: int) -> None:
         super().__init__()
@@ -71,17 +73,19 @@ class EventLoop(AsyncIO):
 
 
 def run(work: Coroutine[Any, Any, T], *, name: str) -> T:
-    """Run a coroutine on the loop of async bodies, from another thread, as a task called `name`.
+    """Run a coroutine on the event loop of task bodies, from another thread, and return its result.
 
-    Returns or raises only once it has really ended, because no outcome may be written before that. An
-    interrupt of the calling thread cancels the coroutine.
+    It runs as an asyncio task called `name`. This function ends only after the coroutine has really
+    ended, because the outcome of the task must not be written earlier. If the calling thread is
+    interrupted, the coroutine is canceled.
     """
     thread = get_event_loop_thread()
     if thread is None:
         work.close()
         raise RuntimeError("the event loop thread is not running; the EventLoop middleware starts it")
     call = _Call(work, name, thread.loop)
-    # From here on the body may run, so an interrupt must not leave before it has ended.
+    # From here on, the task body may be running. An interrupt must not leave this block before the
+    # body has ended.
     try:
         thread.loop.call_soon_threadsafe(call.start)
         while not call.ended.wait(INTERRUPT_POLL_S):
@@ -96,9 +100,10 @@ def run(work: Coroutine[Any, Any, T], *, name: str) -> T:
 
 
 class _Call(Generic[T]):
-    """A coroutine that another thread waits for. All methods run on the loop.
+    """A coroutine on the event loop for whose end another thread waits.
 
-    It is no Future, which would ask an exception for its truth value: `__bool__` may raise.
+    `start` and `stop` run on the loop. It is not a Future, because a Future evaluates an exception
+    as a boolean, and the `__bool__` of an exception may raise.
     """
 
     def __init__(self, work: Coroutine[Any, Any, T], name: str, loop: asyncio.AbstractEventLoop) -> None:
@@ -117,7 +122,7 @@ class _Call(Generic[T]):
     def stop(self) -> None:
         if self._task is not None:
             self._task.cancel()
-        else:  # interrupted before it was handed over
+        else:  # The thread was interrupted before the loop started the coroutine
             self._end(None)
 
     async def _watched(self) -> None:
@@ -127,7 +132,7 @@ class _Call(Generic[T]):
             self.raised.append(error)
 
     def _end(self, _: "asyncio.Task[None] | None") -> None:
-        if not (self.returned or self.raised):  # it has not taken its first step
+        if not (self.returned or self.raised):  # The coroutine was canceled before its first step
             self._work.close()
             self.raised.append(asyncio.CancelledError())
         self.ended.set()

@@ -1,4 +1,4 @@
-"""Runs one task's body in the thread that Dramatiq gives it."""
+"""Runs the body of one task in a thread of Dramatiq."""
 
 import contextvars
 import ctypes
@@ -16,12 +16,13 @@ from services.worker.running import event_loop
 from services.worker.running.context import Context, Means
 from services.worker.running.stacks import BODY
 from services.worker.workflows.inputs import Inputs
+from shared.telemetry import tracing
 from shared.telemetry.redaction import redacting
 from shared.vault import params_row
 
 
 class Executor:
-    """The function behind every Dramatiq actor of this process."""
+    """The function that all Dramatiq actors of this process call."""
 
     def __init__(
         self,
@@ -34,15 +35,17 @@ class Executor:
         self._reader = Inputs(means.database, contracts, means.vault)
 
     def __call__(self, attempt: Attempt) -> None:
-        """Run the body and keep on the attempt what it returns or raises.
+        """Run the task body, and store what it returns or raises in the attempt.
 
-        To Dramatiq some exceptions are signals. A body that raised SkipMessage would skip its own outcome.
+        The exception is not raised again, because Dramatiq gives some exceptions a meaning: after a
+        SkipMessage, it would not handle the outcome of the task.
         """
         with attempt.slot:
             attempt.thread = threading.get_ident()
         try:
             returned = self._run(attempt)
-            # complete_in has set it already where the body used that.
+            # If the body returns None, `attempt.returned` stays unchanged: `complete_in` may have
+            # set it.
             attempt.returned = returned if returned is not None else attempt.returned
         except BaseException as error:  # noqa: BLE001 - whatever a body raises ends its attempt, not a thread
             attempt.error = error
@@ -69,7 +72,8 @@ class Executor:
         def call() -> Any:
             BODY.set(claim.id)
             called = task(context, params)
-            # The loop's task inherits the context in which it is started.
+            # The new asyncio task runs in a copy of the current context, so context variables have
+            # to be set before.
             return event_loop.run(called, name=str(attempt)) if inspect.iscoroutine(called) else called
 
         around = task.hooks.around
@@ -78,11 +82,15 @@ class Executor:
             with redacting(attempt.secrets), around(context, params) if around else nullcontext():
                 return call()
 
-        # A context of its own: what a body leaves in context variables must not reach the thread's next task.
-        return contextvars.copy_context().run(call_within if attempt.secrets or around else call)
+        # The body runs in a copy of the context, so that context variables that it sets do not
+        # reach the next task of this thread.
+        own = contextvars.copy_context()
+        if attempt.span is not None:
+            own.run(tracing.enter, attempt.span)
+        return own.run(call_within if attempt.secrets or around else call)
 
     def _inputs(self, attempt: Attempt) -> Mapping[str, Any] | None:
-        """Parameters that are read from other steps of the task's workflow."""
+        """Read the parameters that are taken from other steps of the task's workflow."""
         claim = attempt.claim
         if claim.inputs is None or claim.workflow is None:
             return None
@@ -91,7 +99,10 @@ class Executor:
 
 
 def interrupt(attempt: Attempt) -> bool:
-    """Raise Interrupt in the body, unless it has ended: at its next bytecode, or at its next await."""
+    """Raise Interrupt in the task body, at its next bytecode or its next await.
+
+    Returns False if the body is not running.
+    """
     with attempt.slot:
         if attempt.thread is None:
             return False
@@ -101,5 +112,8 @@ def interrupt(attempt: Attempt) -> bool:
 
 
 def _clear_interrupt(thread: int) -> None:
-    """Drop an exception that was set but not yet raised; the slot is held, so no new one can follow."""
+    """Discard an interrupt that was set in the thread but has not been raised yet.
+
+    The caller holds the attempt's `slot`, so that no other interrupt can be set meanwhile.
+    """
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), None)

@@ -1,7 +1,8 @@
-"""What becomes of a process that a body forks from its worker, with `multiprocessing` for example.
+"""Cleans up a process that a task body forks from its worker, for example with `multiprocessing`.
 
-A forked child inherits the worker's sockets and signal handlers. While it lives, Postgres would take a killed
-worker for alive and keep its locks, its metrics port would stay taken, and the child would ignore SIGTERM.
+A forked child inherits the sockets and signal handlers of the worker. As long as the child lived,
+Postgres would treat a killed worker as alive and keep its locks, the worker's metrics port would
+stay in use, and the child would ignore SIGTERM.
 """
 
 import os
@@ -10,29 +11,34 @@ import socket
 import stat
 from pathlib import Path
 
-#: Lists the open files of the process that looks, on Linux and on macOS.
+#: Directory that lists the open files of the current process, on Linux and on macOS.
 OPEN_FILES = Path("/dev/fd")
 
 
 def prepare() -> None:
-    """From now on every forked child lets go of what is its worker's. Call this once in a process."""
+    """Make every later forked child release its worker's resources. Call this once per process."""
     os.register_at_fork(after_in_child=let_go)
 
 
 def let_go() -> None:
-    """Drop inherited connections and listening sockets, and restore the signal handlers of a new process."""
+    """Disconnect a forked child from its worker, and restore the default signal handlers."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     null = os.open(os.devnull, os.O_RDWR)
     for name in os.listdir(OPEN_FILES):
         if _is_connection(int(name)):
-            # Closing would free the number for another file, which a stale object might close later.
+            # The descriptor is redirected to /dev/null instead of closed. If it were closed, the
+            # next opened file could get the same number, and an inherited socket object could close
+            # that file by mistake.
             os.dup2(null, int(name), inheritable=False)
     os.close(null)
 
 
 def _is_connection(number: int) -> bool:
-    """A socket of a network or with a name; pairs and pipes may belong to the fork itself."""
+    """True if the file descriptor is a network socket or a named Unix socket.
+
+    Unnamed socket pairs and pipes are excluded, because they may belong to the fork itself.
+    """
     try:
         if not stat.S_ISSOCK(os.fstat(number).st_mode):
             return False

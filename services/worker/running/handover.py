@@ -1,8 +1,10 @@
-"""Writes the outcomes of bodies that only the end of their process could end.
+"""Writes the outcomes of task bodies that could only be stopped by ending their process.
 
-No outcome may be written while such a body runs. The worker therefore replaces itself by this program
-(`python -m services.worker.running.handover`), which writes under the old worker's claims and then becomes a
-worker again, or ends. If it is killed itself, the rescuer takes what is left.
+An outcome must not be written while its task body still runs, because the task could then run twice
+at the same time. The worker therefore replaces itself with this program (`python -m
+services.worker.running.handover`), which writes the outcomes in the name of the old worker. It then
+becomes a worker again, or exits. If it is killed, the rescuer (a loop of the scheduler) takes back
+the tasks whose outcomes were not written.
 """
 
 import asyncio
@@ -24,35 +26,40 @@ from shared.settings import Settings
 from shared.telemetry.logging import configure
 from shared.transport.queues import Queues, connect
 
-#: Environment variable that carries it over the exec.
+#: Environment variable that carries the encoded `Handover` to the program that replaces the worker.
 VARIABLE = "WORKER_HANDOVER"
 
 
 class Handover(msgspec.Struct):
-    """What a worker leaves to be written."""
+    """Outcomes that a worker leaves to the program that replaces it."""
 
     worker: UUID
     rows: list[Row]
-    #: Arguments of the program to become afterwards; None: end.
+    #: Command line of the program that runs after the outcomes are written. None means that the
+    #: process exits.
     successor: list[str] | None
 
 
 def leave(worker: UUID, rows: Sequence[Row], successor: Sequence[str] | None) -> NoReturn:
-    """Replace this process; the bodies that still run end here."""
+    """Replace this process with the handover program. This ends the task bodies that still run."""
     handover = Handover(worker, list(rows), list(successor) if successor else None)
     environment = {**os.environ, VARIABLE: msgspec.json.encode(handover).decode()}
     os.execve(sys.executable, [sys.executable, "-m", "services.worker.running.handover"], environment)
 
 
 async def write(settings: Settings, handover: Handover) -> None:
-    """Raises ServerUnavailable; then the rescuer takes the rows."""
+    """Write the outcomes to Postgres.
+
+    Raises ServerUnavailable if that is impossible. The rescuer then takes back the tasks.
+    """
     database = Database.for_service(settings.database_url, "handover")
     await database.open(size=1)
     queues = Queues(connect(settings.redis_url))
     try:
         rows = sorted(handover.rows, key=lambda row: row.id)
         await database.run(RECORD, **columns(rows), worker=handover.worker)
-        # From here on whatever else it held is the rescuer's.
+        # The worker is recorded as stopped. From here on, the rescuer may take back every other
+        # task that this worker held.
         await database.run(STOPPED, worker=handover.worker)
         await queues.acknowledge(handover.worker, [row.id for row in rows])
     finally:
@@ -67,7 +74,7 @@ def main() -> int:
     try:
         asyncio.run(write(settings, handover))
     except ServerUnavailable as error:
-        sys.stderr.write(f"worker: {error}; the rescuer takes {len(handover.rows)} tasks\n")
+        sys.stderr.write(f"worker: {error}; the rescuer takes back {len(handover.rows)} tasks\n")
     if handover.successor is not None:
         os.execv(handover.successor[0], handover.successor)
     return 0

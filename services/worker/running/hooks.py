@@ -1,4 +1,7 @@
-"""Calls the hooks of an application. A hook that raises is logged; it changes nothing about its task."""
+"""Calls the hooks of an application, which are functions that run after each attempt of a task.
+
+An error in a hook is logged and never changes the outcome of the task.
+"""
 
 import logging
 from datetime import timedelta
@@ -12,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 def call(hooks: Hooks, attempt: Attempt, error: BaseException | None) -> None:
-    """Call the hook that fits the outcome of an attempt, if there is one."""
+    """Call the application's hook for this outcome (success, retry or failure), if it has one."""
     outcome = attempt.outcome
     if outcome is None or attempt.context is None:
         return
@@ -29,4 +32,4 @@ def call(hooks: Hooks, attempt: Attempt, error: BaseException | None) -> None:
     try:
         hook(attempt.context, *arguments)
     except BaseException:
-        log.exception("a hook of %s failed; the task's outcome stands", attempt)
+        log.exception("a hook of a task failed; the task's outcome is unchanged", extra=attempt.fields)

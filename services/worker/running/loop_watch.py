@@ -1,4 +1,4 @@
-"""Notices an async body that blocks the event loop, and with it every other async body of the process."""
+"""Notices an async task body that blocks the event loop of all async task bodies in the process."""
 
 import asyncio
 import logging
@@ -13,13 +13,17 @@ from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
-#: The loop counts as blocked after this long. asyncio's own limit for a slow callback is 0.1 s, but on a
-#: loaded machine a thread may wait for that long although no body blocks.
+#: Delay in seconds after which the event loop counts as blocked. In debug mode, asyncio reports
+#: callbacks that take longer than 0.1 s. On a loaded machine, however, the loop's thread may wait
+#: that long for the processor although no task body blocks it.
 BLOCKED_S = 1.0
 
 
 class LoopWatch:
-    """Sends the loop a call and sees how long the answer takes. Used by the main thread."""
+    """Schedules a call on the event loop of async task bodies and measures how late it runs.
+
+    Use it only from the main thread.
+    """
 
     def __init__(self, thread: EventLoopThread) -> None:
         self.thread = thread
@@ -29,13 +33,16 @@ class LoopWatch:
 
     @classmethod
     def of_bodies(cls) -> Self:
-        """For the loop of async bodies, which runs by now."""
+        """Create a watch for the event loop of async task bodies, which must be running."""
         thread = get_event_loop_thread()
         assert thread is not None
         return cls(thread)
 
     def look(self) -> None:
-        """Call this more often than every BLOCKED_S seconds."""
+        """Check once whether the event loop is blocked, and log a warning if it is.
+
+        Call this more often than every BLOCKED_S seconds.
+        """
         answered = self._answered
         if answered is None:
             blocked_s = time.monotonic() - self._asked
@@ -56,9 +63,10 @@ class LoopWatch:
         task = asyncio.current_task(self.thread.loop)
         frame = sys._current_frames().get(self.thread.ident or 0)
         log.warning(
-            "%s has blocked the event loop for %.1f s; every async body of this worker waits. It must await, "
-            "or run blocking calls with asyncio.to_thread. The loop's thread is at\n%s",
-            task.get_name() if task is not None else "a callback",
+            "%s has blocked the event loop for %.1f s; all async task bodies of this worker wait. It must "
+            "await, or run blocking calls with asyncio.to_thread. The loop's thread is at\n%s",
+            "a callback" if task is None else "a task body",
             blocked_s,
             "".join(traceback.format_stack(frame)) if frame is not None else "unknown",
+            extra={} if task is None else {"body": task.get_name()},
         )

@@ -1,8 +1,9 @@
-"""Notices that this process has grown too large, and finds the body that made it so.
+"""Notices that a worker process exceeds its memory limit, and finds the responsible task body.
 
-The process then drains and replaces itself. Bodies that end within the grace period end as usual. Of those
-that do not, one at most is to blame: it has failed with the kind `memory`, and the others are only
-interrupted and run again.
+The process then drains (it takes no new tasks) and replaces itself. Task bodies that end within the
+grace period end as usual. Of the bodies that still run after it, at most one is held responsible:
+its attempt fails with the error kind `memory`. The others are interrupted, and their tasks run
+again.
 """
 
 import logging
@@ -16,28 +17,34 @@ from shared.errors import MemoryLimitExceeded
 log = logging.getLogger(__name__)
 
 MB = 2**20
-#: A body is to blame only if the process grew by this share of its room while the body ran. A slow leak of
-#: many tasks is no body's fault. A body that needs too much by itself is caught in the next, fresh process.
+#: A task body is held responsible only if, while it ran, the process grew by at least this share of
+#: the memory that is available to tasks. A slow leak over many tasks is therefore not blamed on a
+#: single body. If a body by itself needs too much memory, the next process that runs it also
+#: exceeds its limit, and the body is found there.
 GUILTY_SHARE = 0.5
 
 
 class MemoryLimit:
-    """Compares the size of this process with its limit. Used by the main thread only."""
+    """Compares the memory use of this process with its limit. Use it only from the main thread."""
 
     def __init__(self, claims: Claims, limit_mb: int, used: Callable[[], int]) -> None:
-        """Make it before the first body runs.
+        """Create the instance before the first task body runs.
 
-        `used` returns the size of the process in bytes. A limit of 0 means no limit.
+        `used` returns the memory use of the process in bytes. A limit of 0 means that there is no
+        limit.
         """
         self._claims = claims
         self._limit = limit_mb * MB
         self._used = used
-        #: Size before the first body, and at the last look.
+        #: Memory use of the process in bytes, before the first task body ran and at the last check.
         self._idle = self._last = used()
         self._exceeded = False
 
     def exceeded(self) -> bool:
-        """Compare the size with the limit. Call this often: it also notes what each body began with."""
+        """True if the process uses more memory than its limit.
+
+        Call this often, because it also records the memory use at the beginning of each task body.
+        """
         if not self._limit:
             return False
         size = self._used()
@@ -47,11 +54,18 @@ class MemoryLimit:
         self._last = size
         if size > self._limit and not self._exceeded:
             self._exceeded = True
-            log.warning("this worker uses %d MB, more than its limit of %d", size // MB, self._limit // MB)
+            log.warning(
+                "this worker uses %d MB, more than its limit of %d MB; it drains and replaces itself",
+                size // MB,
+                self._limit // MB,
+            )
         return size > self._limit
 
     def blame(self) -> None:
-        """Give the body to blame its fault; called when the grace period is over."""
+        """Set MemoryLimitExceeded as the fault of the responsible attempt, if there is one.
+
+        Called when the grace period of the drain is over.
+        """
         size = self._used() if self._exceeded else 0
         if size <= self._limit:
             return
@@ -59,15 +73,20 @@ class MemoryLimit:
         if guilty is not None and guilty.fault is None:
             grown = size - (guilty.memory_before or 0)
             guilty.fault = MemoryLimitExceeded(self._limit // MB, grown // MB)
-            log.warning("%s is to blame: the worker grew by %d MB while it ran", guilty, grown // MB)
+            log.warning(
+                "a task is held responsible and fails: the worker grew by %d MB while it ran",
+                grown // MB,
+                extra=guilty.fields,
+            )
 
 
 def culprit(attempts: Iterable[Attempt], size: int, room: int, now: float) -> Attempt | None:
-    """Of the running attempts the one that made the process grow to `size`; None when none did.
+    """Return the running attempt that made the process grow to `size`, or None if no attempt did.
 
-    `room` is what the limit leaves beside the idle process. Among several candidates it is the one during
-    whose run the process grew most and fastest: one that slept for an hour saw the same growth as one that
-    began a minute ago, but slower, and one that has just begun saw little of it.
+    `room` is the limit minus the size of the idle process. If the process grew enough during
+    several attempts, the one with the most growth at the fastest rate is chosen. A body that slept
+    for an hour saw the same growth as one that began a minute ago, but at a slower rate. A body
+    that has just begun saw only a little of the growth.
     """
     best, weight = None, 0.0
     for attempt in attempts:

@@ -1,6 +1,5 @@
-"""How an attempt ended, as the recorder will write it. Decisions only; nothing here does I/O."""
+"""Decides the outcome of an attempt, as the values that the recorder will write. Does no I/O."""
 
-import hashlib
 import traceback
 from collections.abc import Sequence
 from datetime import datetime
@@ -9,6 +8,8 @@ from uuid import UUID
 
 import msgspec
 
+from services.worker.running import fingerprint
+from services.worker.running.fingerprint import Cause
 from shared.contracts.contract import Contract
 from shared.errors import InvalidFields, NotBefore, Retry, VaultError
 from shared.ledger import lifecycle
@@ -26,12 +27,16 @@ class Failure(msgspec.Struct, frozen=True):
     kind: ErrorKind
     message: str
     traceback: str | None = None
-    #: Equal for errors of one type raised at one place.
-    fingerprint: str | None = None
+    #: Cause of the error. Errors with the same cause are counted in one error group. None if the
+    #: failure belongs to no error group.
+    cause: Cause | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What follows for the task's row. With `wait_s` the task goes back to Postgres, without it is final."""
+    """The change of a task's row after an attempt.
+
+    If `wait_s` is set, the task runs again after this number of seconds; otherwise, it has ended.
+    """
 
     status: Status
     wait_s: float | None = None
@@ -43,14 +48,14 @@ class Outcome(msgspec.Struct, frozen=True):
 
     @property
     def label(self) -> str:
-        """For metrics: success, failure, retry, revoked or given_back."""
+        """Name of the outcome in metrics: success, failure, retry, revoked or given_back."""
         return (
             "given_back" if self.wait_s is not None and self.status is not Status.RETRY else str(self.status)
         )
 
 
 def clean(text: str, limit: int) -> str:
-    """Text that Postgres can store: no NUL, no lone surrogate, at most `limit` characters."""
+    """Make a text storable: without NUL and lone surrogates, and with at most `limit` characters."""
     text = text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
@@ -58,14 +63,14 @@ def clean(text: str, limit: int) -> str:
 def succeeded(
     contract: Contract[Any, Any], returned: Any, vault: Vault, task: UUID, owner: int | None, *, failures: int
 ) -> Outcome:
-    """Success, or failure where the result can't be stored."""
+    """The outcome after the body returned: success, or failure if its result can't be stored."""
     try:
         result = vault.seal_result(contract, returned, task, owner)
         return Outcome(Status.SUCCESS, result=result, failures=failures)
     except (InvalidFields, VaultError) as error:
-        failure = Failure(
-            ErrorKind.UNSTORABLE, clean(f"the result can't be stored: {error}", MAX_MESSAGE_CHARS)
-        )
+        message = clean(f"the result can't be stored: {error}", MAX_MESSAGE_CHARS)
+        cause = fingerprint.of_message(contract.name, ErrorKind.UNSTORABLE, message)
+        failure = Failure(ErrorKind.UNSTORABLE, message, cause=cause)
         return Outcome(Status.FAILURE, failure=failure, failures=failures + 1)
 
 
@@ -79,12 +84,13 @@ def failed(
     now: datetime,
     secrets: Sequence[str] = (),
 ) -> Outcome:
-    """Retry or failure after the body raised `error` at `now`; `failures` counts those before.
+    """The outcome of an attempt whose body raised `error` at the time `now`: retry or failure.
 
-    Message and traceback say none of `secrets`.
+    `failures` is the number of earlier failed attempts. Occurrences of `secrets` are removed from
+    the message and the traceback.
     """
     failures += 1
-    failure = describe(error, lifecycle.classify(error, contract), secrets)
+    failure = describe(contract.name, error, lifecycle.classify(error, contract), secrets)
     plan = lifecycle.plan_retry(
         contract.retries,
         failures=failures,
@@ -101,23 +107,25 @@ def failed(
 
 
 def broken(message: str, kind: ErrorKind, *, failures: int) -> Outcome:
-    """A failure that no body raised."""
+    """The outcome of a task that failed without an error of its body, such as an expired task."""
     return Outcome(
         Status.FAILURE, failure=Failure(kind, clean(message, MAX_MESSAGE_CHARS)), failures=failures
     )
 
 
-def describe(error: BaseException, kind: ErrorKind, secrets: Sequence[str] = ()) -> Failure:
-    """Message, traceback and fingerprint of an error, whatever its own methods do."""
-    frames = traceback.extract_tb(error.__traceback__)
-    places = "|".join(f"{frame.filename.rpartition('/')[2]}:{frame.name}" for frame in frames[-5:])
+def describe(task: str, error: BaseException, kind: ErrorKind, secrets: Sequence[str] = ()) -> Failure:
+    """Describe an error by its kind, message, traceback and cause.
+
+    This works even if the error's own methods, such as `__str__`, raise.
+    """
     name = type(error).__name__
     text = _text_of(error)
+    message = clean(redact(f"{name}: {text}" if text else name, secrets), MAX_MESSAGE_CHARS)
     return Failure(
         kind,
-        clean(redact(f"{name}: {text}" if text else name, secrets), MAX_MESSAGE_CHARS),
+        message,
         clean(redact(_traceback_of(error), secrets), MAX_TRACEBACK_CHARS),
-        hashlib.sha256(f"{name}|{places}".encode("utf-8", "replace")).hexdigest()[:16],
+        fingerprint.of_error(task, kind, error, message, secrets),
     )
 
 

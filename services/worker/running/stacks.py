@@ -1,4 +1,7 @@
-"""Where a body is: the stack of its thread, and those of the asyncio tasks that belong to it. No values."""
+"""Shows what a running task body executes: the stacks of its thread and its asyncio tasks.
+
+The values of variables are left out.
+"""
 
 import asyncio
 import linecache
@@ -7,7 +10,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from types import FrameType
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from dramatiq.asyncio import get_event_loop_thread
@@ -15,35 +18,62 @@ from dramatiq.asyncio import get_event_loop_thread
 from services.worker.claims.claim import Attempt
 from shared.transport.control import Frame, Stack
 
-#: The task whose body runs in this context. asyncio tasks that it starts inherit it.
+#: Id of the task whose body runs in this context. asyncio tasks that the body creates inherit it.
 BODY: ContextVar[UUID | None] = ContextVar("body", default=None)
-#: Most frames of one stack: those furthest in.
+#: Maximum number of frames that are shown per stack. Of a deeper stack, the innermost frames are
+#: shown.
 MAX_FRAMES = 100
-#: Most asyncio tasks of one body.
+#: Maximum number of asyncio tasks whose stacks are shown for one task body.
 MAX_TASKS = 50
+
+#: A stack: its frames, each with the number of the line that it is executing.
+Lines: TypeAlias = list[tuple[FrameType, int]]
 
 
 def of_body(attempt: Attempt) -> list[Stack]:
-    """Called from the ledger loop, while the body runs on."""
-    stacks = [_of_thread(attempt)]
+    """The stacks of a running task body. Called while the body continues.
+
+    It is called from the ledger loop, the worker's event loop for Postgres and Redis.
+    """
+    stacks = [Stack("thread of the body", _of_running(lines_of_thread(attempt)))]
     loop_thread = get_event_loop_thread()
     if loop_thread is not None:
-        current = asyncio.current_task(loop_thread.loop)
         for task in _tasks_of(attempt, loop_thread.loop):
-            is_running = task is current
-            frames = _of_running(loop_thread.ident) if is_running else _of_waiting(task.get_coro())
+            frames = _of_task(task, loop_thread.loop, loop_thread.ident)
             stacks.append(Stack(f"asyncio task {task.get_name()}", frames))
     return stacks
 
 
-def _of_thread(attempt: Attempt) -> Stack:
-    return Stack("thread of the body", _of_running(attempt.thread))
+def lines_of_thread(attempt: Attempt) -> Lines:
+    """The stack of the thread that runs a task body, innermost frame first.
+
+    Empty if the body has ended. The lock `attempt.slot` keeps the body from ending while its stack
+    is read. Otherwise, its thread could already run the body of another task.
+    """
+    with attempt.slot:
+        return _walked(attempt.thread)
 
 
 def _tasks_of(attempt: Attempt, loop: asyncio.AbstractEventLoop) -> list["asyncio.Task[Any]"]:
-    """The task of an async body, and the tasks that it has started, which Python 3.12 and later can list."""
+    """The asyncio task that runs a task body, and the asyncio tasks that the body has created.
+
+    The created tasks can only be found with Python 3.12 and later.
+    """
     found = [task for task in asyncio.all_tasks(loop) if _belongs(task, attempt)]
     return sorted(found, key=lambda task: (task.get_name() != str(attempt), task.get_name()))[:MAX_TASKS]
+
+
+def _of_task(task: "asyncio.Task[Any]", loop: asyncio.AbstractEventLoop, thread: int | None) -> list[Frame]:
+    """The frames of an asyncio task, read while the event loop continues to run.
+
+    The stack of the loop's thread is the stack of this task only if the task was the loop's current
+    task both before and after the stack was read. Otherwise, the task is waiting.
+    """
+    if asyncio.current_task(loop) is task:
+        lines = _walked(thread)
+        if asyncio.current_task(loop) is task:
+            return _of_running(lines)
+    return _of_waiting(task.get_coro())
 
 
 def _belongs(task: "asyncio.Task[Any]", attempt: Attempt) -> bool:
@@ -53,15 +83,21 @@ def _belongs(task: "asyncio.Task[Any]", attempt: Attempt) -> bool:
     return context.get(BODY) == attempt.id
 
 
-def _of_running(thread: int | None) -> list[Frame]:
+def _walked(thread: int | None) -> Lines:
     frame = sys._current_frames().get(thread or 0)
-    if frame is None:
-        return []
-    return [_frame(each, line) for each, line in traceback.walk_stack(frame)][:MAX_FRAMES][::-1]
+    return [] if frame is None else list(traceback.walk_stack(frame))
+
+
+def _of_running(lines: Lines) -> list[Frame]:
+    return [_frame(frame, line) for frame, line in lines[:MAX_FRAMES][::-1]]
 
 
 def _of_waiting(coroutine: Any) -> list[Frame]:
-    """asyncio shows the outermost frame only; the others are what each coroutine awaits."""
+    """The frames of a coroutine that is waiting.
+
+    asyncio shows only the outermost frame. The others are found by following what each coroutine
+    awaits.
+    """
     return [_frame(frame, frame.f_lineno) for frame in _awaited(coroutine)][-MAX_FRAMES:]
 
 

@@ -1,8 +1,11 @@
-"""Ends bodies that run too long, or on after a cancel: first by an interrupt, then with the process."""
+"""Stops task bodies that exceed their time limit or continue after their task was canceled.
+
+Such a body is first interrupted. If it ignores the interrupt, the worker process replaces itself,
+which ends the body.
+"""
 
 import logging
 import os
-import sys
 import time
 import traceback
 from collections.abc import Mapping
@@ -14,6 +17,7 @@ from services.worker.claims.claim import Attempt
 from services.worker.claims.claims import Claims
 from services.worker.recording.record import Entry, Row
 from services.worker.registry import TaskFunction
+from services.worker.running import stacks
 from services.worker.running.executor import interrupt
 from services.worker.running.lifecycle import interrupted
 from shared.errors import TimeLimitExceeded
@@ -22,27 +26,32 @@ from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
-#: How long a canceled body may take to notice and return.
+#: How long a task body may continue after its task was canceled, before it is interrupted.
 CANCEL_GRACE_S = 5.0
-#: How long an interrupted body may take to end before its process is replaced.
+#: How long an interrupted task body may take to end, before the worker process replaces itself.
 INTERRUPT_GRACE_S = 5.0
 
-#: Environment variable that carries durations of cancellations over the exec: Prometheus does not read a
-#: process again that is replaced in a moment.
+#: Environment variable that passes the measured durations of cancellations to the program that
+#: replaces this process. That program reports them, because Prometheus may not read the metrics of
+#: this process again before it ends.
 VARIABLE = "WORKER_CANCEL_SECONDS"
 
 
 class Step(Enum):
-    """What is done about a running body."""
+    """The next step that the worker takes to stop a running task body."""
 
     WAIT = 1
     INTERRUPT = 2
-    #: It ignores the interrupt: only the end of its process ends it.
+    #: Replace the worker process, because the task body ignores the interrupt and nothing else
+    #: stops it.
     REPLACE = 3
 
 
 def step(attempt: Attempt, limit: timedelta, now: float) -> Step:
-    """Decide at `now` (monotonic) about a body that may run for `limit`."""
+    """Choose the next step for an attempt with the time limit `limit`.
+
+    `now` is a monotonic time.
+    """
     if not attempt.started_monotonic:
         return Step.WAIT
     if attempt.interrupted_monotonic is not None:
@@ -52,7 +61,7 @@ def step(attempt: Attempt, limit: timedelta, now: float) -> Step:
 
 
 def due_monotonic(attempt: Attempt, limit: timedelta) -> float:
-    """When the interrupt is due."""
+    """The monotonic time at which the task body of an attempt is to be interrupted."""
     due = attempt.started_monotonic + limit.total_seconds()
     if attempt.cancelled_monotonic is not None:
         due = min(due, max(attempt.cancelled_monotonic, attempt.started_monotonic) + CANCEL_GRACE_S)
@@ -60,7 +69,7 @@ def due_monotonic(attempt: Attempt, limit: timedelta) -> float:
 
 
 class TimeLimits:
-    """Escalates step by step for every body of this process."""
+    """Enforces time limits and cancellations for all task bodies of this process."""
 
     def __init__(
         self, claims: Claims, tasks: Mapping[str, TaskFunction[Any, Any]], database: Database
@@ -72,32 +81,36 @@ class TimeLimits:
             metrics.CANCEL_SECONDS.labels("process").observe(float(seconds))
 
     def keep(self) -> bool:
-        """Interrupt what is due; True when only the end of the process ends a body."""
+        """Interrupt the task bodies that are out of time.
+
+        Returns True if a body ignores its interrupt, so that only the end of the process stops it.
+        """
         hopeless = False
         for attempt in self._claims.running():
             match self._step(attempt):
                 case Step.INTERRUPT:
                     self._interrupt(attempt)
                 case Step.REPLACE:
-                    text = "%s ignores the interrupt; this process is replaced. Its thread is at\n%s"
-                    log.warning(text, attempt, _stack_of(attempt))
+                    text = "a task ignores the interrupt; this process replaces itself. Its thread is at\n%s"
+                    log.warning(text, _stack_of(attempt), extra=attempt.fields)
                     hopeless = True
         return hopeless
 
     def _interrupt(self, attempt: Attempt) -> None:
         if not attempt.cancel_requested:
             attempt.fault = TimeLimitExceeded(self._tasks[attempt.name].contract.time_limit)
-        if interrupt(attempt):  # else its body has not begun yet, or has just ended
+        # `interrupt` returns False if the task body has not begun or has just ended.
+        if interrupt(attempt):
             attempt.interrupted_monotonic = time.monotonic()
-            why = "was cancelled" if attempt.cancel_requested else "has used up its time limit"
-            log.warning("%s is interrupted: it %s and runs on", attempt, why)
+            why = "was canceled" if attempt.cancel_requested else "has used up its time limit"
+            log.warning("a task is interrupted: it %s and still runs", why, extra=attempt.fields)
 
     def may_end(self, attempt: Attempt) -> bool:
-        """False for a body that ignores the interrupt."""
+        """True if the task body may still end by itself. False if it has ignored an interrupt."""
         return self._step(attempt) is not Step.REPLACE
 
     def final_row(self, attempt: Attempt) -> Row:
-        """What is to be written of a body that ends with this process."""
+        """The row to write for an attempt whose task body is ended together with this process."""
         now = self._database.now()
         if attempt.cancel_requested_at is not None:
             seconds = (now - attempt.cancel_requested_at).total_seconds()
@@ -113,5 +126,5 @@ class TimeLimits:
 
 
 def _stack_of(attempt: Attempt) -> str:
-    frame = sys._current_frames().get(attempt.thread or 0)
-    return "".join(traceback.format_stack(frame)) if frame is not None else "unknown"
+    lines = stacks.lines_of_thread(attempt)[::-1]
+    return "".join(traceback.StackSummary.extract(lines).format()) or "unknown"

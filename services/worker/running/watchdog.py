@@ -1,27 +1,37 @@
-"""Ends the process when one C call keeps the interpreter for itself: no other limit could be kept then."""
+"""Ends the worker process if C code never releases Python's global interpreter lock.
+
+No other limit works in this case, because no Python code can run.
+"""
 
 import faulthandler
 import sys
 import time
 
-#: How often the timer is wound up; each winding starts a thread.
+#: Minimum interval between two resets of the watchdog's timer, because each reset starts a thread.
 WIND_S = 5.0
 
 
 class Watchdog:
-    """Waits in a thread that needs no interpreter; writes every stack to standard error before it exits."""
+    """Exits the process if `feed` is not called for too long.
+
+    The timer runs in a C thread, which needs no interpreter lock. Before it exits the process, it
+    writes the stacks of all threads to standard error.
+    """
 
     def __init__(self, limit_s: float) -> None:
         self._limit_s = limit_s
         self._wound = 0.0
 
     def feed(self) -> None:
-        """Python runs; call this more often than the limit."""
+        """Reset the timer to show that Python code still runs.
+
+        Call this more often than the limit.
+        """
         now = time.monotonic()
         if now - self._wound >= WIND_S:
             self._wound = now
             faulthandler.dump_traceback_later(self._limit_s, exit=True, file=sys.stderr)
 
     def rest(self) -> None:
-        """The process ends by itself now."""
+        """Stop the timer, because the process is about to end normally."""
         faulthandler.cancel_dump_traceback_later()

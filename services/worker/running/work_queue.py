@@ -1,7 +1,7 @@
-"""Dramatiq's worker whose threads take the next task straight from our heap.
+"""Changes Dramatiq's worker so that its threads take the claimed tasks directly from our heap.
 
-Its own way leads over a consumer thread and a queue of its own: a thread switch more for each task, and
-tasks that wait where no priority reaches them.
+Dramatiq's own worker puts a consumer thread and a second queue in between. Each task would then
+need one more thread switch, and tasks in the second queue would not be ordered by priority.
 """
 
 import queue
@@ -14,25 +14,29 @@ from dramatiq.message import Message
 from services.worker.claims.claims import Claims
 
 PSEUDO_QUEUE = "often"
-#: How often an idle thread looks up. Beside a body that keeps the interpreter each look takes one of the rare
-#: moments in which the ledger loop could run; nothing waits for these threads.
+#: Interval in seconds at which an idle thread wakes up. If a task body occupies the interpreter,
+#: each wake-up takes one of the rare moments in which the event loop for Postgres and Redis could
+#: run. No function depends on these wake-ups, so the interval may be long.
 IDLE_S = 10
 
 
 class Item(NamedTuple):
-    """As Dramatiq's threads read it."""
+    """A queue entry in the form that Dramatiq's worker threads expect."""
 
     message: MessageProxy
 
 
 class WorkQueue:
-    """What Dramatiq's threads ask of their queue."""
+    """Implements the methods of a queue that Dramatiq's worker threads call."""
 
     def __init__(self, claims: Claims) -> None:
         self._claims = claims
 
     def get(self, timeout: float) -> Item:
-        """Raises queue.Empty after `timeout` seconds."""
+        """Return the next claimed task.
+
+        Raises queue.Empty if there is none for `timeout` seconds.
+        """
         attempt = self._claims.take(timeout)
         if attempt is None:
             raise queue.Empty
@@ -40,11 +44,14 @@ class WorkQueue:
         return Item(MessageProxy(message))
 
     def task_done(self) -> None:
-        """Not used: a drain asks the claims."""
+        """Does nothing.
+
+        A worker that drains looks at its claims to know whether tasks are unfinished.
+        """
 
 
 class ThreadPool(dramatiq.Worker):
-    """Dramatiq's threads over the claims of this process."""
+    """Dramatiq's worker threads, which run the tasks that this process has claimed."""
 
     def __init__(self, broker: Broker, claims: Claims) -> None:
         super().__init__(broker, worker_threads=claims.threads, worker_timeout=IDLE_S * 1_000)

@@ -1,4 +1,8 @@
-"""Begins the workflows of `context.start`. Ids of their first tasks are pushed from the ledger loop."""
+"""Starts the workflows that task bodies request with `context.start`.
+
+A workflow is stored on the event loop of the task bodies. The ids of its first tasks are then
+pushed to Redis on the ledger loop (the event loop by which a worker uses Postgres and Redis).
+"""
 
 import asyncio
 import logging
@@ -21,17 +25,21 @@ from shared.workflows.wiring import Graph
 
 log = logging.getLogger(__name__)
 
-#: The first tasks of a workflow that may start at once, and how they are published.
+#: What remains to be done after a workflow is stored: tasks to push to Redis, and changes to
+#: publish.
 Begun = tuple[Sequence[Address], Callable[[], Changes]]
 
 
 class Starts:
-    """Runs on the loop of async bodies."""
+    """Starts workflows for task bodies, on the event loop on which the bodies run."""
 
     def __init__(
         self, database: Database, vault: Vault, submitter: Submitter, loop: asyncio.AbstractEventLoop
     ) -> None:
-        """`database` is the pool of bodies; `submitter` belongs to `loop`, the ledger loop."""
+        """`database` is the connection pool of task bodies.
+
+        `submitter` may only be used on `loop`, the worker's event loop for Postgres and Redis.
+        """
         self._database = database
         self._workflows = WorkflowSubmitter(database, self, vault)
         self._submitter = submitter
@@ -40,17 +48,25 @@ class Starts:
 
     @classmethod
     def of(cls, resources: Resources, loop: asyncio.AbstractEventLoop) -> Self:
-        """`loop` is the ledger loop."""
+        """Create the instance from the resources of a worker.
+
+        `loop` is the worker's event loop for Postgres and Redis.
+        """
         submitter = Submitter(resources.ledger, resources.queues, resources.vault)
         return cls(resources.database, resources.vault, submitter, loop)
 
     async def start(self, graph: Graph, workflow_id: UUID, *, owner: int | None, parent: UUID) -> None:
-        """Begin a workflow under this id, unless it exists. Raises what `WorkflowSubmitter.submit` raises."""
+        """Start a workflow under this id, unless it already exists. Raises what
+        `WorkflowSubmitter.submit` raises.
+        """
         await self._workflows.submit_as(replace(graph, owner=owner), workflow_id, Origin(parent=parent))
 
     @asynccontextmanager
     async def pushed_after(self) -> AsyncIterator[None]:
-        """Around a transaction of the body: push what it began, once it is committed."""
+        """Wrap a transaction of a task body.
+
+        After its commit, push the first tasks of the workflows that were started in it.
+        """
         begun: list[Begun] = []
         token = self._after_commit.set(begun)
         try:
@@ -60,7 +76,10 @@ class Starts:
         self._push(begun)
 
     async def push_after_commit(self, addresses: Sequence[Address], changes: Callable[[], Changes]) -> None:
-        """Push stored ids and publish changes, or leave that to the transaction in which they were stored."""
+        """Push the ids of stored tasks to Redis and publish changes.
+
+        Inside a transaction, this happens after its commit.
+        """
         collected = self._after_commit.get()
         if collected is not None:
             collected.append((addresses, changes))
@@ -68,7 +87,10 @@ class Starts:
             self._push([(addresses, changes)])
 
     def _push(self, begun: Sequence[Begun]) -> None:
-        """The body does not wait for it. What is not pushed, the dispatcher sends."""
+        """Push task ids to Redis in the background, so that the task body does not wait.
+
+        If this fails, the dispatcher sends the tasks later.
+        """
         if begun:
             sending = asyncio.run_coroutine_threadsafe(in_fresh_context(self._send(begun)), self._loop)
             sending.add_done_callback(_report)
@@ -80,5 +102,13 @@ class Starts:
 
 
 def _report(sending: "Future[None]") -> None:
-    if error := sending.exception():
-        log.warning("the dispatcher sends the first tasks of a workflow: %s", error, exc_info=error)
+    if sending.cancelled():
+        log.info(
+            "the worker is stopping before it pushed the first tasks of a workflow; the dispatcher sends them"
+        )
+    elif error := sending.exception():
+        log.warning(
+            "the first tasks of a workflow were not pushed; the dispatcher sends them: %s",
+            error,
+            exc_info=error,
+        )

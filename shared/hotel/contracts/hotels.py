@@ -1,4 +1,4 @@
-"""Hotel search, price tracking and the copy of what providers know about hotels."""
+"""Contracts of tasks that search hotels, observe their prices, and update them from providers."""
 
 from datetime import date, datetime, timedelta
 from typing import Annotated
@@ -7,14 +7,16 @@ import msgspec
 from msgspec import Meta
 
 from shared.contracts.contract import Contract, Params, Result, Retries
+from shared.contracts.objective import Objective
 from shared.contracts.patterns import whole
 from shared.contracts.schedule import Schedule
 from shared.errors import FieldProblem
 from shared.hotel.contracts.money import CurrencyCode, check_currency
 
-#: Providers rest for half a minute after failures; this many attempts outlast a quarter of an hour.
+#: Retries of tasks that call a provider of hotel data. After several failures, a provider is not
+#: called for half a minute. The attempts extend over more than 15 minutes.
 RETRIES = Retries(max_attempts=8, delay=timedelta(seconds=5), cap=timedelta(minutes=10))
-LONGEST_STAY = timedelta(days=30)
+MAX_STAY = timedelta(days=30)
 
 Stars = Annotated[int, Meta(ge=1, le=5)]
 ChildAge = Annotated[int, Meta(ge=0, le=17)]
@@ -22,16 +24,16 @@ Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 
 
 class Filters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What narrows a search down; prices are per night in the search's currency."""
+    """The filters of a hotel search. Prices are per night, in the currency of the search."""
 
     min_price: Annotated[float, Meta(ge=0, le=1e9)] | None = None
     max_price: Annotated[float, Meta(gt=0, le=1e9)] | None = None
-    #: Any of these.
+    #: Accepted hotel classes, as numbers of stars.
     stars: Annotated[list[Stars], Meta(min_length=1, max_length=5)] | None = None
-    #: Guests' rating, at least.
+    #: Minimum rating by guests.
     min_rating: Annotated[float, Meta(ge=0, le=5)] | None = None
     free_cancellation: bool = False
-    #: relevance, price or rating.
+    #: Order of the found hotels: relevance, price or rating.
     sort_by: Annotated[str, Meta(pattern=whole("relevance|price|rating"))] = "relevance"
 
     def __post_init__(self) -> None:
@@ -40,21 +42,22 @@ class Filters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class SearchHotels(Params):
-    #: For whom it is searched.
+    #: Id of the account for which the search is made.
     user_id: Id
     destination: Annotated[str, Meta(min_length=1, max_length=200)]
-    #: Today or later.
+    #: Day of arrival, today or later.
     check_in: date
     check_out: date
     adults: Annotated[int, Meta(ge=1, le=20)] = 2
     children: Annotated[int, Meta(ge=0, le=10)] = 0
-    #: One for each child.
+    #: Ages of the children.
     children_ages: Annotated[list[ChildAge], Meta(max_length=10)] = msgspec.field(default_factory=list)
     currency: CurrencyCode = "INR"
-    #: Country whose guests' prices are asked for, ISO 3166-1.
+    #: Country of the guests, as an ISO 3166-1 code. Some prices depend on it.
     nationality: Annotated[str, Meta(pattern=whole("[A-Z]{2}"))] = "IN"
     filters: Filters = msgspec.field(default_factory=Filters)
-    #: Pages asked for at each provider; a page of SerpApi costs one search.
+    #: Number of pages of results to request from each provider. SerpApi bills each page as one
+    #: search.
     max_pages: Annotated[int, Meta(ge=1, le=5)] = 2
 
     def __post_init__(self) -> None:
@@ -66,15 +69,22 @@ class SearchHotels(Params):
 
 
 def check_stay(check_in: date, check_out: date) -> None:
-    """Raises ValueError; that it lies ahead is checked where it is asked for, not where it is read again."""
+    """Check that the dates of a stay are consistent. Raises ValueError.
+
+    Whether the stay is in the future is not checked here but only for new tasks, because the stay
+    of a stored task may have passed.
+    """
     if check_out <= check_in:
         raise ValueError("check_out must be later than check_in")
-    if check_out - check_in > LONGEST_STAY:
-        raise ValueError(f"check_out must be at most {LONGEST_STAY.days} days after check_in")
+    if check_out - check_in > MAX_STAY:
+        raise ValueError(f"check_out must be at most {MAX_STAY.days} days after check_in")
 
 
 def stay_lies_ahead(params: SearchHotels, now: datetime) -> list[FieldProblem]:
-    """A rule for new tasks; today counts as long as it lasts anywhere on earth."""
+    """Check that a new search is for a stay in the future.
+
+    A day counts as today as long as it is today anywhere on earth.
+    """
     today = (now - timedelta(hours=12)).date()
     if params.check_in >= today:
         return []
@@ -82,31 +92,32 @@ def stay_lies_ahead(params: SearchHotels, now: datetime) -> list[FieldProblem]:
 
 
 class FoundHotel(Result):
-    """A hotel with its best price for the stay."""
+    """A hotel that a search found, with its best price for the stay."""
 
-    #: Of our own table.
+    #: Id of the hotel in our table `hotel`.
     id: int
     provider: str
     external_id: str
     name: str
     star_rating: int | None
     guest_rating: float | None
-    #: Null where the provider knows the hotel and has no price.
+    #: Price of the stay; null if the provider knows the hotel but has no price.
     price: float | None
-    #: night or stay: what the price pays for, as the provider has it.
+    #: Period that the price covers: "night" or "stay".
     price_for: str
     currency: str
     image_url: str | None
 
 
 class ProviderReport(Result):
-    """How one provider's part of a search went."""
+    """The result of a hotel search at one provider."""
 
     pages: int
     hotels: int
-    #: Rows that could not be read; they are kept raw with the answer.
+    #: Number of rows in the provider's answer that could not be read. They are stored with the
+    #: answer.
     unreadable: int
-    #: Null where it worked.
+    #: Error message of the provider's search; null after a success.
     error: str | None
 
 
@@ -122,9 +133,10 @@ class HotelsFound(Result):
 
 class ScanDestination(Params):
     destination_id: Id
-    #: The day that the prices count for; null: today in UTC.
+    #: Day on which prices are observed; null means today in UTC.
     observed_on: date | None = None
-    #: Check-in days from `observed_on` on; null: the destination's own number.
+    #: Number of days of arrival whose prices are observed, beginning with `observed_on`; null means
+    #: the destination's own setting.
     days: Annotated[int, Meta(ge=1, le=365)] | None = None
 
 
@@ -138,13 +150,14 @@ class DestinationScanned(Result):
     price_records_created: int
     price_drops: int
     alerts_raised: int
-    #: Rows that could not be read; they are kept raw with the answer.
+    #: Number of rows in the provider's answers that could not be read. They are stored with the
+    #: answers.
     unreadable: int
     completed_at: datetime
 
 
 class SyncHotels(Params):
-    #: Hotels per task.
+    #: Number of hotels that one child task updates.
     batch_size: Annotated[int, Meta(ge=1, le=500)] = 50
 
 
@@ -163,7 +176,7 @@ class HotelBatchSynced(Result):
     success: bool
     hotels_processed: int
     hotels_updated: int
-    #: Hotel id and what is wrong with it.
+    #: Error messages of hotels that were not updated, by hotel id.
     errors: dict[int, str]
     sync_completed_at: datetime
 
@@ -183,7 +196,8 @@ class TrackingConfiguration(Result):
     stay_duration_days: int
     hotel_class_filter: list[int]
     default_adults: int
-    #: At the page size that the provider has.
+    #: Maximum number of hotels per destination: the maximum number of pages of a scan, multiplied
+    #: by the provider's page size.
     max_hotels_per_destination: int
 
 
@@ -206,9 +220,15 @@ class TrackingSummarised(Result):
     retrieved_at: datetime
 
 
+#: Objective of price scans. A scan of all destinations takes hours, because each destination waits
+#: for those before it.
+SCAN = Objective(wait_p=(0.99, 900), urgency="ticket", expected_per_day=500)
+
+
 SEARCH = Contract(
     name="hotels.search",
     queue="hotel_processing",
+    objective=Objective(run_p=(0.95, 60), expected_per_day=10_000),
     params=SearchHotels,
     recipient="user_id",
     result=HotelsFound,
@@ -216,7 +236,7 @@ SEARCH = Contract(
     quota="searches",
     retries=RETRIES,
     time_limit=timedelta(minutes=10),
-    # Somebody waits for it.
+    # The priority is high, because a person is waiting for the result.
     priority=7,
     max_wait=timedelta(hours=1),
 )
@@ -224,17 +244,19 @@ SEARCH = Contract(
 SCAN_DESTINATION = Contract(
     name="hotels.scan_destination",
     queue="hotel_tracking",
+    objective=SCAN,
     params=ScanDestination,
     result=DestinationScanned,
     retries=RETRIES,
     staff_only=True,
-    # 30 days of 20 pages at two a second take five minutes.
+    # A scan of 30 days with 20 pages each takes five minutes at two requests per second.
     time_limit=timedelta(hours=2),
 )
 
 SYNC = Contract(
     name="hotels.sync",
     queue="hotel_processing",
+    objective=Objective(urgency="ticket", expected_per_day=1),
     params=SyncHotels,
     result=HotelsSynced,
     retries=RETRIES,
@@ -253,6 +275,7 @@ SYNC = Contract(
 SYNC_BATCH = Contract(
     name="hotels.sync_batch",
     queue="hotel_processing",
+    objective=Objective(urgency="ticket", expected_per_day=100),
     params=SyncHotelBatch,
     result=HotelBatchSynced,
     retries=RETRIES,
@@ -263,6 +286,7 @@ SYNC_BATCH = Contract(
 SUMMARISE_TRACKING = Contract(
     name="hotels.tracking_summary",
     queue="hotel_tracking",
+    objective=SCAN,
     params=SummariseTracking,
     result=TrackingSummarised,
     staff_only=True,

@@ -1,4 +1,4 @@
-"""Currencies and amounts, by ISO 4217."""
+"""Types and functions for currencies and amounts of money, according to ISO 4217."""
 
 from decimal import Decimal
 from typing import Annotated
@@ -8,41 +8,45 @@ from iso4217 import Currency
 
 from shared.contracts.patterns import whole
 
-#: ISO 4217, capitals.
+#: A currency code of ISO 4217 in capital letters.
 CurrencyCode = Annotated[str, msgspec.Meta(pattern=whole("[A-Z]{3}"))]
-#: As text, so that no cent is lost on the way; "1250.00".
+#: A decimal amount of money such as "1250.00". It is a string, so that it is never rounded.
 Amount = Annotated[str, msgspec.Meta(pattern=whole(r"[0-9]{1,10}(\.[0-9]{1,4})?"))]
 
 _CODES = frozenset(currency.value for currency in Currency)
 
 
 def check_currency(field: str, code: str) -> None:
-    """Raises ValueError for a code that ISO 4217 does not know."""
+    """Check a currency code. Raises ValueError if ISO 4217 does not list it."""
     if code not in _CODES:
-        raise ValueError(f"{field} must be an ISO 4217 code like INR or USD; {code} is none")
+        raise ValueError(f"{field} must be an ISO 4217 code like INR or USD; {code} is not one")
 
 
 def decimals(code: str) -> int:
-    """How many decimals an amount in this currency is written with; 2 where it has no units, as gold."""
+    """Return the number of decimals of a currency.
+
+    It is 2 if ISO 4217 defines none, as for gold.
+    """
     digits = Currency(code).exponent
     return 2 if digits is None else digits
 
 
 def major_units(amount_minor: int, currency: str) -> str:
-    """The amount as people write it: "1,250.00" for 125000 INR."""
+    """Format an amount as people write it, such as "1,250.00" for 125000 paise (INR)."""
     digits = decimals(currency)
     return f"{Decimal(amount_minor).scaleb(-digits):,.{digits}f}"
 
 
 def minor_units(amount: str, currency: str) -> int:
-    """The amount in the smallest unit of its currency: 1250 for "12.50" USD, 12 for "12" JPY.
+    """Convert an amount to the smallest unit of its currency.
 
-    Raises ValueError for zero, for more decimals than the currency has, for an unknown currency.
+    For example, "12.50" USD is 1250, and "12" JPY is 12. Raises ValueError for zero, for too many
+    decimals, and for an unknown currency.
     """
     check_currency("currency", currency)
     digits = Currency(currency).exponent
     if digits is None:
-        raise ValueError(f"currency must be one that people pay with; {currency} has no units")
+        raise ValueError(f"currency must be one in which amounts are paid, such as EUR; {currency} is not")
     scaled = Decimal(amount).scaleb(digits)
     if scaled != scaled.to_integral_value():
         raise ValueError(f"amount must have at most {digits} decimals in {currency}")

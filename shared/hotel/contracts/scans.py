@@ -1,12 +1,16 @@
-"""The scan of all destinations that are tracked. The scan of one is in hotels.py."""
+"""Contracts of the tasks that scan the prices of all tracked destinations.
 
+The contract of the scan of one destination is in hotels.py.
+"""
+
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
 from shared.contracts.contract import Contract, Params, Result
 from shared.contracts.outcome import StepOutcome
 from shared.contracts.schedule import Schedule
-from shared.hotel.contracts.hotels import RETRIES, Id
+from shared.hotel.contracts.hotels import RETRIES, SCAN, Id
 
 
 class ScanDestinations(Params):
@@ -17,16 +21,17 @@ class DestinationsScanned(Result):
     success: bool
     task_type: str
     destinations_found: int
-    #: Tasks that scan one destination each.
+    #: Number of submitted tasks. Each one scans one destination.
     destinations_submitted: int
-    #: The workflow of these tasks, which ends with a summary; null where nothing is tracked.
+    #: Id of the workflow that scans the destinations and ends with a summary; null if no
+    #: destination is tracked.
     workflow_id: UUID | None
     completed_at: datetime
 
 
 class SummarizeScan(Params):
     destination_ids: list[Id]
-    #: One for each destination.
+    #: The outcomes of the tasks that scanned the destinations.
     scans: list[StepOutcome]
 
 
@@ -36,7 +41,7 @@ class DestinationFailed(Result):
 
 
 class ScanSummarized(Result):
-    #: True when all destinations were scanned.
+    #: True if all destinations were scanned without an error.
     success: bool
     task_type: str
     destinations_found: int
@@ -52,6 +57,7 @@ class ScanSummarized(Result):
 SCAN_DESTINATIONS = Contract(
     name="hotels.scan_destinations",
     queue="hotel_tracking",
+    objective=replace(SCAN, expected_per_day=1),
     params=ScanDestinations,
     result=DestinationsScanned,
     retries=RETRIES,
@@ -67,10 +73,11 @@ SCAN_DESTINATIONS = Contract(
     ),
 )
 
-#: The last step of a scan.
+#: Summarizes a scan of all destinations, as the last step of its workflow.
 SUMMARIZE_SCAN = Contract(
     name="hotels.summarize_scan",
     queue="hotel_tracking",
+    objective=replace(SCAN, expected_per_day=1),
     params=SummarizeScan,
     result=ScanSummarized,
     internal=True,

@@ -1,4 +1,4 @@
-"""Which mails people want."""
+"""Adds the table of mail preferences."""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 

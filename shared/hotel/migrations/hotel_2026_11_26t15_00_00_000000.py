@@ -1,4 +1,4 @@
-"""Hotels, prices, pushes and payments."""
+"""Adds the tables of hotels, prices, push messages and payments."""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 

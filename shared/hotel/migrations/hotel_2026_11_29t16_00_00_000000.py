@@ -1,4 +1,7 @@
-"""Which account a customer of the payment service belongs to, and how the log of messages is pruned."""
+"""Adds the table of customers of the payment service, each with the account it belongs to.
+
+It also adds the index by which old entries of the message log are found for deletion.
+"""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 

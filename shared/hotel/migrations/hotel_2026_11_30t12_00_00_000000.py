@@ -1,4 +1,4 @@
-"""Payments outlive their account."""
+"""Changes payments so that they are kept when the account that paid is erased."""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 

@@ -1,4 +1,4 @@
-"""Payments that were refunded."""
+"""Adds columns for refunds to the table of payments."""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 

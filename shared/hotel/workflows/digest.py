@@ -1,4 +1,4 @@
-"""The digest: one mail to each of many readers."""
+"""Defines the workflow that sends mail about fallen prices: one mail to each of many users."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -7,13 +7,17 @@ from shared.hotel.contracts.email import SEND_DIGEST, SendDigest
 from shared.workflows.wiring import MAX_MEMBERS
 from shared.workflows.workflow import Workflow
 
-#: Mails in ten that must go out. Some addresses no longer exist by the time a mail is sent.
+#: Number of mails out of ten that must be sent for the workflow to succeed. Some addresses no
+#: longer exist when their mail is sent.
 ENOUGH_OF_TEN = 9
 DEADLINE = timedelta(days=2)
 
 
 def digest(user_ids: Sequence[int]) -> Workflow:
-    """A digest to each user. It is a success when nine of ten mails were sent."""
+    """Build the workflow that sends a mail to each user.
+
+    It succeeds if nine of ten mails were sent.
+    """
     flow = Workflow("digest", deadline=DEADLINE)
     for first in range(0, len(user_ids), MAX_MEMBERS):
         readers = user_ids[first : first + MAX_MEMBERS]

@@ -1,4 +1,4 @@
-"""Accounts and refresh tokens."""
+"""Creates the tables of accounts and refresh tokens."""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 

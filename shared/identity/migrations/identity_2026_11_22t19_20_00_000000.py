@@ -1,4 +1,4 @@
-"""Roles instead of one flag."""
+"""Replaces the flag that marks administrators by a role for each account."""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 

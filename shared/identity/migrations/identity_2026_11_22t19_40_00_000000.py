@@ -1,4 +1,4 @@
-"""Sessions of several refresh tokens, API keys, counted login failures."""
+"""Adds sessions with several refresh tokens, API keys, and counts of failed sign-ins."""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 
@@ -17,7 +17,8 @@ STATEMENTS = [
         revoked_at timestamptz
     )
     """,
-    # What each token came from was not kept, so each becomes a session of its own.
+    # Until this migration, it was not stored which refresh tokens belong to the same sign-in. Each
+    # token therefore becomes a separate session.
     "ALTER TABLE refresh_token ADD COLUMN session uuid NOT NULL DEFAULT uuidv7()",
     """
     INSERT INTO session (id, "user", created_at, revoked_at)
@@ -56,7 +57,8 @@ STATEMENTS = [
     )
     """,
     "CREATE INDEX login_failure_forget_at ON login_failure (forget_at)",
-    # Serves LIKE 'ann%' under every collation.
+    # This index serves searches for the beginning of a text, such as LIKE 'ann%', under every
+    # collation.
     "CREATE INDEX account_email_prefix ON account (email text_pattern_ops)",
 ]
 

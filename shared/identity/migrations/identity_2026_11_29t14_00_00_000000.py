@@ -1,4 +1,7 @@
-"""Where a session was last signed in or renewed. Sessions of the release before have no network."""
+"""Adds to each session the network from which it was last signed in or renewed.
+
+It is null for sessions that the previous release created.
+"""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 

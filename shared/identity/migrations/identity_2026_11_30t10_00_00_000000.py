@@ -1,4 +1,6 @@
-"""The audit log. Its accounts are no foreign keys, so that the trail of a deleted account stays."""
+"""Adds the audit log. It refers to accounts without foreign keys, so that it keeps the rows of a
+deleted account.
+"""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 

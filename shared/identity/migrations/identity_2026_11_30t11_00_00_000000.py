@@ -1,8 +1,9 @@
-"""Addresses are confirmed by their owners.
+"""Adds the confirmation of mail addresses by their owners.
 
-Accounts that exist count as verified: they were mailed before, and nobody could have confirmed anything. The
-default goes again, so that an account which says nothing about it is not verified. The release before makes
-such accounts while both releases run; their owners ask for a mail with POST /api/v1/auth/me/verification.
+Existing accounts count as verified, because they got mail before and had no way to confirm their
+address. The default of the column is then removed, so that a new account is not verified. While two
+releases run, accounts that the previous release creates are not verified either. Their owners can
+request a confirmation mail with POST /api/v1/auth/me/verification.
 """
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager

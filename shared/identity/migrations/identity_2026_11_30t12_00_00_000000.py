@@ -1,4 +1,4 @@
-"""Which task erases an account."""
+"""Adds to each account the id of the task that erases it."""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 

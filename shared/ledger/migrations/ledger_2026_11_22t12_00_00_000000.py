@@ -1,4 +1,8 @@
-"""The ledger: tables, the one-place CHECK, indexes and the first two weeks of partitions."""
+"""Creates the ledger: the tables of tasks, their attempts, logs and workers.
+
+It also adds the CHECK that a task is in one place, the indexes, and the partitions of the first two
+weeks.
+"""
 
 from datetime import UTC, datetime
 
@@ -183,7 +187,7 @@ STATEMENTS = [
 ]
 
 
-#: The partitioned tables of this migration; later ones add theirs.
+#: The partitioned tables that this migration creates. Later migrations add others.
 TABLES = ("task", "task_attempt", "task_log")
 
 

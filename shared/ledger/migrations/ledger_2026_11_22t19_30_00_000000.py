@@ -1,4 +1,4 @@
-"""A submission key leads to all tasks of its submission: a batch has many."""
+"""Lets an idempotency key refer to several tasks, because a batch is submitted under one key."""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 

@@ -1,4 +1,4 @@
-"""Schedules: what they fire and what they do about missed times; what became of each time."""
+"""Adds schedules: what they submit, what happens to missed times, and the outcome of each time."""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 
@@ -40,7 +40,8 @@ STATEMENTS = [
             CHECK (outcome IN ('submitted', 'skipped_overlap', 'skipped_misfire', 'failed'))
     """,
     "CREATE INDEX schedule_firing_fired_at ON schedule_firing (fired_at)",
-    # Which schedules have a task that is not final. The predicate names places, never the status.
+    # Index of schedules whose submitted task has not ended. Its condition uses only the columns
+    # that say where a task is (`send_at`, `sent_at` and `holder`), and never the status.
     """
     CREATE INDEX task_schedule ON task (schedule)
     WHERE schedule IS NOT NULL AND num_nonnulls(send_at, sent_at, holder) > 0

@@ -1,4 +1,8 @@
-"""Expiry is looked for by index; an attempt that an operator's retry has closed may have ended for good."""
+"""Adds an index of the times at which waiting tasks expire.
+
+It also changes a constraint, so that a final attempt can be stored in `task_attempt` when an
+operator retries its task.
+"""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 

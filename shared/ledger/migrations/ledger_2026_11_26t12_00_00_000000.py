@@ -1,4 +1,7 @@
-"""The ids of a large batch are stored as they are: they are random, and to compress them takes 30 ms."""
+"""Stores the task ids of a large batch without compression.
+
+The ids are random, and trying to compress them takes 30 ms.
+"""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 

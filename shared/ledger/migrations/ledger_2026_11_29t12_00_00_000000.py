@@ -1,4 +1,7 @@
-"""The ledger has an id, which Redis carries: two systems on one database would take each other's ids."""
+"""Gives the database an id, which is also stored in the Redis database that belongs to it.
+
+Otherwise, two systems that share a Redis database by mistake would take each other's tasks.
+"""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 

@@ -1,4 +1,7 @@
-"""The cleanup asks the leading scheduler to drop old days: only the leader may change tables."""
+"""Adds a table in which the cleanup task asks the leading scheduler to drop old days of tasks.
+
+Only the scheduler has the right to change tables.
+"""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 

@@ -1,4 +1,4 @@
-"""The index by which the API counts what waits of one account."""
+"""Adds the index by which the API counts how many tasks of an account wait."""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 

@@ -1,4 +1,7 @@
-"""Workflows: steps, events, keys, and what a task and a worker say about them."""
+"""Adds workflows: their steps, events and unique keys.
+
+It also adds the columns of tasks and workers that workflows need.
+"""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 
@@ -28,7 +31,8 @@ STEPS: list[Step] = [
         name="workflow_completed", table="workflow", on="(completed_at) WHERE completed_at IS NOT NULL"
     ),
     CreateIndex(name="workflow_owner", table="workflow", on="(owner, id)"),
-    # Not partitioned: an advance would open every partition, and a group is one row whatever its size.
+    # The table is not partitioned by time. Otherwise, each advance of a workflow would open every
+    # partition. The table remains small, because a group is one row however many tasks it has.
     Brief(
         sql="""
         CREATE TABLE IF NOT EXISTS workflow_step (
@@ -70,7 +74,8 @@ STEPS: list[Step] = [
         )
         """
     ),
-    # No foreign key: a statement that ends a task must not wait for the row of a workflow.
+    # The workflow's id has no foreign key. Otherwise, a statement that ends a task would have to
+    # wait for a lock on the row of the workflow.
     Brief(
         sql="""
         CREATE TABLE IF NOT EXISTS workflow_event (

@@ -1,4 +1,8 @@
-"""Retries of workflows: their runs, the events that start steps again, and attempts that had succeeded."""
+"""Adds retries of workflows.
+
+It adds the number of a workflow's run and the events that make steps run again, and allows stored
+attempts that had succeeded.
+"""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 
@@ -14,7 +18,8 @@ OUTCOMES = "'retry', 'interrupted', 'crashed', 'failure', 'revoked', 'success'"
 
 STEPS: list[Step] = [
     AddColumn(table="workflow", name="run", definition="integer NOT NULL DEFAULT 1"),
-    # The new constraint before the old one goes, so that there is always one.
+    # The new constraint is added before the old one is dropped, so that one of them is always in
+    # force.
     AddConstraint(
         table="workflow_event",
         name="workflow_event_kind",

@@ -1,4 +1,4 @@
-"""Workflows that a task or a schedule begins."""
+"""Adds the columns for workflows that a task or a schedule has started."""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 
@@ -13,7 +13,7 @@ STEPS: list[Step] = [
     AddColumn(table="workflow", name="parent", definition="uuid"),
     AddColumn(table="workflow", name="schedule", definition="text"),
     AddColumn(table="workflow", name="fire_time", definition="timestamptz"),
-    # Which schedules have a workflow that has not ended.
+    # Index of the schedules that have an unfinished workflow.
     CreateIndex(
         name="workflow_schedule",
         table="workflow",

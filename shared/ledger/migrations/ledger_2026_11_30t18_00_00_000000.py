@@ -1,4 +1,7 @@
-"""Failures in a narrow table of their own, by which lists find them, and statistics by minute and hour."""
+"""Adds a small table of failed tasks, and statistics of ended attempts per minute and hour.
+
+Lists use the table to find failed tasks among many others.
+"""
 
 from dataclasses import dataclass
 
@@ -13,7 +16,7 @@ ID = "2026-11-30T18:00:00:000000"
 VERSION = "1.38.0"
 DESCRIPTION = "Failures by name, fingerprint and owner; statistics"
 
-#: The days of `task`, with the same bounds.
+#: Reads the daily partitions of `task`, with the bounds of their ids.
 _DAYS = """
     DO $do$
     DECLARE part record;
@@ -34,7 +37,7 @@ _DAYS = """
 
 @dataclass(frozen=True, kw_only=True)
 class AddDays:
-    """Gives the new table a partition for each day; nothing uses it yet."""
+    """Adds a partition for each day to the table of failed tasks, which no release uses yet."""
 
     async def run(self, session: Session) -> None:
         await session.long(_DAYS)
@@ -42,7 +45,7 @@ class AddDays:
 
 @dataclass(frozen=True, kw_only=True)
 class NoteFailures:
-    """Notes the tasks that have failed before, one day after the other."""
+    """Adds a row for each task that failed before this migration, one day after the other."""
 
     async def run(self, session: Session) -> None:
         for row in await session.fetch(PARTITIONS, "task"):
@@ -56,13 +59,17 @@ class NoteFailures:
                 WHERE status = 'failure' ON CONFLICT DO NOTHING
             """)
         except asyncpg.UndefinedTableError:
-            # The clean-up may have removed the day meanwhile.
+            # The cleanup may have removed this day since the list of days was read.
             if day in {row["name"] for row in await session.fetch(PARTITIONS, "task")}:
                 raise
 
 
 def _statistics(table: str, span: str) -> Step:
-    """Rows are updated every few seconds while their minute lasts, so pages keep room for that."""
+    """Sets the fill factor of the table of minutes.
+
+    The rows of the current minute are updated every few seconds, so pages keep free space for
+    updates.
+    """
     return Brief(
         sql=f"""
         CREATE TABLE IF NOT EXISTS {table} (

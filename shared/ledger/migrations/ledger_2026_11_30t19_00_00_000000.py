@@ -1,4 +1,7 @@
-"""What operators ask of queues and workers: pauses, and the state that a worker is asked to take."""
+"""Adds the requests of operators to queues and workers.
+
+A queue can be paused. A worker can be asked to take no new tasks, to drain or to replace itself.
+"""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 

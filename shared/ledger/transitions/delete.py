@@ -1,10 +1,14 @@
-"""Deletes final tasks one by one, where they cannot go with their day."""
+"""Deletes ended tasks one by one from the kept partition.
+
+This partition contains tasks that were unfinished when their day was dropped. It is never dropped
+as a whole.
+"""
 
 from shared.ledger.statement import Statement
 
-#: Kept tasks that ended before `ended_before`, with their attempts and logs, in the order of their ids after
-#: `after`. A task that comes back to life meanwhile stays, and so does one whose workflow has not ended.
-#: Returns how many went, and the last id.
+#: Deletes tasks in the kept partition that ended before `ended_before`, with their attempts and log
+#: lines, in the order of their ids after `after`. A task that was reopened is skipped, and so is
+#: one whose workflow has not ended. Returns the number of deleted tasks and the last id.
 DELETE_KEPT = Statement("""
     WITH doomed AS (
         SELECT id FROM task_kept

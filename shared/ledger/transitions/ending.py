@@ -1,28 +1,31 @@
-"""Builds every statement that ends or reopens a task, so that what follows an end is written in one place.
+"""Builds every SQL statement that ends or reopens a task.
 
-Such a statement updates rows of `task` in its CTE `applied`. What an end brings with it is the tail, which
-this module adds: the attempt that is over moves to `task_attempt`, the workflow of the task gets an event,
-and a failed task gets a row in `task_failure`, by which lists find it. New consequences of an end belong here
-and nowhere else.
+All consequences of an end are therefore written in one place. Such a statement updates rows of
+`task` in its CTE `applied`. This module appends the SQL for the consequences: the attempt moves to
+`task_attempt`, the workflow of the task gets an event, and a failed task gets a row in
+`task_failure`, by which lists find it. New consequences of an end must be added here and nowhere
+else.
 """
 
 from shared.ledger.statement import Statement
 
-#: What `applied` returns of each row; the tail and the answer read it.
+#: Columns that the CTE `applied` returns for each changed task. The appended SQL and the result of
+#: the statement use them.
 APPLIED = """
     t.id, t.claim, t.name, t.queue, t.priority, t.status, t.holder, t.attempt, t.worker, t.started_at,
     t.workflow, t.step, t.owner, t.error_fingerprint, t.completed_at, t.revision, t.progress_current,
     t.progress_total, t.progress_message
 """
 
-#: Columns of `task_attempt`, which `closing` selects in this order.
+#: Columns of `task_attempt`, in the order in which the argument `closing` selects them.
 _ATTEMPT = """
     task_id, claim, attempt, worker, started_at, ended_at, outcome, execution_time_seconds,
     error_kind, error_message, error_traceback, error_fingerprint
 """
 
-#: One event for each step whose tasks ended. It takes no lock: a body's own transaction, which may stay open
-#: for minutes, may append one. Without tasks of a workflow this costs a microsecond of Postgres' time.
+#: SQL that appends one workflow event for each step whose tasks ended. It takes no lock, so that a
+#: transaction of a task body, which may stay open for minutes, can append one too. If no task
+#: belongs to a workflow, it costs Postgres a microsecond.
 _NOTE_ENDS = """
     , news AS (
         INSERT INTO workflow_event (workflow, step, kind, succeeded, failed, revoked)
@@ -32,7 +35,8 @@ _NOTE_ENDS = """
         GROUP BY workflow, step
     )
 """
-#: A row for each task that failed. A release before this table may have left the row of an earlier failure.
+#: SQL that adds a row to `task_failure` for each failed task. The row of an earlier failure may
+#: exist, if a release that does not know this table reopened the task.
 _NOTE_FAILURES = """
     , failures AS (
         INSERT INTO task_failure (task_id, name, queue, owner, fingerprint, failed_at)
@@ -44,7 +48,8 @@ _NOTE_FAILURES = """
 _FORGET_FAILURES = """
     , failures AS (DELETE FROM task_failure AS f USING applied WHERE f.task_id = applied.id)
 """
-#: As `_NOTE_ENDS` for tasks that begin again; their former rows are in a CTE.
+#: SQL that appends a workflow event for each step whose tasks are reopened. The event takes their
+#: earlier ends back. The rows of the tasks before the change are in the CTE `{former}`.
 _NOTE_REOPENED = """
     , news AS (
         INSERT INTO workflow_event (workflow, step, kind, succeeded, failed, revoked)
@@ -57,7 +62,7 @@ _NOTE_REOPENED = """
 
 
 class Ending(Statement):
-    """A statement that ends or reopens tasks."""
+    """An SQL statement that ends or reopens tasks."""
 
     __slots__ = ()
 
@@ -71,23 +76,25 @@ class Ending(Statement):
         begins_again: bool = False,
         answer: str = "SELECT id, claim FROM applied",
     ) -> None:
-        """Compose the statement.
+        """Compose the statement from the SQL of its parts.
 
-        `update` is an UPDATE of `task AS t` without RETURNING, `given` holds CTEs that it reads, each
-        followed by a comma. `closing` selects the attempts that are over, and `answer` what the caller gets;
-        both read `applied` and `given`. A statement that lets tasks begin again names in `reopens` the CTE
-        of `given` with their former rows, whose ends an event takes back; with `begins_again` instead, the
-        caller has taken them back.
+        `update` is an UPDATE of `task AS t` without RETURNING. `given` contains the CTEs that it
+        reads, each followed by a comma. `closing` selects the attempts that are over, and `answer`
+        selects the result; both read `applied` and `given`. A statement that reopens tasks sets
+        `reopens` to the name of the CTE in `given` that has the rows before the change, and an
+        event then takes their ends back. It sets `begins_again` instead if the caller has already
+        taken the ends back, or if the tasks belong to no workflow.
         """
         closed = f"""
             , closed AS (
                 INSERT INTO task_attempt ({_ATTEMPT}) {closing} ON CONFLICT DO NOTHING
             )"""
+        news = _NOTE_REOPENED.format(former=reopens) if reopens else _NOTE_ENDS
         super().__init__(
             f"""
             WITH {given} applied AS ({update} RETURNING {APPLIED})
             {closed if closing else ""}
-            {_NOTE_REOPENED.format(former=reopens) if reopens else _NOTE_ENDS}
+            {"" if begins_again else news}
             {_FORGET_FAILURES if reopens or begins_again else _NOTE_FAILURES}
             {answer}
             """

@@ -1,18 +1,19 @@
-"""What the erasure of an account does to its tasks: it cancels them, and takes out what they say.
+"""SQL that cancels the tasks of an erased account and removes their contents.
 
-Tasks that were erased stay for the statistics: kind, status, times and counts. The statements skip rows that
-are locked; the erasure comes back to them.
+Erased tasks remain for the statistics, with their kind, status, times and counts. The statements
+skip locked rows, which the erasure visits again later.
 """
 
 from shared.ledger.statement import Statement
 from shared.ledger.transitions.ending import Ending
 
-#: The tasks of an account, in the order of their ids after `after`.
+#: Reads the ids of an account's tasks, in the order of their ids after `after`.
 OWNED = Statement("SELECT id FROM task WHERE owner = :account AND id > :after ORDER BY id LIMIT :limit")
 
-#: A stretch of all tasks, in the order of their ids after `after`: its last id, and the ids of those whose
-#: parameters name the account. `fields` is a JSON object: the parameter by the name of the task. There is no
-#: index of parameters, because each submission would pay for it.
+#: Reads a range of the tasks of all accounts, in the order of their ids after `after`. Returns the
+#: last id of the range, and the ids of the tasks whose parameters name the account. `fields` is a
+#: JSON object that maps the name of a task to the parameter that names an account. There is no
+#: index of parameters, because it would slow down each submission.
 NAMING = Statement("""
     WITH stretch AS (
         SELECT id, (params ->> (:fields::text::jsonb ->> name) = :account::bigint::text) IS TRUE AS names_it
@@ -22,8 +23,16 @@ NAMING = Statement("""
            ARRAY(SELECT id FROM stretch WHERE names_it ORDER BY id) AS ids
 """)
 
-#: As `operate.CANCEL` for many tasks. Those named in `finish` are left alone once they are held or have
-#: started.
+#: SQL condition: the workflow whose id is in column `{}` has an unfinished step that is owed to a
+#: customer, such as a refund.
+_OWES = """EXISTS (
+    SELECT FROM workflow_step AS s
+    WHERE s.workflow = {} AND s.completed_at IS NULL AND s.contract = ANY(:owed::text[])
+)"""
+
+#: Cancels many tasks, as `operate.CANCEL` does with a single one. Tasks of the kinds in `finish`,
+#: such as charges, are skipped once a worker holds them or they have started. Tasks of the kinds in
+#: `owed`, such as refunds, are always skipped.
 CANCEL_ALL = Ending(
     given="""
         unfinished AS (
@@ -31,6 +40,7 @@ CANCEL_ALL = Ending(
             WHERE id = ANY(:id::uuid[]) AND (num_nonnulls(send_at, sent_at, holder) > 0) IS TRUE
               AND (holder IS NULL OR cancel_requested_at IS NULL)
               AND NOT (name = ANY(:finish::text[]) AND (attempt > 0 OR holder IS NOT NULL))
+              AND NOT name = ANY(:owed::text[])
             ORDER BY id FOR UPDATE SKIP LOCKED
         ),
     """,
@@ -45,12 +55,14 @@ CANCEL_ALL = Ending(
     """,
 )
 
-#: Takes out what tasks that have ended say, and with it their log lines and the keys of their children.
-#: Returns the ids of these tasks.
-ERASE = Statement("""
+#: Removes the contents of ended tasks, their log lines and the keys of their child tasks. If a
+#: workflow has an unfinished step that is owed to a customer, its tasks are skipped, because that
+#: step reads their results. Returns the ids of the erased tasks.
+ERASE = Statement(f"""
     WITH ended AS MATERIALIZED (
         SELECT id FROM task
         WHERE id = ANY(:id::uuid[]) AND (num_nonnulls(send_at, sent_at, holder) = 0) IS TRUE
+          AND NOT {_OWES.format("task.workflow")}
         ORDER BY id FOR UPDATE SKIP LOCKED
     ), lines AS (
         DELETE FROM task_log AS l USING ended WHERE l.task_id = ended.id
@@ -59,23 +71,30 @@ ERASE = Statement("""
         FROM ended WHERE a.task_id = ended.id
     ), failures AS (
         UPDATE task_failure AS f SET owner = nullif(f.owner, :account) FROM ended WHERE f.task_id = ended.id
+    ), groups AS (
+        UPDATE error_group AS g SET message = NULL FROM (
+            SELECT e.fingerprint FROM error_group AS e JOIN ended ON e.sample_task = ended.id
+            ORDER BY e.fingerprint FOR UPDATE OF e
+        ) AS said WHERE g.fingerprint = said.fingerprint
     ), keys AS (
         DELETE FROM submission_key AS k USING ended WHERE k.scope = 'task:' || ended.id
     )
     UPDATE task AS t SET
-        params = '{}', result = NULL, key_id = NULL, owner = nullif(t.owner, :account),
+        params = '{{}}', result = NULL, key_id = NULL, owner = nullif(t.owner, :account),
         error_message = NULL, error_traceback = NULL, progress_message = NULL, wait_reason = NULL,
         limit_key = NULL, unique_key = NULL, trace_context = NULL, revision = t.revision + 1
     FROM ended WHERE t.id = ended.id
     RETURNING t.id
 """)
 
-#: Keys under which the account's clients have submitted.
+#: Deletes the idempotency keys under which clients of the account have submitted tasks.
 ERASE_KEYS = Statement("DELETE FROM submission_key WHERE scope = 'owner:' || :account::bigint")
 
-#: Asks for the cancellation of the account's workflows. Their tasks end as its other tasks do. A workflow
-#: waits while a task that `finish` names has begun: its cancellation would end that task.
-CANCEL_WORKFLOWS = Statement("""
+#: Requests the cancellation of the account's workflows, whose tasks then end like its other tasks.
+#: A workflow is skipped while a task of a kind in `finish` is running, because the cancellation
+#: would end that task. It is also skipped while it has an unfinished step that is owed to a
+#: customer. Its other tasks are then canceled one by one, and the owed ones continue to their end.
+CANCEL_WORKFLOWS = Statement(f"""
     INSERT INTO workflow_event (workflow, kind)
     SELECT w.id, 'cancel' FROM workflow AS w
     WHERE w.owner = :account AND w.completed_at IS NULL AND w.cancels = 0 AND NOT EXISTS (
@@ -84,14 +103,14 @@ CANCEL_WORKFLOWS = Statement("""
         SELECT 1 FROM task AS t
         WHERE t.workflow = w.id AND t.completed_at IS NULL AND t.name = ANY(:finish::text[])
           AND (t.attempt > 0 OR t.holder IS NOT NULL)
-    )
+    ) AND NOT {_OWES.format("w.id")}
 """)
 
 UNFINISHED_WORKFLOWS = Statement("""
     SELECT count(*)::int AS unfinished FROM workflow WHERE owner = :account AND completed_at IS NULL
 """)
 
-#: Takes out the parameters of tasks that never came to exist.
+#: Removes the parameters of tasks of the account's workflows that were never created.
 ERASE_STEPS = Statement("""
     UPDATE workflow_step AS s SET inputs = NULL, key_id = NULL, params = (
         SELECT coalesce(jsonb_agg('{}'::jsonb), '[]') FROM generate_series(1, s.size)

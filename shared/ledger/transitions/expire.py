@@ -1,9 +1,11 @@
-"""Fails tasks whose deadline passed while they waited."""
+"""SQL that fails tasks which could not start before they expired."""
 
 from shared.ledger.transitions.changed import CHANGED
 from shared.ledger.transitions.ending import Ending
 
-#: A held task is left to its worker; an id in a lane loses at its claim. Returns the changes.
+#: Fails waiting tasks that have expired. If a worker holds the task, it is left to that worker. If
+#: the id of a failed task is still in a Redis lane, it can no longer be claimed. Returns the
+#: changed tasks.
 EXPIRE = Ending(
     given="""
         late AS (

@@ -1,6 +1,6 @@
-"""Copies what belongs to tasks that stay from a day that is about to be dropped to the kept partition.
+"""SQL that copies the unfinished tasks of a day to the kept partition before the day is dropped.
 
-The caller has the table to itself and drops the day in the same transaction.
+The caller locks the table and drops the day in the same transaction.
 """
 
 from datetime import date, timedelta
@@ -9,17 +9,21 @@ from shared.ledger import partitions
 
 
 def keep(table: str, day: date) -> str:
-    """Copies the rows of one table. Attempts and logs follow the tasks that were kept before."""
+    """SQL that copies the rows of one table to its kept partition.
+
+    Of the tables of attempts and log lines, it copies the rows of the tasks that were copied
+    before.
+    """
     return f"INSERT INTO {partitions.kept_name(table)} {_rows(table, day)}"
 
 
 def count(table: str, day: date) -> str:
-    """How many rows `keep` would copy, as `rows`."""
+    """SQL that counts the rows that `keep` would copy, as the column `rows`."""
     return f"SELECT count(*) AS rows FROM ({_rows(table, day)}) AS r"
 
 
 def kept_tasks(day: date) -> str:
-    """Ids of this day's tasks in the kept partition."""
+    """SQL that reads the ids of this day's tasks in the kept partition."""
     low, high = partitions.floor_id(day), partitions.floor_id(day + timedelta(days=1))
     return f"SELECT id FROM {partitions.kept_name('task')} WHERE id >= '{low}' AND id < '{high}'"
 

@@ -1,4 +1,4 @@
-"""What operators and clients do to a task: cancel it, change what waits, or let it begin again."""
+"""SQL by which operators and clients cancel, change or reopen a single task."""
 
 from typing import Any, Final
 
@@ -6,8 +6,9 @@ from shared.ledger.statement import Statement
 from shared.ledger.transitions.changed import CHANGED
 from shared.ledger.transitions.ending import Ending
 
-#: A waiting task is revoked at once, and an id of it in Redis loses at its claim. The worker of a held task
-#: hears of the request. Returns the change and the holder.
+#: Cancels a task. If it is waiting, it is canceled immediately, and its id in Redis can no longer
+#: be claimed. If a worker holds it, the worker will see the request. Returns the changed task and
+#: the worker that holds it.
 CANCEL = Ending(
     update="""
         UPDATE task AS t SET
@@ -20,18 +21,20 @@ CANCEL = Ending(
     answer=f"SELECT {CHANGED}, holder FROM applied",
 )
 
-#: Null leaves a value as it is; `params` comes with the key that sealed it and the version that it fits.
+#: Assignments that change a task. A null value leaves a column unchanged. `params` is accompanied
+#: by the key that encrypted it and the contract version to which it belongs.
 _EDITS = """
             params = coalesce(:params::text::jsonb, t.params),
             key_id = CASE WHEN :params::text IS NULL THEN t.key_id ELSE :key_id::text END,
             contract_version = coalesce(:version::smallint, t.contract_version),
             queue = coalesce(:queue::text, t.queue), priority = coalesce(:priority::smallint, t.priority)
 """
-#: Values of an edit that changes nothing.
+#: Values for these assignments that change nothing.
 UNEDITED: Final[dict[str, Any]] = dict.fromkeys(("params", "key_id", "version", "queue", "priority"))
 
-#: Changes a task that waits. The claim goes up: an id of it that is in a lane, and a mark that comes late, no
-#: longer count. Returns the change and the values before and after, or nothing when the task does not wait.
+#: Changes a waiting task. The claim number goes up, so that neither its id in a Redis lane nor a
+#: late mark that the id was sent has an effect. Returns the changed task with the values before and
+#: after, or no row if the task is not waiting.
 EDIT = Statement(f"""
     UPDATE task AS t SET {_EDITS},
         send_at = greatest(now(), coalesce(:send_at::timestamptz, t.send_at)), sent_at = NULL,
@@ -41,8 +44,8 @@ EDIT = Statement(f"""
               old.queue AS former_queue, old.priority AS former_priority, old.send_at AS former_send_at
 """)
 
-#: A delayed task or a retry starts now; what is in a lane already stays there. Returns the change and where
-#: the task was, or nothing when it does not wait.
+#: Starts a delayed task or a retry now. A task that is already in a Redis lane stays there. Returns
+#: the changed task and its former `send_at`, or no row if it is not waiting.
 RUN_NOW = Statement(f"""
     UPDATE task AS t SET send_at = CASE WHEN t.send_at IS NOT NULL THEN now() END, wait_reason = NULL,
         claim = t.claim + (t.send_at IS NOT NULL)::int, revision = t.revision + 1
@@ -50,52 +53,45 @@ RUN_NOW = Statement(f"""
     RETURNING {CHANGED}, suspect, old.send_at AS former_send_at
 """)
 
-_REVOKED = """
+#: Reads the ids of tasks that wait in a queue. They wait in Postgres or in a Redis lane. One
+#: snapshot covers both places, so a task that moves between them is not missed. The ORDER BY
+#: clauses make Postgres use the index of each place.
+FIND_WAITING = Statement("""
+    (SELECT id FROM task WHERE queue = :queue AND sent_at IS NOT NULL
+     ORDER BY priority, sent_at LIMIT :limit)
+    UNION ALL
+    (SELECT id FROM task WHERE queue = :queue AND send_at IS NOT NULL
+     ORDER BY send_at LIMIT :limit)
+    LIMIT :limit
+""")
+
+#: Cancels those of the given tasks that still wait in the queue. Their ids in Redis lanes can then
+#: no longer be claimed. It waits for locked rows, and locks rows in the order of their ids, like
+#: all statements over given ids. Returns the changed tasks.
+PURGE = Ending(
+    given="""
+        doomed AS MATERIALIZED (
+            SELECT t.id FROM task AS t
+            WHERE t.id = ANY(:ids::uuid[]) AND t.queue = :queue
+              AND (t.send_at IS NOT NULL OR t.sent_at IS NOT NULL) IS TRUE
+            ORDER BY t.id FOR UPDATE OF t
+        ),
+    """,
+    update="""
         UPDATE task AS t SET status = 'revoked', completed_at = now(), send_at = NULL, sent_at = NULL,
             cancel_requested_at = coalesce(t.cancel_requested_at, now()), revision = t.revision + 1
-        FROM doomed WHERE t.id = doomed.id AND (t.send_at IS NOT NULL OR t.sent_at IS NOT NULL) IS TRUE
-"""
-
-#: Cancels tasks of a queue whose ids are in lanes, where they lose at their claim. Returns their names.
-PURGE_SENT = Ending(
-    given="""
-        doomed AS (
-            SELECT id FROM task WHERE queue = :queue AND sent_at IS NOT NULL
-            LIMIT :limit FOR UPDATE SKIP LOCKED
-        ),
+        FROM doomed WHERE t.id = doomed.id
     """,
-    update=_REVOKED,
-    answer="SELECT name FROM applied",
-)
-
-#: The same for delayed tasks and retries, among the next `limit` of all queues after a position. Returns the
-#: names of those that were canceled, how many were examined, and the position of the last one.
-PURGE_UNSENT = Ending(
-    given="""
-        stretch AS MATERIALIZED (
-            SELECT id, queue, send_at FROM task WHERE (send_at, id) > (:after::timestamptz, :last::uuid)
-            ORDER BY send_at, id LIMIT :limit
-        ), doomed AS (
-            SELECT t.id FROM stretch AS s JOIN task AS t ON t.id = s.id
-            WHERE s.queue = :queue AND t.queue = :queue AND t.send_at IS NOT NULL
-            FOR UPDATE OF t SKIP LOCKED
-        ),
-    """,
-    update=_REVOKED,
-    answer="""
-        SELECT ARRAY(SELECT name FROM applied) AS names,
-               (SELECT count(*)::int FROM stretch) AS looked_at,
-               (SELECT send_at FROM stretch ORDER BY send_at DESC, id DESC LIMIT 1) AS after,
-               (SELECT id FROM stretch ORDER BY send_at DESC, id DESC LIMIT 1) AS last
-    """,
+    answer=f"SELECT {CHANGED} FROM applied",
 )
 
 
 def begin_again(*, due: str = "now()", expires: str = "NULL", more: str = "") -> str:
-    """The UPDATE by which the tasks of the CTE `ended` begin again.
+    """SQL of the UPDATE that reopens the tasks of the CTE `ended`.
 
-    Counters and blame are forgotten. The claim goes up, so that nothing from before can write. `more` are
-    further assignments, each followed by a comma.
+    It resets the counters, and the suspicion that a task kills its worker. The claim number goes
+    up, so that no worker with an earlier claim can write. `more` contains further assignments, each
+    followed by a comma.
     """
     return f"""
         UPDATE task AS t SET status = 'pending', claim = t.claim + 1, send_at = {due}, completed_at = NULL,
@@ -108,7 +104,7 @@ def begin_again(*, due: str = "now()", expires: str = "NULL", more: str = "") ->
     """
 
 
-#: The last attempt of tasks that begin again is kept among the others.
+#: Selects the last attempt of each reopened task, to be stored in `task_attempt`.
 LAST_ATTEMPT = """
         SELECT e.id, e.claim, e.attempt, e.worker, e.started_at, e.completed_at, e.status,
             e.execution_time_seconds, e.error_kind, e.error_message, e.error_traceback, e.error_fingerprint
@@ -118,8 +114,8 @@ LAST_ATTEMPT = """
         )
 """
 
-#: A task that failed or was revoked begins again, after `delay_s` and with the edits. Returns the change and
-#: the former status.
+#: Reopens a task that failed or was canceled, after a delay of `delay_s` and with changed values.
+#: Returns the changed task and its former status.
 RETRY = Ending(
     given="""
         ended AS (SELECT * FROM task WHERE id = :id AND status IN ('failure', 'revoked') FOR UPDATE),
@@ -132,15 +128,18 @@ RETRY = Ending(
     answer=f"SELECT {CHANGED}, (SELECT status FROM ended) AS former_status FROM applied",
 )
 
-#: The same for a task that was given up because it kills workers. Returns the change and its crashes.
+#: Reopens a task that failed because it repeatedly killed its worker. A task of a workflow is left
+#: out; its workflow is retried instead, because handlers of the failure may have run. Returns the
+#: changed task and the number of workers that it killed.
 RELEASE = Ending(
     given="""
         ended AS (
-            SELECT * FROM task WHERE id = :id AND status = 'failure' AND error_kind = :crash_loop FOR UPDATE
+            SELECT * FROM task
+            WHERE id = :id AND status = 'failure' AND error_kind = :crash_loop AND workflow IS NULL FOR UPDATE
         ),
     """,
     update=begin_again(),
     closing=LAST_ATTEMPT,
-    reopens="ended",
+    begins_again=True,
     answer=f"SELECT {CHANGED}, (SELECT crashes FROM ended) AS crashes FROM applied",
 )

@@ -1,16 +1,18 @@
-"""Writes what happens while a worker holds a task: starts, progress, logs and outcomes."""
+"""SQL that writes what happens to a task in its worker: starts, progress, logs and outcomes."""
 
 from typing import Any
 
 from shared.ledger.statement import Statement
 from shared.ledger.transitions.ending import Ending
 
-#: Columns that the worker does not know yet. It got the rest of `changed.CHANGED` with the claim.
+#: Columns that RECORD returns, because the worker does not know their new values. The worker got
+#: the other columns of `changed.CHANGED` when it claimed the task.
 _WRITTEN = "id, claim, revision, status, progress_current, progress_total, progress_message"
 
-#: One row per task and round: start, progress, outcome or giving back, whatever has accumulated. All values
-#: are absolute, so that a repeated write changes nothing. A task whose cancellation was requested is revoked
-#: where it would wait. Returns what became of the rows that were written.
+#: Writes everything that has happened to tasks of a worker since its last write, with one row per
+#: task: a start, progress, an outcome, or that the task is given back. All values are absolute, so
+#: that a repeated write changes nothing. A task that would wait again is canceled instead if its
+#: cancellation was requested. Returns the changed rows.
 RECORD = Ending(
     given="""
         given AS (
@@ -20,10 +22,12 @@ RECORD = Ending(
                 :ended_at::timestamptz[], :execution_s::float8[], :wait_s::float8[],
                 :progress_current::integer[], :progress_total::integer[], :progress_message::text[],
                 :result::text[], :key_id::text[], :error_kind::text[], :error_message::text[],
-                :error_traceback::text[], :error_fingerprint::text[], :wait_reason::text[]
+                :error_traceback::text[], :error_fingerprint::text[], :wait_reason::text[],
+                :trace_context::text[]
             ) AS g(id, claim, status, released, attempt, failures, interruptions, started_at, ended_at,
                    execution_s, wait_s, progress_current, progress_total, progress_message, result, key_id,
-                   error_kind, error_message, error_traceback, error_fingerprint, wait_reason)
+                   error_kind, error_message, error_traceback, error_fingerprint, wait_reason,
+                   trace_context)
         ),
     """,
     update="""
@@ -53,6 +57,7 @@ RECORD = Ending(
             send_at = CASE WHEN g.released AND t.cancel_requested_at IS NULL
                            THEN now() + make_interval(secs => g.wait_s) END,
             wait_reason = g.wait_reason,
+            trace_context = coalesce(g.trace_context, t.trace_context),
             revision = t.revision + 1
         FROM given AS g
         WHERE t.id = g.id AND t.claim = g.claim AND (t.holder = :worker) IS TRUE
@@ -67,7 +72,7 @@ RECORD = Ending(
     answer=f"SELECT {_WRITTEN} FROM applied",
 )
 
-#: Log lines. Lines of a claim that is over are dropped.
+#: Writes log lines of task bodies. Lines are dropped if the worker has lost its claim on the task.
 LOG = Statement("""
     INSERT INTO task_log (task_id, claim, ordinal, logged_at, level, message)
     SELECT g.* FROM unnest(:task_id::uuid[], :claim::integer[], :ordinal::integer[],
@@ -77,22 +82,23 @@ LOG = Statement("""
     ON CONFLICT DO NOTHING
 """)
 
-#: Finds the rows that RECORD did not write because their outcome is recorded already, and returns the same of
-#: them. The claim of the others is over.
+#: Finds the tasks that RECORD did not write because an earlier execution has already recorded their
+#: outcome, and returns the same columns as RECORD. For all other tasks that RECORD did not write,
+#: the worker has lost its claim.
 ALREADY_RECORDED = Statement(f"""
     SELECT {_WRITTEN}
     FROM unnest(:id::uuid[], :claim::integer[]) AS g(id, claim) JOIN task AS t USING (id, claim)
     WHERE t.holder IS NULL
 """)
 
-#: The success of `context.complete_in`, inside the task's own transaction. Returns nothing when the claim is
-#: over.
+#: Records the success of a task inside the task's own transaction, for `context.complete_in`.
+#: Returns no row if the worker has lost its claim on the task.
 COMPLETE = Ending(
     update="""
         UPDATE task AS t SET status = 'success', attempt = :attempt, started_at = :started_at,
             completed_at = :ended_at, execution_time_seconds = :execution_s, result = :result::text::jsonb,
             key_id = coalesce(key_id, :key_id), progress_current = progress_total,
-            holder = NULL, suspect = false,
+            holder = NULL, suspect = false, trace_context = coalesce(:trace_context, trace_context),
             error_kind = NULL, error_message = NULL, error_traceback = NULL, error_fingerprint = NULL,
             revision = revision + 1
         WHERE id = :id AND claim = :claim AND (holder = :worker) IS TRUE
@@ -101,5 +107,8 @@ COMPLETE = Ending(
 
 
 def sparse(column: list[Any]) -> list[Any]:
-    """An empty array where no row has a value: the driver pays by the element, and `unnest` adds nulls."""
+    """Return the column, or an empty array if no row has a value in it.
+
+    Each element of an array costs the driver time, and `unnest` adds the missing nulls.
+    """
     return column if any(value is not None for value in column) else []

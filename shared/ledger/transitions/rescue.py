@@ -1,18 +1,24 @@
-"""Takes back what dead workers held, and lifts the suspicion that this leaves."""
+"""SQL that takes back the tasks of dead workers.
+
+Each of these tasks becomes a suspect: it may have killed its worker, and runs alone next time. The
+suspicion can be removed.
+"""
 
 from shared.ledger.statement import Statement
 from shared.ledger.transitions.changed import CHANGED
 from shared.ledger.transitions.ending import Ending
 
-#: A worker renews its heartbeat each second, so it died at most this much later than the last one.
+#: Interval of a worker's heartbeats in seconds. A dead worker died at most this long after its last
+#: heartbeat.
 HEARTBEAT_S = 1
 
 
 def _rescue(lost: str) -> Ending:
-    """Take back the rows that `lost` selects.
+    """Build the statement that takes back the tasks which the query `lost` selects.
 
-    A suspect that was running when its process died counts a crash. Everything else that was held becomes a
-    suspect and is blamed for nothing yet. Returns the changes, and whether each task was running.
+    If a suspect (a task that runs alone because a worker died with it) was running when its process
+    died, its number of crashes goes up. Every other held task becomes a suspect, without a crash
+    being counted. The statement returns the changed tasks, and whether each one was running.
     """
     crashes = "t.crashes + lost.crashed::int"
     return Ending(
@@ -49,7 +55,8 @@ def _rescue(lost: str) -> Ending:
     )
 
 
-#: `died_at` is the latest moment at which the worker can have died: the rescue comes seconds later.
+#: SQL that selects tasks of dead workers. `died_at` is the latest time at which the worker can have
+#: died. The task is only taken back some seconds later.
 _LOST = f"""
     SELECT t.id, t.claim, t.status, t.suspect AND t.status = 'started' AS crashed,
         greatest(t.started_at, least(now(), interval '{HEARTBEAT_S} s' + (
@@ -57,8 +64,10 @@ _LOST = f"""
         ))) AS died_at
 """
 
-#: Rows held by an id between those of two living workers. The rows of the living ones are not read: until the
-#: next vacuum the index has an entry for each task that they ever claimed. `limit` bounds each gap.
+#: Takes back the tasks of all workers that are not alive. It sorts the ids of the living workers
+#: and reads the tasks whose holder is in a gap between two of these ids. It thus avoids the index
+#: entries of living workers: until the next vacuum, there is one for each task that they ever
+#: claimed. `limit` applies to each gap.
 RESCUE_ORPHANS = _rescue(f"""
     SELECT lost.* FROM (
         SELECT lag(id, 1, '00000000-0000-0000-0000-000000000000'::uuid) OVER (ORDER BY id) AS low, id AS high
@@ -72,7 +81,8 @@ RESCUE_ORPHANS = _rescue(f"""
     ) AS lost
 """)
 
-#: Rows of the given workers, unless they live. Unsorted: by id, all tasks of all days would be read.
+#: Takes back the tasks of the given workers, unless these are alive. The tasks are not sorted,
+#: because a sort by id would make Postgres read all tasks of all days.
 RESCUE_FROM = _rescue(f"""
     {_LOST}
     FROM task AS t LEFT JOIN worker AS w ON w.id = t.holder AND w.dead_at IS NULL AND w.stopped_at IS NULL
@@ -80,8 +90,9 @@ RESCUE_FROM = _rescue(f"""
     LIMIT :limit FOR UPDATE OF t SKIP LOCKED
 """)
 
-#: Lifts the suspicion from a task that has run alone for longer than in any process that died with it. From
-#: then on it is no more likely to end its process than any other task. Returns its id.
+#: Removes the suspicion that a task kills its worker, if it has run alone for longer than in any
+#: process that died with it. It is then no more likely to kill its process than other tasks.
+#: Returns the id of the task.
 LIFT = Statement("""
     UPDATE task AS t SET suspect = false
     WHERE t.id = :id AND t.claim = :claim

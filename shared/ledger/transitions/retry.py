@@ -1,43 +1,47 @@
-"""Retries of workflows: what the API notes under the workflow's lock, and how tasks of steps begin again.
+"""SQL for retries of workflows: what the API stores, and how the tasks of steps are reopened.
 
-`services.api.workflows.retries` accepts a retry: it locks the workflow (HOLD), chooses steps, and appends an
-event for each (NOTE_AGAIN). The next advance applies the events: a *mended* step's tasks that did not succeed
-begin again at once (MEND), a *repeated* step waits again and all its tasks begin again when it is its turn
-(REPEAT). Only there does a task that succeeded ever run again.
+`services.api.workflows.retries` accepts a retry: it locks the workflow (HOLD), chooses steps, and
+appends an event for each (NOTE_AGAIN). When the workflow is next advanced, these events are
+applied. If a step is *mended*, its unsuccessful tasks are reopened immediately (MEND). If a step is
+*repeated*, it waits for the steps before it again, and all its tasks are reopened when its turn
+comes (REPEAT). This is the only way in which a task that succeeded runs again.
 """
 
 from shared.ledger.statement import Statement
+from shared.ledger.transitions.changed import CHANGED
 from shared.ledger.transitions.ending import Ending
 from shared.ledger.transitions.operate import LAST_ATTEMPT, begin_again
 
-#: Locks a workflow until the transaction ends, and says whether it may still go on. An advance skips it
-#: meanwhile, and another retry waits. What follows must be read by later statements, which see what the
-#: holder before has committed.
+#: Locks a workflow until the transaction ends, and returns whether it may still change. In the
+#: meantime, the workflow is not advanced, and another retry waits. Data that depends on the lock
+#: must be read by later statements, which see what the previous holder of the lock has committed.
 HOLD = Statement("""
     SELECT status, completed_at IS NULL AND (cancels > 0 OR late OR stopped) AS halted
     FROM workflow WHERE id = :id FOR NO KEY UPDATE
 """)
 
-#: Events of a workflow that are not applied yet, in sum.
+#: Reads the sums of the counts in a workflow's events that are not applied yet.
 PENDING_EVENTS = Statement("""
     SELECT step, kind, sum(succeeded)::int AS succeeded, sum(failed)::int AS failed,
            sum(revoked)::int AS revoked
     FROM workflow_event WHERE workflow = :id GROUP BY step, kind
 """)
 
-#: Tasks that some steps of a workflow have: all, and those that did not succeed.
+#: Reads the number of tasks of each given step, and how many of them did not succeed.
 TASKS_OF_STEPS = Statement("""
     SELECT step, count(*)::int AS tasks, count(*) FILTER (WHERE status IN ('failure', 'revoked'))::int AS lost
     FROM task WHERE workflow = :id AND step = ANY(:steps::text[]) GROUP BY step
 """)
 
-#: The inputs that some steps read from other steps: a JSON text of `Input`s by step.
+#: Reads which parameters the given steps take from results of other steps, as a JSON text of
+#: `Input`s for each step.
 INPUTS_OF_STEPS = Statement("""
     SELECT name AS step, inputs::text AS inputs FROM workflow_step
     WHERE workflow = :id AND name = ANY(:steps::text[]) AND inputs IS NOT NULL
 """)
 
-#: The single task of a step as it was stored, and what it reads.
+#: Reads the stored parameters of a step with a single task, and which parameters it takes from
+#: results of other steps.
 PARAMS_OF_STEP = Statement("""
     SELECT s.grouped, s.contract, w.owner, t.id, t.name, t.contract_version, t.params::text AS params,
            t.inputs::text AS inputs
@@ -45,14 +49,14 @@ PARAMS_OF_STEP = Statement("""
     WHERE s.workflow = :id AND s.name = :step
 """)
 
-#: Replaces what a single task is to do when it begins again.
+#: Replaces the parameters with which the single task of a step will be reopened.
 EDIT_STEP = Statement("""
     UPDATE workflow_step SET params = jsonb_build_array(:params::text::jsonb), inputs = :inputs::text::jsonb,
         key_id = :key_id, version = :version
     WHERE workflow = :id AND name = :step
 """)
 
-#: A workflow runs again, as its next run, with a fresh deadline of the same length.
+#: Starts the next run of a workflow, with a new deadline of the same length.
 RUN_AGAIN = Statement("""
     UPDATE workflow SET status = 'running', completed_at = NULL, cancels = 0, late = false, stopped = false,
         cancel_requested_at = NULL, run = run + 1, deadline_at = now() + make_interval(secs => deadline_s),
@@ -60,14 +64,15 @@ RUN_AGAIN = Statement("""
     WHERE id = :id
 """)
 
-#: Notes which steps a retry has chosen. `kinds`: repeat or mend.
+#: Appends an event for each step that a retry of the workflow has chosen. `kinds` says for each
+#: step whether it is repeated or mended.
 NOTE_AGAIN = Statement("""
     INSERT INTO workflow_event (workflow, step, kind)
     SELECT :id, g.step, g.kind FROM unnest(:steps::text[], :kinds::text[]) AS g(step, kind)
 """)
 
-#: Tasks of steps that did not succeed begin again. Their ends are taken back by events, so it does not matter
-#: whether the ends were applied. Returns the ids.
+#: Reopens those tasks of the given steps that did not succeed. Events take their ends back, whether
+#: or not the ends were already applied to the workflow. Returns the changed tasks.
 MEND = Ending(
     given="""
         ended AS (
@@ -80,11 +85,12 @@ MEND = Ending(
     update=begin_again(),
     closing=LAST_ATTEMPT,
     reopens="ended",
-    answer="SELECT id FROM applied",
+    answer=f"SELECT {CHANGED} FROM applied",
 )
 
-#: All tasks of steps begin again, also those that succeeded, with the step's parameters where these were
-#: edited. No event: the plan that lets the steps wait again has taken their counts back. Returns the ids.
+#: Reopens all tasks of the given steps, including those that succeeded. If the parameters of a step
+#: were changed, its task gets them. No event is appended, because the counts of the steps were
+#: already taken back when the steps were made to wait again. Returns the changed tasks.
 REPEAT = Ending(
     given="""
         ended AS (
@@ -110,5 +116,5 @@ REPEAT = Ending(
     ),
     closing=LAST_ATTEMPT,
     begins_again=True,
-    answer="SELECT id FROM applied",
+    answer=f"SELECT {CHANGED} FROM applied",
 )

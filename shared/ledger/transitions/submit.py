@@ -1,33 +1,37 @@
-"""Creates tasks. Their rows wait in Postgres (`send_at`) until their id is pushed and marked as sent."""
+"""SQL that creates tasks.
+
+The new rows wait in Postgres (`send_at`) until their ids are pushed to Redis and marked as sent.
+"""
 
 from shared.ledger.statement import Statement
 
-#: Seconds after which the dispatcher sends a task whose submitter was to push the id itself.
+#: Number of seconds after which the dispatcher sends a task to Redis if its submitter has not
+#: pushed its id.
 PUSH_NET_S = 3
-#: Hours for which a client's key leads to its first submission.
+#: Number of hours for which an idempotency key refers to the first submission that used it.
 KEY_LIFE_H = 24
 
 _NEW = """
     id, name, type, contract_version, queue, priority, params, key_id, max_attempts, send_at, expires_at,
-    owner, schedule, fire_time
+    owner, schedule, fire_time, trace_context
 """
-#: By the database's time, whatever clock a submitter has: a `run_at` in the past means now, and `max_wait_s`
-#: counts from then.
+#: Values of the columns of a new task. Times are computed by the database's clock, whatever clock
+#: the submitter has. A `run_at` in the past means now, and `max_wait_s` counts from that time.
 _NEW_VALUES = f"""
     g.id, g.name, g.type, g.version, g.queue, g.priority, g.params, g.key_id, g.max_attempts,
     greatest(now(), coalesce(g.run_at, now() + make_interval(secs => coalesce(g.delay_s, {PUSH_NET_S})))),
     coalesce(g.expires_at,
              greatest(now(), coalesce(g.run_at, now() + make_interval(secs => coalesce(g.delay_s, 0))))
              + make_interval(secs => g.max_wait_s)),
-    g.owner, g.schedule, g.fire_time
+    g.owner, g.schedule, g.fire_time, g.trace_context
 """
 
 
 def _given(values: str = "", names: str = "") -> str:
-    """Values of each task, joined with the values that tasks of one kind share.
+    """SQL of a CTE that joins the values of each task with those that tasks of one kind share.
 
-    An array costs the driver half a microsecond for each element, so eleven columns less are worth the join.
-    `values` and `names` are more columns of each task.
+    Each element of an array costs the driver half a microsecond, and the join saves eleven arrays
+    with an element per task. `values` and `names` are additional columns of each task.
     """
     return f"""
     given AS MATERIALIZED (
@@ -40,9 +44,9 @@ def _given(values: str = "", names: str = "") -> str:
         ) AS own JOIN unnest(
             :name::text[], :type::text[], :version::smallint[], :queue::text[], :max_attempts::smallint[],
             :max_wait_s::float8[], :priority::smallint[], :key_id::text[], :owner::bigint[],
-            :schedule::text[], :fire_time::timestamptz[]
+            :schedule::text[], :fire_time::timestamptz[], :trace_context::text[]
         ) WITH ORDINALITY AS shared(name, type, version, queue, max_attempts, max_wait_s, priority, key_id,
-                                    owner, schedule, fire_time, kind) USING (kind)
+                                    owner, schedule, fire_time, trace_context, kind) USING (kind)
     )
     """
 
@@ -53,30 +57,32 @@ _GIVEN_UNDER_KEYS = _given(
     ", number, scope, key, body_hash",
 )
 
-#: Stores many tasks. `params` is one JSON array of all parameters. Of each task: its kind, a number from 1,
-#: then `id`, `run_at`, `delay_s` and `expires_at`, where an empty array means null for all. Of each kind: all
-#: else. Where `id` is null, it is made here; given ids must rise. Returns `ids`, which rise in the order of
-#: the input.
+#: Stores many tasks. `params` is one JSON array of all parameters. There are arrays with an element
+#: per task for `id`, `run_at`, `delay_s`, `expires_at` and the kind of the task (a number from 1);
+#: an empty array means null for all tasks. The arrays of all other columns have an element per
+#: kind. If an id is null, it is generated here; given ids must be in ascending order. Returns
+#: `ids`, which ascend in the order of the input.
 SUBMIT = Statement(f"""
     WITH {_GIVEN}, stored AS (INSERT INTO task ({_NEW}) SELECT {_NEW_VALUES} FROM given AS g RETURNING id)
     SELECT array_agg(id ORDER BY id) AS ids FROM stored
 """)
 
-#: Stores one task and returns its id. Without arrays this costs Postgres and the driver a quarter less than
-#: SUBMIT.
+#: Stores one task and returns its id. It uses no arrays and therefore costs Postgres and the driver
+#: a quarter less than SUBMIT.
 SUBMIT_ONE = Statement(f"""
     INSERT INTO task ({_NEW}) SELECT {_NEW_VALUES} FROM (VALUES (
         coalesce(:id::uuid, uuidv7()), :name::text, :type::text, :version::smallint, :queue::text,
         :max_attempts::smallint, :max_wait_s::float8, :priority::smallint, :key_id::text, :owner::bigint,
-        :schedule::text, :fire_time::timestamptz, :params::text::jsonb, :run_at::timestamptz,
-        :delay_s::float8, :expires_at::timestamptz
+        :schedule::text, :fire_time::timestamptz, :trace_context::text, :params::text::jsonb,
+        :run_at::timestamptz, :delay_s::float8, :expires_at::timestamptz
     )) AS g(id, name, type, version, queue, max_attempts, max_wait_s, priority, key_id, owner, schedule,
-            fire_time, params, run_at, delay_s, expires_at)
+            fire_time, trace_context, params, run_at, delay_s, expires_at)
     RETURNING id
 """)
 
-#: As SUBMIT, unless the key is taken; then `ids` is null. Of concurrent submissions the first one wins, and
-#: the others wait for its commit. A key is free again after a day.
+#: Stores tasks like SUBMIT, unless the idempotency key is taken; then `ids` is null. If several
+#: submissions use the key at the same time, the first one stores its tasks and the others wait for
+#: its commit. A key is free again after a day.
 SUBMIT_ONCE = Statement(f"""
     WITH {_GIVEN}, won AS (
         INSERT INTO submission_key AS k (scope, key, body_hash, task_ids)
@@ -91,9 +97,9 @@ SUBMIT_ONCE = Statement(f"""
     SELECT (SELECT task_ids FROM won) AS ids
 """)
 
-#: As SUBMIT_ONCE, for tasks that have a key each, which differ. `number` is the place of each task in the
-#: input. Returns `ids` in the order of the input, null where the key is taken. Keys are taken in their order,
-#: so that statements of several processes wait for each other and never in a circle.
+#: Stores tasks like SUBMIT_ONCE, but each with its own idempotency key. `number` is the position of
+#: each task in the input. Returns `ids` in the order of the input, with null where the key is
+#: taken. Keys are taken in sorted order, so that statements of several processes cannot deadlock.
 SUBMIT_EACH_ONCE = Statement(f"""
     WITH {_GIVEN_UNDER_KEYS}, won AS (
         INSERT INTO submission_key AS k (scope, key, body_hash, task_ids)
@@ -108,13 +114,14 @@ SUBMIT_EACH_ONCE = Statement(f"""
     SELECT array_agg(won.id ORDER BY given.number) AS ids FROM given LEFT JOIN won ON won.id = given.id
 """)
 
-#: The first submission under a key that is not free again.
+#: Reads the first submission under an idempotency key. Returns no row if the key is free.
 SUBMITTED_UNDER = Statement(f"""
     SELECT task_ids, body_hash FROM submission_key
     WHERE scope = :scope AND key = :key AND created_at >= now() - interval '{KEY_LIFE_H} h'
 """)
 
-#: The same for many keys; rows are numbered from 1 in the order of the input.
+#: Like SUBMITTED_UNDER, for many idempotency keys. Rows are numbered from 1 in the order of the
+#: input.
 SUBMITTED_UNDER_EACH = Statement(f"""
     SELECT given.number, k.task_ids, k.body_hash
     FROM unnest(:scope::text[], :key::text[]) WITH ORDINALITY AS given(scope, key, number)
@@ -122,22 +129,26 @@ SUBMITTED_UNDER_EACH = Statement(f"""
     WHERE k.created_at >= now() - interval '{KEY_LIFE_H} h'
 """)
 
-#: Stores children, whose ids their parent's worker has made. A repeated write stores nothing.
+#: Stores child tasks, whose ids were generated by the worker of their parent task. If the statement
+#: is repeated, it stores nothing.
 SUBMIT_CHILDREN = Statement(f"""
     INSERT INTO task (id, name, type, contract_version, queue, priority, params, key_id, max_attempts,
-                      send_at, expires_at, owner, parent)
+                      send_at, expires_at, owner, parent, trace_context)
     SELECT g.id, g.name, g.type, g.version, g.queue, g.priority, g.params::jsonb, g.key_id, g.max_attempts,
            now() + make_interval(secs => coalesce(g.delay_s, {PUSH_NET_S})),
-           now() + make_interval(secs => coalesce(g.delay_s, 0) + g.max_wait_s), g.owner, g.parent
+           now() + make_interval(secs => coalesce(g.delay_s, 0) + g.max_wait_s), g.owner, g.parent,
+           g.trace_context
     FROM unnest(:id::uuid[], :name::text[], :type::text[], :version::smallint[], :queue::text[],
                 :priority::smallint[], :params::text[], :key_id::text[], :max_attempts::smallint[],
-                :delay_s::float8[], :max_wait_s::float8[], :owner::bigint[], :parent::uuid[])
+                :delay_s::float8[], :max_wait_s::float8[], :owner::bigint[], :parent::uuid[],
+                :trace_context::text[])
          AS g(id, name, type, version, queue, priority, params, key_id, max_attempts, delay_s, max_wait_s,
-              owner, parent)
+              owner, parent, trace_context)
     ON CONFLICT (id) DO NOTHING
 """)
 
-#: Reserves keys of children that are stored at once. Returns the ids of the tasks whose key was free.
+#: Reserves the keys of child tasks that are stored immediately, so that a repeated attempt does not
+#: store them again. Returns the ids of the tasks whose key was free.
 RESERVE_KEYS = Statement("""
     INSERT INTO submission_key (scope, key, task_ids)
     SELECT g.scope, g.key, ARRAY[g.task_id]

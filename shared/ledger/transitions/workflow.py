@@ -1,8 +1,9 @@
-"""Creates workflows and moves them on: their steps, and the tasks of steps that begin or are canceled.
+"""SQL that creates workflows and advances them: tasks of their steps begin or are canceled.
 
-`shared.workflows.advance` runs LOCK, TAKE, APPLY and CANCEL_MEMBERS in one transaction, and those of `retry`
-that let tasks begin again. Workflows are locked first, by id. Steps are written under their workflow's lock,
-and a statement that ends a task waits for the task only, so steps and tasks need no order among themselves.
+`shared.workflows.advance` runs LOCK, TAKE, APPLY and CANCEL_MEMBERS in one transaction, together
+with the statements of `retry` that reopen tasks. Workflows are locked first, in the order of their
+ids. Steps are written only while their workflow is locked, and a statement that ends a task waits
+only for that task. Steps and tasks therefore need no common order of locks.
 """
 
 from shared.ledger.statement import Statement
@@ -10,13 +11,32 @@ from shared.ledger.transitions.changed import CHANGED
 from shared.ledger.transitions.ending import Ending
 from shared.ledger.transitions.submit import KEY_LIFE_H, PUSH_NET_S
 
-#: Workers whose release appends no events when tasks end: their workflows would wait for the sweep forever.
+#: Counts running workers of an older release, which appends no workflow events when tasks end. A
+#: workflow with tasks on such a worker would wait forever.
 OLDER_WORKERS = Statement("""
     SELECT count(*)::int AS workers FROM worker
     WHERE dead_at IS NULL AND stopped_at IS NULL AND protocol < :protocol
 """)
 
-#: Takes a client's key for a workflow.
+#: Maximum number of spans of earlier steps to which a task of a traced workflow is linked.
+MAX_LINKS = 32
+#: Number of characters of a `traceparent`. The last characters of a trace context are a
+#: `traceparent`.
+TRACEPARENT_CHARS = 55
+
+#: SQL expression for the trace context of the tasks of step `m` of workflow `w`. No spans are
+#: searched for if the workflow is not traced.
+_TRACE_CONTEXT = f"""
+    CASE WHEN w.trace_context IS NOT NULL THEN 'link ' || coalesce((
+        SELECT string_agg(right(p.trace_context, {TRACEPARENT_CHARS}), ' ') FROM (
+            SELECT t.trace_context FROM task AS t
+            WHERE t.workflow = m.workflow AND t.step = ANY(m.needs) AND t.trace_context IS NOT NULL
+            LIMIT {MAX_LINKS}
+        ) AS p
+    ), w.trace_context) END
+"""
+
+#: CTEs that reserve an idempotency key of a client for a new workflow.
 _WON = f"""
     won AS (
         INSERT INTO submission_key AS k (scope, key, body_hash, task_ids)
@@ -40,10 +60,10 @@ def _submit(is_new: str) -> Statement:
         SELECT 1 FROM is_new WHERE :unique::text IS NULL OR EXISTS (SELECT 1 FROM taken)
     ), flow AS (
         INSERT INTO workflow (id, name, status, owner, on_failure, unique_key, deadline_s, deadline_at,
-                              open_steps, parent, schedule, fire_time)
+                              open_steps, parent, schedule, fire_time, trace_context)
         SELECT :id::uuid, :name::text, 'running', :owner::bigint, :on_failure::text, :unique::text,
                :deadline_s::float8, now() + make_interval(secs => :deadline_s), :open_steps::integer,
-               :parent::uuid, :schedule::text, :fire_time::timestamptz
+               :parent::uuid, :schedule::text, :fire_time::timestamptz, :trace_context::text
         FROM is_free
         ON CONFLICT (id) DO NOTHING RETURNING 1
     ), steps AS (
@@ -66,20 +86,22 @@ def _submit(is_new: str) -> Statement:
 """)
 
 
-#: Stores a workflow and its steps, which wait. `new` is false when a workflow has this id, and `free` is
-#: false when an unfinished workflow has the unique key. `stored` is false as well when another process was
-#: faster to store this id. Nothing is stored unless all three are true.
+#: Stores a workflow and its steps, which wait until the workflow is advanced. `new` is false if a
+#: workflow with this id exists, and `free` is false if an unfinished workflow has the unique key.
+#: `stored` is also false if another process stored this id first. Unless all three are true, the
+#: caller has to roll back, because the unique key may have been stored without its workflow.
 SUBMIT_WORKFLOW = _submit(_IS_NEW)
 
-#: The same under a submission key, which makes `new` false when it is taken. The caller has to roll back
-#: where `new` is true and `free` is false.
+#: Stores a workflow like SUBMIT_WORKFLOW, under an idempotency key. `new` is false if the key is
+#: taken.
 SUBMIT_WORKFLOW_ONCE = _submit(_WON)
 
-#: The unfinished workflow that has a unique key.
+#: Reads the id of the unfinished workflow that has a unique key.
 UNIQUE_HOLDER = Statement("SELECT workflow FROM workflow_key WHERE name = :name AND key = :key")
 
-#: Locks those of the given workflows that no other process advances, and returns the columns of
-#: `shared.workflows.states.Flow`. The lock is the weakest that excludes itself.
+#: Locks the given workflows, except those that another process is advancing, and returns the
+#: columns of `shared.workflows.states.Flow`. It uses the weakest kind of lock that only one
+#: transaction can hold.
 LOCK = Statement("""
     SELECT id, on_failure, open_steps, losses, cancels, late, stopped FROM workflow
     WHERE id = ANY(:id::uuid[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
@@ -94,9 +116,10 @@ _STEPS = """
     ))::text
 """
 
-#: Takes the events of locked workflows, and reads the steps that they may move: those that they name, those
-#: that need these, and what those need. A statement of its own, because its snapshot must be younger than the
-#: lock. Returns two JSON texts, or null where there is nothing.
+#: Deletes and returns the events of locked workflows, and reads the steps that these may affect:
+#: the steps of the events, the steps that need them, and the steps that those need. This is a
+#: separate statement, because its snapshot must be taken after the lock. Returns two JSON texts,
+#: which are null if there is nothing.
 TAKE = Statement(f"""
     WITH gone AS (
         DELETE FROM workflow_event WHERE workflow = ANY(:id::uuid[])
@@ -110,8 +133,7 @@ TAKE = Statement(f"""
         FROM news AS n JOIN workflow_step AS s ON s.workflow = n.workflow AND s.name = n.step
     ), following AS (
         SELECT DISTINCT s.workflow, s.name, s.needs
-        FROM named AS n CROSS JOIN LATERAL unnest(n.next) AS f(name)
-            JOIN workflow_step AS s ON s.workflow = n.workflow AND s.name = f.name
+        FROM named AS n JOIN workflow_step AS s ON s.workflow = n.workflow AND s.name = ANY(n.next)
     ), near AS (
         SELECT workflow, name FROM named UNION SELECT workflow, name FROM following
         UNION SELECT f.workflow, n.name FROM following AS f CROSS JOIN LATERAL unnest(f.needs) AS n(name)
@@ -120,12 +142,12 @@ TAKE = Statement(f"""
            (SELECT {_STEPS} FROM near JOIN workflow_step AS s USING (workflow, name)) AS steps
 """)
 
-#: All steps of some workflows, as one JSON text.
+#: Reads all steps of the given workflows as one JSON text.
 ALL_STEPS = Statement(f"SELECT {_STEPS} AS steps FROM workflow_step AS s WHERE s.workflow = ANY(:id::uuid[])")
 
-#: Writes what was decided, and stores the tasks of steps that begin for the first time; `retry.REPEAT` has
-#: written those that begin again. `steps` and `flows` are JSON texts. Returns the new tasks, and whether they
-#: may start at once.
+#: Writes the new states of workflows and steps, and stores the tasks of steps that begin for the
+#: first time. Tasks of steps that begin again were reopened by `retry.REPEAT`. `steps` and `flows`
+#: are JSON texts. Returns the new tasks, and whether each one may start immediately.
 APPLY = Statement(f"""
     WITH moved AS (
         UPDATE workflow_step AS s SET
@@ -158,23 +180,25 @@ APPLY = Statement(f"""
         WHERE f.status <> 'running' AND k.name = f.name AND k.key = f.unique_key AND k.workflow = f.id
     ), stored AS (
         INSERT INTO task (id, name, type, contract_version, queue, priority, params, key_id, max_attempts,
-                          send_at, expires_at, owner, workflow, step, member, inputs)
+                          send_at, expires_at, owner, workflow, step, member, inputs, trace_context)
         SELECT coalesce(m.task, uuidv7()), m.contract, split_part(m.contract, '.', 1), m.version, m.queue,
                m.priority, t.params, m.key_id, m.max_attempts,
                now() + make_interval(secs => CASE WHEN m.delay_s > 0 THEN m.delay_s ELSE {PUSH_NET_S} END),
                now() + make_interval(secs => m.delay_s + m.max_wait_s), w.owner, m.workflow, m.name,
-               CASE WHEN m.grouped THEN t.number - 1 END, m.inputs
+               CASE WHEN m.grouped THEN t.number - 1 END, m.inputs, traced.trace_context
         FROM moved AS m JOIN workflow AS w ON w.id = m.workflow
+            CROSS JOIN LATERAL (SELECT {_TRACE_CONTEXT} AS trace_context OFFSET 0) AS traced
             CROSS JOIN LATERAL jsonb_array_elements(m.given) WITH ORDINALITY AS t(params, number)
         WHERE m.released ORDER BY m.workflow, m.position, t.number
         RETURNING id, name, queue, priority, owner, workflow, step
     )
-    SELECT t.id, t.name, t.queue, t.priority, t.owner, t.workflow, t.step, m.delay_s = 0 AS direct
-    FROM stored AS t JOIN moved AS m ON m.workflow = t.workflow AND m.name = t.step
+    SELECT t.id, t.name, t.queue, t.priority, t.owner, t.workflow, t.step, s.delay_s = 0 AS direct
+    FROM stored AS t JOIN workflow_step AS s ON s.workflow = t.workflow AND s.name = t.step
 """)
 
-#: Cancels open members of steps, as CANCEL does with one task. A row that a body's transaction holds is left
-#: for later. Returns the changes, and whether a worker has each task.
+#: Cancels unfinished tasks of steps, as `operate.CANCEL` does with a single task. A row that a
+#: transaction of a task body has locked is skipped. Returns the changed tasks, and whether a worker
+#: holds each one.
 CANCEL_MEMBERS = Ending(
     given="""
         doomed AS (
@@ -195,7 +219,7 @@ CANCEL_MEMBERS = Ending(
     answer=f"SELECT {CHANGED}, holder IS NOT NULL AS held FROM applied",
 )
 
-#: Notes the steps of which CANCEL_MEMBERS has left members.
+#: Appends an event for each step that still has tasks that CANCEL_MEMBERS has not canceled.
 NOTE_REST = Statement("""
     INSERT INTO workflow_event (workflow, step, kind)
     SELECT g.workflow, g.step, 'cancel_rest'
@@ -207,14 +231,14 @@ NOTE_REST = Statement("""
     RETURNING workflow
 """)
 
-#: Asks for the cancellation of an unfinished workflow. Returns its id.
+#: Requests the cancellation of an unfinished workflow. Returns its id.
 REQUEST_CANCEL = Statement("""
     INSERT INTO workflow_event (workflow, kind)
     SELECT id, 'cancel' FROM workflow WHERE id = :id AND completed_at IS NULL
     RETURNING workflow
 """)
 
-#: Notes deadlines that have passed. Returns how many.
+#: Appends an event for each workflow whose deadline has passed. Returns the number of events.
 NOTE_DEADLINES = Statement("""
     WITH passed AS (
         INSERT INTO workflow_event (workflow, kind)
@@ -225,9 +249,9 @@ NOTE_DEADLINES = Statement("""
     SELECT count(*)::int AS passed FROM passed
 """)
 
-#: Workflows with events behind `after` that are not applied, the oldest first. Also returns the first and the
-#: last id that was read, and the snapshot: `oldest_xid` is the first transaction that may still run, and
-#: `next_xid` the first one that had not begun.
+#: Reads the workflows that have unapplied events with ids after `after`, the oldest event first.
+#: Also returns the first and the last event id that was read, and the snapshot: `oldest_xid` is the
+#: first transaction that may still be running, and `next_xid` is the first one that had not begun.
 PENDING = Statement("""
     WITH pending AS (
         SELECT id, workflow FROM workflow_event WHERE id > :after ORDER BY id LIMIT :limit
@@ -238,17 +262,20 @@ PENDING = Statement("""
     FROM pg_current_snapshot() AS s
 """)
 
-#: Deletes workflows that ended before a moment, with their steps. Returns a row for each.
+#: Deletes workflows that ended before a given time, with their steps. Returns one row for each
+#: workflow.
 DELETE_ENDED = Statement("""
     DELETE FROM workflow WHERE id IN (
         SELECT id FROM workflow WHERE completed_at < :ended_before LIMIT :limit FOR UPDATE SKIP LOCKED
     ) RETURNING id
 """)
 
-#: Compares the counts of steps, events included, with the tasks themselves, in workflows that have not moved
-#: for a while, and notes ends that have no event. All in one snapshot, in which a task and its event are
-#: either both present or both missing. Tasks of a step that waits again are those of its former run, and do
-#: not count. Returns the repaired steps, and the last workflow that was examined.
+#: Repairs steps whose counts of ended tasks are wrong. It compares the counts, including unapplied
+#: events, with the tasks themselves, and appends events for ends that have none. Only workflows
+#: that have not changed for a while are compared. One snapshot is used, in which a task and its
+#: event are either both visible or both missing. If a step waits again, its tasks belong to an
+#: earlier run and do not count. Returns the repaired steps, and the last workflow that was
+#: examined.
 REPAIR = Statement("""
     WITH still AS (
         SELECT id FROM workflow
@@ -280,10 +307,11 @@ REPAIR = Statement("""
            (SELECT id FROM still ORDER BY id DESC LIMIT 1) AS last
 """)
 
-#: Lets one process repair at a time, until its transaction ends: two would note the same ends.
+#: Advisory lock that lets only one process repair workflows at a time, until its transaction ends.
+#: Two would append the same events.
 REPAIR_ALONE = Statement("SELECT pg_advisory_xact_lock(7161121)")
 
-#: Drops events of workflows that were deleted, of the given ones.
+#: Deletes the events of those given workflows that no longer exist.
 DROP_EVENTS = Statement("""
     DELETE FROM workflow_event AS e
     WHERE e.workflow = ANY(:id::uuid[]) AND NOT EXISTS (SELECT 1 FROM workflow AS w WHERE w.id = e.workflow)

@@ -1,4 +1,4 @@
-"""A workflow each second."""
+"""A test workflow, and the schedule that starts it each second."""
 
 from shared.contracts.system import HEALTH_CHECK, HealthCheck
 from shared.workflows.scheduled import WorkflowSchedule

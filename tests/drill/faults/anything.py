@@ -1,4 +1,6 @@
-"""Several faults in one scenario: one after the other, or in an order that a seed decides."""
+"""Combines faults of the drill in one scenario: one after another, or in a random order that a seed
+determines.
+"""
 
 import asyncio
 import random
@@ -7,15 +9,16 @@ from collections.abc import Sequence
 from tests.drill.crew import Crew
 from tests.drill.fault import Fault, fault
 
-#: Promised after the last of many faults: each of them may still be under repair.
+#: Promised seconds of recovery from the last of many faults. The system may still be recovering
+#: from earlier ones.
 PROMISED_S = 60.0
 PAUSE_S = 3.0
-#: How often the second fault is added.
+#: Probability that two faults are applied at the same time instead of one.
 TWO_AT_ONCE = 0.5
 
 
 def in_turn(name: str, *faults: Fault) -> Fault:
-    """All of these, each as soon as the one before is over."""
+    """Combine these faults into one that applies them one after another."""
 
     @fault(
         ", then ".join(f.title for f in faults),
@@ -30,9 +33,10 @@ def in_turn(name: str, *faults: Fault) -> Fault:
 
 
 def at_random(choice: Sequence[Fault], *, seed: int, seconds: float) -> Fault:
-    """One of `choice` after the other, or two at once that have no part in common.
+    """Create a fault that applies randomly chosen faults one after another. Sometimes, it applies
+    two at the same time, which must not have a part in common.
 
-    The seed repeats the order, not the moments.
+    The same seed gives the same order, but not the same timing.
     """
 
     @fault(
@@ -60,14 +64,14 @@ def at_random(choice: Sequence[Fault], *, seed: int, seconds: float) -> Fault:
 
 
 def draw(dice: random.Random, choice: Sequence[Fault]) -> list[Fault]:
-    """One fault, or two without a common part."""
+    """Choose one fault at random, or two that have no part in common."""
     first = dice.choice(choice)
     apart = [fault for fault in choice if not fault.parts & first.parts]
     return [first, dice.choice(apart)] if apart and dice.random() < TWO_AT_ONCE else [first]
 
 
 async def _at_once(chosen: Sequence[Fault], crew: Crew) -> list[str]:
-    """Which of their own checks failed."""
+    """Apply these faults at the same time. Returns the messages of their own checks that failed."""
     ended = await asyncio.gather(*(f.inflict(crew) for f in chosen), return_exceptions=True)
     failed = []
     for fault_, error in zip(chosen, ended, strict=True):

@@ -1,4 +1,4 @@
-"""Connections end: all at once, or only one side of them."""
+"""Faults of the drill that end connections: all of them at once, or on one side only."""
 
 import asyncio
 import signal
@@ -17,9 +17,11 @@ from tests.drill.network import Network
 from tests.half_open import HalfOpen
 
 PROMISED_S = 5.0
-#: A lock that was lost is taken again within two heartbeats; a busy machine needs longer.
+#: Seconds within which a worker must take its lost advisory lock again. Two heartbeats would be
+#: enough, but a busy machine needs longer.
 NOTICE_S = 8.0
-#: Longer than a free lock and a silent heartbeat may last (5 s), shorter than any other limit.
+#: Seconds for which workers are frozen, or get no answers. It is longer than a worker may go
+#: without lock and heartbeat (5 s), and shorter than any other limit.
 SILENT_S = 12.0
 CUTS, CUT_EVERY_S = 5, 2.0
 LOCK = "often-worker-lock"
@@ -28,7 +30,9 @@ LOCK_SESSIONS = "SELECT pid FROM pg_stat_activity WHERE application_name = $1 AN
 
 @dataclass(frozen=True, kw_only=True)
 class ThroughProxy(Network):
-    """Postgres is reached through a proxy that knows the connections of the workers' locks."""
+    """A network in which the workers reach Postgres through a proxy. The proxy recognizes the
+    connections that hold their advisory locks.
+    """
 
     proxy: HalfOpen
 
@@ -66,7 +70,9 @@ async def half_open_lock(crew: Crew) -> str:
 
 
 async def _silence(workers: list[subprocess.Popen[bytes]]) -> None:
-    """Freeze the workers for longer than a process without a lock may be silent."""
+    """Freeze the workers for longer than a process without its advisory lock may go without a
+    heartbeat.
+    """
     for worker in workers:
         worker.send_signal(signal.SIGSTOP)
     await asyncio.sleep(SILENT_S)

@@ -1,4 +1,6 @@
-"""Postgres moves to another server: the primary falls silent, and its standby is promoted."""
+"""A fault of the drill: Postgres fails over. The primary stops answering, and its standby is
+promoted.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,19 +16,21 @@ from tests.eventually import eventually
 from tests.own_postgres import STANDBY_NAME, Running, ask, copied, migrated, serving, settle, url_of
 from tests.roles import as_role
 
-#: A statement meets its limit of 5 s and the silent host is asked for 2 s; then the rescuer and the scheduler
-#: wait for one lease before they judge.
+#: Promised seconds of recovery. A statement reaches its limit of 5 s, and connecting to the silent
+#: host takes 2 s. Then the rescuer and the scheduler wait for one lease before they declare others
+#: dead.
 PROMISED_S = 20.0
-#: Time from the silence to the promotion of the standby.
+#: Seconds from the moment at which the primary stops answering to the promotion of the standby.
 PROMOTED_AFTER_S = 5.0
-#: Every commit waits for two disks, so what is in flight takes longer.
+#: Seconds within which all tasks must have ended. It is longer than for other faults, because every
+#: commit waits for two disks.
 SETTLE_S = 90.0
 DATABASE = "drill"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Replicated(Network):
-    """A primary and its standby, both named in DATABASE_URL."""
+    """A network with a Postgres primary and its standby. DATABASE_URL names both."""
 
     primary: Running
     standby: Running
@@ -34,7 +38,10 @@ class Replicated(Network):
 
 @asynccontextmanager
 async def with_standby(_: str, redis_url: str, folder: Path) -> AsyncIterator[Replicated]:
-    """Replication is synchronous: an asynchronous standby may lack what was acknowledged last."""
+    """Start the primary and the standby with synchronous replication.
+
+    With asynchronous replication, the standby could lack the last acknowledged writes.
+    """
     server = settle(folder / "primary")
     async with serving(server, durable=True) as primary:
         migrated(server, DATABASE)
@@ -59,7 +66,8 @@ async def with_standby(_: str, redis_url: str, folder: Path) -> AsyncIterator[Re
 async def postgres_failover(crew: Crew) -> None:
     network = crew.network
     assert isinstance(network, Replicated)
-    crew.closing.enter_context(network.primary.frozen())  # it stays silent until the scenario is over
+    # The old primary stays frozen until the scenario is over.
+    crew.closing.enter_context(network.primary.frozen())
     await asyncio.sleep(PROMOTED_AFTER_S)
     await asyncio.to_thread(ask, network.standby.server, "SELECT pg_promote()")
 

@@ -1,4 +1,6 @@
-"""Redis moves to another server: behind one address, or named by Sentinels."""
+"""Faults of the drill: Redis fails over to another server. Clients find the new primary behind a
+fixed address or through Sentinels.
+"""
 
 import asyncio
 import os
@@ -17,9 +19,10 @@ from tests.drill.network import Network
 from tests.eventually import eventually
 from tests.own_valkey import Forwarder, Watched, replicate, serving, watched_pair, with_password
 
-#: The new primary may lack the last writes of the old one: this is the limit for lost tails.
+#: Promised seconds of recovery. The new primary may lack the last writes of the old one, so this is
+#: the time limit for finding lost ids.
 PROMISED_S = 60.0
-#: Between the failover and the one back.
+#: Seconds between the failover and the second one, back to the first server.
 BETWEEN_S = 5.0
 FAIL_OVER_LIMIT_S = 60.0
 SENTINELS = 3
@@ -27,13 +30,15 @@ SENTINELS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Behind(Network):
-    """Two Valkeys behind one address."""
+    """A network in which two Valkey servers are reached through one fixed address."""
 
     forwarder: Forwarder
     servers: tuple[Valkey, Valkey]
 
     def fail_over(self, old: Valkey, new: Valkey) -> None:
-        """The old primary becomes a replica and keeps its connections; new ones reach the new primary."""
+        """Promote `new` to primary, and make `old` its replica. Open connections keep leading to
+        the old primary, while new connections lead to the new one.
+        """
         with redis.Redis.from_url(self._url(new)) as client:
             client.replicaof("NO", "ONE")
         self.forwarder.server = new
@@ -74,10 +79,10 @@ async def redis_failover(crew: Crew) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class BySentinels(Network):
-    """Two Valkeys that Sentinels watch."""
+    """A network in which Sentinels watch two Valkey servers and name the primary."""
 
     pair: Watched
-    #: Process ids by port.
+    #: Process ids of the two Valkey servers, by port.
     processes: dict[int, int]
 
     @contextmanager

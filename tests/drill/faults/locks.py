@@ -1,4 +1,6 @@
-"""Another session holds locks: statements of the services wait, time out, and must not pile up."""
+"""Faults of the drill: another session holds locks in Postgres. Statements of the services wait and
+time out, and the number of sessions must not grow without limit.
+"""
 
 import asyncio
 
@@ -7,11 +9,12 @@ from tests.drill.database import ROWS, WHOLE_TABLE, Database
 from tests.drill.fault import SETTLE_S, Fault, fault
 
 PROMISED_S = 5.0
-#: How often the sessions are counted while a lock is held.
+#: Seconds between two counts of the open sessions while a lock is held.
 COUNT_EVERY_S = 0.5
-#: Sessions of two workers, two schedulers and an API under load. There are fewer after a cut.
+#: Usual number of sessions of two workers, two schedulers and an API under load. After connections
+#: were cut, there are fewer.
 USUAL_BACKENDS = 20
-#: Sessions that the pools may open while the table is locked.
+#: Number of sessions by which the connection pools may grow while the table is locked.
 MORE_BACKENDS = 16
 HELD_S, ROUNDS = 3.0, 4
 BETWEEN_S = 2.0
@@ -26,7 +29,9 @@ def table_lock(
     settle_s: float = SETTLE_S,
     parts: str = "postgres",
 ) -> Fault:
-    """The table of tasks is locked; the sessions of the services are counted meanwhile."""
+    """Create a fault that locks the table of tasks, and counts the sessions of the services while
+    it is locked.
+    """
 
     @fault(
         f"task locked, {seconds:g} s{f' {times} times' if times > 1 else ''}",
@@ -51,7 +56,9 @@ def table_lock(
 
 
 def time_limit(setting: str, value: str) -> Fault:
-    """The database gives statements little time, and locks keep them waiting for longer."""
+    """Create a fault that sets a short time limit for statements, and makes statements wait for
+    locks longer than that.
+    """
 
     title = f"{setting} of {value} while locks are held for {HELD_S:g} s"
 
@@ -67,7 +74,7 @@ def time_limit(setting: str, value: str) -> Fault:
 
 
 async def _most_backends(database: Database, seconds: float) -> int:
-    """The highest count within this time."""
+    """The highest number of sessions that is counted during this time."""
     ends = asyncio.get_running_loop().time() + seconds
     most = 0
     while asyncio.get_running_loop().time() < ends:

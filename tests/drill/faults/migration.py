@@ -1,4 +1,6 @@
-"""A migration changes the largest table while everything works. Filling that table takes most of the time."""
+"""A fault of the drill: a database migration changes the largest table while all services run. Most
+of the time is spent filling the table before.
+"""
 
 import asyncio
 import os
@@ -14,15 +16,17 @@ from tests.drill.fault import fault
 from tests.drill.stopwatch import Stopwatch
 from tests.platform import ROOT, Platform
 
-#: A machine of two cores fills about 25,000 rows a second.
+#: Number of rows that are inserted before the migration. A machine with two cores inserts about
+#: 25,000 rows per second.
 ROWS = int(os.environ.get("ROWS") or 1_000_000)
 DAYS, OWNERS = 28, 10_000
-#: An application of its own brings the migration, so the processes run without knowing the new schema.
+#: Applications whose migrations are run. The running services load fewer of them, so they do not
+#: know the new schema.
 APPLICATIONS = f"{DEFAULT},tests.growth"
 
 
 async def _history(platform: Platform) -> None:
-    # The drill counts the tasks of its own day.
+    # The current day is left empty, because the drill counts its tasks.
     days = filler.days_before(datetime.now(UTC).date(), first=2, count=DAYS)
     await filler.fill(platform.database_url, days, ROWS, owners=OWNERS, attempts=False)
 
@@ -40,7 +44,9 @@ async def migrate_large(crew: Crew) -> str:
     took_s = time.monotonic() - begun
     crew.customers.ids.extend(requests.ids)
     assert ended.returncode == 0, ended.stderr
-    assert (crew.customers.refused, crew.customers.unanswered) == refused, "the API refused customers"
+    assert (crew.customers.refused, crew.customers.unanswered) == refused, (
+        "the API refused requests of customers"
+    )
     assert requests.failed == 0, f"{requests.failed} of {len(requests.took_s)} requests failed"
     longest = f"{len(requests.took_s)} requests, the longest {max(requests.took_s):.2f} s"
     return f"{took_s:.0f} s; {longest}"

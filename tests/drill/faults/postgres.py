@@ -1,4 +1,6 @@
-"""Postgres does not answer, or its calendar moves: it is frozen, killed, away, or a new day begins."""
+"""Faults of the drill that concern Postgres: it is frozen, killed or unavailable, or a new day with
+new partitions begins.
+"""
 
 import asyncio
 
@@ -13,7 +15,8 @@ from tests.eventually import eventually
 
 FREEZE_S = 30.0
 AWAY_S = 60.0
-#: A worker may grow by this much while Postgres is away; without a bound it would grow by hundreds.
+#: Maximum number of megabytes by which a worker may grow while Postgres is unavailable. If it
+#: stored outcomes without a limit, it would grow by hundreds.
 GROWTH_LIMIT_MB = 64
 
 
@@ -55,7 +58,7 @@ async def roll_over(crew: Crew) -> str:
     last = await calendar.drop_last_day(platform)
     (cleanup,) = await platform.submit(CLEANUP_OLD_TASKS, CleanupOldTasks())
     await Partitioner(platform.database).run_once()
-    assert last in await calendar.days(platform), "the day was not made again"
+    assert last in await calendar.days(platform), "the day's partition was not created again"
     row = await platform.until(cleanup, "success", timeout_s=60)
     assert f'"tasks_deleted": {calendar.OLD_TASKS}' in row["result"], row["result"]
 

@@ -1,4 +1,6 @@
-"""Faults of processes: workers, schedulers and the API are killed or frozen."""
+"""Faults of the drill that concern processes: workers, schedulers and the API are killed or
+frozen.
+"""
 
 import asyncio
 import signal
@@ -15,12 +17,14 @@ from tests.drill.fault import fault
 from tests.eventually import eventually
 from tests.platform import Platform
 
-#: Longer than every lease and time-out of a statement; the worker's is also longer than `STALL_AFTER_S`.
+#: Seconds for which a process is frozen: longer than every lease and every statement's time limit.
+#: A worker is frozen for longer than `STALL_AFTER_S`, too.
 FREEZE_S = 30.0
 WORKER_FREEZE_S = 50.0
 CLAIMS = 128
 
-#: values: part of a statement's beginning.
+#: SQL that finds sessions of the API and the scheduler that wait for a lock. Its parameter is a
+#: pattern for their statement.
 WAITING = """
     SELECT 1 FROM pg_stat_activity
     WHERE wait_event_type = 'Lock' AND query LIKE {} AND application_name IN ('often-api', 'often-scheduler')
@@ -59,12 +63,13 @@ async def kill_api(crew: Crew) -> None:
     async with _held_up(crew.platform, "LOCK TABLE task IN SHARE MODE", "given AS MATERIALIZED"):
         crew.api.process.kill()
     await eventually(crew.api.is_ready, 60)
-    # Frozen, Redis takes the push and never answers; the row is committed by then.
+    # Redis is frozen, so it receives the push of the ids but never answers. The API is therefore
+    # killed after its commit and before its answer.
     before = len(crew.customers.ids)
     with crew.servers.valkey.frozen():
         await eventually(lambda: _stored(crew, before), 30)
         crew.api.process.kill()
-    # The fault ends with the start of the next API, which takes some seconds on a busy machine.
+    # The fault is over when the API has been restarted, which takes some seconds on a busy machine.
     await eventually(crew.api.is_ready, 60)
 
 
@@ -98,13 +103,16 @@ async def _freeze(process: subprocess.Popen[bytes], seconds: float) -> None:
 
 @asynccontextmanager
 async def _held_up(platform: Platform, lock: str, statement: str) -> AsyncIterator[None]:
-    """Within the block a service waits in the middle of this statement; afterwards it continues."""
+    """Block a service in the middle of a statement inside this context, by holding a lock. The lock
+    is released afterwards.
+    """
     connection = await asyncpg.connect(platform.database_url)
     try:
         transaction = connection.transaction()
         await transaction.start()
         await connection.execute(lock)
-        # Ask over another connection: inside a transaction the view keeps what it showed first.
+        # This query uses another connection. Inside the transaction, the view pg_stat_activity
+        # would keep returning its first answer.
         await eventually(lambda: _rows(platform, WAITING, f"%{statement}%"), 60)
         yield
         await transaction.rollback()
@@ -113,7 +121,7 @@ async def _held_up(platform: Platform, lock: str, statement: str) -> AsyncIterat
 
 
 async def _stored(crew: Crew, answered: int) -> bool:
-    """The API has stored a batch of the customers that it did not answer yet."""
+    """Whether the API has stored a batch of tasks without having answered the request yet."""
     rows = await _rows(
         crew.platform,
         "SELECT count(*) AS n FROM task WHERE name = 'system.health_check' AND owner IS NOT NULL",
@@ -122,7 +130,7 @@ async def _stored(crew: Crew, answered: int) -> bool:
 
 
 async def _rows(platform: Platform, sql: str, *values: Any) -> list[dict[str, Any]]:
-    """None while Postgres is away: who asks will ask again."""
+    """Run a query. Returns no rows while Postgres is unavailable, so that the caller repeats it."""
     try:
         return await platform.rows(sql, *values)
     except PASSING:

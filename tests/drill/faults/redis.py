@@ -1,4 +1,6 @@
-"""Faults of Redis: it is wiped, killed, frozen or shared, loses files or replies, and holds garbage."""
+"""Faults of the drill that concern Redis: it is wiped, killed or frozen, loses files or answers, is
+used by another system, or contains garbage.
+"""
 
 import asyncio
 import secrets
@@ -20,16 +22,17 @@ from tests.platform import Platform
 FREEZE_S = 30.0
 DROPPING_S = 20.0
 GARBAGE_ROUNDS, GARBAGE_EVERY_S = 4, 2.0
-#: A supervisor starts the processes of the other system this many times.
+#: How often the processes of another system are started on this Redis. A process manager would
+#: restart them, too.
 STRANGER_STARTS = 3
 STRANGERS = ("tests.sample_worker", "services.scheduler")
-#: Exit status of a process with a wrong setting.
+#: Exit status of a process that refuses an invalid setting.
 REFUSED = 2
 
 
 @fault("FLUSHALL", promised_s=5, parts="redis")
 async def wipe_redis(crew: Crew) -> None:
-    # A connection of its own: others may have been lost to an earlier fault.
+    # A new connection is used, because existing ones may have been broken by an earlier fault.
     async with connect(crew.platform.redis_url) as client:
         await client.flushall()
 
@@ -106,9 +109,11 @@ async def strangers(crew: Crew) -> str:
     owner = await platform.queues.client.get(SYSTEM_KEY)
     started = [p for _ in range(STRANGER_STARTS) for p in await _ended_strangers(platform, url)]
     codes = [process.returncode for process in started]
-    assert codes == [REFUSED] * len(started), f"strangers ended with {codes}"
+    assert codes == [REFUSED] * len(started), f"the processes of the other system ended with {codes}"
     reason = f"this database belongs to system {platform.queues.system.hex}" if platform.queues.system else ""
-    assert all(reason in platform.log_of(process) for process in started), "strangers did not say why"
+    assert all(reason in platform.log_of(process) for process in started), (
+        "the processes of the other system did not log the reason"
+    )
     assert await platform.queues.client.get(SYSTEM_KEY) == owner, "Redis has another owner"
     return f"{len(started)} starts refused"
 

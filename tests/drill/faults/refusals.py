@@ -1,4 +1,6 @@
-"""Postgres answers with an error: read-only, a full disk, canceled statements, conflicts, invalid plans."""
+"""Faults of the drill in which Postgres answers with errors: it is read-only, its disk is full, it
+cancels statements, or transactions conflict.
+"""
 
 import asyncio
 
@@ -14,19 +16,25 @@ READ_ONLY_S = 8.0
 FULL_S = 12.0
 REFILL_S = 0.2
 CANCEL_S = 10.0
-#: A round locks the table for `CAUGHT_S` and then cancels this many times without a lock.
+#: Settings of a round of canceling statements: the table is locked for `CAUGHT_S` seconds before
+#: the first cancellation, which is followed by `CANCELS` cancellations without a lock,
+#: `CANCEL_EVERY_S` seconds apart.
 CAUGHT_S, CANCELS, CANCEL_EVERY_S = 0.1, 10, 0.02
-#: The statements come from Postgres's log; fewer canceled ones would prove nothing.
+#: Minimum number of canceled statements in the log of Postgres. With fewer, the fault would prove
+#: nothing.
 CANCELED_AT_LEAST = 20
 CANCELED = b"canceling statement due to user request"
 STRICT_S = 10.0
 CHANGED_S = 4.0
-#: An ALTER TABLE waits this long for its lock, then tries again, so that no queue forms behind it.
+#: An ALTER TABLE gives up waiting for its lock after this time, and is tried again later, so that
+#: other statements do not queue up behind it.
 DDL_LOCK_TIMEOUT = "500ms"
 
 
 def read_only(name: str, *, seconds: float, cut: bool) -> Fault:
-    """The database becomes read-only. With `cut` every session ends, so that all come back read-only."""
+    """Create a fault that makes the database read-only. With `cut`, every session is ended first,
+    so that no session can write. Otherwise, sessions that exist already can.
+    """
 
     @fault(
         f"Postgres read-only, {seconds:g} s, {'all sessions cut' if cut else 'new sessions only'}",
@@ -38,7 +46,8 @@ def read_only(name: str, *, seconds: float, cut: bool) -> Fault:
         async with crew.database.setting("default_transaction_read_only", "on", cut=cut):
             await asyncio.sleep(seconds)
             was_ready = await crew.visitor.is_ready()
-        # Without the cut, sessions that are still writable may answer.
+        # Without `cut`, older sessions may still be able to write, so the API may rightly report
+        # that it is ready.
         assert not (cut and was_ready), "/health/ready said ready"
         return f"/health/ready said {'' if was_ready else 'not '}ready"
 
@@ -61,7 +70,8 @@ async def cancelled_statements(crew: Crew) -> str:
     ends = asyncio.get_running_loop().time() + CANCEL_S
     async with crew.database.connected() as connection:
         while asyncio.get_running_loop().time() < ends:
-            # Most statements take a millisecond. Those that wait for a lock are hit for certain.
+            # Most statements take only a millisecond and are hard to catch. Statements that wait
+            # for this lock are canceled for certain.
             async with crew.database.held(WHOLE_TABLE):
                 await asyncio.sleep(CAUGHT_S)
                 await crew.database.cancel(connection)

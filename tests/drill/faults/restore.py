@@ -1,4 +1,4 @@
-"""Postgres goes back in time: a backup is restored beside a newer Redis."""
+"""A fault of the drill: a backup of Postgres is restored, while Redis keeps its newer data."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,17 +18,23 @@ from tests.drill.network import Network
 from tests.own_postgres import Running, copied, migrated, restored, serving, settle
 from tests.sample_tasks import INSTANT, Nothing
 
-#: The leading scheduler notices the restore in its first round and then sends 5,000 tasks per round.
+#: Promised seconds of recovery. The leading scheduler notices the restore in its first round, and
+#: then sends 5,000 tasks per round.
 PROMISED_S = 5.0
-#: Time between the backup and the restore. Workers and scheduler go on, so Redis becomes newer.
+#: Seconds between the backup and its restore. Workers and the scheduler keep working meanwhile, so
+#: that the data in Redis becomes newer than the backup.
 LATER_S = 5.0
 DATABASE = "drill"
-#: Submitted just before the backup, so that workers run them between the backup and the restore. Without the
-#: resender's note the check of lanes finds them too, but only 30 s after they were sent.
+#: Tasks that are submitted just before the backup, and that run between the backup and the restore.
+#: According to the restored database, their ids are in Redis, but Redis no longer has them. The
+#: scheduler detects that at once, because Redis also contains the time of the last check of its
+#: lists, which is later than the time in the restored database. Comparing the lists alone would
+#: take 30 s.
 URGENT = [NewTask(contract=INSTANT, params=Nothing(), priority=HIGHEST_PRIORITY)] * 1_500
 
 ENDED = "SELECT id, clock_timestamp() AS now FROM task WHERE status = ANY($1::text[])"
-#: Counts the tasks of $1 that are not ended in the backup. $2 is a moment between backup and restore.
+#: SQL that counts which of the tasks $1 had not ended when the backup was made. $2 is a time
+#: between the backup and the restore.
 UNDONE = """
     SELECT count(*) FROM task WHERE id = ANY($1::uuid[]) AND (completed_at <= $2) IS NOT TRUE
 """
@@ -36,10 +42,12 @@ UNDONE = """
 
 @dataclass(frozen=True, kw_only=True)
 class Restorable(Network):
-    """A server of the scenario's own, because a restore takes back all databases of a server."""
+    """A network with a separate Postgres server, because a restore affects all databases of a
+    server.
+    """
 
     running: Running
-    #: Where the backup goes.
+    #: Folder that contains the backup.
     backup: Path
 
 
@@ -62,7 +70,8 @@ async def restorable(_: str, redis_url: str, folder: Path) -> AsyncIterator[Rest
 async def restore_postgres(crew: Crew) -> str:
     network = crew.network
     assert isinstance(network, Restorable)
-    # The restore loses every task accepted after the backup, so no task is submitted in between.
+    # No task is submitted between the backup and the restore, because it would be accepted and then
+    # lost by the restore.
     async with crew.no_submissions():
         await load.submit_once(crew, URGENT)
         await crew.platform.submitter.mark()

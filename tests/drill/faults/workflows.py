@@ -1,4 +1,6 @@
-"""Workflows of mixed shape, while one part after the other is killed, frozen or wiped."""
+"""A fault of the drill: workflows of several shapes run while one part of the system after another
+is killed, frozen or wiped.
+"""
 
 import asyncio
 import hashlib
@@ -30,12 +32,13 @@ T = TypeVar("T")
 
 SEED = 7
 AGAIN_S = 0.2
-#: Every workflow has ended this long after the last fault: work has piled up by then, and a step that begins
-#: late still pauses for up to a minute.
+#: Seconds after the last fault within which every workflow must end. It is long, because work has
+#: accumulated, and because a step that begins late still pauses for up to a minute.
 END_LIMIT_S = 240.0
-#: An older event means that workflows do not move.
+#: Maximum age of a workflow event in seconds. An older event means that workflows are not being
+#: advanced.
 EVENT_LIMIT_S = 5.0
-#: The report shows this many messages about broken workflows.
+#: Maximum number of messages about wrong workflows that the report contains.
 MAX_SHOWN = 5
 
 FLOWS = "SELECT id, name, status, cancels, late, stopped FROM workflow WHERE name LIKE 'drill.%'"
@@ -56,7 +59,9 @@ OLDEST = """
 
 
 def through(name: str, *faults: Fault, count: int, over_s: float) -> Fault:
-    """`count` workflows, which last for about `over_s`, and these faults one after the other."""
+    """Create a fault that runs `count` workflows, which take about `over_s` seconds, and applies
+    these faults one after another meanwhile.
+    """
 
     @fault(
         f"{count} workflows through: {', '.join(f.title for f in faults)}",
@@ -84,7 +89,7 @@ def through(name: str, *faults: Fault, count: int, over_s: float) -> Fault:
 
 
 class _Watch:
-    """Notes how long the oldest event has waited."""
+    """Measures the longest time for which a workflow event has waited to be applied."""
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
@@ -106,7 +111,7 @@ class _Watch:
 
 
 async def _submitted(platform: Platform, flow: Workflow) -> UUID:
-    """Submit it under one key until Postgres accepts it."""
+    """Submit a workflow, repeatedly under one idempotency key until Postgres accepts it."""
     submitter = WorkflowSubmitter(platform.database, platform.submitter, platform.vault)
     once = OnceKey(scope="drill", key=str(uuid4()), body_hash=hashlib.sha256(b"drill").digest())
     workflow, _ = await _answered(lambda: submitter.submit_once(flow, once))
@@ -114,14 +119,16 @@ async def _submitted(platform: Platform, flow: Workflow) -> UUID:
 
 
 async def _cancel(platform: Platform, workflows: Sequence[UUID], *, over_s: float) -> None:
-    """Cancel one after the other; an answer that is lost may cancel one twice."""
+    """Cancel these workflows one after another. If an answer is lost, the workflow may be canceled
+    twice.
+    """
     for workflow in workflows:
         await asyncio.sleep(over_s / len(workflows))
         await _answered(lambda workflow=workflow: platform.rows(REQUEST_CANCEL, id=workflow))  # type: ignore[misc]
 
 
 async def _answered(ask: Callable[[], Awaitable[T]]) -> T:
-    """Ask until Postgres answers."""
+    """Call a function repeatedly until Postgres answers."""
     while True:
         try:
             return await ask()
@@ -134,7 +141,9 @@ async def _have_ended(platform: Platform) -> bool:
 
 
 async def _judged(platform: Platform, count: int) -> str:
-    """How the workflows ended. Raises AssertionError when one should have ended otherwise."""
+    """Count how the workflows ended, for the report. Raises AssertionError if one of them ended in
+    a wrong way.
+    """
     found = await platform.rows(FLOWS)
     assert len(found) == count, f"{len(found)} workflows instead of {count}"
     steps: dict[Any, list[dict[str, Any]]] = defaultdict(list)
@@ -153,7 +162,9 @@ async def _judged(platform: Platform, count: int) -> str:
 
 
 def _problems(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """What the outcomes of the bodies and the model do not allow."""
+    """Yield what is wrong with a workflow: outcomes that contradict its task bodies or the model in
+    `tests.drill.policy`.
+    """
     flow = msgspec.convert(row, policy.Flow)
     yield from policy.broken(flow, [msgspec.convert(each, policy.Step) for each in rows])
     for each in rows:
@@ -168,14 +179,15 @@ def _problems(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> Iterator[s
 
 
 async def _rows(platform: Platform, sql: Any, *values: Any, **named: Any) -> list[dict[str, Any]]:
-    """None while Postgres is away."""
+    """Run a query. Returns no rows while Postgres is unavailable."""
     try:
         return await platform.rows(sql, *values, **named)
     except PASSING:
         return []
 
 
-#: In this order the worker that is frozen last does not keep the others from their part.
+#: The fault that runs workflows through many faults. Freezing a worker comes last, because the
+#: frozen worker must not delay the other faults.
 MANY = through(
     "workflows",
     kill_workers,

@@ -1,4 +1,6 @@
-"""The hotel application's tasks on `make run`, over HTTP; the sandbox plays the outside services."""
+"""Tests the hotel application's tasks over HTTP, on the system that `make run` starts. A sandbox
+simulates the outside services, such as Stripe.
+"""
 
 import email
 import email.policy
@@ -21,7 +23,9 @@ STAY = {"check_in": f"{TODAY + timedelta(days=30)}", "check_out": f"{TODAY + tim
 
 
 class Visitor:
-    """The administrator of a running system, who also looks into the sandbox."""
+    """An administrator who is signed in to the running system. It can also read and change the
+    state of the sandbox, which simulates the outside services.
+    """
 
     def __init__(self, described: dict[str, Any], system: LocalSystem) -> None:
         self.system = system
@@ -40,13 +44,14 @@ class Visitor:
         return (await self._api.get(path)).raise_for_status().json()
 
     async def post(self, path: str, body: Any) -> Any:
-        # A payment needs a key; elsewhere it does no harm.
+        # Some tasks require an idempotency key, for example payments. For other tasks, it does no
+        # harm.
         answer = await self._api.post(path, json=body, headers={"Idempotency-Key": secrets.token_hex()})
         assert answer.is_success, answer.text
         return answer.json()
 
     async def submit(self, path: str, body: Any) -> dict[str, Any]:
-        """The task once it is final."""
+        """Submit a task and wait until it has ended. Returns the ended task."""
         task_id = (await self.post(path, body))["task_id"]
         return await self.ended(task_id)
 
@@ -73,7 +78,7 @@ class Visitor:
 @pytest.fixture
 async def visitor() -> AsyncIterator[Visitor]:
     with tempfile.TemporaryDirectory(prefix="often-e2e-") as name:
-        Path(name).chmod(0o755)  # PostgreSQL's own account must get through when root runs the tests
+        Path(name).chmod(0o755)  # the account that runs PostgreSQL must be able to enter this folder
         system = LocalSystem(Path(name))
         try:
             described = await system.start()
@@ -86,7 +91,7 @@ async def visitor() -> AsyncIterator[Visitor]:
 
 
 async def test_what_the_application_is_there_for_works_on_a_fresh_system(visitor: Visitor) -> None:
-    assert "plays SerpApi, TravClan, Stripe, Web Push" in visitor.system.output
+    assert "simulates SerpApi, TravClan, Stripe, Web Push" in visitor.system.output
     await _search(visitor)
     await _prices_fall(visitor)
     await _push(visitor)
@@ -103,7 +108,9 @@ async def _search(visitor: Visitor) -> None:
 
 
 async def _prices_fall(visitor: Visitor) -> None:
-    """A scan, the alert that somebody wants, and the scan of the next day."""
+    """Scan the prices of hotels, create a price alert, and scan again as of the next day, when
+    prices have fallen.
+    """
     summary = await visitor.get("admin/hotel-tracking/summary")
     assert {"Goa", "Kochi"} <= {place["name"] for place in summary["destinations"]}
     started = await visitor.post("admin/hotel-tracking/start", None)
@@ -147,7 +154,9 @@ async def _push(visitor: Visitor) -> None:
 
 
 async def _payments(visitor: Visitor) -> None:
-    """One that succeeds, one declined, one that needs action, one whose answer is lost."""
+    """Make four payments: one succeeds, one is declined, one needs the customer's confirmation, and
+    the answer to one is lost.
+    """
     paid = await visitor.pay("pm_card_visa")
     assert (paid["status"], paid["result"]["status"]) == ("success", "succeeded")
     declined = await visitor.pay("pm_card_chargeDeclined")

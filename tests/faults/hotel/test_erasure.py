@@ -1,4 +1,6 @@
-"""A guest leaves: an account with everything is exported, erased while a worker dies, and searched for."""
+"""Tests that an account with all kinds of data can be exported and then erased, although the worker
+dies during the erasure. No trace of the account must be left.
+"""
 
 import json
 import secrets
@@ -21,13 +23,14 @@ from tests.sample_tasks import SPAWN, WAIT_ASYNC, Seconds, Spawns
 from tests.sandbox import Sandbox
 
 EMAIL, NAME, PASSWORD = "asha.unmistakable@often-hotels.example", "Asha Unmistakable Rao", "battery staple 7"
-#: Nothing of these is left anywhere.
+#: Texts of the account that must not be found in Postgres or Redis after the erasure.
 TRACES = ("unmistakable", "cus_unmistakable")
 STAY = {
     "check_in": f"{datetime.now(UTC).date() + timedelta(days=30)}",
     "check_out": f"{datetime.now(UTC).date() + timedelta(days=31)}",
 }
-#: A rescue takes up to 30 s, and then the suspect waits for its turn.
+#: Seconds within which the account must be erased. After the death of the first worker, the rescue
+#: takes up to 30 s, and then the task has to wait until it can run alone.
 ERASED_WITHIN_S = 150
 BLOCKED = """
     SELECT 1 FROM pg_stat_activity
@@ -36,7 +39,7 @@ BLOCKED = """
 
 
 class Visitor:
-    """A signed-in user."""
+    """A user who is signed in to the API."""
 
     def __init__(self, api: Api) -> None:
         self._http = httpx.AsyncClient(base_url=f"{api.url}/api/v1/", trust_env=False, timeout=60)
@@ -66,7 +69,9 @@ class Visitor:
 
 @pytest.fixture
 async def environment(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[dict[str, str]]:
-    """Of the worker and the API: the sandbox and a mail server."""
+    """Environment variables for the worker and the API, by which they use the sandbox and a test
+    mail server.
+    """
     folder = tmp_path / "mail"
     folder.mkdir()
     async with await catcher.serve(0, folder) as server:
@@ -104,7 +109,9 @@ async def everything_in_redis(platform: Platform) -> str:
 
 
 async def fill(platform: Platform, sandbox: Sandbox, guest: Visitor, administrator: Visitor) -> None:
-    """Give the guest something in each table, and tasks of each kind in each state."""
+    """Create rows of the user in each table, and tasks of the user of each kind and in each
+    state.
+    """
     await platform.rows("UPDATE account SET role = 'operator', verified_at = now() WHERE id = {}", guest.id)
     await guest.ask("POST", "keys", {"name": f"phone of {NAME}", "scopes": ["tasks:read"]})
     await guest.ask("PUT", "auth/me/mail", {"price_alerts": True})
@@ -155,11 +162,13 @@ async def _ended_tasks(platform: Platform, sandbox: Sandbox, guest: Visitor, adm
     await sandbox.arm(service="stripe", status=400, body=refusal)
     refused = await platform.until(await guest.submit("tasks/payment", paid), "failure")
     assert EMAIL in refused["error_message"]
-    # The receipt of the first payment, and the refund of the second one, which has nothing to give back.
+    # Wait until no workflow is running: after both payments, one task sends the receipt of the
+    # first, and one handles the failure of the second, for which there is nothing to refund.
     await eventually(_no_workflow_runs(platform))
     (found,) = await platform.rows("SELECT id FROM hotel ORDER BY id LIMIT 1")
     await guest.ask("POST", "price-alerts", {"hotel_id": found["id"]})
-    # A body could log such lines, and raise such an error.
+    # Log lines and errors of task bodies could contain data of the account. Such rows are inserted
+    # here.
     await platform.rows(
         "INSERT INTO task_log (task_id, claim, ordinal, logged_at, level, message)"
         " SELECT id, claim, 900, now(), 'info', {} FROM task WHERE id = ANY({}::uuid[])",
@@ -189,7 +198,7 @@ async def _living_tasks(platform: Platform, guest: Visitor) -> None:
     await platform.until(running, "started")
 
 
-async def test_a_guest_takes_everything_along_and_leaves_nothing(
+async def test_a_deleted_account_is_exported_completely_and_leaves_no_trace(
     platform: Platform,
     postgres_server: Postgres,
     sandbox: Sandbox,
@@ -232,6 +241,7 @@ def _check_export(document: dict[str, Any]) -> None:
         "account_confirmation": 1,
         "api_key": 1,
         "workflow": 2,
+        "bulk_act": 0,
         "mail_preference": 1,
         "price_alert": 1,
         "push_subscription": 1,
@@ -244,7 +254,9 @@ def _check_export(document: dict[str, Any]) -> None:
         "log_lines": len(document["log_lines"]),
     }
     tasks = {task["task_name"]: task for task in document["tasks"]}
-    assert tasks["payments.bind_customer"]["params"]["customer"] == "[hidden]"  # of an administrator's task
+    # The task was submitted by an administrator, so its sensitive fields are masked in the user's
+    # export.
+    assert tasks["payments.bind_customer"]["params"]["customer"] == "[hidden]"
     assert tasks["payments.process"]["params"]["payment_method"] == CARD
     assert tasks["email.send_price_alert"]["params"]["alert"]["hotel_name"] == NAME
     assert tasks["email.send_welcome"]["result"]["email"] == EMAIL
@@ -260,7 +272,9 @@ def _check_export(document: dict[str, Any]) -> None:
 async def _check_what_stays(
     platform: Platform, guest: Visitor, administrator: Visitor, erasure: UUID
 ) -> None:
-    """The books and the statistics, without the person."""
+    """Check that accounting records and statistics are kept, but contain no data about the erased
+    person.
+    """
     payments = await platform.rows('SELECT "user", status, amount_minor FROM payment ORDER BY status')
     assert [(row["user"], row["status"], row["amount_minor"]) for row in payments] == [
         (None, "created", 9950),

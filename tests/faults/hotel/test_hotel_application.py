@@ -1,4 +1,6 @@
-"""Hundreds of the hotel application's tasks while every provider fails now and then."""
+"""Tests that hundreds of the hotel application's tasks succeed while every outside service fails
+now and then.
+"""
 
 import asyncio
 import contextlib
@@ -24,7 +26,7 @@ from tests.sandbox import Sandbox
 SERVICES = ("serpapi", "travclan", "push", "stripe")
 USERS = 20
 LIMIT_S = 300
-#: Retries wait for minutes; here they come at once.
+#: SQL that makes delayed retries due now, so that the test does not wait minutes for them.
 HURRY = "UPDATE task SET send_at = now() WHERE status = 'retry' AND send_at > now()"
 
 
@@ -42,17 +44,17 @@ async def hurrying(platform: Platform) -> AsyncIterator[None]:
 
 
 async def users(platform: Platform, sandbox: Sandbox) -> list[int]:
-    """Each with a browser."""
+    """Create users, each with one browser that receives push messages."""
     ids = []
     for number in range(USERS):
         (row,) = await platform.rows(
             "INSERT INTO account (email, password_hash, verified_at) VALUES ({}, '-', now()) RETURNING id",
             f"guest{number}@often-hotels.example",
         )
-        told = await sandbox.subscribe()
+        subscribed = await sandbox.subscribe()
         await platform.rows(
             'INSERT INTO push_subscription ("user", endpoint, p256dh, auth) VALUES ({}, {}, {}, {})',
-            *(row["id"], told["endpoint"], told["keys"]["p256dh"], told["keys"]["auth"]),
+            *(row["id"], subscribed["endpoint"], subscribed["keys"]["p256dh"], subscribed["keys"]["auth"]),
         )
         ids.append(int(row["id"]))
     return ids
@@ -63,7 +65,7 @@ def pay(user: int) -> ProcessPayment:
 
 
 def mix(people: list[int]) -> list[NewTask]:
-    """Five hundred."""
+    """Create five hundred tasks of four kinds, in random order."""
     arrival = datetime.now(UTC).date() + timedelta(days=20)
     leaving = arrival + timedelta(days=1)
     tasks = []
@@ -82,7 +84,7 @@ def mix(people: list[int]) -> list[NewTask]:
     return tasks
 
 
-async def test_five_hundred_tasks_end_and_nothing_is_done_twice_while_providers_fail(
+async def test_five_hundred_tasks_end_without_repeated_effects_while_providers_fail(
     platform: Platform, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     for service in SERVICES:
@@ -106,7 +108,8 @@ async def test_five_hundred_tasks_end_and_nothing_is_done_twice_while_providers_
     assert {name.partition(" ")[0] for name in happened} == set(SERVICES), happened
     books = await sandbox.books()
     _charged_once(books["stripe"]["charges"], await platform.rows("SELECT id, status FROM payment"))
-    # A push whose answer was lost is sent again under the same topic: the browser shows one.
+    # A push message whose answer was lost is sent again under the same topic, so the browser shows
+    # only one message.
     shown = [m["topic"] for one in books["push"]["subscriptions"].values() for m in one["waiting"]]
     assert len(shown) == len(set(shown)) == 125
     mails = [email.message_from_bytes(f.read_bytes(), policy=email.policy.default) for f in folder.iterdir()]

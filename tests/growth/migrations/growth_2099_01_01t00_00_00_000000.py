@@ -1,4 +1,4 @@
-"""A column, a constraint and an index on `task`."""
+"""A test migration that adds a column, a constraint and an index to the table `task`."""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 

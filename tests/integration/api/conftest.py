@@ -1,4 +1,4 @@
-"""The API over real servers, and people who are signed in to it."""
+"""Fixtures for tests of the API with a real Postgres and Redis, and with signed-in users."""
 
 import functools
 import secrets
@@ -37,13 +37,14 @@ class Greet(Params):
     text: str = "Hello"
 
 
-#: A task for one account, beside the contracts of the applications. No worker runs it.
+#: A test contract whose tasks are for one account. It exists in addition to the contracts of the
+#: applications. No worker runs such tasks.
 GREET = Contract(name="sample.greet", queue="greetings", params=Greet, result=Done, recipient="user_id")
 
 
 @dataclass
 class Person:
-    """A signed-in user of the API."""
+    """A user who is signed in to the API, with the password and tokens."""
 
     id: int
     email: str
@@ -65,7 +66,8 @@ class Person:
         return await self.client.delete(f"/api/v1/{path}", headers=self.headers)
 
 
-#: The cheapest hash there is. Few tests are about guessing, and each account costs two hashes.
+#: A password hash that costs almost nothing. Each test account computes two hashes, and only a few
+#: tests are about guessing passwords.
 CHEAP = functools.partial(argon2.PasswordHasher, time_cost=1, memory_cost=8, parallelism=1)
 
 SignUp = Callable[[], Awaitable[Person]]
@@ -73,7 +75,9 @@ SignUp = Callable[[], Awaitable[Person]]
 
 @pytest.fixture(autouse=True)
 def _cheap_hashes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The API in this process hashes passwords cheaply."""
+    """Make password hashes cheap in this process, except for tests with the marker
+    `real_hashes`.
+    """
     if request.node.get_closest_marker("real_hashes") is None:
         monkeypatch.setattr(argon2, "PasswordHasher", CHEAP)
 
@@ -101,9 +105,8 @@ async def client(settings: Settings, _all_callers: list[Callers]) -> AsyncIterat
 
 @asynccontextmanager
 async def side_by_side(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    """An API that serves requests side by side; with `client` they wait for each other.
-
-    It takes the tables over, so `client` must not be used any more.
+    """An API that serves requests concurrently. The fixture `client`, in contrast, handles one
+    request at a time.
     """
     served: Any = app.build(settings)
     transport = httpx.ASGITransport(served)
@@ -113,7 +116,7 @@ async def side_by_side(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 def _all_callers(monkeypatch: pytest.MonkeyPatch) -> list[Callers]:
-    """What each API in this process remembers of callers."""
+    """The caches of authenticated callers of all APIs in this process."""
     found: list[Callers] = []
     made = Callers.__init__
 
@@ -125,21 +128,35 @@ def _all_callers(monkeypatch: pytest.MonkeyPatch) -> list[Callers]:
     return found
 
 
-@pytest.fixture
-async def database(database_url: str, _all_callers: list[Callers]) -> AsyncIterator[Any]:
-    """A connection of the test's own, to look past the API and to end its sessions.
-
-    What it changes of accounts takes effect at once, as what the API changes itself.
+def _forgetting(all_callers: list[Callers]) -> type[Any]:
+    """Create a class of database connections that notifies the APIs in this process. After each
+    statement that may change data, they forget their cached callers, so that the change takes
+    effect immediately.
     """
 
-    class Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg is not typed
-        async def execute(self, *arguments: Any, **options: Any) -> Any:
-            answer = await super().execute(*arguments, **options)
-            for callers in _all_callers:
-                callers.forget()
+    def watched(method: Any) -> Any:
+        async def run(self: Any, query: str, *arguments: Any, **options: Any) -> Any:
+            answer = await method(self, query, *arguments, **options)
+            if not query.lstrip().startswith("SELECT"):
+                for callers in all_callers:
+                    callers.forget()
             return answer
 
-    connection = await asyncpg.connect(as_role(database_url, SUPERUSER), connection_class=Connection)
+        return run
+
+    names = ("execute", "executemany", "fetch", "fetchrow", "fetchval")
+    methods = {name: watched(getattr(asyncpg.Connection, name)) for name in names}
+    return type("Connection", (asyncpg.Connection,), methods)
+
+
+@pytest.fixture
+async def database(database_url: str, _all_callers: list[Callers]) -> AsyncIterator[Any]:
+    """A database connection for the test itself. When a test changes data with it, the APIs in this
+    process forget their cached callers.
+    """
+
+    kind = _forgetting(_all_callers)
+    connection = await asyncpg.connect(as_role(database_url, SUPERUSER), connection_class=kind)
     yield connection
     await connection.close()
 
@@ -149,7 +166,8 @@ def sign_up(client: Client, database: Any) -> SignUp:
     async def sign_up() -> Person:
         email, password = f"{secrets.token_hex(8)}@often.example", secrets.token_hex(8)
         answer = await client.post("/api/v1/auth/register", json={"email": email, "password": password})
-        # The mail about the address is no task of the person, and tests look at all tasks.
+        # The task that mails a confirmation of the address is deleted, because some tests look at
+        # all tasks.
         await database.execute("DELETE FROM task WHERE name = 'email.send_account_mail'")
         tokens = (await client.post("/api/v1/auth/login", json={"email": email, "password": password})).json()
         headers = {"Authorization": f"Bearer {tokens['access_token']}"}
@@ -164,7 +182,16 @@ async def guest(sign_up: SignUp) -> Person:
 
 
 @pytest.fixture
+async def operator(sign_up: SignUp, database: Any) -> Person:
+    return await _with_role(sign_up, database, "operator")
+
+
+@pytest.fixture
 async def administrator(sign_up: SignUp, database: Any) -> Person:
+    return await _with_role(sign_up, database, "administrator")
+
+
+async def _with_role(sign_up: SignUp, database: Any, role: str) -> Person:
     person = await sign_up()
-    await database.execute("UPDATE account SET role = 'administrator' WHERE id = $1", person.id)
+    await database.execute("UPDATE account SET role = $1 WHERE id = $2", role, person.id)
     return person

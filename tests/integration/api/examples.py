@@ -1,10 +1,5 @@
-"""A request to each of the platform's routes that has a body or an id in its path.
-
-test_rights.py sends them for every role, with those of the installed applications; the hotel application's
-are in hotel/examples.py.
-
-A new route needs an entry here. It must succeed for the person whose things it names, or say what it meets.
-It has to name a thing of that person (an id, a token, a password) wherever the route takes one.
+"""An example request for each of the platform's API routes that has a body, or an id in
+its path.
 """
 
 from collections.abc import Callable
@@ -16,37 +11,44 @@ from tests.integration.api.conftest import Person
 
 @dataclass(frozen=True)
 class Belongings:
-    """A person, and one of each thing that a person may own."""
+    """A user, and the ids of resources that belong to this user, one of each kind."""
 
     person: Person
-    #: Not due yet.
+    #: Id of a task that is not due yet.
     task_id: str
     ended_task_id: str
     key_id: str
     schedule: str
-    #: Its only step is not due yet.
+    #: Id of a workflow whose only step is not due yet.
     workflow_id: str
-    #: Its only step has failed.
+    #: Id of a workflow whose only step has failed.
     failed_workflow_id: str
-    #: A paused queue.
+    #: Name of a paused queue.
     queue: str
     worker_id: str
-    #: It was given up because it kills workers.
+    #: Fingerprint of a group of similar errors.
+    fingerprint: str
+    #: Id of a task that failed because its workers kept dying.
     crashed_task_id: str
-    #: Token that confirms the person's address.
+    #: Id of a bulk operation whose task is not due yet.
+    bulk_id: str
+    #: Body of a request that starts a bulk operation. The preview that it requires has been made.
+    bulk: dict[str, Any]
+    #: Token with which the user can confirm the mail address.
     confirmation: str
-    #: Things of the installed applications: their ids by the names of the parameters in paths.
+    #: Ids of resources of the installed applications, by the name of the path parameter.
     added: dict[str, str]
 
 
 @dataclass(frozen=True)
 class Example:
-    """What to send."""
+    """A request to one route, of which the test knows the outcome."""
 
-    #: Values of the parameters in the path.
+    #: Values of the path parameters, by name.
     ids: dict[str, str] = field(default_factory=dict)
     body: Any = None
-    #: Status of the refusal that is met behind the rights; None: the request succeeds.
+    #: Status code of the error with which the API answers an authorized caller. None if the request
+    #: succeeds.
     meets: int | None = None
 
 
@@ -128,11 +130,12 @@ EXAMPLES: dict[str, Callable[[Belongings], Example]] = {
     "GET /api/v1/tasks/{task_id}/attempts": _task,
     "GET /api/v1/tasks/{task_id}/logs": _task,
     "GET /api/v1/tasks/{task_id}/events": _task,
+    "GET /api/v1/tasks/{task_id}/place": _task,
     "GET /api/v1/tasks/{task_id}/result": lambda mine: Example({"task_id": mine.ended_task_id}),
     "PATCH /api/v1/tasks/{task_id}": lambda mine: Example({"task_id": mine.task_id}, {"priority": 3}),
     "POST /api/v1/tasks/{task_id}/run-now": _task,
     "POST /api/v1/tasks/{task_id}/release": lambda mine: Example({"task_id": mine.crashed_task_id}),
-    # No worker runs the task.
+    # The API answers with an error, because no worker is running the task.
     "GET /api/v1/tasks/{task_id}/stack": lambda mine: Example({"task_id": mine.task_id}, meets=409),
     "POST /api/v1/tasks/{task_id}/retry": lambda mine: Example({"task_id": mine.ended_task_id}),
     "DELETE /api/v1/tasks/{task_id}": _task,
@@ -146,17 +149,27 @@ EXAMPLES: dict[str, Callable[[Belongings], Example]] = {
         {"workflow_id": mine.failed_workflow_id}
     ),
     "DELETE /api/v1/workflows/{workflow_id}": lambda mine: Example({"workflow_id": mine.workflow_id}),
+    "POST /api/v1/bulk": lambda mine: Example(body=mine.bulk),
+    "GET /api/v1/bulk/{bulk_id}": lambda mine: Example({"bulk_id": mine.bulk_id}),
+    "DELETE /api/v1/bulk/{bulk_id}": lambda mine: Example({"bulk_id": mine.bulk_id}),
     "POST /api/v1/schedules": lambda mine: Example(body=_new_schedule(mine)),
     "POST /api/v1/schedules/preview": lambda _: Example(body={"kind": "interval", "expression": "1 h"}),
     "GET /api/v1/schedules/{name}": _schedule,
     "PATCH /api/v1/schedules/{name}": lambda mine: Example({"name": mine.schedule}, {"enabled": False}),
     "DELETE /api/v1/schedules/{name}": _schedule,
     "POST /api/v1/schedules/{name}/fire": _schedule,
+    "POST /api/v1/schedules/{name}/backfill": lambda mine: Example(
+        {"name": mine.schedule}, {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"}
+    ),
     "GET /api/v1/schedules/{name}/firings": _schedule,
     "GET /api/v1/queues/{queue}": lambda mine: Example(_queue(mine)),
     "POST /api/v1/queues/{queue}/pause": lambda mine: Example(_queue(mine), {"reason": "a drill"}),
     "POST /api/v1/queues/{queue}/resume": lambda mine: Example(_queue(mine), {}),
     "POST /api/v1/queues/{queue}/purge": lambda mine: Example(_queue(mine), {"confirm": mine.queue}),
+    "GET /api/v1/operations/errors/{fingerprint}": lambda mine: Example({"fingerprint": mine.fingerprint}),
+    "PATCH /api/v1/operations/errors/{fingerprint}": lambda mine: Example(
+        {"fingerprint": mine.fingerprint}, {"state": "muted"}
+    ),
     "POST /api/v1/workers/{worker_id}/quiet": _worker,
     "POST /api/v1/workers/{worker_id}/drain": _worker,
     "POST /api/v1/workers/{worker_id}/recycle": _worker,

@@ -1,4 +1,4 @@
-"""Other processes of the API over the same servers, with some settings changed."""
+"""Starts further APIs that use the same Postgres and Redis, with some settings changed."""
 
 import dataclasses
 from collections.abc import AsyncIterator, Callable
@@ -15,7 +15,7 @@ Serve = Callable[..., AbstractAsyncContextManager[Client]]
 
 
 def serving(settings: Settings) -> Serve:
-    """Returns what starts such a process."""
+    """Returns a function that starts an API with these settings, some of them changed."""
 
     @asynccontextmanager
     async def serve(**change: Any) -> AsyncIterator[Client]:

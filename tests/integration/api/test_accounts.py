@@ -1,4 +1,4 @@
-"""Registration, signing in, and what a token is worth."""
+"""Tests of registration, signing in, and the validity of access tokens."""
 
 import dataclasses
 import subprocess
@@ -14,11 +14,11 @@ from shared.settings import Settings
 from tests.installed import HOTEL
 from tests.integration.api.conftest import Client, Person, SignUp
 
-#: A session that does not exist.
+#: A session id under which no session exists.
 NO_SESSION = "00000000-0000-7000-8000-000000000000"
 
 
-async def test_a_registered_user_signs_in_and_is_told_who_he_is(client: Client) -> None:
+async def test_a_registered_user_signs_in_and_reads_their_account(client: Client) -> None:
     new = {"email": "Ann@Often.Example", "password": "correct horse", "full_name": "Ann"}
     registered = await client.post("/api/v1/auth/register", json=new)
     assert registered.status_code == 201
@@ -49,24 +49,25 @@ async def test_a_taken_address_is_refused_however_it_is_written(client: Client, 
     assert answer.json()["errors"] == [{"field": "email", "rule": "is taken"}]
 
 
-@pytest.mark.parametrize(
-    ("change", "field"),
-    [
-        ({"email": "ann"}, "email"),
-        ({"email": "ann\x00@often.example"}, "email"),
-        ({"email": 5}, "email"),
-        ({"password": "x" * 7}, "password"),
-        ({"password": "x" * 1025}, "password"),
-        ({"password": "Often-Hotels-2026"}, "password"),
-        ({"full_name": "A\x00"}, "full_name"),
-        ({"role": "administrator"}, "role"),
-    ],
-)
-async def test_a_bad_registration_names_the_field(client: Client, change: Any, field: str) -> None:
-    body = {"email": "ann@often.example", "password": "correct horse"} | change
-    answer = await client.post("/api/v1/auth/register", json=body)
-    assert answer.status_code == 400
-    assert [error["field"] for error in answer.json()["errors"]] == [field]
+BAD_REGISTRATIONS: list[Any] = [
+    ({"email": "ann"}, "email"),
+    ({"email": "ann\x00@often.example"}, "email"),
+    ({"email": 5}, "email"),
+    ({"password": "x" * 7}, "password"),
+    ({"password": "x" * 1025}, "password"),
+    ({"password": "Often-Hotels-2026"}, "password"),
+    ({"full_name": "A\x00"}, "full_name"),
+    ({"role": "administrator"}, "role"),
+]
+
+
+async def test_a_bad_registration_names_the_field(client: Client, subtests: pytest.Subtests) -> None:
+    for change, field in BAD_REGISTRATIONS:
+        with subtests.test(change=change, field=field):
+            body = {"email": "ann@often.example", "password": "correct horse"} | change
+            answer = await client.post("/api/v1/auth/register", json=body)
+            assert answer.status_code == 400
+            assert [error["field"] for error in answer.json()["errors"]] == [field]
 
 
 async def test_a_wrong_password_and_an_unknown_address_get_the_same_answer(
@@ -87,7 +88,10 @@ async def test_a_wrong_password_and_an_unknown_address_get_the_same_answer(
 @pytest.mark.real_hashes
 async def test_an_unknown_address_takes_as_long_as_a_wrong_password(client: Client, guest: Person) -> None:
     async def fastest(email: str) -> float:
-        """In seconds of this process, whatever else the machine does."""
+        """Seconds that the fastest of four logins takes.
+
+        They are CPU time of this process, so that other load on the machine does not count.
+        """
         took = []
         for _ in range(4):
             began = time.process_time()
@@ -119,7 +123,9 @@ async def test_refresh_tokens_are_stored_as_hashes(guest: Person, database: Any)
     assert guest.refresh_token.encode() not in stored
 
 
-async def test_a_deactivated_account_is_out_at_once(client: Client, guest: Person, database: Any) -> None:
+async def test_a_deactivated_account_is_refused_immediately(
+    client: Client, guest: Person, database: Any
+) -> None:
     await database.execute("UPDATE account SET is_active = false WHERE id = $1", guest.id)
     assert (await guest.get("auth/me")).status_code == 401
     refreshed = await client.post("/api/v1/auth/refresh", json={"refresh_token": guest.refresh_token})
@@ -140,31 +146,37 @@ async def test_an_expired_token_is_refused_and_the_answer_says_what_to_do(
     assert "auth/refresh" in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("header", [{}, {"Authorization": "Bearer x.y.z"}, {"Authorization": "Basic eA=="}])
-async def test_without_a_valid_token_nothing_is_answered(client: Client, header: dict[str, str]) -> None:
-    for path in ("auth/me", "tasks", "tasks/00000000-0000-7000-8000-000000000000"):
-        answer = await client.get(f"/api/v1/{path}", headers=header)
-        assert answer.status_code == 401
-        assert answer.headers["content-type"] == "application/problem+json"
+async def test_without_a_valid_token_nothing_is_answered(client: Client, subtests: pytest.Subtests) -> None:
+    for header in [{}, {"Authorization": "Bearer x.y.z"}, {"Authorization": "Basic eA=="}]:
+        with subtests.test(header=header):
+            for path in ("auth/me", "tasks", "tasks/00000000-0000-7000-8000-000000000000"):
+                answer = await client.get(f"/api/v1/{path}", headers=header)
+                assert answer.status_code == 401
+                assert answer.headers["content-type"] == "application/problem+json"
 
 
-@pytest.mark.parametrize("subject", ["1e23", f"{10**23}", "0", "-1", "ann", ""])
 async def test_a_token_for_an_impossible_account_is_refused(
-    client: Client, settings: Settings, subject: str
+    client: Client, settings: Settings, subtests: pytest.Subtests
 ) -> None:
-    assert await _status_with(client, settings, sub=subject, sid=NO_SESSION) == 401
+    for subject in ["1e23", f"{10**23}", "0", "-1", "ann", ""]:
+        with subtests.test(subject=subject):
+            assert await _status_with(client, settings, sub=subject, sid=NO_SESSION) == 401
 
 
-@pytest.mark.parametrize("session", [None, "", "x", 5, ["x"], NO_SESSION])
 async def test_a_token_without_an_open_session_is_refused(
-    client: Client, guest: Person, settings: Settings, session: Any
+    client: Client, guest: Person, settings: Settings, subtests: pytest.Subtests
 ) -> None:
-    """Release 0.2 made tokens without any."""
-    named = {} if session is None else {"sid": session}
-    assert await _status_with(client, settings, sub=str(guest.id), **named) == 401
+    """Release 0.2 issued access tokens without a session id.
+
+    They are refused, like those of sessions that do not exist.
+    """
+    for session in [None, "", "x", 5, ["x"], NO_SESSION]:
+        with subtests.test(session=session):
+            named = {} if session is None else {"sid": session}
+            assert await _status_with(client, settings, sub=str(guest.id), **named) == 401
 
 
-async def test_a_session_of_somebody_else_is_refused(
+async def test_a_session_of_another_account_is_refused(
     client: Client, guest: Person, sign_up: SignUp, settings: Settings, database: Any
 ) -> None:
     other = await sign_up()

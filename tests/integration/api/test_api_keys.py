@@ -1,9 +1,12 @@
-"""API keys: made once, limited to their scopes, refused when their time or their owner's is over."""
+"""Tests of API keys: they are shown once, limited to their scopes, and refused when they or their
+owner are no longer valid.
+"""
 
 from typing import Any
 
 import pytest
 
+from services.api.identity.api_keys import PREFIX
 from shared.identity.tables import Role
 from tests.integration.api.conftest import Client, Person, SignUp
 
@@ -12,7 +15,10 @@ HEALTH_CHECK = {"name": "system.health_check", "params": {}}
 
 
 async def _make(person: Person, **change: Any) -> tuple[dict[str, Any], Person]:
-    """A key, and its owner as the key shows him."""
+    """Create an API key.
+
+    Returns the API's answer, and the same person with the key as credentials.
+    """
     answer = await person.post("keys", ROBOT | change)
     assert answer.status_code == 201, answer.text
     made = answer.json()
@@ -29,9 +35,9 @@ async def test_a_key_acts_as_its_owner(guest: Person) -> None:
     assert task.json()["owner"] == guest.id
 
 
-async def test_a_key_is_told_once_and_stored_as_a_hash(guest: Person, database: Any) -> None:
+async def test_a_key_is_shown_once_and_stored_as_a_hash(guest: Person, database: Any) -> None:
     made, _ = await _make(guest)
-    secret = made["key"].rpartition("_")[2]
+    secret = made["key"].removeprefix(PREFIX).partition("_")[2]
     listed = await guest.get("keys")
     assert secret not in listed.text
     assert listed.json()["items"] == [{name: value for name, value in made.items() if name != "key"}]
@@ -40,7 +46,7 @@ async def test_a_key_is_told_once_and_stored_as_a_hash(guest: Person, database: 
     assert secret not in row["text"]
 
 
-async def test_a_key_without_the_scope_is_told_which_one_it_lacks(guest: Person) -> None:
+async def test_a_refused_key_names_the_missing_scope(guest: Person) -> None:
     _, robot = await _make(guest, scopes=["tasks:read"])
     assert (await robot.get("tasks")).status_code == 200
     for answer, scope in (
@@ -76,7 +82,7 @@ async def test_a_key_makes_and_revokes_no_keys_and_ends_no_sessions(administrato
         ("UPDATE account SET is_active = false", "not active"),
     ],
 )
-async def test_a_key_that_is_over_is_refused_and_says_what_to_do(
+async def test_an_expired_or_revoked_key_is_refused_with_advice(
     guest: Person, database: Any, change: str, reason: str
 ) -> None:
     _, robot = await _make(guest)
@@ -86,14 +92,12 @@ async def test_a_key_that_is_over_is_refused_and_says_what_to_do(
     assert reason in answer.json()["detail"]
 
 
-@pytest.mark.parametrize(
-    "shown",
-    ["often_", "often_x_y", "often__", "often_é_é", "often_00000000000070008000000000000000_x"],
-)
-async def test_what_only_looks_like_a_key_is_refused(client: Client, shown: str) -> None:
-    headers = {"Authorization": f"Bearer {shown}".encode()}
-    answer = await client.get("/api/v1/tasks", headers=headers)  # type: ignore[arg-type]
-    assert (answer.status_code, "unknown" in answer.json()["detail"]) == (401, True)
+async def test_what_only_looks_like_a_key_is_refused(client: Client, subtests: pytest.Subtests) -> None:
+    for shown in ["often_", "often_x_y", "often__", "often_é_é", "often_00000000000070008000000000000000_x"]:
+        with subtests.test(shown=shown):
+            headers = {"Authorization": f"Bearer {shown}".encode()}
+            answer = await client.get("/api/v1/tasks", headers=headers)  # type: ignore[arg-type]
+            assert (answer.status_code, "unknown" in answer.json()["detail"]) == (401, True)
 
 
 async def test_a_key_with_another_secret_is_unknown(guest: Person, sign_up: SignUp) -> None:
@@ -181,29 +185,30 @@ async def test_a_key_lives_ninety_days_unless_told_otherwise(guest: Person, data
     assert [row["life"].days for row in rows] == [90, 366]
 
 
-@pytest.mark.parametrize(
-    ("role", "change", "field"),
-    [
-        (Role.USER, {"name": ""}, "name"),
-        (Role.USER, {"name": "a\x00b"}, "name"),
-        (Role.USER, {"expires_in_days": 0}, "expires_in_days"),
-        (Role.USER, {"expires_in_days": 367}, "expires_in_days"),
-        (Role.USER, {"scopes": []}, "scopes"),
-        (Role.USER, {"scopes": ["tasks:all"]}, "scopes[0]"),
-        (Role.VIEWER, {"scopes": ["tasks:read", "tasks:write"]}, "scopes"),
-    ],
-)
+BAD_KEYS: list[Any] = [
+    (Role.USER, {"name": ""}, "name"),
+    (Role.USER, {"name": "a\x00b"}, "name"),
+    (Role.USER, {"expires_in_days": 0}, "expires_in_days"),
+    (Role.USER, {"expires_in_days": 367}, "expires_in_days"),
+    (Role.USER, {"scopes": []}, "scopes"),
+    (Role.USER, {"scopes": ["tasks:all"]}, "scopes[0]"),
+    (Role.VIEWER, {"scopes": ["tasks:read", "tasks:write"]}, "scopes"),
+]
+
+
 async def test_a_bad_key_names_the_field_and_is_not_made(
-    guest: Person, database: Any, role: Role, change: Any, field: str
+    guest: Person, database: Any, subtests: pytest.Subtests
 ) -> None:
-    await database.execute("UPDATE account SET role = $1", role)
-    answer = await guest.post("keys", ROBOT | change)
-    assert answer.status_code == 400
-    assert [error["field"] for error in answer.json()["errors"]] == [field]
-    assert await database.fetchval("SELECT count(*) FROM api_key") == 0
+    for role, change, field in BAD_KEYS:
+        with subtests.test(role=role, change=change, field=field):
+            await database.execute("UPDATE account SET role = $1", role)
+            answer = await guest.post("keys", ROBOT | change)
+            assert answer.status_code == 400
+            assert [error["field"] for error in answer.json()["errors"]] == [field]
+            assert await database.fetchval("SELECT count(*) FROM api_key") == 0
 
 
-async def test_nobody_has_more_than_fifty_keys(guest: Person, database: Any) -> None:
+async def test_an_account_has_at_most_fifty_keys(guest: Person, database: Any) -> None:
     await database.execute(
         'INSERT INTO api_key ("user", name, secret_hash, scopes, expires_at)'
         " SELECT $1, 'one of many', '', '{}', now() + interval '1 day' FROM generate_series(1, 49)",

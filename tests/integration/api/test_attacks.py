@@ -1,7 +1,5 @@
-"""What clients may take of the process without a right to it: memory, connections and time.
-
-During each attack another user's requests are answered within 2 s, and the process stays below the memory
-of its container.
+"""Tests of the limits that keep clients from using up the memory, connections or time of the API
+process.
 """
 
 import asyncio
@@ -26,7 +24,7 @@ from tests.eventually import eventually
 from tests.platform import Platform
 from tests.prometheus import ROOT
 
-#: Another user waits this long at most.
+#: Longest time in seconds that another user may have to wait for an answer during an attack.
 IN_TIME_S = 2.0
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 MEMORY = int(COMPOSE["services"]["api"]["deploy"]["resources"]["limits"]["memory"].removesuffix("m")) * 2**20
@@ -36,7 +34,9 @@ GET = b"GET /health/live HTTP/1.1\r\nHost: often\r\n"
 
 @dataclass
 class Victim:
-    """The API, and a user of it who opens a connection for each request."""
+    """The API under attack, and an ordinary user of it, who opens a new connection for each
+    request.
+    """
 
     api: Api
     http: httpx.AsyncClient
@@ -49,7 +49,7 @@ class Victim:
         assert rss < MEMORY, f"{rss / 2**20:.0f} MB"
 
     async def served_until(self, attack: "asyncio.Future[Any]") -> None:
-        """Asks at least three times."""
+        """Check at least three times, and until the attack is over, that the user is served."""
         asked = 0
         while not attack.done() or asked < 3:
             await self.is_served()
@@ -69,20 +69,20 @@ class Victim:
         return Attacker(reader, writer)
 
     async def asked(self, *parts: bytes) -> tuple[int, dict[str, Any]]:
-        """Status and document of the answer to what is sent as it stands."""
+        """Send these bytes as a request. Returns the status and body of the answer."""
         attacker = await self.connect(b"".join(parts))
         return await attacker.answer()
 
 
 @dataclass
 class Attacker:
-    """One connection. What it sends may be cut at any moment."""
+    """An attacker's connection. The server may close it at any time, so any write may fail."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
     async def send(self, data: bytes) -> bool:
-        """False once the server does not take it any more."""
+        """Send data to the API. Returns False if the API no longer accepts any."""
         try:
             self.writer.write(data)
             await self.writer.drain()
@@ -91,7 +91,10 @@ class Attacker:
         return not self.reader.at_eof()
 
     async def answer(self) -> tuple[int, dict[str, Any]]:
-        """Status 0 when there is none."""
+        """Read the answer until the connection ends.
+
+        Returns its status, which is 0 if there is no answer, and its body.
+        """
         read = b""
         with contextlib.suppress(OSError):
             while part := await asyncio.wait_for(self.reader.read(65_536), 30):
@@ -128,7 +131,10 @@ def _files() -> None:
 
 
 async def _flood(victim: Victim, first: bytes, more: bytes, most: int) -> tuple[int, int, dict[str, Any]]:
-    """Send until the server has had enough: bytes sent, status, document."""
+    """Send data until the server accepts no more, or until `most` bytes are sent.
+
+    Returns the number of bytes sent, and the status and body of the answer.
+    """
     attacker, sent = await victim.connect(first), len(first)
     while sent < most and await attacker.send(more):
         sent += len(more)
@@ -146,7 +152,8 @@ async def test_endless_headers_are_refused_early(victim: Victim) -> None:
     floods = [_flood(victim, first, more, most=20_000_000) for first, more in endless for _ in range(10)]
     attack = asyncio.gather(*floods)
     await victim.served_until(attack)
-    # A reset may overtake the answer where the client goes on sending.
+    # Status 0 means that the client received no answer: while it goes on sending, a reset of the
+    # connection may arrive before the answer.
     answers = {(status, problem.get("type")) for _, status, problem in await attack}
     assert answers <= {(431, "urn:often:problem:header-too-large"), (0, None)}
     assert max(sent for sent, _, _ in await attack) < 20_000_000
@@ -168,7 +175,7 @@ async def test_a_header_may_have_64_kb_and_100_fields(victim: Victim) -> None:
         assert str(HEADER_BYTES) in problem["detail"]
 
 
-async def test_unfinished_headers_keep_nobody_out_and_end_after_ten_seconds(victim: Victim) -> None:
+async def test_unfinished_headers_do_not_block_others_and_end_after_ten_seconds(victim: Victim) -> None:
     async def open_many() -> list[Attacker]:
         return [await victim.connect(GET) for _ in range(connections.MAX_CONNECTIONS + 100)]
 
@@ -182,7 +189,7 @@ async def test_unfinished_headers_keep_nobody_out_and_end_after_ten_seconds(vict
     await victim.is_served()
 
 
-async def test_bodies_held_open_by_one_user_hold_up_nobody(victim: Victim) -> None:
+async def test_unfinished_bodies_of_one_user_do_not_delay_others(victim: Victim) -> None:
     lines = [f"{name}: {value}\r\n" for name, value in victim.headers.items()]
     head = f"POST /api/v1/tasks HTTP/1.1\r\nHost: often\r\n{''.join(lines)}Content-Length: 1000000\r\n\r\n"
 
@@ -198,7 +205,8 @@ async def test_bodies_held_open_by_one_user_hold_up_nobody(victim: Victim) -> No
     assert told
     assert {problem["type"] for problem in told} == {"urn:often:problem:too-many-bytes"}
     assert all("retry-after: 1" in problem["head"] for problem in told)
-    # The others were kept until the time limit of the request.
+    # Requests with status 408 were not refused but held until they timed out. The bodies of all
+    # held requests together must fit into the limit.
     assert sum(status == 408 for status, _ in answers) <= connections.MAX_HELD_BYTES // 999_999
 
 
@@ -212,7 +220,7 @@ async def test_a_large_body_without_credentials_is_refused_before_it_is_read(vic
         assert (await victim.asked(head.encode(), b"Connection: close\r\n\r\n"))[0] == status
 
 
-async def test_requests_that_are_sent_ahead_without_end_are_cut(victim: Victim) -> None:
+async def test_endless_pipelined_requests_are_cut(victim: Victim) -> None:
     first = b"POST /api/v1/auth/login HTTP/1.1\r\nHost: often\r\nContent-Length: 2\r\n\r\n{}"
     sent, status, _ = await _flood(victim, first + GET + b"\r\n", (GET + b"\r\n") * 1_000, most=20_000_000)
     assert sent < 20_000_000
@@ -233,7 +241,9 @@ async def test_a_client_that_reads_no_answer_is_cut(victim: Victim) -> None:
 
     with socket.create_connection(("127.0.0.1", victim.api.port)) as deaf:
         port = deaf.getsockname()[1]
-        deaf.sendall(asked * MAX_PIPELINED)  # 24 MB of answers; the kernel keeps a few of them
+        # The answers have 24 MB in total, of which the kernel buffers only a few, so the API cannot
+        # send them all.
+        deaf.sendall(asked * MAX_PIPELINED)
         await eventually(is_open)
         await eventually(lambda: not is_open(), connections.HEADER_LIMIT_S + 15)
 
@@ -243,7 +253,8 @@ async def test_a_connection_that_answered_early_ends_when_the_body_never_does(vi
     await victim.api.start(OFTEN_REQUEST_TIMEOUT="1")
     head = b"POST /nowhere HTTP/1.1\r\nHost: often\r\nTransfer-Encoding: chunked\r\n\r\n"
     attacker = await victim.connect(head)
-    # The API looks for waits that are too long once a second, so the trickle may go on a little longer.
+    # The API looks only once a second for connections that exceed a time limit, so it may cut this
+    # one a little late.
     await eventually(lambda: _is_cut(attacker), connections.HEADER_LIMIT_S + 10)
 
 

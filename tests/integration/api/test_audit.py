@@ -1,4 +1,6 @@
-"""The audit log: what acts leave in it, and who reads it. test_rights.py looks at every route."""
+"""Tests which actions leave what in the audit log, and who can read it. test_rights.py covers the
+audit rows of all other routes.
+"""
 
 import asyncio
 import json
@@ -12,19 +14,12 @@ import pytest
 
 from services.api.audit.per_minute import MAX_KEYS, PerMinute
 from shared.settings import Settings
-from tests.integration.api.conftest import Client, Person, SignUp, side_by_side
+from tests.integration.api.conftest import Client, Person, side_by_side
 
 
 async def _log(database: Any, *actions: str) -> list[Any]:
-    """The rows of these actions, oldest first."""
+    """The rows of the audit log about these actions, oldest first."""
     return list(await database.fetch("SELECT * FROM audit WHERE action = ANY($1) ORDER BY id", actions))
-
-
-@pytest.fixture
-async def operator(sign_up: SignUp, database: Any) -> Person:
-    person = await sign_up()
-    await database.execute("UPDATE account SET role = 'operator' WHERE id = $1", person.id)
-    return person
 
 
 async def test_each_change_of_an_account_is_a_row_with_the_values_before_and_after(
@@ -95,7 +90,7 @@ async def test_a_refused_request_is_recorded_once_a_minute_for_each_caller_and_r
     assert str(rows[3]["credential_id"]) == made.json()["id"]
 
 
-def test_what_callers_make_the_log_write_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
+def test_callers_cannot_flood_the_audit_log(caplog: pytest.LogCaptureFixture) -> None:
     now = 0.0
     per_minute = PerMinute(lambda: now)
     assert sum(per_minute.is_new(number) for number in range(10 * MAX_KEYS)) == MAX_KEYS
@@ -105,7 +100,7 @@ def test_what_callers_make_the_log_write_is_bounded(caplog: pytest.LogCaptureFix
     assert not per_minute.is_new(1)
 
 
-async def test_users_acts_on_their_own_tasks_leave_nothing(
+async def test_acts_of_users_on_their_own_tasks_are_not_recorded(
     guest: Person, operator: Person, database: Any
 ) -> None:
     await database.execute("TRUNCATE audit")
@@ -166,7 +161,10 @@ async def test_a_bad_reason_is_refused(administrator: Person, guest: Person, rea
 async def test_an_act_and_its_row_are_committed_together_or_not_at_all(
     settings: Settings, administrator: Person, guest: Person, database: Any
 ) -> None:
-    """First the row fails, then the commit of both."""
+    """With the reason `no` the INSERT of the audit row fails.
+
+    With `late` the COMMIT of the action and its audit row fails.
+    """
     await database.execute("""
         ALTER TABLE audit ADD CHECK (reason <> 'no');
         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
@@ -198,7 +196,8 @@ async def test_operators_read_the_log_in_pages_and_by_filters(
         if page["next_cursor"] is None:
             break
         cursor = {"cursor": page["next_cursor"]}
-    assert len(seen) == 3 + 3 * 2  # the changes; three people registered and signed in
+    # The log contains three changes, and the registration and the sign-in of each of three people.
+    assert len(seen) == 3 + 3 * 2
     assert seen == sorted(seen, key=lambda entry: entry["id"], reverse=True)
 
     async def found(**wanted: Any) -> list[Any]:
@@ -278,11 +277,12 @@ async def test_the_first_administrator_is_recorded_as_made_on_the_command_line(
     assert json.loads(row["after"]) == {"role": "administrator"}
 
 
-async def test_a_refusal_that_cannot_be_recorded_is_a_refusal(
+async def test_a_refusal_that_cannot_be_recorded_is_still_a_refusal(
     guest: Person, database: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     await database.execute("REVOKE INSERT ON audit FROM often_api")
     answer = await guest.get("accounts")
     assert (answer.status_code, answer.json()["type"]) == (403, "urn:often:problem:role-forbids")
-    (record,) = [each for each in caplog.records if "which the audit log lacks" in each.getMessage()]
+    text = "but the audit log could not record it"
+    (record,) = [each for each in caplog.records if text in each.getMessage()]
     assert record.exc_info is not None

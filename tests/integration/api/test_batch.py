@@ -1,4 +1,6 @@
-"""Many tasks in one request: all or none."""
+"""Tests of batches, which submit many tasks in one request: either all of them are stored,
+or none.
+"""
 
 from typing import Any
 
@@ -64,7 +66,7 @@ async def test_recipients_are_checked(guest: Person, administrator: Person, data
     assert await database.fetchval("SELECT count(*) FROM task") == 0
 
 
-async def test_too_many_and_none_are_refused(guest: Person) -> None:
+async def test_an_empty_or_too_large_batch_is_refused(guest: Person) -> None:
     for tasks in ([], [CHECK] * 10_001):
         answer = await guest.post("tasks/batch", {"tasks": tasks})
         assert answer.status_code == 400
@@ -75,11 +77,11 @@ async def test_a_long_list_of_broken_rules_is_cut(guest: Person) -> None:
     answer = await guest.post("tasks/batch", {"tasks": [{}] * 5_000})
     errors = answer.json()["errors"]
     assert len(errors) == MOST_PROBLEMS + 1
-    # Each task lacks its name and its parameters.
+    # Each task of the batch breaks two rules: its name and its parameters are missing.
     assert errors[-1]["rule"] == f"and {2 * 5_000 - MOST_PROBLEMS} more broken rules"
 
 
-async def test_a_batch_may_be_larger_than_other_bodies_but_not_without_end(guest: Person) -> None:
+async def test_a_batch_may_be_larger_than_other_bodies_but_has_a_limit(guest: Person) -> None:
     large = {**CHECK, "expires_at": "2099-01-01T00:00:00Z" + " " * 2_000_000}
     assert (await guest.post("tasks", large)).status_code == 413
     assert (await guest.post("tasks/batch", {"tasks": [large]})).status_code == 400

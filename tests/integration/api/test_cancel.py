@@ -1,4 +1,4 @@
-"""Cancelling: before, while and after a worker has the task."""
+"""Tests of canceling a task before, while and after a worker holds it."""
 
 from typing import Any
 from uuid import UUID, uuid4
@@ -23,7 +23,7 @@ async def test_a_waiting_task_is_revoked_at_once(guest: Person) -> None:
 
 
 @pytest.mark.parametrize("status", ["pending", "started"])
-async def test_a_held_task_is_asked_for_and_its_worker_told(
+async def test_canceling_a_held_task_notifies_its_worker(
     guest: Person, database: Any, redis_url: str, status: str
 ) -> None:
     task_id = await _submit(guest)

@@ -1,4 +1,6 @@
-"""The catalogue of tasks: what clients learn about each kind, and who sees which."""
+"""Tests of the catalogue of tasks: what clients learn about each kind of task, and which kinds they
+see.
+"""
 
 from typing import Any
 

@@ -1,4 +1,6 @@
-"""Pages of other origins: those that the setting names may call the API from a browser."""
+"""Tests of CORS: pages of other origins can call the API from a browser if a setting lists their
+origin.
+"""
 
 import dataclasses
 from collections.abc import AsyncIterator
@@ -36,7 +38,7 @@ async def test_a_named_origin_may_send_requests_and_read_answers(
         assert "access-control-allow-credentials" not in answer.headers
 
 
-async def test_other_origins_may_not(guest: Person, open_to_pages: Client, client: Client) -> None:
+async def test_other_origins_are_refused(guest: Person, open_to_pages: Client, client: Client) -> None:
     for served, origin in ((open_to_pages, STRANGER), (client, ORIGIN)):
         headers = {"Origin": origin, **guest.headers}
         for answer in (

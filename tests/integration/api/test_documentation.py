@@ -1,4 +1,4 @@
-"""The page about the API, its schema, and the metrics."""
+"""Tests of the API's documentation page, its OpenAPI schema, and its metrics."""
 
 import re
 from urllib.parse import urlsplit
@@ -34,7 +34,7 @@ async def test_a_file_that_is_not_there_is_a_problem_document(client: Client, na
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
 
 
-async def test_the_schema_tells_how_to_authorise(client: Client) -> None:
+async def test_the_schema_documents_how_to_authorize(client: Client) -> None:
     schema = (await client.get("/api/v1/schema/openapi.json")).json()
     (scheme,) = schema["components"]["securitySchemes"].items()
     assert (scheme[1]["type"], scheme[1]["scheme"].lower()) == ("http", "bearer")

@@ -1,4 +1,6 @@
-"""How the process stops: not ready first, then closed; and connections that stay open or are shared."""
+"""Tests how the API process stops, in steps: it reports that it is not ready, then closes its port,
+then its connections.
+"""
 
 import asyncio
 import signal
@@ -13,7 +15,8 @@ from tests.api_process import Api
 from tests.eventually import eventually
 from tests.platform import Platform
 
-#: Long enough to see several requests in it on a busy machine.
+#: Seconds for which the API drains, that is, still answers requests before it stops. Several
+#: requests fit in, even on a busy machine.
 DRAIN_S = 2
 LIVE = "/health/live"
 
@@ -34,7 +37,7 @@ def _refuses_connections(port: int) -> bool:
         return client.connect_ex(("127.0.0.1", port)) != 0
 
 
-async def test_it_says_that_it_stops_and_serves_until_proxies_have_noticed(
+async def test_a_stopping_api_reports_it_and_serves_until_proxies_have_noticed(
     api: Api, http: httpx.AsyncClient
 ) -> None:
     await api.start(OFTEN_API_DRAIN=str(DRAIN_S))
@@ -49,7 +52,8 @@ async def test_it_says_that_it_stops_and_serves_until_proxies_have_noticed(
     assert turned.json() == {"status": "stopping", "servers": {}}
     served = [await http.get(f"{api.url}{path}") for path in (LIVE, "/", "/api/v1/tasks", LIVE)]
     assert [answer.status_code for answer in served] == [200, 200, 401, 200]
-    # A kept connection would be cut with the next request on it.
+    # While the API drains, every answer has `Connection: close`, because a connection that stayed
+    # open would be cut during its next request.
     assert {answer.headers["connection"] for answer in served} == {"close"}
     await asyncio.to_thread(api.process.wait, 10)
     assert api.process.returncode == 0
@@ -66,7 +70,9 @@ async def test_no_request_is_refused_before_readiness_has_turned_and_open_ones_a
     seen: list[tuple[int, int]] = []
 
     async def visit() -> None:
-        """As a proxy that asks for readiness with each request, until it learns that the API stops."""
+        """Send requests as a proxy does, each followed by a readiness check, until the API answers
+        the check with 503.
+        """
         while not seen or seen[-1][1] != 503:
             answer = await http.get(f"{api.url}{LIVE}")
             seen.append((answer.status_code, (await http.get(f"{api.url}/health/ready")).status_code))
@@ -106,7 +112,9 @@ async def test_idle_connections_are_kept_as_long_as_the_setting_says(api: Api) -
     reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
     writer.write(f"GET {LIVE} HTTP/1.1\r\nHost: often\r\n\r\n".encode())
     began = asyncio.get_running_loop().time()
-    await asyncio.wait_for(reader.read(), 30)  # until the server closes; by itself uvicorn does so after 5 s
+    # `read` returns when the server closes the connection. With its default keep-alive time,
+    # uvicorn would close it after 5 s.
+    await asyncio.wait_for(reader.read(), 30)
     writer.close()
     assert asyncio.get_running_loop().time() - began >= 7
 

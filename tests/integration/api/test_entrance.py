@@ -1,4 +1,4 @@
-"""The address `/`, and HEAD on every address that answers GET."""
+"""Tests of the address `/`, and of HEAD on every address that answers GET."""
 
 from urllib.parse import urlsplit
 

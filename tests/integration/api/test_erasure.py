@@ -1,4 +1,6 @@
-"""Requests to export and to erase an account. tests/faults/hotel/test_erasure.py carries them out."""
+"""Tests of requests to export and to erase an account. tests/faults/hotel/test_erasure.py carries
+out such requests.
+"""
 
 from typing import Any
 
@@ -30,7 +32,7 @@ async def test_only_a_session_with_the_password_erases_its_account(guest: Person
     assert await database.fetchval("SELECT count(*) FROM task") == 0
 
 
-async def test_from_the_request_on_an_account_is_out_and_does_not_come_back(
+async def test_a_requested_erasure_locks_the_account_permanently(
     guest: Person, administrator: Person, database: Any
 ) -> None:
     key = await make_key(guest, "accounts:read")
@@ -56,7 +58,7 @@ async def test_from_the_request_on_an_account_is_out_and_does_not_come_back(
         "SELECT actor, target FROM audit WHERE action = 'account.erasure_requested'"
     )
     assert (entry["actor"], entry["target"]) == (guest.id, str(guest.id))
-    # Nothing new can be submitted for it.
+    # Once an erasure is requested, the API refuses new tasks for the account.
     greeting = {"name": "sample.greet", "params": {"user_id": guest.id}}
     assert (await administrator.post("tasks", greeting)).status_code == 422
 
@@ -94,7 +96,7 @@ async def test_the_last_administrator_stays(administrator: Person, database: Any
     assert await database.fetchval("SELECT is_active AND erasure_task IS NULL FROM account")
 
 
-async def test_an_export_holds_what_the_account_has_and_what_names_it(
+async def test_an_export_contains_the_accounts_data_and_tasks_that_name_it(
     guest: Person, administrator: Person, sign_up: SignUp
 ) -> None:
     stranger = await sign_up()
@@ -116,11 +118,12 @@ async def test_an_export_holds_what_the_account_has_and_what_names_it(
     assert "of a stranger" not in answer.text
 
 
-async def test_exports_at_a_time_are_bounded(guest: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_simultaneous_exports_are_bounded(guest: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.api.personal.exports.MAX_EXPORTS", 0)
     refused = await guest.get("auth/me/export")
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "10")
     monkeypatch.setattr("services.api.personal.exports.MAX_EXPORTS", 1)
-    # Each one gives its place back.
+    # An export frees its slot when it ends. So three in a row succeed, although only one may run at
+    # a time.
     for _ in range(3):
         assert (await guest.get("auth/me/export")).status_code == 200

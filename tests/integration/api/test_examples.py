@@ -1,20 +1,22 @@
-"""The examples on the page /docs: the API accepts each of them as it stands."""
+"""Tests the examples on the page /docs: the API accepts each of them unchanged."""
 
 from typing import Any
 
 from tests.installed import HOTEL
 from tests.integration.api.conftest import Client, Person
 
-#: Examples that hold a token or a password of the caller, which no document can know.
+#: Paths that are not tested, because their example contains a token or password of the caller,
+#: which the documentation cannot know.
 PERSONAL = {
     *("/api/v1/auth/refresh", "/api/v1/auth/logout", "/api/v1/auth/password"),
     *("/api/v1/auth/verify", "/api/v1/auth/me/email", "/api/v1/auth/me"),
 }
-#: These create what later examples need.
+#: Paths whose examples run first, because they create what later examples need.
 FIRST = ["/api/v1/auth/register", "/api/v1/schedules"]
-#: Values of the parameters in paths.
+#: Values for the path parameters of the examples.
 IDS = {"account_id": 1, "destination_id": 1, "name": "health.hourly", "queue": "maintenance"}
-#: Tasks in a state that an example needs, by its path.
+#: State (status and error kind) of the task that the test creates for an example, by the example's
+#: path.
 TASKS = {
     "/api/v1/tasks/{task_id}": ("pending", None),
     "/api/v1/tasks/{task_id}/run-now": ("pending", None),
@@ -28,6 +30,12 @@ MAKE_TASK = """
             CASE WHEN $1 = 'pending' THEN now() + interval '1 h' END,
             CASE WHEN $1 = 'failure' THEN now() END)
     RETURNING id
+"""
+ERROR = "/api/v1/operations/errors/{fingerprint}"
+MAKE_ERROR_GROUP = """
+    INSERT INTO error_group (fingerprint, name, kind, sample_task, first_at, last_at, first_release,
+                             last_release)
+    VALUES ('v2:a', 'sample.fail', 'bug', uuidv7(), now(), now(), '1', '1') RETURNING fingerprint
 """
 WORKERS = [f"/api/v1/workers/{{worker_id}}/{asked}" for asked in ("quiet", "drain", "recycle")]
 MAKE_WORKER = """
@@ -55,10 +63,8 @@ async def test_each_documented_example_is_accepted(
     for path in dict.fromkeys([*FIRST, *examples]):
         method, body = examples[path]
         sent = path.format(**{**ids, **things.get(path, {})})
-        headers = {
-            **administrator.headers,
-            "Idempotency-Key": path,
-        }  # the page asks for it where it is needed
+        # The documentation page asks its reader for the header Idempotency-Key.
+        headers = {**administrator.headers, "Idempotency-Key": path}
         answers[path] = await client.request(method, sent, json=body, headers=headers)
 
     refused = {path: answer.text for path, answer in answers.items() if answer.status_code >= 400}
@@ -67,17 +73,20 @@ async def test_each_documented_example_is_accepted(
 
 
 async def _things(database: Any) -> dict[str, dict[str, Any]]:
-    """Ids of tasks and workers that examples need, by path."""
+    """Create the tasks, workers and error group that examples need. Returns their ids by path."""
     tasks = {path: {"task_id": await database.fetchval(MAKE_TASK, *state)} for path, state in TASKS.items()}
     workers = {
         path: {"worker_id": await database.fetchval(MAKE_WORKER, number)}
         for number, path in enumerate(WORKERS)
     }
-    return tasks | workers
+    return tasks | workers | {ERROR: {"fingerprint": await database.fetchval(MAKE_ERROR_GROUP)}}
 
 
 async def _failed(person: Person, database: Any) -> dict[str, str]:
-    """A workflow that has failed, and a task of another one."""
+    """Create a failed workflow and a second workflow.
+
+    Returns the id of the failed one, and the id of a task of the second.
+    """
     step = {"step": "check", "task": "system.health_check", "params": {}}
     for _ in range(2):
         await person.post("workflows", {"name": "checks", "steps": [step]})
@@ -89,7 +98,7 @@ async def _failed(person: Person, database: Any) -> dict[str, str]:
 
 
 async def _have_a_hotel(database: Any) -> None:
-    """A hotel and a destination, which the examples of the hotel application name."""
+    """Create the hotel and the destination that the hotel application's examples refer to."""
     await database.execute("INSERT INTO country (code, name) VALUES ('IN', 'India')")
     await database.execute(
         "INSERT INTO destination (country, name, slug) SELECT id, 'Goa', 'goa' FROM country"
@@ -98,7 +107,7 @@ async def _have_a_hotel(database: Any) -> None:
 
 
 def _examples(document: dict[str, Any]) -> dict[str, tuple[str, Any]]:
-    """Method and example of each operation that takes a body, by path."""
+    """Method and example body of each operation that has a request body, by path."""
     return {
         path: (method, content["example"])
         for path, operations in document["paths"].items()

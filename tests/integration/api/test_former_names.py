@@ -1,4 +1,4 @@
-"""Schedules stored under a name that their task had before."""
+"""Tests of schedules that were stored before their task was renamed, under its former name."""
 
 import dataclasses
 from collections.abc import AsyncIterator
@@ -28,21 +28,21 @@ async def client(settings: Settings) -> AsyncIterator[Client]:
 
 
 @pytest.fixture
-async def operator(sign_up: SignUp, database: Any) -> Person:
-    """The owner of a schedule that is as old as the task's former name."""
-    person = await sign_up()
-    await database.execute("UPDATE account SET role = 'operator' WHERE id = $1", person.id)
+async def operator(operator: Person, database: Any) -> Person:
+    """An operator who owns a schedule. It was stored under the former name of its task."""
+    vault = Vault.from_setting(VAULT_KEYS)
+    sealed = vault.seal_params(FORMERLY, Pay(card=CARD), "cards.nightly", operator.id)
     await database.execute(
         "INSERT INTO schedule (name, task_name, params, kind, expression, owner, next_fire_time)"
         " VALUES ('cards.nightly', $1, $2, 'interval', '1 h', $3, now() + interval '1 h')",
         FORMERLY.name,
-        Vault.from_setting(VAULT_KEYS).seal_params(FORMERLY, Pay(card=CARD), "cards.nightly", person.id).text,
-        person.id,
+        sealed.text,
+        operator.id,
     )
-    return person
+    return operator
 
 
-async def test_its_sensitive_parameters_are_shown_to_its_owner_only(
+async def test_sensitive_parameters_under_a_former_name_are_shown_to_the_owner_only(
     operator: Person, sign_up: SignUp, database: Any
 ) -> None:
     other = await sign_up()
@@ -51,7 +51,7 @@ async def test_its_sensitive_parameters_are_shown_to_its_owner_only(
     assert (await other.get(PATH)).json()["params"] == {"card": "[hidden]"}
 
 
-async def test_it_is_switched_changed_and_fired(operator: Person) -> None:
+async def test_a_schedule_under_a_former_name_is_switched_changed_and_fired(operator: Person) -> None:
     for change in ({"enabled": False}, {"enabled": True}, {"params": {"card": CARD[::-1]}}):
         answer = await operator.patch(PATH, change)
         assert answer.status_code == 200, answer.text
@@ -63,7 +63,7 @@ async def test_it_is_switched_changed_and_fired(operator: Person) -> None:
     assert (task["task_name"], task["params"]) == ("sample.pay", {"card": CARD[::-1]})
 
 
-async def test_a_new_one_takes_the_name_of_today(operator: Person) -> None:
+async def test_a_new_schedule_gets_the_present_name(operator: Person) -> None:
     body = {"name": "another", "params": {"card": CARD}, "kind": "interval", "expression": "1 h"}
     answer = await operator.post("schedules", body | {"task_name": FORMERLY.name})
     assert answer.status_code == 400

@@ -1,7 +1,8 @@
-"""Concurrent submissions share a commit, and nothing else."""
+"""Tests of group commit: concurrent submissions share one commit, but do not affect each other."""
 
 import asyncio
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -10,15 +11,18 @@ import asyncpg
 from services.api.grouping import Grouping
 from shared.contracts.contract import Contract, Retries
 from shared.submission import CheckedTask, NewTask
+from shared.telemetry import tracing
 from tests.eventually import eventually
 from tests.platform import Platform
+from tests.recorded_spans import RecordedSpans
 from tests.sample_tasks import FAIL, Fails
 
 COMMITS = "SELECT count(DISTINCT xmin::text) AS n FROM task"
 WAITS_FOR_LOCK = """
     SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
 """
-#: A contract that Postgres refuses: the number does not fit into its column.
+#: A contract whose tasks Postgres refuses to store, because their number of attempts does not fit
+#: into its column.
 BROKEN = dataclasses.replace(FAIL, retries=Retries(max_attempts=100_000))
 
 
@@ -42,7 +46,7 @@ async def test_requests_that_arrive_during_a_write_are_stored_together(platform:
     assert len(await platform.rows("SELECT 1 FROM task")) == 51
 
 
-async def test_a_request_that_is_given_up_while_it_waits_is_not_stored(platform: Platform) -> None:
+async def test_a_request_abandoned_while_it_waits_is_not_stored(platform: Platform) -> None:
     group = grouped(platform)
     blocking = await platform.database.connect()
     try:
@@ -72,3 +76,22 @@ async def test_a_task_that_postgres_refuses_does_not_affect_its_neighbors(platfo
     assert refused == [6]
     assert isinstance(answers[6], asyncpg.DataError)
     assert len(await platform.rows("SELECT 1 FROM task")) == 10
+
+
+async def test_a_group_belongs_to_the_trace_of_no_request() -> None:
+    """A group commit stores tasks of many requests, so it belongs to none of their traces.
+
+    Each task keeps the trace of its own request.
+    """
+    seen: list[object] = []
+
+    async def go(wanted: Sequence[str]) -> list[str]:
+        seen.append(tracing.labels())
+        return list(wanted)
+
+    group = Grouping[str, str](go)
+    span = RecordedSpans().begin("POST", "SERVER", {}, parent=None, links=())
+    with tracing.within(span):
+        assert await group.join("task") == "task"
+        assert tracing.labels() == span.labels
+    assert seen == [None]

@@ -1,4 +1,4 @@
-"""The same request under the same key is one submission."""
+"""Tests of idempotency keys: repeating a request with its key submits nothing new."""
 
 import asyncio
 import base64
@@ -23,7 +23,7 @@ async def send(person: Person, key: str, body: Any = HEALTH_CHECK, path: str = "
     return await person.client.post(f"/api/v1/{path}", json=body, headers=headers)
 
 
-async def test_a_thousand_at_once_under_one_key_are_one_task(
+async def test_a_thousand_simultaneous_requests_with_one_key_are_one_task(
     guest: Person, settings: Settings, database: Any
 ) -> None:
     headers = {**guest.headers, "Idempotency-Key": "k"}
@@ -31,7 +31,10 @@ async def test_a_thousand_at_once_under_one_key_are_one_task(
     async with side_by_side(settings) as client, asyncio.timeout(120):
 
         async def persistent() -> Any:
-            """As a client does that follows the answers: a busy server asks for the same request again."""
+            """Send the request.
+
+            While the API answers 503, because it is busy, repeat it after the time in Retry-After.
+            """
             nonlocal asked_again
             while (
                 answer := await client.post("/api/v1/tasks", json=HEALTH_CHECK, headers=headers)
@@ -46,7 +49,8 @@ async def test_a_thousand_at_once_under_one_key_are_one_task(
     assert {answer.status_code for answer in answers} == {202}
     assert len({answer.json()["task_id"] for answer in answers}) == 1
     new = sum("Idempotent-Replayed" not in answer.headers for answer in answers)
-    # The first may be one of those that were given up, just when it was stored.
+    # The API may answer 503 although the task is stored after all. Then every later answer is a
+    # repetition, and none counts as new.
     assert new == 1 or (new == 0 and asked_again)
     assert await database.fetchval("SELECT count(*) FROM task") == 1
 
@@ -73,6 +77,29 @@ async def test_keys_belong_to_their_owner(guest: Person, sign_up: SignUp) -> Non
     assert (await send(guest, "k")).json()["task_id"] != (await send(other, "k")).json()["task_id"]
 
 
+async def test_a_repeated_request_is_answered_when_the_account_it_names_is_gone(
+    administrator: Person, database: Any
+) -> None:
+    account = await database.fetchval(
+        "INSERT INTO account (email, password_hash) VALUES ('gone@often.example', '-') RETURNING id"
+    )
+    task = {"name": "sample.greet", "params": {"user_id": account}}
+    step = {"step": "greet", "task": task["name"], "params": task["params"]}
+    bodies = {
+        "tasks": task,
+        "tasks/batch": {"tasks": [task]},
+        "workflows": {"name": "greet", "steps": [step]},
+    }
+    first = {path: await send(administrator, f"k {path}", body, path) for path, body in bodies.items()}
+    await database.execute("DELETE FROM account WHERE id = $1", account)
+
+    for path, body in bodies.items():
+        again = await send(administrator, f"k {path}", body, path)
+        assert (again.status_code, again.json()) == (202, first[path].json())
+        assert "Idempotent-Replayed" in again.headers
+        assert (await send(administrator, f"new {path}", body, path)).status_code in (400, 422)
+
+
 async def test_a_refused_request_does_not_use_up_its_key(guest: Person) -> None:
     assert (await send(guest, "k", {"name": "system.health_check", "params": {"x": 1}})).status_code == 400
     assert (await send(guest, "k")).status_code == 202
@@ -87,7 +114,9 @@ async def test_a_bad_key_is_named(guest: Person, key: str) -> None:
 
 @pytest.fixture
 async def robot(guest: Person) -> Person:
-    """The guest with an API key, which outlives a change of SECRET_KEY."""
+    """The guest, with an API key as credentials, because a key remains valid when SECRET_KEY
+    changes.
+    """
     made = await guest.post("keys", {"name": "a robot", "scopes": ["tasks:read", "tasks:write"]})
     return dataclasses.replace(guest, headers={"Authorization": f"Bearer {made.json()['key']}"})
 
@@ -107,7 +136,8 @@ async def test_a_change_of_keys_does_not_make_a_repeated_request_another_one(
     async with side_by_side(dataclasses.replace(settings, **change)) as robot.client:
         again = await send(robot, "k")
         other = await send(robot, "k", {**HEALTH_CHECK, "priority": 4})
-        # Sessions go on, too: only the access token has to be renewed.
+        # After SECRET_KEY changes, the session remains valid, too. Only its access token has to be
+        # renewed.
         refresh = {"refresh_token": robot.refresh_token}
         renewed = await robot.client.post("/api/v1/auth/refresh", json=refresh)
     assert (again.status_code, again.json()) == (202, first.json())

@@ -1,4 +1,4 @@
-"""Rate limits, deadlines, and the headers of every answer."""
+"""Tests of rate limits, of request deadlines, and of headers that every answer has."""
 
 import asyncio
 import logging
@@ -29,7 +29,7 @@ async def _statuses(count: int, ask: Callable[[], Awaitable[Any]]) -> list[int]:
     return [(await ask()).status_code for _ in range(count)]
 
 
-async def test_each_user_has_his_own_limit(guest: Person, sign_up: SignUp, serve: Serve) -> None:
+async def test_each_user_has_a_separate_limit(guest: Person, sign_up: SignUp, serve: Serve) -> None:
     other = await sign_up()
     async with serve(rate_limit_user="3/minute") as client:
 
@@ -75,7 +75,7 @@ async def test_the_limit_ends(guest: Person, serve: Serve) -> None:
         ("/api/v1/schema/openapi.json", {}),
     ],
 )
-async def test_who_is_not_signed_in_is_limited_by_address(
+async def test_anonymous_callers_are_limited_by_address(
     guest: Person, serve: Serve, path: str, headers: dict[str, str]
 ) -> None:
     method = "POST" if path.endswith("login") else "GET"
@@ -83,7 +83,8 @@ async def test_who_is_not_signed_in_is_limited_by_address(
         statuses = await _statuses(4, lambda: client.request(method, path, headers=headers))
         assert 429 not in statuses[:3]
         assert statuses[3] == 429
-        # Who is signed in does not suffer from others at the same address.
+        # A signed-in user has a separate limit, so the requests of other callers from the same
+        # address do not count.
         assert (await client.get("/api/v1/auth/me", headers=guest.headers)).status_code == 200
         for exempt in EXEMPT:
             assert (await client.get(exempt)).status_code == 200
@@ -92,7 +93,8 @@ async def test_who_is_not_signed_in_is_limited_by_address(
 async def test_without_redis_requests_pass_fast_and_the_log_says_so_once(
     guest: Person, serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # Takes connections and never answers, which is the slowest way of being away.
+    # In place of Redis: a server that accepts connections and never answers, which is the slowest
+    # kind of outage.
     server = await asyncio.start_server(lambda *_: asyncio.sleep(3600), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     with caplog.at_level(logging.INFO, "services.api.identity.counting"):
@@ -104,16 +106,19 @@ async def test_without_redis_requests_pass_fast_and_the_log_says_so_once(
                 took.append(time.monotonic() - began)
                 assert answer.status_code == 200
     server.close()
-    assert max(took) < 1.5  # 0.2 s, and what a busy machine adds
-    assert sum(seconds > 0.2 for seconds in took) < 10  # one a second waits, not each
+    # A call to Redis may take 0.2 s. The rest of the 1.5 s allows for a busy machine.
+    assert max(took) < 1.5
+    # While Redis is unavailable, only one request per second tries it and waits.
+    assert sum(seconds > 0.2 for seconds in took) < 10
     said = [r.message for r in caplog.records if r.name == "services.api.identity.counting"]
     (line,) = said
-    assert line.startswith("Redis does not count requests, which pass uncounted: ")
+    assert line.startswith("Redis is unavailable for rate limits and quotas; requests pass uncounted: ")
 
 
-@pytest.mark.parametrize(
-    ("path", "status"),
-    [
+async def test_every_answer_tells_browsers_what_to_leave_alone(
+    guest: Person, subtests: pytest.Subtests
+) -> None:
+    for path, status in [
         ("/api/v1/tasks", 200),
         ("/api/v1/nowhere", 404),
         ("/nowhere", 404),
@@ -122,16 +127,15 @@ async def test_without_redis_requests_pass_fast_and_the_log_says_so_once(
         ("/api/v1/tasks?limit=0", 400),
         ("/health/live", 200),
         ("/api/v1/schema/openapi.json", 200),
-    ],
-)
-async def test_every_answer_tells_browsers_what_to_leave_alone(guest: Person, path: str, status: int) -> None:
-    answer = await guest.client.get(path, headers=guest.headers)
-    assert answer.status_code == status
-    assert answer.headers["x-content-type-options"] == "nosniff"
-    assert answer.headers["referrer-policy"] == "no-referrer"
-    assert answer.headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
-    assert answer.headers["cache-control"] == "no-store"
-    assert "server" not in answer.headers
+    ]:
+        with subtests.test(path=path, status=status):
+            answer = await guest.client.get(path, headers=guest.headers)
+            assert answer.status_code == status
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            assert answer.headers["referrer-policy"] == "no-referrer"
+            assert answer.headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
+            assert answer.headers["cache-control"] == "no-store"
+            assert "server" not in answer.headers
 
 
 async def test_the_page_keeps_its_own_policy_and_cannot_be_framed(client: Client) -> None:
@@ -143,31 +147,28 @@ async def test_the_page_keeps_its_own_policy_and_cannot_be_framed(client: Client
     assert "cache-control" not in page.headers
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "allowed"),
-    [
+async def test_a_wrong_method_is_told_the_right_ones(client: Client, subtests: pytest.Subtests) -> None:
+    for method, path, allowed in [
         ("PUT", "/api/v1/tasks", {"GET", "HEAD", "POST", "OPTIONS"}),
         ("GET", "/api/v1/auth/login", {"POST", "OPTIONS"}),
         ("POST", "/api/v1/accounts/7", {"GET", "HEAD", "PATCH", "DELETE", "OPTIONS"}),
-    ],
-)
-async def test_a_wrong_method_is_told_the_right_ones(
-    client: Client, method: str, path: str, allowed: set[str]
-) -> None:
-    answer = await client.request(method, path)
-    assert answer.status_code == 405
-    assert set(answer.headers["allow"].split(", ")) == allowed
-    assert answer.headers["content-type"] == "application/problem+json"
+    ]:
+        with subtests.test(method=method, path=path, allowed=allowed):
+            answer = await client.request(method, path)
+            assert answer.status_code == 405
+            assert set(answer.headers["allow"].split(", ")) == allowed
+            assert answer.headers["content-type"] == "application/problem+json"
 
 
-async def test_a_body_that_trickles_in_is_given_up(platform: Platform) -> None:
+async def test_a_slow_body_is_refused(platform: Platform) -> None:
     port = ports.pick("api")["api"]
     secret = secrets.token_hex(32)
     platform.start("services.api", SECRET_KEY=secret, OFTEN_API_PORT=str(port), OFTEN_REQUEST_TIMEOUT="1")
     reader, writer = await eventually(lambda: _connected(port))
     head = "POST /api/v1/auth/login HTTP/1.1\r\nHost: often\r\nContent-Length: 100\r\n\r\n"
     writer.write(head.encode() + b'{"email":')
-    answer = (await asyncio.wait_for(reader.read(), 30)).decode()  # until the server closes
+    # `read` returns when the server closes the connection.
+    answer = (await asyncio.wait_for(reader.read(), 30)).decode()
     writer.close()
     assert answer.startswith("HTTP/1.1 408 ")
     assert "urn:often:problem:body-too-slow" in answer
@@ -181,7 +182,7 @@ async def _connected(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWri
         return None
 
 
-async def test_a_request_that_waits_for_a_lock_is_given_up(
+async def test_a_request_that_waits_too_long_for_a_lock_is_refused(
     administrator: Person, serve: Serve, database: Any
 ) -> None:
     async with serve(request_timeout=timedelta(seconds=0.3)) as client, database.transaction():

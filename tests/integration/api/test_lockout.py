@@ -1,4 +1,6 @@
-"""Too many wrong passwords: the address rests, whether somebody has it or not."""
+"""Tests of the lock on a mail address after too many wrong passwords, whether or not an account has
+the address.
+"""
 
 import asyncio
 import contextlib
@@ -24,7 +26,7 @@ from tests.integration.api.conftest import Client, Person, side_by_side
 
 @pytest.fixture
 async def opened(settings: Settings) -> AsyncIterator[Database]:
-    """The database as a process of the API uses it."""
+    """A database connection pool like that of an API process."""
     opened = Database.for_service(settings.database_url, "test")
     await opened.open(size=4)
     yield opened
@@ -87,7 +89,7 @@ async def test_the_right_password_resets_the_count(client: Client, guest: Person
     assert await database.fetchval("SELECT count(*) FROM login_failure") == 0
 
 
-async def test_many_right_passwords_at_once_are_let_in(guest: Person, settings: Settings) -> None:
+async def test_simultaneous_right_passwords_are_admitted(guest: Person, settings: Settings) -> None:
     async with side_by_side(settings) as client:
         answers = await asyncio.gather(
             *(_login(client, guest.email, guest.password) for _ in range(passwords.MAX_PLACES_OF_ONE))
@@ -106,7 +108,7 @@ class _CountingPasswords(passwords.Passwords):
 async def test_processes_count_attempts_before_they_check_them(
     guest: Person, opened: Database, database: Any
 ) -> None:
-    """Here each process is a `Logins` of its own, and all of them begin at the same time."""
+    """Each `Logins` represents one API process. All of them check a password at the same time."""
     checker = _CountingPasswords()
     stranger = Actor(network="192.0.2.1")
     with contextlib.closing(checker):
@@ -140,7 +142,7 @@ async def test_addresses_are_stored_as_hashes_and_forgotten(client: Client, data
     assert not before & await stored()
 
 
-async def test_strangers_lock_new_places_but_not_a_known_one(
+async def test_attackers_lock_new_networks_but_not_a_known_one(
     guest: Person, settings: Settings, opened: Database
 ) -> None:
     for number in range(50):
@@ -152,7 +154,8 @@ async def test_strangers_lock_new_places_but_not_a_known_one(
             transport = httpx.ASGITransport(served, client=(host, 1))
             async with httpx.AsyncClient(transport=transport, base_url="http://often") as client:
                 answers[host] = await _login(client, guest.email, guest.password)
-    assert answers["testclient"].status_code == 200  # where the guest signed in before
+    # From a network in which the owner has signed in before, the sign-in still works.
+    assert answers["testclient"].status_code == 200
     refused = answers["203.0.113.7"]
     assert (refused.status_code, refused.json()["type"]) == (429, "urn:often:problem:login-locked")
     assert 800 <= int(refused.headers["retry-after"]) <= 900
@@ -167,12 +170,14 @@ async def test_a_right_password_at_a_new_place_takes_its_own_count_back(
     await owner.begin()
     await owner.succeeded()
     rows = await database.fetch("SELECT cardinality(failed_at) AS counted FROM login_failure")
-    assert [row["counted"] for row in rows] == [1, 1]  # the stranger's
+    # Only the stranger's attempt remains. It is counted twice: once for the mail address, and once
+    # for the network.
+    assert [row["counted"] for row in rows] == [1, 1]
     await stranger.succeeded()
     assert await database.fetchval("SELECT count(*) FROM login_failure") == 0
 
 
-async def test_without_redis_wrong_passwords_count_all_the_same(
+async def test_wrong_passwords_count_even_without_redis(
     client: Client, guest: Person, settings: Settings
 ) -> None:
     away = dataclasses.replace(settings, redis_url="redis://127.0.0.1:1/0")

@@ -1,4 +1,4 @@
-"""What the API says while the ledger has no partition for today."""
+"""Tests of the API's answers while the ledger has no partition for today."""
 
 from datetime import UTC, datetime
 from typing import Any

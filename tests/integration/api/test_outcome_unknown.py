@@ -1,4 +1,6 @@
-"""A submission whose answer is lost: the API says that it may be stored, and how to repeat it."""
+"""Tests what the API answers when Postgres' reply to a submission is lost: that the task may be
+stored, and how to repeat the request.
+"""
 
 import asyncio
 import dataclasses
@@ -14,14 +16,18 @@ from tests.eventually import eventually
 from tests.integration.api.conftest import Person, side_by_side
 
 HEALTH_CHECK = {"name": "system.health_check", "params": {}}
-#: Asks for locks: inside a transaction pg_stat_activity always shows the same.
+#: Finds sessions that wait for a lock on `task`. It reads pg_locks, because inside a transaction
+#: pg_stat_activity keeps showing the same state.
 BLOCKED = "SELECT pid FROM pg_locks WHERE NOT granted AND relation = 'task'::regclass"
 
 
 async def _submit_blocked(
     client: httpx.AsyncClient, person: Person, database: Any, *, cut: bool, headers: dict[str, str]
 ) -> Any:
-    """The answer to a submission whose INSERT waits for a lock, and whose connection is then cut."""
+    """Submit a task while a lock blocks its INSERT.
+
+    If `cut`, the blocked connection is terminated. Returns the API's answer.
+    """
     async with database.transaction():
         await database.execute("LOCK TABLE task IN SHARE MODE")
         asked = asyncio.create_task(
@@ -30,7 +36,8 @@ async def _submit_blocked(
         await eventually(lambda: database.fetchval(BLOCKED))
 
         async def is_answered() -> bool:
-            # The statement that marks earlier tasks may wait for the lock as well.
+            # The statement that marks earlier tasks may wait for the lock, too, so all waiting
+            # sessions are terminated.
             await database.execute(f"SELECT pg_terminate_backend(pid) FROM ({BLOCKED}) AS blocked")
             return asked.done()
 
@@ -44,7 +51,7 @@ async def _submit_blocked(
 )
 @pytest.mark.parametrize(
     ("headers", "advice"),
-    [({}, "Look whether it was"), ({"Idempotency-Key": "k"}, "with the same Idempotency-Key")],
+    [({}, "Check before you send"), ({"Idempotency-Key": "k"}, "with the same Idempotency-Key")],
     ids=["without key", "with key"],
 )
 async def test_a_submission_that_may_be_stored_is_answered_as_such(
@@ -63,7 +70,7 @@ async def test_a_submission_that_may_be_stored_is_answered_as_such(
     assert (answer.status_code, problem["type"]) == (503, f"urn:often:problem:{kind}")
     assert answer.headers["retry-after"] == "1"
     assert problem["outcome_unknown"] is True
-    assert "It may have been carried out all the same." in problem["detail"]
+    assert "The request may have been carried out nevertheless." in problem["detail"]
     assert advice in problem["detail"]
 
 

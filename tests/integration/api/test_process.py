@@ -1,4 +1,4 @@
-"""The process as operators start and stop it."""
+"""Tests of the API process as operators start and stop it."""
 
 import os
 import secrets
@@ -67,7 +67,9 @@ async def test_it_serves_and_stops_in_order(database_url: str, redis_url: str) -
         ),
     ],
 )
-def test_a_wrong_setting_is_one_line_and_status_2(environment: dict[str, str], variable: str) -> None:
+def test_a_wrong_setting_is_reported_in_one_line_with_status_2(
+    environment: dict[str, str], variable: str
+) -> None:
     process = _start(**environment)
     _, said = process.communicate(timeout=30)
     assert (process.returncode, said.count("\n")) == (2, 1)

@@ -1,4 +1,6 @@
-"""Behind a proxy: whose address counts, and what is served beside the requests."""
+"""Tests of the API behind a proxy: which address counts as the client's, and the separate port of
+the metrics.
+"""
 
 import asyncio
 import secrets
@@ -32,7 +34,8 @@ async def test_behind_a_trusted_proxy_the_address_that_it_added_counts(
 ) -> None:
     api = Api(platform)
     await api.start(OFTEN_RATE_LIMIT_ADDRESS=LIMIT, FORWARDED_ALLOW_IPS="127.0.0.1, 10.0.0.0/8")
-    # The client invents the first addresses; the outer proxy adds the client, the inner one the outer proxy.
+    # Values of X-Forwarded-For. The client invents the first address, the outer proxy adds the
+    # client's real one, and the inner proxy adds the outer proxy's.
     invented = [f"203.0.113.{number}, 198.51.100.7, 10.0.0.2" for number in range(5)]
     assert await _statuses(http, api, invented) == [200, 200, 200, 429, 429]
     assert await _statuses(http, api, ["198.51.100.8, 10.0.0.2"]) == [200]
@@ -46,7 +49,7 @@ async def test_what_an_untrusted_client_says_about_its_address_is_ignored(
     assert await _statuses(http, api, [f"203.0.113.{n}" for n in range(4)]) == [200, 200, 200, 429]
 
 
-async def test_metrics_have_a_port_of_their_own(platform: Platform, http: httpx.AsyncClient) -> None:
+async def test_metrics_have_a_separate_port(platform: Platform, http: httpx.AsyncClient) -> None:
     api, port = Api(platform), ports.pick("metrics")["metrics"]
     await api.start(OFTEN_METRICS_PORT=str(port))
     await http.get(f"{api.url}/docs")
@@ -56,7 +59,7 @@ async def test_metrics_have_a_port_of_their_own(platform: Platform, http: httpx.
     assert [values[name] for name in counted] == [1]
 
 
-async def test_a_metrics_port_that_is_taken_is_one_line_and_status_2(platform: Platform) -> None:
+async def test_a_taken_metrics_port_is_reported_in_one_line_with_status_2(platform: Platform) -> None:
     taken = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
     port = str(taken.sockets[0].getsockname()[1])
     process = platform.start("services.api", OFTEN_METRICS_PORT=port, SECRET_KEY=secrets.token_urlsafe(48))

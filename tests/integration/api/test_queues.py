@@ -1,4 +1,4 @@
-"""Operators see queues, pause and resume them."""
+"""Tests of the routes by which operators see queues, pause them and resume them."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ async def test_a_queue_shows_what_waits_and_since_when_it_is_paused(
     [queue] = [q for q in (await administrator.get("queues")).json()["items"] if q["queue"] == "default"]
     assert (queue["paused"]["by"], queue["paused"]["reason"]) == (administrator.id, "too much")
     assert queue["waiting"] == 3
-    # The delayed one waits for its time.
+    # Make all tasks but the delayed one look sent, so that only the pause holds them up.
     await database.execute("UPDATE task SET send_at = NULL, sent_at = now() WHERE send_at < now() + '1 min'")
     tasks = (await administrator.get("tasks")).json()["items"]
     assert [task["wait_reason"] for task in tasks] == [None, *["the queue default is paused"] * 3]

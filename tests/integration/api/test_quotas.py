@@ -1,4 +1,6 @@
-"""What a role may submit: how much at which priority, what is refused, and what takes nothing."""
+"""Tests of a role's quotas: how many tasks it may submit, at which priority, what is refused, and
+what uses no quota.
+"""
 
 import asyncio
 import json
@@ -27,13 +29,17 @@ ENDED = Statement("""
     INSERT INTO task (name, type, queue, params, owner, status, completed_at)
     SELECT 'sample.instant', 'sample', 'default', '{}', :owner, 'success', now() FROM generate_series(1, 5000)
 """)
-#: Blocks that may come on top: a tree of an index that is a level deeper, a page more of a catalogue.
+#: Tolerated difference in the number of blocks read, in case an index gets one level deeper or a
+#: catalog gets a further page.
 SLACK = 100
 
 
 @pytest.fixture(autouse=True)
 def _long_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A minute that ended during a test would give the quota back."""
+    """Make the quota's minute as long as a day.
+
+    Otherwise the end of a minute could reset the quota during a test.
+    """
     monkeypatch.setattr(counters, "minute", counters.day)
 
 
@@ -56,7 +62,7 @@ async def _used(client: Client, person: Person) -> dict[str, int]:
     return {each["quota"]: each["taken"] for each in answer.json()["quotas"]}
 
 
-async def test_a_user_asks_for_no_priority_above_five(guest: Person, administrator: Person) -> None:
+async def test_a_user_cannot_request_a_priority_above_five(guest: Person, administrator: Person) -> None:
     refused = await guest.post("tasks", {**CHECK, "priority": 6})
     assert refused.status_code == 400
     rule = "must be at most 5 for your role user; leave it out for the task's own"
@@ -67,7 +73,7 @@ async def test_a_user_asks_for_no_priority_above_five(guest: Person, administrat
     assert (await administrator.post("tasks", {**CHECK, "priority": 9})).status_code == 202
 
 
-async def test_a_batch_takes_all_or_nothing_of_a_minute(
+async def test_a_batch_uses_all_or_nothing_of_a_minutes_quota(
     guest: Person, administrator: Person, serve: Serve, database: Any
 ) -> None:
     async with serve(quota_tasks="user=3") as client:
@@ -89,17 +95,23 @@ async def test_a_batch_takes_all_or_nothing_of_a_minute(
     assert await database.fetchval("SELECT count(*) FROM task WHERE owner = $1", guest.id) == 3
 
 
-async def test_more_than_the_whole_quota_is_refused_for_good(guest: Person, serve: Serve) -> None:
+async def test_more_than_the_whole_quota_is_refused_permanently(guest: Person, serve: Serve) -> None:
     async with serve(quota_tasks="user=3") as client:
         refused = await _post(client, guest, _batch(4))
-    assert refused.status_code == 400
-    rule = "must take at most 3 of the quota tasks of your role user"
+        group = {"name": "many", "steps": [{"step": "all", "task": CHECK["name"], "members": [{}] * 4}]}
+        of_steps = await client.post("/api/v1/workflows", json=group, headers=guest.headers)
+    assert (refused.status_code, of_steps.status_code) == (400, 400)
+    rule = "must take at most 3 of the quota tasks of your role user, not 4"
     assert refused.json()["errors"] == [{"field": "tasks", "rule": rule}]
+    of_tasks = f"{rule}: each task of its steps counts"
+    assert of_steps.json()["errors"] == [{"field": "steps", "rule": of_tasks}]
 
 
-async def test_processes_agree_on_what_was_taken(guest: Person, serve: Serve) -> None:
+async def test_processes_agree_on_the_used_quota(guest: Person, serve: Serve) -> None:
     async with serve(quota_tasks="user=4") as one, serve(quota_tasks="user=4") as other:
-        assert (await _post(one, guest, CHECK)).status_code == 202  # counted in Redis within a second
+        # The first API process reports the quota that it used to Redis within a second. The other
+        # process learns it from there.
+        assert (await _post(one, guest, CHECK)).status_code == 202
         await eventually(lambda: _has_taken(other, guest, 1))
         assert (await _post(one, guest, _batch(2))).status_code == 202
         assert (await _post(other, guest, _batch(2))).status_code == 429
@@ -111,14 +123,15 @@ async def _has_taken(client: Client, person: Person, taken: int) -> bool:
     return (await _used(client, person))["tasks"] == taken
 
 
-async def test_a_repeated_submission_takes_nothing(guest: Person, serve: Serve) -> None:
+async def test_a_repeated_submission_uses_no_quota(guest: Person, serve: Serve) -> None:
     async with serve(quota_tasks="user=2") as client:
         keyed = {"Idempotency-Key": "k"}
         first = await _post(client, guest, CHECK, **keyed)
         again = await _post(client, guest, CHECK, **keyed)
         assert (again.status_code, again.json()) == (202, first.json())
         assert (await _post(client, guest, CHECK)).status_code == 202
-        # The quota is used up, and what was accepted before still leads to its first answer.
+        # The quota is used up, so a new submission is refused. Repeating an accepted one with its
+        # key still returns the first answer.
         assert (await _post(client, guest, CHECK, **{"Idempotency-Key": "other"})).status_code == 429
         again = await _post(client, guest, CHECK, **keyed)
         assert (again.status_code, again.headers["idempotent-replayed"]) == (202, "true")
@@ -130,7 +143,7 @@ def _workflow(members: int, **step: Any) -> dict[str, Any]:
     return {"name": "checks", "steps": [group]}
 
 
-async def test_a_workflow_takes_what_all_its_tasks_take(guest: Person, serve: Serve) -> None:
+async def test_a_workflow_uses_the_quota_of_all_its_tasks(guest: Person, serve: Serve) -> None:
     async def post(body: Any, key: str) -> Any:
         headers = {**guest.headers, "Idempotency-Key": key}
         return await client.post("/api/v1/workflows", json=body, headers=headers)
@@ -146,14 +159,14 @@ async def test_a_workflow_takes_what_all_its_tasks_take(guest: Person, serve: Se
         assert (await _used(client, guest))["tasks"] == 2
 
 
-async def test_what_was_refused_takes_nothing(guest: Person, serve: Serve) -> None:
+async def test_a_refused_submission_uses_no_quota(guest: Person, serve: Serve) -> None:
     async with serve(quota_tasks="user=1") as client:
         for bad in ({"params": {"x": 1}}, {"priority": 9}, {"name": "no.such"}):
             assert (await _post(client, guest, CHECK | bad)).status_code in (400, 422)
         assert (await _post(client, guest, CHECK)).status_code == 202
 
 
-async def test_only_so_many_tasks_of_a_user_wait(guest: Person, serve: Serve) -> None:
+async def test_the_number_of_waiting_tasks_per_user_is_limited(guest: Person, serve: Serve) -> None:
     async with serve(quota_waiting="user=2") as client:
         first, *_ = (await _post(client, guest, _batch(2, LATER))).json()["task_ids"]
         for body in (LATER, _batch(2, LATER)):
@@ -169,7 +182,7 @@ async def test_only_so_many_tasks_of_a_user_wait(guest: Person, serve: Serve) ->
         assert not await fits()
 
 
-async def test_what_waits_is_found_by_its_index(platform: Platform) -> None:
+async def test_waiting_tasks_are_found_by_their_index(platform: Platform) -> None:
     database = Database.for_service(platform.database_url, "api-quotas", by_index=True)
 
     async def blocks() -> int:
@@ -187,19 +200,19 @@ async def test_an_account_is_not_forgotten_while_its_tasks_are_counted(platform:
     await platform.submit(INSTANT, Nothing(), owner=7, delay=timedelta(hours=1))
     counts = waiting.Waiting(platform.database)
     reading = asyncio.create_task(counts.read(7))
-    await asyncio.sleep(0)  # the statement is on its way
+    await asyncio.sleep(0)  # let the count begin, so that its statement is in progress
     await counts.refresh()
     assert await reading == 1
 
 
-async def test_without_redis_nobody_is_refused(guest: Person, serve: Serve) -> None:
+async def test_without_redis_no_request_is_refused(guest: Person, serve: Serve) -> None:
     nowhere = f"redis://127.0.0.1:{ports.pick('valkey')['valkey']}/0"
     async with serve(redis_url=nowhere, quota_tasks="user=2") as client:
         for body in (CHECK, CHECK, CHECK, _batch(2)):
             assert (await _post(client, guest, body)).status_code == 202
 
 
-async def test_a_schedule_takes_nothing(administrator: Person, serve: Serve) -> None:
+async def test_a_schedule_uses_no_quota(administrator: Person, serve: Serve) -> None:
     schedule = {"task_name": CHECK["name"], "params": {}, "kind": "interval", "expression": "1 h"}
     async with serve(quota_tasks="administrator=1") as client:
         assert (await _post(client, administrator, CHECK)).status_code == 202
@@ -227,7 +240,8 @@ async def test_a_single_task_asks_redis_no_more_often_than_without_quotas(
         return int(after - before)
 
     without = await calls(quota_tasks="none", quota_waiting="none")
-    # The background adds one call a second.
+    # Only a background loop calls Redis, once per second, so the number of calls does not grow with
+    # the number of requests.
     assert await calls() < without + posts // 2
 
 

@@ -1,4 +1,6 @@
-"""How many requests are let through when processes count ahead, and settle with Redis in between."""
+"""Tests how many requests are admitted when each process counts on its own and synchronizes with
+Redis only now and then.
+"""
 
 import asyncio
 import random
@@ -18,7 +20,7 @@ Make = Callable[[str], RateLimits]
 
 @pytest.fixture
 async def process(redis_url: str) -> AsyncIterator[Make]:
-    """What makes the limits of one more process."""
+    """A function that creates the rate limits of a further API process."""
     pools = []
 
     def make(limit: str) -> RateLimits:
@@ -39,7 +41,7 @@ async def _passes(limits: RateLimits) -> bool:
 
 
 @pytest.mark.parametrize("settling", [0.0, 0.05])
-async def test_processes_let_no_more_through_than_a_hundredth_each(process: Make, settling: float) -> None:
+async def test_each_process_admits_at_most_a_hundredth_more(process: Make, settling: float) -> None:
     limit = 500
     processes = [process(f"{limit}/hour") for _ in range(PROCESSES)]
     chance = random.Random(1)
@@ -54,7 +56,7 @@ async def test_processes_let_no_more_through_than_a_hundredth_each(process: Make
     assert [await _passes(one) for one in processes] == [False] * PROCESSES
 
 
-async def test_requests_side_by_side_keep_within_the_same_bound(process: Make) -> None:
+async def test_concurrent_requests_keep_the_same_bound(process: Make) -> None:
     processes = [process("200/hour") for _ in range(PROCESSES)]
     passed = await asyncio.gather(*(_passes(one) for _ in range(150) for one in processes))
     assert 200 <= sum(passed) <= 200 + PROCESSES * 2
@@ -66,7 +68,7 @@ async def test_a_small_limit_is_exact(process: Make) -> None:
     assert passed == [True] * 99 + [False] * 51
 
 
-async def test_a_process_that_was_idle_knows_what_others_let_through(process: Make) -> None:
+async def test_an_idle_process_learns_what_others_admitted(process: Make) -> None:
     idle, busy = process("300/hour"), process("300/hour")
     assert await _passes(idle)
     await idle.settle()

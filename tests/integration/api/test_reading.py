@@ -1,4 +1,4 @@
-"""What readers see of tasks: fields, attempts, pages; and what they don't see."""
+"""Tests what readers see of tasks (fields, attempts, pages), and what is hidden from them."""
 
 import json
 from datetime import timedelta
@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from tests.eventually import eventually
 from tests.integration.api.conftest import Person, SignUp
 
 HEALTH_CHECK = {"name": "system.health_check", "params": {}}
@@ -52,7 +53,8 @@ async def test_pages_hold_every_task_once_newest_first(guest: Person) -> None:
     while True:
         page = (await guest.get("tasks", limit=2, **cursor)).json()
         seen += [item["id"] for item in page["items"]]
-        await _submit(guest)  # what comes after the first page must not shift the next ones
+        # A task that is submitted between two pages must not shift the following pages.
+        await _submit(guest)
         if page["next_cursor"] is None:
             break
         cursor = {"cursor": page["next_cursor"]}
@@ -85,6 +87,8 @@ async def test_lists_are_filtered_by_everything_else(
     administrator: Person, guest: Person, database: Any
 ) -> None:
     checks = [await _submit(guest), await _submit(administrator)]
+    is_earlier = "SELECT created_at < now() - interval '5 ms' FROM task WHERE id = $1"
+    await eventually(lambda: database.fetchval(is_earlier, UUID(checks[1])))
     greeting = await _greet(guest)
     await database.execute(
         "UPDATE task SET error_message = 'Timeout: 100% of_it' WHERE id = $1", UUID(checks[1])
@@ -111,6 +115,12 @@ async def test_lists_are_filtered_by_everything_else(
     assert await found(completed_after="2099-01-02T03:04:01Z") == set()
     assert await found(completed_before="2099-01-02T03:04:01Z") == {greeting}
     assert await found(completed_before="2099-01-02T03:04:00Z") == set()
+    # A worker's clock may be behind the clock that generated the task's id, so the task may seem to
+    # end before it was created.
+    earlier = created - timedelta(seconds=10)
+    await database.execute("UPDATE task SET completed_at = $2 WHERE id = $1", UUID(greeting), earlier)
+    assert await found(completed_before=(created - timedelta(seconds=5)).isoformat()) == {greeting}
+    assert await found(completed_before="9999-12-31T23:59:59Z") == {greeting}
     assert await found(created_after="2020-01-01T00:00:00Z", created_before="2020-01-02T00:00:00Z") == set()
 
 
@@ -124,7 +134,7 @@ async def test_the_summary_counts_what_the_reader_may_see(
     guest: Person, administrator: Person, database: Any
 ) -> None:
     ids = [await _submit(guest) for _ in range(7)]
-    await _submit(administrator)  # which the guest may not see
+    await _submit(administrator)  # this task belongs to another account, so the guest may not see it
     for task_id, status in zip(ids, ("success", "success", "failure", "revoked"), strict=False):
         await database.execute(
             "UPDATE task SET status = $2, completed_at = now(), send_at = NULL, sent_at = NULL WHERE id = $1",
@@ -147,7 +157,7 @@ async def test_the_summary_counts_what_the_reader_may_see(
     }
 
 
-async def test_a_result_is_there_once_the_task_has_ended(guest: Person, database: Any) -> None:
+async def test_a_result_is_available_once_the_task_has_ended(guest: Person, database: Any) -> None:
     task_id = await _submit(guest)
     early = await guest.get(f"tasks/{task_id}/result")
     assert (early.status_code, early.headers["Retry-After"]) == (409, "1")
@@ -197,7 +207,7 @@ async def test_a_bad_query_parameter_is_named(guest: Person, key: str, value: st
     assert [error["field"] for error in answer.json()["errors"]] == [key]
 
 
-async def test_a_value_that_does_not_exist_is_answered_with_those_that_do(guest: Person) -> None:
+async def test_an_unknown_value_is_answered_with_the_known_ones(guest: Person) -> None:
     rule = "must be one of pending, started, success, failure, retry, revoked"
     for status in ("done", ["success", "done"]):
         answer = await guest.get("tasks", status=status)
@@ -210,7 +220,9 @@ async def test_every_bad_query_parameter_is_named(guest: Person) -> None:
 
 
 async def _retried_then_done(database: Any, task_id: str) -> None:
-    """What a worker leaves behind: a first attempt that failed, a second that ended well."""
+    """Write the rows of a task whose first attempt failed and whose second attempt succeeded, as a
+    worker leaves them.
+    """
     worker = uuid4()
     await database.execute(
         """

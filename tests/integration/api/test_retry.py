@@ -1,15 +1,15 @@
-"""An operator lets a task begin anew."""
+"""Tests of an operator's retry of a task that has ended."""
 
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
-from tests.integration.api.conftest import Person, SignUp
+from tests.integration.api.conftest import Person
 
 CHECK = {"name": "system.health_check", "params": {}}
 
-#: What a worker leaves behind after an only attempt.
+#: Changes a task's row as a worker does when the task fails for good. $1: the task, $2: the worker.
 FAILED = """
     UPDATE task SET status = 'failure', send_at = NULL, sent_at = NULL, claim = 1, attempt = 1, failures = 1,
         crashes = 2, suspect = true, started_at = now() - interval '2 s', completed_at = now(),
@@ -18,14 +18,7 @@ FAILED = """
 """
 
 
-@pytest.fixture
-async def operator(sign_up: SignUp, database: Any) -> Person:
-    person = await sign_up()
-    await database.execute("UPDATE account SET role = 'operator' WHERE id = $1", person.id)
-    return person
-
-
-async def test_a_failed_task_begins_anew_and_its_attempt_is_kept(
+async def test_a_failed_task_starts_again_and_its_attempt_is_kept(
     guest: Person, operator: Person, database: Any
 ) -> None:
     task_id = (await guest.post("tasks", CHECK)).json()["task_id"]
@@ -41,7 +34,7 @@ async def test_a_failed_task_begins_anew_and_its_attempt_is_kept(
     assert (attempt["attempt"], attempt["outcome"], attempt["error_message"]) == (1, "failure", "broken")
 
 
-async def test_a_cancelled_task_begins_anew(guest: Person, operator: Person, database: Any) -> None:
+async def test_a_cancelled_task_starts_again(guest: Person, operator: Person, database: Any) -> None:
     task_id = (await guest.post("tasks", {**CHECK, "delay_s": 3600})).json()["task_id"]
     await guest.delete(f"tasks/{task_id}")
     assert (await operator.post(f"tasks/{task_id}/retry", None)).status_code == 202
@@ -51,7 +44,7 @@ async def test_a_cancelled_task_begins_anew(guest: Person, operator: Person, dat
 
 
 @pytest.mark.parametrize("status", ["pending", "success"])
-async def test_what_did_not_fail_is_left_alone(
+async def test_a_task_that_did_not_fail_is_not_retried(
     guest: Person, operator: Person, database: Any, status: str
 ) -> None:
     task_id = (await guest.post("tasks", CHECK)).json()["task_id"]

@@ -1,4 +1,6 @@
-"""An act that ends a user's rights takes effect everywhere within a second, even if its message is lost."""
+"""Tests that every API process enforces a user's loss of rights within a second, even if the
+message about it is lost.
+"""
 
 import secrets
 import time
@@ -24,7 +26,7 @@ Act = Callable[[], Awaitable[Any]]
 
 
 class Somebody:
-    """A person who is signed in, at all processes."""
+    """A person who is signed in, and whom every API process has cached."""
 
     def __init__(self, http: httpx.AsyncClient) -> None:
         self._http = http
@@ -43,7 +45,7 @@ class Somebody:
         return answer.raise_for_status().json() if answer.content else None
 
 
-async def test_an_act_on_one_process_acts_within_a_second_on_all(platform: Platform) -> None:
+async def test_an_act_in_one_process_takes_effect_in_all_within_a_second(platform: Platform) -> None:
     first, second, without_redis = (Api(platform) for _ in range(3))
     secret = secrets.token_hex(32)
     await first.start(SECRET_KEY=secret)
@@ -74,7 +76,7 @@ async def test_an_act_on_one_process_acts_within_a_second_on_all(platform: Platf
             return lambda: http.delete(f"/keys/{made['id']}", headers=owner)
 
         async def end_silently(victim: Somebody) -> Act:
-            """As a command on the database does it, which sends no message."""
+            """End the session by SQL, so that no message reports its end to the API processes."""
             return lambda: platform.rows('UPDATE session SET revoked_at = now() WHERE "user" = {}', victim.id)
 
         await gone("operator", change({"is_active": False}), 401)
@@ -85,7 +87,9 @@ async def test_an_act_on_one_process_acts_within_a_second_on_all(platform: Platf
 
 
 async def _acts_in_time(apis: list[Api], victim: Somebody, act: Act, status: int) -> None:
-    """No request that is sent later than a second after the act is admitted."""
+    """Take the person's rights away, and check that no request sent more than a second later is
+    admitted.
+    """
     async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
 
         async def asked(api: Api) -> int:
@@ -103,7 +107,7 @@ async def _acts_in_time(apis: list[Api], victim: Somebody, act: Act, status: int
 
 
 @pytest.mark.parametrize("act", ["session", "key"])
-async def test_a_message_ends_what_another_process_remembers(
+async def test_a_message_clears_the_memory_of_another_process(
     client: Client,
     guest: Person,
     settings: Settings,
@@ -130,7 +134,7 @@ async def test_a_message_ends_what_another_process_remembers(
 
 
 async def _is_heard(redis_url: str) -> bool:
-    """Both processes have subscribed."""
+    """Whether both API processes have subscribed to messages about lost rights."""
     async with redis.Redis.from_url(redis_url) as server:
         channels = await server.pubsub_channels("often:callers:*")
         counts = await server.pubsub_numsub(*channels)

@@ -1,4 +1,4 @@
-"""Schedules over HTTP: made, changed, fired by hand, previewed."""
+"""Tests of schedules over HTTP: creating, changing, firing and previewing them."""
 
 import secrets
 from datetime import UTC, datetime, timedelta
@@ -10,7 +10,7 @@ import pytest
 
 from tests.api_process import Api
 from tests.eventually import eventually
-from tests.integration.api.conftest import Client, Person, SignUp
+from tests.integration.api.conftest import Client, Person
 from tests.platform import Platform
 
 NIGHTLY: dict[str, Any] = {
@@ -21,20 +21,13 @@ NIGHTLY: dict[str, Any] = {
     "expression": "30 2 * * *",
     "time_zone": "Europe/Berlin",
 }
-#: Declared by a contract.
+#: Name of a schedule that a contract of the platform declares.
 HOURLY = "maintenance.cleanup_expired_refresh_tokens.hourly"
 
 
 @pytest.fixture
-async def operator(sign_up: SignUp, database: Any) -> Person:
-    person = await sign_up()
-    await database.execute("UPDATE account SET role = 'operator' WHERE id = $1", person.id)
-    return person
-
-
-@pytest.fixture
 async def declared(client: Client, database: Any) -> None:
-    """A schedule of a contract, as a leading scheduler stores it."""
+    """Store the schedule that a contract declares, as the leading scheduler does."""
     await database.execute(
         "INSERT INTO schedule (name, source, task_name, params, kind, expression, declared, next_fire_time)"
         " VALUES ($1, 'contract', 'maintenance.cleanup_expired_refresh_tokens', '{}', 'interval', '1 h', 'x',"
@@ -59,7 +52,7 @@ def broken(answer: Any) -> dict[str, str]:
     return {problem["field"]: problem["rule"] for problem in answer.json()["errors"]}
 
 
-async def test_a_schedule_that_is_made_shows_its_next_times_and_its_maker(operator: Person) -> None:
+async def test_a_new_schedule_shows_its_next_times_and_its_owner(operator: Person) -> None:
     made = await make(operator)
     assert (made["source"], made["owner"], made["enabled"]) == ("api", operator.id, True)
     assert (made["misfire"], made["overlap"], made["jitter_s"], made["catch_up_s"]) == (
@@ -94,7 +87,11 @@ async def test_a_name_is_taken_once(operator: Person) -> None:
         ({"expression": "30 25 * * *"}, "expression", "hour '25' must be from 0 to 23"),
         ({"expression": "0 0 30 2 *"}, "expression", "never fires"),
         ({"kind": "interval", "expression": "90"}, "expression", "'90 s'"),
-        ({"kind": "once", "expression": "2020-01-01T00:00:00Z"}, "expression", "has not passed"),
+        (
+            {"kind": "once", "expression": "2020-01-01T00:00:00Z"},
+            "expression",
+            "must be a time in the future",
+        ),
         ({"time_zone": "Europe/Berlim"}, "time_zone", "did you mean Europe/Berlin"),
         ({"time_zone": "\x00"}, "time_zone", "IANA"),
         ({"jitter_s": 86_400}, "jitter_s", "less than the 86400 seconds"),
@@ -106,7 +103,7 @@ async def test_a_name_is_taken_once(operator: Person) -> None:
         ({"colour": "red"}, "colour", "is not a known field"),
     ],
 )
-async def test_what_breaks_a_rule_is_refused_by_field_and_nothing_is_stored(
+async def test_an_invalid_schedule_is_refused_by_field_and_nothing_is_stored(
     operator: Person, changed: dict[str, Any], field: str, rule: str
 ) -> None:
     found = broken(await operator.post("schedules", NIGHTLY | changed))
@@ -135,7 +132,7 @@ async def test_the_list_is_filtered_and_comes_in_pages(operator: Person, declare
     assert list(broken(await operator.get("schedules", cursor="A B"))) == ["cursor"]
 
 
-async def test_switching_off_and_on_again_makes_up_for_nothing(operator: Person, database: Any) -> None:
+async def test_times_while_a_schedule_is_off_are_not_caught_up(operator: Person, database: Any) -> None:
     await make(operator, kind="interval", expression="1 min", misfire="all")
     off = (await operator.patch("schedules/sample.nightly", {"enabled": False})).json()
     assert (off["enabled"], off["paused_by"], off["next_fire_times"]) == (False, operator.id, [])
@@ -165,7 +162,7 @@ async def test_a_new_timing_is_checked_and_counts_from_now(operator: Person, dat
     starts = moment(changed.json()["starts_at"])
     assert before <= starts <= datetime.now(UTC)
     assert moment(changed.json()["next_fire_times"][0]) == starts + timedelta(hours=2)
-    # A change of something else leaves the times alone.
+    # A change of anything but the timing keeps the next fire times.
     after = (await operator.patch("schedules/sample.nightly", {"overlap": "skip"})).json()
     assert after["next_fire_times"] == changed.json()["next_fire_times"]
 
@@ -253,7 +250,7 @@ async def test_two_firings_of_one_second_are_one(operator: Person, database: Any
     assert await database.fetchval("SELECT count(*) FROM task") == len(accepted)
 
 
-async def test_parameters_that_no_longer_fit_are_told_when_fired_by_hand(
+async def test_parameters_that_no_longer_fit_are_reported_when_fired_by_hand(
     operator: Person, database: Any
 ) -> None:
     await make(operator)
@@ -288,7 +285,7 @@ async def test_firings_come_newest_first_in_pages(operator: Person, database: An
         assert list(broken(answer)) == ["cursor"]
 
 
-async def test_an_operator_reaches_by_the_clock_nobody_whom_he_may_not_reach_by_hand(
+async def test_a_schedule_reaches_only_accounts_that_its_operator_may_reach(
     operator: Person, administrator: Person, guest: Person
 ) -> None:
     to_guest = {"task_name": "sample.greet", "params": {"user_id": guest.id}}
@@ -313,7 +310,8 @@ async def test_a_preview_shows_utc_and_local_times_over_the_change_of_the_clock(
     )
     assert answer.status_code == 200
     times = answer.json()["times"]
-    # Two days a year, five years.
+    # The expression matches two days a year, and a preview covers five years, so about ten times
+    # are expected.
     assert len(times) in (10, 11, 12)
     for time in times:
         assert moment(time["utc"]) == moment(time["local"])

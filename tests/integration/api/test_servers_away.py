@@ -1,4 +1,4 @@
-"""What the API does without Redis and without Postgres."""
+"""Tests of the API while Redis or Postgres is unavailable."""
 
 import dataclasses
 import re
@@ -11,11 +11,17 @@ import pytest
 from litestar.testing import AsyncTestClient
 
 from services.api import app
+from shared.ledger import queue_control
+from shared.ledger.statement import Statement
 from shared.settings import Settings
 from tests.integration.api.conftest import Client, Person
 
-#: Nothing listens on this port.
+#: Address on which no server listens.
 NOWHERE = "127.0.0.1:1"
+ALIVE = """
+    INSERT INTO worker (id, hostname, pid, queues, threads, lock_key)
+    VALUES (gen_random_uuid(), 'test', 1, '{}', 1, 1) RETURNING id
+"""
 
 
 async def test_without_redis_a_task_is_accepted_and_waits_for_the_dispatcher(
@@ -43,8 +49,40 @@ async def test_without_redis_a_held_task_is_still_asked_to_stop(
     away = dataclasses.replace(settings, redis_url=f"redis://{NOWHERE}/0")
     async with AsyncTestClient(app.build(away)) as without:
         answer = await without.delete(f"/api/v1/tasks/{task_id}", headers=guest.headers)
-    assert answer.status_code == 202
+    assert (answer.status_code, answer.json()["message"].rpartition(" worker ")[2]) == (
+        202,
+        "that has the task learns of it with its next heartbeat.",
+    )
     assert await database.fetchval("SELECT cancel_requested_at IS NOT NULL FROM task")
+
+
+async def test_without_redis_acts_of_operators_take_effect_and_say_how(
+    client: Client, operator: Person, settings: Settings, database: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = {"name": "system.health_check", "params": {}, "delay_s": 3600}
+    task_id = (await operator.post("tasks", body)).json()["task_id"]
+    worker = await database.fetchval(ALIVE)
+    away = dataclasses.replace(settings, redis_url=f"redis://{NOWHERE}/0")
+    async with AsyncTestClient(app.build(away)) as operator.client:
+        paused = await operator.post("queues/default/pause", {"reason": "a test"})
+        started = await operator.post(f"tasks/{task_id}/run-now", {"past_pause": True})
+        drained = await operator.post(f"workers/{worker}/drain", None)
+    assert [answer.status_code for answer in (paused, started, drained)] == [200, 202, 202]
+    assert "within two seconds, because Redis is unavailable" in paused.json()["message"]
+    assert "waits for the end of the pause, because Redis is unavailable" in started.json()["message"]
+    assert await database.fetchval("SELECT send_at <= now() FROM task")
+    hints = [each for each in caplog.records if "message through Redis was not sent" in each.getMessage()]
+    assert [each.exc_info is not None for each in hints] == [True] * 3
+
+
+async def test_a_pause_holds_when_its_deadlines_cannot_be_counted(
+    operator: Person, database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = Statement("SELECT pg_sleep(10), :queue::text, :limit::int")
+    monkeypatch.setattr(queue_control, "EXPIRING", late)
+    paused = await operator.post("queues/default/pause", {"reason": "a test"})
+    assert (paused.status_code, paused.json()["expiring"]) == (200, None)
+    assert await database.fetchval("SELECT paused_at IS NOT NULL FROM queue_control")
 
 
 @pytest.fixture
@@ -83,7 +121,7 @@ async def test_without_postgres_reads_and_writes_say_when_to_come_back(
         assert "outcome_unknown" not in answer.json()
 
 
-async def test_a_cut_connection_costs_at_most_the_requests_under_way(guest: Person, database: Any) -> None:
+async def test_a_cut_connection_costs_at_most_the_requests_in_progress(guest: Person, database: Any) -> None:
     await database.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'often-api'"
         " AND datname = current_database()"

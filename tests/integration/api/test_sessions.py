@@ -1,4 +1,6 @@
-"""Sessions: renewed by tokens that work once, ended by their reuse, by logging out, by a new password."""
+"""Tests of sessions: they are renewed by tokens that work once, and end by a reused token, a logout
+or a new password.
+"""
 
 import asyncio
 from datetime import timedelta
@@ -25,7 +27,7 @@ async def _refresh(client: httpx.AsyncClient, token: str) -> Any:
 
 
 async def _is_out(person: Person) -> None:
-    """The access token does nothing any more, above all it makes no API key."""
+    """Check that the person's access token is refused, above all for creating an API key."""
     key = {"name": "a robot", "scopes": ["tasks:read"]}
     answers = [await person.get("auth/me"), await person.post("keys", key)]
     assert [answer.status_code for answer in answers] == [401, 401]
@@ -54,7 +56,9 @@ async def test_a_spent_token_ends_its_session_and_no_other(client: Client, guest
     assert (await _refresh(client, other["refresh_token"])).status_code == 200
 
 
-async def test_of_several_uses_at_once_one_wins_and_none_breaks(guest: Person, settings: Settings) -> None:
+async def test_of_several_simultaneous_renewals_one_wins_and_none_breaks(
+    guest: Person, settings: Settings
+) -> None:
     async with side_by_side(settings) as guest.client:
         for _ in range(5):
             token = (await _login(guest))["refresh_token"]
@@ -159,7 +163,7 @@ async def test_a_hash_of_former_parameters_is_renewed_at_sign_in(guest: Person, 
     assert await database.fetchval("SELECT password_hash FROM account") == stored
 
 
-async def test_sessions_that_nobody_can_renew_go_with_the_next_login(guest: Person, database: Any) -> None:
+async def test_expired_sessions_are_removed_at_the_next_login(guest: Person, database: Any) -> None:
     await database.execute("UPDATE refresh_token SET expires_at = now()")
     await _login(guest)
     assert await database.fetchval("SELECT count(*) FROM session") == 1

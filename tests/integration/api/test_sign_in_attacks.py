@@ -1,6 +1,5 @@
-"""Attacks on signing in, over real sockets: many guesses at once, and a flood that keeps others out.
-
-Each address of 127.0.0.0/8 is a network of its own here.
+"""Tests of attacks on signing in, over real sockets: many simultaneous guesses, and a flood that
+should lock others out.
 """
 
 import asyncio
@@ -32,7 +31,7 @@ async def api(platform: Platform) -> Api:
 
 @pytest.fixture
 async def clients(api: Api) -> AsyncIterator[dict[str, httpx.AsyncClient]]:
-    """One client at each network."""
+    """HTTP clients by network. Each sends its requests from an address in that network."""
     async with AsyncExitStack() as stack:
         yield {
             network: await stack.enter_async_context(
@@ -53,20 +52,23 @@ def _kinds(answers: Iterable[httpx.Response]) -> Counter[Any]:
 
 
 @pytest.mark.parametrize("count", [20, 60])
-async def test_of_many_guesses_at_once_five_are_checked(
+async def test_of_many_simultaneous_guesses_five_are_checked(
     clients: dict[str, httpx.AsyncClient], count: int
 ) -> None:
-    """The right password among them is let in if it is one of the five, and refused like any other if not."""
+    """Only five guesses are checked.
+
+    The right password is accepted if it is one of them, and otherwise refused like all others.
+    """
     stranger = clients[STRANGERS[0]]
     assert (await stranger.post("/api/v1/auth/register", json=ANN)).status_code == 201
     guesses = [f"wrong horse {number}" for number in range(count - 1)]
     guesses.insert(random.randrange(count), ANN["password"])
     answers = await asyncio.gather(*(_login(stranger, guess) for guess in guesses))
     kinds = _kinds(answers)
-    # A right password forgets the wrong ones before it, as everywhere.
+    # Accepting the right password resets the count of wrong ones, so twice as many may be checked.
     most = NARROW.attempts if not kinds["in"] else 2 * NARROW.attempts
     assert kinds["not-signed-in"] + kinds["in"] <= most
-    # With the registration, 60 guesses are one more than an address may make in a minute.
+    # The registration and 60 guesses are one request more than an address may send in a minute.
     assert kinds.keys() <= {"in", "not-signed-in", "login-locked", "too-many-sign-ins", "too-many-requests"}
 
 
@@ -100,5 +102,5 @@ async def test_during_a_flood_others_sign_in_and_are_served(clients: dict[str, h
     kinds = _kinds(await flood)
     assert (me.status_code, signed_in.status_code) == (200, 200)
     assert me_s < 2
-    assert login_s < 6  # 2 s on two idle cores
+    assert login_s < 6  # on two idle cores, the sign-in takes 2 s
     assert kinds["too-many-sign-ins"] + kinds["sign-in-busy"] + kinds["too-many-requests"] > 100

@@ -1,4 +1,6 @@
-"""Statistics for staff: from what processes have added up, and from what waits."""
+"""Tests of the statistics for staff, which come from stored counts of ended tasks and from the
+waiting tasks.
+"""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -7,6 +9,7 @@ from uuid import uuid4
 import pytest
 
 from services.api.tasks import statistics
+from shared.ledger import tally
 from shared.ledger.database import Database
 from shared.ledger.tally import Tally
 from shared.settings import Settings
@@ -18,19 +21,21 @@ CHECK = {"name": "system.health_check", "params": {}}
 
 @pytest.fixture
 async def counted(settings: Settings) -> None:
-    """Ended attempts: 90 quick ones and ten slow ones of one kind, some of another and of another day."""
+    """Store counts of ended attempts: 90 quick and ten slow successes of one kind of task, and
+    others that differ in outcome, kind or day.
+    """
     database = Database.for_service(settings.database_url, "test")
     await database.open(size=1)
-    tally = Tally(database)
-    tally.add("default", "system.check", "success", None, 1)
-    await tally.run_once()
+    counts = Tally(database)
+    counts.add("default", "system.check", "success", None, 1)
+    await counts.run_once()
     await database.run("UPDATE task_minute SET minute = minute - interval '30 hours'")
     for number in range(100):
-        tally.add("email", "email.send", "success", 0.01, 3 if number >= 90 else 0.05)
-    tally.add("email", "email.send", "failure", 9, 2)
-    tally.add("email", "email.send", "retry", 9, 2)
-    tally.add("default", "system.check", "revoked")
-    await tally.run_once()
+        counts.add("email", "email.send", "success", 0.01, 3 if number >= 90 else 0.05)
+    counts.add("email", "email.send", "failure", 9, 2)
+    counts.add("email", "email.send", "retry", 9, 2)
+    counts.add("default", "system.check", "revoked")
+    await counts.run_once()
     await database.close()
 
 
@@ -69,7 +74,7 @@ async def test_the_summary_of_staff_adds_what_ended_to_what_waits(
 
 
 @pytest.mark.usefixtures("counted")
-async def test_kinds_tell_outcomes_means_and_quantiles(administrator: Person) -> None:
+async def test_kinds_have_outcomes_means_and_quantiles(administrator: Person) -> None:
     answer = (await administrator.get("tasks/stats/kinds")).json()
     check, send = answer["kinds"]
     assert (check["name"], check["queue"], check["revoked"], check["success"]) == (
@@ -95,14 +100,30 @@ async def test_kinds_tell_outcomes_means_and_quantiles(administrator: Person) ->
 @pytest.mark.usefixtures("counted")
 async def test_a_series_has_a_point_for_each_step_in_which_something_ended(administrator: Person) -> None:
     series = (await administrator.get("tasks/stats/series", hours=1)).json()
+    asked = datetime.now(UTC)
     (point,) = series["points"]
     assert (series["step_s"], point["success"], point["failure"], point["retry"]) == (60, 100, 1, 1)
-    assert point["ended_per_s"] == pytest.approx(102 / 60, abs=1e-4)
+    # The present minute has not ended, so its rate is computed from the seconds that have passed.
+    passed = min(60.0, max(tally.EVERY_S, (asked - datetime.fromisoformat(point["at"])).total_seconds()))
+    assert point["ended_per_s"] == pytest.approx(102 / passed, rel=0.1)
+    assert datetime.fromisoformat(series["since"]).second == 0
     day = (await administrator.get("tasks/stats/series", hours=48, queue="default")).json()
     assert day["step_s"] == 1800
     assert [(each["success"], each["revoked"]) for each in day["points"]] == [(1, 0), (0, 1)]
     named = await administrator.get("tasks/stats/series", hours=48, name="email.send")
     assert [each["success"] for each in named.json()["points"]] == [100]
+
+
+def test_a_rate_is_that_of_the_time_that_has_passed_of_a_step() -> None:
+    at = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
+    row = {"at": at, "success": 60, "failure": 0, "revoked": 0, "retry": 0}
+    row |= {"wait_s": None, "run_s": None, "wait_hist": [], "run_hist": []}
+
+    def rate(seconds: float) -> float:
+        now = at + timedelta(seconds=seconds)
+        return statistics._point(row, timedelta(minutes=1), now).ended_per_s
+
+    assert [rate(seconds) for seconds in (1, 30, 60, 600)] == [12, 2, 1, 1]
 
 
 def test_steps_follow_the_span_and_old_days_have_no_minutes() -> None:
@@ -111,7 +132,7 @@ def test_steps_follow_the_span_and_old_days_have_no_minutes() -> None:
 
 
 @pytest.mark.usefixtures("counted")
-async def test_waits_tell_what_waits_by_kind_and_how_long_tasks_waited(
+async def test_waits_have_waiting_tasks_by_kind_and_past_waiting_times(
     administrator: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await administrator.post("tasks/batch", {"tasks": [CHECK] * 3 + [{**CHECK, "delay_s": 900}]})
@@ -130,6 +151,6 @@ async def test_waits_tell_what_waits_by_kind_and_how_long_tasks_waited(
     assert (await administrator.get("tasks/stats/waits")).json()["waiting"] == {"count": 2, "exact": False}
 
 
-async def test_statistics_of_all_are_not_for_users(guest: Person) -> None:
+async def test_users_cannot_read_statistics_of_all(guest: Person) -> None:
     for name in ("series", "kinds", "waits"):
         assert (await guest.get(f"tasks/stats/{name}")).status_code == 403

@@ -1,4 +1,4 @@
-"""An API whose REDIS_URL leads to the Redis of another system."""
+"""Tests that an API refuses a REDIS_URL that points to the Redis of another system."""
 
 from typing import Any
 from uuid import uuid4

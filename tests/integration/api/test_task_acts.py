@@ -1,11 +1,11 @@
-"""What operators do to single tasks, and to all that wait in a queue."""
+"""Tests of the actions of operators on single tasks."""
 
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
-from services.api.operations import purge
+from shared.ledger.transitions import operate
 from tests.integration.api.conftest import Person, SignUp
 
 CHECK = {"name": "system.health_check", "params": {}}
@@ -15,13 +15,6 @@ FAIL = """
         failures = 1, started_at = now() - interval '2 s', completed_at = now(), error_kind = $2, crashes = 3
     WHERE id = $1
 """
-
-
-@pytest.fixture
-async def operator(sign_up: SignUp, database: Any) -> Person:
-    person = await sign_up()
-    await database.execute("UPDATE account SET role = 'operator' WHERE id = $1", person.id)
-    return person
 
 
 async def submitted(person: Person, body: dict[str, Any]) -> str:
@@ -87,7 +80,7 @@ async def test_an_edit_reaches_no_other_account(guest: Person, operator: Person,
     assert (await operator.patch(f"tasks/{task_id}", same)).status_code == 200
 
 
-async def test_a_waiting_task_is_changed_and_what_was_sent_before_no_longer_counts(
+async def test_a_waiting_task_is_changed_and_its_earlier_id_no_longer_counts(
     guest: Person, operator: Person, database: Any
 ) -> None:
     task_id = await submitted(guest, LATER)
@@ -119,6 +112,10 @@ async def test_a_task_that_a_worker_has_is_not_changed(
     task_id = await submitted(guest, LATER)
     await database.execute("UPDATE task SET send_at = NULL, holder = $1", uuid4())
     assert (await operator.post(f"tasks/{task_id}/run-now", None)).status_code == 409
+    # The worker that holds the task has no row in `worker`, so no process can answer with the
+    # task's stack.
+    stack = await operator.get(f"tasks/{task_id}/stack")
+    assert (stack.status_code, stack.json()["type"]) == (409, "urn:often:problem:task-not-running")
     answer = await operator.patch(f"tasks/{task_id}", {"priority": 1})
     assert (answer.status_code, answer.json()["type"]) == (409, "urn:often:problem:task-not-waiting")
 
@@ -140,34 +137,12 @@ async def test_a_crash_loop_is_released_and_nothing_else(
     assert (refused.status_code, refused.json()["type"]) == (409, "urn:often:problem:not-in-crash-loop")
     row = await database.fetchrow("SELECT status, crashes FROM task WHERE id = $1", UUID(crashed))
     assert tuple(row) == ("pending", 0)
-    # Only a retry asks about handlers of its workflow that have run.
+    # A release refuses at once a task that belongs to a workflow. A retry would look at the
+    # workflow's handlers first.
     await database.execute("UPDATE task SET workflow = $1 WHERE id = $2", uuid4(), UUID(failed))
     refused = await operator.post(f"tasks/{failed}/release", None)
     assert refused.json()["type"] == "urn:often:problem:belongs-to-workflow"
-
-
-async def test_a_purge_cancels_what_waits_and_says_how_much(
-    administrator: Person, database: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(purge, "BATCH", 2)
-    monkeypatch.setattr(purge, "STRETCH", 2)
-    monkeypatch.setattr(purge, "MOST", 6)
-    for _ in range(5):
-        await administrator.post("tasks", CHECK)
-    await database.execute("UPDATE task SET sent_at = now(), send_at = NULL")
-    for _ in range(3):
-        await administrator.post("tasks", LATER)
-    await administrator.post("tasks", {**greeting(administrator.id), "delay_s": 60})
-    assert (await administrator.post("queues/default/purge", {"confirm": "defautl"})).status_code == 400
-
-    first = (await administrator.post("queues/default/purge", {"confirm": "default"})).json()
-    second = (await administrator.post("queues/default/purge", {"confirm": "default"})).json()
-
-    assert first["more"]
-    assert (first["canceled"] + second["canceled"], second["more"]) == (8, False)
-    rows = await database.fetch("SELECT queue, status, count(*) AS n FROM task GROUP BY 1, 2 ORDER BY 1")
-    assert [tuple(row) for row in rows] == [("default", "revoked", 8), ("greetings", "pending", 1)]
-    told = await database.fetch(
-        "SELECT (after ->> 'canceled')::int FROM audit WHERE action = 'queue.purged' ORDER BY id"
-    )
-    assert [row[0] for row in told] == [first["canceled"], second["canceled"]]
+    # The SQL statement refuses the task, too, even if no check ran before it.
+    await database.execute(FAIL, UUID(failed), "crash_loop")
+    values = {"id": UUID(failed), "reason": "released", "crash_loop": "crash_loop"}
+    assert not await database.fetch(operate.RELEASE.sql, *operate.RELEASE.values(values))

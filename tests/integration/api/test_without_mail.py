@@ -1,4 +1,4 @@
-"""Addresses where no application sends mail: they need no confirmation."""
+"""Tests that addresses need no confirmation when no installed application sends mail."""
 
 import dataclasses
 from typing import Any
@@ -35,7 +35,8 @@ async def test_without_an_application_that_sends_mail_an_address_is_verified_fro
         me = (await http.get("/auth/me")).json()
         assert (me["email"], me["verified"]) == ("ann.lee@often.example", True)
 
-        # An account of a time in which an application sent mail.
+        # Make the account look as if it was registered while an application sent mail, so that its
+        # address is unconfirmed.
         await database.execute("UPDATE account SET verified_at = NULL")
         assert (await http.get("/auth/me")).json()["verified"] is False
         answer = await http.post("/auth/me/verification")

@@ -1,4 +1,7 @@
-"""Retries of workflows over HTTP, with workers that count what they run."""
+"""Tests of workflow retries over HTTP, with real workers.
+
+The tests count how often each task body runs.
+"""
 
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -27,7 +30,7 @@ def tally(step: str, value: Any, limit: int, *needs: str) -> dict[str, Any]:
     return {"step": step, "task": "sample.tally", "params": params, "needs": needs}
 
 
-#: The second step fails; what needs it is skipped.
+#: Steps of a workflow whose second step fails, so that the steps that need it are skipped.
 MANY = {"step": "many", "task": "sample.tally", "members": [{"value": 1, "limit": 9}] * 2}
 STEPS = [
     tally("first", 1, 9),
@@ -40,7 +43,7 @@ STEPS = [
 
 @pytest.fixture
 async def client(settings: Settings) -> AsyncIterator[Client]:
-    """The API with the contracts of the sample worker."""
+    """A client of an API that knows the sample worker's contracts, too."""
     samples = [task.contract for task in TASKS.values()]
     contracts = Catalogue([*catalogue.load(INSTALLED).by_name.values(), GREET, *samples])
     async with AsyncTestClient(app.build(settings, contracts)) as client:
@@ -54,7 +57,7 @@ async def effects(platform: Platform) -> None:
 
 
 async def ended(person: Person, workflow_id: str) -> dict[str, Any]:
-    """The graph once the workflow has ended."""
+    """Wait until the workflow has ended. Returns its graph."""
 
     async def found() -> dict[str, Any] | None:
         graph: dict[str, Any] = (await person.get(f"workflows/{workflow_id}")).json()
@@ -64,7 +67,7 @@ async def ended(person: Person, workflow_id: str) -> dict[str, Any]:
 
 
 async def executions(platform: Platform) -> Counter[str]:
-    """How often the body of each step has run."""
+    """Number of times that the body of each step has run, by the step's name."""
     rows = await platform.rows("SELECT t.step FROM effect AS e JOIN task AS t ON t.id = e.task_id")
     return Counter(row["step"] for row in rows)
 
@@ -156,7 +159,7 @@ async def test_a_refused_retry_names_the_field_and_changes_nothing(
     assert await database.fetchval("SELECT run FROM workflow WHERE id = $1", UUID(workflow_id)) == 1
 
 
-async def test_a_task_of_a_workflow_is_retried_with_a_word_about_handlers(
+async def test_a_workflow_task_is_retried_with_a_choice_about_handlers(
     administrator: Person, database: Any
 ) -> None:
     steps = [tally("pay", 1, 9), {**tally("refund", 1, 9, "pay"), "when": "failed"}]

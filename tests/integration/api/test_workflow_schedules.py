@@ -1,4 +1,4 @@
-"""Schedules that begin workflows, over HTTP."""
+"""Tests of schedules that start workflows, over HTTP."""
 
 from dataclasses import replace
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from shared.settings import Settings
-from tests.integration.api.conftest import Person, SignUp
+from tests.integration.api.conftest import Person
 
 NAME = "clockwork.tick.each_second"
 
@@ -17,17 +17,18 @@ def settings(settings: Settings) -> Settings:
 
 
 @pytest.fixture
-async def operator(sign_up: SignUp, database: Any) -> Person:
-    person = await sign_up()
-    await database.execute("UPDATE account SET role = 'operator' WHERE id = $1", person.id)
-    # The row is the same as one that a leading scheduler stores.
+async def operator(operator: Person, database: Any) -> Person:
+    """An operator.
+
+    The database has a schedule that starts a workflow, stored as the leading scheduler does.
+    """
     await database.execute(
         "INSERT INTO schedule (name, source, workflow, params, kind, expression, declared, next_fire_time,"
         " overlap) VALUES ($1, 'contract', 'tick', '{}', 'interval', '1 s', 'x', now() + interval '1 h',"
         " 'skip')",
         NAME,
     )
-    return person
+    return operator
 
 
 async def test_a_schedule_of_a_workflow_is_shown_changed_and_fired(operator: Person, database: Any) -> None:
@@ -45,7 +46,7 @@ async def test_a_schedule_of_a_workflow_is_shown_changed_and_fired(operator: Per
     (row,) = await database.fetch("SELECT after FROM audit WHERE action = 'schedule.fired'")
     assert workflow_id in row["after"]
 
-    # One at a time, and it says where to look.
+    # While the first workflow runs, a second one is refused. The error names the first.
     refused = await operator.post(f"schedules/{NAME}/fire", None)
     assert refused.status_code == 409
     assert f"DELETE /api/v1/workflows/{workflow_id}" in refused.json()["detail"]

@@ -1,4 +1,6 @@
-"""Workflows over HTTP: requests become graphs, and refusals name their place in the body."""
+"""Tests of workflows over HTTP: a request becomes a graph of steps, and an error names its place in
+the request body.
+"""
 
 from typing import Any
 from uuid import UUID
@@ -36,7 +38,7 @@ async def fail(database: Any, workflow_id: str, name: str) -> None:
 
 
 async def advanced(url: str, workflow_id: str) -> None:
-    """As the leader does it."""
+    """Apply the workflow's events, as the leading scheduler does."""
     database = Database.for_service(url, "test")
     await database.open(size=1)
     await advance(database, [UUID(workflow_id)])
@@ -109,7 +111,9 @@ async def test_a_refusal_names_its_place_in_the_body(guest: Person, body: Any, f
     assert rule in problem["rule"]
 
 
-async def test_a_step_is_for_whom_its_caller_may_name(guest: Person, administrator: Person) -> None:
+async def test_a_step_is_only_for_accounts_that_its_caller_may_name(
+    guest: Person, administrator: Person
+) -> None:
     greet = {"step": "greet", "task": "sample.greet", "params": {"user_id": administrator.id}}
     assert (await guest.post("workflows", workflow(greet))).status_code == 403
     assert (await administrator.post("workflows", workflow(greet))).status_code == 202
@@ -151,7 +155,7 @@ async def test_a_retry_names_handlers_that_have_run(
         assert (refused.status_code, refused.json()["type"]) == (409, "urn:often:problem:handlers-ran")
         assert "refund" in refused.json()["detail"]
     answer = await administrator.post(f"workflows/{workflow_id}/retry", {"handlers": "keep"})
-    assert (answer.status_code, answer.json()["message"][:18]) == (202, "1 tasks run again,")
+    assert (answer.status_code, answer.json()["message"][:18]) == (202, "1 task runs again,")
     again = await administrator.post(f"workflows/{workflow_id}/retry", {"handlers": "keep"})
     assert (again.status_code, again.json()["type"]) == (409, "urn:often:problem:workflow-retrying")
     await advanced(database_url, workflow_id)

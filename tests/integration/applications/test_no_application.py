@@ -1,4 +1,4 @@
-"""The platform alone: its migrations and its three services, with no application installed."""
+"""Tests that the platform works without any application: its migrations and its three services."""
 
 import os
 import secrets
@@ -18,7 +18,7 @@ from tests.api_process import Api
 from tests.eventually import eventually
 from tests.platform import ROOT, Platform
 
-#: Python writes each module that it imports to the process's log.
+#: Environment without applications. It makes Python log each module that it imports.
 ALONE = {"OFTEN_APPLICATIONS": "", "PYTHONPROFILEIMPORTTIME": "1"}
 
 
@@ -45,7 +45,10 @@ async def alone(migrated: str, redis_url: str, tmp_path: Path) -> AsyncIterator[
 
 
 def hotel_modules(log: str) -> list[str]:
-    """Modules of the hotel application that the process imported. Its log must list imports."""
+    """Names of the hotel application's modules that a process imported, from its log.
+
+    Python must log imports there.
+    """
     lines = [line for line in log.splitlines() if line.startswith("import time:")]
     imported = [line.rpartition("|")[2].strip() for line in lines]
     assert "shared.applications" in imported

@@ -1,4 +1,6 @@
-"""An application in a package of its own, with a task, a route, a table, a migration and hooks."""
+"""Tests an application in a package of its own, with a task, a route, a table, a migration and
+hooks.
+"""
 
 import os
 import subprocess
@@ -184,7 +186,10 @@ ROUTES = Routes(
 
 @pytest.fixture
 def beside(tmp_path: Path, platform: Platform) -> dict[str, str]:
-    """The environment in which the package runs beside the hotel application, with its table made."""
+    """Write the new application's package and run its migration.
+
+    Returns the environment of a process with this application and the hotel application.
+    """
     package = tmp_path / "applications" / "fleet"
     for name, text in FILES.items():
         (package / name).parent.mkdir(parents=True, exist_ok=True)
@@ -215,7 +220,7 @@ def _migrate(url: str, environment: dict[str, str]) -> None:
 
 @pytest.fixture
 async def guest(platform: Platform, beside: dict[str, str]) -> AsyncIterator[httpx.AsyncClient]:
-    """A user who is signed in to an API that serves both applications."""
+    """A signed-in user of an API that serves both applications."""
     api = Api(platform)
     await api.start(**beside)
     async with httpx.AsyncClient(base_url=f"{api.url}/api/v1", trust_env=False) as client:
@@ -252,5 +257,5 @@ async def test_a_task_a_route_and_a_table_of_a_second_application_work_beside_th
     said = [line["message"] for line in lines]
     assert said[:2] == ["around: begins", "around: ends"]
     assert said[2].startswith("hook: Driven(")
-    # The first application is there as well.
+    # The routes of the hotel application still work.
     assert (await guest.get("/price-alerts")).status_code == 200

@@ -1,4 +1,6 @@
-"""The import of the Celery system's `tasks` table, from a dump that each test makes, into a real ledger."""
+"""Tests the import of the Celery system's `tasks` table into a real ledger, from a dump that each
+test makes.
+"""
 
 import json
 import re
@@ -13,8 +15,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from cli.client import Client
 from local.postgres import Postgres
+from often_client import Client
 from shared.ledger import partitions
 from tests.api_process import Api
 from tests.old_days import add_day, clean
@@ -24,7 +26,8 @@ PAGE = (ROOT / "docs/migrating_from_celery.md").read_text()
 MAPPING: str = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)[0]
 PASSWORD = "a horse, a battery"
 
-#: As Tortoise made it for the models that the old system's guide describes.
+#: Creates the old system's table, as its ORM (Tortoise) made it for the models in that system's
+#: guide.
 OLD_TABLE = """
     CREATE TABLE tasks (
         id serial PRIMARY KEY,
@@ -47,7 +50,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 class OldSystem:
-    """The database of the Celery system."""
+    """The old Celery system, of which only the database matters."""
 
     def __init__(self, url: str, connection: asyncpg.Connection) -> None:
         self.url = url
@@ -109,20 +112,22 @@ def counts(report: str) -> dict[str, int]:
 
 
 def seen(report: str) -> dict[str, int]:
-    """The counts that are not zero."""
+    """Counts in the import's report by what happened to the rows, without those that are zero."""
     return {fate: count for fate, count in counts(report).items() if count}
 
 
 async def signed_in(api: Api, platform: Platform) -> tuple[int, str]:
-    """An administrator's id and access token."""
+    """Register an administrator. Returns its id and access token."""
     email = f"{secrets.token_hex(8)}@often.example"
     with Client(api.url) as client:
         account = client.register(email, PASSWORD)
-        # The mail about the address is none of the old system's tasks.
+        # Remove the task for the mail that confirms the address, because it does not come from the
+        # old system.
         await platform.rows("DELETE FROM task WHERE name = 'email.send_account_mail'")
         await platform.rows("UPDATE account SET role = 'administrator' WHERE id = {}", account.id)
         client.sign_in(email, PASSWORD)
-        return account.id, str(client._http.headers["Authorization"]).removeprefix("Bearer ")
+        assert client.session.token is not None
+        return account.id, client.session.token
 
 
 async def test_a_finished_row_is_in_the_ledger_with_its_times_and_result(
@@ -159,7 +164,8 @@ async def test_a_finished_row_is_in_the_ledger_with_its_times_and_result(
         "args": [7],
         "kwargs": {"bonus": None},
     }
-    # The id belongs to the day of its creation, whose partition did not exist before.
+    # The new id contains the time of the old task's creation, so the import had to create a
+    # partition for that day.
     assert partitions.floor_id(created.date()) < row["id"] < partitions.floor_id(datetime.now(UTC).date())
     assert row["id"].version == 7
 
@@ -237,7 +243,8 @@ async def test_a_waiting_row_becomes_one_task_however_often_it_is_imported(
     assert {row["error_message"] for row in old_rows} == {f"continued as task {t['id']}" for t in tasks}
     assert {row["status"] for row in old_rows} == {"revoked"}
 
-    # The API forgets keys after a day; the ledger's rows do not depend on that.
+    # Delete the idempotency keys, as the API does after a day. The rows in the ledger must still
+    # prevent a second import.
     await platform.rows("DELETE FROM submission_key")
     assert seen(run(*options, API_KEY=token).stdout) == {"in the ledger already": 2}
     assert len(await platform.rows("SELECT 1 FROM task")) == 4

@@ -1,4 +1,6 @@
-"""The statements and requests that the pages show work on a real database and a real API."""
+"""Tests that a real database and a real API accept the statements and requests that the
+documentation shows.
+"""
 
 import json
 import re
@@ -9,13 +11,13 @@ import asyncpg
 import httpx
 import pytest
 
-from cli.client import Client
+from often_client import Client
 from tests.api_process import Api
 from tests.platform import ROOT, Platform
 
 TROUBLESHOOTING = (ROOT / "docs/troubleshooting.md").read_text()
 STATEMENTS = re.findall(r'^sql "(.*?)"$', TROUBLESHOOTING, re.DOTALL | re.MULTILINE)
-#: Path and body of each request with a body.
+#: Path and body of each request with a body that the pages about the API and about schedules show.
 REQUESTS = [
     (path, body)
     for page in ("api", "schedules")
@@ -50,7 +52,7 @@ async def test_the_requests_are_accepted(platform: Platform) -> None:
         account = client.register(email, PASSWORD)
         await platform.rows("UPDATE account SET role = 'operator' WHERE id = {}", account.id)
         client.sign_in(email, PASSWORD)
-        headers = {"Authorization": client._http.headers["Authorization"]}
+        headers = {"Authorization": f"Bearer {client.session.token}"}
     async with httpx.AsyncClient(base_url=f"{api.url}/api/v1/", headers=headers, trust_env=False) as http:
         for path, body in REQUESTS:
             content = json.loads(body.replace("asha@often-hotels.example", email))

@@ -1,4 +1,4 @@
-"""Commands and code of the README are executed as they stand."""
+"""Tests that the README's commands and code run unchanged."""
 
 import asyncio
 import json
@@ -17,7 +17,8 @@ from tests.platform import ROOT, Platform
 
 BLOCKS = blocks(ROOT / "README.md")
 
-#: Blocks that this file does not execute, by a part of them, and why.
+#: Code blocks of the README that this test does not execute. Key: a part of the block's text;
+#: value: the reason.
 NOT_EXECUTED = {
     "make run ": "it starts a whole system; tests/e2e/test_local_system.py does that, and runs the demo",
     "make test ": "it runs all tests, this one among them; the test below looks for the targets",
@@ -26,7 +27,7 @@ NOT_EXECUTED = {
 
 
 def the(part: str) -> Block:
-    """The one block that contains this text."""
+    """The only code block of the README that contains this text."""
     (block,) = (each for each in BLOCKS if part in each.code)
     return block
 

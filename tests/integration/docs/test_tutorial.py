@@ -1,4 +1,4 @@
-"""`docs/adding_a_task.md` is executed from top to bottom, as a reader would do it."""
+"""Tests `docs/adding_a_task.md` by executing it from top to bottom, as a reader would."""
 
 import asyncio
 import inspect
@@ -27,13 +27,15 @@ from tests.platform import ROOT, Platform
 PAGE = ROOT / "docs/adding_a_task.md"
 ADMINISTRATOR = Administrator("admin@often.example", "a horse, a battery")
 
-#: Blocks that this test does not execute as they stand, by a part of them, and what it does instead.
-MAKE_RUN = "make run"  # would start servers of its own: the test starts the services over its own servers
-HTTP_SERVER = "-m http.server 9000"  # does not return; the test starts it on a free port
-LOCK = "[project.optional-dependencies]"  # `make lock` needs a package index: the test reads the extra
-COMPOSE = "worker-parcels:"  # needs Docker: the test reads the service beside the others
+#: Texts by which the test recognizes blocks that it cannot execute as written. Each comment says
+#: why, and what the test does instead.
+MAKE_RUN = "make run"  # this would start its own servers; the test starts the services
+HTTP_SERVER = "-m http.server 9000"  # the server never returns; the test starts it on a free port
+LOCK = "[project.optional-dependencies]"  # `make lock` needs a package index; the test only reads this
+COMPOSE = "worker-parcels:"  # Compose needs Docker; the test only reads the service's definition
 
-#: Takes the place of `.venv/bin/python`: the running system is described in the reader's folder.
+#: Program in place of `.venv/bin/python`. It makes scripts find the description of the running
+#: system in the reader's folder.
 PYTHON = f"""#!{sys.executable}
 import pathlib, runpy, sys
 from local import system
@@ -46,7 +48,7 @@ exec(what) if kind == "-c" else runpy.run_module(what, run_name="__main__", alte
 
 
 class Reader:
-    """Does what the page says, in a folder of its own."""
+    """A simulated reader, who executes what the page says in a folder of their own."""
 
     def __init__(self, folder: Path, platform: Platform) -> None:
         self.folder = folder
@@ -60,9 +62,9 @@ class Reader:
             "PARCELS_CARRIER_URL": f"http://127.0.0.1:{self._carrier_port}",
         }
         self._services: list[subprocess.Popen[bytes]] = []
-        #: The output of the commands that have run.
+        #: Outputs of the commands that have run so far.
         self.said: list[str] = []
-        #: Everything that the blocks without a file have defined.
+        #: All names that the page's fragments of Python have defined so far.
         self.defined: dict[str, Any] = {}
         python = folder / ".venv/bin/python"
         python.parent.mkdir(parents=True)
@@ -71,7 +73,7 @@ class Reader:
         (folder / "pyproject.toml").symlink_to(ROOT / "pyproject.toml")
 
     async def do(self, block: Block) -> None:
-        """Execute one block."""
+        """Execute one code block of the tutorial page."""
         if block.file is not None:
             self._write(block.file, block.code)
         elif block.language == "python":
@@ -88,7 +90,7 @@ class Reader:
         (self.folder / file).write_text(code)
 
     async def _define(self, code: str) -> None:
-        """Run a fragment, and the tests in it."""
+        """Run a fragment of Python, and then the tests that it defines."""
         before = set(self.defined)
         await asyncio.to_thread(exec, code, self.defined)
         for name in self.defined.keys() - before:
@@ -96,7 +98,7 @@ class Reader:
                 await self.defined[name]()
 
     async def _shell(self, code: str) -> None:
-        """Run the commands, in the environment that earlier ones have exported."""
+        """Run shell commands, with the variables that earlier commands have exported."""
         code, python, serve = code.partition(".venv/bin/python") if HTTP_SERVER in code else (code, "", "")
         script = f"set -eu; test ! -e .env || . ./.env\n{code}\nexport -p > .env"
         ended = await asyncio.to_thread(
@@ -115,14 +117,16 @@ class Reader:
             self._serve(shlex.split(serve.replace("9000", str(self._carrier_port))))
 
     def _serve(self, arguments: list[str]) -> None:
-        """Start the carrier."""
+        """Start the simulated carrier, an outside service that the tutorial's task calls."""
         process = subprocess.Popen(
             [sys.executable, *arguments], cwd=self.folder, stderr=subprocess.DEVNULL, env=self._environment
         )
         self._platform.processes.append(process)
 
     async def _make_run(self, command: str) -> None:
-        """Stop what runs, then do what the launcher does: migrate, make an administrator, start services."""
+        """Do what `make run` does: stop running services, migrate, create an administrator, and
+        start the services.
+        """
         await self.stop()
         assignment, _, _ = command.partition(" ")
         name, _, applications = assignment.partition("=")
@@ -157,7 +161,7 @@ class Reader:
         file.write_bytes(msgspec.json.encode(running))
 
     async def stop(self) -> None:
-        """Stop the services."""
+        """Stop the services that the tutorial has started."""
         for process in self._services:
             process.terminate()
         for process in self._services:
@@ -200,7 +204,10 @@ async def test_the_page_works_from_top_to_bottom(reader: Reader, platform: Platf
 
 
 def printed_lines() -> list[str]:
-    """Patterns of what the page says that its commands print. Times and ids differ each time."""
+    """Regular expressions for the output lines that the page shows.
+
+    They allow for times and ids that differ each time.
+    """
     lines = [
         line.removeprefix("# ")
         for block in blocks(PAGE)
@@ -213,7 +220,7 @@ def printed_lines() -> list[str]:
 
 
 def _varying(pattern: str) -> str:
-    """Accept anything for `...`, and any decimal number for another."""
+    """Make `...` in the pattern match anything, and a decimal number match any other one."""
     return re.sub(r"\d+\\\.\d+", r"[0-9.]+", pattern.replace(r"\.\.\.", ".*"))
 
 

@@ -1,4 +1,4 @@
-"""Checks of processes, over real sockets."""
+"""Tests of the launcher's checks of processes, over real sockets."""
 
 import os
 import socket
@@ -17,7 +17,10 @@ Serve = Callable[[dict[str, int]], int]
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Start a server whose paths answer with these statuses, others with 404; its port."""
+    """A function that starts an HTTP server.
+
+    It answers the given paths with the given statuses, and all others with 404. Returns the port.
+    """
     servers: list[ThreadingHTTPServer] = []
 
     def start(statuses: dict[str, int]) -> int:

@@ -1,4 +1,6 @@
-"""Processes whose launcher died, and those that die with it."""
+"""Tests that processes are ended when their launcher has died: by their leash (a watching process)
+at once, or by the next launcher.
+"""
 
 import os
 import subprocess
@@ -11,7 +13,8 @@ import pytest
 
 from local import leftovers
 
-#: Starts a process on a leash, prints its id and stays.
+#: A program that starts a process on a leash, so that the process ends when this program dies. It
+#: prints the process' id and waits.
 LAUNCHER = """
 import subprocess, sys, time
 from local.leash import leashed

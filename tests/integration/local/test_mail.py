@@ -1,4 +1,4 @@
-"""The mail catcher, over a real socket."""
+"""Tests of the local system's mail catcher, over a real socket."""
 
 import asyncio
 import email

@@ -1,4 +1,7 @@
-"""Ports of the local system; binding one is what this is about, so no test here is without a socket."""
+"""Tests of choosing ports for the local system.
+
+They bind real sockets, because the module has to find out which ports are free.
+"""
 
 import socket
 from collections.abc import Iterator

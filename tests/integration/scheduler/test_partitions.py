@@ -1,4 +1,6 @@
-"""Partitions are made ahead, in the ledger's own schema, and counted."""
+"""Tests that the scheduler creates partitions in advance, in the ledger's own schema, and counts
+them.
+"""
 
 from datetime import UTC, datetime, timedelta
 
@@ -81,6 +83,6 @@ async def test_the_limit_follows_the_retention_and_a_gap_ends_the_days_ahead(pla
 
 
 def values(gauges: LeaderGauges) -> dict[str, float]:
-    """Of the gauges without labels."""
+    """Values of the leader's gauges that have no labels, by name."""
     samples = [sample for metric in gauges.collect() for sample in metric.samples]
     return {s.name: s.value for s in samples if not s.labels and s.name != "often_scheduler_leader"}

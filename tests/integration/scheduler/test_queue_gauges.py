@@ -1,4 +1,6 @@
-"""Depth, oldest age and tasks due later, as the leader exports them."""
+"""Tests the metrics that the leader exports for each queue: depth, age of the oldest task, and
+number of tasks due later.
+"""
 
 from datetime import timedelta
 from functools import partial
@@ -12,12 +14,15 @@ from tests.sample_tasks import INSTANT, Nothing
 
 
 async def settled(platform: Platform) -> bool:
-    """What is pushed from now on is not sent a second time: a lane would be longer by that."""
+    """Whether the leader has settled after its start.
+
+    Until then it sends new ids twice, which makes a lane longer.
+    """
     (known,) = await platform.rows("SELECT run_id FROM generation")
     return bool(known["run_id"] != SETTLING)
 
 
-async def test_the_leader_tells_depth_and_age_and_a_standby_does_not(platform: Platform) -> None:
+async def test_the_leader_exports_depth_and_age_and_a_standby_does_not(platform: Platform) -> None:
     ports = pick("leader", "standby")
     await platform.start_scheduler(OFTEN_METRICS_PORT=str(ports["leader"]))
     await platform.start_scheduler(OFTEN_METRICS_PORT=str(ports["standby"]))
@@ -25,7 +30,7 @@ async def test_the_leader_tells_depth_and_age_and_a_standby_does_not(platform: P
     ids = await platform.submit(INSTANT, Nothing(), count=2)
     ids += await platform.submit(INSTANT, Nothing(), priority=9)
     await platform.submit(INSTANT, Nothing(), count=2, delay=timedelta(hours=1))
-    # Below the age at which it would be taken for lost.
+    # The task was sent 25 s ago, which is too recent for its id to count as lost.
     await platform.rows("UPDATE task SET sent_at = sent_at - interval '25 s' WHERE id = {}", ids[0])
 
     async def told() -> dict[str, float] | None:
@@ -63,7 +68,7 @@ async def test_a_rescued_task_counts_in_its_lane_with_its_age(platform: Platform
     await platform.start_scheduler(OFTEN_METRICS_PORT=str(port))
     await eventually(partial(settled, platform))
     (task_id,) = await platform.submit(INSTANT, Nothing(), delay=timedelta(hours=1))
-    # As the dispatcher leaves it after its worker has died.
+    # Make the task a suspect (its worker died), and put its id into the lane of rescued ids.
     await platform.rows(
         "UPDATE task SET send_at = NULL, sent_at = now() - interval '20 s', suspect = true WHERE id = {}",
         task_id,

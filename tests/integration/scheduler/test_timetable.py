@@ -1,4 +1,4 @@
-"""The leader's clock over a real ledger."""
+"""Tests of the leader's timetable, which fires schedules, over a real ledger."""
 
 import asyncio
 import contextvars
@@ -22,19 +22,25 @@ CATALOGUE = Catalogue([task.contract for task in TASKS.values()])
 
 
 def timetable(platform: Platform, catalogue: Catalogue = CATALOGUE) -> Timetable:
-    """As a leader has it; contracts of this platform declare no schedules."""
+    """A leader's timetable. By default, no contract declares a schedule."""
     service = Timetable(platform.database, platform.submitter, platform.vault, catalogue)
     service.restart()
     return service
 
 
 async def run(service: Timetable) -> None:
-    """One round in a context of its own, as the process gives each."""
+    """Run one round of the timetable in a new `contextvars` context, as the scheduler
+    process does.
+    """
     await asyncio.create_task(service.run_once(), context=contextvars.Context())
 
 
 async def add(platform: Platform, name: str = "sample", *, late_s: float = 0.5, **columns: Any) -> datetime:
-    """Store a schedule of full minutes whose next nominal time has passed `late_s` ago; returns that time."""
+    """Store a schedule that fires each minute, and whose next nominal fire time passed `late_s`
+    seconds ago.
+
+    Returns that time.
+    """
     (clock,) = await platform.rows("SELECT now() - make_interval(secs => {}::float8) AS first", float(late_s))
     first: datetime = clock["first"]
     stored = {
@@ -51,7 +57,7 @@ async def add(platform: Platform, name: str = "sample", *, late_s: float = 0.5, 
 
 
 async def move(platform: Platform, moment: datetime) -> None:
-    """Let this be the next nominal time."""
+    """Set the next nominal time of all schedules to this moment."""
     await platform.rows(
         "UPDATE schedule SET starts_at = {}, next_fire_time = {}", moment - timedelta(minutes=1), moment
     )
@@ -81,7 +87,7 @@ def counted(outcome: str, name: str) -> float:
     return REGISTRY.get_sample_value("often_schedule_fired_total", labels) or 0
 
 
-async def test_what_is_due_becomes_a_task_with_its_nominal_time_and_its_id_is_pushed(
+async def test_a_due_time_becomes_a_task_with_its_nominal_time_and_its_id_is_pushed(
     platform: Platform,
 ) -> None:
     first = await add(platform, owner=7, priority=3)
@@ -97,7 +103,7 @@ async def test_what_is_due_becomes_a_task_with_its_nominal_time_and_its_id_is_pu
     assert counted("submitted", "sample") == before + 1
 
 
-async def test_what_is_not_due_or_off_stays(platform: Platform) -> None:
+async def test_schedules_that_are_off_or_not_due_do_not_fire(platform: Platform) -> None:
     await add(platform, "later", late_s=-30)
     await add(platform, "off", enabled=False, next_fire_time=None)
     await run(timetable(platform))
@@ -171,7 +177,7 @@ async def test_while_an_earlier_task_is_not_final_a_firing_is_left_out(platform:
     await move(platform, later)
     await run(service)
     assert [row["detail"] for row in await firings(platform) if row["fire_time"] == later] == [
-        f"task {task['id']} of an earlier time is not final"
+        f"task {task['id']} of an earlier nominal time has not ended"
     ]
 
     await platform.rows(
@@ -216,7 +222,7 @@ async def test_a_contract_that_refuses_is_recorded_and_the_schedule_goes_on(
     assert (row["enabled"], row["next_fire_time"]) == (True, first + timedelta(minutes=1))
 
 
-async def test_a_schedule_stored_under_a_former_name_submits_the_task_as_it_is_called_today(
+async def test_a_schedule_stored_under_a_former_name_submits_the_task_under_its_present_name(
     platform: Platform,
 ) -> None:
     await add(platform, task_name="sample.nap", params='{"seconds": 5}')
@@ -302,5 +308,6 @@ async def test_sensitive_parameters_stay_sealed_from_the_schedule_to_the_task(
     for row, bound_to in ((task, task["id"]), (await schedule(platform), "sample")):
         assert "4111" not in row["params"]
         assert platform.vault.open_params(today, row["params"], bound_to, None)[0] == params
-    # What is submitted is sealed anew, for the name of today.
+    # The schedule's sensitive parameters are encrypted again for the task, under the task's present
+    # name.
     assert platform.vault.open_params(PAY, task["params"], task["id"], None)[0] == params

@@ -1,5 +1,6 @@
-"""Schedules that begin workflows, over a real ledger."""
+"""Tests of schedules that start workflows, over a real ledger."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -32,7 +33,7 @@ def timetable(platform: Platform, workflows: Schedules) -> Timetable:
 
 
 async def due(platform: Platform, service: Timetable, *, late_s: float = 0.5) -> datetime:
-    """Let the declared schedule be stored and be due since then; returns the nominal time."""
+    """Store the declared schedule and make it due. Returns its nominal fire time."""
     await run(service)
     (clock,) = await platform.rows("SELECT now() - make_interval(secs => {}::float8) AS first", float(late_s))
     first: datetime = clock["first"].replace(microsecond=0)
@@ -59,7 +60,8 @@ async def test_what_is_due_begins_a_workflow_whose_first_task_is_pushed(platform
     assert (row["task_name"], row["workflow"], row["params"]) == (None, "tick", "{}")
     assert (row["last_fire_time"], row["next_fire_time"]) == (first, first + timedelta(minutes=1))
 
-    # The same nominal time once more, as a leader that was replaced would see it.
+    # Fire the same nominal time again, as a scheduler would that does not know that another one
+    # leads now.
     await platform.rows("UPDATE schedule SET next_fire_time = {}", first)
     await run(service)
     assert len(await workflows(platform)) == 1
@@ -101,7 +103,7 @@ async def test_a_workflow_that_code_no_longer_declares_is_not_begun(platform: Pl
     row = await schedule(platform)
     assert (row["enabled"], row["next_fire_time"]) == (False, None)
 
-    # An older leader is still at work while the row is on.
+    # Enable the schedule again, as if a leader of an older release were still firing it.
     await platform.rows("UPDATE schedule SET enabled = true")
     (clock,) = await platform.rows("SELECT date_trunc('second', now()) AS now")
     await move(platform, clock["now"])
@@ -137,3 +139,22 @@ def test_declarations_are_found_and_checked_when_a_process_starts() -> None:
         WorkflowSchedule(
             name="empty", kind="interval", expression="1 h", build=lambda: Workflow("empty")
         ).graph(None, timedelta(0))
+
+
+def test_a_name_that_two_declared_schedules_have_is_refused_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    twice = [replace(EACH_SECOND), replace(EACH_SECOND)]
+    monkeypatch.setattr(scheduled, "_declared", lambda applications: iter(twice))
+    with pytest.raises(ValueError, match=rf"the name {EACH_SECOND.name}: rename one of them"):
+        scheduled.load([], Catalogue([]))
+
+
+def test_a_declared_workflow_that_breaks_a_rule_is_refused_with_the_name_of_its_schedule(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broken = replace(EACH_SECOND, build=lambda: Workflow("empty"))
+    monkeypatch.setattr(scheduled, "_declared", lambda applications: iter([broken]))
+    rule = rf"the workflow that the schedule {EACH_SECOND.name} builds breaks a rule: steps: must be 1 to"
+    with pytest.raises(ValueError, match=rule):
+        scheduled.load([], Catalogue([]))

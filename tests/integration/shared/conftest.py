@@ -1,4 +1,4 @@
-"""A Redis as a system sees it."""
+"""Fixtures with a Redis database that belongs to one system (an installation of the platform)."""
 
 from collections.abc import AsyncIterator
 from uuid import uuid4
@@ -10,7 +10,7 @@ from shared.transport.queues import Queues, connect
 
 @pytest.fixture
 async def queues(redis_url: str) -> AsyncIterator[Queues]:
-    """An empty database that belongs to some system."""
+    """Lanes in an empty Redis database that belongs to one system."""
     async with connect(redis_url) as client:
         made = Queues(client)
         made.system = uuid4()

@@ -1,4 +1,8 @@
-"""The workers of `test_interleavings`: each step with what it may do to the ledger, and what it must."""
+"""The simulated workers of `test_interleavings`.
+
+For each step of a worker, this module checks which rows of the ledger it may change, and which it
+must change.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -18,14 +22,17 @@ from tests.integration.shared.played_worker import ENDS, Body, PlayedWorker, rec
 
 T = TypeVar("T")
 
-WORKERS, MOST_GHOSTS = 2, 2
+WORKERS, MAX_GHOSTS = 2, 2
 
 Step = Callable[..., None]
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """What hypothesis draws for a step. None of it hangs on the servers; it is read as what can be done."""
+    """Values that hypothesis draws for a step without knowing the state of the servers.
+
+    Each step uses them as it needs.
+    """
 
     who: int
     step: int
@@ -38,7 +45,7 @@ class Drawn:
         return able[self.item % len(able)]
 
     def do_one(self, steps: Sequence[tuple[Step, Any]], *arguments: Any) -> None:
-        """One of the steps whose condition holds."""
+        """Run one of these steps, chosen by the drawn values among those whose condition holds."""
         able = [step for step, condition in steps if condition]
         if able:
             step = able[self.step % len(able)]
@@ -46,12 +53,15 @@ class Drawn:
             step(*arguments, self)
 
 
-#: Of a step that is not drawn: all goes well.
+#: Values for a step that runs as part of another one, so that nothing is drawn for it. With them,
+#: everything succeeds.
 FINE = Drawn(0, 0, 0, 0, "success", True)
 
 
 class Crew:
-    """Workers that live, and some that were declared dead and do not know it yet."""
+    """The live workers, and some workers that were declared dead but go on working because they do
+    not know it.
+    """
 
     def __init__(self, ground: Ground, ledger: Witness) -> None:
         self.ground = ground
@@ -59,9 +69,11 @@ class Crew:
         self.workers = [self._new_worker() for _ in range(WORKERS)]
         self.ghosts: list[PlayedWorker] = []
         self.to_rescue = False
-        #: Copies of what recorders write themselves, the newest first.
+        #: Copies of records that a recorder will write, too, each with the worker's id. The newest
+        #: comes first.
         self.delayed: list[tuple[UUID, Row]] = []
-        #: Attempts whose own worker has claimed the task anew while they ran: they are not kept.
+        #: Attempts, by task id and number, that stay without a record, because their own worker
+        #: claimed the task again while they ran.
         self.overtaken: set[tuple[UUID, int]] = set()
 
     def _new_worker(self) -> PlayedWorker:
@@ -87,7 +99,8 @@ class Crew:
             (self._claim_without_answer, worker.has_something),
             (self._begin, worker.waiting),
             (self._give_back_unstarted, worker.waiting),
-            # Twice as often as the others, for it is the only one that writes by itself.
+            # Listed twice, so that it is drawn twice as often: it is the only step that writes an
+            # outcome without the recorder.
             (self._complete_or_not, worker.transactional),
             (self._complete_or_not, worker.transactional),
             (self._end, worker.bodies),
@@ -99,7 +112,9 @@ class Crew:
         drawn.do_one(steps, worker)
 
     def a_worker_works(self, drawn: Drawn) -> None:
-        """Many steps with nothing between them: from fetch to end, or up to somewhere in between."""
+        """Let a worker run many steps without interruption: from fetching ids up to the end of its
+        tasks, or to a random point before that.
+        """
         worker, depth = self.workers[drawn.worker % len(self.workers)], drawn.step % 6
         if worker.fetched:
             self._claim(worker)
@@ -113,17 +128,24 @@ class Crew:
             self._write(worker)
 
     def declare_dead(self, drawn: Drawn) -> None:
-        """It may be wrong: the worker goes on for a while, beside the one that is started in its place."""
+        """Declare a worker dead, perhaps wrongly.
+
+        It goes on working for a while, beside the worker that replaces it.
+        """
         having = [worker for worker in self.workers if worker.has_something]
         worker = drawn.one([worker for worker in having if worker.fetched] or having)
         self.ledger.step(self.ground.database.run(DECLARE_DEAD, workers=[worker.id]))
         self.ledger.dead.add(worker.id)
         self.to_rescue = True
-        self.ghosts = [*self.ghosts, worker][-MOST_GHOSTS:]
+        self.ghosts = [*self.ghosts, worker][-MAX_GHOSTS:]
         self.workers[self.workers.index(worker)] = self._new_worker()
 
     def write_delayed(self, drawn: Drawn) -> None:
-        """Before the recorder's own record: its answer got lost. After: this one lay in the network."""
+        """Write a copy of a record late.
+
+        If the recorder has not written the record yet, the copy acts as a first try whose answer
+        was lost. Otherwise it acts as a delayed try.
+        """
         overtaken = [(w, row) for w, row in self.delayed if self._overtaken(w, row.id, row.claim)]
         worker, row = drawn.one(overtaken if overtaken and drawn.fine else self.delayed[:6])
         owns = self.ledger.owns(worker, row.id, row.claim)
@@ -137,7 +159,10 @@ class Crew:
         self.ledger.remember_ends(worker)
 
     def _overtaken(self, worker: UUID, task_id: UUID, claim: int) -> bool:
-        """It holds the task, but under a newer claim: only the number tells."""
+        """Whether this worker has claimed the task again since.
+
+        Then only the number tells its old claim from the new one.
+        """
         row = self.ledger.rows[task_id]
         return bool(row["holder"] == worker and row["claim"] != claim)
 
@@ -157,18 +182,25 @@ class Crew:
         self.ledger.step(worker.claim(redis=drawn.fine), ids)
         for task_id in sure:
             before, now = self.ledger.before[task_id], self.ledger.rows[task_id]
-            # A claim repeated because its answer was lost keeps its number.
+            # If the worker holds the task already, it has claimed it before and the answer was
+            # lost. Then the claim keeps its number.
             assert now["claim"] == before["claim"] + (before["holder"] != worker.id)
         assert worker.claims.ids() >= sure
 
     def _take_in(self, worker: PlayedWorker) -> None:
-        """What it holds already and is sent once more stays as it is."""
+        """Let a worker fetch ids and claim their tasks.
+
+        Tasks of which it knows that it holds them must not change.
+        """
         held = self.ledger.where(lambda row: row["holder"] == worker.id) - worker.claims.ids()
         free = self.ledger.where(lambda row: row["send_at"] or row["sent_at"])
         self.ledger.step(worker.take_in(8), free | held)
 
     def _claim_without_answer(self, worker: PlayedWorker, drawn: Drawn) -> None:
-        """The first of several tries, or the only one, or one that lay in the network meanwhile."""
+        """Send a claim whose answer is lost.
+
+        It may be the first of several tries, the only one, or a delayed one.
+        """
         ids = worker.fetched or sorted(worker.claims.ids())
         claim = worker.claim_without_answer(ids, once=drawn.fine)
         self.ledger.step(claim, () if worker.id in self.ledger.dead else ids)
@@ -189,7 +221,7 @@ class Crew:
         worker.give_back_unstarted()
 
     def _complete_or_not(self, worker: PlayedWorker, drawn: Drawn) -> None:
-        """Also a second time, as a body does that got no answer to its commit."""
+        """Complete a task, perhaps twice, as a body does that got no answer to its first commit."""
         bodies = worker.transactional
         overtaken = [b for b in bodies if self._overtaken(worker.id, b.attempt.id, b.attempt.claim.number)]
         body = drawn.one(overtaken or bodies)
@@ -223,7 +255,11 @@ class Crew:
         self.delayed.insert(0, (worker.id, worker.end(body, error)))
 
     def _write(self, worker: PlayedWorker, drawn: Drawn = FINE) -> None:
-        """A round of the recorder writes what its worker owns; of the rest it knows what stands already."""
+        """Let the recorder write once.
+
+        It must write the records of tasks that the worker owns, and skip those that are recorded
+        already.
+        """
         noted = {entry.attempt.id: entry for entry in worker.noted if entry.row is not None}
         claims = {task_id: entry.attempt.claim.number for task_id, entry in noted.items()}
         owned = {i for i, claim in claims.items() if self.ledger.owns(worker.id, i, claim)}
@@ -242,7 +278,10 @@ class Crew:
         self.ledger.remember_ends(worker.id)
 
     def _check_written(self, record: Row | None) -> None:
-        """What was to be cancelled does not wait again."""
+        """Check a task's row after its record was written.
+
+        A task must not go back to waiting if its cancellation was requested.
+        """
         assert record is not None
         old, row = self.ledger.before[record.id], self.ledger.rows[record.id]
         revoked = old["cancel_requested_at"] is not None and record.wait_s is not None
@@ -250,7 +289,9 @@ class Crew:
         assert row["holder"] == (None if record.released else old["holder"])
 
     def _heartbeat(self, worker: PlayedWorker, drawn: Drawn) -> None:
-        """It tells of cancels."""
+        """Send a worker's heartbeat, and let the worker look up which of its tasks are to be
+        canceled.
+        """
         self.ledger.step(worker.heartbeat())
 
     def _reconcile(self, worker: PlayedWorker, drawn: Drawn) -> None:
@@ -261,7 +302,9 @@ class Crew:
         assert all(self.ledger.rows[task_id]["holder"] is None for task_id in held - worker.claims.ids())
 
     def _give_back_forgotten(self, worker: PlayedWorker, drawn: Drawn) -> None:
-        """The last reconcile's statement, as a first try of it that lay in the network."""
+        """Send a statement of the worker's last reconciliation again, as if an earlier try arrived
+        late.
+        """
         owned = {i for i, claim in worker.forgotten.items() if self.ledger.owns(worker.id, i, claim)}
         self.ledger.step(worker.give_back_forgotten(), owned)
         assert all(self.ledger.rows[task_id]["send_at"] for task_id in owned)

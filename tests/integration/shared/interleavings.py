@@ -1,4 +1,6 @@
-"""Pieces of `test_interleavings`: the servers it plays on, a witness of what each step does to the ledger."""
+"""The servers of `test_interleavings`, and the witness: it compares the ledger before and after
+each step, and checks what the step has changed.
+"""
 
 import asyncio
 import contextvars
@@ -25,7 +27,7 @@ T = TypeVar("T")
 QUEUE = "default"
 LANES = [rescue_key(QUEUE), *(lane_key(QUEUE, priority) for priority in PRIORITIES)]
 VAULT = Vault.from_setting(VAULT_KEYS)
-#: Nobody listens on this port.
+#: Address of a Redis on which no server listens.
 NOWHERE = "redis://127.0.0.1:1"
 
 LOOK = """
@@ -38,7 +40,8 @@ LOOK = """
     FROM task AS t
 """
 
-#: These columns are all that the ledger knows of time: moving them back is as good as waiting.
+#: Moves the ledger's times into the past, which has the same effect as waiting: the ledger's
+#: statements compare only these times with the clock.
 AGE = Statement("""
     UPDATE task SET created_at = created_at - make_interval(secs => :seconds),
         send_at = send_at - make_interval(secs => :seconds),
@@ -54,18 +57,18 @@ Rows = dict[UUID, dict[str, Any]]
 
 
 class Ground:
-    """Postgres and Valkey of one test, and the loop on which every step runs to its end."""
+    """The Postgres and Valkey of one test, and the event loop that runs each step to its end."""
 
     def __init__(self, database_url: str, redis_url: str) -> None:
         self._runner = asyncio.Runner()
-        #: The pool of task code and of the scheduler.
+        #: Connection pool for task bodies and the scheduler.
         self.database = Database.for_service(database_url, "test")
-        #: The pool of the workers' recorders.
+        #: Connection pool for the recorders of the workers.
         self.recorder = Database.for_recorder(database_url, "test")
         self.database_url = database_url
         self.queues = Queues(connect(redis_url))
         self.no_queues = Queues(connect(NOWHERE))
-        #: What the steps came across.
+        #: How often each kind of situation has occurred.
         self.happened: Counter[str] = Counter()
 
     @property
@@ -73,7 +76,9 @@ class Ground:
         return self._runner.get_loop()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """In a context of its own, as a service gives each of its rounds."""
+        """Run a coroutine in a new `contextvars` context, as a service does with each round of its
+        background loops.
+        """
         task = self.loop.create_task(work, context=contextvars.Context())
         return self.loop.run_until_complete(task)
 
@@ -94,18 +99,21 @@ class Ground:
         await self.database.close()
 
     async def clean(self) -> None:
-        """As new, but for the generation, which only goes up. TRUNCATE of so many partitions takes longer."""
+        """Delete all rows and keys, except the row with the generation, whose number may only grow.
+
+        TRUNCATE would be slower.
+        """
         for table in ("task", "task_attempt", "task_log", "task_failure", "worker", "effect"):
             await self.database.run(f"DELETE FROM {table}")
         await self.queues.client.flushdb()
 
     async def look(self) -> tuple[Rows, bool]:
-        """The whole ledger; True when there are ids in lanes."""
+        """Read all tasks of the ledger, and whether any lane in Redis contains ids."""
         rows = {UUID(int=row["id"].int): row for row in await self.database.run(LOOK)}
         return rows, bool(await self.queues.client.exists(*LANES))
 
     async def lanes(self) -> set[UUID]:
-        """All ids in them."""
+        """All task ids in all lanes in Redis."""
         lanes: Any = [await self.queues.client.lrange(lane, 0, -1) for lane in LANES]
         return {UUID(bytes=member) for lane in lanes for member in lane}
 
@@ -115,28 +123,32 @@ class Ground:
 
 
 class Witness:
-    """The ledger before and after a step: nothing changes but what this step may change."""
+    """Compares the ledger before and after a step, and checks that only what the step may change
+    has changed.
+    """
 
     def __init__(self, ground: Ground) -> None:
         self._ground = ground
         self.before: Rows = {}
         self.rows: Rows = {}
         self.in_lanes = False
-        #: Workers declared dead.
+        #: Ids of the workers that were declared dead.
         self.dead: set[UUID] = set()
-        #: Claims whose worker has written an end under them.
+        #: Claims, by task id and number, under which the end of the task has been recorded.
         self.ended: set[tuple[UUID, int]] = set()
-        #: Whom each claim number was given to.
+        #: The worker that got each claim, by task id and the claim's number.
         self._owners: dict[tuple[UUID, int], UUID] = {}
         self._may_change: Collection[UUID] | None = None
 
     @property
     def content(self) -> bool:
-        """All steps so far went through."""
+        """Whether the changes of the last step were checked without a failure."""
         return self._may_change is None
 
     def step(self, work: Coroutine[Any, Any, T], may_change: Collection[UUID] = ()) -> T:
-        """Let it run to its end, and look."""
+        """Check what the previous step changed, run this step to its end, and read the ledger
+        again.
+        """
         self.check()
         self.before, self._may_change = self.rows, may_change
         try:
@@ -148,18 +160,22 @@ class Witness:
         return {task_id for task_id, row in self.rows.items() if condition(row)}
 
     def late(self, column: str, *, by_s: float = 0) -> set[UUID]:
-        """Rows that nobody holds and whose time in this column has passed."""
+        """Waiting tasks whose time in this column passed at least `by_s` seconds ago."""
         limit = datetime.now(UTC) - timedelta(seconds=by_s)
         waiting = self.where(lambda row: row["send_at"] or row["sent_at"])
         return {i for i in waiting if self.rows[i][column] and self.rows[i][column] <= limit}
 
     def owns(self, worker: UUID, task_id: UUID, claim: int) -> bool:
-        """Only who holds a row under this claim may write to it."""
+        """Whether the worker holds the task under this claim, so that it may write the
+        task's row.
+        """
         row = self.rows[task_id]
         return bool(row["holder"] == worker and row["claim"] == claim)
 
     def stranded(self, workers: Iterable[UUID]) -> set[UUID]:
-        """Ids that lie in unacked sets, of tasks that nobody has claimed since."""
+        """Ids of tasks that no worker holds, although the ids are in the unacked sets of these
+        workers.
+        """
 
         async def unacked() -> set[UUID]:
             return {i for worker in workers for i in await self._ground.queues.unacked(worker)}
@@ -167,13 +183,13 @@ class Witness:
         return self._ground.run(unacked()) & self.where(lambda row: row["sent_at"] or row["send_at"])
 
     def remember_ends(self, worker: UUID) -> None:
-        """After a step in which this worker wrote."""
+        """Remember the claims that this worker gave up or ended in the last step."""
         for task_id, old in self.before.items():
             if old["holder"] == worker and self.rows[task_id]["holder"] is None:
                 self.ended.add((task_id, old["claim"]))
 
     def check(self) -> None:
-        """Judge the last step."""
+        """Check that the last step changed only what it may change."""
         if self._may_change is None:
             return
         for task_id, row in self.rows.items():
@@ -200,18 +216,23 @@ class Witness:
         if row["holder"] not in (None, old["holder"]):
             assert row["claim"] > old["claim"]
             assert row["holder"] not in self.dead
-        # No lines of a claim that was over before the step.
+        # A log line must not be added to a claim that had ended before the step.
         late = Counter(row["logged_claims"]) - Counter(old["logged_claims"])
         assert min(late, default=old["claim"]) >= old["claim"]
 
 
 def differences(old: dict[str, Any], row: dict[str, Any]) -> set[str]:
-    """Columns that differ; logs are judged by themselves."""
+    """Names of the columns that differ.
+
+    Log lines are left out, because they are compared separately.
+    """
     return {name for name in row if row[name] != old[name]} - {"logged_claims"}
 
 
 def verdicts() -> Counter[str]:
-    """What the recorders of this process have written so far, and what not."""
+    """Number of records that the recorders in this process have written, skipped or refused so far,
+    by verdict.
+    """
     names = ("written", "already_mine", "refused")
     values = {n: REGISTRY.get_sample_value("often_recorder_rows_total", {"verdict": n}) for n in names}
     return Counter({name: int(value or 0) for name, value in values.items()})

@@ -1,4 +1,4 @@
-"""A worker of `test_interleavings` that does as it is told."""
+"""A worker for `test_interleavings` without threads and loops: the test calls each of its steps."""
 
 import asyncio
 from collections.abc import Iterator
@@ -40,16 +40,16 @@ from tests.sample_tasks import EFFECT, TASKS, Done
 
 
 class Undone(Exception):
-    """A transaction is rolled back."""
+    """Raised inside a transaction to roll it back."""
 
 
 @dataclass
 class Body:
-    """A task whose body runs."""
+    """A task whose body is running in a simulated worker."""
 
     message: MessageProxy
     context: Context
-    #: Its `complete_in` is committed.
+    #: Whether the body's transaction with `complete_in` has been committed.
     completed: bool = False
 
     @property
@@ -59,11 +59,11 @@ class Body:
 
     @property
     def transactional(self) -> bool:
-        """It writes an effect in one transaction with its success."""
+        """Whether the body writes its effect and its success in one transaction."""
         return self.attempt.name == EFFECT.name
 
 
-#: How a body may end; None: it returns.
+#: Ways in which a body may end, by name: the exception that it raises, or None if it returns.
 ENDS: dict[str, BaseException | None] = {
     "success": None,
     "retry at once": Retry("not yet", delay_s=0),
@@ -74,13 +74,13 @@ ENDS: dict[str, BaseException | None] = {
 
 
 class PlayedWorker:
-    """All parts of a worker process but its threads and loops."""
+    """A worker with all parts of the real process, except its threads and loops."""
 
     def __init__(self, ground: Ground) -> None:
         self.id = uuid4()
-        #: Ids on their way from Redis to the claim.
+        #: Task ids that the worker has fetched from Redis but not claimed yet.
         self.fetched: list[UUID] = []
-        #: Claims that it held in the ledger only when it compared last.
+        #: Claims that only the ledger knew at the last reconciliation, by task id.
         self.forgotten: dict[UUID, int] = {}
         self.bodies: list[Body] = []
         self.lost_answer = False
@@ -123,7 +123,8 @@ class PlayedWorker:
         self._work_queue = WorkQueue(self.claims)
 
     async def register(self) -> None:
-        # Its lock is never taken: nobody here judges by locks and heartbeats.
+        # The worker does not take its advisory lock, because no step of these tests judges workers
+        # by locks or heartbeats.
         await self._database.run(
             REGISTER,
             id=self.id,
@@ -138,17 +139,19 @@ class PlayedWorker:
 
     @property
     def free(self) -> bool:
-        """Nothing is on its way from Redis to the claim."""
+        """Whether the worker has claimed all ids that it has fetched."""
         return not self.fetched
 
     @property
     def unsure(self) -> bool:
-        """It may have, in Redis or in the ledger, what it does not know of."""
+        """Whether the worker may own ids in Redis or claims in the ledger of which it does not
+        know.
+        """
         return self.lost_answer and self.free
 
     @property
     def waiting(self) -> bool:
-        """Something in its heap waits for a thread."""
+        """Whether a task that the worker has claimed waits for a thread."""
         return self.claims.waiting > 0
 
     @property
@@ -161,7 +164,7 @@ class PlayedWorker:
 
     @property
     def noted(self) -> list[Entry]:
-        """What its recorder writes next."""
+        """The records that the recorder will write in its next round."""
         return list(self.inbox._pending.values())
 
     async def fetch(self, wanted: int, *, answered: bool = True) -> None:
@@ -175,7 +178,10 @@ class PlayedWorker:
             self.fetched = sorted(i for i in set(fetched.ids) if i not in self.claims)
 
     async def claim(self, *, redis: bool = True) -> None:
-        """Without Redis nothing is acknowledged."""
+        """Claim the tasks of the fetched ids.
+
+        If `redis` is False, Redis is unavailable, so no id can be acknowledged.
+        """
         ids, self.fetched = self.fetched, []
         self.lost_answer |= not redis
         with self._redis_away(not redis):
@@ -185,21 +191,23 @@ class PlayedWorker:
                 assert not redis
 
     async def take_in(self, wanted: int) -> None:
-        """Fetch and claim."""
+        """Fetch ids and claim their tasks."""
         await self._fetcher._fetch(wanted)
 
     async def claim_without_answer(self, ids: list[UUID], *, once: bool) -> None:
-        """It stands in the ledger only."""
+        """Claim the tasks without receiving the answer, so that only the ledger knows that the
+        worker holds them.
+        """
         self.lost_answer = True
         self.fetched = [] if once else self.fetched
         await self._database.run(CLAIM, worker=self.id, id=ids)
 
     def take(self) -> MessageProxy:
-        """A thread takes the first of the heap."""
+        """Take the first claimed task, as a thread of the worker does."""
         return self._work_queue.get(0).message
 
     async def begin(self, message: MessageProxy) -> None:
-        """The start of a suspect is committed before its body runs."""
+        """Begin a task's body. If the task is a suspect, its start is committed first."""
         attempt: Attempt = message.args[0]
         async with self._recording.writing() if attempt.claim.suspect else nullcontext():
             try:
@@ -214,7 +222,10 @@ class PlayedWorker:
                 assert await self._recording.flush(30)
 
     async def complete(self, body: Body, *, commit: bool = True) -> bool:
-        """Effect and success in one transaction; False when it was rolled back. Raises StaleClaim."""
+        """Write the body's effect and success in one transaction.
+
+        Returns whether it was committed. Raises StaleClaim if the worker's claim has ended.
+        """
         try:
             async with body.context.transaction() as transaction:
                 await self._database.run("INSERT INTO effect (task_id) VALUES ({})", body.attempt.id)
@@ -227,7 +238,10 @@ class PlayedWorker:
         return True
 
     def end(self, body: Body, error: BaseException | None) -> Row:
-        """The body ends; returns what the recorder will write."""
+        """End the body with this error, or with success.
+
+        Returns a copy of the record that the recorder will write.
+        """
         attempt = body.attempt
         if error is None:
             attempt.returned = Done(attempt=attempt.number)
@@ -243,7 +257,10 @@ class PlayedWorker:
         self._fetcher.give_back(self.claims.withdraw(), reason="late")
 
     async def write(self, *, redis: bool = True) -> None:
-        """One round of the recorder; without Redis nothing is acknowledged or pushed."""
+        """Let the recorder write once.
+
+        If `redis` is False, Redis is unavailable, so the recorder acknowledges and pushes nothing.
+        """
         self.lost_answer |= not redis
         with self._redis_away(not redis):
             async with self._recording.writing():
@@ -261,12 +278,14 @@ class PlayedWorker:
         self.lost_answer = False
 
     async def give_back_forgotten(self) -> None:
-        """What the last reconcile gave back, once more."""
+        """Send the statement again by which the last reconciliation gave back claims unknown to the
+        worker.
+        """
         ids, claims = list(self.forgotten), list(self.forgotten.values())
         await self._database.run(GIVE_BACK_FORGOTTEN, id=ids, claim=claims, worker=self.id)
 
     async def work_off(self) -> None:
-        """Do everything that it holds or can get, well."""
+        """Run all tasks that the worker holds or can get, and let them succeed."""
         if self.fetched:
             await self.claim()
         await self.reconcile()
@@ -280,7 +299,7 @@ class PlayedWorker:
             if not self.fetched:
                 return
             await self.claim()
-        raise AssertionError("its lanes never become empty")
+        raise AssertionError("the worker's lanes did not become empty")
 
     async def _run_out(self, body: Body) -> BaseException | None:
         if body.transactional and not body.completed:
@@ -306,5 +325,9 @@ class PlayedWorker:
 
 
 async def record(database: Database, worker: UUID, row: Row) -> bool:
-    """One record by itself, as it comes late or leaves its worker without an answer; True when it counted."""
+    """Write a single record, as a delayed try of the recorder, or one whose answer was lost, would
+    do.
+
+    Returns whether it was accepted.
+    """
     return bool(await database.run(RECORD, **columns([row]), worker=worker))

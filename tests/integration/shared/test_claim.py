@@ -1,4 +1,4 @@
-"""One claim has one number, even when its answer is late."""
+"""Tests that a claim keeps its number when it is repeated because its answer was late."""
 
 import asyncio
 from uuid import uuid4
@@ -25,7 +25,7 @@ async def test_a_claim_repeated_because_its_answer_was_late_keeps_its_number(pla
     async def waiting(count: int) -> bool:
         return bool((await platform.rows(WAITING))[0]["n"] == count)
 
-    # Another session locks the row while the worker gives up on its claim and sends it again.
+    # Another session locks the task's row until the worker gives up waiting and repeats its claim.
     connection = await asyncpg.connect(platform.database_url)
     async with connection.transaction():
         await connection.execute("SELECT 1 FROM task WHERE id = $1 FOR UPDATE", task_id)

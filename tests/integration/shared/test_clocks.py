@@ -1,4 +1,6 @@
-"""A submitter whose clock is wrong: tasks start, wait and expire by the database's time."""
+"""Tests with a submitter whose clock is wrong: its tasks must start, wait and expire by the
+database's clock.
+"""
 
 import dataclasses
 from collections.abc import Callable
@@ -15,7 +17,7 @@ from shared.submission import NewTask, OnceKey
 from tests.platform import Platform
 from tests.sample_tasks import HASTY, Nothing
 
-#: Of HASTY, whose tasks wait for 2 s at most.
+#: How long a task of the contract HASTY may wait before it expires.
 MAX_WAIT = timedelta(seconds=2)
 SKEWS = [timedelta(minutes=-10), timedelta(minutes=10)]
 Skew = Callable[[timedelta], None]
@@ -23,7 +25,7 @@ Skew = Callable[[timedelta], None]
 
 @pytest.fixture
 def skew(monkeypatch: pytest.MonkeyPatch) -> Skew:
-    """Put the clock that the platform's code sees forward or back."""
+    """A function that sets the clock of the platform's code forward or back."""
 
     def skew(by: timedelta) -> None:
         class Wrong(datetime):
@@ -37,12 +39,12 @@ def skew(monkeypatch: pytest.MonkeyPatch) -> Skew:
 
 
 def _true_now() -> datetime:
-    """The database runs on this machine."""
+    """The correct time. It is also Postgres' time, because Postgres runs on this machine."""
     return datetime.now(UTC)
 
 
 async def _left(platform: Platform, column: str) -> float:
-    """Seconds from the database's present to this column of the newest task."""
+    """Seconds from the creation of the newest task to the time in this column of its row."""
     text = (
         f"SELECT extract(epoch FROM {column} - created_at)::float8 AS left FROM task ORDER BY id DESC LIMIT 1"
     )
@@ -53,7 +55,7 @@ async def _left(platform: Platform, column: str) -> float:
 @pytest.mark.parametrize(
     "run_at", [timedelta(minutes=-5), timedelta(days=-365)], ids=["5 min ago", "long ago"]
 )
-async def test_a_moment_that_has_passed_means_now_and_the_time_to_wait_counts_from_now(
+async def test_a_start_time_in_the_past_means_now_and_max_wait_counts_from_now(
     platform: Platform, skew: Skew, by: timedelta, run_at: timedelta
 ) -> None:
     skew(by)

@@ -1,4 +1,6 @@
-"""A process that may open more connections than Postgres has left says so at its start."""
+"""Tests that a process warns at its start if it may open more connections than Postgres has
+left.
+"""
 
 import asyncio
 import contextvars
@@ -44,7 +46,7 @@ async def test_a_process_that_may_open_more_than_is_free_warns(
     assert f"only {enough.total} of max_connections" in record.getMessage()
 
 
-async def test_a_postgres_that_is_away_is_no_reason_to_stop(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_process_without_postgres_does_not_stop(caplog: pytest.LogCaptureFixture) -> None:
     database = Database.for_service("postgres://nobody@127.0.0.1:1/nothing", "test")
     await connections.warn_when_scarce(database, connections.SCHEDULER)
     assert "cannot compare the connections of this scheduler" in caplog.text
@@ -94,7 +96,7 @@ async def test_another_event_loop_is_refused_before_it_touches_a_connection(data
             """Never begun."""
 
     for work in (database.run("SELECT 1"), in_transaction()):
-        with pytest.raises(RuntimeError, match=r"in a plain body use context\.wait_for"):
+        with pytest.raises(RuntimeError, match=r"in a task body that is not async, use context\.wait_for"):
             await asyncio.to_thread(asyncio.run, work)
     assert await database.run("SELECT 2 AS two") == [{"two": 2}]
     await database.close()

@@ -1,8 +1,11 @@
-"""`task_failure` has a row for each task that has failed for good, and for no other."""
+"""Tests that `task_failure` has a row for each task that has failed for good, and for no other
+task.
+"""
 
 import importlib
-from uuid import UUID
+from uuid import UUID, uuid4
 
+from shared.ledger.tally import Errors, Tally
 from shared.ledger.transitions import erase, operate
 from shared.ledger.transitions.expire import EXPIRE
 from shared.migration import session
@@ -17,7 +20,7 @@ async def noted(platform: Platform) -> dict[UUID, dict[str, object]]:
     return {UUID(int=row["task_id"].int): row for row in rows}
 
 
-async def test_a_failure_is_noted_with_its_end_and_forgotten_with_its_retry(platform: Platform) -> None:
+async def test_a_failure_is_added_with_its_end_and_removed_with_its_retry(platform: Platform) -> None:
     await platform.start_scheduler()
     await platform.start_worker()
     (failing,) = await platform.submit(FAIL, Fails(kind="permanent"), owner=7)
@@ -40,14 +43,26 @@ async def test_a_failure_is_noted_with_its_end_and_forgotten_with_its_retry(plat
     assert (await noted(platform))[failing]["failed_at"] == again["completed_at"]
 
 
-async def test_an_erased_failure_has_no_owner(platform: Platform) -> None:
+async def test_an_erased_failure_has_no_owner_and_its_group_quotes_it_no_longer(platform: Platform) -> None:
     (mine,) = await platform.submit(INSTANT, Nothing(), owner=7)
     await _fail(platform, mine)
-    assert await platform.rows(erase.ERASE, id=[mine], account=7)
+    tally = Tally(platform.database)
+    for fingerprint, task in (("v2:b", mine), ("v2:a", mine), ("v2:c", uuid4())):
+        tally.add_error(Errors(fingerprint, INSTANT.name, "bug", None, None, "for Ann", task, attempts=1))
+    await tally.run_once()
+    assert await platform.rows(erase.ERASE, id=[mine], account=7, owed=[])
     assert [note["owner"] for note in (await noted(platform)).values()] == [None]
+    groups = await platform.rows("SELECT message FROM error_group ORDER BY fingerprint")
+    assert [group["message"] for group in groups] == [None, None, "for Ann"]
+    # A worker stores its error counts with a delay of up to five seconds, so possibly after the
+    # account was erased. The message must not be stored then.
+    tally.add_error(Errors("v2:d", INSTANT.name, "bug", None, None, "for Ann", mine, attempts=1))
+    await tally.run_once()
+    (late,) = await platform.rows("SELECT message, sample_task FROM error_group WHERE fingerprint = 'v2:d'")
+    assert (late["message"], late["sample_task"]) == (None, mine)
 
 
-async def test_the_migration_notes_failures_of_before_and_has_a_place_for_each_day(
+async def test_the_migration_adds_earlier_failures_and_partitions_for_their_days(
     platform: Platform,
 ) -> None:
     old, ended = await platform.submit(INSTANT, Nothing(), count=2)
@@ -58,7 +73,7 @@ async def test_the_migration_notes_failures_of_before_and_has_a_place_for_each_d
         "ALTER TABLE task ATTACH PARTITION task_kept "
         "FOR VALUES FROM (MINVALUE) TO ('00000000-0000-0001-0000-000000000000')"
     )
-    for _ in range(2):  # as after an interruption
+    for _ in range(2):  # run the migration twice, as after an interruption
         async with session.opened(platform.database.engine) as opened:
             for step in MIGRATION.STEPS:
                 await step.run(opened)
@@ -76,7 +91,7 @@ async def test_the_migration_notes_failures_of_before_and_has_a_place_for_each_d
     assert (await platform.task(ended))["status"] == "pending"
 
 
-async def test_a_failure_that_a_release_before_left_is_replaced(platform: Platform) -> None:
+async def test_a_failure_left_by_the_previous_release_is_replaced(platform: Platform) -> None:
     (task,) = await platform.submit(INSTANT, Nothing())
     await _fail(platform, task)
     await platform.rows("UPDATE task SET status = 'pending', completed_at = NULL, send_at = now()")
@@ -86,6 +101,8 @@ async def test_a_failure_that_a_release_before_left_is_replaced(platform: Platfo
 
 
 async def _fail(platform: Platform, task: UUID) -> None:
-    """By the statement that fails what has waited for too long."""
+    """Let the deadline of a waiting task pass, and fail it with the scheduler's statement for such
+    tasks.
+    """
     await platform.rows("UPDATE task SET expires_at = now() WHERE id = {}", task)
     assert await platform.rows(EXPIRE, limit=10, error_kind="expired", error_message="too late")

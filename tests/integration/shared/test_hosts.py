@@ -1,4 +1,7 @@
-"""Several hosts in DATABASE_URL: a silent one costs seconds, a standby is passed over."""
+"""Tests of a DATABASE_URL with several hosts.
+
+A host that does not answer costs some seconds, and a standby is skipped.
+"""
 
 import asyncio
 import secrets
@@ -24,7 +27,7 @@ WHERE = "SELECT current_setting('port')::int AS port"
 
 @pytest.fixture
 async def pair(folder: Path) -> AsyncIterator[tuple[Running, Running]]:
-    """A primary and a standby that follows it."""
+    """A primary Postgres, and a standby that replicates it."""
     own = folder / secrets.token_hex(4)
     primary = own_postgres.settle(own / "primary")
     async with (
@@ -46,7 +49,7 @@ async def answer(database: Database) -> int | None:
         return None
 
 
-async def test_a_standby_is_passed_over_and_a_silent_primary_is_left_for_the_promoted_standby(
+async def test_a_standby_is_skipped_and_a_silent_primary_is_replaced_by_the_promoted_standby(
     pair: tuple[Running, Running],
 ) -> None:
     primary, standby = pair
@@ -59,11 +62,12 @@ async def test_a_standby_is_passed_over_and_a_silent_primary_is_left_for_the_pro
         found = await eventually(lambda: answer(database))
         lasted = time.monotonic() - began
         assert found == standby.server.port
-        # One statement meets its limit of 5 s, and the silent host is asked for 2 s.
+        # The statement runs into its limit of 5 s, and connecting to the silent host takes another
+        # 2 s.
         assert lasted < 9
         began = time.monotonic()
         other = await database.connect()
-        assert time.monotonic() - began < 1  # the last good one is asked first
+        assert time.monotonic() - began < 1  # the client first tries the host that worked last
         await other.close()
     await database.close()
 
@@ -112,11 +116,11 @@ async def test_the_lock_of_a_worker_moves_to_the_promoted_standby(pair: tuple[Ru
         assert time.monotonic() - began < 5.5
         assert ask(standby.server, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == "1"
     assert heartbeat._lock is not None
-    heartbeat._lock.terminate()  # as the end of its process does
+    heartbeat._lock.terminate()  # simulate the death of the process that holds the lock
     await database.close()
 
 
-async def test_when_no_host_serves_the_error_says_what_each_one_did(pair: tuple[Running, Running]) -> None:
+async def test_an_error_lists_the_state_of_each_host_when_none_serves(pair: tuple[Running, Running]) -> None:
     _, standby = pair
     nobody = own_postgres.settle(standby.server.home / "nobody")
     database = Database.for_service(url_of([standby.server, nobody], "postgres"), "test")

@@ -1,14 +1,14 @@
-"""Whatever the order of claims, ends, rescues, cancels and losses: one place, one writer, nothing lost.
+"""Tests the platform with random orders of claims, ends, rescues, cancels and losses: a task always
+has one place and one writer, and is never lost.
 
-A state machine plays random steps against real Postgres and Valkey. Each step runs a production statement or
-class to its end; what is dropped between two steps is what a crash or a lost answer would drop. After each
-step the whole ledger is compared with what it was before: nothing changes but what this step may change.
-
-Nobody sleeps: where time is to pass, the ledger's time columns are moved back by as much.
+A state machine runs random steps against real Postgres and Valkey. Each step runs a statement or
+class of the platform to its end. A crash or a lost answer is simulated by leaving out what would
+follow. After each step the whole ledger is compared with its previous state: only what this step
+may change has changed. No step sleeps. To let time pass, the ledger's time columns are moved back.
 """
 
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
@@ -28,6 +28,8 @@ from hypothesis.stateful import (
 
 from services.scheduler.dispatcher import BATCH, DUE, Dispatcher
 from services.scheduler.expirer import Expirer
+from services.scheduler.index_cursor import IndexCursor
+from services.scheduler.lane_check import LaneCheck
 from services.scheduler.rescuer import Rescuer
 from services.scheduler.resender import Resender
 from shared.contracts.contract import Contract
@@ -51,13 +53,16 @@ from tests.sample_tasks import EFFECT, INSTANT, Nothing, Seconds
 
 T = TypeVar("T")
 
-#: To hunt, raise both and draw anew each time: derandomize=False below.
+#: Number of random examples, and of steps in each. To search for new failures, raise both, and set
+#: derandomize=False below, so that each run draws other examples.
 EXAMPLES, STEPS = 120, 60
-MOST_TASKS, MOST_CANCELLED = 5, 2
-#: Rounds within which all is final once nothing breaks any more.
+MAX_TASKS, MAX_CANCELLED = 5, 2
+#: Number of rounds, without any failure in between, within which all tasks must end.
 CALM_ROUNDS = 6
 
-#: Past the net of a direct submission; past the margin of the lane check; past every delay.
+#: Seconds by which the tests move time on. The first exceeds the margin that a direct submission
+#: has to be marked, the second the age at which the lane check counts ids as lost, and the third
+#: every delay.
 WAITS = (4, 31, 61)
 PRIORITIES = (5, 9)
 
@@ -72,14 +77,16 @@ def ground(database_url: str, redis_url: str) -> Iterator[Ground]:
 
 @dataclass(frozen=True)
 class Mark:
-    """Pushed ids that are not marked yet, with the claims that their pusher saw."""
+    """A statement that has still to be run, which marks pushed ids as sent, and the claims that
+    were seen at the push.
+    """
 
     seen: dict[UUID, int]
     write: Callable[[], Coroutine[Any, Any, Any]]
 
 
 class Interleavings(RuleBasedStateMachine):
-    """Each step is one of those that can be done at the moment."""
+    """The state machine: it draws each step from those that are possible at the moment."""
 
     drawn = st.builds(
         Drawn,
@@ -105,7 +112,7 @@ class Interleavings(RuleBasedStateMachine):
         self.crew = Crew(ground, self.ledger)
 
     @initialize(
-        contracts=st.lists(st.sampled_from([EFFECT, EFFECT, INSTANT]), min_size=2, max_size=MOST_TASKS)
+        contracts=st.lists(st.sampled_from([EFFECT, EFFECT, INSTANT]), min_size=2, max_size=MAX_TASKS)
     )
     def tasks_are_submitted(self, contracts: list[Contract[Any, Any]]) -> None:
         for contract in contracts:
@@ -125,7 +132,11 @@ class Interleavings(RuleBasedStateMachine):
 
     @rule(drawn=drawn)
     def go_on(self, drawn: Drawn) -> None:
-        """One rule for all: hypothesis would leave some of several out of an example, and so make it dull."""
+        """Run any one step.
+
+        This is the only rule of the state machine, because with several rules hypothesis leaves
+        some of them out of an example.
+        """
         (
             self.crew.a_worker_goes_on,
             self.crew.a_worker_goes_on,
@@ -134,7 +145,7 @@ class Interleavings(RuleBasedStateMachine):
             self._something_happens,
         )[drawn.who](drawn)
 
-    # The leader.
+    # From here on: steps of the leading scheduler.
 
     def _the_leader_goes_on(self, drawn: Drawn) -> None:
         steps = (
@@ -150,11 +161,11 @@ class Interleavings(RuleBasedStateMachine):
 
     def _dispatch(self, drawn: Drawn) -> None:
         due = self.ledger.where(lambda row: row["send_at"])
-        self.ledger.step(Dispatcher(self.ground.database, self.ground.queues).run_once(), due)
+        self.ledger.step(Dispatcher(self.ground.database, self.ground.queues, IndexCursor()).run_once(), due)
 
     def _dispatch_without_marking(self, drawn: Drawn) -> None:
         async def push() -> dict[UUID, int]:
-            due = await self.ground.database.run(DUE, limit=BATCH)
+            due = await self.ground.database.run(DUE, limit=BATCH, **asdict(IndexCursor().look()))
             await self.ground.queues.push(
                 Address(UUID(int=r["id"].int), r["queue"], r["priority"], rescued=r["suspect"]) for r in due
             )
@@ -177,7 +188,10 @@ class Interleavings(RuleBasedStateMachine):
         assert all(self.ledger.rows[task_id]["sent_at"] for task_id in true)
 
     def _rescue(self, drawn: Drawn) -> None:
-        """By a leader that has watched nobody yet, so that it judges nobody itself."""
+        """Rescue tasks as a new leader does.
+
+        A new leader has not watched any worker yet, so it does not declare any dead.
+        """
         lost = self.ledger.where(lambda row: row["holder"] in self.ledger.dead)
         stranded = self.ledger.stranded(self.ledger.dead)
         tally = Tally(self.ground.database)
@@ -189,7 +203,8 @@ class Interleavings(RuleBasedStateMachine):
         for task_id in lost:
             old, row = self.ledger.before[task_id], self.ledger.rows[task_id]
             assert row["holder"] is None
-            # Once more where its id lay fetched.
+            # The claim's number rises by one, or by two if the task's id was also in the unacked
+            # set of a dead worker.
             assert row["claim"] - old["claim"] in (1, 2)
             self.ground.happened[f"a rescue of what was {old['status']}"] += 1
 
@@ -209,16 +224,19 @@ class Interleavings(RuleBasedStateMachine):
             assert self.ledger.where(lambda row: row["sent_at"]) <= in_lanes
 
     def _check_lanes(self, drawn: Drawn) -> None:
-        self.ledger.step(self.resender.check_lanes(), self.ledger.late("sent_at", by_s=30))
+        self.ledger.step(
+            LaneCheck(self.ground.database, self.ground.queues, [QUEUE]).run_once(),
+            self.ledger.late("sent_at", by_s=30),
+        )
 
-    # Users, trouble, and time.
+    # From here on: acts of users, losses of data, and the passing of time.
 
     def _something_happens(self, drawn: Drawn) -> None:
         cancelled = self.ledger.where(lambda row: row["cancel_requested_at"])
         early = self.ledger.where(lambda row: row["send_at"]) - self.ledger.late("send_at")
         steps = (
-            (self._submit, len(self.ledger.rows) < MOST_TASKS),
-            (self._cancel, len(cancelled) < MOST_CANCELLED),
+            (self._submit, len(self.ledger.rows) < MAX_TASKS),
+            (self._cancel, len(cancelled) < MAX_CANCELLED),
             (self._retry, self.ledger.where(lambda row: row["status"] in ("failure", "revoked"))),
             (self._push_again, drawn.fine),
             (self.crew.write_delayed, self.crew.delayed),
@@ -256,7 +274,10 @@ class Interleavings(RuleBasedStateMachine):
         assert self.ledger.rows[task_id]["claim"] == old["claim"] + ended
 
     def _redis_loses(self, drawn: Drawn) -> None:
-        """All that it has, or a lane, or the last id of a lane and its memory of who it was."""
+        """Let Redis lose everything, a whole lane, or the last id of a lane.
+
+        The last also changes the run id, as a restart does.
+        """
         client, lane = self.ground.queues.client, lane_key(QUEUE, drawn.one(PRIORITIES))
         empty = drawn.worker % 3 == 0
 
@@ -288,12 +309,14 @@ class Interleavings(RuleBasedStateMachine):
     def nothing_else_has_changed(self) -> None:
         self.ledger.check()
 
-    # At the end of each example.
+    # From here on: what is checked at the end of each example.
 
     def teardown(self) -> None:
-        """Calm weather: all ends, nothing was lost, nothing is stuck."""
+        """Check that all tasks end if nothing goes wrong any more, so that none was lost or is
+        stuck.
+        """
         if not self.ledger.content:
-            return  # a step has failed
+            return  # a check has failed already
         for _ in range(CALM_ROUNDS):
             waiting = self.ledger.where(lambda row: row["status"] not in FINAL)
             if not waiting:
@@ -313,13 +336,14 @@ class Interleavings(RuleBasedStateMachine):
         await Expirer(database, queues, Tally(database)).run_once()
         while await self.resender.run_once():
             pass
-        await self.resender.check_lanes()
-        await Dispatcher(database, queues).run_once()
+        await LaneCheck(database, queues, [QUEUE]).run_once()
+        await Dispatcher(database, queues, IndexCursor()).run_once()
         for worker in self.crew.workers:
             await worker.work_off()
 
 
-#: Without these the rules that they are about would not have been put to the test.
+#: Situations that must occur at least once in the random examples. Otherwise the checks for them
+#: would test nothing.
 TRIED = {
     "a claim by a dead worker",
     "a completion after the end",
@@ -332,7 +356,7 @@ TRIED = {
 }
 
 
-def test_whatever_the_order_every_task_has_one_place_and_one_writer_and_ends(ground: Ground) -> None:
+def test_in_any_order_of_steps_every_task_has_one_place_and_one_writer_and_ends(ground: Ground) -> None:
     class OnThisGround(Interleavings):
         def __init__(self) -> None:
             super().__init__(ground)
@@ -346,7 +370,7 @@ def test_whatever_the_order_every_task_has_one_place_and_one_writer_and_ends(gro
     assert set(+ground.happened) >= TRIED
 
 
-def test_postgres_itself_refuses_a_second_place_and_none_and_one_after_the_end(ground: Ground) -> None:
+def test_postgres_itself_refuses_two_places_no_place_and_a_place_after_the_end(ground: Ground) -> None:
     machine = Interleavings(ground)
     machine.tasks_are_submitted([INSTANT])
     (task_id,) = machine.ledger.rows
@@ -356,7 +380,7 @@ def test_postgres_itself_refuses_a_second_place_and_none_and_one_after_the_end(g
         assert refusal.value.constraint_name == "task_is_in_one_place"
 
 
-def test_a_body_interrupted_after_its_effect_was_rolled_back_has_not_succeeded(
+def test_a_body_interrupted_after_its_effect_was_rolled_back_does_not_succeed(
     ground: Ground,
 ) -> None:
     machine = Interleavings(ground)

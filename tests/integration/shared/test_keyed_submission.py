@@ -1,4 +1,7 @@
-"""Many tasks, each under its own key, in one statement: each key leads to one task."""
+"""Tests of submitting many tasks in one statement, each with its own idempotency key.
+
+Each key must lead to exactly one task.
+"""
 
 import asyncio
 import random
@@ -40,7 +43,7 @@ async def test_each_key_gets_its_own_task_in_one_commit(platform: Platform) -> N
     assert lane == 100
 
 
-async def test_of_one_key_the_first_submission_counts_within_a_group_and_after_it(platform: Platform) -> None:
+async def test_the_first_submission_of_a_key_counts_within_a_group_and_after_it(platform: Platform) -> None:
     group = [
         keyed(platform, "k"),
         keyed(platform, "k"),
@@ -72,7 +75,7 @@ async def test_a_key_is_free_again_after_a_day(platform: Platform) -> None:
     assert first[0] != second[0]
 
 
-async def test_groups_over_the_same_keys_wait_for_each_other_and_never_in_a_circle(
+async def test_groups_with_the_same_keys_wait_for_each_other_without_a_deadlock(
     platform: Platform,
 ) -> None:
     chance = random.Random(1)

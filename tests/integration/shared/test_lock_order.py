@@ -1,4 +1,6 @@
-"""Two statements over the same rows lock them in the order of ids, so that neither waits for the other."""
+"""Tests that two statements over the same rows lock them in the order of their ids, so that they
+cannot deadlock.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -9,6 +11,7 @@ import asyncpg
 import pytest
 
 from services.worker.recording.record import Row, columns
+from shared.backlog import BEGINNING
 from shared.ledger.database import Database
 from shared.ledger.statement import Statement
 from shared.ledger.transitions import record, send
@@ -20,7 +23,7 @@ WORKER = """
     INSERT INTO worker (id, hostname, pid, queues, threads, lock_key)
     VALUES ({}, 'test', 1, '{{default}}', 8, 1)
 """
-#: The disk holds the newest id first.
+#: Rewrites all rows so that the newest id comes first on disk.
 TURN_ROUND = """
     DO $$ DECLARE one uuid; BEGIN
         FOR one IN SELECT id FROM task ORDER BY id DESC LOOP
@@ -48,7 +51,8 @@ def records(ids: list[UUID]) -> dict[str, Any]:
     return {name: record.sparse(column) for name, column in columns(rows).items()}
 
 
-#: By name: the statement, its values, the place of the tasks before it, and the sessions that send it.
+#: The tested statements by name. Each has its values, a statement that moves the tasks to the place
+#: it expects (if it needs one), and the services that run it.
 STATEMENTS: dict[
     str, tuple[Statement, Callable[[list[UUID], UUID], dict[str, Any]], str | None, list[str]]
 ] = {
@@ -112,18 +116,27 @@ async def locked(
         await other.close()
 
 
-async def test_what_a_lane_lost_is_passed_over_while_it_is_locked(platform: Platform) -> None:
-    """Such rows are found by the time when they were sent, so they can't be locked in the order of ids."""
+async def test_a_task_lost_from_a_lane_is_skipped_while_it_is_locked(platform: Platform) -> None:
+    """Lost tasks are found by the time of their push, so they cannot be locked in the order of
+    their ids.
+
+    To avoid deadlocks, locked rows are skipped.
+    """
     first, second = sorted(await platform.submit(INSTANT, Nothing(), count=2))
     await platform.rows("UPDATE task SET sent_at = now() - interval '1 hour'")
     (row,) = await platform.rows("SELECT now() AS now")
     lane = {"queue": INSTANT.queue, "priority": INSTANT.priority, "limit": 10}
-    lost = await locked(platform, send.LOST, first, before=row["now"], suspects_before=None, **lane)
+    lost = await locked(
+        platform, send.LOST, first, after=[BEGINNING], before=[row["now"]], suspects_before=None, **lane
+    )
     assert [row["id"] for row in lost] == [second]
 
 
 async def test_a_submitter_marks_no_task_that_is_locked(platform: Platform) -> None:
-    """The API reads rows in any order. A locked row is being claimed, and needs no mark."""
+    """The API marks pushed tasks in any order.
+
+    To avoid deadlocks, it skips locked rows: they are being claimed and need no mark.
+    """
     first, second = sorted(await platform.submit(INSTANT, Nothing(), count=2))
     await platform.rows(UNSENT)
     await locked(platform, send.MARK_PUSHED, first, **claims([first, second], 0))

@@ -1,4 +1,6 @@
-"""Building blocks of migrations: each may run again, and none holds the services up."""
+"""Tests of the building blocks of migrations: they can be repeated, and do not block the
+services.
+"""
 
 import asyncio
 import logging
@@ -43,14 +45,14 @@ async def migrating(url: str, patience: Patience) -> AsyncIterator[Session]:
 
 @pytest.fixture
 async def other(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """Another session in the same database, which may change the catalog."""
+    """A second session in the same database, as superuser, which may change the system catalog."""
     url = as_role(database_url, SUPERUSER)
     connection = await asyncpg.connect(url, server_settings={"application_name": "report"})
     yield connection
     await connection.close()
 
 
-async def test_every_block_may_run_again(database_url: str, other: asyncpg.Connection) -> None:
+async def test_every_building_block_can_be_repeated(database_url: str, other: asyncpg.Connection) -> None:
     async with migrating(database_url, Patience()) as migration:
         for step in [*STEPS, *STEPS]:
             await step.run(migration)
@@ -71,7 +73,8 @@ async def test_an_index_that_an_interrupted_run_left_incomplete_is_built_again(
             "SELECT min(inhrelid::regclass::text) AS part FROM pg_inherits "
             "WHERE inhparent = 'task_name'::regclass"
         )
-        # A kill between the build of the second partition's part and its attachment leaves this behind.
+        # Restore the state of a process that was killed after it built the index of the second
+        # partition, but before it attached the index.
         await other.execute("DROP INDEX task_name")
         await other.execute("CREATE INDEX task_name ON ONLY task (name, id)")
         table = row["part"].removesuffix("_name")
@@ -84,7 +87,7 @@ async def test_an_index_that_an_interrupted_run_left_incomplete_is_built_again(
     assert await other.fetchval(IS_VALID, "%_name")
 
 
-async def test_a_locked_table_names_the_session_that_holds_it_and_lets_others_pass(
+async def test_a_migration_names_the_session_that_locks_a_table_and_blocks_no_others(
     database_url: str, other: asyncpg.Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
     step = AddColumn(table="worker", name="cost", definition="integer NOT NULL DEFAULT 0")
@@ -92,7 +95,7 @@ async def test_a_locked_table_names_the_session_that_holds_it_and_lets_others_pa
         await other.execute("SELECT * FROM worker")
         with pytest.raises(MigrationError, match=r"session \d+ \(report, idle in transaction"):
             await step.run(migration)
-    assert "others go first" in caplog.text
+    assert "other statements go first" in caplog.text
 
 
 async def test_a_step_waits_until_the_lock_is_free(
@@ -105,7 +108,7 @@ async def test_a_step_waits_until_the_lock_is_free(
         async with other.transaction():
             await other.execute("SELECT * FROM worker")
             running = asyncio.create_task(step.run(migration))
-            await eventually(lambda: caplog.text.count("others go first") > 1)
+            await eventually(lambda: caplog.text.count("other statements go first") > 1)
         await running
     assert await other.fetchval("SELECT count(cost) FROM worker") == 0
 

@@ -1,4 +1,4 @@
-"""Migrations keep what was there."""
+"""Tests that migrations keep existing data."""
 
 import asyncio
 import os
@@ -19,11 +19,12 @@ from tests.eventually import eventually
 from tests.installed import HOTEL
 
 FIRST = "2026-11-22T12:00:00:000000"
-#: The last migration before addresses were verified.
+#: Id of the last migration before the one that adds confirmed addresses.
 BEFORE_VERIFICATION = "2026-11-29T14:00:00:000000"
-#: The last one before `generation.system`.
+#: Id of the last migration before the one that adds the column `generation.system`.
 BEFORE_SYSTEM = "2026-11-26T12:00:00:000000"
-#: With an application whose migration changes `task`.
+#: Value of OFTEN_APPLICATIONS: the default applications, and one whose migration changes the table
+#: `task`.
 GROWTH = f"{DEFAULT},tests.growth" if HOTEL else "tests.growth"
 BUILDS = (
     "SELECT pid FROM pg_stat_progress_create_index WHERE datname = current_database() "
@@ -34,7 +35,7 @@ RECORDED = "SELECT count(*) FROM migration WHERE app_name = 'growth'"
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """`python -m shared.migrate` on its way."""
+    """A running process of `python -m shared.migrate`."""
 
     process: subprocess.Popen[bytes]
     _log: Path
@@ -48,7 +49,10 @@ class Migration:
 
 @pytest.fixture
 def migrations(tmp_path: Path) -> Iterator[Callable[..., Migration]]:
-    """Starts migrations; ends those that still run after the test."""
+    """A function that starts migration processes.
+
+    Those that still run after the test are killed.
+    """
     started: list[Migration] = []
     numbers = count()
 
@@ -74,7 +78,7 @@ def _run(url: str, *arguments: str, **environment: str) -> None:
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
-async def test_administrators_and_sessions_outlive_the_change_of_tables(empty_database: str) -> None:
+async def test_administrators_and_sessions_survive_the_change_of_tables(empty_database: str) -> None:
     _run(empty_database, "piccolo.main", "migrations", "forwards", "identity", FIRST)
     database = await asyncpg.connect(empty_database)
     await database.execute(
@@ -108,7 +112,7 @@ async def test_administrators_and_sessions_outlive_the_change_of_tables(empty_da
     await database.close()
 
 
-async def test_accounts_count_as_verified_when_they_were_there_before_addresses_were(
+async def test_accounts_older_than_verification_count_as_verified(
     empty_database: str,
 ) -> None:
     _run(empty_database, "piccolo.main", "migrations", "forwards", "identity", BEFORE_VERIFICATION)
@@ -123,14 +127,15 @@ async def test_accounts_count_as_verified_when_they_were_there_before_addresses_
     await database.close()
 
 
-async def test_what_the_release_before_recorded_as_its_application_does_not_run_again(
+async def test_migrations_recorded_by_the_previous_release_do_not_run_again(
     empty_database: str,
 ) -> None:
     _run(empty_database, "shared.migrate")
     database = await asyncpg.connect(empty_database)
     recorded = "SELECT app_name, count(*) AS n FROM migration GROUP BY app_name"
     before = {row["app_name"]: row["n"] for row in await database.fetch(recorded)}
-    # Release 0.1 had one application for accounts and hotels, and none of the later migrations.
+    # Make the database look like one of release 0.1, which had a single application for accounts
+    # and hotels.
     moved = await database.fetch(
         "UPDATE migration SET app_name = 'domain'"
         " WHERE app_name IN ('identity', 'hotel') AND name < '2026-11-29' RETURNING name"
@@ -139,7 +144,8 @@ async def test_what_the_release_before_recorded_as_its_application_does_not_run_
 
     _run(empty_database, "shared.migrate")
 
-    # Its own records stay: after a rollback it must not run its migrations again either.
+    # The records of the old application's migrations are kept. After a rollback to release 0.1,
+    # these migrations must not run again.
     after = {row["app_name"]: row["n"] for row in await database.fetch(recorded)}
     assert after == {**before, "domain": len(moved)}
     assert before.keys() == {"ledger", "identity"} | ({"hotel"} if HOTEL else set())
@@ -155,7 +161,7 @@ async def test_the_platform_migrates_without_any_application(empty_database: str
     await database.close()
 
 
-async def test_a_migration_waits_for_a_long_reader_and_lets_the_services_pass(
+async def test_a_migration_waits_for_a_long_reader_without_blocking_the_services(
     empty_database: str, migrations: Callable[..., Migration]
 ) -> None:
     _run(empty_database, "piccolo.main", "migrations", "forwards", "ledger", BEFORE_SYSTEM)
@@ -164,7 +170,7 @@ async def test_a_migration_waits_for_a_long_reader_and_lets_the_services_pass(
     async with reader.transaction():
         await reader.execute("SELECT * FROM generation")
         migration = migrations(empty_database)
-        # Longer than the time limit of the services' own statements.
+        # By now the migration has waited for longer than a statement of a service may take.
         await eventually(lambda: migration.log().count("(report, idle in transaction") > 2)
         await service.execute("UPDATE generation SET checked_at = now()", timeout=STATEMENT_TIMEOUT_S)
     assert await migration.ended() == 0, migration.log()
@@ -193,11 +199,13 @@ async def test_a_migration_that_was_killed_while_it_built_an_index_can_run_again
 ) -> None:
     database, reader = [await asyncpg.connect(database_url) for _ in range(2)]
     async with reader.transaction(isolation="repeatable_read"):
-        await reader.execute("SELECT * FROM generation")  # CREATE INDEX CONCURRENTLY waits for its end
+        # The migration's CREATE INDEX CONCURRENTLY has to wait for the end of this transaction.
+        await reader.execute("SELECT * FROM generation")
         killed = migrations(database_url, OFTEN_APPLICATIONS=GROWTH)
         await eventually(lambda: database.fetchval(BUILDS))
         killed.process.kill()
-        # Postgres notices that the client has gone, and frees the lock of the migration.
+        # Wait until Postgres notices that the killed client is gone, which also releases the
+        # migration's lock.
         await eventually(lambda: database.fetchval(f"SELECT NOT EXISTS ({BUILDS})"))
     assert await database.fetchval(
         "SELECT NOT indisvalid FROM pg_index WHERE indexrelid = 'task_name'::regclass"

@@ -1,4 +1,6 @@
-"""Everything that refers to an account is named in the directory, so that erasure and export miss nothing."""
+"""Tests that the directory of personal data names everything that refers to an account, so that
+erasure and export miss nothing.
+"""
 
 import msgspec
 import pytest
@@ -12,7 +14,7 @@ from tests.platform import Platform
 CATALOGUE = catalogue.load(INSTALLED)
 DIRECTORY = directory.read(INSTALLED, CATALOGUE)
 
-#: Foreign keys to `account`, and columns whose name says that they hold an account's id.
+#: Finds foreign keys to `account`, and columns whose name suggests that they hold an account's id.
 REFERRING = """
     SELECT c.relname AS "table", a.attname AS column FROM pg_attribute AS a
     JOIN pg_class AS c ON c.oid = a.attrelid
@@ -22,9 +24,10 @@ REFERRING = """
           SELECT FROM pg_constraint AS r WHERE r.conrelid = c.oid AND r.contype = 'f'
             AND r.confrelid = 'account'::regclass AND a.attnum = ANY(r.conkey)))
 """
-#: The erasure has a statement of its own for tasks and their failures.
+#: Columns that the directory omits, because the erasure changes them with statements of its own.
 TASKS = {("task", "owner"), ("task_failure", "owner")}
-#: Parameters that hold ids of several accounts, and nothing else of them.
+#: Parameters that the directory omits, because they contain only the ids of accounts, and no other
+#: data about them.
 IDS_ONLY = {("notifications.send_bulk", "user_ids")}
 
 
@@ -42,7 +45,8 @@ def test_each_parameter_that_holds_an_account_is_named() -> None:
         for field in msgspec.structs.fields(contract.params)
         if field.encode_name.startswith(("user_id", "account_id", "owner"))
     }
-    # The task that erases an account holds its id, and nothing else of it.
+    # The directory also omits the task that erases an account, because it contains the account's id
+    # but no other data about it.
     assert found - set(DIRECTORY.fields.items()) - IDS_ONLY == {("accounts.erase", "account_id")}
 
 

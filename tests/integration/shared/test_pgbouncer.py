@@ -1,4 +1,6 @@
-"""Through PgBouncer: in session mode everything works, in the other modes no process starts."""
+"""Tests that everything works with PgBouncer in session mode, and that no process starts with its
+other modes.
+"""
 
 import secrets
 import subprocess
@@ -43,7 +45,7 @@ async def test_in_session_mode_tasks_run_and_a_killed_worker_loses_its_lock(
         (Database.for_tasks, "59500ms", "on"),
     ],
 )
-async def test_in_session_mode_each_session_has_its_settings_whatever_was_set_in_it(
+async def test_in_session_mode_each_session_has_its_own_settings_even_after_they_were_changed(
     platform: Platform, folder: Path, database: Callable[[str, str], Database], limit: str, by_index: str
 ) -> None:
     name = platform.database_url.rpartition("/")[2]
@@ -51,7 +53,7 @@ async def test_in_session_mode_each_session_has_its_settings_whatever_was_set_in
     async with pooling(platform.database_url, folder / secrets.token_hex(4), mode="session") as url:
         pool = database(url, "pooled")
         await pool.open(size=1)
-        if database == Database.for_tasks:  # bodies may leave session state behind
+        if database == Database.for_tasks:  # a task body may change its session like this
             await pool.run("SET statement_timeout = 1")
             await pool.run("SET default_transaction_isolation = serializable")
         (row,) = await pool.run(SETTINGS)
@@ -65,7 +67,10 @@ async def test_in_session_mode_each_session_has_its_settings_whatever_was_set_in
 
 
 async def lock_is_free(platform: Platform) -> bool:
-    """The pooler gives the session of a dead client back, without its lock."""
+    """Whether the advisory lock of the dead client is free again.
+
+    It is once the pooler has closed or reset the session.
+    """
     (row,) = await platform.rows(
         "SELECT count(*) AS n FROM pg_locks AS l JOIN worker AS w ON l.locktype = 'advisory'"
         " AND (l.classid::bigint << 32 | l.objid::bigint) = w.lock_key"

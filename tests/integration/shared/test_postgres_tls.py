@@ -1,4 +1,6 @@
-"""TLS to Postgres: the start, 503s and the health check name what is wrong with a certificate."""
+"""Tests of TLS to Postgres: the start of a service, its 503 answers and its health check say what
+is wrong with a certificate.
+"""
 
 import contextlib
 import datetime
@@ -8,16 +10,11 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from litestar.testing import AsyncTestClient
 
 from local.postgres import HOST
@@ -25,71 +22,13 @@ from services.api import app
 from shared import settings as settings_module
 from shared.errors import ServerUnavailable
 from shared.ledger.database import Database
+from tests.certificates import EXPIRED, VALID, Authority
 from tests.eventually import eventually
 from tests.platform import VAULT_KEYS, Platform
 
-NOW = datetime.datetime.now(datetime.UTC)
-DAY = datetime.timedelta(days=1)
-EXPIRED, VALID = NOW - DAY, NOW + DAY
-
-
-@dataclass(frozen=True)
-class Authority:
-    """A CA that exists for this test."""
-
-    key: ec.EllipticCurvePrivateKey
-    certificate: x509.Certificate
-
-    @classmethod
-    def new(cls) -> "Authority":
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = _name(f"the CA {secrets.token_hex(4)} of a test")
-        certificate = _builder(name, name, key, VALID).add_extension(
-            x509.BasicConstraints(ca=True, path_length=0), critical=True
-        )
-        return cls(key, certificate.sign(key, hashes.SHA256()))
-
-    def file(self, folder: Path) -> str:
-        path = folder / f"{secrets.token_hex(4)}.crt"
-        path.write_bytes(self.certificate.public_bytes(serialization.Encoding.PEM))
-        return str(path)
-
-    def issue(self, host: str, until: datetime.datetime, folder: Path) -> None:
-        """Write `server.crt` and `server.key`."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        builder = _builder(_name(host), self.certificate.subject, key, until)
-        alternative = x509.SubjectAlternativeName([x509.DNSName(host)])
-        certificate = builder.add_extension(alternative, critical=False).sign(self.key, hashes.SHA256())
-        (folder / "server.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        (folder / "server.key").write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
-
-
-def _name(text: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
-
-
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, until: datetime.datetime
-) -> x509.CertificateBuilder:
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(NOW - 2 * DAY)
-        .not_valid_after(until)
-    )
-
 
 class Secured:
-    """A test's Postgres behind TLS, which the embedded build lacks."""
+    """A Postgres behind a TLS proxy, because the embedded build of Postgres has no TLS."""
 
     def __init__(self, url: str, folder: Path) -> None:
         self._server = urlsplit(url)
@@ -100,18 +39,20 @@ class Secured:
         self.url = url
 
     def present(self, host: str, until: datetime.datetime) -> None:
-        """Present this certificate from the next connection on."""
+        """Let the proxy present this certificate from the next connection on."""
         self.authority.issue(host, until, self._folder)
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(self._folder / "server.crt", self._folder / "server.key")
 
     def with_ca(self, authority: Authority) -> str:
-        """The URL of a client that trusts this CA and checks the host."""
+        """A DATABASE_URL for a client that trusts this certificate authority and checks the host
+        name.
+        """
         return f"{self.url}?sslmode=verify-full&sslrootcert={authority.file(self._folder)}"
 
     @contextmanager
     def serving(self) -> Iterator[Self]:
-        """In threads: what fails at TLS then closes its socket at once."""
+        """Run the proxy in threads, so that a failed TLS handshake closes its socket at once."""
         with socket.create_server((HOST, 0)) as listening:
             port = listening.getsockname()[1]
             self.url = self.url.replace(f"{HOST}:{self._server.port}/", f"localhost:{port}/")
@@ -131,7 +72,7 @@ class Secured:
 
     def _serve(self, client: socket.socket) -> None:
         with contextlib.suppress(OSError), client:
-            client.recv(8)  # the client asks for TLS
+            client.recv(8)  # the client's request to switch to TLS
             client.sendall(b"S")
             place: Any = (self._server.hostname, self._server.port)
             with (
@@ -166,7 +107,7 @@ async def refusal(url: str) -> str | None:
     return None
 
 
-async def test_a_certificate_that_is_not_accepted_is_named_as_the_cause(secured: Secured) -> None:
+async def test_an_error_names_the_rejected_certificate_as_its_cause(secured: Secured) -> None:
     right = secured.with_ca(secured.authority)
     assert await refusal(right) is None
     assert "unable to get local issuer certificate" in str(await refusal(secured.with_ca(Authority.new())))
@@ -179,7 +120,7 @@ async def test_a_certificate_that_is_not_accepted_is_named_as_the_cause(secured:
     )
 
 
-async def test_the_api_starts_answers_503_and_says_what_is_wrong(
+async def test_the_api_starts_answers_503_and_names_the_cause(
     secured: Secured, redis_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     environment = {
@@ -199,7 +140,9 @@ async def test_the_api_starts_answers_503_and_says_what_is_wrong(
     assert cause in caplog.text
 
 
-async def test_the_start_of_a_process_says_it_in_one_line(secured: Secured, platform: Platform) -> None:
+async def test_a_process_logs_the_cause_in_one_line_at_its_start(
+    secured: Secured, platform: Platform
+) -> None:
     url = secured.with_ca(Authority.new())
     worker = platform.start("tests.sample_worker", DATABASE_URL=url)
     line = "starting without Postgres: TLS with Postgres fails: unable to get local issuer certificate"

@@ -1,12 +1,16 @@
-"""Lanes in a real Valkey."""
+"""Tests of fetching task ids from lanes in a real Valkey, and of how lanes and workers share the
+fetches.
+"""
 
 import asyncio
 from collections import Counter
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from redis.asyncio.connection import Connection
 
-from shared.errors import ServerUnavailable
+from shared.errors import ServerRefuses, ServerUnavailable
 from shared.transport.keys import lane_key, turn_key, wake_key
 from shared.transport.queues import MAX_WAKE_TOKENS, Fetched, Queues, connect
 from tests.eventually import eventually
@@ -15,7 +19,7 @@ from tests.lanes import WORKER, addresses, fetch
 OTHER = uuid4()
 
 
-async def test_a_queued_task_is_its_sixteen_byte_id(queues: Queues) -> None:
+async def test_a_lane_contains_a_task_as_its_sixteen_byte_id(queues: Queues) -> None:
     (address,) = addresses(1)
     await queues.push([address])
     entries = await queues.client.lrange(lane_key("email", 5), 0, -1)
@@ -23,7 +27,30 @@ async def test_a_queued_task_is_its_sixteen_byte_id(queues: Queues) -> None:
     assert len(entries[0]) == 16
 
 
-async def test_higher_lanes_come_first_and_a_lane_is_first_in_first_out(queues: Queues) -> None:
+async def test_cancel_hints_of_many_tasks_arrive_one_by_one_after_one_round_trip(
+    queues: Queues, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [address.id for address in addresses(3)]
+    async with queues.client.pubsub() as subscription:
+        await subscription.subscribe(queues.cancel_channel)
+        assert await subscription.get_message(timeout=5)
+        await queues.client.ping()
+        sends: list[object] = []
+        send = Connection.send_packed_command
+
+        async def counted(connection: Connection, *arguments: Any, **options: Any) -> None:
+            sends.append(arguments)
+            await send(connection, *arguments, **options)
+
+        monkeypatch.setattr(Connection, "send_packed_command", counted)
+        await queues.announce_cancel(*ids)
+        await queues.announce_cancel()
+        assert len(sends) == 1
+        hints = [await subscription.get_message(timeout=5) for _ in ids]
+    assert [hint and hint["data"] for hint in hints] == [task_id.bytes for task_id in ids]
+
+
+async def test_higher_lanes_are_served_first_and_a_lane_is_first_in_first_out(queues: Queues) -> None:
     low, high, middle = addresses(3, priority=1), addresses(3, priority=9), addresses(3, priority=5)
     await queues.push([*low, *high, *middle])
     assert await fetch(queues, 9) == [a.id for a in (*high, *middle, *low)]
@@ -38,7 +65,10 @@ async def test_every_sixteenth_slot_goes_to_a_lower_lane(queues: Queues) -> None
 
 
 async def shares(queues: Queues, names: list[str], slots: int, *, at_once: int = 16) -> Counter[str]:
-    """Serve `slots` slots; returns how many each lane got, by `queue:priority`. No lane runs out of ids."""
+    """Fetch `slots` ids from lanes that never become empty.
+
+    Returns how many came from each lane, by `queue:priority`.
+    """
     lane_of: dict[UUID, str] = {}
     served = 0
     for name in names:
@@ -57,10 +87,11 @@ async def shares(queues: Queues, names: list[str], slots: int, *, at_once: int =
 @pytest.mark.parametrize(
     ("slots", "expected"),
     [
-        # One slot in 16 goes to the lanes below the highest priority that waits; they take turns.
+        # One id in 16 comes from a lane below the highest priority that waits. The lower lanes take
+        # turns.
         (3_200, {"a:9": 3_000, "a:5": 100, "a:0": 100}),
         (3_200, {"a:9": 1_500, "b:9": 1_500, "a:5": 50, "a:0": 50, "b:5": 50, "b:0": 50}),
-        # Queues take turns, however many there are.
+        # Queues whose ids have the same priority take turns, however many queues there are.
         (3_200, {"a:9": 1_600, "b:9": 1_600}),
         (4_800, {"a:5": 1_600, "b:5": 1_600, "c:5": 1_600}),
         (3_200, {"a:9": 3_000, "b:9": 0, "b:0": 200}),
@@ -99,14 +130,14 @@ async def test_a_rescued_id_is_fetched_alone_and_only_by_an_idle_worker(queues: 
     assert (idle.ids, idle.alone, idle.turn) == ([rescued.id], True, True)
 
 
-async def test_one_worker_at_a_time_stops_for_a_suspect_and_the_others_work_on(queues: Queues) -> None:
+async def test_one_worker_at_a_time_stops_for_a_suspect_and_the_others_continue(queues: Queues) -> None:
     await queues.push([*addresses(1, rescued=True), *addresses(4)])
     first, second = await ask(queues), await ask(queues, OTHER)
     assert (first.ids, first.turn) == ([], True)
     assert (len(second.ids), second.turn, second.alone) == (2, False, False)
 
 
-async def test_a_worker_that_may_not_stop_works_on_and_leaves_its_turn_to_another(queues: Queues) -> None:
+async def test_a_worker_that_may_not_stop_continues_and_leaves_its_turn_to_another(queues: Queues) -> None:
     await queues.push([*addresses(1, rescued=True), *addresses(4)])
     assert (await ask(queues)).turn
     busy = await ask(queues, may_stop=False)
@@ -114,16 +145,19 @@ async def test_a_worker_that_may_not_stop_works_on_and_leaves_its_turn_to_anothe
     assert (await ask(queues, OTHER)).turn
 
 
-async def test_a_worker_that_waits_for_its_own_end_gives_its_turn_to_an_idle_one(queues: Queues) -> None:
+async def test_a_worker_that_waits_for_its_tasks_to_end_gives_its_turn_to_an_idle_worker(
+    queues: Queues,
+) -> None:
     await queues.push(addresses(2, rescued=True))
     assert (await ask(queues)).turn
     assert (await ask(queues, OTHER, idle=True)).alone
-    # It works on, and no third worker takes the turn while a suspect runs by it.
+    # The first worker continues with ordinary work. While the suspect runs, no third worker gets
+    # the turn (the right to stop for a suspect).
     assert not (await ask(queues)).turn
     assert not (await ask(queues, uuid4())).turn
 
 
-async def test_a_turn_that_is_not_renewed_lapses(queues: Queues) -> None:
+async def test_a_turn_that_is_not_renewed_expires(queues: Queues) -> None:
     await queues.push([*addresses(1, rescued=True), *addresses(4)])
     assert (await ask(queues)).turn
     await queues.client.pexpire(turn_key("email"), 1)
@@ -139,10 +173,11 @@ async def test_suspects_never_take_all_idle_workers(queues: Queues) -> None:
     workers = [uuid4() for _ in range(4)]
     await queues.push(addresses(8, rescued=True))
     got = [await ask(queues, worker, idle=True) for worker in workers]
-    # One by its turn, one is spare, and the others run suspects beside it.
+    # One worker runs a suspect because it has the turn, and the next is kept free as the spare. The
+    # others run suspects because they are idle.
     assert [len(fetched.ids) for fetched in got] == [1, 0, 1, 1]
     assert [fetched.turn for fetched in got] == [True, False, False, False]
-    # Ordinary work that comes now finds the spare worker.
+    # The spare worker has no suspect, so it takes ordinary work that arrives now.
     await queues.push(addresses(2))
     assert len((await ask(queues, workers[1], idle=True, may_stop=False)).ids) == 2
 
@@ -161,21 +196,24 @@ async def test_a_single_worker_runs_suspects_though_it_may_not_stop_for_them(que
         assert (await ask(queues, idle=True, may_stop=False)).alone
 
 
-async def test_a_suspect_of_one_queue_keeps_no_worker_of_another_from_its_own(queues: Queues) -> None:
+async def test_a_suspect_of_one_queue_does_not_stop_workers_of_another_queue(queues: Queues) -> None:
     await queues.push([*addresses(1, rescued=True), *addresses(1, "payments", rescued=True)])
     assert (await ask(queues, idle=True)).alone
     assert (await ask(queues, OTHER, "payments", idle=True)).alone
 
 
 async def test_a_spare_worker_sleeps_while_suspects_wait(queues: Queues) -> None:
-    """A wake token for them would let it look again and again."""
+    """There is no wake token for suspects.
+
+    It would make the spare worker look for work again and again.
+    """
     await queues.push(addresses(3, rescued=True))
     assert (await ask(queues, idle=True)).alone
     assert not (await ask(queues, OTHER, idle=True)).ids
     assert await is_gone(queues, wake_key("email"))
 
 
-async def test_a_push_wakes_a_blocked_worker_and_what_is_left_wakes_the_next(queues: Queues) -> None:
+async def test_a_push_wakes_a_blocked_worker_and_remaining_ids_wake_the_next(queues: Queues) -> None:
     waiting = asyncio.create_task(fetch(queues, 9, wait_s=1.5))
     await queues.push(addresses(1))
     assert len(await waiting) == 1
@@ -186,21 +224,37 @@ async def test_a_push_wakes_a_blocked_worker_and_what_is_left_wakes_the_next(que
     assert not await queues.client.exists("often:wake:email")
 
 
-async def test_more_than_a_bound_of_wake_tokens_is_not_kept(queues: Queues) -> None:
+async def test_the_number_of_wake_tokens_is_bounded(queues: Queues) -> None:
     await queues.push([*addresses(20), *addresses(20, priority=1)])
     await queues.push(addresses(1))
     assert await queues.client.llen("often:wake:email") == MAX_WAKE_TOKENS
 
 
 @pytest.mark.parametrize("wait_s", [0.0, 1.5])
-async def test_a_redis_that_was_restarted_learns_the_scripts_anew(queues: Queues, wait_s: float) -> None:
+async def test_scripts_are_loaded_again_after_a_restart_of_redis(queues: Queues, wait_s: float) -> None:
     await queues.client.script_flush()
     await queues.push([*addresses(1, priority=1), *addresses(1, priority=2)])
     await queues.client.script_flush()
     assert len(await fetch(queues, 3, wait_s=wait_s)) == 2
 
 
-async def test_a_redis_that_does_not_answer_is_away() -> None:
+async def test_a_redis_that_always_loses_its_scripts_refuses_after_one_more_try(
+    queues: Queues, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = []
+
+    async def forgotten(text: str) -> None:
+        loaded.append(text)
+        assert len(loaded) <= 5, "each of the five scripts is loaded once"
+
+    monkeypatch.setattr(queues.client, "script_load", forgotten)
+    await queues.client.script_flush()
+    with pytest.raises(ServerRefuses, match="lost its Lua scripts immediately after they were loaded"):
+        await queues.push(addresses(1))
+    assert len(loaded) == 5
+
+
+async def test_a_redis_that_does_not_answer_counts_as_away() -> None:
     queues = Queues(connect("redis://127.0.0.1:1", socket_timeout_s=0.2))
     with pytest.raises(ServerUnavailable, match="Redis does not answer"):
         await queues.push(addresses(1))

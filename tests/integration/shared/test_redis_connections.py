@@ -1,4 +1,4 @@
-"""Connections to Redis that are closed, lead to a replica, or are found through a Sentinel."""
+"""Tests of connections to Redis that break, lead to a replica, or are found through a Sentinel."""
 
 import asyncio
 import contextlib
@@ -42,7 +42,7 @@ def address() -> Address:
 
 
 async def _knows_that_it_is_closed(queues: Queues) -> bool:
-    """The event loop has seen the end of the one connection."""
+    """Whether the event loop has noticed that the client's only connection was closed."""
     (connection,) = queues.client.connection_pool._available_connections
     try:
         return bool(await connection.can_read())
@@ -50,29 +50,56 @@ async def _knows_that_it_is_closed(queues: Queues) -> bool:
         return True
 
 
-async def test_a_connection_that_the_server_closed_while_it_was_idle_is_opened_again(server: Valkey) -> None:
+async def test_a_closed_client_opens_no_connection_again(server: Valkey) -> None:
+    queues = Queues(connect(server.url()))
+    await queues.push([address()])
+    await queues.client.aclose()
+    with pytest.raises(ServerAway, match="this client is closed"):
+        await queues.push([address()])
+    await _expect_no_connection(server)
+
+
+async def test_a_client_that_is_closed_while_it_connects_leaves_no_connection(server: Valkey) -> None:
+    queues = Queues(connect(server.url()))
+    late = asyncio.create_task(queues.push([address()]))
+    await asyncio.sleep(0)  # let the client begin to connect
+    await queues.client.aclose()
+    with pytest.raises(ServerAway, match="this client is closed"):
+        await late
+    await _expect_no_connection(server)
+
+
+async def _expect_no_connection(server: Valkey) -> None:
+    """Wait until the server has no other connection than this test's own."""
+    with redis.Redis.from_url(server.url()) as admin:
+        await eventually(lambda: len(admin.client_list()) == 1)
+
+
+async def test_an_idle_connection_closed_by_the_server_is_replaced(server: Valkey) -> None:
     async with queues_at(server.url()) as queues:
         await queues.client.config_set("timeout", 1)
         await queues.push([address()])
         await eventually(lambda: _knows_that_it_is_closed(queues))
         await queues.push([address()])
         await eventually(lambda: _knows_that_it_is_closed(queues))
-        # A fetch is never tried twice, so this connection was found closed before anything was sent.
+        # The client never repeats a fetch. So the fetch succeeds only if the client noticed the
+        # closed connection before it sent anything.
         fetched = await queues.fetch(WORKER, ["email"], wanted=5, served=0, idle=True)
     assert len(fetched.ids) == 2
 
 
-async def test_a_push_over_a_connection_that_breaks_at_this_moment_is_tried_again(server: Valkey) -> None:
+async def test_a_push_is_repeated_when_its_connection_breaks(server: Valkey) -> None:
     async with queues_at(server.url()) as queues:
         await queues.push([address()])
         with redis.Redis.from_url(server.url()) as admin:
             admin.client_kill_filter(_type="normal", skipme=True)
-        # The event loop has not run since, so the connection still looks open.
+        # The event loop has not run since the connection was closed, so the client still takes it
+        # for open.
         await queues.push([address()])
         assert len(await queues.head("email", 5, 5)) == 2
 
 
-async def test_a_fetch_whose_connection_breaks_is_not_tried_again(server: Valkey) -> None:
+async def test_a_fetch_is_not_repeated_when_its_connection_breaks(server: Valkey) -> None:
     async with queues_at(server.url()) as queues:
         await queues.push([address()])
         with redis.Redis.from_url(server.url()) as admin:
@@ -81,7 +108,7 @@ async def test_a_fetch_whose_connection_breaks_is_not_tried_again(server: Valkey
             await queues.fetch(WORKER, ["email"], wanted=5, served=0, idle=True)
 
 
-async def test_connections_that_are_kept_through_a_failover_are_left(server: Valkey, tmp_path: Path) -> None:
+async def test_connections_that_survive_a_failover_are_closed(server: Valkey, tmp_path: Path) -> None:
     forwarder = Forwarder(server)
     async with (
         serving(tmp_path / "promoted") as promoted,
@@ -89,14 +116,15 @@ async def test_connections_that_are_kept_through_a_failover_are_left(server: Val
         queues_at(url) as queues,
     ):
         take_password(promoted, server)
-        # Several connections: each of them leads to the old primary.
+        # Open several connections, all of which lead to the old primary.
         await asyncio.gather(*(queues.push([address()]) for _ in range(5)))
         forwarder.server = promoted
         with redis.Redis.from_url(server.url()) as old:
             old.replicaof(HOST, str(promoted.port))
         with pytest.raises(ServerRefuses, match="read only replica"):
             await queues.fetch(WORKER, ["email"], wanted=5, served=0, idle=True)
-        # A fetch is never tried twice, and none of these meets the old primary again.
+        # The client never repeats a fetch. So these succeed only if no connection leads to the old
+        # primary any more.
         at_once = [queues.fetch(WORKER, ["email"], wanted=9, served=0, idle=True) for _ in range(5)]
         assert [fetched.ids for fetched in await asyncio.gather(*at_once)] == [[]] * 5
         new = address()
@@ -135,7 +163,7 @@ async def test_every_client_follows_a_sentinel_through_a_failover(watched: Watch
         stack.push_async_callback(counting.close)
 
         async def all_reach(port: int) -> bool:
-            """Redis at this port holds what each of them writes."""
+            """Whether all Redis clients reach the Redis server at this port."""
             with contextlib.suppress(ServerUnavailable, redis.RedisError):
                 await queues.push([address()])
                 await limits.count_user(1)
@@ -167,14 +195,14 @@ async def test_the_cause_is_in_the_message(server: Valkey, change: object, reaso
             await queues.push([address()])
 
 
-async def test_a_full_redis_says_so(server: Valkey) -> None:
+async def test_the_error_names_a_full_redis(server: Valkey) -> None:
     async with queues_at(server.url()) as queues:
         await queues.client.config_set("maxmemory", "1mb")
         with pytest.raises(ServerRefuses, match="maxmemory"):
             await queues.push([address()])
 
 
-async def test_a_server_without_tls_is_told_apart(server: Valkey) -> None:
+async def test_the_error_names_a_server_without_tls(server: Valkey) -> None:
     queues = Queues(connect(server.url().replace("redis://", "rediss://"), socket_timeout_s=0.3))
     with pytest.raises(ServerAway, match=r"connecting to server|SSL"):
         await queues.push([address()])
@@ -182,5 +210,5 @@ async def test_a_server_without_tls_is_told_apart(server: Valkey) -> None:
 
 
 async def _kinds(queues: Queues) -> set[str]:
-    """The first words of our keys."""
+    """Kinds of the platform's keys in Redis. The kind is the part after `often:`."""
     return {str(key).split(":")[1] for key in await queues.client.keys("often:*")}

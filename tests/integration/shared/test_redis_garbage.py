@@ -1,4 +1,4 @@
-"""What others have put into the keys of the platform."""
+"""Tests that the platform goes on working if another program writes data to its Redis keys."""
 
 import re
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ from shared.transport.queues import Queues
 from tests.lanes import WORKER, addresses, fetch
 
 
-async def test_what_is_no_task_id_is_dropped_with_a_log_line(
+async def test_an_entry_that_is_not_a_task_id_is_dropped_with_a_log_line(
     queues: Queues, caplog: pytest.LogCaptureFixture
 ) -> None:
     good = addresses(3)
@@ -36,7 +36,7 @@ async def test_what_is_no_task_id_is_dropped_with_a_log_line(
     assert sum(dropped) == 4
 
 
-async def test_garbage_in_the_lane_of_rescued_ids_is_passed_over(queues: Queues) -> None:
+async def test_garbage_in_the_lane_of_rescued_ids_is_skipped(queues: Queues) -> None:
     (good,) = addresses(1, rescued=True)
     await queues.client.rpush(rescue_key("email"), "xx", b"z" * 17)
     await queues.push([good])
@@ -45,7 +45,10 @@ async def test_garbage_in_the_lane_of_rescued_ids_is_passed_over(queues: Queues)
 
 
 async def test_a_huge_entry_does_not_reach_the_client(queues: Queues) -> None:
-    """A lane, its head and an unacked set are read inside Redis."""
+    """Scripts inside Redis read lanes, heads of lanes and unacked sets.
+
+    They skip a huge entry, so that it is not sent to the client.
+    """
     await queues.client.rpush(lane_key("email", 5), b"x" * 20_000_000)
     await queues.client.sadd(unacked_key(WORKER), b"x" * 20_000_000)
     await queues.client.config_resetstat()
@@ -91,8 +94,8 @@ async def test_a_key_of_the_wrong_type_is_moved_aside_and_stops_nothing(
     expected = {LANE: [high.id, low.id], lane_key("email", 5): []}
     assert got == expected.get(key, [high.id])
     assert await queues.client.get(f"{key}:misplaced") == b"mine"
-    assert f"{key} held a value of the wrong type, which was moved to {key}:misplaced" in caplog.text
-    # Everything works again, and it is logged once.
+    assert f"held a value of the wrong type, which was moved to {key}:misplaced" in caplog.text
+    # Afterwards everything works again, and the problem is not logged a second time.
     caplog.clear()
     await queues.push([elsewhere])
     assert await fetch(queues, 8, "email", wait_s=1.0) == [elsewhere.id]
@@ -106,7 +109,8 @@ async def test_a_wake_list_of_the_wrong_type_stops_nothing(queues: Queues) -> No
     await queues.push(batch)
     assert await queues.client.llen(key) == 3
     await queues.client.set(key, "mine")
-    # The worker finds ids without a token, wakes another worker for the rest, and clears an empty queue.
+    # A wake list of the wrong type stops nothing: the worker finds the ids, wakes another worker
+    # for the rest, and deletes the list once the queue is empty.
     assert await fetch(queues, 2, wait_s=1.0) == [a.id for a in batch[:2]]
     assert await queues.client.llen(key) == 1
     await queues.client.set(key, "mine")
@@ -115,7 +119,7 @@ async def test_a_wake_list_of_the_wrong_type_stops_nothing(queues: Queues) -> No
 
 
 @pytest.mark.parametrize("key", [turn_key("email"), spare_key("email"), SYSTEM_KEY])
-async def test_a_turn_or_an_owner_of_the_wrong_type_stops_nothing(queues: Queues, key: str) -> None:
+async def test_a_turn_or_an_owner_of_the_wrong_type_stops_no_work(queues: Queues, key: str) -> None:
     await queues.client.delete(key)
     await queues.client.rpush(key, "mine")
     (rescued,) = addresses(1, rescued=True)
@@ -124,7 +128,7 @@ async def test_a_turn_or_an_owner_of_the_wrong_type_stops_nothing(queues: Queues
     assert got.ids == [rescued.id]
 
 
-async def test_a_turn_that_never_lapses_is_garbage(queues: Queues) -> None:
+async def test_a_turn_that_never_expires_is_garbage(queues: Queues) -> None:
     await queues.client.set(turn_key("email"), "mine")
     (rescued,) = addresses(1, rescued=True)
     await queues.push([rescued])
@@ -144,7 +148,7 @@ async def test_reading_alone_copes_with_keys_of_the_wrong_type(queues: Queues) -
 
 
 @pytest.mark.parametrize("value", ["hello", "", "1.5", b"\xff", "[]"])
-async def test_a_generation_that_is_no_number_counts_as_lost(queues: Queues, value: str) -> None:
+async def test_a_generation_that_is_not_a_number_counts_as_lost(queues: Queues, value: str) -> None:
     await queues.client.set(GENERATION_KEY, value)
     assert await queues.generation() is None
     await queues.client.delete(GENERATION_KEY)
@@ -155,7 +159,7 @@ async def test_a_generation_that_is_no_number_counts_as_lost(queues: Queues, val
 
 
 @pytest.mark.parametrize("value", ["hello", "", "2026", b"\xff", "9999-12-31T23:59:59-23:59"])
-async def test_a_time_of_the_last_check_that_is_none_counts_as_lost(queues: Queues, value: str) -> None:
+async def test_an_invalid_time_of_the_last_check_counts_as_lost(queues: Queues, value: str) -> None:
     await queues.client.set(CHECKED_KEY, value)
     assert await queues.checked_at() is None
     await queues.client.delete(CHECKED_KEY)

@@ -1,4 +1,6 @@
-"""Each service's user of Redis reaches the keys of the platform by the commands that it needs."""
+"""Tests that the Redis user of each service may access the platform's keys with the commands that
+the service needs.
+"""
 
 import pytest
 import redis
@@ -20,7 +22,7 @@ FOR_NOBODY = [
 
 @pytest.mark.parametrize("role", SERVICES)
 @pytest.mark.parametrize("command", [*FOR_NOBODY, "SET other 1", "GET other"])
-def test_no_service_may_do_this(redis_url: str, role: str, command: str) -> None:
+def test_no_service_may_run_a_forbidden_command(redis_url: str, role: str, command: str) -> None:
     with (
         redis.Redis.from_url(as_role(redis_url, role)) as client,
         pytest.raises(NoPermissionError),
@@ -38,7 +40,7 @@ def test_no_service_may_do_this(redis_url: str, role: str, command: str) -> None
         (SCHEDULER, "SUBSCRIBE often:cancel:x"),
     ],
 )
-def test_a_service_may_not_do_what_another_one_does(redis_url: str, role: str, command: str) -> None:
+def test_a_service_may_not_run_commands_of_another_service(redis_url: str, role: str, command: str) -> None:
     with (
         redis.Redis.from_url(as_role(redis_url, role)) as client,
         pytest.raises(NoPermissionError),

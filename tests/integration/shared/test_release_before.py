@@ -1,4 +1,7 @@
-"""The release before works on the present schema: migrations expand, and contract one release later."""
+"""Tests that the previous release works on the current schema.
+
+So a migration may only add; what it replaces is removed a release later.
+"""
 
 from collections.abc import AsyncIterator
 
@@ -7,7 +10,8 @@ import pytest
 
 from tests.release_before.schema import STATEMENTS, Schema, broken_by
 
-#: Rules of a new schema that the release before keeps all the same, each with the reason.
+#: New rules of the schema that the previous release always satisfies, by name, each with the
+#: reason.
 KEPT_ANYWAY: dict[str, str] = {
     "worker.worker_state_check": "it allows one more state",
     "worker.worker_asked_check": "the release before leaves the column null",
@@ -29,7 +33,7 @@ def _changes(found: list[str]) -> list[str]:
 
 
 @pytest.mark.hotel
-async def test_the_release_before_finds_everything_that_it_reads_and_may_write_what_it_wrote(
+async def test_the_previous_release_can_read_and_write_everything_that_it_uses(
     migrated: asyncpg.Connection,
 ) -> None:
     found = _changes(broken_by(Schema.recorded(), await Schema.of(migrated)))
@@ -37,7 +41,7 @@ async def test_the_release_before_finds_everything_that_it_reads_and_may_write_w
 
 
 @pytest.mark.hotel
-async def test_each_statement_of_the_release_before_fits_the_present_schema(
+async def test_each_statement_of_the_previous_release_fits_the_current_schema(
     migrated: asyncpg.Connection,
 ) -> None:
     statements = STATEMENTS.read_text().splitlines()
@@ -62,7 +66,7 @@ async def test_each_statement_of_the_release_before_fits_the_present_schema(
         ("DROP TABLE generation", "generation.number is missing"),
     ],
 )
-async def test_a_change_that_breaks_the_release_before_is_found(
+async def test_a_change_that_breaks_the_previous_release_is_found(
     migrated: asyncpg.Connection, change: str, finding: str
 ) -> None:
     before = await Schema.of(migrated)

@@ -1,7 +1,7 @@
-"""The declared rights suffice for every statement that a service has as a constant.
+"""Tests that each service has the rights for every SQL statement that it defines as a constant.
 
-EXPLAIN checks rights without running the statement. Queries that Piccolo builds are not found here; the tests
-of the services run them.
+EXPLAIN checks rights without running a statement. Queries that Piccolo builds are not covered here;
+the tests of the services run those.
 """
 
 import importlib
@@ -20,17 +20,20 @@ import services.api
 import services.scheduler
 import services.worker
 from shared.ledger.database import _numbered
+from shared.ledger.grants import GRANTS
 from shared.ledger.statement import Statement
+from shared.ledger.transitions.send import MARK_PUSHED
 from shared.personal.data import Then
 from shared.roles import API, SCHEDULER, WORKER
 from tests.installed import HOTEL
 from tests.roles import as_role
 
 SERVICES = {API: services.api, WORKER: services.worker, SCHEDULER: services.scheduler}
-#: Modules whose connection has the role of the owner.
+#: Modules that connect to Postgres with the owner's role, and not with their service's role.
 AS_OWNER = ("services.scheduler.kept", "services.scheduler.pruner")
 TEXT = re.compile(r"\s*(WITH|SELECT|INSERT|UPDATE|DELETE)\b")
-#: Fewer would mean that they are not found.
+#: Minimum number of statements that the test must find per service. If there are fewer, its search
+#: is incomplete.
 AT_LEAST = 25
 
 
@@ -42,7 +45,7 @@ def modules(service: ModuleType) -> Iterator[ModuleType]:
 
 
 def texts(value: Any) -> Iterator[str]:
-    """The statements in a constant."""
+    """All SQL statements in the value of a constant."""
     match value:
         case Statement():
             yield value.sql
@@ -53,7 +56,9 @@ def texts(value: Any) -> Iterator[str]:
 
 
 def statements(module: ModuleType) -> Iterator[str]:
-    """Its own, those that it has imported by name, and those that it names as `module.NAME`."""
+    """All SQL statements of a module: those that it defines, imports by name, or uses as
+    `module.NAME`.
+    """
     source = inspect.getsource(module) if Path(str(module.__file__)).stat().st_size else ""
     for name, value in vars(module).items():
         if isinstance(value, ModuleType):
@@ -65,7 +70,10 @@ def statements(module: ModuleType) -> Iterator[str]:
 
 
 async def lacking(connection: asyncpg.Connection, text: str) -> str | None:
-    """The right that is missing; a fragment of a statement needs none."""
+    """The right that the session lacks for a statement.
+
+    Returns an empty text if it lacks none, and None if the text is only a fragment of a statement.
+    """
     try:
         await connection.execute(f"EXPLAIN (GENERIC_PLAN) {text}")
     except asyncpg.InsufficientPrivilegeError as error:
@@ -76,7 +84,9 @@ async def lacking(connection: asyncpg.Connection, text: str) -> str | None:
 
 
 def of_personal_data(role: str) -> Iterator[str]:
-    """The API exports every row of an account, and the worker erases it."""
+    """The statements on personal data that a role runs: the API exports all rows of an account, and
+    the worker erases them.
+    """
     names = ["shared.personal.platform", *(["shared.hotel.personal_data"] if HOTEL else [])]
     for name in names:
         for rows in importlib.import_module(name).PERSONAL_DATA.rows:
@@ -86,11 +96,27 @@ def of_personal_data(role: str) -> Iterator[str]:
                 yield rows.erasing().sql
 
 
+def written(text: str) -> set[str]:
+    """Names of the columns of `task` that a statement changes."""
+    assignments = text.partition("UPDATE task AS t SET ")[2]
+    while (flat := re.sub(r"\([^()]*\)", "", assignments)) != assignments:
+        assignments = flat
+    assignments = re.split(r"\b(?:FROM|WHERE)\b", assignments)[0]
+    return {each.partition("=")[0].strip() for each in assignments.split(",") if "=" in each}
+
+
+def test_the_api_may_update_the_columns_of_a_task_that_it_writes_and_no_others() -> None:
+    found = {text for module in modules(services.api) for text in statements(module)} | {MARK_PUSHED.sql}
+    granted = next(right for right in GRANTS[API]["task"] if right.startswith("UPDATE"))
+    columns = set(re.findall(r"[a-z_]+", granted.removeprefix("UPDATE")))
+    assert set().union(*map(written, found)) == columns
+
+
 @pytest.mark.parametrize("role", SERVICES)
-async def test_a_service_has_the_rights_for_its_statements(database_url: str, role: str) -> None:
+async def test_a_service_has_the_rights_for_its_statements(migrated_url: str, role: str) -> None:
     found = {text for module in modules(SERVICES[role]) for text in statements(module)}
     found |= set(of_personal_data(role))
-    connection = await asyncpg.connect(as_role(database_url, role))
+    connection = await asyncpg.connect(as_role(migrated_url, role))
     try:
         answers = [await lacking(connection, text) for text in sorted(found)]
     finally:

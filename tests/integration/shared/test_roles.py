@@ -1,4 +1,4 @@
-"""Each service's role may do what is declared, and nothing else."""
+"""Tests that each service's role has the declared rights in Postgres, and no others."""
 
 import secrets
 from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ from tests.roles import as_role, make_roles
 from tests.sample_tasks import INSTANT, Nothing
 
 DECLARED = [GRANTS, *applications.grants(INSTALLED)]
-#: Rights to whole tables of each role, by what Postgres itself says. values: role.
+#: Reads a role's rights to whole tables from Postgres. $1: the role.
 TABLE_RIGHTS = """
     SELECT relname AS name, privilege FROM pg_class, unnest(
         ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) AS privilege
@@ -48,9 +48,9 @@ async def connected(url: str, role: str) -> AsyncIterator[asyncpg.Connection]:
 
 @pytest.mark.parametrize("role", SERVICES)
 async def test_a_role_has_the_declared_rights_to_whole_tables_and_no_others(
-    database_url: str, role: str
+    migrated_url: str, role: str
 ) -> None:
-    async with connected(database_url, OWNER) as connection:
+    async with connected(migrated_url, OWNER) as connection:
         found = {(row["name"], row["privilege"]) for row in await connection.fetch(TABLE_RIGHTS, role)}
     wanted = [right for right in grants.rights(DECLARED) if right.role == role and not right.column]
     assert found == {(right.name, right.privilege) for right in wanted}
@@ -87,8 +87,8 @@ async def test_a_role_has_the_declared_rights_to_whole_tables_and_no_others(
         (OWNER, "SET ROLE postgres"),
     ],
 )
-async def test_an_attack_is_refused(database_url: str, role: str, attack: str) -> None:
-    async with connected(database_url, role) as connection:
+async def test_an_attack_is_refused(migrated_url: str, role: str, attack: str) -> None:
+    async with connected(migrated_url, role) as connection:
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await connection.execute(attack)
 
@@ -107,7 +107,7 @@ async def test_no_process_of_a_running_system_is_a_superuser(platform: Platform)
     assert [row for row in found if row["super"]] == []
 
 
-async def test_a_migration_restores_what_is_declared(database_url: str) -> None:
+async def test_a_migration_restores_the_declared_rights(database_url: str) -> None:
     async with connected(database_url, OWNER) as connection:
         await connection.execute(
             "REVOKE INSERT ON task FROM often_api; GRANT SELECT ON account TO often_worker"
@@ -126,7 +126,10 @@ async def test_a_migration_restores_what_is_declared(database_url: str) -> None:
 async def test_a_database_of_a_superuser_gets_its_owner_and_keeps_its_rows(
     postgres_server: Postgres, redis_url: str, tmp_path: Path
 ) -> None:
-    """As the databases of earlier releases."""
+    """In databases that earlier releases created, all tables belong to the superuser.
+
+    Afterwards they must belong to the owner's role.
+    """
     postgres_server.create_database(name := f"test_{secrets.token_hex(8)}")
     former = postgres_server.url(name)
     migrate(former)
@@ -134,7 +137,7 @@ async def test_a_database_of_a_superuser_gets_its_owner_and_keeps_its_rows(
         async with Platform(former, redis_url, tmp_path) as platform:
             (task,) = await platform.submit(INSTANT, Nothing())
             make_roles(postgres_server, name)
-            make_roles(postgres_server, name)  # safe to repeat
+            make_roles(postgres_server, name)  # called a second time to check that it can be repeated
             migrate(as_role(former, OWNER))
             owners = await platform.rows("""
                 SELECT DISTINCT pg_get_userbyid(relowner) AS owner FROM pg_class
@@ -178,7 +181,7 @@ async def test_a_right_to_a_table_that_no_migration_creates_stops_the_migration(
             await grants.apply(connection, [*DECLARED, {API: {"parcel": ("SELECT",)}}])
 
 
-async def test_a_database_with_one_role_only_is_migrated_and_told_how_to_get_more(
+async def test_a_database_with_only_one_role_is_migrated_and_the_log_says_how_to_get_more(
     database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(grants, "SERVICES", ("often_nobody",))

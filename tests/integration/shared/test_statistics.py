@@ -1,8 +1,9 @@
-"""What ends is added up by the minute, and folded into hours."""
+"""Tests that ended tasks are counted per minute, and that minutes are merged into hours."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import asyncpg
 import pytest
 
 from services.scheduler.expirer import Expirer
@@ -11,6 +12,7 @@ from shared.errors import ServerAway
 from shared.ledger.database import Database
 from shared.ledger.rollup import HISTOGRAMS
 from shared.ledger.tally import Tally
+from tests.eventually import eventually
 from tests.platform import Platform
 from tests.sample_tasks import FAIL, INSTANT, Fails, Nothing
 
@@ -22,7 +24,7 @@ async def sums(platform: Platform) -> dict[tuple[str, str], int]:
     return {(row["name"], row["outcome"]): row["n"] for row in rows}
 
 
-async def test_a_worker_that_drains_has_stored_all_that_it_counted(platform: Platform) -> None:
+async def test_a_draining_worker_stores_all_its_counts(platform: Platform) -> None:
     await platform.start_scheduler()
     worker = await platform.start_worker()
     ids = await platform.submit(INSTANT, Nothing(), count=40)
@@ -41,17 +43,69 @@ async def test_a_worker_that_drains_has_stored_all_that_it_counted(platform: Pla
         "SELECT sum(run_s) AS run_s, sum(n)::int AS n, sum(s)::int AS counted FROM task_minute, "
         "LATERAL (SELECT sum(v) AS s FROM unnest(run_hist) AS v) AS h WHERE outcome <> 'retry'"
     )
+    errors = await platform.rows(
+        "SELECT kind, type, place, attempts::int, tasks::int "
+        "FROM error_group JOIN error_hour USING (fingerprint) "
+        "WHERE (fingerprint, sample_task) IN ("
+        "    SELECT error_fingerprint, id FROM task UNION SELECT error_fingerprint, task_id FROM task_attempt"
+        ") ORDER BY kind"
+    )
+    assert [tuple(each.values()) for each in errors] == [
+        ("expected", "shared.errors.ExpectedError", "tests.sample_tasks:fail", 1, 0),
+        ("permanent", "shared.errors.PermanentError", "tests.sample_tasks:fail", 1, 1),
+    ]
     assert row["counted"] == row["n"] == 42
     assert row["run_s"] == pytest.approx(sum(each["execution_time_seconds"] for each in rows))
 
 
-async def test_what_the_scheduler_ends_counts_too(platform: Platform) -> None:
+async def test_tasks_that_the_scheduler_ends_are_counted(platform: Platform) -> None:
     await platform.submit(INSTANT, Nothing(), count=3)
     await platform.rows("UPDATE task SET expires_at = now()")
     tally = Tally(platform.database)
     await Expirer(platform.database, platform.queues, tally).run_once()
     await tally.run_once()
     assert await sums(platform) == {("sample.instant", "failure"): 3}
+
+
+async def test_a_scheduler_that_stops_has_stored_all_that_it_counted(platform: Platform) -> None:
+    scheduler = await platform.start_scheduler()
+    await platform.submit(INSTANT, Nothing(), count=3)
+    await platform.rows("UPDATE task SET expires_at = now()")
+    await eventually(lambda: platform.rows("SELECT 1 FROM task WHERE status = 'failure'"))
+    # The scheduler counts an ended task only after its commit. Once it has ended one more task, the
+    # first three are counted for certain.
+    (last,) = await platform.submit(INSTANT, Nothing())
+    await platform.rows("UPDATE task SET expires_at = now() WHERE id = {}", last)
+    await platform.until(last, "failure")
+    scheduler.terminate()
+    assert scheduler.wait(timeout=30) == 0
+    assert (await sums(platform))["sample.instant", "failure"] in (3, 4)
+
+
+async def test_only_the_row_that_postgres_refuses_is_dropped(platform: Platform) -> None:
+    tally = Tally(platform.database)
+    tally.add("q", "a.good", "success", 0.1, 0.1)
+    tally.add("q", "a.bad", "success", float("nan"), 0.1)
+    tally.add("q", "b.good", "success", 0.1, 0.1)
+    await tally.run_once()
+    tally.add("q", "a.good", "success", 0.1, 0.1)
+    await tally.flush(2)
+    assert await sums(platform) == {("a.good", "success"): 2, ("b.good", "success"): 1}
+
+
+async def test_refused_counts_end_the_transaction_that_stores_them(platform: Platform) -> None:
+    tally = Tally(platform.database)
+    tally.add("q", "a.bad", "success", float("nan"), 0.1)
+    (task,) = await platform.submit(INSTANT, Nothing())
+
+    async def change() -> None:
+        async with platform.database.short_transaction():
+            await platform.database.run("UPDATE task SET priority = 9")
+            await tally.store_in_transaction()
+
+    with pytest.raises(asyncpg.PostgresError):
+        await change()
+    assert (await platform.task(task))["priority"] != 9
 
 
 async def test_sums_of_two_processes_are_added_and_one_that_could_not_store_tries_again(
@@ -72,7 +126,7 @@ async def test_sums_of_two_processes_are_added_and_one_that_could_not_store_trie
     for tally in (first, second, first):
         await tally.run_once()
     rows = await platform.rows("SELECT *, minute = date_trunc('minute', minute) AS whole FROM task_minute")
-    assert len(rows) <= 2  # a minute may have begun meanwhile
+    assert len(rows) <= 2  # two rows if a new minute has begun in between
     assert all(row["whole"] for row in rows)
     assert sum(row["n"] for row in rows) == 3
     assert sum(row["run_s"] for row in rows) == 4_002.3
@@ -111,7 +165,7 @@ async def test_minutes_of_earlier_days_become_hours_and_old_hours_go(platform: P
     assert len(hours[0]["run_hist"]) == HISTOGRAMS["run_hist"]
     assert sum(hours[0]["run_hist"]) == 2
     assert await sums(platform) == {("a.b", "success"): 1}
-    # A minute that comes late is added to its hour.
+    # A minute that is stored late is still added to its hour.
     await platform.rows("DELETE FROM task_minute")
     await ended(0)
     await service.run_once()

@@ -1,4 +1,4 @@
-"""From a new task to a row and an id."""
+"""Tests that submitting a task stores its row and pushes its id to a lane."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -8,11 +8,14 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from shared.contracts.contract import Contract
 from shared.errors import InvalidFields, KeyReused
 from shared.ledger.transitions.send import UNCLAIMED_TO_POSTGRES
 from shared.submission import NewTask, OnceKey, Submitter
+from shared.telemetry import tracing
 from shared.transport.queues import Queues, connect
 from tests.platform import Platform
+from tests.recorded_spans import RecordedSpans
 from tests.sample_tasks import INSTANT, PAY, WAIT, Nothing, Pay, Seconds
 
 NEW = NewTask(contract=INSTANT, params=Nothing())
@@ -32,13 +35,13 @@ async def test_a_submitted_task_is_one_row_in_one_place_and_one_id(platform: Pla
     assert (row["send_at"], row["sent_at"] is not None) == (None, True)
 
 
-async def test_ids_come_back_in_the_order_given(platform: Platform) -> None:
+async def test_ids_are_returned_in_the_given_order(platform: Platform) -> None:
     new = [NewTask(contract=WAIT, params=Seconds(seconds=n)) for n in range(500)]
     rows = await platform.tasks(await platform.submitter.submit(new))
     assert [row["params"] for row in rows] == [f'{{"seconds": {n}}}' for n in range(500)]
 
 
-async def test_tasks_of_several_kinds_keep_what_is_their_own(platform: Platform) -> None:
+async def test_tasks_of_several_kinds_keep_their_own_values(platform: Platform) -> None:
     noon = datetime(2026, 11, 22, 12, tzinfo=UTC)
     some: list[dict[str, Any]] = [
         {},
@@ -72,7 +75,7 @@ def once(body: str, key: str = "k") -> OnceKey:
     return OnceKey("owner:1", key, body.encode())
 
 
-async def test_of_many_submissions_under_one_key_one_is_stored(platform: Platform) -> None:
+async def test_one_of_many_submissions_under_one_key_is_stored(platform: Platform) -> None:
     submissions = [platform.submitter.submit_once([NEW, NEW], once("a")) for _ in range(100)]
     answers = await asyncio.gather(*submissions)
     ids = {tuple(ids) for ids, _ in answers}
@@ -82,7 +85,7 @@ async def test_of_many_submissions_under_one_key_one_is_stored(platform: Platfor
     assert await in_lane(platform) == 2
 
 
-async def test_a_key_stands_for_one_body_and_for_a_day(platform: Platform) -> None:
+async def test_a_key_is_valid_for_one_body_and_for_a_day(platform: Platform) -> None:
     (first,), _ = await platform.submitter.submit_once([NEW], once("a"))
     with pytest.raises(KeyReused):
         await platform.submitter.submit_once([NEW], once("b"))
@@ -174,3 +177,20 @@ async def test_options_that_break_a_rule_are_refused_by_name(
         await platform.submitter.submit([NEW, NewTask(contract=INSTANT, params=Nothing(), **options)])
     assert [problem.field for problem in refused.value.problems] == [field]
     assert not await platform.rows("SELECT 1 FROM task")
+
+
+@pytest.mark.parametrize("contract", [INSTANT, PAY])
+async def test_a_task_refers_to_the_span_that_submits_it(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch, contract: Contract[Any, Any]
+) -> None:
+    spans = RecordedSpans()
+    monkeypatch.setattr(tracing, "_spans", spans)
+    params = Pay(card="4111") if contract is PAY else Nothing()
+    with tracing.firing("nightly"):
+        (task_id,) = await platform.submit(contract, params)
+    _, producer = spans.begun
+    assert (await platform.task(task_id))["trace_context"] == producer.context
+    assert producer.attributes["messaging.destination.name"] == contract.queue
+    assert "4111" not in repr(producer)
+    (untraced,) = await platform.submit(contract, params)
+    assert (await platform.task(untraced))["trace_context"] is None

@@ -1,4 +1,7 @@
-"""For how long a task whose worker died runs alone, by the book of transitions."""
+"""Tests of suspects: a task whose worker died runs alone for a while.
+
+The tested statements decide for how long.
+"""
 
 from uuid import UUID, uuid4
 
@@ -15,7 +18,8 @@ WORKER = """
 START = """
     UPDATE task SET status = 'started', attempt = attempt + 1, started_at = now() - make_interval(secs => {})
 """
-#: It died some seconds after the start, and was rescued some seconds later.
+#: Moves the worker's last heartbeat back by some seconds, as if the worker had died then and is
+#: noticed only now.
 DIED = "UPDATE worker SET heartbeat_at = now() - make_interval(secs => {})"
 
 
@@ -27,7 +31,9 @@ async def claim(platform: Platform, task_id: UUID) -> UUID:
 
 
 async def die(platform: Platform, task_id: UUID, *, began_s: float, died_s: float) -> None:
-    """A worker started the task and died, each this many seconds ago; the task is rescued and sent."""
+    """Let a worker start the task `began_s` seconds ago and die `died_s` seconds ago, and then
+    rescue the task.
+    """
     worker = await claim(platform, task_id)
     await platform.rows(START, began_s)
     await platform.rows(DIED, died_s)
@@ -44,7 +50,9 @@ async def is_lifted_after(platform: Platform, task_id: UUID, worker: UUID, secon
 
 
 async def test_a_crashed_attempt_ends_a_second_after_the_last_heartbeat(platform: Platform) -> None:
-    """The rescue comes later, by the time that it takes to notice a death."""
+    """A crashed attempt is recorded as ended one second after its worker's last heartbeat, although
+    the rescue comes later.
+    """
     (task_id,) = await platform.submit(INSTANT, Nothing())
     await die(platform, task_id, began_s=10, died_s=7)
     (attempt,) = await platform.attempts(task_id)
@@ -60,7 +68,8 @@ async def test_a_suspect_runs_alone_until_it_has_outlived_its_deaths(platform: P
     worker = await claim(platform, task_id)
     assert not await is_lifted_after(platform, task_id, worker, 4.5)
     assert await is_lifted_after(platform, task_id, worker, 6)
-    # It is a task like any other from now on: another death counts as no crash.
+    # The task has now run for longer than in the attempts in which its workers died, so it is no
+    # suspect any more. Another death of its worker does not count as a crash.
     row = await platform.task(task_id)
     assert (row["suspect"], row["crashes"], row["status"]) == (False, 1, "started")
     await platform.rows("UPDATE worker SET dead_at = now()")

@@ -1,12 +1,14 @@
-"""The book of transitions on the real schema: names, types, the one-place CHECK and the fence."""
+"""Tests every statement that changes a task, on the real schema: its names and types, the CHECK
+that a task has one place, and the fence against old claims.
+"""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
-import pytest
 
+from shared.backlog import BEGINNING
 from shared.ledger import partitions
 from shared.ledger.lifecycle import FINAL
 from shared.ledger.transitions import expire, operate, record, rescue, send
@@ -27,21 +29,27 @@ RESCUE = {
 }
 
 
-@pytest.mark.parametrize("name", BOOK)
-async def test_postgres_accepts_a_statement_and_takes_a_value_for_each_name(
-    platform: Platform, name: str
-) -> None:
+async def test_postgres_accepts_each_statement_and_takes_a_value_for_each_name(platform: Platform) -> None:
     connection = await asyncpg.connect(platform.database_url)
-    # The cleanup creates these partitions when it needs them first.
+    # Create the kept partitions, because some statements name them and only the cleanup would
+    # create them.
     for table in partitions.PARTITIONED:
         await connection.execute(f"CREATE TABLE IF NOT EXISTS {table}_kept (LIKE {table})")
-    prepared = await connection.prepare(BOOK[name].sql)
-    assert len(prepared.get_parameters()) == len(BOOK[name].names)
+    wrong = {}
+    for name, statement in BOOK.items():
+        try:
+            taken = len((await connection.prepare(statement.sql)).get_parameters())
+        except asyncpg.PostgresError as error:
+            wrong[name] = repr(error)
+        else:
+            if taken != len(statement.names):
+                wrong[name] = f"takes {taken} values for {statement.names}"
     await connection.close()
+    assert not wrong
 
 
 async def places(platform: Platform, task_id: UUID) -> tuple[str, set[str], int]:
-    """Status, the places that the task is in, and its claim."""
+    """The task's status, the columns that say where it is, and the number of its claim."""
     row = await platform.task(task_id)
     found = {place for place in ("send_at", "sent_at", "holder") if row[place] is not None}
     assert (row["completed_at"] is not None) == (row["status"] in FINAL) == (not found)
@@ -49,7 +57,7 @@ async def places(platform: Platform, task_id: UUID) -> tuple[str, set[str], int]
 
 
 async def held(platform: Platform) -> tuple[UUID, UUID]:
-    """A task and the worker that holds it under claim 1."""
+    """Create a task, and a worker that has claimed it. The claim's number is 1."""
     worker = uuid4()
     await platform.rows(WORKER, worker, worker.int >> 66)
     (task_id,) = await platform.submit(INSTANT, Nothing())
@@ -58,7 +66,7 @@ async def held(platform: Platform) -> tuple[UUID, UUID]:
 
 
 def outcome(task_id: UUID, worker: UUID, *, claim: int) -> dict[str, Any]:
-    """The values of COMPLETE."""
+    """Values for the statement COMPLETE, which records that a task has succeeded."""
     now = datetime.now(UTC)
     times = {"started_at": now, "ended_at": now, "execution_s": 0.0}
     return {
@@ -68,11 +76,12 @@ def outcome(task_id: UUID, worker: UUID, *, claim: int) -> dict[str, Any]:
         "attempt": 1,
         "result": "{}",
         "key_id": None,
+        "trace_context": None,
         **times,
     }
 
 
-async def test_a_task_is_in_one_place_all_its_life(platform: Platform) -> None:
+async def test_a_task_is_always_in_exactly_one_place(platform: Platform) -> None:
     task_id, worker = await held(platform)
     assert await places(platform, task_id) == ("pending", {"holder"}, 1)
     await platform.rows(send.GIVE_BACK_FORGOTTEN, id=[task_id], claim=[1], worker=worker)
@@ -81,7 +90,7 @@ async def test_a_task_is_in_one_place_all_its_life(platform: Platform) -> None:
     assert await places(platform, task_id) == ("pending", {"sent_at"}, 1)
     later = datetime.now(UTC) + timedelta(hours=1)
     lane = {"queue": INSTANT.queue, "priority": INSTANT.priority, "limit": 10}
-    await platform.rows(send.LOST, before=later, suspects_before=None, **lane)
+    await platform.rows(send.LOST, after=[BEGINNING], before=[later], suspects_before=None, **lane)
     assert await places(platform, task_id) == ("pending", {"send_at"}, 1)
     await platform.rows(send.UNCLAIMED_TO_POSTGRES, id=[task_id])
     assert await places(platform, task_id) == ("pending", {"send_at"}, 2)
@@ -99,7 +108,7 @@ async def test_a_task_is_in_one_place_all_its_life(platform: Platform) -> None:
     assert await places(platform, task_id) == ("revoked", set(), 5)
 
 
-async def test_an_orphan_is_in_one_place_after_its_rescue(platform: Platform) -> None:
+async def test_an_orphan_is_in_exactly_one_place_after_its_rescue(platform: Platform) -> None:
     task_id, _ = await held(platform)
     await platform.rows("DELETE FROM worker")
     assert await platform.rows(rescue.RESCUE_ORPHANS, **RESCUE)

@@ -1,4 +1,4 @@
-"""A Redis database belongs to one system."""
+"""Tests that a Redis database belongs to exactly one system (installation of the platform)."""
 
 from collections.abc import AsyncIterator
 from uuid import uuid4
@@ -15,14 +15,14 @@ from tests.platform import Platform
 
 @pytest.fixture
 async def stranger(redis_url: str) -> AsyncIterator[Queues]:
-    """The same database, as another system sees it."""
+    """The queues of another system that uses the same Redis database."""
     async with connect(redis_url) as client:
         made = Queues(client)
         made.system = uuid4()
         yield made
 
 
-async def test_two_systems_on_one_database_take_nothing_from_each_other(
+async def test_two_systems_on_one_database_do_not_take_each_others_tasks(
     queues: Queues, stranger: Queues
 ) -> None:
     (address,) = addresses(1)
@@ -42,7 +42,7 @@ async def test_two_systems_on_one_database_take_nothing_from_each_other(
     assert await queues.head("email", 5, 5) == [address.id]
 
 
-async def test_a_database_that_was_wiped_belongs_to_the_first_that_uses_it(
+async def test_a_wiped_database_belongs_to_the_first_system_that_uses_it(
     queues: Queues, stranger: Queues
 ) -> None:
     await queues.push(addresses(1))
@@ -53,7 +53,7 @@ async def test_a_database_that_was_wiped_belongs_to_the_first_that_uses_it(
 
 
 @pytest.mark.parametrize("garbage", ["hello", "G" * 32, b"\xff" * 32, ""])
-async def test_garbage_is_no_owner(queues: Queues, garbage: str) -> None:
+async def test_an_owner_that_is_garbage_is_replaced(queues: Queues, garbage: str) -> None:
     assert queues.system
     await queues.client.set(SYSTEM_KEY, garbage)
     await queues.generation()

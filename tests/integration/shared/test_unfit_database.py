@@ -1,4 +1,7 @@
-"""A database that this release cannot work with: each process says what to do, waits, and then works."""
+"""Tests of services on a database that this release cannot use.
+
+Each names the remedy, waits, and works once the remedy is applied.
+"""
 
 import asyncio
 import os
@@ -34,7 +37,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 class Services:
-    """One process of each service, and what each answers to the question whether it is ready."""
+    """One running process of each service, with methods that read their readiness checks."""
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
@@ -42,7 +45,8 @@ class Services:
         self.processes = [
             platform.start(
                 f"services.{name}",
-                # The API answers health checks on its own port.
+                # The API answers health checks on its own port. The other services answer them on
+                # the port for metrics.
                 **{"OFTEN_API_PORT" if name == "api" else "OFTEN_METRICS_PORT": str(port)},
                 SECRET_KEY=secrets.token_hex(32),
             )
@@ -98,7 +102,7 @@ async def test_services_on_a_database_that_was_not_migrated_wait_for_the_migrati
         await platform.queues.client.aclose()
 
 
-async def test_a_schema_that_is_newer_than_the_release_is_fine(database: Database) -> None:
+async def test_a_schema_that_is_newer_than_the_release_is_accepted(database: Database) -> None:
     await database.run("INSERT INTO migration (name, app_name) VALUES ('2099-01-01T00:00:00', 'ledger')")
     check = SchemaCheck(database, {"ledger": ["2026-11-22T12:00:00:000000"]})
     await check.require()
@@ -124,7 +128,9 @@ async def test_an_older_server_is_named(database: Database, monkeypatch: pytest.
 
 
 class _SharingPool:
-    """As a client sees PgBouncer in transaction mode: two connections, one session of Postgres."""
+    """Behaves like PgBouncer in transaction mode: all connections of this pool share one session in
+    Postgres.
+    """
 
     def __init__(self, session: asyncpg.Connection) -> None:
         self._session = session
@@ -139,7 +145,7 @@ class _SharingPool:
         return await self._session.fetchval(sql)
 
     async def close(self) -> None:
-        """The session stays with the pool."""
+        """Do nothing: the session belongs to the pool, so it stays open."""
 
 
 async def test_a_pool_that_shares_sessions_is_named(database: Database) -> None:

@@ -1,10 +1,14 @@
-"""What becomes of a task's row when its body returns, raises, talks and spawns. A real worker runs it."""
+"""Tests with a real worker of what happens to a task's row when its body returns, raises, reports
+progress or submits children.
+"""
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from shared.contracts.contract import Contract
+from tests.crew import Crew, StartCrew
 from tests.eventually import eventually
 from tests.platform import Platform
 from tests.sample_tasks import (
@@ -22,12 +26,16 @@ from tests.sample_tasks import (
 )
 
 
+@pytest.fixture(scope="module")
+def crew(start_crew: StartCrew) -> Crew:
+    """A worker with one thread, and a scheduler, which sends tasks that wait in Postgres."""
+    return start_crew(OFTEN_WORKER_THREADS="1")
+
+
 @pytest.fixture
-async def working(platform: Platform) -> Platform:
-    """One worker with one thread, and a scheduler for what waits in Postgres."""
-    platform.start("services.scheduler")
-    await platform.start_worker(OFTEN_WORKER_THREADS="1")
-    return platform
+async def working(crew: Crew) -> AsyncIterator[Platform]:
+    async with crew.platform() as platform:
+        yield platform
 
 
 @pytest.mark.parametrize("contract", [WAIT, WAIT_ASYNC], ids=["plain", "async"])
@@ -41,7 +49,7 @@ async def test_plain_and_async_bodies_work(working: Platform, contract: Contract
 
 
 @pytest.mark.parametrize("kind", ["bug", "expected", "expected_by_contract"])
-async def test_a_passing_error_is_retried_and_each_attempt_kept(working: Platform, kind: str) -> None:
+async def test_a_temporary_error_is_retried_and_each_attempt_is_stored(working: Platform, kind: str) -> None:
     (task_id,) = await working.submit(FAIL, Fails(kind=kind, times=1))
     row = await working.until(task_id, "success")
     assert (row["attempt"], row["failures"], row["error_kind"]) == (2, 1, None)
@@ -50,7 +58,7 @@ async def test_a_passing_error_is_retried_and_each_attempt_kept(working: Platfor
     assert "raise ERRORS" in attempt["error_traceback"]
 
 
-async def test_attempts_that_are_used_up_end_in_failure(working: Platform) -> None:
+async def test_a_task_fails_when_its_attempts_are_used_up(working: Platform) -> None:
     (task_id,) = await working.submit(FAIL, Fails(kind="bug"))
     row = await working.until(task_id, "failure")
     assert (row["attempt"], row["failures"], row["error_kind"]) == (3, 3, "bug")
@@ -67,7 +75,7 @@ async def test_a_permanent_error_is_not_retried(working: Platform, kind: str) ->
     assert (row["attempt"], row["error_kind"]) == (1, "permanent")
 
 
-async def test_progress_and_log_lines_are_kept_with_the_attempt(working: Platform) -> None:
+async def test_progress_and_log_lines_are_stored_with_the_attempt(working: Platform) -> None:
     (task_id,) = await working.submit(TALK, Nothing())
     row = await working.until(task_id, "success")
     assert (row["progress_current"], row["progress_total"]) == (4, 4)
@@ -125,7 +133,7 @@ async def test_an_expired_task_fails_without_a_start(platform: Platform) -> None
     assert (row["error_kind"], row["attempt"], row["started_at"]) == ("expired", 0, None)
 
 
-async def test_a_worker_that_has_done_its_share_replaces_itself(platform: Platform) -> None:
+async def test_a_worker_that_has_run_its_maximum_of_tasks_replaces_itself(platform: Platform) -> None:
     process = await platform.start_worker(OFTEN_WORKER_MAX_TASKS="20")
     first = await platform.worker_of(process)
     ids = await platform.submit(INSTANT, Nothing(), count=60)

@@ -1,4 +1,6 @@
-"""Cancelling what waits, what a worker has claimed and what runs, also where the worker is dead or frozen."""
+"""Tests of canceling tasks that wait, are claimed, or run, even if their worker is dead or
+frozen.
+"""
 
 import asyncio
 import signal
@@ -11,7 +13,7 @@ from tests.eventually import eventually
 from tests.platform import Platform
 from tests.sample_tasks import INSTANT, WAIT, Nothing, Seconds
 
-#: Three times what the design promises for a rescue.
+#: Seconds until a rescue must have happened. The design promises a third of that.
 RESCUE_LIMIT_S = 45
 
 
@@ -32,7 +34,8 @@ async def test_a_running_body_sees_that_it_was_cancelled(platform: Platform) -> 
     await platform.until(task_id, "started")
     await platform.database.run(CANCEL, id=task_id)
     await platform.queues.announce_cancel(task_id)
-    # A body that returns after the request is a success: its work is done.
+    # The body stops early because of the cancellation, but returns a result. So the task counts as
+    # succeeded.
     row = await platform.until(task_id, "success")
     assert row["cancel_requested_at"] is not None
     assert row["execution_time_seconds"] < 30
@@ -47,7 +50,7 @@ async def test_a_claimed_task_is_revoked_before_it_starts_although_the_announcem
     await platform.until(running, "started")
     process.send_signal(signal.SIGSTOP)
     (task_id,) = await platform.submit(INSTANT, Nothing())
-    # As if the stopped worker had claimed it a moment ago.
+    # Make it look as if the frozen worker had claimed the task right before it was stopped.
     await platform.rows(
         "UPDATE task SET holder = {}, claim = 1, sent_at = NULL WHERE id = {}", worker, task_id
     )
@@ -66,7 +69,7 @@ async def test_a_claimed_task_is_revoked_before_it_starts_although_the_announcem
     [(("tests.sample_worker",), "started", 1), (("tests.faults.claimer", "1"), "pending", 0)],
     ids=["running", "claimed"],
 )
-async def test_what_a_killed_worker_held_is_revoked_once_the_worker_is_declared_dead(
+async def test_canceled_tasks_of_a_killed_worker_are_revoked_once_it_is_declared_dead(
     platform: Platform, program: tuple[str, ...], status: str, attempts: int
 ) -> None:
     port = pick("metrics")["metrics"]
@@ -97,7 +100,7 @@ async def test_what_a_killed_worker_held_is_revoked_once_the_worker_is_declared_
     assert await platform.task(task_id) == row
 
 
-async def test_a_frozen_worker_that_comes_back_cannot_change_what_was_revoked_meanwhile(
+async def test_a_frozen_worker_that_comes_back_cannot_change_tasks_revoked_since(
     platform: Platform,
 ) -> None:
     await platform.start_scheduler(OFTEN_STALL_AFTER="10")
@@ -118,20 +121,21 @@ async def test_a_frozen_worker_that_comes_back_cannot_change_what_was_revoked_me
         return await platform.worker_of(frozen) != before
 
     await eventually(replaced)
-    # A dead worker ends without a drain; what it wrote before it knew was refused.
+    # The frozen worker has found out that it was declared dead, and exits at once. Before that, all
+    # its writes were refused.
     assert "it was declared dead" in platform.log_of(frozen)
     await _another_runs(platform)
     assert await platform.task(task_id) == row
 
 
 async def _another_runs(platform: Platform) -> None:
-    """A worker that is alive takes what there is."""
+    """Start a live worker, and wait until it has run a task."""
     await platform.start_worker()
     (task_id,) = await platform.submit(INSTANT, Nothing())
     await platform.until(task_id, "success")
 
 
-async def test_nothing_of_a_cancelled_task_is_left_in_a_place(platform: Platform) -> None:
+async def test_a_canceled_task_has_no_place(platform: Platform) -> None:
     ids = await platform.submit(INSTANT, Nothing(), count=20)
     for task_id in ids:
         await platform.database.run(CANCEL, id=task_id)

@@ -1,4 +1,6 @@
-"""A body that finds no connection to Postgres is given back and waits; no attempt is counted."""
+"""Tests of a task whose body finds no free connection to Postgres: it is given back and waits,
+which does not count as an attempt.
+"""
 
 import contextlib
 import secrets
@@ -21,7 +23,7 @@ MAX_CONNECTIONS = 25
 
 @pytest.fixture
 async def small(folder: Path, redis_url: str, tmp_path: Path) -> AsyncIterator[Platform]:
-    """A platform over a Postgres with few connections."""
+    """The platform on a Postgres server that allows few connections."""
     server = own_postgres.settle(folder / secrets.token_hex(4))
     async with (
         serving(server, max_connections=str(MAX_CONNECTIONS)),
@@ -32,7 +34,7 @@ async def small(folder: Path, redis_url: str, tmp_path: Path) -> AsyncIterator[P
 
 @asynccontextmanager
 async def all_taken(url: str) -> AsyncIterator[None]:
-    """Take every connection that is left."""
+    """Hold all free connections to Postgres inside this context."""
     async with contextlib.AsyncExitStack() as taken:
         with contextlib.suppress(asyncpg.TooManyConnectionsError):
             for _ in range(MAX_CONNECTIONS + 1):
@@ -40,7 +42,7 @@ async def all_taken(url: str) -> AsyncIterator[None]:
         yield
 
 
-async def test_bodies_without_a_connection_wait_and_succeed_with_their_first_failure_to_come(
+async def test_bodies_without_a_connection_wait_and_succeed_without_a_counted_failure(
     small: Platform,
 ) -> None:
     await small.start_scheduler()

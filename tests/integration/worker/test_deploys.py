@@ -1,4 +1,4 @@
-"""Tasks of one release that run under another."""
+"""Tests that tasks that one release has submitted run under another release."""
 
 import json
 import secrets
@@ -13,9 +13,10 @@ from local.ports import pick
 from services.api.identity.rights import Reach, Reader
 from services.api.reads import Reads
 from services.api.tasks.ledger_view import LedgerView
-from services.api.tasks.task_list import TaskFilter
+from services.worker.claims.fetcher import PARKED_S
 from shared.contracts.catalogue import Catalogue
 from shared.identity.tables import Role
+from shared.ledger.task_filter import TaskFilter
 from tests.api_process import Api
 from tests.eventually import eventually
 from tests.platform import Platform
@@ -43,7 +44,7 @@ async def test_parameters_of_an_older_version_are_read(
     assert json.loads(row["result"] or "null") == {"seconds": seconds}
 
 
-async def test_a_version_from_which_no_way_leads_fails_and_says_so(platform: Platform) -> None:
+async def test_a_version_without_an_upcast_fails_with_the_reason(platform: Platform) -> None:
     (task_id,) = await platform.submit(GROWN, Seconds(seconds=0))
     await platform.rows("UPDATE task SET contract_version = 0 WHERE id = {}", task_id)
     await platform.start_worker()
@@ -65,7 +66,7 @@ async def test_a_task_under_its_former_name_in_its_former_queue_runs(platform: P
     assert json.loads(row["result"]) == {"seconds": 5}
 
 
-async def test_a_task_of_a_later_release_waits_and_says_why(platform: Platform) -> None:
+async def test_a_task_of_a_later_release_waits_with_the_reason(platform: Platform) -> None:
     ids = await platform.submit(INSTANT, Nothing(), count=2)
     await platform.rows("UPDATE task SET name = 'sample.tomorrow' WHERE id = {}", ids[0])
     await platform.rows("UPDATE task SET contract_version = 2 WHERE id = {}", ids[1])
@@ -74,7 +75,8 @@ async def test_a_task_of_a_later_release_waits_and_says_why(platform: Platform) 
         row = await eventually(partial(_waiting, platform, task_id))
         assert row["wait_reason"] == f"no worker knows {what} yet"
         assert (row["status"], row["attempt"], row["failures"]) == ("pending", 0, 0)
-        assert row["send_at"] is not None
+        waits_s = (row["send_at"] - row["claimed_at"]).total_seconds()
+        assert PARKED_S <= waits_s < PARKED_S + 5, "the task comes back when the log says so"
 
 
 async def test_an_operator_sees_why_a_task_is_parked_and_cancels_it(platform: Platform) -> None:
@@ -96,12 +98,12 @@ async def test_an_operator_sees_why_a_task_is_parked_and_cancels_it(platform: Pl
     assert seen["wait_reason"] == "no worker knows sample.tomorrow version 1 yet"
     assert seen["scheduled_for"] is not None
     assert (answer.status_code, answer.json()["status"]) == (200, "revoked")
-    told = await platform.metrics(metrics)
-    assert told["often_cancel_seconds_count['waiting']"] == 1
-    assert 0 < told["often_cancel_seconds_sum['waiting']"] < 5
+    scraped = await platform.metrics(metrics)
+    assert scraped["often_cancel_seconds_count['waiting']"] == 1
+    assert 0 < scraped["often_cancel_seconds_sum['waiting']"] < 5
 
 
-async def test_a_task_whose_queue_no_worker_serves_says_so(platform: Platform) -> None:
+async def test_a_task_whose_queue_no_worker_serves_shows_the_reason(platform: Platform) -> None:
     (task_id,) = await platform.submit(INSTANT, Nothing())
     reads = Reads(platform.database_url, platform.database)
     view = LedgerView(platform.database, reads, Catalogue([]), platform.vault)

@@ -1,4 +1,5 @@
-"""Any call of the context with any arguments, any Retry, any result: each task ends, the worker goes on.
+"""Tests random task bodies: whatever a body calls, raises or returns, its task ends, and the worker
+continues.
 
 All examples run in one worker process. `--hypothesis-profile=many` draws 2,000 of them.
 """
@@ -18,7 +19,7 @@ from tests.odd_bodies import ODD, ODD_ASYNC, Call, Odd, Script, params
 from tests.platform import Platform
 from tests.sample_tasks import INSTANT, Done, Nothing
 
-#: Values that are easily taken for a good one, beside anything else.
+#: Random values for arguments: some that are easily taken for valid ones, and any others.
 VALUES = st.one_of(
     st.none(),
     st.booleans(),
@@ -44,7 +45,8 @@ METHODS = st.sampled_from(
     ["progress", "submit", "raise_if_cancelled", "gateway", "complete_in", "wait_for", "transaction", "log"]
     + [f"log.{name}" for name in ("debug", "info", "warning", "error", "exception", "critical", "log")]
 )
-#: Good to the point where one argument is drawn, so that more than the first check is reached.
+#: Random calls of the context. In some of them all arguments but one are valid, so that later
+#: checks are reached, too.
 CALLS = st.one_of(
     st.builds(Call, METHODS, st.lists(VALUES, max_size=3).map(tuple), OPTIONS),
     st.builds(Call, st.just("progress"), st.tuples(st.integers(0, 9), VALUES, VALUES)),
@@ -66,11 +68,13 @@ RAISED = st.one_of(
 RESULTS = st.one_of(st.just(Done(attempt=1)), st.builds(Done, attempt=VALUES), VALUES)
 SCRIPTS = st.builds(Script, st.lists(CALLS, max_size=4).map(tuple), st.booleans(), RAISED, RESULTS)
 
-#: A `retry` waits for its next attempt; its first one has an outcome.
+#: Statuses of a task after its first attempt. A task in `retry` waits for its second attempt.
 ENDED = ("success", "failure", "revoked", "retry")
 
 
-async def test_whatever_a_body_says_its_task_ends_and_the_worker_goes_on(platform: Platform) -> None:
+async def test_whatever_a_body_calls_or_returns_its_task_ends_and_the_worker_continues(
+    platform: Platform,
+) -> None:
     process = platform.start("tests.odd_bodies")
     worker = await eventually(lambda: platform.worker_of(process))
     loop = asyncio.get_running_loop()
@@ -91,7 +95,8 @@ async def test_whatever_a_body_says_its_task_ends_and_the_worker_goes_on(platfor
     await asyncio.to_thread(any_body)
     assert process.poll() is None
     log = platform.log_of(process)
-    # Bodies log by `task.…`; the worker itself has nothing critical to say.
+    # Loggers of bodies are named `task.…`, so what bodies log does not count. The worker itself
+    # must not log a critical error.
     assert [
         line for line in log.splitlines() if " CRITICAL services" in line or "middleware failed" in line
     ] == []

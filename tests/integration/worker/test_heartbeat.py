@@ -1,10 +1,14 @@
-"""The advisory lock of a worker whose connection is half open: only one end knows that the other is gone."""
+"""Tests of a worker's heartbeat when the connection of its advisory lock is half open: one side
+does not know that the other has gone.
+"""
 
+import asyncio
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from uuid import uuid4
 
+import asyncpg
 import pytest
 
 from services.worker.claims.heartbeat import Heartbeat
@@ -19,7 +23,11 @@ HELD = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid
 
 @dataclass(frozen=True)
 class Locked:
-    """A registered heartbeat whose lock is on a connection through a proxy."""
+    """The heartbeat of a registered worker.
+
+    The connection of its advisory lock leads through a proxy, which can make the connection half
+    open.
+    """
 
     heartbeat: Heartbeat
     proxy: HalfOpen
@@ -30,7 +38,7 @@ class Locked:
         return {row["pid"] for row in await self.platform.rows(SESSIONS, name)}
 
     async def holders(self) -> set[int]:
-        """The sessions that hold the lock."""
+        """Process ids of the Postgres sessions that hold the worker's advisory lock."""
         return {row["pid"] for row in await self.platform.rows(HELD, list(await self.sessions()))}
 
 
@@ -56,7 +64,7 @@ async def _registered(platform: Platform) -> AsyncIterator[Locked]:
             await database.close()
 
 
-async def test_a_lock_that_postgres_freed_without_the_worker_noticing_is_taken_again(locked: Locked) -> None:
+async def test_a_lock_freed_by_postgres_unnoticed_is_taken_again(locked: Locked) -> None:
     (lost,) = await locked.sessions()
     locked.proxy.swallow()
     await locked.platform.rows("SELECT pg_terminate_backend({})", lost)
@@ -71,7 +79,7 @@ async def test_a_lock_that_postgres_freed_without_the_worker_noticing_is_taken_a
     assert holder != lost
 
 
-async def test_a_session_that_postgres_takes_for_alive_does_not_keep_the_worker_from_its_lock(
+async def test_a_dead_session_that_postgres_considers_alive_does_not_keep_the_lock(
     locked: Locked,
 ) -> None:
     (ghost,) = await locked.sessions()
@@ -95,14 +103,14 @@ async def test_a_session_that_postgres_takes_for_alive_does_not_keep_the_worker_
     await eventually(holds_alone)
 
 
-async def test_a_lock_that_is_held_is_left_alone(locked: Locked) -> None:
+async def test_a_held_lock_is_not_taken_again(locked: Locked) -> None:
     before = await locked.sessions()
     for _ in range(3):
         await locked.heartbeat.hold_lock()
     assert await locked.sessions() == await locked.holders() == before
 
 
-async def test_a_worker_knows_the_pauses_before_its_first_fetch(platform: Platform) -> None:
+async def test_a_worker_reads_the_pauses_before_its_first_fetch(platform: Platform) -> None:
     await platform.rows(
         "INSERT INTO queue_control (queue, paused_at) VALUES ('email', now()), ('hotel', NULL)"
     )
@@ -117,5 +125,35 @@ async def test_a_worker_knows_the_pauses_before_its_first_fetch(platform: Platfo
     )
     await heartbeat.register()
     assert told == [(["email"], None)]
+    assert heartbeat._lock is not None
+    heartbeat._lock.terminate()
+
+
+async def test_a_beat_that_began_before_the_drain_leaves_the_new_state(platform: Platform) -> None:
+    worker = uuid4()
+    heartbeat = Heartbeat(
+        worker,
+        platform.database,
+        ["default"],
+        8,
+        declared_dead=lambda: None,
+        told=lambda paused, asked: None,
+    )
+    await heartbeat.register()
+    other = await asyncpg.connect(platform.database_url)
+
+    async def waits() -> bool:
+        blocked = "SELECT 1 FROM pg_stat_activity WHERE {} = ANY(pg_blocking_pids(pid))"
+        return bool(await platform.rows(blocked, other.get_server_pid()))
+
+    async with other.transaction():
+        await other.execute("SELECT FROM worker WHERE id = $1 FOR UPDATE", worker)
+        beating = asyncio.create_task(heartbeat.beat())
+        await eventually(waits)
+        heartbeat.drain()
+    await beating
+    await other.close()
+    (row,) = await platform.rows("SELECT state FROM worker WHERE id = {}", worker)
+    assert row["state"] == "draining"
     assert heartbeat._lock is not None
     heartbeat._lock.terminate()

@@ -1,4 +1,6 @@
-"""Bodies that run too long, or on after they were cancelled; tasks that wait too long."""
+"""Tests of bodies that exceed their time limit or ignore a cancellation, and of tasks that wait too
+long.
+"""
 
 import asyncio
 import signal
@@ -17,13 +19,14 @@ from tests.hostile_tasks import CLEAN_UP
 from tests.platform import Platform
 from tests.sample_tasks import HASTY, LATER, LIMITED, STUBBORN, WAIT, WAIT_ASYNC, Done, Nothing, Seconds
 
-#: Limit, interrupt, drain and the start of another process, with room to spare.
+#: Seconds until a worker process must have replaced itself: its time limit, interrupt, drain and
+#: restart, with a margin.
 REPLACED_LIMIT_S = 60
-#: How long `docker stop` waits before it kills.
+#: Seconds for which `docker stop` waits before it kills a container.
 DOCKER_STOP_S = 10
 
 
-async def test_a_body_past_its_limit_is_interrupted_and_has_failed(platform: Platform) -> None:
+async def test_a_body_past_its_limit_is_interrupted_and_fails(platform: Platform) -> None:
     await platform.start_worker()
     await platform.start_scheduler()
     (task_id,) = await platform.submit(LIMITED, Seconds(seconds=60))
@@ -36,7 +39,7 @@ async def test_a_body_past_its_limit_is_interrupted_and_has_failed(platform: Pla
     assert "in limited" in first["error_traceback"]
 
 
-async def test_a_body_that_heeds_no_interrupt_ends_with_its_process_and_its_neighbours_run_again(
+async def test_a_body_that_ignores_its_interrupt_ends_with_its_process_and_others_run_again(
     platform: Platform,
 ) -> None:
     process = await platform.start_worker()
@@ -57,7 +60,7 @@ async def test_a_body_that_heeds_no_interrupt_ends_with_its_process_and_its_neig
 
 
 @pytest.mark.parametrize("contract", [WAIT_ASYNC, STUBBORN], ids=["deaf", "stubborn"])
-async def test_cancelling_ends_a_body_that_does_not_look(
+async def test_canceling_ends_a_body_that_does_not_check_for_it(
     platform: Platform, contract: Contract[Seconds, Done]
 ) -> None:
     await platform.start_worker()
@@ -70,13 +73,14 @@ async def test_cancelling_ends_a_body_that_does_not_look(
     assert row["execution_time_seconds"] < REPLACED_LIMIT_S
 
 
-async def test_a_body_says_when_to_try_again(platform: Platform) -> None:
+async def test_a_body_chooses_when_to_retry(platform: Platform) -> None:
     await platform.start_worker()
     await platform.start_scheduler()
     (task_id,) = await platform.submit(LATER, Seconds(seconds=1.5))
     row = await platform.until(task_id, "success")
     first, second = await platform.attempts(task_id)
-    # The contract's own delays would be 5 s and 15 s.
+    # The second and third attempt started after the delay of about 2 s that the body asked for. The
+    # contract's own delays would be 5 s and 15 s.
     assert 1.5 <= (second["started_at"] - first["ended_at"]).total_seconds() < 4.5
     assert 1.5 <= (row["started_at"] - second["ended_at"]).total_seconds() < 4.5
     assert (row["failures"], first["error_message"]) == (2, "Retry: not yet")
@@ -101,7 +105,8 @@ async def test_with_its_default_grace_a_worker_ends_within_the_10_s_of_docker_st
     grace = next(field.default for field in fields(Settings) if field.name == "worker_grace")
     assert isinstance(grace, timedelta)
     process = await platform.start_worker(OFTEN_WORKER_GRACE=f"{grace.total_seconds():g}")
-    # It takes a minute to clean up after its interrupt, so its outcome is written by a handover.
+    # After its interrupt, this body needs a minute to clean up. The worker exits before that, and
+    # hands the task's outcome over to the process that replaces it.
     (stuck,) = await platform.submit(CLEAN_UP, Seconds(seconds=60))
     await platform.until(stuck, "started")
     began = time.monotonic()

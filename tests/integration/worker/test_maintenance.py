@@ -1,4 +1,6 @@
-"""The platform tidies up: days of tasks, keys, firings and workers."""
+"""Tests of the cleanup of the platform's own tables: old days of tasks, idempotency keys, firings
+and workers.
+"""
 
 import asyncio
 import json
@@ -32,7 +34,9 @@ from tests.sample_tasks import INSTANT, Nothing
 
 @pytest.fixture
 async def reader(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A transaction that has read the tasks and stays open until the test ends it."""
+    """A connection for a transaction that reads tasks and then stays open until the test
+    ends it.
+    """
     connection = await asyncpg.connect(database_url)
     yield connection
     await connection.close()
@@ -40,7 +44,7 @@ async def reader(database_url: str) -> AsyncIterator[asyncpg.Connection]:
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give up on a lock soon."""
+    """Shorten the lock time-outs of the cleanup, so that it gives up soon."""
     monkeypatch.setattr(pruner, "LOCK_TIMEOUT_S", 0.2)
     monkeypatch.setattr(pruner, "TRIES", 2)
     monkeypatch.setattr(pruner, "PAUSE_S", 0.05)
@@ -48,7 +52,9 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kept, "PAUSE_S", 0.05)
 
 
-async def test_whole_days_before_the_cutoff_go_with_their_attempts_and_logs(platform: Platform) -> None:
+async def test_whole_days_before_the_cutoff_are_dropped_with_their_attempts_and_logs(
+    platform: Platform,
+) -> None:
     for back, tasks in ((30, 3), (31, 4), (32, 5), (400, 6)):
         await add_day(platform, back, final=tasks)
     (young,) = await platform.submit(INSTANT, Nothing())
@@ -78,7 +84,7 @@ async def test_with_the_default_retention_fewer_than_forty_partitions_of_a_table
         assert 30 + partitions.DAYS_AHEAD < parents.count(table) < 40
 
 
-async def test_an_open_reader_delays_the_removal_and_nothing_else(
+async def test_an_open_reader_only_delays_the_removal(
     platform: Platform, reader: asyncpg.Connection, hasty: None
 ) -> None:
     await add_day(platform, 40, final=3)
@@ -95,7 +101,7 @@ async def test_an_open_reader_delays_the_removal_and_nothing_else(
     result = await cleaning
 
     assert submitted > 1
-    assert result.partitions_kept == {name(40): "an open transaction reads it; the next run goes on"}
+    assert result.partitions_kept == {name(40): "an open transaction reads it; the next run tries again"}
     assert result.partitions_dropped == []
     assert (await states(platform, 40))[name(40)] == "pending"
     assert await reader.fetchval("SELECT count(*) FROM task") == 5
@@ -121,9 +127,7 @@ async def test_an_open_reader_delays_the_removal_and_nothing_else(
     ],
     ids=["detached", "tasks dropped", "attempts detached", "all detached"],
 )
-async def test_a_run_that_was_interrupted_is_finished_by_the_next(
-    platform: Platform, done: Sequence[str]
-) -> None:
+async def test_an_interrupted_run_is_finished_by_the_next(platform: Platform, done: Sequence[str]) -> None:
     await add_day(platform, 40, final=3)
     for statement in done:
         await platform.rows(statement.format(**{table: name(40, table) for table in partitions.PARTITIONED}))
@@ -134,7 +138,9 @@ async def test_a_run_that_was_interrupted_is_finished_by_the_next(
 
 
 async def leave_half_detached(platform: Platform, reader: asyncpg.Connection, back: int) -> None:
-    """A day that an open reader kept from going."""
+    """Leave the partition of this day half detached: an open transaction that has read it blocks
+    the cleanup in the middle.
+    """
     await add_day(platform, back, final=3)
     transaction = reader.transaction(isolation="repeatable_read")
     await transaction.start()
@@ -144,7 +150,7 @@ async def leave_half_detached(platform: Platform, reader: asyncpg.Connection, ba
     assert (await states(platform, back))[name(back)] == "pending"
 
 
-async def test_a_day_half_detached_goes_before_an_older_one_for_which_it_stands_in_the_way(
+async def test_a_half_detached_day_is_dropped_before_an_older_day_that_it_blocks(
     platform: Platform, reader: asyncpg.Connection, hasty: None
 ) -> None:
     await leave_half_detached(platform, reader, 40)
@@ -159,7 +165,7 @@ REVIVE = """
 """
 
 
-async def test_a_task_that_comes_back_to_life_while_its_day_is_detached_gets_its_place_back(
+async def test_a_task_that_is_retried_while_its_day_is_detached_gets_its_place_back(
     platform: Platform, reader: asyncpg.Connection
 ) -> None:
     await add_day(platform, 40, final=3)
@@ -176,7 +182,7 @@ async def test_a_task_that_comes_back_to_life_while_its_day_is_detached_gets_its
     assert [row["status"] for row in await platform.rows("SELECT status FROM task")] == ["pending"]
 
 
-async def test_a_living_task_in_a_day_left_half_detached_gets_its_place_back(
+async def test_an_open_task_in_a_half_detached_day_gets_its_place_back(
     platform: Platform, reader: asyncpg.Connection, hasty: None
 ) -> None:
     await leave_half_detached(platform, reader, 40)
@@ -187,7 +193,7 @@ async def test_a_living_task_in_a_day_left_half_detached_gets_its_place_back(
     assert len(await platform.rows("SELECT 1 FROM task")) == 1
 
 
-async def test_a_cleanup_waits_for_another_one_and_is_put_off_after_a_while(
+async def test_a_cleanup_waits_for_another_one_and_is_retried_after_a_while(
     platform: Platform, reader: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await add_day(platform, 40, final=3)
@@ -199,7 +205,7 @@ async def test_a_cleanup_waits_for_another_one_and_is_put_off_after_a_while(
     assert await count(platform, "cleanup_request") == 0
 
 
-async def test_a_cancelled_cleanup_stops_between_two_days_and_says_so(platform: Platform) -> None:
+async def test_a_canceled_cleanup_stops_between_two_days_and_reports_it(platform: Platform) -> None:
     await add_day(platform, 40, final=3)
     run = await run_inline(
         cleanup_old_tasks,
@@ -213,7 +219,7 @@ async def test_a_cancelled_cleanup_stops_between_two_days_and_says_so(platform: 
     assert (await states(platform, 40))[name(40)] == "attached"
 
 
-async def test_old_keys_firings_and_workers_that_hold_nothing_go(platform: Platform) -> None:
+async def test_old_keys_firings_and_workers_without_tasks_are_deleted(platform: Platform) -> None:
     (parent,) = await platform.submit(INSTANT, Nothing())
     keys = [
         ("owner:1", "old", 25),
@@ -280,8 +286,11 @@ async def test_both_tasks_are_declared_and_a_worker_runs_what_the_scheduler_fire
     assert (result.partitions_dropped, result.tasks_deleted) == ([name(40)], 3)
 
 
-async def test_the_audit_log_is_kept_for_as_long_as_its_setting_says(platform: Platform) -> None:
-    """Whatever the cleanup's own parameters say."""
+async def test_the_audit_log_is_kept_for_the_time_in_its_setting(platform: Platform) -> None:
+    """How long audit rows are kept follows from a setting alone.
+
+    The parameters of the cleanup task cannot shorten it.
+    """
     for days in (0, 9, 11, 300):
         await platform.rows(
             "INSERT INTO audit (id, action) VALUES (uuidv7(make_interval(days => {})), {})", -days, str(days)

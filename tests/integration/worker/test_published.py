@@ -1,6 +1,7 @@
-"""Every way in which a task changes is published by the process that committed it.
+"""Tests that every change of a task is published by the process that committed it.
 
-Streams would show most of it some seconds later even so, because they read rows. Lists would not.
+Without that, lists would not show the change at all. Other streams would show it some seconds
+later, because they also read rows.
 """
 
 import asyncio
@@ -10,8 +11,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from services.api.workflows.schemas import RetryBody
 from services.scheduler.expirer import Expirer
 from services.scheduler.rescuer import Rescuer
+from shared.ledger.database import in_fresh_context
 from shared.ledger.lifecycle import FINAL
 from shared.ledger.tally import Tally
 from shared.ledger.transitions.workflow import REQUEST_CANCEL
@@ -19,10 +22,12 @@ from shared.submission import NewTask
 from shared.transport import events
 from shared.transport.events import TaskChange
 from shared.workflows.advancer import Advancer
+from shared.workflows.retry import Mode
 from shared.workflows.shapes import chain
-from shared.workflows.submission import WorkflowSubmitter
 from shared.workflows.workflow import Workflow
 from tests.eventually import eventually
+from tests.integration.workflows.crew import Crew
+from tests.integration.workflows.plays import end_all, single, submitter
 from tests.platform import Platform
 from tests.sample_tasks import EFFECT, FAIL, INSTANT, SPAWN, TALK, Fails, Nothing, Seconds, Spawns
 
@@ -30,7 +35,7 @@ NEW = NewTask(contract=INSTANT, params=Nothing())
 
 
 class Heard:
-    """What was published, the newest revision of each task."""
+    """Listens to the published changes, and keeps the newest revision of each task."""
 
     def __init__(self) -> None:
         self.tasks: dict[UUID, TaskChange] = {}
@@ -47,7 +52,9 @@ class Heard:
         self.workflows.update(changes.workflows)
 
     async def status(self, task_id: UUID, status: str, *, since: int = 0) -> TaskChange:
-        """The change, once the task was published in this status with this revision or a later one."""
+        """Wait until a change with this status of the task is published, whose revision is `since`
+        or later.
+        """
 
         def found() -> TaskChange | None:
             change = self.tasks.get(task_id)
@@ -61,7 +68,7 @@ class Heard:
 async def heard(platform: Platform) -> AsyncIterator[Heard]:
     heard = Heard()
     async with platform.queues.client.pubsub() as subscription:
-        await subscription.subscribe(events.channel(platform.queues))
+        await subscription.subscribe(platform.queues.events_channel)
         await subscription.get_message(timeout=5)
 
         async def listen() -> None:
@@ -74,7 +81,7 @@ async def heard(platform: Platform) -> AsyncIterator[Heard]:
         await asyncio.gather(listening, return_exceptions=True)
 
 
-async def test_what_a_worker_records(platform: Platform, heard: Heard) -> None:
+async def test_a_worker_publishes_what_it_records(platform: Platform, heard: Heard) -> None:
     await platform.rows("CREATE TABLE effect (task_id uuid)")
     await platform.rows("GRANT INSERT ON effect TO often_worker")
     await platform.start_scheduler()
@@ -98,7 +105,9 @@ async def test_what_a_worker_records(platform: Platform, heard: Heard) -> None:
     assert heard.logged == {ids[0]}
 
 
-async def test_what_the_scheduler_and_submitters_commit(platform: Platform, heard: Heard) -> None:
+async def test_the_scheduler_and_submitters_publish_what_they_commit(
+    platform: Platform, heard: Heard
+) -> None:
     (late, held) = await platform.submit(INSTANT, Nothing(), count=2)
     for task_id in (late, held):
         await heard.status(task_id, "pending")
@@ -117,20 +126,22 @@ async def test_what_the_scheduler_and_submitters_commit(platform: Platform, hear
 
     async with platform.submitter.transaction():
         (kept,) = await platform.submitter.submit([NEW])
-        await platform.submitter.submit([NEW])
-        await asyncio.sleep(0)
-        assert kept not in heard.tasks  # not before the commit
+        # Meanwhile, another submission is committed and published by the same publisher. It must
+        # not publish the uncommitted task, too.
+        (other,) = await in_fresh_context(platform.submitter.submit([NEW]))
+        await heard.status(other, "pending")
+        assert kept not in heard.tasks  # its transaction has not been committed
     await heard.status(kept, "pending")
 
 
-async def test_what_moves_a_workflow(platform: Platform, heard: Heard) -> None:
+async def test_advances_of_a_workflow_are_published(platform: Platform, heard: Heard) -> None:
     flow = Workflow("two")
     chain(
         flow.step(INSTANT, Nothing(), name="first"),
         flow.group(INSTANT, [Nothing()] * 2, name="second"),
     )
     flow.step(INSTANT, Nothing(), name="later", delay=timedelta(hours=1))
-    workflow = await WorkflowSubmitter(platform.database, platform.submitter, platform.vault).submit(flow)
+    workflow = await submitter(platform).submit(flow)
     tasks = await platform.rows("SELECT * FROM task WHERE workflow = {}", workflow)
     assert {row["step"] for row in tasks} == {"first", "later"}
     for row in tasks:
@@ -153,3 +164,18 @@ async def test_what_moves_a_workflow(platform: Platform, heard: Heard) -> None:
     for row in members:
         change = await heard.status(row["id"], "revoked")
         assert change.status in FINAL
+
+
+async def test_what_a_retry_of_a_workflow_begins_again(platform: Platform, heard: Heard) -> None:
+    crew, advancer = Crew(platform.database), Advancer(platform.database, platform.queues)
+    await crew.begin()
+    workflow = await submitter(platform).submit(single())
+    await end_all(crew, "failure")
+    for mode in (Mode.FAILED, Mode.ALL):
+        await advancer.advance([workflow])
+        (before,) = await crew.tasks("true")
+        assert await crew.retry_workflow(workflow, RetryBody(mode=mode))
+        await advancer.advance([workflow])
+        again = await heard.status(before["id"], "pending", since=before["revision"] + 1)
+        assert again == TaskChange.from_row((await crew.tasks("true"))[0])
+        await end_all(crew)

@@ -1,4 +1,6 @@
-"""Answers lost on the wire: ids and claims that a worker has without knowing it. It finds them."""
+"""Tests that a worker finds ids and claims of which it does not know, because the answers that
+would have told it were lost.
+"""
 
 from datetime import timedelta
 from uuid import uuid4
@@ -8,11 +10,12 @@ from tests.eventually import eventually
 from tests.platform import Platform
 from tests.sample_tasks import INSTANT, Nothing
 
-#: A worker compares every five seconds.
+#: Seconds until a worker must have found what it did not know. It compares its claims with Redis
+#: and the ledger every five seconds.
 LIMIT_S = 30
 
 
-async def test_an_id_whose_fetch_was_answered_into_the_void_runs(platform: Platform) -> None:
+async def test_an_id_whose_fetch_lost_its_answer_runs(platform: Platform) -> None:
     await platform.start_scheduler()
     (task_id,) = await platform.submit(INSTANT, Nothing())
     await platform.queues.client.delete("often:lane:default:5")
@@ -29,7 +32,8 @@ async def test_an_id_whose_fetch_was_answered_into_the_void_runs(platform: Platf
 async def test_a_claim_whose_answer_was_lost_is_given_back_and_runs(platform: Platform) -> None:
     await platform.start_scheduler()
     worker = await platform.worker_of(await platform.start_worker())
-    # It waits for its time, so the dispatcher does not send it and no worker fetches it.
+    # The task is due in an hour. Before that, no dispatcher sends it and no worker fetches it, so
+    # only the reconciliation can find it.
     (task_id,) = await platform.submit(INSTANT, Nothing(), delay=timedelta(hours=1))
     await platform.rows(
         "UPDATE task SET holder = {}, claim = 1, send_at = NULL WHERE id = {}", worker, task_id

@@ -1,4 +1,6 @@
-"""The recorder against real Postgres and Valkey, with the claim of a worker that this test plays."""
+"""Tests of the recorder with real Postgres and Valkey, and with the claims of a simulated
+worker.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
@@ -30,7 +32,10 @@ from tests.sample_tasks import INSTANT, Nothing
 
 
 class Worker:
-    """A worker without threads: claims, and hands outcomes to its recorder."""
+    """A simulated worker without threads.
+
+    It claims tasks, and gives their outcomes to its recorder.
+    """
 
     def __init__(self, platform: Platform, ledger: Database) -> None:
         self.id = uuid4()
@@ -71,7 +76,7 @@ def success(result: str = '{"attempt": 1}') -> Outcome:
     return Outcome(Status.SUCCESS, result=Stored(result, None))
 
 
-async def test_a_start_waits_a_moment_for_its_end_and_not_longer(worker: Worker) -> None:
+async def test_a_start_waits_only_a_moment_to_be_written_with_its_end(worker: Worker) -> None:
     short, long = await worker.platform.submit(INSTANT, Nothing(), count=2)
     for attempt in await worker.claim(2):
         attempt.started_at = attempt.claim.claimed_at
@@ -85,7 +90,7 @@ async def test_a_start_waits_a_moment_for_its_end_and_not_longer(worker: Worker)
 
 
 @pytest.mark.parametrize("hurried_by", ["a full round", "a suspect's start"])
-async def test_company_is_waited_for_until_there_is_enough_or_somebody_waits(
+async def test_a_round_waits_for_a_full_batch_unless_a_caller_waits(
     worker: Worker, monkeypatch: pytest.MonkeyPatch, hurried_by: str
 ) -> None:
     full = inbox_module.BATCH_ROWS
@@ -99,7 +104,7 @@ async def test_company_is_waited_for_until_there_is_enough_or_somebody_waits(
     for attempt in claimed[full:-1]:
         worker.inbox.note_end(attempt, success())
     await asyncio.sleep(0.1)
-    assert len(worker.claims) == full, "the round did not wait for company"
+    assert len(worker.claims) == full, "the round did not wait for a full batch"
     last = claimed[-1]
     if hurried_by == "a full round":
         worker.inbox.note_end(last, success())
@@ -121,7 +126,7 @@ async def test_an_outcome_is_acknowledged_only_after_it_is_committed(worker: Wor
     assert len(worker.claims) == 0
 
 
-async def test_a_record_that_postgres_refuses_hurts_only_its_own_task(worker: Worker) -> None:
+async def test_a_record_that_postgres_refuses_affects_only_its_own_task(worker: Worker) -> None:
     ids = await worker.platform.submit(INSTANT, Nothing(), count=9)
     claimed = await worker.claim(9)
     for number, attempt in enumerate(claimed):
@@ -133,7 +138,7 @@ async def test_a_record_that_postgres_refuses_hurts_only_its_own_task(worker: Wo
     assert "can't be stored" in rows[4]["error_message"]
 
 
-async def test_nothing_of_an_older_claim_is_written(worker: Worker) -> None:
+async def test_records_of_an_older_claim_are_not_written(worker: Worker) -> None:
     (task_id,) = await worker.platform.submit(INSTANT, Nothing())
     (stale,) = await worker.claim(1)
     other = UUID(int=1)
@@ -153,13 +158,13 @@ async def test_a_record_written_twice_changes_nothing_the_second_time(worker: Wo
     worker.inbox.note_end(attempt, Outcome(Status.RETRY, wait_s=60, failures=1))
     assert await worker.recording.flush(10)
     before = await worker.platform.task(task_id)
-    # As after a commit whose answer was lost.
+    # The recorder writes the same record again, as it does after a commit whose answer was lost.
     worker.inbox.note_end(attempt, Outcome(Status.RETRY, wait_s=60, failures=1))
     assert await worker.recording.flush(10)
     assert await worker.platform.task(task_id) == before
 
 
-async def test_what_piles_up_for_one_task_becomes_one_write(worker: Worker) -> None:
+async def test_several_records_of_one_task_become_one_write(worker: Worker) -> None:
     (task_id,) = await worker.platform.submit(INSTANT, Nothing())
     (attempt,) = await worker.claim(1)
     attempt.number = 1
@@ -183,7 +188,7 @@ async def test_a_connection_lost_in_a_transaction_does_not_stop_the_recorder(wor
     blocker = await worker.ledger.connect()
     async with blocker.transaction():
         await blocker.execute("LOCK TABLE task IN ACCESS EXCLUSIVE MODE")
-        # A log line makes it a transaction of several statements.
+        # A log line makes the recorder use a transaction of several statements.
         worker.inbox.note_log(attempt, LogLine(task_id, 1, 0, attempt.claim.claimed_at, "info", "half way"))
         worker.inbox.note_end(attempt, success())
         ((stuck,),) = [row.values() for row in await eventually(lambda: worker.platform.rows(waiting))]
@@ -197,12 +202,13 @@ async def test_a_connection_lost_in_a_transaction_does_not_stop_the_recorder(wor
 
 
 @pytest.mark.parametrize("answered", [True, False])
-async def test_what_was_fetched_again_before_its_end_was_settled_is_sent_on(
+async def test_an_id_fetched_again_before_its_end_was_settled_is_sent_again(
     worker: Worker, answered: bool
 ) -> None:
     (task_id,) = await worker.platform.submit(INSTANT, Nothing())
     (attempt,) = await worker.claim(1)
-    # Its record is committed and the answer lost; the dispatcher sends it before the recorder tries again.
+    # Make it look as if the record had been committed although no answer came, and as if the
+    # dispatcher had then sent the task again, all before the recorder retries.
     await worker.ledger.run("UPDATE task SET holder = NULL, sent_at = now() WHERE id = {}", task_id)
     await worker.platform.queues.push([Address(task_id, "default", 5)])
     queues = worker.platform.queues if answered else Queues(connect("redis://127.0.0.1:1"))
@@ -229,10 +235,13 @@ async def test_what_was_fetched_again_before_its_end_was_settled_is_sent_on(
     assert (row["sent_at"], row["send_at"] is not None) == (None, True)
 
 
-async def test_what_the_same_worker_claims_again_at_once_stays_with_it(
+async def test_a_task_that_the_same_worker_claims_again_at_once_stays_with_it(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Or it would run without being known, be given back by the next comparison, and run twice."""
+    """A worker that claims its own task again must learn of the new claim.
+
+    Otherwise the next reconciliation would give the task back, and it would run twice.
+    """
     await worker.platform.submit(INSTANT, Nothing())
     (attempt,) = await worker.claim(1)
     push, claimed = worker.platform.queues.push, []
@@ -248,7 +257,7 @@ async def test_what_the_same_worker_claims_again_at_once_stays_with_it(
     assert worker.claims.ids() == {attempt.id}
 
 
-async def test_what_complete_in_has_ended_is_no_stale_write(worker: Worker) -> None:
+async def test_the_record_of_a_task_ended_by_complete_in_is_not_stale(worker: Worker) -> None:
     (task_id,) = await worker.platform.submit(INSTANT, Nothing())
     (attempt,) = await worker.claim(1)
     refused = REGISTRY.get_sample_value("often_recorder_rows_total", {"verdict": "refused"}) or 0
@@ -263,14 +272,15 @@ async def test_what_complete_in_has_ended_is_no_stale_write(worker: Worker) -> N
         execution_s=0.0,
         result="{}",
         key_id=None,
+        trace_context=None,
     )
-    # Its start is written later than its end.
+    # The recorder gets the start of the task only after its end was written.
     worker.inbox.note_start(attempt)
     assert await worker.recording.flush(10)
     assert (REGISTRY.get_sample_value("often_recorder_rows_total", {"verdict": "refused"}) or 0) == refused
 
 
-async def test_what_was_to_be_cancelled_and_failed_does_not_wait_for_another_attempt(worker: Worker) -> None:
+async def test_a_task_that_fails_after_a_cancel_request_is_not_retried(worker: Worker) -> None:
     (task_id,) = await worker.platform.submit(INSTANT, Nothing())
     (attempt,) = await worker.claim(1)
     attempt.number, attempt.started_at = 1, attempt.claim.claimed_at

@@ -1,4 +1,7 @@
-"""A sensitive value is nowhere but encrypted in its row: the dump, Redis, logs and metrics are searched."""
+"""Tests that a sensitive value is stored only in the task's row, and only encrypted.
+
+The test searches a dump of the database, Redis, logs and metrics.
+"""
 
 import httpx
 
@@ -15,7 +18,7 @@ async def everything_in_redis(platform: Platform) -> bytes:
     return b"".join([key + (await client.dump(key) or b"") async for key in client.scan_iter()])
 
 
-async def test_a_sensitive_value_is_nowhere_but_encrypted_in_its_row(
+async def test_a_sensitive_value_is_only_stored_encrypted_in_its_row(
     platform: Platform, postgres_server: Postgres
 ) -> None:
     port = pick("metrics")["metrics"]
@@ -35,7 +38,7 @@ async def test_a_sensitive_value_is_nowhere_but_encrypted_in_its_row(
     for place in (dump, logs, metrics, str(queued), str(await everything_in_redis(platform))):
         assert CARD not in place
 
-    # And yet it arrived: the body could read it, and what it returned about it can be read with the key.
+    # The body could read the value, and whoever has the key can decrypt the task's result.
     assert platform.vault.open_params(PAY, row["params"], task_id, None)[0].card == CARD
     result = platform.vault.read(PAY, "result", row["result"], task_id, None, unmask=True)
     assert result["receipt"] == f"paid with {CARD}"
@@ -44,7 +47,9 @@ async def test_a_sensitive_value_is_nowhere_but_encrypted_in_its_row(
     assert first["error_message"] == "ConnectionError: refused: '[hidden]'"
 
 
-async def test_a_task_whose_sealed_field_does_not_open_fails_after_its_attempts(platform: Platform) -> None:
+async def test_a_task_whose_encrypted_field_cannot_be_decrypted_fails_after_its_attempts(
+    platform: Platform,
+) -> None:
     first, second = [(await platform.submit(PAY, Pay(card=card)))[0] for card in (CARD, "another")]
     await platform.rows(
         "UPDATE task SET params = (SELECT params FROM task WHERE id = {}) WHERE id = {}", first, second

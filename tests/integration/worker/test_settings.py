@@ -1,4 +1,4 @@
-"""The worker process with settings that it cannot use."""
+"""Tests that the worker process refuses invalid settings."""
 
 import os
 import socket
@@ -8,7 +8,9 @@ import sys
 from tests.platform import VAULT_KEYS
 
 
-def test_a_metrics_port_that_is_taken_is_one_line_and_status_2(database_url: str, redis_url: str) -> None:
+def test_a_taken_metrics_port_ends_the_worker_with_one_line_and_status_2(
+    database_url: str, redis_url: str
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other_program:
         environment = {
             "PATH": os.environ["PATH"],

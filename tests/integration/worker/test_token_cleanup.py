@@ -1,4 +1,4 @@
-"""Refresh tokens and sessions that ended long ago go."""
+"""Tests of the cleanup of refresh tokens and sessions that ended long ago."""
 
 from datetime import timedelta
 from uuid import uuid4
@@ -26,7 +26,10 @@ async def clean_tokens(platform: Platform, keep_days: int = 30) -> RefreshTokens
 
 
 async def add_tokens(platform: Platform, *, times: int = 1, **ended_days: int) -> None:
-    """Tokens of a session of their own; `expires`, `spent` and `revoked` say how many days ago."""
+    """Add `times` refresh tokens, each with its own session.
+
+    `expires`, `spent` and `revoked` say how many days ago that happened.
+    """
     ages = [ended_days.get(key) for key in ("revoked", "expires", "spent")]
     await platform.rows(
         """
@@ -47,7 +50,9 @@ async def add_tokens(platform: Platform, *, times: int = 1, **ended_days: int) -
     )
 
 
-async def test_tokens_that_ended_before_the_cutoff_go_in_batches_and_others_stay(platform: Platform) -> None:
+async def test_tokens_that_ended_before_the_cutoff_are_deleted_in_batches_and_others_stay(
+    platform: Platform,
+) -> None:
     await add_tokens(platform, times=BATCH + 5, expires=31)
     await add_tokens(platform, spent=31)
     await add_tokens(platform, revoked=31)
@@ -60,7 +65,7 @@ async def test_tokens_that_ended_before_the_cutoff_go_in_batches_and_others_stay
     assert (await clean_tokens(platform, keep_days=0)).tokens_cleaned == 3
 
 
-async def test_confirmations_that_are_over_go_at_once_and_open_ones_stay(platform: Platform) -> None:
+async def test_ended_confirmations_are_deleted_at_once_and_open_ones_stay(platform: Platform) -> None:
     await platform.rows(
         """
         WITH owner AS (

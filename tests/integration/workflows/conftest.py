@@ -1,4 +1,7 @@
-"""The crew of a test; what must hold between statements also holds after the last one."""
+"""A fixture with the simulated workers of a test.
+
+After the test, it checks the ledger once more.
+"""
 
 from collections.abc import AsyncIterator
 

@@ -1,5 +1,8 @@
-"""Workers without processes: statements of the book on a real ledger, and what must hold after each."""
+"""Simulates workers by running the platform's statements on a real ledger, and checks after each
+statement what must always hold.
+"""
 
+import asyncio
 import contextlib
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -9,7 +12,6 @@ from uuid import UUID, uuid4
 import asyncpg
 import msgspec
 
-from services.api.http.refusals import Refusal
 from services.api.workflows.retries import Retries
 from services.api.workflows.schemas import RetryBody
 from services.scheduler.rescuer import VERDICT
@@ -21,6 +23,7 @@ from shared.ledger.transitions import expire, operate, record, rescue, send
 from shared.ledger.transitions import workflow as transitions
 from shared.vault import Vault
 from shared.workflows import advance as advancing
+from shared.workflows.refusals import RetryRefused
 from shared.workflows.retry import Handlers
 from shared.workflows.states import Step
 from tests.sample_tasks import TASKS
@@ -30,8 +33,8 @@ WORKER = """
     VALUES ({}, 'test', 1, '{{default}}', 8, {}, 1)
 """
 WAITING = "num_nonnulls(send_at, sent_at) > 0"
-#: Compares the counts of each step, with the events that are not applied, with its tasks by status. Tasks of
-#: a step that waits again do not count.
+#: For each workflow step, compares its stored counts plus the events that are not applied yet with
+#: its tasks by status. The tasks of a step that was reset by a retry do not count.
 COUNTS = """
     SELECT s.workflow, s.name, s.size, s.started_at IS NOT NULL AS begun,
         ARRAY[s.succeeded + coalesce(e.succeeded, 0), s.failed + coalesce(e.failed, 0),
@@ -48,15 +51,17 @@ COUNTS = """
     ) AS e ON e.workflow = s.workflow AND e.step = s.name
     GROUP BY s.workflow, s.name, e.succeeded, e.failed, e.revoked
 """
-#: Workflows of which a retry was accepted that no advance has carried out.
+#: Selects workflows for which a retry was accepted but not carried out yet.
 ABOUT_TO_RUN = "SELECT workflow FROM workflow_event WHERE kind IN ('repeat', 'mend', 'reopened')"
-#: Failed tasks without a row in `task_failure`, and rows without a failed task.
+#: Selects failed tasks without a row in `task_failure`, and rows in it without a failed task. There
+#: must be none.
 WRONG_FAILURES = """
     SELECT 1 FROM (SELECT id FROM task WHERE status = 'failure') AS t
     FULL JOIN task_failure AS f ON f.task_id = t.id
     WHERE t.id IS NULL OR f.task_id IS NULL
 """
-#: Workflows without events whose tasks do not fit their status.
+#: Selects workflows whose status does not fit the tasks that they have, although no events are
+#: waiting to be applied. There must be none.
 WRONG_ENDS = """
     SELECT w.id, w.status, count(t.id) FILTER (WHERE t.completed_at IS NULL) AS open_tasks
     FROM workflow AS w LEFT JOIN task AS t ON t.workflow = w.id
@@ -67,11 +72,13 @@ WRONG_ENDS = """
 
 
 class Died(Exception):
-    """A process has died."""
+    """Raised in place of the death of a process."""
 
 
 class Dying:
-    """A database of a process that dies when it has written what it decided, before the commit."""
+    """A database connection of a process that dies before the commit, after it has written all that
+    the advance decided.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -86,8 +93,28 @@ class Dying:
         return rows
 
 
+class Paused:
+    """A database connection with which an advance of workflows pauses after it has read the
+    events.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.taken, self.go_on = asyncio.Event(), asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
+
+    async def run(self, sql: Any, *values: Any, **named: Any) -> list[dict[str, Any]]:
+        rows = await self._database.run(sql, *values, **named)
+        if sql is transitions.TAKE:
+            self.taken.set()
+            await self.go_on.wait()
+        return rows
+
+
 class Crew:
-    """One worker at a time; a dead one is replaced."""
+    """One simulated worker at a time. If it dies, another one takes its place."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -109,7 +136,10 @@ class Crew:
     async def end(
         self, tasks: Sequence[dict[str, Any]], statuses: Sequence[str], *, result: str = "{}"
     ) -> None:
-        """Record outcomes; `retry` and `pending` go back to Postgres."""
+        """Record outcomes of tasks.
+
+        Tasks with the status `retry` or `pending` wait in Postgres again.
+        """
         await self.write([_row(task, status, result) for task, status in zip(tasks, statuses, strict=True)])
 
     async def write(self, rows: Sequence[Row]) -> None:
@@ -119,7 +149,7 @@ class Crew:
             await self.run(record.RECORD, worker=self.worker, **values)
 
     async def complete(self, task: dict[str, Any]) -> None:
-        """`complete_in`, in a transaction of the body."""
+        """Complete a task inside a transaction, as a body does that calls `complete_in`."""
         now = datetime.now(UTC)
         async with self.database.transaction():
             await self.run(
@@ -133,10 +163,14 @@ class Crew:
                 execution_s=0.0,
                 result="{}",
                 key_id=None,
+                trace_context=None,
             )
 
     async def die(self, *, crash_limit: int) -> None:
-        """The worker's tasks are taken back; suspects that ran may have reached the limit."""
+        """Let the worker die, and rescue its tasks.
+
+        They count as running suspects (tasks whose worker died), so they may reach the crash limit.
+        """
         await self.run("UPDATE task SET status = 'started', suspect = true WHERE holder = {}", self.worker)
         await self.run("UPDATE worker SET dead_at = now() WHERE id = {}", self.worker)
         await self.run(rescue.RESCUE_FROM, workers=[self.worker], **{**VERDICT, "crash_limit": crash_limit})
@@ -151,7 +185,7 @@ class Crew:
         await self.run(operate.CANCEL, id=task["id"])
 
     async def retry(self, task: dict[str, Any], handlers: Handlers = Handlers.KEEP) -> bool:
-        """As the API does it; False when it is refused."""
+        """Retry a task as the API does. Returns whether the retry was accepted."""
         try:
             async with self.database.short_transaction():
                 choice = await self.retries.choose_for_task(task["workflow"], task["step"], handlers)
@@ -161,16 +195,16 @@ class Crew:
                     return False
                 await self.retries.note(task["workflow"], choice)
                 return True
-        except Refusal:
+        except RetryRefused:
             return False
 
     async def retry_workflow(self, workflow: UUID, body: RetryBody) -> bool:
-        """As the API does it; False when it is refused."""
+        """Retry a workflow as the API does. Returns whether the retry was accepted."""
         try:
             async with self.database.short_transaction():
                 await self.retries.accept(workflow, body)
                 return True
-        except Refusal:
+        except RetryRefused:
             return False
 
     async def cancel_workflow(self, workflow: UUID) -> None:
@@ -181,11 +215,13 @@ class Crew:
         await self.run(transitions.NOTE_DEADLINES, limit=10)
 
     async def advance(self) -> advancing.Advanced:
-        """Everything that has events, once."""
+        """Advance once each workflow that has events."""
         return await advancing.advance(self.database, await self._pending())
 
     async def advance_cut_off(self) -> None:
-        """An advance whose process dies before the commit."""
+        """Advance the workflows in a process that dies before the commit, so that nothing
+        changes.
+        """
         ids = await self._pending()
         dying: Any = Dying(self.database)
         with contextlib.suppress(Died):
@@ -200,7 +236,7 @@ class Crew:
         return msgspec.json.decode(row["steps"], type=list[Step])
 
     async def check(self) -> None:
-        """What holds between any two statements."""
+        """Check what must hold in the ledger after every statement."""
         for row in await self.run(COUNTS):
             assert row["counted"] == row["found"], "counts and open events are the tasks by status"
             assert row["tasks"] == row["members"] == (row["size"] if row["begun"] else 0)
@@ -234,7 +270,7 @@ def _row(task: dict[str, Any], status: str, result: str) -> Row:
 
 
 async def emptied(url: str) -> None:
-    """No workflow and no task is left of the example before."""
+    """Delete all workflows and tasks, so that nothing of the previous random example is left."""
     connection = await asyncpg.connect(url)
     await connection.execute(
         "TRUNCATE task, task_attempt, task_failure, workflow, workflow_step, workflow_event, worker"

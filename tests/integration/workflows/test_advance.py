@@ -1,8 +1,10 @@
-"""Submitting, advancing, canceling and starting again, on a real ledger and without processes."""
+"""Tests of submitting, advancing, canceling and restarting workflows, on a real ledger and without
+processes.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,16 +13,26 @@ from services.scheduler.workflow_repair import WorkflowRepair
 from services.scheduler.workflows import Sweep
 from shared.errors import KeyReused, WorkersTooOld, WorkflowExists
 from shared.ledger.database import Database
+from shared.ledger.ids import uuid7
 from shared.ledger.transitions import workflow as transitions
 from shared.submission import OnceKey
 from shared.workflows import advance as advancing
 from shared.workflows.advancer import Advancer
+from shared.workflows.shapes import chain
+from shared.workflows.submission import Origin
 from shared.workflows.workflow import Workflow
 from tests.eventually import eventually
-from tests.integration.workflows.crew import WAITING, Crew
+from tests.explain import explain
+from tests.integration.workflows.crew import WAITING, Crew, Paused
 from tests.integration.workflows.plays import end_all, single, status, submitter
 from tests.platform import Platform
 from tests.sample_tasks import INSTANT, Nothing
+
+
+def chain_of(steps: int) -> Workflow:
+    flow = Workflow("chain")
+    chain(*(flow.step(INSTANT, Nothing()) for _ in range(steps)))
+    return flow
 
 
 async def held(crew: Crew) -> dict[str, Any]:
@@ -60,22 +72,22 @@ async def test_a_task_that_ends_moves_its_workflow(
     assert (await crew.advance()).ended == [await status(platform, workflow)]
 
 
-class Paused:
-    """A database on which an advance pauses when it has taken the events."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self.taken, self.go_on = asyncio.Event(), asyncio.Event()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._database, name)
-
-    async def run(self, sql: Any, *values: Any, **named: Any) -> list[dict[str, Any]]:
-        rows = await self._database.run(sql, *values, **named)
-        if sql is transitions.TAKE:
-            self.taken.set()
-            await self.go_on.wait()
-        return rows
+async def test_an_advance_reads_only_the_steps_that_may_move(platform: Platform) -> None:
+    """An advance of a workflow must not read all of its steps, nor compare new tasks with steps of
+    other workflows.
+    """
+    await submitter(platform).submit(chain_of(100))
+    recorder = Database.for_recorder(platform.database_url, "test")
+    await recorder.open(size=1)
+    try:
+        plans = [
+            await recorder.run(explain(transitions.TAKE), id=[uuid7(datetime.now(UTC))]),
+            await recorder.run(explain(transitions.APPLY), steps="[]", flows="[]"),
+        ]
+    finally:
+        await recorder.close()
+    for plan in plans:
+        assert not any("Join Filter" in row["QUERY PLAN"] for row in plan), plan
 
 
 async def test_a_step_that_ends_while_its_workflow_advances_is_not_forgotten(
@@ -120,6 +132,7 @@ async def test_a_large_group_is_canceled_in_shares_and_its_workers_are_told(
     advanced = [await crew.advance() for _ in range(4)]
     assert [each.held for each in advanced] == [[first], [], [], []]
     assert [each.more for each in advanced] == [[workflow]] * 3 + [[]], "shares follow each other at once"
+    assert [each.open for each in advanced] == [{}, {}, {}, {workflow: 1}], "only the held one is waited for"
     assert len(await crew.tasks("status = 'revoked'")) == 2_499
     assert await status(platform, workflow) == "running"
     await end_all(crew, "revoked")
@@ -170,10 +183,13 @@ async def test_one_key_is_one_workflow(platform: Platform, crew: Crew) -> None:
 
 async def test_a_unique_workflow_exists_once_until_it_ends(platform: Platform, crew: Crew) -> None:
     workflow = await submitter(platform).submit(single(unique="destination:7"))
-    with pytest.raises(WorkflowExists, match=str(workflow)):
-        await submitter(platform).submit_once(
-            single(unique="destination:7"), OnceKey("owner:7", "k", b"body")
-        )
+    # The refused submission must give its idempotency key free again, even if the caller's
+    # transaction goes on.
+    async with platform.database.transaction():
+        with pytest.raises(WorkflowExists, match=str(workflow)):
+            await submitter(platform).submit_once(
+                single(unique="destination:7"), OnceKey("owner:7", "k", b"body")
+            )
     assert not await platform.rows("SELECT 1 FROM submission_key"), "a refused submission keeps its key free"
     await submitter(platform).submit(single(unique="destination:8"))
     await end_all(crew)
@@ -188,8 +204,21 @@ async def test_no_workflow_is_accepted_while_an_older_worker_runs(platform: Plat
     assert not await platform.rows("SELECT 1 FROM workflow")
 
 
+async def test_a_repeated_submission_finds_its_workflow_also_while_an_older_worker_runs(
+    platform: Platform, crew: Crew
+) -> None:
+    """A client repeats its request, because the API crashed between the commit and the answer."""
+    once = OnceKey("owner:7", "k", b"body")
+    first, _ = await submitter(platform).submit_once(single(), once)
+    begun = uuid7(datetime.now(UTC))
+    await submitter(platform).submit_as(single(), begun, Origin())
+    await platform.rows("UPDATE worker SET protocol = 0")
+    assert await submitter(platform).submit_once(single(), once) == (first, False)
+    assert not await submitter(platform).submit_as(single(), begun, Origin())
+
+
 async def test_an_end_without_an_event_is_found_and_noted_once(platform: Platform, crew: Crew) -> None:
-    """As a worker of an older release records it."""
+    """A worker of an older release records the end of a task, but adds no event about it."""
     flow = Workflow("forgotten")
     flow.group(INSTANT, [Nothing()] * 3)
     workflow = await submitter(platform).submit(flow)

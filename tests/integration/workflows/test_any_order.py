@@ -1,4 +1,6 @@
-"""Whatever happens in whatever order, a workflow's counts are true, and it ends."""
+"""Tests random workflows with random events in random order: the counts stay right, and every
+workflow ends.
+"""
 
 import asyncio
 import random
@@ -24,17 +26,17 @@ OUTCOMES = ("success", "success", "success", "failure", "revoked", "retry", "pen
 
 
 class NoQueues(Queues):
-    """Nothing is pushed: the tasks are claimed where they wait."""
+    """Queues without Redis. Nothing is pushed, because these tests claim the tasks directly."""
 
     def __init__(self) -> None:
-        self.system = None  # nothing is published
+        self.system = None  # without the id of the system, no change is published
 
     async def push(self, addresses: Any, **_: Any) -> None:
         pass
 
 
 def drawn(chance: random.Random) -> Workflow:
-    """A random graph of up to seven steps."""
+    """Draw a workflow of up to seven steps."""
     flow = Workflow("random", on_failure=chance.choice([GO_ON, STOP]))
     for number in range(chance.randint(1, 7)):
         after = chance.sample(flow.nodes, chance.randint(0, min(3, len(flow.nodes))))
@@ -51,7 +53,7 @@ def drawn(chance: random.Random) -> Workflow:
 
 
 class Play:
-    """One example."""
+    """One random example: workflows, and events that happen to them."""
 
     def __init__(self, database: Database, chance: random.Random) -> None:
         self._chance = chance
@@ -68,7 +70,7 @@ class Play:
         await self._finish()
 
     async def _finish(self) -> None:
-        """When only work is left, everything ends."""
+        """Let all tasks run and end, and check that every workflow then ends."""
         for _ in range(60):
             await self._crew.claim(task["id"] for task in await self._crew.tasks(WAITING))
             held = await self._crew.tasks("holder IS NOT NULL")
@@ -134,7 +136,10 @@ class Play:
         await self._crew.cancel_workflow(self._chance.choice(self._flows))
 
     async def _retry_workflow(self) -> None:
-        """In any mode, whatever state it is in; sometimes the advance that carries it out is cut off."""
+        """Retry a random workflow in a random mode.
+
+        The process that carries the retry out may die, or not run at all.
+        """
         flow, mode = self._chance.choice(self._flows), self._chance.choice([*Mode])
         steps = [step.name for step in await self._crew.steps(flow)]
         start = self._chance.choice(steps) if mode is Mode.FROM else None

@@ -1,4 +1,6 @@
-"""When an account is erased, its workflows end, and nothing of it is left in steps that never began."""
+"""Tests of the erasure of an account with workflows: they end, and steps that never began contain
+none of its data.
+"""
 
 from datetime import timedelta
 
@@ -12,8 +14,8 @@ from shared.errors import NotBefore
 from shared.personal.directory import Directory
 from shared.testing import run_inline
 from shared.workflows import advance as advancing
-from shared.workflows.submission import WorkflowSubmitter
 from shared.workflows.workflow import ALWAYS, Workflow
+from tests.integration.workflows.plays import submit
 from tests.platform import Platform
 from tests.sample_tasks import COUNT, INSTANT, Nothing, Number
 
@@ -23,8 +25,11 @@ ACCOUNT = """
 """
 
 
-async def erased(platform: Platform, account: int) -> None:
-    directory = Directory([], Catalogue([INSTANT, COUNT]))
+SAMPLES = Directory([], Catalogue([INSTANT, COUNT]))
+
+
+async def erased(platform: Platform, account: int, directory: Directory = SAMPLES) -> None:
+    """Run one attempt of the task that erases an account."""
     await run_inline(
         erase_account,
         EraseAccount(account_id=account),
@@ -39,13 +44,12 @@ async def test_the_workflows_of_an_account_that_is_erased_end_and_say_nothing(pl
     first = flow.step(INSTANT, Nothing(), name="first")
     flow.step(COUNT, Number(value=424242), name="never", after=[first])
     flow.step(INSTANT, Nothing(), name="clean", after=[first], when=ALWAYS)
-    submitter = WorkflowSubmitter(platform.database, platform.submitter, platform.vault)
-    workflow = await submitter.submit(flow)
+    workflow = await submit(platform, flow)
     with pytest.raises(NotBefore, match="workflows of the account"):
         await erased(platform, row["id"])
     await advancing.advance(platform.database, [workflow])
     with pytest.raises(NotBefore, match="workflows of the account"):
-        await erased(platform, row["id"])  # which cancels the handler that has begun meanwhile
+        await erased(platform, row["id"])  # the handler has begun, so this attempt cancels it and waits
     await advancing.advance(platform.database, [workflow])
     await erased(platform, row["id"])
     steps = await platform.rows("SELECT name, state, to_jsonb(s)::text AS text FROM workflow_step AS s")

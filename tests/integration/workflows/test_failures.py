@@ -1,4 +1,6 @@
-"""Failed, canceled and interrupted workflows that other systems left hanging: docs/workflow_failures.md."""
+"""Tests of cases in which failed, canceled or interrupted workflows hang in other systems; see
+docs/workflow_failures.md.
+"""
 
 from typing import Any
 from uuid import UUID
@@ -35,7 +37,7 @@ from tests.sample_tasks import INSTANT, Nothing
 
 
 class Cut:
-    """A database whose connection is lost before the tasks of a new workflow are stored."""
+    """A database connection that is lost before the tasks of a new workflow are stored."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -1,4 +1,6 @@
-"""Chords, groups and chains whose joins went wrong in other systems: docs/workflow_failures.md."""
+"""Tests of cases in which chords, groups and chains go wrong in other systems; see
+docs/workflow_failures.md.
+"""
 
 import asyncio
 import random
@@ -25,7 +27,7 @@ async def bodies(crew: Crew) -> int:
 
 
 async def record_all(crew: Crew, tasks: list[dict[str, Any]], chance: random.Random) -> None:
-    """Each task in some round, and some in two."""
+    """Record that all tasks succeeded, in random portions. Some portions are recorded twice."""
     while tasks:
         share = [tasks.pop() for _ in range(min(len(tasks), chance.randint(1, 9)))]
         for _ in range(chance.randint(1, 2)):
@@ -128,7 +130,9 @@ async def test_a_chord_that_loses_a_member_ends(
 
 
 def nested(flow: Workflow, depth: int) -> Shape:
-    """A chord whose header holds a chain, a group, and a chord like it."""
+    """A chord (tasks, then a body that gets their results) of a chain, a group, and `depth` levels
+    of further such chords.
+    """
     first, second, body = steps_of(flow, f"first_{depth}", f"second_{depth}", f"body_{depth}")
     side = flow.group(INSTANT, [Nothing()] * 2, name=f"side_{depth}")
     inner = [nested(flow, depth - 1)] if depth else []

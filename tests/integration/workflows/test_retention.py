@@ -1,4 +1,6 @@
-"""The tasks of a workflow stay until it has ended, however old they are, and then go with it."""
+"""Tests that the tasks of a workflow are kept until it has ended, however old they are, and are
+then removed with it.
+"""
 
 from uuid import UUID, uuid4
 
@@ -13,7 +15,7 @@ WORKFLOW = """
 
 
 async def add_workflow(platform: Platform, *, ended: bool, tasks: int) -> UUID:
-    """A workflow, to which some of the tasks belong that belong to none."""
+    """Add a workflow, and assign to it some of the tasks that belong to no workflow."""
     workflow = uuid4()
     await platform.rows(WORKFLOW, workflow, ended, ended)
     await platform.rows(

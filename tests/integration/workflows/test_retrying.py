@@ -1,41 +1,33 @@
-"""Retries of workflows on a real ledger: under the lock, once, and with nothing of a former run."""
+"""Tests of workflow retries on a real ledger: each happens once, under a lock, and leaves nothing
+of an earlier run.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
-from uuid import UUID
 
 import msgspec
 import pytest
 
-from services.api.http.refusals import Refusal
-from services.api.workflows.refusals import ResultsGone, StepHasNotRun, StepsUnfinished
 from services.api.workflows.schemas import RetryBody
 from services.scheduler.workflow_repair import WorkflowRepair
 from services.worker.workflows.inputs import Inputs
 from shared.workflows import advance as advancing
+from shared.workflows.refusals import ResultsGone, RetryRefused, StepHasNotRun, StepsUnfinished
 from shared.workflows.retry import Handlers, Mode
-from shared.workflows.submission import WorkflowSubmitter
 from shared.workflows.workflow import ALWAYS, Workflow
 from tests.eventually import eventually
-from tests.integration.workflows.crew import WAITING, Crew
-from tests.integration.workflows.test_advance import Paused
+from tests.integration.workflows.crew import WAITING, Crew, Paused
+from tests.integration.workflows.plays import end, finish, submit
 from tests.platform import Platform
 from tests.sample_tasks import COUNT, INSTANT, REPORT, Nothing, Number, Outcomes
 
 WAITS = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
-@pytest.fixture
-async def crew(platform: Platform) -> AsyncIterator[Crew]:
-    crew = Crew(platform.database)
-    await crew.begin()
-    yield crew
-    await crew.check()
-
-
 def chain(**second: Any) -> Workflow:
-    """Each step reads the one before; the last is a handler that reads how all ended."""
+    """A workflow of three steps, each of which reads the result of the one before, and a last step
+    that always runs and reads how they ended.
+    """
     flow = Workflow("chain")
     first = flow.step(COUNT, Number(value=1), name="first")
     middle = flow.step(COUNT, Number(value=first.result.value), name="second", **second)
@@ -45,28 +37,6 @@ def chain(**second: Any) -> Workflow:
     return flow
 
 
-async def submitted(platform: Platform, flow: Workflow) -> UUID:
-    return await WorkflowSubmitter(platform.database, platform.submitter, platform.vault).submit(flow)
-
-
-async def end(crew: Crew, **outcomes: str) -> list[str]:
-    """Run what waits; returns its steps. What is not named succeeds."""
-    waiting = await crew.tasks(WAITING)
-    await crew.claim(task["id"] for task in waiting)
-    held = await crew.tasks("holder IS NOT NULL")
-    await crew.end(held, [outcomes.get(task["step"], "success") for task in held])
-    await crew.advance()
-    return [task["step"] for task in held]
-
-
-async def finish(crew: Crew, **outcomes: str) -> list[str]:
-    """Run until nothing waits; returns the steps in the order in which they ran."""
-    ran: list[str] = []
-    while now := await end(crew, **outcomes):
-        ran += now
-    return ran
-
-
 def body(mode: Mode, step: str | None = None, **more: Any) -> RetryBody:
     return RetryBody(mode=mode, step=step, **{"handlers": Handlers.AGAIN, **more})
 
@@ -74,7 +44,7 @@ def body(mode: Mode, step: str | None = None, **more: Any) -> RetryBody:
 async def test_of_many_retries_at_once_one_is_accepted_and_runs_each_task_once(
     platform: Platform, crew: Crew
 ) -> None:
-    workflow = await submitted(platform, chain())
+    workflow = await submit(platform, chain())
     assert await finish(crew) == ["first", "second", "third", "report"]
     again = body(Mode.ALL)
     accepted = await asyncio.gather(*(crew.retry_workflow(workflow, again) for _ in range(10)))
@@ -87,7 +57,7 @@ async def test_of_many_retries_at_once_one_is_accepted_and_runs_each_task_once(
 
 
 async def test_a_retry_waits_for_an_advance_and_sees_what_it_did(platform: Platform, crew: Crew) -> None:
-    workflow = await submitted(platform, chain())
+    workflow = await submit(platform, chain())
     await crew.claim(task["id"] for task in await crew.tasks(WAITING))
     await crew.end(await crew.tasks("holder IS NOT NULL"), ["failure"])
     paused: Any = Paused(platform.database)
@@ -104,7 +74,7 @@ async def test_a_retry_waits_for_an_advance_and_sees_what_it_did(platform: Platf
 
 
 async def test_an_accepted_retry_survives_the_process_that_begins_it(platform: Platform, crew: Crew) -> None:
-    workflow = await submitted(platform, chain())
+    workflow = await submit(platform, chain())
     await finish(crew, second="failure")
     assert await crew.retry_workflow(workflow, body(Mode.DOWNSTREAM))
     for _ in range(2):
@@ -121,7 +91,7 @@ async def test_a_group_is_mended_and_repeated_in_shares(
     flow = Workflow("large")
     many = flow.group(INSTANT, [Nothing()] * 40, name="many")
     flow.group(INSTANT, [Nothing()] * 5, name="after", after=[many])
-    workflow = await submitted(platform, flow)
+    workflow = await submit(platform, flow)
     await crew.claim(task["id"] for task in await crew.tasks(WAITING))
     held = await crew.tasks("holder IS NOT NULL")
     await crew.end(held, ["failure"] * 30 + ["success"] * 10)
@@ -142,7 +112,7 @@ async def test_a_group_is_mended_and_repeated_in_shares(
 async def test_a_step_that_is_repeated_before_its_end_was_counted_runs_again(
     platform: Platform, crew: Crew
 ) -> None:
-    workflow = await submitted(platform, chain())
+    workflow = await submit(platform, chain())
     waiting = await crew.tasks(WAITING)
     await crew.claim(task["id"] for task in waiting)
     await crew.end(await crew.tasks("holder IS NOT NULL"), ["success"])
@@ -157,7 +127,7 @@ async def test_a_step_that_is_repeated_before_its_end_was_counted_runs_again(
 async def test_a_step_that_waits_again_has_no_ends_and_its_tasks_are_left_alone(
     platform: Platform, crew: Crew
 ) -> None:
-    workflow = await submitted(platform, chain())
+    workflow = await submit(platform, chain())
     await finish(crew)
     (report,) = await crew.tasks("step = 'report'")
     reader = Inputs(platform.database, {}, platform.vault)
@@ -183,7 +153,7 @@ async def test_a_step_that_waits_again_has_no_ends_and_its_tasks_are_left_alone(
 
 
 async def test_the_first_end_of_a_task_that_runs_again_is_an_attempt(platform: Platform, crew: Crew) -> None:
-    workflow = await submitted(platform, chain())
+    workflow = await submit(platform, chain())
     await finish(crew)
     before = {task["step"]: task for task in await crew.tasks("true")}
     await crew.retry_workflow(workflow, body(Mode.ALL))
@@ -199,7 +169,7 @@ async def test_the_first_end_of_a_task_that_runs_again_is_an_attempt(platform: P
 async def test_what_was_left_of_a_cancellation_does_not_reach_the_next_run(
     platform: Platform, crew: Crew
 ) -> None:
-    workflow = await submitted(platform, chain())
+    workflow = await submit(platform, chain())
     await finish(crew, first="revoked")
     await platform.rows(
         "INSERT INTO workflow_event (workflow, step, kind) VALUES ({}, 'first', 'cancel_rest')", workflow
@@ -214,7 +184,7 @@ async def test_a_retry_of_running_steps_is_refused_and_of_failed_members_is_not(
 ) -> None:
     flow = Workflow("group")
     flow.group(INSTANT, [Nothing()] * 2, name="many")
-    workflow = await submitted(platform, flow)
+    workflow = await submit(platform, flow)
     one, _ = await crew.tasks(WAITING)
     await crew.claim([one["id"]])
     await crew.end(await crew.tasks("holder IS NOT NULL"), ["failure"])
@@ -226,7 +196,7 @@ async def test_a_retry_of_running_steps_is_refused_and_of_failed_members_is_not(
 
 
 async def test_a_retry_that_reads_deleted_results_names_the_step(platform: Platform, crew: Crew) -> None:
-    workflow = await submitted(platform, chain())
+    workflow = await submit(platform, chain())
     await finish(crew, third="failure")
     await platform.rows("DELETE FROM task WHERE step = 'second'")
     for retry in (body(Mode.FAILED), body(Mode.FROM, "third"), body(Mode.ALL)):
@@ -238,7 +208,7 @@ async def test_a_retry_that_reads_deleted_results_names_the_step(platform: Platf
 async def test_a_workflow_runs_again_from_the_moment_its_retry_is_accepted(
     platform: Platform, crew: Crew
 ) -> None:
-    workflow = await submitted(platform, chain())
+    workflow = await submit(platform, chain())
     await crew.cancel_workflow(workflow)
     while not await platform.rows("SELECT 1 FROM workflow WHERE status = 'revoked'"):
         await end(crew)
@@ -249,12 +219,12 @@ async def test_a_workflow_runs_again_from_the_moment_its_retry_is_accepted(
     assert flow["fresh"]
     await crew.cancel_workflow(workflow)
     await crew.advance()
-    with pytest.raises(Refusal):
+    with pytest.raises(RetryRefused):
         await crew.retries.accept(workflow, body(Mode.ALL))
 
 
 async def test_a_constant_takes_the_place_of_a_result_that_is_gone(platform: Platform, crew: Crew) -> None:
-    workflow = await submitted(platform, chain())
+    workflow = await submit(platform, chain())
     await finish(crew, second="failure")
     await platform.rows("DELETE FROM task WHERE step = 'first'")
     again = body(Mode.FROM, "second", handlers=Handlers.KEEP)

@@ -1,17 +1,16 @@
-"""Workflows with real workers: results reach the steps that take them, and failures are handled."""
+"""Tests of workflows with real workers: results reach the steps that need them, and failures are
+handled.
+"""
 
-from typing import Any
 from uuid import UUID
-
-import msgspec
 
 from shared.contracts.contract import Contract
 from shared.ledger.transitions.workflow import REQUEST_CANCEL
 from shared.workflows.reference import PREVIOUS
 from shared.workflows.shapes import chain, chord, group
-from shared.workflows.submission import WorkflowSubmitter
 from shared.workflows.workflow import ALWAYS, Workflow
 from tests.eventually import eventually
+from tests.integration.workflows.plays import finished, results, submit
 from tests.platform import Platform
 from tests.sample_tasks import (
     ADD,
@@ -34,27 +33,6 @@ from tests.sample_tasks import (
 )
 
 
-async def submit(platform: Platform, flow: Workflow) -> UUID:
-    submitter = WorkflowSubmitter(platform.database, platform.submitter, platform.vault)
-    return await submitter.submit(flow)
-
-
-async def finished(platform: Platform, workflow: UUID) -> dict[str, Any]:
-    async def ended() -> dict[str, Any] | None:
-        (row,) = await platform.rows("SELECT * FROM workflow WHERE id = {}", workflow)
-        return row if row["completed_at"] else None
-
-    return await eventually(ended)
-
-
-async def results(platform: Platform, workflow: UUID) -> dict[str, Any]:
-    """Results of single steps by name."""
-    rows = await platform.rows(
-        "SELECT step, result FROM task WHERE workflow = {} AND member IS NULL", workflow
-    )
-    return {row["step"]: row["result"] and msgspec.json.decode(row["result"]) for row in rows}
-
-
 def chord_of(numbers: range) -> Workflow:
     flow = Workflow("chord")
     one = flow.step(COUNT, Number(value=7), name="one")
@@ -75,7 +53,10 @@ async def test_a_chord_joins_results_in_order_and_passes_them_on(platform: Platf
 async def test_a_step_that_waits_in_its_lane_is_marked_by_the_worker_that_pushed_it(
     platform: Platform,
 ) -> None:
-    """Without a scheduler, which would send and mark it after three seconds."""
+    """No scheduler runs in this test.
+
+    After three seconds it would send the step's task and mark it as sent itself.
+    """
     await platform.start_worker()
     flow = Workflow("two_queues")
     elsewhere = Contract(name="sample.elsewhere", queue="elsewhere", params=Nothing, result=Done)
@@ -91,7 +72,10 @@ async def test_a_step_that_waits_in_its_lane_is_marked_by_the_worker_that_pushed
 
 
 async def test_the_leader_advances_what_no_worker_did(platform: Platform) -> None:
-    """The ends are recorded by statements whose process advances nothing."""
+    """A scheduler's statement ends the tasks, because they have expired.
+
+    The scheduler that runs it does not advance their workflow, so the leader's sweep must.
+    """
     workflow = await submit(platform, chord_of(range(2)))
     await platform.start_scheduler()
     await platform.rows("UPDATE task SET expires_at = now() - interval '1 s'")
@@ -122,7 +106,7 @@ async def test_a_handler_gets_the_outcomes_of_what_failed(platform: Platform) ->
 
 async def test_a_sealed_result_reaches_a_parameter_and_is_stored_nowhere_else(platform: Platform) -> None:
     process = await platform.start_worker()
-    await platform.start_scheduler()  # each first attempt fails
+    await platform.start_scheduler()  # each first attempt fails, and the scheduler sends the retries
     flow = Workflow("paid")
     first = flow.step(PAY, Pay(card="4111-1111"), name="first")
     flow.step(PAY, Pay(card=first.result.receipt), name="second")

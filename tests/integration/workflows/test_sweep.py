@@ -1,4 +1,6 @@
-"""The leader's look for events: it misses none that commits late, and does not read what is gone."""
+"""Tests of the leader's sweep for workflow events: it misses none that commits late, and reads none
+that is applied already.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,13 +28,14 @@ def sweep_of(platform: Platform) -> Sweep:
 
 @asynccontextmanager
 async def completing(platform: Platform, crew: Crew, task: dict[str, Any]) -> AsyncIterator[None]:
-    """A body's transaction that has called `complete_in`, and commits after the block."""
+    """A transaction of a body that has called `complete_in`. It commits when this context ends."""
     now = datetime.now(UTC)
     connection = await platform.database.connect()
     try:
         await connection.execute("BEGIN")
         values = {"id": task["id"], "claim": task["claim"], "worker": crew.worker, "attempt": 1}
         values |= {"started_at": now, "ended_at": now, "execution_s": 0.0, "result": "{}", "key_id": None}
+        values["trace_context"] = None
         await connection.fetch(record.COMPLETE.sql, *record.COMPLETE.values(values))
         yield
         await connection.execute("COMMIT")
@@ -60,7 +63,7 @@ async def test_an_end_that_commits_after_later_ones_were_applied_is_found_at_onc
 
 
 async def pages_read(platform: Platform, after: int) -> int:
-    """Pages that the leader's look behind this id reads."""
+    """Number of database pages that the sweep reads to find events with ids above `after`."""
     database = Database.for_service(platform.database_url, "scheduler", by_index=True)
     await database.open(size=1)
     try:
@@ -75,7 +78,10 @@ async def pages_read(platform: Platform, after: int) -> int:
 async def test_a_look_does_not_read_events_that_are_applied_and_cannot_be_removed(
     platform: Platform, crew: Crew
 ) -> None:
-    """A snapshot that is held open keeps vacuum from removing them."""
+    """An open snapshot keeps vacuum from removing events that were applied.
+
+    Nevertheless the sweep must not read them.
+    """
     reader = await platform.database.connect()
     try:
         await reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")

@@ -1,4 +1,6 @@
-"""Access tokens: checked once, refused once their time is over."""
+"""Tests of access tokens: their signature is checked once and remembered, and they are refused
+after they expire.
+"""
 
 import time
 from datetime import timedelta
@@ -13,10 +15,13 @@ from services.api.identity.access_tokens import AccessTokens
 KEY = "k" * 64
 
 
-def test_a_token_that_was_checked_before_expires_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_checked_before_still_expires(monkeypatch: pytest.MonkeyPatch) -> None:
     tokens, session = AccessTokens(KEY, timedelta(minutes=15)), uuid4()
     token = tokens.make(7, session)
-    assert tokens.read(token) == tokens.read(token) == (7, session)
+    named = tokens.read(token)
+    assert named == tokens.read(token)
+    assert (named.account, named.session) == (7, session)
+    assert named.ends_at == pytest.approx(time.time() + 15 * 60, abs=2)
     later = time.time() + 15 * 60
     monkeypatch.setattr(time, "time", lambda: later)
     with pytest.raises(NotSignedIn, match="has expired"):
@@ -32,7 +37,7 @@ def test_a_genuine_token_makes_no_other_one_genuine() -> None:
             tokens.read(wrong)
 
 
-def test_few_tokens_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_remembered_tokens_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(access_tokens, "MAX_KNOWN", 2)
     tokens = AccessTokens(KEY, timedelta(minutes=15))
     for _ in range(5):

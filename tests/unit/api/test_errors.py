@@ -1,4 +1,4 @@
-"""Errors become problem documents."""
+"""Tests that errors are answered as problem documents (RFC 9457)."""
 
 import logging
 from typing import Any
@@ -24,6 +24,17 @@ def test_an_unforeseen_error_is_logged_and_keeps_its_text_inside(caplog: pytest.
     assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
     assert "hunter2" not in answer.text
     assert "hunter2" in caplog.text
+
+
+def test_the_answer_to_an_unforeseen_error_names_the_request_id_of_its_log_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = Litestar([_broken], exception_handlers={Exception: respond}, logging_config=None)
+    with TestClient(app, raise_server_exceptions=False) as client:
+        answer = client.get("/broken", headers={"X-Request-Id": "a-trace:7"})
+    assert "the request id a-trace:7" in answer.json()["detail"]
+    (record,) = [each for each in caplog.records if each.levelno == logging.ERROR]
+    assert record.__dict__["request_id"] == answer.json()["request_id"] == "a-trace:7"
 
 
 @get("/unsubscribe/{link:str}")

@@ -1,4 +1,4 @@
-"""When wrong passwords lock an address, and for how long."""
+"""Tests of how many wrong passwords lock a mail address, and for how long."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -24,7 +24,7 @@ def test_the_fifth_wrong_password_locks_for_a_minute() -> None:
     assert _after(*[0 * MINUTE] * 5).locked_until == START + MINUTE
 
 
-def test_only_those_of_the_last_quarter_of_an_hour_count() -> None:
+def test_only_attempts_of_the_last_quarter_of_an_hour_count() -> None:
     assert _after(*[0 * MINUTE] * 4, WINDOW).locked_until is None
     spread = [minutes * MINUTE for minutes in (0, 4, 8, 12)]
     assert _after(*spread, 14 * MINUTE).locked_until == START + 15 * MINUTE
@@ -47,16 +47,14 @@ def test_all_networks_together_lock_later_and_for_longer() -> None:
     assert _after(*[0 * MINUTE] * 50, policy=WIDE).locked_until == START + 15 * MINUTE
 
 
-def test_after_a_quarter_of_an_hour_without_one_all_is_forgotten() -> None:
+def test_a_quarter_of_an_hour_without_wrong_passwords_resets_the_count() -> None:
     locked = _after(*[0 * MINUTE] * 5)
     known = after_attempt(locked, START + MINUTE + WINDOW, NARROW)
     assert (known.locked_until, known.locks, len(known.failed_at)) == (None, 0, 1)
 
 
 @given(st.lists(st.floats(0, 7200), max_size=60), st.sampled_from([NARROW, WIDE]))
-def test_whatever_comes_locks_are_short_and_what_is_kept_is_little(
-    gaps_s: list[float], policy: Policy
-) -> None:
+def test_locks_stay_short_and_rows_small_after_any_attempts(gaps_s: list[float], policy: Policy) -> None:
     known, now = Failures(), START
     for gap_s in gaps_s:
         now += timedelta(seconds=gap_s)

@@ -1,4 +1,4 @@
-"""Which new passwords are refused."""
+"""Tests of which new passwords are refused."""
 
 import pytest
 
@@ -31,7 +31,7 @@ WORDS = ["Often Tasks", "Often Hotels"]
         ("§§§§ §§§§", "one character"),
     ],
 )
-def test_what_others_guess_first_is_refused(password: str, reason: str) -> None:
+def test_common_passwords_are_refused(password: str, reason: str) -> None:
     with pytest.raises(InvalidFields) as refused:
         check_new("new_password", password, ADDRESS, WORDS)
     (problem,) = refused.value.problems
@@ -52,10 +52,10 @@ def test_what_others_guess_first_is_refused(password: str, reason: str) -> None:
         "sunrise over kuta",
     ],
 )
-def test_what_others_do_not_guess_is_taken(password: str) -> None:
+def test_uncommon_passwords_are_accepted(password: str) -> None:
     check_new("password", password, ADDRESS, WORDS)
 
 
-def test_the_list_is_as_long_as_asvs_asks_and_holds_what_comparison_can_find() -> None:
+def test_the_list_is_as_long_as_asvs_requires_and_in_comparable_form() -> None:
     assert len(COMMON) > 3_000
     assert {word for word in COMMON if len(word) < MIN_PASSWORD or word != word.casefold()} == set()

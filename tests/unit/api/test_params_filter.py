@@ -1,4 +1,4 @@
-"""Filters of lists by parameters, as they are read from a query."""
+"""Tests of reading the filters of a task list by task parameters from a query string."""
 
 import json
 
@@ -27,8 +27,21 @@ def documents(value: str, name: str = "params.a") -> list[object]:
         ("", [{"a": ""}]),
     ],
 )
-def test_a_value_is_a_text_and_what_it_is_in_json(value: str, expected: list[object]) -> None:
+def test_a_value_matches_as_text_and_as_json(value: str, expected: list[object]) -> None:
     assert documents(value) == expected
+
+
+@pytest.mark.parametrize("value", ["\x00", '"a\\u0000"', '"\\ud800"', '"\\udc00b"', "\ud800"])
+def test_a_text_that_postgres_cannot_search_for_is_refused_by_name_and_rule(value: str) -> None:
+    with pytest.raises(InvalidFields) as refused:
+        params_filter.read([("params.a", value)])
+    (problem,) = refused.value.problems
+    assert problem.field == "params.a"
+    assert problem.rule.startswith("must not contain")
+
+
+def test_a_whole_surrogate_pair_is_a_character() -> None:
+    assert documents('"\\ud83d\\ude00"')[1] == {"a": "\N{GRINNING FACE}"}
 
 
 def test_dots_lead_into_objects() -> None:
@@ -48,6 +61,6 @@ def test_other_parameters_of_the_query_are_left_alone() -> None:
         [("params.a\n", "1")],
     ],
 )
-def test_what_is_too_much_is_refused(query: list[tuple[str, str]]) -> None:
+def test_too_many_or_too_long_filters_are_refused(query: list[tuple[str, str]]) -> None:
     with pytest.raises(InvalidFields):
         params_filter.read(query)

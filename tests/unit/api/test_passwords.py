@@ -1,4 +1,4 @@
-"""The queue in front of password hashing."""
+"""Tests of password hashing: the queue of passwords to check, and the stored hashes."""
 
 import contextlib
 from collections.abc import Iterator
@@ -40,6 +40,6 @@ async def test_a_hash_of_other_parameters_fits_and_is_outdated(passwords: Passwo
     assert not passwords.is_outdated(await passwords.hash("correct horse"))
 
 
-async def test_a_stored_hash_that_is_none_fits_nothing(passwords: Passwords) -> None:
+async def test_an_invalid_stored_hash_matches_nothing(passwords: Passwords) -> None:
     assert not await passwords.fits("correct horse", "")
     assert not await passwords.fits("correct horse", "not a hash")

@@ -1,4 +1,6 @@
-"""No pattern of a contract or of the API takes a text with a final line feed."""
+"""Tests that no regular expression of a contract or of the API accepts a text that ends with a line
+feed.
+"""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Quantiles from histograms."""
+"""Tests of estimating quantiles from histograms."""
 
 import pytest
 
@@ -18,7 +18,7 @@ BOUNDS = (1.0, 2.0, 4.0)
         ([0, 1, 0, 0], 0.0, 2.0, 1.0),
     ],
 )
-def test_a_quantile_is_on_a_line_through_its_bucket(
+def test_a_quantile_is_interpolated_in_its_bucket(
     counts: list[int], share: float, largest: float, expected: float | None
 ) -> None:
     assert quantile(BOUNDS, counts, share, largest=largest) == expected

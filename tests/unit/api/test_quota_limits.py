@@ -1,4 +1,6 @@
-"""How the quotas of a role come from the settings of platform and applications."""
+"""Tests of how the quotas of a role are read from the settings of the platform and its
+applications.
+"""
 
 from collections.abc import Mapping
 
@@ -41,7 +43,7 @@ def test_a_role_has_the_quotas_that_name_it() -> None:
 
 def test_a_contract_takes_only_of_quotas_that_an_application_declares() -> None:
     limits.check(Settings(), [LIBRARY], _lend("loans"))
-    with pytest.raises(SettingsError, match=r"loans\.lend takes of the quota 'lones'.* correct it to one of"):
+    with pytest.raises(SettingsError, match=r"loans\.lend uses the quota 'lones'.* correct it to one of"):
         limits.check(Settings(), [LIBRARY], _lend("lones"))
 
 

@@ -1,4 +1,6 @@
-"""What counts as one address, and what a process may let through by itself."""
+"""Tests of rate limits: which addresses count as one caller, and how many requests a process may
+admit without asking Redis.
+"""
 
 import pytest
 from limits import parse
@@ -18,17 +20,18 @@ from services.api.identity.rate_limits import _Count, network
         ("", ""),
     ],
 )
-def test_an_address_counts_as_what_one_caller_has(host: str, counted: str) -> None:
+def test_an_address_counts_as_the_network_of_one_caller(host: str, counted: str) -> None:
     assert network(host) == counted
 
 
-def test_an_answer_that_was_overtaken_hides_nothing_of_what_others_took() -> None:
+def test_an_overtaken_answer_hides_no_requests_of_others() -> None:
     count = _Count("user:7", parse("1000/hour"))
     first, second = count.begin(), count.begin()
     count.settle(second, 1_000)
     count.settle(first, 900)
     assert not count.take()
-    count.settle(count.begin(), 900)  # the window has moved on
+    # Redis reports a lower count, because older requests have left the sliding window.
+    count.settle(count.begin(), 900)
     assert count.take()
 
 

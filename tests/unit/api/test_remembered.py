@@ -1,4 +1,4 @@
-"""What is remembered of callers is used for a moment, and for no longer."""
+"""Tests of the cache of facts about callers: each is used for a moment, and no longer."""
 
 import asyncio
 
@@ -10,7 +10,9 @@ from tests.eventually import eventually
 
 
 class Database:
-    """Answers only once the test allows it, with the value that it held when the question arrived."""
+    """A database that answers only when the test allows it, with the value that it had at the time
+    of the query.
+    """
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -50,7 +52,8 @@ async def test_an_answer_is_as_old_as_its_question() -> None:
     asked = asyncio.create_task(database.get())
     await _begun(database, 1)
     database.value, database.now = "second", database.now + MAX_AGE_S
-    # The change came before this request: it must not share the question that is under way.
+    # This request comes after the value has changed, so it must not get the answer of the query
+    # that began before.
     late = asyncio.create_task(database.get())
     await _begun(database, 2)
     database.answers.set()
@@ -58,7 +61,7 @@ async def test_an_answer_is_as_old_as_its_question() -> None:
     assert await database.get() == "second"
 
 
-async def test_a_slow_answer_serves_for_what_is_left_of_its_time() -> None:
+async def test_a_slow_answer_is_used_for_the_rest_of_its_time() -> None:
     database = Database()
     database.answers.clear()
     asked = asyncio.create_task(database.get())
@@ -70,7 +73,7 @@ async def test_a_slow_answer_serves_for_what_is_left_of_its_time() -> None:
     assert await database.get() == "second"
 
 
-async def test_what_is_forgotten_is_asked_again() -> None:
+async def test_a_forgotten_answer_is_queried_again() -> None:
     database = Database()
     await database.get()
     database.value = "second"
@@ -78,7 +81,7 @@ async def test_what_is_forgotten_is_asked_again() -> None:
     assert await database.get() == "second"
 
 
-async def test_requests_share_a_question_and_one_that_is_given_up_takes_nothing_away() -> None:
+async def test_requests_share_a_query_and_an_abandoned_one_does_not_cancel_it() -> None:
     database = Database()
     database.answers.clear()
     given_up, *others = (asyncio.create_task(database.get()) for _ in range(5))
@@ -90,7 +93,7 @@ async def test_requests_share_a_question_and_one_that_is_given_up_takes_nothing_
     assert database.asked == 1
 
 
-async def test_what_is_on_its_way_when_all_is_forgotten_is_not_kept() -> None:
+async def test_an_answer_on_its_way_during_a_reset_is_not_kept() -> None:
     database = Database()
     database.answers.clear()
     asked = asyncio.create_task(database.get())

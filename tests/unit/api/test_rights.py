@@ -1,4 +1,4 @@
-"""The table of rights and the routes must fit."""
+"""Tests that the table of rights and the API's routes match."""
 
 import pytest
 from litestar import Litestar, Router, get, post
@@ -30,7 +30,8 @@ RIGHTS = Rights(
     {"GET /open": ()},
 )
 
-#: Makes a route a protected one; no request is made here.
+#: The middleware by which a route is protected. It needs no callers and limits here, because these
+#: tests send no requests.
 SIGNED_IN = DefineMiddleware(SignedIn, callers=None, limits=None, rights=RIGHTS)
 
 
@@ -68,7 +69,7 @@ def test_a_changing_route_that_forgets_the_audit_log_is_refused(is_public: bool)
     forgetful = Rights({} if is_public else {"POST /act": right}, {"POST /act": ()} if is_public else {})
     middleware = [] if is_public else [SIGNED_IN]
     router = Router("", route_handlers=[_act], middleware=middleware)
-    with pytest.raises(LookupError, match="forget the audit log: POST /act"):
+    with pytest.raises(LookupError, match="record no audit action: POST /act"):
         forgetful.check(Litestar([router], openapi_config=None), admits)
 
 
@@ -81,7 +82,7 @@ def test_scopes_are_those_of_routes_that_the_role_may_use() -> None:
     ("role", "sees_tracebacks"),
     [(Role.USER, False), (Role.VIEWER, False), (Role.OPERATOR, True), (Role.ADMINISTRATOR, True)],
 )
-def test_what_a_reader_sees_of_somebody_else(role: Role, sees_tracebacks: bool) -> None:
+def test_what_a_reader_sees_of_other_accounts(role: Role, sees_tracebacks: bool) -> None:
     reader = Reader(id=7, role=role, reach=Reach.OWN if role is Role.USER else Reach.ALL)
     assert reader.sees_tracebacks == sees_tracebacks
     assert [reader.may_unmask(owner) for owner in (7, 8, None)] == [True, False, False]

@@ -13,11 +13,12 @@ from bench import report, tally, tasks, tree
 from bench.figure import Figure, Measured, Round, interval_of_median
 from bench.processor import Meter, Reading, spent
 
-#: Seconds of processor time that a child spends. The kernel counts in steps of 10 ms.
+#: Seconds of processor time that the child process uses. The kernel counts it in steps of STEP_S.
 SPENT_S = 0.2
 STEP_S = 0.01
 
-#: A parent whose child spends that time; it stays until its standard input is closed.
+#: A program whose child process uses SPENT_S seconds of processor time. It then waits until its
+#: standard input is closed.
 FAMILY = f"""
 import os, sys, time
 child = os.fork()
@@ -38,7 +39,10 @@ sys.stdin.read()
 
 @contextmanager
 def family(*, ends: bool) -> Iterator[tuple[psutil.Process, int]]:
-    """The parent, and the pid of its child once that has spent its time."""
+    """Run the program.
+
+    Yields the parent process, and the child's pid once the child has used its time.
+    """
     command = [sys.executable, "-c", FAMILY.format(ends=ends)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
@@ -60,7 +64,10 @@ def test_a_live_child_can_be_left_out() -> None:
 
 @dataclass
 class Backend:
-    """A child that spent 5 seconds, and ends as soon as it or its parent has been read."""
+    """A simulated child process that has used 5 s of processor time.
+
+    It ends as soon as it or its parent has been read.
+    """
 
     ended: bool = False
     pid: int = 2
@@ -81,7 +88,7 @@ class Postmaster:
         return [] if self.backend.ended else [self.backend]
 
     def cpu_times(self) -> tuple[float, ...]:
-        """The seconds of an ended child are included."""
+        """The parent's times. Once the child has ended, they include the child's 5 s."""
         before, self.backend.ended = self.backend.ended, True
         return 1.0, 0.0, 5.0 if before else 0.0, 0.0, 0.0
 

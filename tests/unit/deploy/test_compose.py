@@ -22,7 +22,11 @@ def test_a_worker_has_time_to_drain_before_it_is_killed() -> None:
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
 def test_a_container_is_limited_in_processor_memory_and_processes(name: str) -> None:
-    """Compose refuses the option pids_limit beside these limits, which therefore hold it."""
+    """Docker Compose refuses the option `pids_limit` of a service that has
+    `deploy.resources.limits`.
+
+    So the number of processes is limited there.
+    """
     limits = SERVICES[name]["deploy"]["resources"]["limits"]
     assert limits.keys() == {"cpus", "memory", "pids"}
     assert 64 <= limits["pids"] <= 512

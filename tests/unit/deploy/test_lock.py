@@ -1,15 +1,15 @@
 import re
-import subprocess
-import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 
 from deploy import lock
+from tests.imported import imported
 
 ROOT = Path(__file__).parents[3]
-#: httpx imports the first three for its command line, uvicorn the last one to reload. Both work without them.
+#: Packages that are locked and installed, but that no service needs: httpx uses three of them only
+#: for its command line, and uvicorn one only for reloading.
 OPTIONAL = {"click", "pygments", "rich", "watchfiles"}
 LOCK = """\
 dramatiq==2.2.1 \\
@@ -32,7 +32,7 @@ pip==26.3 \\
 """
 
 
-def test_what_is_picked_is_what_the_roots_need_with_its_hashes() -> None:
+def test_the_selection_is_what_the_roots_need_with_its_hashes() -> None:
     picked = lock.select(lock.read(LOCK), ["Dramatiq>=2.2"])
     assert picked == LOCK[: LOCK.index("litestar[jwt]")]
 
@@ -49,17 +49,19 @@ def test_a_service_imports_nothing_that_its_image_does_not_install(service: str)
     providers = packages_distributions()
     missing = {
         name
-        for name in _imported(f"services.{service}.__main__")
+        for name in imported(f"services.{service}.__main__")
         if name in providers and not {_normal(one) for one in providers[name]} & installed.keys()
     }
     assert missing - OPTIONAL == set()
 
 
-def _imported(module: str) -> set[str]:
-    """The top-level packages that come with it."""
-    code = f"import sys; before = {{*sys.modules}}; import {module}; print(*({{*sys.modules}} - before))"
-    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    return {name.partition(".")[0] for name in ended.stdout.split()}
+@pytest.mark.parametrize("service", ["api", "worker", "scheduler"])
+def test_no_service_imports_a_code_formatter(service: str) -> None:
+    """Piccolo's migration tools import black, a code formatter.
+
+    So the services read a release's migrations from files, without those tools.
+    """
+    assert "black" not in imported(f"services.{service}.__main__")
 
 
 def _normal(distribution: str) -> str:

@@ -1,5 +1,6 @@
-"""Each container gets the secrets of its service, and no others."""
+"""Tests that each container gets the secrets of its service, and no others."""
 
+import json
 import subprocess
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,7 +16,7 @@ from shared.settings import Settings
 ROOT = Path(__file__).parents[3]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SECRETS = environment.secrets(Settings) | environment.secrets(HotelSettings)
-#: Containers by name, without those of other makers and without the migration.
+#: Containers of the project's own services by name, without the one that runs migrations.
 OURS = {
     name: one
     for name, one in COMPOSE["services"].items()
@@ -49,6 +50,37 @@ def test_the_addresses_that_are_made_are_those_of_the_roles(tmp_path: Path) -> N
         url = urlsplit(made[f"database_url_{service}"])
         assert (url.username, url.password) == (f"often_{service}", made[f"postgres_password_{service}"])
     rules = made["redis_users.acl"].splitlines()
-    assert [rule.split()[1] for rule in rules] == ["default", "often_api", "often_worker", "often_scheduler"]
+    users = ["default", "often_api", "often_worker", "often_scheduler", "often_monitor"]
+    assert [rule.split()[1] for rule in rules] == users
     assert "@" not in made["redis_users.acl"].replace("-@all", "").replace("+@all", "")
     assert f">{made['redis_password_worker']} " in rules[2]
+    (read,) = json.loads(made["redis_exporter_passwords"]).values()
+    assert read == made["redis_password_monitor"]
+
+
+def test_the_address_for_alerts_of_an_earlier_release_is_taken_over(tmp_path: Path) -> None:
+    (tmp_path / "alert_webhook_url").write_text("https://pager.example/hook")
+    subprocess.run([ROOT / "deploy/make_secrets.sh", tmp_path], check=True)
+    for name in ("alert_page_url", "alert_ticket_url"):
+        assert (tmp_path / name).read_text() == "https://pager.example/hook"
+
+
+def test_users_of_redis_of_an_earlier_release_get_its_rules_and_keep_their_passwords(tmp_path: Path) -> None:
+    subprocess.run([ROOT / "deploy/make_secrets.sh", tmp_path], check=True)
+    users = tmp_path / "redis_users.acl"
+    up_to_date = users.read_text()
+    mine = "user mine on >password ~mine:* +get\n"
+    of_before = [rule for rule in up_to_date.splitlines() if "often_monitor" not in rule]
+    users.chmod(0o644)
+    users.write_text("\n".join(of_before).replace(" +publish", "") + "\n" + mine)
+    # A running container has mounted this very file (its inode). So the script must change the
+    # file, and not replace it.
+    mounted = users.stat().st_ino
+
+    subprocess.run([ROOT / "deploy/make_secrets.sh", tmp_path], check=True)
+
+    assert users.read_text() == up_to_date + mine
+    assert (users.stat().st_ino, users.stat().st_mode & 0o777) == (mounted, 0o444)
+    written_at = users.stat().st_mtime_ns
+    subprocess.run([ROOT / "deploy/make_secrets.sh", tmp_path], check=True)
+    assert users.stat().st_mtime_ns == written_at

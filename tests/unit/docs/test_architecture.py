@@ -1,4 +1,6 @@
-"""What the page about the architecture names is where the page says, and its figures are the code's."""
+"""Tests that the files and names on the architecture page exist where it says, and that its figures
+match the code.
+"""
 
 import ast
 import re
@@ -16,14 +18,16 @@ FOLDERS = {path.name for path in ROOT.iterdir() if path.is_dir()}
 
 
 def references(page: str) -> set[str]:
-    """Code spans that name a folder of the project, or a Python file, perhaps with a name in it."""
+    """All code spans on the page that name a folder of the project, a Python or Lua file, or a name
+    inside a file.
+    """
     spans = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", page, flags=re.DOTALL))
     found = {span for span in spans if re.fullmatch(r"\w[\w/]*(\.(py|lua)(:[\w.]+)?)?", span)}
     return {span for span in found if "/" in span or ".py" in span or span in FOLDERS}
 
 
 def names_in(file: Path) -> set[str]:
-    """Everything that a module and its classes define, by dotted name."""
+    """Dotted names of everything that a Python file and its classes define."""
     return set(_defined(ast.parse(file.read_text()).body, ""))
 
 
@@ -61,7 +65,7 @@ def test_what_the_page_names_exists(reference: str) -> None:
     "reference",
     ["shared/gone.py", "shared/keeper.py:gone", "shared/keeper.py:Keeper.gone", "shared/keeper.py:keep"],
 )
-def test_what_does_not_exist_is_found(reference: str) -> None:
+def test_a_missing_name_is_reported(reference: str) -> None:
     assert references(f"see `{reference}`.") == {reference}
     assert not exists(reference)
 
@@ -87,8 +91,10 @@ def test_the_connections_are_those_that_the_processes_open() -> None:
     threads = Settings().worker_threads
     worker, fixed = connections.of_worker(threads), connections.of_worker(0)
     requests, reads, quotas = connections.API.by_purpose.values()
-    assert f"| API | {requests + reads + quotas} | {requests} requests, {reads} lists and counts " in PAGE
-    assert f" may be slow, {quotas} count of what waits |" in PAGE
+    assert (
+        f"| API | {requests + reads + quotas} | {requests} requests, {reads} slow lists and counts, " in PAGE
+    )
+    assert f" counts, {quotas} count of waiting tasks |" in PAGE
     assert f"| worker | {fixed.total} + threads, {worker.total} by default | " in PAGE
     assert fixed.by_purpose == {"ledger": 4, "advisory lock": 1, "task code": 0}
     assert f"| scheduler | {connections.SCHEDULER.total} | all loops |" in PAGE

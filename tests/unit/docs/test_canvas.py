@@ -1,4 +1,6 @@
-"""The three canvas examples of the old system beside ours: ours run as they stand, and are shorter."""
+"""Tests the three examples on the page about Celery canvas: ours run as written, and are shorter
+than those of the old system.
+"""
 
 import ast
 import re
@@ -17,7 +19,7 @@ from tests.platform import ROOT
 PAGE = ROOT / "docs/migrating_from_celery.md"
 SHOWN = re.compile(r"### A (\w+)\n\nThen:\n\n```text\n(.*?)```\n\nNow:\n\n```python\n(.*?)```", re.DOTALL)
 EXAMPLES = {name: (then, now) for name, then, now in SHOWN.findall(PAGE.read_text())}
-#: Return values of the step bodies, by the name of the step.
+#: What the body of each step returns, by the step's name.
 RESULTS: dict[str, Any] = {
     "validate": lambda page, params: page["PaymentValidated"](quote=f"{params.amount} INR"),
     "process": lambda page, params: page["PaymentProcessed"](transaction_id=f"paid {params.quote}"),
@@ -29,7 +31,7 @@ RESULTS: dict[str, Any] = {
 
 
 class Submitter:
-    """Keeps what an example submits."""
+    """A substitute for a submitter, which records the workflow that an example submits."""
 
     def __init__(self) -> None:
         self.flow: Workflow | None = None
@@ -41,7 +43,9 @@ class Submitter:
 
 @pytest.fixture
 def page() -> dict[str, Any]:
-    """The contracts of the examples, and the ids that they take."""
+    """Names that the page's examples use: the contracts from the page, some ids, and a
+    submitter.
+    """
     names: dict[str, Any] = {"user_ids": [1, 2, 3], "hotel_ids": [5, 6, 7], "submitter": Submitter()}
     (contracts,) = (block.code for block in blocks(PAGE) if "canvas.validate" in block.code)
     exec("from shared.contracts.contract import Contract, Params, Result\n" + contracts, names)
@@ -58,7 +62,10 @@ def body_of(page: dict[str, Any], contract: Any, seen: list[Any]) -> TaskFunctio
 
 
 async def run(page: dict[str, Any], name: str) -> tuple[InlineWorkflow, list[Any]]:
-    """Submit an example and run what it has submitted. Returns the parameters of the tasks as well."""
+    """Execute an example, and run the workflow that it submits.
+
+    Returns the run, and the parameters that the tasks got.
+    """
     code = compile(EXAMPLES[name][1], f"A {name}", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     await eval(code, page)
     flow = page["submitter"].flow

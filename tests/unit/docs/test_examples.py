@@ -1,4 +1,4 @@
-"""The examples do what their page says."""
+"""Tests that the example application does what the page about it says."""
 
 import asyncio
 import re
@@ -24,7 +24,7 @@ Answers = Callable[[str], None]
 
 @pytest.fixture
 async def service() -> AsyncIterator[tuple[RatesGateway, Answers]]:
-    """A gateway to a server that gives the answer that the test chooses."""
+    """A gateway, and a server that answers it with what the test chooses."""
     chosen = [""]
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

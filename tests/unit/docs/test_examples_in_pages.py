@@ -1,4 +1,4 @@
-"""The code that the pages show for this project runs as it stands."""
+"""Tests that the code for this project that the documentation shows runs unchanged."""
 
 import re
 from typing import Any
@@ -10,11 +10,11 @@ from shared.errors import PermanentError, Retry
 from tests.platform import ROOT
 
 MIGRATION = (ROOT / "docs/migrating_from_celery.md").read_text()
-#: The paragraph before a block of Python, and the block.
+#: Each Python block on the page, with the paragraph before it.
 BLOCKS = re.findall(r"([^\n]+)\n\n```python\n(.*?)```", MIGRATION, re.DOTALL)
 
 
-def test_what_is_shown_for_now_runs() -> None:
+def test_the_shown_code_runs() -> None:
     namespace: dict[str, Any] = {}
     shown = [code for before, code in BLOCKS if not before.startswith("Then") and "await" not in code]
     exec("".join(shown), namespace)

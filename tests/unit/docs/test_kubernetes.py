@@ -1,4 +1,6 @@
-"""The manifests of docs/kubernetes.md name only paths, ports and settings that exist, and fit the drain."""
+"""Tests that the manifests in docs/kubernetes.md use paths, ports and settings that exist, and
+allow enough time for the drain.
+"""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every relative link of the documentation leads to a file and a heading that exist."""
+"""Tests that every relative link in the documentation leads to an existing file and heading."""
 
 import re
 from pathlib import Path
@@ -8,27 +8,29 @@ import pytest
 from tests.platform import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", ROOT / "CHANGELOG.md"]
+PAGES += [ROOT / "clients/python/README.md"]
 PAGES += sorted((ROOT / "docs").rglob("*.md")) + sorted((ROOT / "examples").rglob("*.md"))
 
-#: `[text](target)` and `![text](target)`; code blocks and code spans are removed before.
+#: Matches `[text](target)` and `![text](target)`. Code blocks and code spans are removed
+#: beforehand.
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
 def prose(text: str) -> str:
-    """The page without fenced code, and its code spans without their brackets."""
+    """The page's text without fenced code blocks, and with code spans reduced to plain text."""
     without_blocks = re.sub(r"^( *)```.*?^\1```", "", text, flags=re.DOTALL | re.MULTILINE)
     return re.sub(r"`[^`\n]*`", lambda span: re.sub(r"[\[\]()]", "", span[0]), without_blocks)
 
 
 def anchors(page: Path) -> set[str]:
-    """Anchors of a page's headings, as renderers of Markdown make them."""
+    """Anchors of a page's headings, as Markdown renderers generate them."""
     headings = re.findall(r"^#+ (.+)$", prose(page.read_text()), re.MULTILINE)
     texts = [re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading) for heading in headings]
     return {re.sub(r"[^\w -]", "", text).strip().lower().replace(" ", "-") for text in texts}
 
 
 def broken(page: Path) -> list[str]:
-    """The links of this page that lead nowhere."""
+    """Links on a page that lead to no existing file or heading."""
     return [
         target
         for target in LINK.findall(prose(page.read_text()))

@@ -1,11 +1,11 @@
-"""The short page about performance says what the dated measurement says."""
+"""Tests that the short page about performance agrees with the dated measurements."""
 
 import re
 
 from tests.platform import ROOT
 from tools import performance_chart
 
-#: Without the table that `make bench` may have written at the end.
+#: Text of the page, without the table of figures that `make bench` may have added.
 PAGE = (ROOT / "docs/performance.md").read_text().partition("<!-- figures")[0]
 MEASURED = performance_chart.PAGE.read_text()
 
@@ -23,8 +23,12 @@ def test_the_chart_shows_what_was_measured() -> None:
 
 
 def test_each_line_of_the_page_is_a_line_of_the_measurement() -> None:
-    """Ratio, both sides, what is required, and whether it is met: all of them are in one measured line."""
-    measured = [" | ".join(row) for row in rows(MEASURED)]
+    """The page's rows summarize dated measurements.
+
+    All figures and verdicts of a row must occur in one row of a measurement.
+    """
+    pages = (ROOT / "docs/measurements").glob("*.md")
+    measured = [" | ".join(row) for page in pages for row in rows(page.read_text())]
     listed = rows(PAGE)[2:]
     assert len(listed) > 10
     for what, *facts in listed:

@@ -1,4 +1,4 @@
-"""SECURITY.md names tests as evidence: each of them exists."""
+"""Tests that the tests that SECURITY.md names as evidence exist."""
 
 import ast
 import re
@@ -14,7 +14,7 @@ CHAPTERS = 17
 
 @cache
 def _tests() -> frozenset[str]:
-    """The names of all test functions."""
+    """Names of all test functions of the project."""
     return frozenset(
         node.name
         for file in (ROOT / "tests").rglob("test_*.py")

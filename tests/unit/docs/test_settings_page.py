@@ -1,4 +1,6 @@
-"""docs/settings.md is what the settings classes say."""
+"""Tests that docs/settings.md is up to date with the settings classes from which it is
+generated.
+"""
 
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
@@ -8,7 +10,10 @@ from tools import settings_page
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """Two settings, one of them with a comment of two lines, and a field that is none."""
+    """A sample settings class with two settings and a field that is no setting.
+
+    One setting has a comment of two lines.
+    """
 
     plain: str = field(default="", metadata={"variable": "SAMPLE_URL", "rule": "https://host"})
     #: How long it

@@ -1,4 +1,4 @@
-"""The page about failures of other engines names tests that exist."""
+"""Tests that the page about failures of other workflow engines names tests that exist."""
 
 import re
 
@@ -11,7 +11,10 @@ PLACE = re.compile(r"[\w.-]+/[\w.-]+#\d+|Oban Pro")
 
 
 def rows(tables: str) -> list[list[str]]:
-    """What went wrong, where, and tests or a feature."""
+    """Rows of the page's tables.
+
+    Each has a failure, where it was reported, and the tests or the feature that cover it.
+    """
     return [line.strip("| ").split(" | ") for line in tables.splitlines() if PLACE.search(line)]
 
 

@@ -1,4 +1,4 @@
-"""The tutorial of `docs/workflows.md` runs as it stands."""
+"""Tests that the code of the tutorial `docs/workflows.md` runs as written."""
 
 from datetime import timedelta
 from typing import Any
@@ -19,7 +19,7 @@ BLOCKS = blocks(ROOT / "docs/workflows.md")
 
 @pytest.fixture
 def page() -> dict[str, Any]:
-    """What the Python blocks define, as one module."""
+    """All Python blocks of the page, executed as one module."""
     names: dict[str, Any] = {"__name__": "tests.unit.docs.page"}
     code = "\n".join(block.code for block in BLOCKS if block.language == "python")
     exec(compile(code, "docs/workflows.md", "exec"), names)

@@ -1,4 +1,6 @@
-"""The drill's file of requests and answers."""
+"""Tests of the log in which the drill (`make drill`, which breaks parts of the system under load)
+keeps requests and answers.
+"""
 
 from pathlib import Path
 from uuid import UUID, uuid4

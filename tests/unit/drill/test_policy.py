@@ -1,4 +1,6 @@
-"""The drill's model of workflows agrees with the planner, and finds what is wrong."""
+"""Tests that the drill's own model of workflows agrees with the platform's planner, and notices
+wrong outcomes.
+"""
 
 import random
 from typing import Any
@@ -16,7 +18,7 @@ from tests.unit.shared.workflows.test_graph import step, workflows
 
 
 def seen(played: Played) -> tuple[policy.Flow, list[policy.Step]]:
-    """What a ledger would say of it."""
+    """The rows of a simulated workflow and its steps, as they would be in the ledger."""
     flow = msgspec.convert(
         {**msgspec.structs.asdict(played.flow), "status": str(played.flow.status)}, policy.Flow
     )

@@ -1,4 +1,4 @@
-"""What the random scenario of the drill draws."""
+"""Tests of how the drill's random scenario chooses faults."""
 
 import random
 

@@ -1,4 +1,6 @@
-"""What supervisord is told, read back by supervisord's own parser."""
+"""Tests of the configuration that the launcher writes for supervisord, as supervisord's own parser
+reads it.
+"""
 
 import shlex
 from pathlib import Path

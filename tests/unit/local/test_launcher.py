@@ -1,4 +1,4 @@
-"""Ctrl-C while blocking work is under way."""
+"""Tests of Ctrl-C while the launcher is doing blocking work in a thread."""
 
 import asyncio
 import threading
@@ -31,7 +31,7 @@ async def test_work_under_way_is_finished_before_the_stop(release: threading.Eve
     assert ended.is_set()
 
 
-async def test_work_that_hangs_does_not_keep_the_launcher(
+async def test_work_that_hangs_does_not_block_the_launcher(
     release: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(launcher, "FINISH_S", 0.05)
@@ -46,6 +46,6 @@ async def test_work_that_hangs_does_not_keep_the_launcher(
     working.cancel()
 
     done, _ = await asyncio.wait([working], timeout=5)
-    release.set()  # the loop closes only after its threads have ended
+    release.set()  # let the thread end, because the event loop closes only after its threads have ended
     assert working in done
     assert working.cancelled()

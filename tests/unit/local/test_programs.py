@@ -1,4 +1,4 @@
-"""What the launcher says about the settings of the shell that it is started from."""
+"""Tests of how the launcher reports wrong settings in the shell from which it is started."""
 
 import pytest
 

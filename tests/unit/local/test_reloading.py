@@ -1,4 +1,4 @@
-"""Which processes a changed file concerns."""
+"""Tests of which processes restart when a source file changes."""
 
 from pathlib import Path
 

@@ -1,4 +1,6 @@
-"""Each process of the local system finds its own secrets in files, and no others."""
+"""Tests that each process of the local system gets its own secrets in files, and no secret of
+another process.
+"""
 
 from pathlib import Path
 

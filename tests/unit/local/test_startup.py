@@ -1,4 +1,4 @@
-"""The last words of a process that ended."""
+"""Tests that the launcher finds the last message in the log of a process that has ended."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""When a process that is alive without working is reported."""
+"""Tests of when the launcher reports a process that is alive but does not work."""
 
 import pytest
 
@@ -10,13 +10,13 @@ TROUBLE = "http://127.0.0.1:9100/health/live answers 503"
 
 @pytest.fixture
 def complaints() -> Complaints:
-    """Those about a worker that has worked since its start."""
+    """The launcher's record of reports about a worker that has worked since its start."""
     complaints = Complaints()
     assert complaints.note("worker-1", PID, None, 0) is None
     return complaints
 
 
-def test_a_trouble_that_lasts_is_reported_once_and_so_is_its_end(complaints: Complaints) -> None:
+def test_a_lasting_problem_is_reported_once_and_so_is_its_end(complaints: Complaints) -> None:
     lines = [complaints.note("worker-1", PID, TROUBLE, now) for now in (1, PATIENCE_S, 1 + PATIENCE_S, 99)]
     end = [complaints.note("worker-1", PID, None, now) for now in (100, 101)]
 
@@ -27,7 +27,7 @@ def test_a_trouble_that_lasts_is_reported_once_and_so_is_its_end(complaints: Com
     assert end == ["worker-1 works again.", None]
 
 
-def test_a_trouble_that_passes_is_not_reported(complaints: Complaints) -> None:
+def test_a_brief_problem_is_not_reported(complaints: Complaints) -> None:
     noted = [(1, TROUBLE), (PATIENCE_S, None), (PATIENCE_S + 2, TROUBLE), (2 * PATIENCE_S, TROUBLE)]
 
     assert [complaints.note("worker-1", PID, trouble, now) for now, trouble in noted] == [None] * 4

@@ -61,7 +61,7 @@ def test_a_last_heartbeat_before_a_death_lengthens_no_lease() -> None:
     assert watch.observe(seen(8, locked=False), 1 + LOCK_LEASE_S) == [WORKER]
 
 
-def test_a_lock_that_comes_back_starts_the_lease_anew() -> None:
+def test_a_lock_that_is_taken_again_restarts_the_lease() -> None:
     watch = Watch(STALL_S)
     watch.observe(seen(7, locked=False), 0)
     watch.observe(seen(7, locked=True), 4)

@@ -1,4 +1,6 @@
-"""The cursor of the sweep passes what is gone for good, and nothing else."""
+"""Tests of the cursor of the leader's sweep: it passes an event's id only when no event with a
+lower id can appear any more.
+"""
 
 import random
 
@@ -9,12 +11,15 @@ from services.scheduler.workflow_cursor import FROM_START_EVERY_S, Cursor, Look
 
 
 class Table:
-    """Events, and transactions that add them; both get their numbers before they commit."""
+    """A simulated table of events, and transactions that add events.
+
+    As in Postgres, an event gets its id before its transaction commits.
+    """
 
     def __init__(self) -> None:
         self.drawn = 0
         self.next_xid = 1
-        #: By transaction, the ids that it has drawn.
+        #: Ids that each open transaction has taken, by the transaction's number.
         self.open: dict[int, list[int]] = {}
         self.visible: set[int] = set()
 
@@ -38,7 +43,7 @@ class Table:
 @given(chance=st.randoms(use_true_random=False), limit=st.sampled_from([1, 3, 100]))
 def test_no_look_misses_an_event_whatever_commits_in_which_order(chance: random.Random, limit: int) -> None:
     table, cursor = Table(), Cursor()
-    cursor.after(0.0)  # the look from the start, which comes again only after a minute
+    cursor.after(0.0)  # the first look reads from the beginning, and then none does so for a minute
     for _ in range(chance.randint(1, 80)):
         match chance.choice(["begin", "draw", "draw", "commit", "apply", "look", "look"]):
             case "begin":

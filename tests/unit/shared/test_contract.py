@@ -13,7 +13,7 @@ from shared.contracts.maintenance import CLEANUP_OLD_TASKS
 from shared.errors import FieldProblem, InvalidFields, UnknownTask
 from tests.installed import INSTALLED
 
-#: What jsonb can hold.
+#: Hypothesis strategy for texts that Postgres can store in jsonb.
 TEXTS = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]))
 
 
@@ -129,7 +129,7 @@ def test_a_result_that_keeps_its_contract_is_encoded() -> None:
         ({"a": "\ud800"}, "params.a"),
     ],
 )
-def test_what_jsonb_refuses_is_refused_before_it(value: Any, field: str) -> None:
+def test_what_jsonb_cannot_store_is_refused_first(value: Any, field: str) -> None:
     with pytest.raises(InvalidFields) as refused:
         encode_document(value, "params", 1_000)
     assert [problem.field for problem in refused.value.problems] == [field]

@@ -1,4 +1,4 @@
-"""Cron expressions on ordinary days and on those when the clock is changed."""
+"""Tests of cron expressions, on ordinary days and on days when the clocks change."""
 
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as clock_time
@@ -13,10 +13,13 @@ from shared.schedules.crontab import Crontab
 
 ZONES = ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata", "America/Santiago"]
 HOUR = timedelta(hours=1)
+#: Hours of the day that the tests use. The clocks of ZONES change between 23:00 and 03:00. Noon
+#: represents all other hours.
+HOURS = (0, 1, 2, 3, 4, 12, 23)
 
 
 def fired(expression: str, zone: str, first: date, last: date) -> list[datetime]:
-    """Instants, in the zone, on the local days from `first` to `last`."""
+    """Local times at which an expression fires on the days from `first` to `last`."""
     tz = ZoneInfo(zone)
     begin = datetime.combine(first, datetime.min.time(), tz) - timedelta(microseconds=1)
     instants = Crontab(expression).instants(tz, begin)
@@ -30,7 +33,7 @@ def local_times(expression: str, *, count: int, after: str = "2026-01-01T00:00")
 
 
 @pytest.mark.parametrize("zone", ZONES)
-@pytest.mark.parametrize("clock", [f"{hour:02}:{minute:02}" for hour in range(24) for minute in (0, 30, 45)])
+@pytest.mark.parametrize("clock", [f"{hour:02}:{minute:02}" for hour in HOURS for minute in (0, 30, 45)])
 def test_a_daily_time_comes_once_each_day_and_is_right_wherever_the_clock_shows_it(
     zone: str, clock: str
 ) -> None:
@@ -38,13 +41,15 @@ def test_a_daily_time_comes_once_each_day_and_is_right_wherever_the_clock_shows_
     times = fired(f"{minute} {hour} * * *", zone, date(2026, 1, 1), date(2026, 12, 31))
     assert [time.date() for time in times] == [date(2026, 1, 1) + timedelta(days=n) for n in range(365)]
     moved = [time for time in times if time.strftime("%H:%M") != clock]
-    # Only on the one day when the clock jumps over it, and then when the jump ends.
+    # At most one time in the year is moved: the one that the clock skips. It is moved to the end of
+    # the gap.
     assert len(moved) <= 1
     for time in moved:
         before = (time.astimezone(UTC) - timedelta(seconds=1)).astimezone(time.tzinfo)
         asked = datetime.combine(time.date(), clock_time.fromisoformat(clock))
         assert before.replace(tzinfo=None) < asked < time.replace(tzinfo=None)
-    # Where the clock shows it twice, it is the first time.
+    # On the day on which the clock shows the time twice, the schedule fires only at the first of
+    # the two.
     assert not any(time.fold for time in times)
 
 
@@ -83,7 +88,7 @@ def test_where_the_clock_jumps_half_an_hour_the_hourly_time_follows_what_it_show
 
 
 def quarters(begin: datetime, end: datetime) -> list[datetime]:
-    """Moments in between, in the repeated hour too."""
+    """All quarter-hours between two times, including those of the hour that the clock repeats."""
     step = timedelta(minutes=15)
     return [begin + step * n for n in range(1, min(100, (end - begin) // step + 1)) if begin + step * n < end]
 
@@ -137,7 +142,8 @@ def test_weekdays_are_counted_as_in_crontab() -> None:
 
 def test_a_day_fits_by_its_date_or_by_its_weekday_where_both_are_restricted() -> None:
     assert [day[5:10] for day in local_times("0 0 13 * fri", count=4)] == ["01-02", "01-09", "01-13", "01-16"]
-    # A field that begins with a star restricts nothing: both must fit.
+    # As in cron, a field that begins with `*` counts as unrestricted, even with a step. So the day
+    # must match both fields.
     assert [day[5:10] for day in local_times("0 0 */2 * fri", count=3)] == ["01-09", "01-23", "02-13"]
 
 

@@ -1,4 +1,6 @@
-"""DATABASE_URL: what is understood, which rule is broken, and that no message shows a password."""
+"""Tests of parsing DATABASE_URL: its parts, the rules that it may break, and that no message shows
+a password.
+"""
 
 from pathlib import Path
 from urllib.parse import quote

@@ -1,4 +1,6 @@
-"""Any text in any setting: the process can be built, or the error names the variable and its rule."""
+"""Tests random texts in every setting: either the process can be built, or the error names the
+variable and its rule.
+"""
 
 from typing import Any
 
@@ -19,13 +21,15 @@ GOOD = {
     "REDIS_URL": "redis://cache",
     "VAPID_PRIVATE_KEY": "A" * 42 + "E",
 }
-#: DATABASE_URL has tests of its own. Names of packages are importable text, which may run code.
+#: Variables that get no random texts. DATABASE_URL has separate tests. Random names in
+#: OFTEN_APPLICATIONS would be imported, which could run any code.
 APART = {"DATABASE_URL", "OFTEN_APPLICATIONS"}
 KINDS: dict[str, type[Any]] = {
     variable: kind for kind in (Settings, HotelSettings) for variable in known_fields(kind)
 }
 VARIABLES = st.sampled_from(sorted(KINDS.keys() - APART))
-#: Texts that an environment can hold: without NUL, and with lone surrogates for bytes that are not UTF-8.
+#: Hypothesis strategy for texts that an environment variable can contain: without NUL, but with
+#: lone surrogates for bytes that are not UTF-8.
 TEXTS = st.one_of(
     st.text(st.characters(exclude_characters="\0"), max_size=40),
     st.integers().map(str),
@@ -40,7 +44,9 @@ TEXTS = st.one_of(
 
 
 def refusal(given: dict[str, str]) -> str | None:
-    """Why a process does not start with these settings; none when all is built that it builds of them."""
+    """The error with which a process would refuse these settings; None if everything can be built
+    from them.
+    """
     try:
         read = settings.read(GOOD | given)
         Vault.from_setting(read.vault_keys)

@@ -5,10 +5,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.ledger import partitions
-from shared.ledger.ids import uuid7
+from shared.ledger.ids import FIRST_ID, LAST_ID, ids_between, uuid7
 
 days = st.dates(date(2020, 1, 1), date(2100, 1, 1))
 times = st.datetimes(datetime(2020, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis wants bounds without a zone
+
+
+@given(times)
+def test_bounds_of_ids_contain_the_ids_of_their_time_and_no_later_ones(now: datetime) -> None:
+    later = now + timedelta(milliseconds=1)
+    first, end = ids_between(now, later)
+    assert first <= uuid7(now) < end <= uuid7(later)
+    assert ids_between(None, None) == (FIRST_ID, LAST_ID)
 
 
 @given(times)
@@ -19,7 +27,7 @@ def test_an_id_carries_version_variant_and_its_time(now: datetime) -> None:
 
 
 @given(times)
-def test_an_id_lies_in_the_partition_of_its_day(now: datetime) -> None:
+def test_an_id_belongs_to_the_partition_of_its_day(now: datetime) -> None:
     today = now.date()
     assert partitions.floor_id(today) <= uuid7(now) < partitions.floor_id(today + timedelta(days=1))
 

@@ -1,4 +1,6 @@
-"""Background loops go on whatever a round meets, and say when they stand still."""
+"""Tests of the keeper of background loops: a loop survives an error in a round, and is reported
+when it stalls.
+"""
 
 import asyncio
 import contextlib
@@ -60,6 +62,21 @@ async def test_a_long_outage_does_not_flood_the_log(caplog: pytest.LogCaptureFix
     finally:
         keeper_module.MAX_PAUSE_S = before
     assert len(caplog.records) <= 7
+
+
+async def test_a_loop_outlives_an_outage_of_hours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper_module, "MAX_PAUSE_S", 0.0)
+    stop, rounds = asyncio.Event(), 0
+
+    async def run_once() -> None:
+        nonlocal rounds
+        rounds += 1
+        if rounds == 1_100:
+            stop.set()
+        raise ServerAway("Postgres")
+
+    await Keeper().keep("outage", run_once, stop=stop)
+    assert rounds == 1_100
 
 
 async def test_a_round_that_hangs_is_a_stalled_loop_and_progress_is_not() -> None:

@@ -54,6 +54,18 @@ def test_without_jitter_delays_never_shrink(retries: Retries, failures: int) -> 
     assert delay(failures) <= delay(failures + 1)
 
 
+def test_a_delay_with_a_factor_near_1_grows_to_its_cap() -> None:
+    retries = Retries(max_attempts=600, delay=timedelta(seconds=1), factor=1.01, cap=timedelta(minutes=5))
+    delays = [lifecycle.backoff(retries, failures=n, spread=0.5).total_seconds() for n in (1, 101, 574, 575)]
+    assert delays == pytest.approx([1, 2.70481, 299.34, 300], rel=1e-4)
+
+
+@pytest.mark.parametrize("factor", [2, 2.0, 1e300])
+def test_a_power_that_is_too_large_for_a_float_is_the_cap(factor: float) -> None:
+    retries = Retries(max_attempts=100_000, factor=factor)
+    assert lifecycle.backoff(retries, failures=99_999, spread=0.5) == retries.cap
+
+
 def test_the_documented_first_delays_are_true() -> None:
     delays = [lifecycle.backoff(Retries(), failures=n, spread=0.5).total_seconds() for n in range(1, 5)]
     assert delays == [5, 15, 45, 135]
@@ -76,7 +88,7 @@ def test_what_would_end_the_same_way_is_not_retried(kind: ErrorKind) -> None:
 
 
 @pytest.mark.parametrize(("failures", "or_later", "wait_s"), [(1, True, 30), (4, True, 135), (4, False, 30)])
-def test_whoever_is_away_is_asked_again_at_his_time_or_at_the_contracts_whichever_is_later(
+def test_not_before_waits_for_the_later_of_its_own_and_the_contracts_delay(
     failures: int, or_later: bool, wait_s: float
 ) -> None:
     plan = lifecycle.plan_retry(

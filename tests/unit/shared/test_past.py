@@ -1,4 +1,4 @@
-"""Which days lack the indexes of past days."""
+"""Tests of finding the past days whose partitions lack indexes."""
 
 from datetime import UTC, date, datetime, timedelta
 

@@ -1,4 +1,6 @@
-"""REDIS_URL: what is understood, which rule is broken, and that no message shows a password."""
+"""Tests of parsing REDIS_URL: its parts, the rules that it may break, and that no message shows a
+password.
+"""
 
 from urllib.parse import quote
 

@@ -1,4 +1,4 @@
-"""The users of Redis may use every command that the scripts use which their service runs."""
+"""Tests that each Redis user may run every command in the Lua scripts of its service."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 from shared.roles import API, SCHEDULER, WORKER
 
 SHARED = Path(__file__).parents[3] / "shared"
-#: Scripts by the user that runs them; `preamble.lua` is part of each.
+#: The Lua scripts that each service's Redis user runs. Each of them includes `preamble.lua`.
 SCRIPTS = {
     API: ["preamble", "push"],
     WORKER: ["preamble", "push", "fetch", "unacked", "past"],
@@ -17,7 +17,7 @@ SCRIPTS = {
 }
 
 
-#: Scripts that count requests and what accounts take, of this project and of a library.
+#: Further Lua scripts by user, which count requests and quotas. Some belong to a library.
 COUNTERS = {
     API: [
         SHARED.parent / "services/api/identity/rate.lua",

@@ -1,4 +1,4 @@
-"""Processes know their version without an installed package."""
+"""Tests that processes know their version even if the package is not installed."""
 
 import tomllib
 from pathlib import Path

@@ -30,6 +30,16 @@ def test_the_environment_becomes_typed_settings() -> None:
         ({"OFTEN_WORKER_GRACE": "-1"}, "OFTEN_WORKER_GRACE must not be negative"),
         ({"OFTEN_WORKER_THREADS": "0"}, "OFTEN_WORKER_THREADS must be between 1 and 256"),
         ({"OFTEN_LOG_FORMAT": "xml"}, "OFTEN_LOG_FORMAT must be one of json, text"),
+        ({"OFTEN_TRACING": "yes"}, "OFTEN_TRACING must be one of off, on"),
+        ({"OFTEN_TRACE_CALLERS": "on"}, "OFTEN_TRACE_CALLERS must be one of link, follow"),
+        ({"OFTEN_TRACE_RETRIES": "1"}, "OFTEN_TRACE_RETRIES must be one of off, on"),
+        *(
+            (
+                {"OFTEN_TRACE_URL": url},
+                "OFTEN_TRACE_URL must be like https://traces.example.com/trace/{trace_id}",
+            )
+            for url in ("https://traces.example.com", "javascript:alert({trace_id})", "{trace_id}")
+        ),
         ({"OFTEN_STALL_AFTER": "1"}, "OFTEN_STALL_AFTER must be at least 10 seconds"),
         ({"OFTEN_RATE_LIMIT_USER": "many"}, "OFTEN_RATE_LIMIT_USER must be like 600/minute"),
         ({"OFTEN_RATE_LIMIT_ADDRESS": "0/minute"}, "OFTEN_RATE_LIMIT_ADDRESS must be like 600/minute"),
@@ -169,7 +179,7 @@ def test_service_links_of_kubernetes_are_ignored_and_named(caplog: pytest.LogCap
     )
 
 
-def test_an_environment_without_strangers_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_environment_without_unknown_names_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
     settings.read(GOOD | {"HOME": "/", "OFTEN_API_PORT": "80"}).warn_of_ignored()
     assert caplog.records == []
 
@@ -189,7 +199,7 @@ def test_a_file_that_is_not_utf_8_is_refused_by_its_name(tmp_path: Path, content
         settings.read({**GOOD, "SECRET_KEY_FILE": str(file)})
 
 
-def test_a_setting_may_lie_in_a_file(tmp_path: Path) -> None:
+def test_a_setting_may_be_in_a_file(tmp_path: Path) -> None:
     file = tmp_path / "database_url"
     file.write_text("postgresql://db/often\n")
     environ = {"DATABASE_URL_FILE": str(file), "REDIS_URL": "redis://cache", "OFTEN_API_PORT_FILE": ""}

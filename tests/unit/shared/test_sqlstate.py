@@ -1,4 +1,4 @@
-"""What an error of Postgres means, by its SQLSTATE."""
+"""Tests of what an error of Postgres means for the platform, by its SQLSTATE."""
 
 import asyncpg
 import pytest
@@ -9,7 +9,7 @@ from shared.ledger.sqlstate import Meaning
 
 
 def answered(state: str, **fields: str) -> asyncpg.PostgresError:
-    """The error that the driver makes of an answer of Postgres."""
+    """The exception that the database driver raises for an error with this SQLSTATE."""
     error: asyncpg.PostgresError = asyncpg.PostgresError.new({"C": state, "M": "why", **fields})
     return error
 
@@ -35,7 +35,8 @@ def test_a_passing_condition_makes_the_server_unavailable(state: str) -> None:
     error = answered(state)
     assert sqlstate.meaning(error) is Meaning.PASSING
     unavailable = sqlstate.unavailable(error)
-    # The driver counts a shutdown as the end of the connection.
+    # 57P01 (the server shuts down) counts as a lost connection, so the server is away. The other
+    # errors are refusals by a server that answers.
     assert isinstance(unavailable, ServerAway if state == "57P01" else ServerRefuses)
     assert "why" in str(unavailable)
 
@@ -73,7 +74,7 @@ def test_a_plan_that_went_stale_passes() -> None:
     assert sqlstate.meaning(asyncpg.InvalidCachedStatementError("cached plan")) is Meaning.PASSING
 
 
-def test_silence_is_told_apart_from_an_answer() -> None:
+def test_silence_is_distinguished_from_an_answer() -> None:
     assert isinstance(sqlstate.unavailable(TimeoutError()), ServerAway)
     assert isinstance(sqlstate.unavailable(ConnectionRefusedError("refused")), ServerAway)
     assert sqlstate.unavailable(ValueError("a defect of ours")) is None

@@ -16,7 +16,8 @@ from shared.vault import MASK, UNREADABLE, Vault
 
 OLD, NEW = bytes(32), bytes(range(32))
 TASK, OTHER_TASK, ANN = uuid4(), uuid4(), 7
-#: The token "before" of a `sample.pay`, sealed under OLD by release 0.2.
+#: The value "before" of the field `token` of a `sample.pay` task, as release 0.2 encrypted it with
+#: the key OLD.
 SEALED_BY_0_2 = "old:PfcY6RCGSq858I81QM6KcWPoFcxk4M0A5rtjiX+M77WP6uRr"
 
 
@@ -48,7 +49,7 @@ def encoded(key: bytes) -> str:
     return base64.b64encode(key).decode()
 
 
-def test_a_mark_is_found_wherever_it_stands() -> None:
+def test_sensitive_fields_are_found_in_params_and_result() -> None:
     assert PAY.sensitive_params == frozenset({"token", "cards"})
     assert PAY.sensitive_result == frozenset({"receipt"})
     assert (PLAIN.sensitive_params, PLAIN.sensitive_result) == (frozenset(), frozenset())
@@ -82,7 +83,8 @@ def test_a_ciphertext_of_another_field_task_or_owner_or_a_changed_one_does_not_o
     sealed = document["token"]["$bound"]
     swapped = {**document, "token": document["cards"]}
     changed = {**document, "token": {"$bound": sealed[:-8] + "AAAAAAA="}}
-    # The mark of the old form does not free it from its row and owner.
+    # An encrypted value is bound to its row and owner. Marking it as the older form, which is not
+    # bound, must not make it readable in another row.
     unbound = {**document, "token": {"$sealed": sealed}}
     no_base64, short = ({**document, "token": {"$bound": f"new:{text}"}} for text in ("-", "AAAA"))
     for broken in (swapped, changed, unbound, no_base64, short):
@@ -146,7 +148,8 @@ def test_readers_without_the_right_see_a_mask() -> None:
     assert seen(PAY, unmask=True) == {"amount": 7, "token": "x", "cards": []}
     assert seen(PAY, unmask=False) == {"amount": 7, "token": MASK, "cards": MASK}
     assert seen(None, unmask=True) == {"amount": 7, "token": MASK, "cards": MASK}
-    # Stored before the field became sensitive, or made to look sealed by its submitter.
+    # A value that is not encrypted: it was stored before its field became sensitive. Or its
+    # submitter gave it the form of an encrypted one.
     plain = '{"amount": 1, "token": "x"}'
     assert vault.read(PAY, "params", plain, TASK, ANN, unmask=False)["token"] == MASK
     forged = {"amount": {"$bound": "x"}}
@@ -175,7 +178,7 @@ def test_a_wrong_setting_is_refused(setting: str, rule: str) -> None:
 
 
 @given(st.text(min_size=3), st.text(), st.text())
-def test_a_secret_is_said_neither_plainly_nor_quoted(secret: str, before: str, after: str) -> None:
+def test_a_secret_is_shown_neither_plainly_nor_quoted(secret: str, before: str, after: str) -> None:
     for quoted in (secret, repr(secret), json.dumps(secret)):
         said = redact(f"{before}{quoted}{after}", [secret])
         assert secret not in said.replace("[hidden]", "") or secret in before + after or secret in "[hidden]"

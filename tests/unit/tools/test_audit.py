@@ -1,4 +1,6 @@
-"""The audit of the lock: what it says where there are advisories, and where there are none."""
+"""Tests of the audit of the lock file: its report when advisories are available, and when they are
+not.
+"""
 
 import sys
 from pathlib import Path
@@ -7,7 +9,8 @@ import pytest
 
 from tools import audit
 
-#: Plays pip-audit. The name of the file shows whether the probe or the lock is asked about.
+#: A program in place of pip-audit. Asked about the probe, a file with one package with a known
+#: vulnerability, it gives one chosen answer. Asked about the lock file, it gives another.
 STAND_IN = """
 import sys
 source, file = sys.argv[sys.argv.index("--vulnerability-service") + 1], sys.argv[-1]

@@ -1,4 +1,7 @@
-"""An attempt whose body runs, with the parts of a worker that it talks to; nothing connects to anything."""
+"""A running attempt for unit tests, with the parts of a worker that it uses.
+
+Nothing connects to a server.
+"""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,7 +27,7 @@ from tests.unit.worker.test_claims import held
 
 @dataclass
 class Running:
-    """One attempt and its surroundings."""
+    """A running attempt of a task, and the parts of a worker that it uses."""
 
     attempt: Attempt
     claims: Claims
@@ -51,7 +54,10 @@ class Running:
         return self.attempt.context
 
     def end(self, *, returned: Done | None = None, error: BaseException | None = None) -> Outcome:
-        """What follows when the body returns or raises."""
+        """End the body as if it had returned this value or raised this error.
+
+        Returns the attempt's outcome.
+        """
         self.attempt.returned, self.attempt.error = returned, error
         lifecycle = Lifecycle(self.inbox, TASKS, self.means.ledger, self.means.vault)
         lifecycle.after_process_message(StubBroker(), message_of(self.attempt))
@@ -59,11 +65,13 @@ class Running:
         return self.attempt.outcome
 
     def ended(self) -> None:
-        """Its claim is over in this process."""
+        """End the attempt's claim in this process, and check that the attempt then counts
+        as ended.
+        """
         self.claims.end(self.attempt)
         assert self.attempt.stage is Stage.ENDED
 
 
 def message_of(attempt: Attempt) -> MessageProxy:
-    """As Dramatiq hands it around."""
+    """A Dramatiq message for the attempt, as the worker's broker delivers it."""
     return MessageProxy(Message("often", attempt.name, (attempt,), {}, {}))

@@ -1,4 +1,6 @@
-"""What a body may say to its context, inside a worker and inline."""
+"""Tests of what the context of a task's body checks, inside a worker and when a test runs the body
+inline.
+"""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -112,7 +114,8 @@ async def test_a_test_sees_what_a_body_began() -> None:
     assert [started.key for started in plain.started] == ["the one"] * 2
 
 
-#: The first millisecond of a UUIDv7; hypothesis wants it without a time zone.
+#: The earliest time that a UUIDv7 can contain. It has no time zone, because hypothesis requires
+#: that.
 EPOCH = datetime.fromtimestamp(0, UTC).replace(tzinfo=None)
 ANYTHING = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.binary(), st.timedeltas()
@@ -162,7 +165,7 @@ def test_the_id_of_a_child_follows_from_its_parent_and_its_key(parent_at: dateti
     assert child != child_id(parent, f"{key}2")
     assert child != child_id(UUID(int=parent.int ^ 1), key)
     assert (child.version, child.variant) == (7, parent.variant)
-    # In the parent's millisecond, and so in its partition.
+    # A child's id contains the same millisecond as its parent's, so both are in the same partition.
     start = first_uuid7(parent_at)
     assert start <= child < UUID(int=start.int + (1 << 80))
 
@@ -170,7 +173,7 @@ def test_the_id_of_a_child_follows_from_its_parent_and_its_key(parent_at: dateti
 def test_a_line_whose_arguments_do_not_fit_is_reported_and_raises_nothing(
     context: TaskContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # pytest's own handlers raise.
+    # Remove the logging handlers, because those of pytest would raise the error.
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
     with redirect_stderr(StringIO()) as reported:
         context.log.info("%d tasks", "x")
@@ -179,7 +182,7 @@ def test_a_line_whose_arguments_do_not_fit_is_reported_and_raises_nothing(
 
 @pytest.fixture
 def loud() -> Iterator[None]:
-    """The process logs from information on, as a worker does."""
+    """Make this process log from level INFO on, as a worker does."""
     root = logging.getLogger()
     before = root.level
     root.setLevel(logging.INFO)
@@ -193,6 +196,20 @@ def test_debug_lines_are_kept_with_the_attempt() -> None:
     running.context.log.debug("look closely")
     (entry,) = running.inbox.take().entries
     assert [(line.level, line.message) for line in entry.logs] == [("debug", "look closely")]
+
+
+@pytest.mark.usefixtures("loud")
+def test_fields_of_a_line_are_kept_and_the_process_also_logs_those_of_the_attempt(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    running = Running.of(FAIL)
+    running.context.log.info("not scanned", extra={"destination_id": 5})
+    (entry,) = running.inbox.take().entries
+    assert [line.message for line in entry.logs] == ["not scanned destination_id=5"]
+    (record,) = caplog.records
+    fields = {"destination_id": 5, **running.attempt.fields}
+    assert fields.items() <= vars(record).items()
+    assert fields["task_id"] == str(running.attempt.id)
 
 
 def test_no_more_than_a_bounded_number_of_lines_is_kept() -> None:
@@ -224,7 +241,7 @@ def test_the_context_of_an_ended_attempt_warns_once_and_writes_nothing(
     context.submit(INSTANT, Nothing(), at_once=True)
     assert not running.inbox.take().entries
     assert not running.attempt.children
-    warnings = [r for r in caplog.records if "something it left running still uses" in r.getMessage()]
+    warnings = [r for r in caplog.records if "left running still uses its context" in r.getMessage()]
     assert len(warnings) == 1
 
 
@@ -235,5 +252,5 @@ def test_wait_for_refuses_what_is_no_coroutine(context: TaskContext, work: Any) 
 
 
 async def test_an_async_body_is_told_to_await_in_a_test_as_in_a_worker() -> None:
-    with pytest.raises(RuntimeError, match="an async body awaits"):
+    with pytest.raises(RuntimeError, match="in an async task body, await"):
         await run_inline(wait_in_loop, Nothing())

@@ -1,4 +1,6 @@
-"""The loop of async bodies: nothing ends it, and nothing is over before it has ended."""
+"""Tests of the event loop of async bodies: no error ends it, and an attempt is over only when its
+coroutine has ended.
+"""
 
 import asyncio
 import inspect
@@ -30,7 +32,9 @@ def loop() -> Iterator[LoopThread]:
 
 
 class Caller(threading.Thread):
-    """Runs a coroutine on the loop, and keeps what that raises."""
+    """A thread that runs a coroutine on the event loop of bodies, and keeps the error that it
+    raises.
+    """
 
     def __init__(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         super().__init__()
@@ -45,7 +49,10 @@ class Caller(threading.Thread):
             self.raised = error
 
     def waits_at(self, before: int | None) -> int:
-        """Wait until it waits in `event_loop.run`, at another line than `before`; returns the line."""
+        """Wait until the thread is blocked in `event_loop.run`, at another line than `before`.
+
+        Returns the line's number.
+        """
         deadline = time.monotonic() + LIMIT_S
         while time.monotonic() < deadline:
             frame = sys._current_frames().get(self.ident or 0)
@@ -76,7 +83,8 @@ def test_an_interrupt_is_raised_only_once_the_body_has_cleaned_up(loop: LoopThre
         try:
             await asyncio.get_running_loop().create_future()
         finally:
-            # Longer than Dramatiq itself would wait.
+            # The body's cleanup takes longer than Dramatiq's own event loop thread would wait for
+            # it.
             await asyncio.sleep(1.5)
             ended.set()
 

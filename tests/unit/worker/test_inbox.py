@@ -1,4 +1,6 @@
-"""What threads note about their tasks, until a round takes it."""
+"""Tests of the inbox, which collects what threads note about their tasks until the recorder takes
+it.
+"""
 
 import time
 from typing import cast
@@ -76,7 +78,7 @@ def test_a_round_takes_no_more_children_than_one_attempt_may_have(monkeypatch: p
 
 
 class Deaf:
-    """An inbox that takes no end."""
+    """An inbox that fails to accept the end of any task."""
 
     def note_end(self, attempt: Attempt, outcome: Outcome) -> None:
         raise RuntimeError("deaf")
@@ -90,7 +92,7 @@ def test_a_claim_whose_end_cannot_be_handed_over_is_forgotten_so_that_it_is_give
     ClaimsConsumer(running.claims, cast(Inbox, Deaf()), timeout_s=0).ack(message_of(running.attempt))
     ids: set[UUID] = running.claims.ids()
     assert (ids, running.claims.busy) == (set(), 0)
-    assert "gives it back within seconds" in caplog.text
+    assert "is given back and soon runs again" in caplog.text
 
 
 @pytest.mark.parametrize(("deep", "waits_s"), [(False, 0.003), (True, inbox_module.DEEP_WAIT_S)])

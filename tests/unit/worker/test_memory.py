@@ -24,21 +24,21 @@ def test_a_limit_that_the_idle_process_exceeds_is_no_bodys_fault() -> None:
     assert culprit([running(110, for_s=10)], 120 * MB, -10 * MB, now=1_000) is None
 
 
-def test_growth_counts_from_the_look_before_the_body_began() -> None:
+def test_growth_counts_from_the_measurement_before_the_body_began() -> None:
     size = 100 * MB
     claims = Claims(threads=2)
     limit = MemoryLimit(claims, 400, lambda: size)
     greedy = held()
     claims.add([greedy])
     claims.take(0)
-    # The memory is full before the first look.
+    # The process already used too much memory before its first measurement.
     size = 500 * MB
     assert limit.exceeded()
     limit.blame()
     assert str(greedy.fault) == "the worker grew by 400 MB while this attempt ran, beyond its limit of 400 MB"
 
 
-def test_nobody_is_blamed_once_the_memory_is_free_again() -> None:
+def test_no_body_is_blamed_once_the_memory_is_free_again() -> None:
     size = 100 * MB
     claims = Claims(threads=1)
     limit = MemoryLimit(claims, 400, lambda: size)
@@ -52,6 +52,6 @@ def test_nobody_is_blamed_once_the_memory_is_free_again() -> None:
     assert attempt.fault is None
 
 
-def test_a_limit_of_0_is_none() -> None:
+def test_a_limit_of_0_means_no_limit() -> None:
     limit = MemoryLimit(Claims(threads=1), 0, lambda: 10**12)
     assert not limit.exceeded()

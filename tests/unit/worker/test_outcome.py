@@ -1,4 +1,4 @@
-"""What follows the end of a body."""
+"""Tests of which outcome an attempt has after its body ended in some way."""
 
 import math
 from datetime import UTC, datetime, timedelta
@@ -27,7 +27,7 @@ NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 
 
 def raised(error: BaseException) -> BaseException:
-    """With a traceback, as a body raises it."""
+    """The same exception after it was raised, so that it has a traceback."""
     try:
         raise error
     except BaseException as caught:  # noqa: BLE001 - that is the point
@@ -35,7 +35,7 @@ def raised(error: BaseException) -> BaseException:
 
 
 class Rude(Exception):
-    """Every method that a report may call raises."""
+    """An exception whose methods raise errors themselves when a report about it is made."""
 
     def __str__(self) -> str:
         raise SystemExit("no")
@@ -118,7 +118,7 @@ def test_an_interrupted_body_fails_by_its_fault_alone(
         assert (outcome.status, outcome.failure.kind, outcome.failures) == (Status.RETRY, kind, 1)
 
 
-def test_an_own_error_of_a_body_that_was_to_be_interrupted_stays_its_own() -> None:
+def test_a_bodys_own_error_before_an_interrupt_is_kept() -> None:
     running = Running.of(FAIL)
     running.attempt.interrupt_pending = True
     ring = RuntimeError("first")
@@ -148,5 +148,5 @@ def test_retry_names_the_delay_that_it_refuses(delay_s: Any) -> None:
         Retry("not yet", delay_s=delay_s)
 
 
-def test_the_end_of_all_time_is_366_days_ahead() -> None:
+def test_the_latest_datetime_counts_as_366_days() -> None:
     assert Retry("never", at=datetime.max.replace(tzinfo=UTC)).wait_s(NOW) == MAX_DELAY.total_seconds()

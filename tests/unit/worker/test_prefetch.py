@@ -19,7 +19,8 @@ def test_never_more_than_the_bound_is_held(threads: int, busy: int, held: int, r
 def test_beside_a_body_that_keeps_the_interpreter_nothing_is_claimed_ahead(
     threads: int, longest_s: float
 ) -> None:
-    # Each task that ends beside it takes a switch of threads or more, which are 5 ms apart.
+    # While a body holds the GIL, other threads get it only every 5 ms, so at most one task ends in
+    # that time.
     ahead = prefetch.ahead(threads=threads, rate=1 / 0.005, longest_s=longest_s)
     assert prefetch.wanted(threads=threads, busy=threads, waiting=0, held=threads, ahead=ahead) == 0
 
@@ -44,7 +45,7 @@ def test_short_tasks_are_claimed_ahead_and_refilled_below_half() -> None:
 
 
 def test_where_many_ids_wait_a_slow_worker_claims_enough_for_a_statement_to_pay() -> None:
-    # 12 workers on two cores end some 250 tasks a second each.
+    # 250 tasks per second is what each of 12 workers on two cores achieves.
     assert prefetch.ahead(threads=8, rate=250, longest_s=0.01) == 10
     assert prefetch.ahead(threads=8, rate=250, longest_s=0.01, deep=True) == 40
 

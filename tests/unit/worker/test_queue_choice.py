@@ -36,10 +36,11 @@ TASKS = {
     ("chosen", "served"),
     [
         ("", ("default", "email", "mails", "parcels")),
-        # The former name of a queue is served by the workers of its new one …
+        # Workers that serve a queue also serve the queue's former name.
         ("email", ("email", "mails")),
         ("parcels, email", ("parcels", "email", "mails")),
-        # … unless other contracts use it.
+        # If other contracts use the former name of a queue, workers of the renamed queue do not
+        # serve it.
         ("parcels", ("parcels",)),
         ("-email", ("default", "mails", "parcels")),
         ("-email,-mails, -default", ("parcels",)),
@@ -52,13 +53,17 @@ def test_a_worker_serves_the_queues_that_its_setting_chooses(chosen: str, served
 @pytest.mark.parametrize(
     ("chosen", "says"),
     [
-        ("emial", "OFTEN_WORKER_QUEUES names 'emial'; known queues: default, email, mails, parcels"),
-        ("-emial", "OFTEN_WORKER_QUEUES names 'emial'; known queues"),
+        (
+            "emial",
+            "OFTEN_WORKER_QUEUES names the queue 'emial', which no contract uses; known queues: default, "
+            "email, mails, parcels",
+        ),
+        ("-emial", "OFTEN_WORKER_QUEUES names the queue 'emial', which no contract uses; known queues"),
         ("email,-default", "mixes queues to serve with queues to leave out (-default); write one kind"),
         ("-email,-mails,-default,-parcels", "leaves out every queue; known queues: default"),
     ],
 )
-def test_a_choice_that_makes_no_sense_is_refused(chosen: str, says: str) -> None:
+def test_an_invalid_choice_of_queues_is_refused(chosen: str, says: str) -> None:
     with pytest.raises(SettingsError) as refused:
         queue_names(chosen, TASKS)
     assert says in str(refused.value)

@@ -15,5 +15,5 @@ def test_two_functions_for_one_contract_are_refused() -> None:
     def other(context: object, params: Nothing) -> Done:
         return Done(attempt=0)
 
-    with pytest.raises(ValueError, match=r"two functions do the work of sample\.instant"):
+    with pytest.raises(ValueError, match=r"two functions have the contract sample\.instant"):
         registry.add({}, [instant, other])

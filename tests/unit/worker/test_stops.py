@@ -14,9 +14,11 @@ def test_a_worker_whose_bodies_are_young_stops_for_a_suspect() -> None:
 def test_a_worker_with_a_long_body_works_on_until_the_suspect_has_waited_for_longer() -> None:
     stops = waiting_since(100)
     assert not stops.may_stop(100, oldest_s=60)
-    # A body that began before the suspect came is always older than the suspect has waited.
+    # The oldest body began before the suspect arrived, so it has always run for longer than the
+    # suspect has waited. The worker does not stop.
     assert not any(stops.may_stop(100 + s, oldest_s=60 + s) for s in range(100))
-    # Where the next body is as long, the worker stops for it in the end.
+    # A later body has run for a shorter time than the suspect has waited, so the worker stops
+    # fetching.
     assert stops.may_stop(170, oldest_s=65)
 
 

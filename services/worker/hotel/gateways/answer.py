@@ -1,4 +1,8 @@
-"""What a provider's answer holds, which may be anything: read without guessing and without our secrets."""
+"""Helpers that read the responses of outside services.
+
+A response may contain anything, so every value is checked, and nothing is guessed. Our own secrets
+are removed from the text.
+"""
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
@@ -10,28 +14,29 @@ import msgspec
 from services.worker.hotel.gateways.provider import ProviderAway
 from shared.telemetry.redaction import redact
 
-#: Of a provider's own words, what an error repeats.
-LONGEST_WORDS = 300
-#: The columns of prices end here, numeric(12, 2); what rounds to nothing is no price either.
-LOWEST_PRICE, HIGHEST_PRICE = 0.01, 9_999_999_999
-#: Those of numbers of guests, integer.
-HIGHEST_COUNT = 2**31 - 1
+#: Maximum number of characters of a provider's message that our error message repeats.
+MAX_WORDS_CHARS = 300
+#: Lowest and highest valid price. The price columns have the type numeric(12, 2), and a price that
+#: rounds to zero is invalid too.
+MIN_PRICE, MAX_PRICE = 0.01, 9_999_999_999
+#: Highest valid number of guest ratings, which are stored in columns of type integer.
+MAX_COUNT = 2**31 - 1
 
 
 class Nonsense(ValueError):
-    """A value that is there and can't be what it should be."""
+    """Raised for a value that is present in a response but is not valid for its field."""
 
 
 def parse(response: httpx.Response, provider: str, secrets: Sequence[str]) -> Any:
-    """The body's JSON; raises ProviderAway where it is none."""
+    """Parse the response body as JSON. Raises ProviderAway if it is not JSON."""
     try:
         text = redact(response.content.decode(), [secret for secret in secrets if secret])
         body = msgspec.json.decode(text)
-        # jsonb takes no NUL.
+        # NUL characters are removed, because Postgres' jsonb does not accept them.
         return _without_nul(body) if "\\u0000" in text else body
     except (ValueError, RecursionError):
-        # Without the cause: it may quote the body.
-        raise ProviderAway(f"{provider} answered something else than JSON") from None
+        # The new error drops its cause, because the cause may quote the body.
+        raise ProviderAway(f"{provider} sent a body that is not JSON") from None
 
 
 def parse_object(response: httpx.Response, provider: str, secrets: Sequence[str]) -> dict[str, Any]:
@@ -39,18 +44,18 @@ def parse_object(response: httpx.Response, provider: str, secrets: Sequence[str]
 
 
 def an_object(body: Any, provider: str) -> dict[str, Any]:
-    """Raises ProviderAway where it is none."""
+    """Return the value if it is a JSON object. Raises ProviderAway if it is anything else."""
     if not isinstance(body, dict):
-        raise ProviderAway(f"{provider} answered something else than a JSON object")
+        raise ProviderAway(f"{provider} sent a body that is not a JSON object")
     return body
 
 
 def words(
     response: httpx.Response, provider: str, secrets: Sequence[str], headers: Sequence[str] = ()
 ) -> str:
-    """Why the provider refuses, in its own words and one line; its status where it has none.
+    """Build an error text from a refusal: the status and the provider's reason, if it gives one.
 
-    `headers` name those that may hold a reason beside the body.
+    The text is on one line. `headers` names response headers that may contain a reason too.
     """
     try:
         body = parse_object(response, provider, secrets)
@@ -58,11 +63,15 @@ def words(
         body = {}
     named = (redact(response.headers[name], secrets) for name in headers if name in response.headers)
     text = " ".join("; ".join([*complaints(body), *named]).split())
-    return f"{provider} answered {response.status_code}{': ' if text else ''}{text[:LONGEST_WORDS]}"
+    return f"{provider} answered {response.status_code}{': ' if text else ''}{text[:MAX_WORDS_CHARS]}"
 
 
 def complaints(body: dict[str, Any]) -> Iterator[str]:
-    """The texts of `message`, and of `error`, which is a text or holds `message` and `errors`."""
+    """Yield the error texts of a response body.
+
+    They are in `message` and in `error`, which may be a text or an object with `message` and
+    `errors`.
+    """
     error = body.get("error")
     found = [body.get("message"), error]
     if isinstance(error, dict):
@@ -86,9 +95,12 @@ def whole(value: Any, lowest: int, highest: int) -> int | None:
 
 
 def price(value: Any) -> Decimal:
-    """Raises Nonsense."""
-    if not _is_number(value) or not LOWEST_PRICE <= value <= HIGHEST_PRICE:
-        raise Nonsense("the price is no positive number")
+    """Convert a value to a price.
+
+    Raises Nonsense for anything but a number between MIN_PRICE and MAX_PRICE.
+    """
+    if not _is_number(value) or not MIN_PRICE <= value <= MAX_PRICE:
+        raise Nonsense(f"the price must be a number from {MIN_PRICE} to {MAX_PRICE}")
     return Decimal(str(value))
 
 

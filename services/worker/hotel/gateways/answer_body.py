@@ -1,7 +1,7 @@
-"""Reads the body of a provider's answer, and no more of it than a limit allows.
+"""Reads the body of an HTTP response up to a size limit.
 
-httpx decodes a whole piece at once: 64 KB of gzip become 64 MB. So the pieces are read as they were sent
-and decoded here, with a bound for each step.
+httpx decompresses a whole chunk at once, which may turn 64 KB of gzip into 64 MB. The chunks are
+therefore read compressed and are decompressed here, with a limit for each step.
 """
 
 import asyncio
@@ -11,35 +11,43 @@ from collections.abc import AsyncIterator
 
 import httpx
 
-#: The largest answers that are known, TravClan's pages of hotels, have about 1 MB.
+#: Maximum size of a response body. The largest known ones are TravClan's pages of hotels with about
+#: 1 MB.
 MAX_BYTES = 8 * 1024 * 1024
-#: Enough for the reason of a refusal.
+#: Maximum number of bytes that are read of an error response's body. It is enough to find the
+#: reason.
 MAX_REASON_BYTES = 16 * 1024
-#: How long the reason of a refusal is waited for, after its status.
+#: Maximum number of seconds to wait for the body of an error response after its status has arrived.
 REASON_WAIT_S = 1.0
-#: The only encoding that is asked for; any other is refused.
+#: The only content encoding that our requests accept. A response with another encoding is refused.
 ACCEPTED = "gzip"
-#: Headers that describe the body as it was sent, not as it is decoded.
-OF_THE_WIRE = frozenset({"content-encoding", "content-length", "transfer-encoding"})
+#: Headers that describe the body as it was transmitted. They are dropped once the body is
+#: decompressed.
+WIRE_HEADERS = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 
 
 class BadBody(Exception):
-    """It is larger than the limit, in an encoding that was not asked for, or not in the one it names."""
+    """Raised for a response body that cannot be read.
+
+    It exceeds the size limit, or its encoding was not accepted or is not the one in its header.
+    """
 
 
 async def whole(response: httpx.Response, deadline: float) -> bytes:
-    """The decoded body; `deadline` is a time of the event loop.
+    """Read and decompress the whole body. `deadline` is a time of the event loop's clock.
 
-    Raises BadBody, TimeoutError and httpx's errors.
+    Raises BadBody, TimeoutError and the errors of httpx.
     """
     async with asyncio.timeout_at(deadline):
         return b"".join([piece async for piece in _pieces(response, MAX_BYTES)])
 
 
 async def beginning(response: httpx.Response, deadline: float) -> bytes:
-    """What arrives within REASON_WAIT_S and before the deadline, up to MAX_REASON_BYTES.
+    """Read only the beginning of the body: what arrives within REASON_WAIT_S and before the
+    deadline.
 
-    For answers whose status says everything: an unreadable or endless body changes nothing.
+    Use it if the status of a response is enough to decide and the body only explains it. The result
+    has at most MAX_REASON_BYTES. An unreadable or endless body causes no error.
     """
     read = bytearray()
     with contextlib.suppress(BadBody, TimeoutError, httpx.HTTPError):
@@ -50,31 +58,32 @@ async def beginning(response: httpx.Response, deadline: float) -> bytes:
 
 
 def as_read(response: httpx.Response, body: bytes) -> httpx.Response:
-    """The answer with its decoded body."""
-    headers = [(name, value) for name, value in response.headers.multi_items() if name not in OF_THE_WIRE]
+    """Return a response that has the decompressed body instead of the stream."""
+    headers = [(name, value) for name, value in response.headers.multi_items() if name not in WIRE_HEADERS]
     return httpx.Response(response.status_code, headers=headers, content=body, request=response.request)
 
 
 async def _pieces(response: httpx.Response, max_bytes: int) -> AsyncIterator[bytes]:
     decoder = _Decoder(response.headers.get("content-encoding", ""), max_bytes)
-    assert isinstance(response.stream, httpx.AsyncByteStream)  # as every answer of an AsyncClient
+    # An AsyncClient always returns async streams
+    assert isinstance(response.stream, httpx.AsyncByteStream)
     async for sent in response.stream:
         yield decoder.decoded(sent)
 
 
 class _Decoder:
-    """Turns pieces as they were sent into pieces of the body; counts both."""
+    """Decompresses the chunks of a body, and counts the bytes before and after."""
 
     def __init__(self, encoding: str, max_bytes: int) -> None:
         name = encoding.strip().lower()
         if name not in ("", "identity", ACCEPTED):
-            raise BadBody(f"an answer in the encoding {name[:40]!r}, which was not asked for")
+            raise BadBody(f"the answer has the encoding {name[:40]!r}, but only gzip was offered")
         self._gzip = zlib.decompressobj(16 + zlib.MAX_WBITS) if name == ACCEPTED else None
         self._max_bytes = max_bytes
         self._sent = self._decoded = 0
 
     def decoded(self, sent: bytes) -> bytes:
-        """Raises BadBody."""
+        """Decompress one chunk. Raises BadBody."""
         self._sent += len(sent)
         piece = self._unpacked(sent)
         self._decoded += len(piece)
@@ -86,7 +95,8 @@ class _Decoder:
         if self._gzip is None:
             return sent
         try:
-            # One byte more than fits shows that the limit is exceeded.
+            # Allow one byte more than the limit, because that byte shows that the limit is
+            # exceeded.
             return self._gzip.decompress(sent, self._max_bytes - self._decoded + 1)
         except zlib.error:
-            raise BadBody("an answer that is not gzip, though it says so") from None
+            raise BadBody("the answer's header says gzip, but its body is not gzip") from None

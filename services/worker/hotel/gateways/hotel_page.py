@@ -1,4 +1,4 @@
-"""Hotels as the search gateways ask for them and answer, whichever provider it is."""
+"""The query and the results of a hotel search, in a form that is the same for all providers."""
 
 from datetime import date
 from decimal import Decimal
@@ -8,24 +8,24 @@ import msgspec
 
 
 class HotelQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """A stay somewhere; the same for all providers and pages."""
+    """A search for hotels for one stay. All providers and all pages get the same query."""
 
-    #: "Candolim, Goa, India".
+    #: The place to search in, such as "Candolim, Goa, India".
     place: str
     check_in: date
     check_out: date
     adults: int
-    #: One age for each child.
+    #: Ages of the children who stay at the hotel.
     children_ages: tuple[int, ...] = ()
-    #: ISO 4217.
+    #: Code of the currency for prices, ISO 4217.
     currency: str
-    #: Country whose guests' prices are asked for, ISO 3166-1.
+    #: Code of the guests' country, ISO 3166-1. Some prices depend on it.
     nationality: str = "IN"
-    #: Any of these; empty: all.
+    #: Accepted hotel categories in stars. If empty, all are accepted.
     stars: tuple[int, ...] = ()
-    #: Guests' rating, 0 to 5, at least.
+    #: Lowest accepted guest rating, 0 to 5; None accepts all.
     min_rating: float | None = None
-    #: Per night.
+    #: Lowest accepted price per night; None accepts all.
     min_price: float | None = None
     max_price: float | None = None
     free_cancellation: bool = False
@@ -33,33 +33,34 @@ class HotelQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HotelRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One hotel, as far as the provider's row could be read."""
+    """One hotel of a search result. Fields that the provider's data lacks are None."""
 
-    #: The provider's own stable handle.
+    #: The provider's identifier of the hotel, which stays the same over time.
     external_id: str
     name: str
-    #: 1 to 5.
+    #: Hotel category, 1 to 5 stars.
     star_rating: int | None = None
     guest_rating: float | None = None
     guest_rating_count: int | None = None
     latitude: float | None = None
     longitude: float | None = None
     image_url: str | None = None
-    #: Null: known, but sold out or without a price.
+    #: Price of the hotel; None if it is sold out or no price is known.
     price: Decimal | None = None
-    #: Of the price, ISO 4217.
+    #: Currency of the price, ISO 4217.
     currency: str
-    #: What the price pays for.
+    #: Whether the price is for one night or for the whole stay.
     price_for: Literal["night", "stay"]
-    #: The row as it came.
+    #: The provider's data about the hotel, unchanged.
     raw: dict[str, Any]
 
 
 class HotelPage(msgspec.Struct, frozen=True, kw_only=True):
-    """One page of results, in the provider's order."""
+    """One page of a search result, in the provider's order."""
 
     rows: tuple[HotelRow, ...]
-    #: Rows that have no name, no handle, or a price that is none.
+    #: Number of hotels on the page that were skipped, because they have no name, no identifier or
+    #: no valid price.
     unreadable: int
-    #: What to give to get the next page; null on the last one.
+    #: Token for requesting the next page; None on the last page.
     next_page: str | None

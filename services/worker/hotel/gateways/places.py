@@ -1,4 +1,6 @@
-"""Bulkheads: one user, or one host, cannot take all threads of a worker."""
+"""Bulkheads: limits for the number of a worker's threads that tasks for one user or one host
+occupy.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,15 +8,20 @@ from contextlib import asynccontextmanager
 
 from services.worker.hotel.gateways.provider import ProviderBusy
 
-#: A body holds a thread while it waits, so it waits only as long as a usual push takes.
+#: Maximum number of seconds that a task body waits for a place. It blocks its thread meanwhile, so
+#: the wait is no longer than a usual push takes.
 WAIT_S = 0.5
 
 
 class Places:
-    """At most `number` bodies have a place under one name; as many again may wait for one."""
+    """Limits how many task bodies work for the same name, such as a user or a host, at the same
+    time.
+
+    At most `number` of them hold a place for the name, and as many again may wait for one.
+    """
 
     def __init__(self, number: int, delay_s: float) -> None:
-        """`delay_s` is when a body that got no place tries again."""
+        """`delay_s` is the retry delay of a task that gets no place."""
         self._number = number
         self._delay_s = delay_s
         self._taken: dict[str, asyncio.Semaphore] = {}
@@ -22,7 +29,9 @@ class Places:
 
     @asynccontextmanager
     async def taken(self, name: str) -> AsyncIterator[None]:
-        """Have a place inside. Raises ProviderBusy when there is none."""
+        """Hold a place for this name inside the context. Raises ProviderBusy if none becomes free
+        in time.
+        """
         inside = self._inside.get(name, 0)
         if inside >= 2 * self._number:
             raise self._full(name)

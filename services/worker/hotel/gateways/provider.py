@@ -1,6 +1,7 @@
-"""An outside service that is spoken to over HTTP: paced, given a rest when it is down, its failures sorted.
+"""Calls outside services (providers) over HTTP.
 
-What an answer below 500 means is each gateway's own to say.
+Calls stay within a rate limit and are suspended while a service is down. Failures are classified as
+temporary or permanent here; each gateway interprets responses with a status below 500.
 """
 
 import asyncio
@@ -19,65 +20,83 @@ from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 
-from services.worker.hotel.gateways import answer_body, retry_after
+from services.worker.hotel.gateways import answer_body, measured, retry_after
 from services.worker.hotel.gateways.circuits import FAILURES, REST_S, Circuits, Resting
 from shared.errors import ExpectedError, NotBefore, PermanentError
+from shared.telemetry import metrics, tracing
 from shared.transport.connection import pool
 
 log = logging.getLogger(__name__)
 
-#: A body waits this long for its turn; then it makes room for others and comes again.
-LONGEST_WAIT_S = 10.0
-#: Whatever the rate, how often the turn is asked for.
-SHORTEST_WAIT_S = 0.02
-#: A connection takes one round trip, or three with TLS.
+#: Maximum number of seconds that a task body waits for the rate limit. After that, the attempt
+#: ends, which frees its thread, and the task is retried later.
+MAX_WAIT_S = 10.0
+#: Minimum number of seconds between two checks of the rate limit.
+MIN_WAIT_S = 0.02
+#: Maximum number of seconds for connecting, which takes one round trip, or three with TLS.
 CONNECT_TIMEOUT_S = 5.0
-#: Delay of a request that found no free connection within its deadline.
+#: Retry delay in seconds of a request for which no pooled connection became free in time.
 CROWDED_DELAY_S = 5.0
 
-#: Reads a body until a time of the event loop.
+#: A function that reads the body of a response until a deadline, which is a time of the event
+#: loop's clock.
 Read = Callable[[httpx.Response, float], Awaitable[bytes]]
 
 
 class ProviderAway(ExpectedError):
-    """It did not answer, or said that it can't at the moment."""
+    """Raised if the provider did not answer, or answered that it is temporarily unavailable."""
 
 
 class ProviderBusy(NotBefore):
-    """It, or our own share of it, is free again at a known time."""
+    """Raised if the provider, or our share of its capacity, is used up until a known time."""
 
 
 class ProviderOverloaded(ProviderBusy, ProviderAway):
-    """It can't at the moment, and said when it can again; counts as a failure like any other."""
+    """Raised if the provider is unavailable and said for how long. It also counts as a failure of
+    the provider.
+    """
 
 
 class ProviderRefused(PermanentError):
-    """It will not do this, now or later; the message is its own."""
+    """Raised if the provider will never accept this request. The message has the provider's own
+    reason.
+    """
 
 
 class Pace:
-    """Counts requests to every provider over all workers, in Redis."""
+    """Limits the rate of requests to each provider, over all workers together. The counters are in
+    Redis.
+    """
 
     def __init__(self, redis_url: str) -> None:
         self._pool = pool(redis_url) if redis_url else None
         self._limiter = SlidingWindowCounterRateLimiter(_storage(self._pool))
 
     async def wait(self, provider: str, rate: str) -> None:
-        """Wait for a turn; `rate` is like 2/second. Raises ProviderBusy when it would take too long."""
+        """Wait until the rate limit allows a request. `rate` has a form such as 2/second.
+
+        Raises ProviderBusy if the wait would be too long.
+        """
         limit = parse(rate)
-        deadline = time.monotonic() + LONGEST_WAIT_S
+        deadline = time.monotonic() + MAX_WAIT_S
         while True:
             try:
                 if await self._limiter.hit(limit, provider):
                     return
                 stats = await self._limiter.get_window_stats(limit, provider)
             except (RedisError, OSError) as error:
-                # The provider's own limit still stands.
-                log.warning("requests to %s are not counted: %s: %s", provider, type(error).__name__, error)
+                # If Redis does not answer, the request is sent without counting. The provider's own
+                # rate limit still applies.
+                log.warning(
+                    "requests to %s are not counted, so the rate limit may be exceeded: %s: %s",
+                    provider,
+                    type(error).__name__,
+                    error,
+                )
                 return
-            wait_s = max(stats.reset_time - time.time(), SHORTEST_WAIT_S)
+            wait_s = max(stats.reset_time - time.time(), MIN_WAIT_S)
             if time.monotonic() + wait_s > deadline:
-                raise ProviderBusy(f"more than {rate} for {provider}", delay_s=wait_s)
+                raise ProviderBusy(f"the limit of {rate} for {provider} is used up", delay_s=wait_s)
             await asyncio.sleep(min(wait_s, 1.0))
 
     async def close(self) -> None:
@@ -87,7 +106,10 @@ class Pace:
 
 @functools.cache
 def trusted() -> ssl.SSLContext:
-    """The authorities whose certificates count. One for all clients: to read them takes 70 ms each time."""
+    """Return a TLS context with the trusted certificate authorities.
+
+    All clients share it, because loading the certificates takes 70 ms.
+    """
     return httpx.create_ssl_context(trust_env=False)
 
 
@@ -99,7 +121,7 @@ def _storage(connections: ConnectionPool | None) -> Storage:
 
 
 class Provider:
-    """One service: its connections, its pace, its circuit breakers, and the limits of one call."""
+    """The connection to one provider, with its rate limit, circuit breakers and time limit."""
 
     def __init__(
         self,
@@ -111,13 +133,17 @@ class Provider:
         read: Read = answer_body.whole,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        """`deadline` is for one call: connection, headers and body together. `read` bounds the body."""
+        """`deadline` is the time limit of a whole call, from connecting to the end of the body.
+
+        `read` is the function that reads response bodies and limits their size.
+        """
         self.name = name
         self._pace = pace
         self._rate = rate
         self._deadline_s = deadline.total_seconds()
         self._read = read
-        # The environment's proxies are for people; redirects would carry a key elsewhere.
+        # Proxy settings in the environment are ignored, because they are meant for people.
+        # Redirects are not followed, because they could send a key to another host.
         self._http = httpx.AsyncClient(
             timeout=httpx.Timeout(self._deadline_s, connect=min(CONNECT_TIMEOUT_S, self._deadline_s)),
             headers={"Accept-Encoding": answer_body.ACCEPTED},
@@ -127,23 +153,30 @@ class Provider:
             transport=transport,
         )
         self._circuits = Circuits(ProviderAway)
+        metrics.expect_outside(name)
+        metrics.OUTSIDE_RESTING.labels(name).set_function(lambda: self._circuits.resting)
 
     async def request(self, method: str, url: str, *, circuit: str = "", **options: Any) -> httpx.Response:
-        """One request, options as httpx has them; any answer below 500 is returned.
+        """Send one request and return the response if its status is below 500.
 
-        `circuit` names a part of the service that fails by itself, a host of many. Raises ProviderAway for
-        everything that passes, ProviderOverloaded where it said for how long, ProviderBusy while the
-        provider rests, and ProviderRefused for a request that cannot be sent. None says the address, which
-        may hold a key.
+        `options` are those of httpx. `circuit` names a part of the service that can fail
+        independently, such as one of many hosts. Raises ProviderAway for every temporary failure,
+        ProviderOverloaded if the provider said for how long it is unavailable, ProviderBusy while
+        the circuit is open, and ProviderRefused for a request that cannot be sent. No error message
+        contains the URL, which may contain a key.
         """
         part = circuit or self.name
         request = self._built(part, method, url, options)
         await self._pace.wait(self.name, self._rate)
         try:
             async with self._circuits.watched(part):
-                return _judged(part, await self._send(part, request))
+                with measured.request(self.name, _outcome):
+                    return _judged(part, await self._traced(part, request))
         except Resting:
-            raise ProviderBusy(f"{part} rests after {FAILURES} failures", delay_s=REST_S) from None
+            metrics.OUTSIDE_REQUESTS.labels(self.name, "resting").inc()
+            raise ProviderBusy(
+                f"{part} failed {FAILURES} times in a row and gets no requests for {REST_S} s", delay_s=REST_S
+            ) from None
 
     async def close(self) -> None:
         await self._http.aclose()
@@ -154,8 +187,17 @@ class Provider:
         except (httpx.InvalidURL, UnicodeError) as error:
             raise _unsendable(part, error) from None
 
+    async def _traced(self, part: str, request: httpx.Request) -> httpx.Response:
+        with tracing.calling(self.name, request.method, request.url.host) as span:
+            response = await self._send(part, request)
+            if span is not None:
+                span.set({"http.response.status_code": response.status_code})
+                if response.is_error:
+                    span.fail(str(response.status_code))
+            return response
+
     async def _send(self, part: str, request: httpx.Request) -> httpx.Response:
-        # Errors of httpx are raised without the cause: its text may hold the address.
+        # The errors of httpx are not kept as causes, because their text may contain the URL.
         try:
             return await self._answer(request)
         except TimeoutError:
@@ -180,12 +222,22 @@ class Provider:
 
 
 def _unsendable(part: str, error: Exception) -> ProviderRefused:
-    """Our own mistake, or bad data of ours: nothing was sent, and the provider has no part in it."""
+    """Build the error for a request that is itself invalid.
+
+    Nothing was sent, so this does not count as a failure of the provider.
+    """
     return ProviderRefused(f"the request to {part} cannot be sent, correct its data: {type(error).__name__}")
 
 
+def _outcome(error: Exception) -> str:
+    """Return the metric label value for a request that failed."""
+    if isinstance(error, ProviderRefused):
+        return "unsendable"
+    return "busy" if isinstance(error, ProviderBusy) and not isinstance(error, ProviderAway) else "away"
+
+
 def _judged(part: str, response: httpx.Response) -> httpx.Response:
-    """The answer, unless it is a failure of the provider."""
+    """Return the response, or raise an error if its status means that the provider failed."""
     if response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
         return response
     said = f"{part} answered {response.status_code}"

@@ -1,7 +1,8 @@
-"""Connections to public addresses only, for URLs that come from clients.
+"""An httpx transport that connects only to public addresses, for URLs that come from clients.
 
-Names are looked up here and the address that was looked at is the one that is connected to, so that no second
-answer of the DNS can lead elsewhere. TLS still asks for the name's certificate.
+It resolves names itself and connects to exactly the address that it has checked, so a second DNS
+response cannot redirect the connection to an internal host. TLS still verifies the certificate
+against the name.
 """
 
 import asyncio
@@ -15,29 +16,33 @@ import httpx
 
 from services.worker.hotel.gateways.provider import ProviderRefused, trusted
 
-#: A name that leads to more is tried no further.
-MOST_ADDRESSES = 4
-#: A guest's name server may not answer, and a lookup holds its thread until the resolver gives up, up to
-#: 30 s. These threads are for such names only: the event loop has six of its own on two cores.
+#: Maximum number of addresses of one name to which a connection is tried.
+MAX_ADDRESSES = 4
+#: Number of threads for looking up such names. A name server that belongs to a client may not
+#: answer, and the lookup then blocks its thread for up to 30 s. The event loop's own threads, only
+#: six on two cores, must not be blocked by this.
 LOOKUP_THREADS = 16
-#: RFC 6052: how a network without IPv4 reaches public IPv4 addresses.
+#: IPv6 prefix under which a network without IPv4 reaches public IPv4 addresses (NAT64, RFC 6052).
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-#: RFC 4291: all global unicast addresses are here. IPv4-compatible (`::/96`), translated (`64:ff9b:1::/48`),
-#: unique local (`fc00::/7`), site-local (`fec0::/10`) and other special addresses are not.
+#: Range of all global unicast IPv6 addresses (RFC 4291). IPv4-compatible (`::/96`), locally
+#: translated (`64:ff9b:1::/48`), unique local (`fc00::/7`), site-local (`fec0::/10`) and other
+#: special addresses are outside it.
 UNICAST = ipaddress.IPv6Network("2000::/3")
-#: What IANA's special-purpose registries and RFC 7526 list beside what `is_global` of this Python knows.
+#: IPv4 ranges that are not public but that Python's `is_global` does not exclude. They are listed
+#: in IANA's registry of special-purpose addresses and in RFC 7526.
 SPECIAL_V4 = tuple(ipaddress.IPv4Network(text) for text in ("192.0.0.0/24", "192.88.99.0/24"))
-#: Protocol assignments with Teredo, 6to4, and two blocks of documentation.
+#: IPv6 ranges inside UNICAST that are not public: protocol assignments including Teredo, 6to4, and
+#: two blocks for documentation.
 SPECIAL_V6 = tuple(
     ipaddress.IPv6Network(text) for text in ("2001::/23", "2002::/16", "2001:db8::/32", "3fff::/20")
 )
 
 
 class PublicHosts(httpx.AsyncHTTPTransport):
-    """As httpx's own transport, without the environment's proxies and certificates.
+    """An HTTP transport without the proxies and certificates that the environment configures.
 
-    `besides` is a host and port that may be anywhere. Other hosts raise ProviderRefused unless all addresses
-    of their name are public.
+    `besides` is one host and port that may have any address. A connection to another host raises
+    ProviderRefused unless all addresses of the host's name are public.
     """
 
     def __init__(self, besides: tuple[str, int] | None = None) -> None:
@@ -52,7 +57,9 @@ class PublicHosts(httpx.AsyncHTTPTransport):
 
 
 class _Connector(httpcore.AnyIOBackend):
-    """Looks names up, refuses, connects."""
+    """Resolves a host name, refuses it if an address is not public, and connects to a public
+    one.
+    """
 
     def __init__(self, besides: tuple[str, int] | None) -> None:
         super().__init__()
@@ -70,7 +77,7 @@ class _Connector(httpcore.AnyIOBackend):
         if (host, port) == self._besides:
             return await super().connect_tcp(host, port, timeout, local_address, socket_options)
         failure: Exception = httpcore.ConnectError("the name has no address")
-        for address in (await self._public_addresses(host, port, timeout))[:MOST_ADDRESSES]:
+        for address in (await self._public_addresses(host, port, timeout))[:MAX_ADDRESSES]:
             try:
                 return await super().connect_tcp(address, port, timeout, local_address, socket_options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
@@ -83,7 +90,7 @@ class _Connector(httpcore.AnyIOBackend):
             async with asyncio.timeout(timeout_s):
                 addresses = await lookup
         except TimeoutError:
-            raise httpcore.ConnectTimeout("the name was not looked up in time") from None
+            raise httpcore.ConnectTimeout("the name lookup timed out") from None
         except (OSError, UnicodeError):
             raise httpcore.ConnectError("the name was not found") from None
         if not all(is_public(address) for address in addresses):
@@ -92,13 +99,16 @@ class _Connector(httpcore.AnyIOBackend):
 
 
 def _found(host: str, port: int) -> list[str]:
-    """Blocks; raises OSError, and UnicodeError for a name that the DNS cannot hold."""
+    """Resolve the name. This blocks the thread.
+
+    Raises OSError, or UnicodeError for a name that cannot exist in the DNS.
+    """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(sockaddr[0]) for *_, sockaddr in found]
 
 
 def is_public(address: str) -> bool:
-    """Whether everybody on the internet reaches the same host under this address."""
+    """Return True if the address is public, that is, leads to the same host from everywhere."""
     parsed = ipaddress.ip_address(address)
     if isinstance(parsed, ipaddress.IPv6Address):
         carried = _carried(parsed)
@@ -117,7 +127,10 @@ def _is_public_v6(address: ipaddress.IPv6Address) -> bool:
 
 
 def _carried(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address that this machine, or the network's own gateway, makes of it."""
+    """Return the IPv4 address that is embedded in an IPv6 address, or None.
+
+    This machine, or a NAT64 gateway of the network, would connect to that IPv4 address.
+    """
     if address in NAT64:
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped

@@ -1,4 +1,7 @@
-"""Builds the clients of the outside services; a body asks for one with `context.gateway`."""
+"""Builds the gateways (clients of outside services) of the hotel application.
+
+A task body gets its gateway with `context.gateway`.
+"""
 
 from typing import Any
 
@@ -15,7 +18,7 @@ from shared.settings import Settings
 
 
 def build(settings: Settings) -> dict[type, Any]:
-    """One of each per process, by its class. Connects to nothing yet."""
+    """Create one gateway of each class for this process. This opens no connection."""
     hotel = settings.of(HotelSettings)
     pace = Pace(settings.redis_url)
     serpapi = SerpApiGateway.from_settings(hotel, pace)

@@ -1,23 +1,29 @@
-"""`Retry-After` (RFC 9110, 10.2.3): when somebody who can't at the moment wants to be asked again."""
+"""Reads the header `Retry-After` (RFC 9110, 10.2.3) of a response.
+
+With it, an overloaded service says how long clients should wait.
+"""
 
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 import httpx
 
-#: Nobody is taken at his word for longer.
-LONGEST_S = 86_400.0
+#: Upper bound, in seconds, for any Retry-After that we honor.
+MAX_WAIT_S = 86_400.0
 
 
 def wait_s(response: httpx.Response, now: datetime) -> float | None:
-    """Seconds from `now` (aware), 0 to LONGEST_S; null where the answer doesn't say or can't be read."""
+    """Return the number of seconds to wait from `now`, between 0 and MAX_WAIT_S.
+
+    `now` must have a time zone. Returns None if the header is missing or unreadable.
+    """
     text = response.headers.get("retry-after", "").strip()
     if text.isascii() and text.isdecimal():
-        return min(float(text), LONGEST_S)
+        return min(float(text), MAX_WAIT_S)
     try:
         moment = parsedate_to_datetime(text)
     except ValueError:
         return None
-    # The standard's dates are all GMT; some libraries read them without.
+    # Dates in this header are always in GMT. Python parses some of them without a time zone.
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return min(max((moment - now).total_seconds(), 0.0), LONGEST_S)
+    return min(max((moment - now).total_seconds(), 0.0), MAX_WAIT_S)

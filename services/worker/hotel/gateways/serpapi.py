@@ -1,7 +1,8 @@
-"""SerpApi's Google Hotels: asks for pages of hotels and for single ones, and reads what comes back.
+"""Client of SerpApi's Google Hotels: requests pages of hotels and single hotels, and reads the
+responses.
 
-Each page costs one search of a plan; how many are left is `SerpApiGateway.account`'s to say and the caller's
-to mind.
+Each page uses one search of the paid plan. `SerpApiGateway.account` reports how many searches are
+left; the caller has to stay within that number.
 """
 
 import re
@@ -13,7 +14,7 @@ import httpx
 import msgspec
 
 from services.worker.hotel.gateways import answer
-from services.worker.hotel.gateways.answer import HIGHEST_COUNT, Nonsense
+from services.worker.hotel.gateways.answer import MAX_COUNT, Nonsense
 from services.worker.hotel.gateways.hotel_page import HotelPage, HotelQuery, HotelRow
 from services.worker.hotel.gateways.provider import (
     Pace,
@@ -25,38 +26,40 @@ from services.worker.hotel.gateways.provider import (
 from shared.hotel.settings import HotelSettings
 
 NAME = "SerpApi"
-#: When the hour is used up, nothing says when it ends; six waits of these reach into the next one.
+#: Retry delay in seconds once the searches of the current hour are used up. The provider does not
+#: say when the hour ends, but after six such delays it has certainly ended.
 HOURLY_DELAY_S = 600.0
-#: What the provider says in an empty result, which is none of its errors; the rest of the sentence varies.
+#: Part of the provider's message for a search without results, which is not an error. The rest of
+#: the sentence varies.
 EMPTY = "hasn't returned any results"
 OUT = "run out of searches"
-#: Of a search that another request waits for.
+#: Statuses of a search that the provider has not finished yet.
 UNFINISHED = ("Queued", "Processing")
 
-#: The provider filters by these classes only.
+#: Hotel categories (stars) by which the provider can filter.
 CLASSES = frozenset(range(2, 6))
-#: Guests' rating, at least, and how the provider writes it.
+#: Minimum guest ratings by which the provider can filter, each with the provider's code.
 RATINGS = ((4.5, "9"), (4.0, "8"), (3.5, "7"))
 ORDERS = {"price": "3", "rating": "8"}
 STARS = re.compile(r"(?<!\d)([1-5])(?!\d)")
 
 
 class OutOfSearches(ProviderRefused):
-    """The plan is used up until it is renewed."""
+    """Raised if the plan has no searches left until it is renewed."""
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
-    """What is left, as the provider counts."""
+    """How many searches the account has left, as counted by the provider."""
 
     searches_left: int
-    #: Searches an hour that the plan allows.
+    #: Number of searches per hour that the plan allows; None if the provider does not say.
     hourly_limit: int | None
-    #: Searches in this hour.
+    #: Number of searches made in the current hour; None if the provider does not say.
     this_hour: int | None
 
 
 class SerpApiGateway:
-    """One account."""
+    """Client of one SerpApi account."""
 
     def __init__(self, key: str, url: str, provider: Provider) -> None:
         self._key = key
@@ -73,19 +76,27 @@ class SerpApiGateway:
         return bool(self._key)
 
     async def search_page(self, query: HotelQuery, page: str | None) -> dict[str, Any]:
-        """The raw answer; `page` is the `next_page` of the page before. No results are an answer, too.
+        """Request a page of hotels and return the raw response.
 
-        Raises OutOfSearches, ProviderRefused, ProviderBusy and ProviderAway.
+        `page` is the `next_page` of the previous page; None requests the first one. A response
+        without results is valid too. Raises OutOfSearches, ProviderRefused, ProviderBusy and
+        ProviderAway.
         """
         filters = dict(_filters(query))
         return await self._search(_stay(query) | filters | ({"next_page_token": page} if page else {}))
 
     async def details(self, query: HotelQuery, property_token: str) -> dict[str, Any]:
-        """The raw answer about one hotel; raises as `search_page` does, and costs as much."""
+        """Request one hotel and return the raw response.
+
+        This uses one search and raises the same errors as `search_page`.
+        """
         return await self._search(_stay(query) | {"property_token": property_token})
 
     async def account(self) -> Account:
-        """Free of charge. Raises ProviderAway also where the answer doesn't say what is left."""
+        """Read how many searches the account has left. This is free of charge.
+
+        Raises ProviderAway, also if the response does not contain the number.
+        """
         raw = await self._get("/account.json", {})
         left = (_count(raw.get(key)) for key in ("total_searches_left", "plan_searches_left"))
         searches_left = next((count for count in left if count is not None), None)
@@ -108,7 +119,7 @@ class SerpApiGateway:
 
     async def _get(self, path: str, parameters: dict[str, str]) -> dict[str, Any]:
         if not self.configured:
-            raise ProviderRefused("SERP_API_KEY is not set, so SerpApi is not asked")
+            raise ProviderRefused("SERP_API_KEY is not set, so SerpApi cannot be used")
         response = await self._provider.request(
             "GET", self._url + path, params={**parameters, "api_key": self._key}
         )
@@ -120,7 +131,7 @@ class SerpApiGateway:
 
 
 def _stay(query: HotelQuery) -> dict[str, str]:
-    """What makes a price, apart from filters."""
+    """Return the request parameters that determine prices: the place, the dates and the guests."""
     stay = {
         "q": query.place,
         "check_in_date": query.check_in.isoformat(),
@@ -137,14 +148,20 @@ def _stay(query: HotelQuery) -> dict[str, str]:
 
 
 def _rating_code(least: float | None) -> str | None:
-    """The provider's code for "at least", rounded down to a limit that it knows."""
+    """Return the provider's code for a minimum guest rating, or None.
+
+    If the provider does not support this rating, it is the code of the next lower one.
+    """
     if least is None:
         return None
     return next((code for limit, code in RATINGS if least >= limit), None)
 
 
 def _filters(query: HotelQuery) -> Iterator[tuple[str, str]]:
-    """Never narrower than the query: what the provider can't be asked for is left to who reads the rows."""
+    """Yield the filters for a request. They never exclude a hotel that matches the query.
+
+    The provider supports only some filters, so the caller filters the results further.
+    """
     if query.stars and CLASSES.issuperset(query.stars):
         yield "hotel_class", ",".join(str(stars) for stars in sorted(set(query.stars)))
     if code := _rating_code(query.min_rating):
@@ -167,8 +184,11 @@ def _refusal(status: int, words: str) -> ProviderRefused | ProviderBusy:
 
 
 def _raise_in_band(raw: dict[str, Any]) -> None:
-    """A 200 may say that the search failed, in `error` or in its status."""
-    text = " ".join(answer.complaints(raw))[: answer.LONGEST_WORDS]
+    """Raise an error if a response with HTTP status 200 reports that the search failed.
+
+    The failure is in the field `error` or in the status of the search.
+    """
+    text = " ".join(answer.complaints(raw))[: answer.MAX_WORDS_CHARS]
     if EMPTY in text or not (text or _status(raw) == "Error"):
         return
     words = f"{NAME} answered 200: {text or 'the search failed'}"
@@ -176,17 +196,18 @@ def _raise_in_band(raw: dict[str, Any]) -> None:
         raise OutOfSearches(words)
     if "Invalid API key" in text:
         raise ProviderRefused(words)
-    # What else there is, nobody has written down.
+    # The documentation of the provider names no other errors, so this one counts as temporary.
     raise ProviderAway(words)
 
 
 def parse_page(raw: dict[str, Any], query: HotelQuery) -> HotelPage:
-    """Read a raw answer to `search_page`, which may have been kept since; never raises."""
+    """Parse a raw response of `search_page`, which may come from the cache. Never raises."""
     found = raw.get("properties")
     if found is None and _is_one_hotel(raw):
         rows = [parse_details(raw, query)]
     else:
-        # There is no list where nothing was found; any other value is one row that can't be read.
+        # A search without results has no list. A value that is not a list counts as one unreadable
+        # hotel.
         found = [] if found is None else found if isinstance(found, list) else [found]
         rows = [_row(row, query) if isinstance(row, dict) else None for row in found]
     readable = tuple(row for row in rows if row is not None)
@@ -199,12 +220,15 @@ def parse_page(raw: dict[str, Any], query: HotelQuery) -> HotelPage:
 
 
 def _is_one_hotel(raw: dict[str, Any]) -> bool:
-    """Whether a search was answered with details: a place that is the name of a hotel has no list."""
+    """Return True if the response describes one hotel instead of a list.
+
+    This happens if the query is the name of a hotel.
+    """
     return any(raw.get(key) is not None for key in ("name", "property_token"))
 
 
 def parse_details(raw: dict[str, Any], query: HotelQuery) -> HotelRow | None:
-    """Read a raw answer to `details`; null where it says nothing of a hotel. Never raises."""
+    """Parse a raw response of `details`. Returns None if it describes no hotel. Never raises."""
     echo = raw.get("search_parameters")
     asked = echo.get("property_token") if isinstance(echo, dict) else None
     return _row({**raw, "property_token": raw.get("property_token") or asked}, query, kept=raw)
@@ -237,7 +261,10 @@ def _row(row: dict[str, Any], query: HotelQuery, *, kept: dict[str, Any] | None 
 
 
 def _price(row: dict[str, Any]) -> tuple[Decimal | None, Literal["night", "stay"]]:
-    """Null where the row has none. Raises Nonsense where it has one that is no price."""
+    """Return the price of a hotel, or None if it has none. Raises Nonsense if the price is invalid.
+
+    The second value says whether the price is per night or for the whole stay.
+    """
     night = _lowest(row.get("rate_per_night"))
     if night is not None:
         return night, "night"
@@ -256,7 +283,7 @@ def _lowest(rate: Any) -> Decimal | None:
     if rate is None:
         return None
     if not isinstance(rate, dict):
-        raise Nonsense("the rate is no object")
+        raise Nonsense("the room rate of a hotel is not a JSON object")
     lowest = rate.get("extracted_lowest")
     return None if lowest is None else answer.price(lowest)
 
@@ -277,7 +304,7 @@ def _image(images: Any) -> str | None:
 
 
 def _count(value: Any) -> int | None:
-    return answer.whole(value, 0, HIGHEST_COUNT)
+    return answer.whole(value, 0, MAX_COUNT)
 
 
 def _status(raw: dict[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""Hands mail to an SMTP server and sorts its answers into passing and final."""
+"""Sends mail through an SMTP server, and classifies its errors as temporary or permanent."""
 
 import asyncio
 from dataclasses import dataclass
@@ -9,45 +9,47 @@ from typing import Self
 
 import aiosmtplib
 
+from services.worker.hotel.gateways import measured
 from shared.errors import ExpectedError, PermanentError
 from shared.hotel.settings import HotelSettings
 
-#: Message-IDs must not be folded: some receivers read the fold as part of the id.
+#: The format of the messages that are sent. Its lines are long enough for every Message-ID, because
+#: some receivers read the line break of a folded header as part of the id.
 WIRE = SMTP.clone(max_line_length=500)
-#: A mail server that takes longer for one reply is as good as away.
+#: If the mail server does not reply within this many seconds, it counts as down.
 REPLY_TIMEOUT_S = 20.0
 
 
 class MailDeferred(ExpectedError):
-    """The server asks to come back later, or did not answer."""
+    """Raised if the server asks to try again later, or does not answer."""
 
 
 class MailRejected(PermanentError):
-    """The server will not take this mail, now or later."""
+    """Raised if the server will never accept this mail."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What the server said to a mail that it took for at least one recipient."""
+    """The server's response to a mail that it accepted for at least one recipient."""
 
     accepted: tuple[str, ...]
-    #: Recipient and reply, `"550 5.1.1 unknown"`.
+    #: Refused recipients, each with the server's reply, such as `"550 5.1.1 unknown"`.
     refused: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmtpGateway:
-    """A mail server."""
+    """Client of one mail server."""
 
     host: str
     port: int
     user: str = ""
     password: str = ""
-    #: none, starttls or tls.
+    #: Encryption of the connection: "none", "starttls" or "tls".
     security: str = "none"
     sender: str = "hello@often-hotels.example"
     sender_name: str = ""
-    #: Time limit for the whole conversation about one mail.
+    #: Time limit for sending one mail, from connecting to the last reply.
     deadline: timedelta = timedelta(seconds=60)
 
     @classmethod
@@ -65,26 +67,28 @@ class SmtpGateway:
 
     @property
     def domain(self) -> str:
-        """The part of Message-IDs behind the @."""
+        """Domain of our Message-IDs, which is the part after the @."""
         return self.sender.partition("@")[2]
 
     async def send(self, message: EmailMessage, recipients: list[str]) -> Delivery:
         """Send one message.
 
-        Raises MailDeferred (4xx, no answer) or MailRejected (5xx, wrong configuration).
+        Raises MailDeferred (reply 4xx, or no answer) or MailRejected (reply 5xx, or wrong
+        configuration).
         """
-        try:
-            async with asyncio.timeout(self.deadline.total_seconds()):
-                refused = await self._hand_over(message, recipients)
-        except (aiosmtplib.SMTPException, OSError) as error:
-            raise _translated(error) from error
+        with measured.request("SMTP", _outcome):
+            try:
+                async with asyncio.timeout(self.deadline.total_seconds()):
+                    refused = await self._hand_over(message, recipients)
+            except (aiosmtplib.SMTPException, OSError) as error:
+                raise _translated(error) from error
         answers = {name: f"{reply.code} {reply.message}" for name, reply in refused.items()}
         return Delivery(tuple(r for r in recipients if r not in answers), answers)
 
     async def _hand_over(
         self, message: EmailMessage, recipients: list[str]
     ) -> dict[str, aiosmtplib.SMTPResponse]:
-        """The recipients that were refused."""
+        """Connect to the server and send the message. Returns the recipients that were refused."""
         refused, _ = await aiosmtplib.send(
             message.as_bytes(policy=WIRE),
             sender=self.sender,
@@ -100,17 +104,25 @@ class SmtpGateway:
         return refused
 
 
+def _outcome(error: Exception) -> str:
+    """Return the metric label value for a mail that was not accepted."""
+    return "refused" if isinstance(error, MailRejected) else "away"
+
+
 def _translated(error: aiosmtplib.SMTPException | OSError) -> MailDeferred | MailRejected:
-    """The domain's error for what the client raised."""
+    """Translate an error of the SMTP library into MailDeferred or MailRejected."""
     if isinstance(error, aiosmtplib.SMTPRecipientsRefused):
         text = "; ".join(f"{r.recipient}: {r.code} {r.message}" for r in error.recipients)
-        # One recipient that may be accepted later is reason enough to try again.
+        # The lowest code decides: if one recipient may be accepted later (4xx), the mail is
+        # retried.
         return _sorted(min(r.code for r in error.recipients), text)
     if isinstance(error, aiosmtplib.SMTPResponseException):
         return _sorted(error.code, f"{error.code} {error.message}")
-    # The bare base class is raised for STARTTLS or AUTH that the server does not offer.
+    # The library raises its base class itself if the server does not offer STARTTLS or AUTH.
     if type(error) in (aiosmtplib.SMTPException, aiosmtplib.SMTPNotSupported):
-        return MailRejected(f"the mail server and SMTP_SECURITY or SMTP_USER don't fit: {error}")
+        return MailRejected(
+            f"the mail server does not accept SMTP_SECURITY or SMTP_USER; correct the setting: {error}"
+        )
     return MailDeferred(f"{type(error).__name__}: {error}")
 
 

@@ -1,7 +1,7 @@
-"""Stripe's PaymentIntents: charges a card, and says what became of it.
+"""Client of Stripe's PaymentIntents: charges a card, and finds out how a charge ended.
 
-What is known at the end of a request that got no answer is nothing: the caller repeats it under the same key,
-or looks the intent up.
+If a request gets no response, its outcome is unknown. The caller then repeats it with the same
+idempotency key, or looks the intent up.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,51 +21,52 @@ from services.worker.hotel.gateways.provider import (
     ProviderBusy,
     ProviderRefused,
 )
-from shared.errors import PermanentError
+from shared.errors import OutsideRefusal, PermanentError
 from shared.hotel.settings import HotelSettings
 
 NAME = "Stripe"
-#: Answers of another version might read differently.
+#: Version of Stripe's API that is requested. Responses of another version may have another format.
 VERSION = "2026-10-28.endive"
-#: Where Stripe doesn't say how long: another request under the same key runs; too many requests.
+#: Retry delays in seconds that apply if Stripe gives none: while another request with the same
+#: idempotency key is running, and after too many requests.
 CONFLICT_DELAY_S, BUSY_DELAY_S = 2.0, 10.0
-#: Codes that mean the same whatever the status.
+#: Error codes that mean that Stripe is busy, whatever the status of the response.
 BUSY = ("rate_limit", "lock_timeout")
-#: As many intents as a page may hold.
+#: Number of intents per page, which is Stripe's maximum.
 PAGE_SIZE = 100
 INTENTS = "/v1/payment_intents"
 REFUNDS = "/v1/refunds"
-#: Statuses of a refund that gives nothing back.
+#: Statuses of a refund that has returned no money.
 NOT_REFUNDED = ("failed", "canceled")
 
 
 class Charge(msgspec.Struct, frozen=True, kw_only=True):
-    """What a customer is to pay, now."""
+    """A charge to be requested from Stripe, while the customer is present."""
 
     amount_minor: int
-    #: ISO 4217.
+    #: Code of the currency, ISO 4217.
     currency: str
     payment_method: str
     customer: str | None
-    #: Kept with the intent, to find it by.
+    #: Id of our payment. It is stored with the intent, so that the intent can be found by it.
     payment_id: UUID
 
 
 class Intent(msgspec.Struct, frozen=True, kw_only=True):
-    """A charge as Stripe has it."""
+    """An intent: a charge as Stripe stores it."""
 
     id: str
-    #: In Stripe's words.
+    #: The status that Stripe reports, in Stripe's own terms.
     status: str
-    #: With it the customer's browser can confirm the payment.
+    #: A secret with which the customer's browser can confirm the payment.
     client_secret: str | None
-    #: Of the last attempt to charge, if that failed.
+    #: Code and message of the last charge's error; None if it did not fail.
     error_code: str | None
     error_message: str | None
 
 
-class CardDeclined(PermanentError):
-    """The bank says no; only the customer can do something about it."""
+class CardDeclined(OutsideRefusal):
+    """Raised if the bank declined the payment. Only the customer can solve this."""
 
     def __init__(self, message: str, *, intent_id: str | None, code: str) -> None:
         super().__init__(message)
@@ -74,11 +75,11 @@ class CardDeclined(PermanentError):
 
 
 class AlreadyRefunded(ProviderRefused):
-    """All of it was given back before."""
+    """Raised if the whole amount was already refunded."""
 
 
 class StripeGateway:
-    """One account."""
+    """Client of one Stripe account."""
 
     def __init__(self, key: str, url: str, provider: Provider) -> None:
         self._key = key
@@ -95,9 +96,10 @@ class StripeGateway:
         return bool(self._key)
 
     async def charge(self, charge: Charge, key: str) -> Intent:
-        """Create and confirm; once for each idempotency key, for a day.
+        """Create an intent and confirm it, which charges the card.
 
-        Raises CardDeclined, ProviderRefused (nothing done), ProviderBusy and ProviderAway (outcome unknown).
+        Within a day, Stripe does it only once per idempotency key. Raises CardDeclined,
+        ProviderRefused (nothing was done), ProviderBusy and ProviderAway (the outcome is unknown).
         """
         raw = await self._ask(
             "POST",
@@ -109,19 +111,23 @@ class StripeGateway:
         return _intent(raw, self._key)
 
     async def read(self, intent_id: str) -> Intent:
-        """Raises ProviderRefused, ProviderBusy and ProviderAway."""
+        """Read one intent by its id. Raises ProviderRefused, ProviderBusy and ProviderAway."""
         return _intent(await self._ask("GET", f"{INTENTS}/{quote(intent_id, safe='')}"), self._key)
 
     async def cancel(self, intent_id: str) -> Intent:
-        """Nobody can pay it any more; raises ProviderRefused where it is over already, and as `read` does."""
+        """Cancel an intent, so that it cannot be paid any more.
+
+        Raises the same errors as `read`, and ProviderRefused if the intent has already ended.
+        """
         path = f"{INTENTS}/{quote(intent_id, safe='')}/cancel"
         reason = {"cancellation_reason": "abandoned"}
         return _intent(await self._ask("POST", path, data=reason), self._key)
 
     async def refund(self, intent_id: str, key: str) -> str:
-        """Give all of it back, once, whatever the key. Returns the number of the refund.
+        """Refund the whole amount, only once whatever the key. Returns the refund's id.
 
-        Raises ProviderRefused (nothing was given back), ProviderBusy and ProviderAway (outcome unknown).
+        Raises ProviderRefused (no money was returned), ProviderBusy and ProviderAway (the outcome
+        is unknown).
         """
         try:
             asked = {"payment_intent": intent_id}
@@ -132,7 +138,10 @@ class StripeGateway:
         return _refund_id(raw)
 
     async def find(self, payment_id: UUID, since: datetime) -> Intent | None:
-        """The newest intent of this payment that was created since then (aware); raises as `read` does."""
+        """Find the newest intent of this payment that was created after `since`.
+
+        `since` must have a time zone. Raises the same errors as `read`.
+        """
         asked: dict[str, Any] = {"created[gte]": int(since.timestamp()), "limit": PAGE_SIZE}
         while True:
             page = await self._ask("GET", INTENTS, params=asked)
@@ -157,7 +166,7 @@ class StripeGateway:
         **options: Any,
     ) -> dict[str, Any]:
         if not self.configured:
-            raise ProviderRefused("STRIPE_SECRET_KEY is not set, so Stripe is not asked")
+            raise ProviderRefused("STRIPE_SECRET_KEY is not set, so Stripe cannot be used")
         sent = {"Authorization": f"Bearer {self._key}", "Stripe-Version": VERSION, **(headers or {})}
         response = await self._provider.request(method, self._url + path, headers=sent, **options)
         if not response.is_success:
@@ -166,12 +175,14 @@ class StripeGateway:
 
 
 def _form(charge: Charge) -> dict[str, str]:
-    # Not `off_session`: the customer waits at his screen, so a bank that wants to hear from him can.
+    # `off_session` is not set, because the customer is present and the bank may ask for a
+    # confirmation.
     form = {
         "amount": str(charge.amount_minor),
         "currency": charge.currency.lower(),
         "payment_method": charge.payment_method,
-        # Named, because other methods would want an address to send the customer back to.
+        # Only cards are allowed. Other payment methods need a page to which the customer returns
+        # after paying.
         "payment_method_types[]": "card",
         "confirm": "true",
         "metadata[payment]": str(charge.payment_id),
@@ -180,10 +191,10 @@ def _form(charge: Charge) -> dict[str, str]:
 
 
 def _intent(raw: dict[str, Any], key: str) -> Intent:
-    """Raises ProviderAway where it is none."""
+    """Parse an intent. Raises ProviderAway if the response is not an intent."""
     identity, status = answer.text(raw.get("id")), answer.text(raw.get("status"))
     if identity is None or status is None:
-        raise ProviderAway(f"{NAME} answered something else than a payment intent")
+        raise ProviderAway(f"{NAME} sent an answer that is not a payment intent")
     error = raw.get("last_payment_error")
     error = error if isinstance(error, dict) else {}
     return Intent(
@@ -196,17 +207,26 @@ def _intent(raw: dict[str, Any], key: str) -> Intent:
 
 
 def _refund_id(raw: dict[str, Any]) -> str:
-    """Raises ProviderAway where it is none, ProviderRefused where it gives nothing back."""
+    """Return the id of a refund from Stripe's response.
+
+    Raises ProviderRefused if the refund has returned no money, and ProviderAway if the response is
+    not a refund.
+    """
     identity, status = answer.text(raw.get("id")), answer.text(raw.get("status"))
     if identity is None or status is None:
-        raise ProviderAway(f"{NAME} answered something else than a refund")
+        raise ProviderAway(f"{NAME} sent an answer that is not a refund")
     if status in NOT_REFUNDED:
-        raise ProviderRefused(f"{NAME} says that the refund {identity} is {status}: look there")
+        raise ProviderRefused(
+            f"{NAME} says that the refund {identity} is {status}: check it in Stripe's dashboard"
+        )
     return identity
 
 
 def _rows(page: dict[str, Any], what: str) -> list[dict[str, Any]]:
-    """Raises ProviderAway where one can't be read: it might be the one that is looked for."""
+    """Return the rows of a page of intents or refunds.
+
+    Raises ProviderAway if any row is unreadable, because that row might be the wanted one.
+    """
     rows = page.get("data")
     good = isinstance(rows, list) and all(
         isinstance(row, dict) and answer.text(row.get("id")) and isinstance(row.get("metadata"), dict)
@@ -214,7 +234,7 @@ def _rows(page: dict[str, Any], what: str) -> list[dict[str, Any]]:
     )
     more = page.get("has_more")
     if not isinstance(rows, list) or not good or not isinstance(more, bool) or (more and not rows):
-        raise ProviderAway(f"{NAME} answered something else than a list of {what}")
+        raise ProviderAway(f"{NAME} sent an answer that is not a list of {what}")
     return rows
 
 
@@ -247,7 +267,7 @@ def _error(response: httpx.Response, secrets: Sequence[str]) -> dict[str, Any]:
 
 
 def _details(error: dict[str, Any]) -> Iterator[str]:
-    """What a program would look at."""
+    """Yield the fields of an error that identify its kind, for use in our error message."""
     for name in ("type", "code", "decline_code", "param"):
         value = answer.text(error.get(name))
         if value is not None:

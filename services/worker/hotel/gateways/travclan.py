@@ -1,7 +1,8 @@
-"""TravClan's hotels: places, searches, rooms and descriptions, over the "Volt" interface where there is one.
+"""Client of TravClan's hotels: places, searches, rooms and descriptions.
 
-No contract of the vendor is public: what is known comes from clients of it. So rows are read as far as they
-can be, and every raw answer is handed on for keeping.
+It uses the vendor's "Volt" interface where possible. The vendor publishes no description of its
+API, so all knowledge about it comes from existing clients. Responses are therefore parsed
+leniently, and each raw response is returned too, so that it can be stored.
 """
 
 from collections.abc import Iterator
@@ -20,29 +21,30 @@ from services.worker.hotel.gateways.travclan_session import NAME, Session, refus
 from shared.hotel.settings import HotelSettings
 
 PAGE_SIZE = 20
-#: Places of these types are no area to search in.
+#: Types of places that are single points, so that one cannot search for hotels in them.
 POINTS = ("hotel", "airport")
 HEADERS = {"Authorization-Type": "external-service", "source": "website", "Accept": "application/json"}
 EXPIRED = ("token expired", "unauthorized")
 
 
 class RoomOffer(msgspec.Struct, frozen=True, kw_only=True):
-    """One way to book a room of a hotel, for the whole stay."""
+    """One way to book a room of a hotel for the whole stay, with its price."""
 
     option_id: str
     room_name: str | None
     price: Decimal
-    #: ISO 4217.
+    #: Code of the currency, ISO 4217.
     currency: str
-    #: In the provider's words, where it uses words.
+    #: Whether the booking is refundable, and the meals that are included, in the provider's words;
+    #: None if not given as text.
     refundability: str | None
     board: str | None
-    #: The option as it came.
+    #: The provider's data about the offer, unchanged.
     raw: dict[str, Any]
 
 
 class TravClanGateway:
-    """One account."""
+    """Client of one TravClan account."""
 
     def __init__(self, session: Session, hotel_url: str, volt_url: str, provider: Provider) -> None:
         self._session = session
@@ -66,17 +68,18 @@ class TravClanGateway:
         return self._session.configured
 
     async def find_location(self, text: str) -> int | None:
-        """The first area of that name; null where there is none.
+        """Find the first area with this name and return its id. Returns None if there is none.
 
-        This and all others raise ProviderRefused, ProviderBusy and ProviderAway.
+        Like all methods of this class, it raises ProviderRefused, ProviderBusy and ProviderAway.
         """
         raw = await self._hotel("/api/v1/locations/search", params={"searchString": text})
         return next(_areas(raw), None)
 
     async def search_page(self, query: HotelQuery, location_id: int, page: str | None) -> dict[str, Any]:
-        """The raw answer; `page` is the `next_page` of the page before.
+        """Request a page of hotels and return the raw response.
 
-        The provider is asked for the stay only: Volt is not known to take filters or a currency.
+        `page` is the `next_page` of the previous page; None requests the first one. The request
+        contains only the stay, because it is unknown whether Volt accepts filters or a currency.
         """
         number, trace_id = _page(page)
         body = {
@@ -91,12 +94,15 @@ class TravClanGateway:
         return await self._volt("/api/v1/search", body | ({"traceId": trace_id} if trace_id else {}))
 
     async def static_content(self, hotel_id: str) -> dict[str, Any]:
-        """The raw answer, whose shape is not known."""
+        """Request the description of a hotel and return the raw response. Its format is unknown."""
         raw = await self._hotel(f"/api/v1/hotels/{quote(hotel_id, safe='')}/static-content")
         return answer.an_object(raw, NAME)
 
     async def rooms(self, hotel_id: str, trace_id: str) -> dict[str, Any]:
-        """The raw answer; `trace_id` is that of the search, which the provider forgets after some time."""
+        """Request the rooms of a hotel and return the raw response.
+
+        `trace_id` comes from the response to the search. The provider forgets it after a while.
+        """
         return await self._volt("/api/v1/roomsandrates", {"traceId": trace_id, "hotelId": hotel_id})
 
     async def close(self) -> None:
@@ -112,7 +118,7 @@ class TravClanGateway:
     async def _call(self, method: str, url: str, **options: Any) -> Any:
         if not self.configured:
             needed = "TRAVCLAN_API_KEY, TRAVCLAN_MERCHANT_ID and TRAVCLAN_USER_ID"
-            raise ProviderRefused(f"{needed} are not all set, so TravClan is not asked")
+            raise ProviderRefused(f"{needed} are not all set, so TravClan cannot be used")
         token = await self._session.token()
         response = await self._send(token, method, url, options)
         if _expired(response):
@@ -132,7 +138,11 @@ class TravClanGateway:
 
 
 def _expired(response: httpx.Response) -> bool:
-    """Of the token, not of the account; clients know it by these words."""
+    """Return True if the response says that the token has expired, and not that the account is
+    invalid.
+
+    Existing clients look for the same words in the response.
+    """
     if response.status_code != httpx.codes.UNAUTHORIZED:
         return False
     said = answer.words(response, NAME, ()).casefold()
@@ -150,28 +160,36 @@ def _areas(raw: Any) -> Iterator[int]:
 
 
 def _page(page: str | None) -> tuple[int, str]:
-    """Number, and the trace id that ties the pages together."""
+    """Split a page token into the page number and the trace id.
+
+    The provider's trace id connects the pages of one search.
+    """
     number, _, trace_id = (page or "1:").partition(":")
     return int(number), trace_id
 
 
 def parse_page(raw: dict[str, Any], query: HotelQuery, page: str | None) -> HotelPage:
-    """Read a raw answer to `search_page` for `page`; never raises."""
+    """Parse a raw response of `search_page`. `page` is the token that was requested. Never
+    raises.
+    """
     found = _rows(raw)
-    # What has no list at all is one thing that can't be read.
+    # A response without a list of hotels counts as one unreadable hotel.
     rows = [None] if found is None else [_row(row, query) for row in found]
     readable = tuple(row for row in rows if row is not None)
     number, trace_id = _page(page)
     return HotelPage(
         rows=readable,
         unreadable=len(rows) - len(readable),
-        # Nothing tells the last page but that it isn't full.
+        # A full page may be followed by another one. Only a page that is not full is certainly the
+        # last.
         next_page=f"{number + 1}:{_trace_id(raw) or trace_id}" if len(rows) >= PAGE_SIZE else None,
     )
 
 
 def parse_rooms(raw: dict[str, Any]) -> tuple[RoomOffer, ...]:
-    """Read a raw answer to `rooms`; options without a price and its currency are left out. Never raises."""
+    """Parse a raw response of `rooms`. Offers without a price or a currency are skipped. Never
+    raises.
+    """
     options = _inside(raw).get("options")
     if not isinstance(options, dict):
         return ()
@@ -227,11 +245,14 @@ def _offer(option_id: str, option: Any) -> RoomOffer | None:
 
 
 def _rate(rate: Any) -> tuple[Decimal | None, str | None]:
-    """Price and currency, or neither. Raises Nonsense where there is only half of it."""
+    """Read a price and its currency.
+
+    Returns None for both if there is no price. Raises Nonsense if a price has no currency.
+    """
     if rate is None:
         return None, None
     if not isinstance(rate, dict):
-        raise Nonsense("the rate is no object")
+        raise Nonsense("the price of an offer is not a JSON object")
     if rate.get("finalRate") is None:
         return None, None
     currency = (answer.text(rate.get("currency")) or "").upper()
@@ -246,7 +267,11 @@ def _identity(value: Any) -> str | None:
 
 
 def _rows(raw: Any) -> list[Any] | None:
-    """A list, under `results`, under `data`, or under both."""
+    """Find the list of rows in a response. It may be in `results`, in `data`, or in one inside the
+    other.
+
+    Returns None if there is no list.
+    """
     for key in ("results", "data"):
         if isinstance(raw, dict) and raw.get(key) is not None:
             raw = raw[key]
@@ -258,6 +283,6 @@ def _trace_id(raw: dict[str, Any]) -> str | None:
 
 
 def _inside(raw: dict[str, Any]) -> dict[str, Any]:
-    """What `results` holds, which some answers leave out."""
+    """Return the object in `results`, or the whole response if it lacks this level."""
     results = raw.get("results")
     return results if isinstance(results, dict) else raw

@@ -1,4 +1,8 @@
-"""TravClan's tokens: one login or refresh at a time in a process, and before the old one has ended."""
+"""Manages access tokens for TravClan's API.
+
+A process logs in, and refreshes its token shortly before it expires. Concurrent requests share one
+login or refresh.
+"""
 
 import asyncio
 import logging
@@ -16,17 +20,20 @@ log = logging.getLogger(__name__)
 NAME = "TravClan"
 LOGIN = "/authentication/internal/service/login"
 REFRESH = "/authentication/internal/service/refresh"
-#: How clients spell the life of a token, and what they take it for where it is missing.
+#: Names that the field with a token's lifetime may have, and the lifetime in seconds that is
+#: assumed if the field is missing.
 LIFE_SPELLINGS, DEFAULT_LIFE_S = ("ExpiresIn", "expiresIn", "expires_in"), 3600.0
-LONGEST_LIFE_S = 7 * 86_400
-#: Renewed so much before its end, or at half of a life that is shorter than two of these.
+MAX_LIFE_S = 7 * 86_400
+#: A token is renewed this many seconds before it expires. If its lifetime is less than twice as
+#: long, it is renewed after half of its lifetime.
 EARLY_S = 60.0
-#: Nothing is written about its limits, unless it says itself how long.
+#: Retry delay in seconds after a response 429 (too many requests) without Retry-After. The vendor
+#: documents no rate limits.
 BUSY_DELAY_S = 60.0
 
 
 class Session:
-    """The access token of one account, as long as the process lives."""
+    """Keeps the access token of one TravClan account in memory."""
 
     def __init__(self, credentials: dict[str, str], url: str, provider: Provider) -> None:
         self._credentials = credentials
@@ -43,13 +50,14 @@ class Session:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What no error may say."""
+        """The key and the tokens, which must not appear in any error message."""
         return (self._credentials["api_key"], self._access, self._refresh)
 
     async def token(self, *, rejected: str = "") -> str:
-        """One that should be good; not `rejected`, which the provider has just refused.
+        """Return an access token that should be valid.
 
-        Raises ProviderRefused where the credentials are wrong, ProviderAway and ProviderBusy.
+        `rejected` is a token that the provider has just refused; it is not returned again. Raises
+        ProviderRefused for wrong credentials, ProviderAway and ProviderBusy.
         """
         async with self._lock:
             if self._access in ("", rejected) or time.monotonic() >= self._good_until:
@@ -61,7 +69,7 @@ class Session:
             try:
                 return self._keep(await self._ask(REFRESH, {"refresh_token": self._refresh}))
             except (ProviderAway, ProviderBusy, ProviderRefused) as error:
-                log.warning("%s: the token is not refreshed but fetched anew: %s", NAME, error)
+                log.warning("%s refused to refresh the token; logging in again: %s", NAME, error)
                 self._refresh = ""
         return self._keep(await self._ask(LOGIN, self._credentials))
 
@@ -74,21 +82,23 @@ class Session:
     def _keep(self, tokens: dict[str, Any]) -> None:
         access = answer.text(tokens.get("AccessToken"))
         if access is None:
-            raise ProviderAway(f"{NAME} answered without an access token")
+            raise ProviderAway(f"{NAME} sent an answer without an access token")
         life_s = token_life_s(tokens)
         self._access = access
-        # A refresh may leave it out: the old one stays.
+        # The response may contain no new refresh token. The old one then stays valid.
         self._refresh = answer.text(tokens.get("RefreshToken")) or self._refresh
         self._good_until = time.monotonic() + life_s - min(EARLY_S, life_s / 2)
 
 
 def token_life_s(tokens: dict[str, Any]) -> float:
-    """Of an access token, as the answer that brought it says."""
+    """Return the lifetime of an access token in seconds, from the response that contained the
+    token.
+    """
     for spelling in LIFE_SPELLINGS:
         value = tokens.get(spelling)
         if isinstance(value, str) and value.isascii() and value.isdecimal():
             value = int(value[:10])
-        life_s = answer.number(value, 1, LONGEST_LIFE_S)
+        life_s = answer.number(value, 1, MAX_LIFE_S)
         if life_s is not None:
             return life_s
     return DEFAULT_LIFE_S

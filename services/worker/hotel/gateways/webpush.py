@@ -1,6 +1,7 @@
-"""Web Push: hands one encrypted message to the push service of a browser (RFC 8030, 8291, 8292).
+"""Client of Web Push: sends one encrypted message to the push service of a browser (RFC 8030, 8291,
+8292).
 
-A push service takes a message for later: nobody learns whether the browser showed it.
+A push service only queues the message. It never reports whether the browser showed it.
 """
 
 import time
@@ -25,39 +26,46 @@ from shared.hotel.contracts.notifications import MAX_PAYLOAD_BYTES
 from shared.hotel.settings import HotelSettings
 
 NAME = "Web Push"
-#: Tasks that push to one user at the same time, in one worker.
+#: Maximum number of tasks per worker that send push messages to the same user at the same time.
 MAX_TASKS_OF_A_USER = 2
-#: Wait of a task that found no place for its user, and of a push that found none for its host.
+#: Retry delays in seconds: of a task while too many others send to the same user, and of a push
+#: while too many others go to the same host.
 USER_DELAY_S, HOST_DELAY_S = 5.0, 30.0
-#: When a push service that is asked too often doesn't say when it is free again.
+#: Retry delay in seconds if an overloaded push service gives none.
 BUSY_DELAY_S = 60.0
-#: A token may end 24 h from now at most; each one is used for half of its life.
+#: Lifetime in seconds of the signed token that authorizes us at a push service. RFC 8292 allows at
+#: most 24 h. A token is replaced after half of its lifetime.
 TOKEN_LIFE_S = 12 * 3600
-#: There are a handful of push services; more origins are somebody's play.
-MOST_TOKENS = 100
-#: Windows' service gives the reason of a refusal here, and no body.
+#: Maximum number of cached tokens, one per push service. There are fewer than ten legitimate push
+#: services, so more than this can only come from forged subscriptions.
+MAX_TOKENS = 100
+#: Response headers that may contain the reason of a refusal. Windows' push service gives it only in
+#: such a header and sends no body.
 REASON_HEADERS = ("X-WNS-Error-Description",)
 GONE = (httpx.codes.NOT_FOUND, httpx.codes.GONE)
 
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """Where one browser takes messages; who knows the endpoint can bother its user."""
+    """The address and the keys with which messages are sent to one browser.
+
+    The endpoint URL is secret, because anyone who has it can send messages to the user.
+    """
 
     id: int
     endpoint: str = field(repr=False)
-    #: base64url, a point of P-256.
+    #: The browser's public key: a point on the curve P-256, in base64url.
     p256dh: str = field(repr=False)
-    #: base64url, 16 bytes.
+    #: The authentication secret of the subscription: 16 bytes, in base64url.
     auth: str = field(repr=False)
 
 
 class SubscriptionGone(PermanentError):
-    """The browser is not subscribed any more."""
+    """Raised if the subscription no longer exists, because the browser has unsubscribed."""
 
 
 class WebPushGateway:
-    """Our side of all push services: one key pair for all of them."""
+    """Client of all push services. One VAPID key pair signs the requests to all of them."""
 
     def __init__(
         self,
@@ -68,13 +76,20 @@ class WebPushGateway:
         *,
         threads: int,
     ) -> None:
-        """`threads` is how many bodies the worker runs: neither a user nor a host may have them all."""
-        # Its own check refuses an https subject with a path.
+        """`threads` is the number of threads of the worker.
+
+        At most half of them send to one user at the same time, and no more than
+        MAX_TASKS_OF_A_USER. At most three quarters push to one host. Each limit is at least one
+        thread, so one user or one host may occupy the only thread of a worker.
+        """
+        # The library's strict check is switched off, because it refuses a subject that is an https
+        # URL with a path.
         self._vapid = None if key is None else Vapid02(key, conf={"no-strict": True})
         self._subject = subject
         self._sandbox_url = sandbox_url
         self._provider = provider
-        #: By origin: header and when a new one is due.
+        #: Cached tokens by the origin of the push service: the Authorization header, and the time
+        #: at which it has to be replaced.
         self._tokens: dict[str, tuple[str, float]] = {}
         self._users = Places(max(1, min(MAX_TASKS_OF_A_USER, threads // 2)), USER_DELAY_S)
         self._hosts = Places(max(1, threads * 3 // 4), HOST_DELAY_S)
@@ -98,19 +113,24 @@ class WebPushGateway:
         return self._vapid is not None
 
     def place_of_user(self, user: int) -> AbstractAsyncContextManager[None]:
-        """Push to the user inside; raises ProviderBusy while other tasks push to the same user."""
+        """Limit how many tasks send to this user at the same time, while inside the context.
+
+        Raises ProviderBusy if too many other tasks are sending to the user.
+        """
         return self._users.taken(f"user {user}")
 
     async def send(
         self, subscription: Subscription, payload: bytes, *, ttl_s: int, urgency: str, topic: str
     ) -> None:
-        """A later message of the same topic, up to 32 characters of base64url, replaces one that still waits.
+        """Send one message to one browser.
 
-        Raises SubscriptionGone, ProviderRefused, ProviderBusy and ProviderAway; none says the endpoint.
+        If the push service still holds a message with the same topic, it replaces that message. A
+        topic has up to 32 characters of base64url. Raises SubscriptionGone, ProviderRefused,
+        ProviderBusy and ProviderAway. No error message contains the endpoint.
         """
         url = self._checked(subscription)
         if len(payload) > MAX_PAYLOAD_BYTES:
-            raise ProviderRefused(f"a push holds {MAX_PAYLOAD_BYTES} bytes at most, not {len(payload)}")
+            raise ProviderRefused(f"a push message has at most {MAX_PAYLOAD_BYTES} bytes, not {len(payload)}")
         headers = {
             "Authorization": self._token(f"{url.scheme}://{url.netloc.decode()}"),
             "Content-Encoding": "aes128gcm",
@@ -118,7 +138,8 @@ class WebPushGateway:
             "TTL": str(ttl_s),
             "Urgency": urgency,
             "Topic": topic,
-            # Windows' service refuses a TTL of 0 without it; the others ignore it.
+            # Windows' push service refuses a TTL of 0 unless this header is set. Other services
+            # ignore it.
             "X-WNS-Cache-Policy": "cache" if ttl_s else "no-cache",
         }
         service = f"the push service {_host_of(url)}"
@@ -135,7 +156,10 @@ class WebPushGateway:
         await self._provider.close()
 
     def _checked(self, subscription: Subscription) -> httpx.URL:
-        """The endpoint; the rules may have changed since it was stored."""
+        """Check the stored subscription again before use, and return its endpoint as a URL.
+
+        The rules may have changed since it was stored.
+        """
         if not self.configured:
             raise ProviderRefused("VAPID_PRIVATE_KEY is not set, so nothing is pushed")
         try:
@@ -147,22 +171,22 @@ class WebPushGateway:
             raise ProviderRefused(f"subscription {subscription.id} can't be used: its {rule}") from None
 
     def _token(self, origin: str) -> str:
-        """The Authorization header for one push service."""
+        """Return the Authorization header for one push service, from the cache if possible."""
         token, due = self._tokens.get(origin, ("", 0.0))
         now = time.time()
         if now < due:
             return token
-        assert self._vapid is not None  # checked before
+        assert self._vapid is not None  # `_checked` has refused the request if there is no key
         claims = {"aud": origin, "exp": int(now) + TOKEN_LIFE_S, "sub": self._subject}
         token = str(self._vapid.sign(claims)["Authorization"])
-        if len(self._tokens) >= MOST_TOKENS:
+        if len(self._tokens) >= MAX_TOKENS:
             self._tokens.clear()
         self._tokens[origin] = token, now + TOKEN_LIFE_S / 2
         return token
 
 
 def encrypt(payload: bytes, subscription: Subscription) -> bytes:
-    """For the browser's eyes only, with a key of its own for each message."""
+    """Encrypt a message for this browser. Each message gets a new key pair."""
     body: bytes = http_ece.encrypt(
         payload,
         private_key=ec.generate_private_key(ec.SECP256R1()),
@@ -173,7 +197,10 @@ def encrypt(payload: bytes, subscription: Subscription) -> bytes:
 
 
 def _host_of(url: httpx.URL) -> str:
-    """With the port, where it is not the usual one: another port is another service."""
+    """Return the host of a push service, with the port if it is not the default port.
+
+    A different port counts as a different service.
+    """
     return url.netloc.decode()
 
 

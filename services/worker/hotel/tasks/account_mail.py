@@ -1,6 +1,8 @@
-"""Mail about accounts, which the platform asks for. No other mail goes to addresses that are not confirmed.
+"""Body of the task that sends mail about accounts, such as the confirmation of an address.
 
-Its text holds nothing that a caller chose, not even a name: a stranger may register with any address.
+The platform submits this task. It is the only mail that goes to addresses that are not confirmed
+yet. Because anyone may register with another person's address, the text contains nothing that the
+requester chose, not even a name.
 """
 
 from datetime import UTC, datetime
@@ -24,7 +26,7 @@ TEMPLATES = {
 
 @task(SEND_ACCOUNT_MAIL)
 async def send_account_mail(context: TaskContext, params: SendAccountMail) -> AccountMailSent:
-    """Send one mail; only the kind `confirm` has a link."""
+    """Send one mail about an account. Only a mail of the kind `confirm` contains a link."""
     smtp, template = context.gateway(SmtpGateway), TEMPLATES[params.kind]
     message = mail.build(
         template,
@@ -41,7 +43,10 @@ async def send_account_mail(context: TaskContext, params: SendAccountMail) -> Ac
 
 
 async def _recipient(context: TaskContext, params: SendAccountMail) -> int:
-    """The account under which the mail is logged: it goes where the account that has the address goes."""
+    """Return the account under which the mail is recorded.
+
+    If a registration used an address that is already taken, it is the account that has the address.
+    """
     if params.kind is not AccountMailKind.TAKEN:
         return params.user_id
     rows = await context.database.run("SELECT id FROM account WHERE email = {}", params.address)

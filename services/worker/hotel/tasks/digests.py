@@ -1,4 +1,7 @@
-"""The digest of prices that have fallen: who gets it, and the mail itself."""
+"""Bodies of the tasks that send price digests.
+
+One task finds the users who should get a digest; the other sends a digest to one user.
+"""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -24,7 +27,11 @@ from shared.hotel.workflows.digest import digest
 
 @task(SEND_DIGESTS)
 async def send_digests(context: TaskContext, params: SendDigests) -> DigestsStarted:
-    """Find out who has something to read, and begin the workflow of the mails with this task's success."""
+    """Find the users whose watched prices have fallen, and submit a workflow that sends their
+    digests.
+
+    The workflow is stored in the transaction that records this task's success.
+    """
     rows = await context.database.run(pricing.DIGEST_READERS, mailing.PRICE_ALERTS)
     readers = [row["user"] for row in rows]
     async with context.transaction() as transaction:
@@ -36,7 +43,10 @@ async def send_digests(context: TaskContext, params: SendDigests) -> DigestsStar
 
 @task(SEND_DIGEST)
 async def send_digest(context: TaskContext, params: SendDigest) -> DigestSent:
-    """Tell a user what has fallen, unless they have unsubscribed by the time it is sent."""
+    """Send a user the watched prices that have fallen.
+
+    Nothing is sent if the user has unsubscribed in the meantime.
+    """
     user = await recipient(params.user_id)
     (preference,) = await context.database.run(mailing.PREFERENCE, user.id, mailing.PRICE_ALERTS)
     drops = await context.database.run(pricing.DROPS, user.id)

@@ -1,4 +1,7 @@
-"""Mail to users, each of whom has confirmed the address. Mail about accounts is in account_mail.py."""
+"""Bodies of the tasks that send mail to users with a confirmed address.
+
+Mail about accounts is sent by the task in `account_mail`.
+"""
 
 from datetime import UTC, datetime
 
@@ -10,7 +13,7 @@ from services.worker.hotel.sending import send_once
 from services.worker.registry import task
 from shared.contracts.context import TaskContext
 from shared.errors import PermanentError
-from shared.hotel import mailing
+from shared.hotel import billing, mailing
 from shared.hotel.contracts.email import (
     SEND_PRICE_ALERT,
     SEND_RECEIPT,
@@ -23,13 +26,13 @@ from shared.hotel.contracts.email import (
     SendWelcome,
 )
 
-#: Points that a new account starts with.
+#: Number of bonus points of a new account, as stated in the welcome mail.
 WELCOME_BONUS = 50
 
 
 @task(SEND_WELCOME)
 async def send_welcome(context: TaskContext, params: SendWelcome) -> MailSent:
-    """Welcome a new user."""
+    """Send the welcome mail to a new user."""
     user = await recipient(params.user_id)
     smtp = context.gateway(SmtpGateway)
     context.progress(30, message="Writing the mail")
@@ -56,7 +59,10 @@ async def send_welcome(context: TaskContext, params: SendWelcome) -> MailSent:
 
 @task(SEND_PRICE_ALERT)
 async def send_price_alert(context: TaskContext, params: SendPriceAlert) -> PriceAlertSent:
-    """Tell a user about a price that has fallen, unless he has unsubscribed by the time it is sent."""
+    """Send a user the alert that a watched price has fallen.
+
+    Nothing is sent if the user has unsubscribed in the meantime.
+    """
     user = await recipient(params.user_id)
     (preference,) = await context.database.run(mailing.PREFERENCE, user.id, mailing.PRICE_ALERTS)
     sent = PriceAlertSent(
@@ -90,8 +96,10 @@ async def send_price_alert(context: TaskContext, params: SendPriceAlert) -> Pric
 
 @task(SEND_RECEIPT)
 async def send_receipt(context: TaskContext, params: SendReceipt) -> ReceiptSent:
-    """Confirm what was paid. Where no receipt is due, the payment stands all the same."""
-    payment = await charging.load(context.database, params.payment_id)
+    """Send the receipt of a payment, if one is due.
+
+    Otherwise, the task still succeeds, because the payment is valid without a receipt.
+    """
     receipt = ReceiptSent(
         success=True,
         user_id=params.user_id,
@@ -101,8 +109,18 @@ async def send_receipt(context: TaskContext, params: SendReceipt) -> ReceiptSent
         email=None,
         sent_at=None,
     )
-    if payment is None or payment.status != "succeeded":
-        receipt.message = f"Not sent: the payment is {payment.status if payment else 'gone'}"
+    async with context.transaction() as transaction:
+        # The row is locked until the end of this task is recorded. If a payment is paid later,
+        # `payments.settle` submits a late receipt, but only if this task has already ended without
+        # one. Without the lock, the payment could become paid after this check and before the end
+        # of the task, and no receipt would be sent.
+        payment = await charging.load_locked(context.database, params.payment_id)
+        if payment is None or payment.status != "succeeded":
+            receipt.message = f"Not sent: the payment is {payment.status if payment else 'gone'}"
+            await context.complete_in(transaction, receipt)
+            return receipt
+    if await context.database.run(billing.BEING_REFUNDED, payment.id):
+        receipt.message = "Not sent: the payment is being refunded"
         return receipt
     try:
         user = await recipient(params.user_id)

@@ -1,4 +1,7 @@
-"""The daily look at prices, and who hears of one that has fallen."""
+"""Bodies of the tasks of the daily price scan.
+
+If a price has fallen, they also submit the mails about it.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,14 +38,15 @@ from shared.hotel.contracts.scans import (
 )
 from shared.hotel.workflows.scan import scan
 
-#: What the old application called these.
+#: Names for the kinds of tasks in the results. The application that this platform replaced used
+#: them.
 SCAN, SINGLE, SUMMARY = "hotel_tracking_scan", "single_destination_tracking", "tracking_summary"
 NIGHT = timedelta(days=tracking.STAY_NIGHTS)
 
 
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """One place and one stay."""
+    """A search for hotels in one place and for one stay."""
 
     query: HotelQuery
     place: Place
@@ -50,7 +54,10 @@ class _Search:
 
 @task(SCAN_DESTINATIONS)
 async def scan_destinations(context: TaskContext, params: ScanDestinations) -> DestinationsScanned:
-    """Begin the workflow that scans what is watched, together with this task's success."""
+    """Submit a workflow that scans the prices of all tracked destinations.
+
+    The workflow is stored in the transaction that records this task's success.
+    """
     tracked = [row["id"] for row in await context.database.run(hotels.TRACKED_DESTINATIONS)]
     async with context.transaction() as transaction:
         result = DestinationsScanned(
@@ -67,7 +74,9 @@ async def scan_destinations(context: TaskContext, params: ScanDestinations) -> D
 
 @task(SUMMARIZE_SCAN)
 def summarize_scan(context: TaskContext, params: SummarizeScan) -> ScanSummarized:
-    """Add up what the scans of the destinations found, and name those that failed."""
+    """Sum the results of the scans of all destinations, and list the destinations whose scan
+    failed.
+    """
     pairs = list(zip(params.destination_ids, params.scans, strict=True))
     results = [each.result for each in params.scans if each.status == "success"]
     found = msgspec.convert(results, list[DestinationScanned])
@@ -77,7 +86,8 @@ def summarize_scan(context: TaskContext, params: SummarizeScan) -> ScanSummarize
         if each.status != "success"
     ]
     for failed in errors:
-        context.log.warning("destination %d was not scanned: %s", failed.destination_id, failed.error)
+        fields = {"destination_id": failed.destination_id}
+        context.log.warning("a destination was not scanned: %s", failed.error, extra=fields)
     return ScanSummarized(
         success=not errors,
         task_type=SCAN,
@@ -94,16 +104,21 @@ def summarize_scan(context: TaskContext, params: SummarizeScan) -> ScanSummarize
 
 @task(SCAN_DESTINATION)
 async def scan_destination(context: TaskContext, params: ScanDestination) -> DestinationScanned:
-    """Record the prices of the days to come; mails about those that have fallen go with the success.
+    """Record the prices of one destination for the coming days.
 
-    Trouble on the way fails the attempt: the next one finds its pages in the cache and goes on from there.
+    If a price has fallen, the mail about it is submitted together with this task's success. An
+    error fails the attempt. The next attempt finds the pages that were already read in the cache
+    and continues from there.
     """
     places = await context.database.run(hotels.SEARCHED_PLACES, params.destination_id)
     if not places:
         raise PermanentError(f"destination {params.destination_id} does not exist")
     destination = places[0]
     if not (destination["tracking"] and destination["is_active"]):
-        raise PermanentError(f"destination {destination['name']} is not active, or not tracked")
+        name = destination["name"]
+        raise PermanentError(
+            f"destination {name} cannot be scanned: it is inactive, or its prices are not tracked"
+        )
     observed_on = params.observed_on or datetime.now(UTC).date()
     days = params.days or destination["tracking_days"] or tracking.DEFAULT_DAYS
     searches = list(_searches(places, observed_on, days))
@@ -136,7 +151,7 @@ async def scan_destination(context: TaskContext, params: ScanDestination) -> Des
 
 @task(SUMMARISE_TRACKING)
 async def summarise(context: TaskContext, params: SummariseTracking) -> TrackingSummarised:
-    """The same numbers that the API tells at once."""
+    """Return the same summary of the price tracking that the API also returns directly."""
     return TrackingSummarised(
         success=True,
         task_type=SUMMARY,
@@ -163,7 +178,9 @@ def _searches(places: list[dict[str, Any]], first: date, days: int) -> Iterator[
 
 
 async def _rows(context: TaskContext, query: HotelQuery, observed_on: date) -> tuple[list[HotelRow], int]:
-    """Hotels of the classes that are watched, and how many rows could not be read."""
+    """Read all pages of a search. Returns the hotels of the tracked categories (stars), and how
+    many could not be read.
+    """
     searches = context.gateway(SerpApiSearches)
     rows: list[HotelRow] = []
     page, unreadable = None, 0
@@ -177,12 +194,12 @@ async def _rows(context: TaskContext, query: HotelQuery, observed_on: date) -> t
         if page is None:
             break
     if unreadable:
-        context.log.warning("%d rows of %s could not be read", unreadable, query.place)
+        context.log.warning("%d rows could not be read", unreadable, extra={"place": query.place})
     return [row for row in hotel_store.distinct(rows) if row.star_rating in tracking.STARS], unreadable
 
 
 async def _record(context: TaskContext, search: _Search, rows: list[HotelRow], observed_on: date) -> set[int]:
-    """Ids of the hotels."""
+    """Store the found hotels and their prices. Returns the ids of the hotels."""
     sight = Sight(search.query.check_in, search.query.check_out, observed_on, context.id)
     async with context.transaction():
         ids = await hotel_store.keep_hotels(context.database, PROVIDER, rows, search.place)
@@ -191,7 +208,10 @@ async def _record(context: TaskContext, search: _Search, rows: list[HotelRow], o
 
 
 async def _raise_alerts(context: TaskContext) -> int:
-    """Mark the alerts and submit their mails, inside the transaction of this task's success."""
+    """Mark the alerts whose price has fallen as raised, and submit their mails. Returns how many.
+
+    This happens in the transaction that records this task's success.
+    """
     fallen = await context.database.run(pricing.RAISE_ALERTS, context.id)
     for row in fallen:
         alert = PriceAlert(

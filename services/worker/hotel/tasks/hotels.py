@@ -1,4 +1,6 @@
-"""Hotel search for people who wait, and the copy of what providers know about hotels."""
+"""Bodies of the tasks that search hotels while a user waits, and of those that update stored hotels
+from their providers.
+"""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -33,16 +35,17 @@ from shared.hotel.contracts.hotels import (
     SyncHotels,
 )
 
-#: As long as a provider's trouble may pass, the whole search waits for it; then the others' part is enough.
+#: Number of the attempt from which on a search does without a provider that has a temporary error.
+#: In earlier attempts, such an error fails the attempt, so that the search is retried.
 PATIENT_ATTEMPTS = 3
 
-#: Asks one provider for a page.
+#: Type of a function that requests one page of hotels from a provider.
 Ask = Callable[[str | None], Awaitable[HotelPage]]
 
 
 @dataclass
 class _Found:
-    """What one provider has answered so far."""
+    """The results of one provider up to now, and its error if it failed."""
 
     rows: list[HotelRow] = field(default_factory=list)
     pages: int = 0
@@ -57,7 +60,7 @@ class _Found:
 
 @task(SEARCH)
 async def search(context: TaskContext, params: SearchHotels) -> HotelsFound:
-    """Ask every provider that is configured, keep what they know, return it with prices."""
+    """Search hotels at every configured provider, store them, and return them with their prices."""
     query = _query(params)
     providers = await _providers(context, query)
     found: dict[str, _Found] = {}
@@ -127,7 +130,10 @@ async def _providers(context: TaskContext, query: HotelQuery) -> dict[str, Ask]:
 
 @dataclass
 class _TravClan:
-    """Asks for pages of a place, whose number is looked up once."""
+    """Requests pages of hotels from TravClan.
+
+    The id of the place is requested only with the first page and then reused.
+    """
 
     gateway: TravClanGateway
     query: HotelQuery
@@ -145,7 +151,10 @@ class _TravClan:
 async def _ask(
     context: TaskContext, name: str, ask: Ask, query: HotelQuery, done: int, steps: int, max_pages: int
 ) -> _Found:
-    """Page after page of one provider, each of them a step of the progress."""
+    """Request one page after another from a provider.
+
+    Each page is one step of the task's progress.
+    """
     found, page = _Found(), None
     try:
         while found.pages < max_pages:
@@ -161,19 +170,23 @@ async def _ask(
                 break
     except PermanentError as error:
         found.error = str(error)
-        context.log.warning("%s refused: %s", name, error)
+        context.log.warning("%s refused the search: %s", name, error)
     except ExpectedError as error:
         if context.attempt < PATIENT_ATTEMPTS:
             raise
         found.error = str(error)
-        context.log.warning("going on without %s: %s", name, error)
+        context.log.warning("the search continues without %s: %s", name, error)
     if found.unreadable:
         context.log.warning("%d rows of %s could not be read", found.unreadable, name)
     return found
 
 
 def _fits(row: HotelRow, query: HotelQuery) -> bool:
-    """Providers filter less exactly than asked, or not at all. What is not known fits no filter."""
+    """Return True if the hotel matches the filters of the query.
+
+    Providers filter less exactly than requested, or not at all. A hotel for which a value is
+    unknown does not match a filter on that value.
+    """
     if query.stars and row.star_rating not in query.stars:
         return False
     if query.min_rating is not None and (row.guest_rating or 0) < query.min_rating:
@@ -205,12 +218,15 @@ def _answer(provider: str, hotel: int, row: HotelRow) -> FoundHotel:
 
 @task(SYNC)
 async def sync(context: TaskContext, params: SyncHotels) -> HotelsSynced:
-    """Submit one task for each batch of active hotels, together with this one's success."""
+    """Submit one task for each batch of active hotels, to update them.
+
+    The tasks are stored in the transaction that records this task's success.
+    """
     ids = [row["id"] for row in await context.database.run(hotels.ACTIVE_HOTELS)]
     batches = [ids[start : start + params.batch_size] for start in range(0, len(ids), params.batch_size)]
     for batch in batches:
         context.submit(SYNC_BATCH, SyncHotelBatch(hotel_ids=batch))
-    context.log.info("%d hotels in %d batches", len(ids), len(batches))
+    context.log.info("submitted %d hotels in %d batches", len(ids), len(batches))
     return HotelsSynced(
         success=True,
         total_hotels=len(ids),
@@ -221,9 +237,10 @@ async def sync(context: TaskContext, params: SyncHotels) -> HotelsSynced:
 
 @task(SYNC_BATCH)
 async def sync_batch(context: TaskContext, params: SyncHotelBatch) -> HotelBatchSynced:
-    """Ask the provider of each hotel what it knows now; one that has nothing to say is reported by its id.
+    """Update a batch of hotels from their providers.
 
-    What an earlier attempt has refreshed is not asked, and paid, again.
+    Hotels that cannot be updated are reported by their ids. A hotel that an earlier attempt of this
+    task has updated is skipped, so that no request is paid for twice.
     """
     rows = await context.database.run(hotels.HOTELS, context.id, params.hotel_ids)
     errors = {hotel: "does not exist" for hotel in params.hotel_ids if hotel not in {r["id"] for r in rows}}
@@ -241,7 +258,10 @@ async def sync_batch(context: TaskContext, params: SyncHotelBatch) -> HotelBatch
 
 
 async def _refresh(context: TaskContext, row: dict[str, Any]) -> str | None:
-    """Why the provider refuses, if it does. Raises OutOfSearches, ProviderBusy and ProviderAway."""
+    """Update one hotel. Returns the reason if the provider refused, otherwise None.
+
+    Raises OutOfSearches, ProviderBusy and ProviderAway.
+    """
     try:
         values = await _refreshed(context, row["provider"], row["external_id"], row["name"])
     except OutOfSearches:
@@ -253,9 +273,11 @@ async def _refresh(context: TaskContext, row: dict[str, Any]) -> str | None:
 
 
 async def _refreshed(context: TaskContext, provider: str, external_id: str, name: str) -> tuple[object, ...]:
-    """Name, star rating, guest rating, their count, and the answer as it came."""
+    """Request a hotel: its name, category (stars), guest rating, number of ratings, and the raw
+    response.
+    """
     if provider == "travclan":
-        # What its fields mean is not documented: only the raw answer is kept.
+        # The fields of this response are not documented, so only the raw response is stored.
         raw = await context.gateway(TravClanGateway).static_content(external_id)
         return None, None, None, None, msgspec.json.encode(raw).decode()
     today = datetime.now(UTC).date()

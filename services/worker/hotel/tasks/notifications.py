@@ -1,4 +1,4 @@
-"""Web Push to users."""
+"""Bodies of the tasks that send Web Push messages to users."""
 
 import asyncio
 from collections.abc import Sequence
@@ -26,21 +26,29 @@ from shared.hotel.contracts.notifications import (
     payload,
 )
 
-#: A few milliseconds' worth of children; other bodies share the event loop.
+#: Number of child tasks that are submitted without a pause, which takes a few milliseconds. After
+#: that, other task bodies may use the event loop.
 CHILDREN_AT_A_STRETCH = 100
-#: Rows that one statement deletes.
+#: Maximum number of old records that one statement deletes.
 PRUNED_AT_ONCE = 1_000
 
 
 @dataclass
 class _Trouble:
-    """What kept browsers from getting it, each in its own way."""
+    """Collects the errors of the browsers that did not get the message, temporary and permanent
+    ones.
+    """
 
     passing: list[ProviderAway | ProviderBusy] = field(default_factory=list)
     final: list[ProviderRefused] = field(default_factory=list)
 
     def raise_worst(self, browsers: int) -> None:
-        """A final one waits until the others are through; then it is not hidden behind their success."""
+        """Raise the error that decides how the task continues, if there is any.
+
+        A temporary error comes first, so that the task is retried. If there are only permanent
+        errors, one is raised although other browsers got the message, so that the failure is
+        visible.
+        """
         if self.passing:
             now = datetime.now(UTC)
             raise max(self.passing, key=lambda e: e.wait_s(now) if isinstance(e, ProviderBusy) else 0.0)
@@ -50,7 +58,9 @@ class _Trouble:
 
 @task(SEND_PUSH)
 async def send_push(context: TaskContext, params: SendPush) -> PushSent:
-    """Send to every browser of a user that an earlier attempt has not reached."""
+    """Send a message to all browsers of a user, except those that an earlier attempt has
+    reached.
+    """
     _check_configured(context)
     async with context.gateway(WebPushGateway).place_of_user(params.user_id):
         await _send_to_all(context, params)
@@ -74,7 +84,10 @@ async def _send_to_all(context: TaskContext, params: SendPush) -> None:
 
 @task(SEND_BULK)
 async def send_bulk(context: TaskContext, params: SendBulk) -> BulkSubmitted:
-    """One task for each user who can be reached, all or none of them."""
+    """Submit one push task for each user who has a subscribed browser.
+
+    Either all of these tasks are stored, or none.
+    """
     _check_configured(context)
     users = list(dict.fromkeys(params.user_ids))
     reachable = {row["user"] for row in await context.database.run(inbox.REACHABLE, users)}
@@ -100,7 +113,7 @@ async def send_bulk(context: TaskContext, params: SendBulk) -> BulkSubmitted:
 
 @task(PRUNE_LOG)
 async def prune_log(context: TaskContext, params: PruneLog) -> LogPruned:
-    """Forget what was sent to whom before the cutoff."""
+    """Delete the records of sent messages that are older than the cutoff."""
     cutoff = datetime.now(UTC) - timedelta(days=params.days_old)
     deleted, gone = 0, PRUNED_AT_ONCE
     while gone == PRUNED_AT_ONCE and not context.cancelled:
@@ -116,7 +129,11 @@ def _check_configured(context: TaskContext) -> None:
 
 
 async def _send_once(context: TaskContext, params: SendPush, browser: Subscription) -> None:
-    """A browser that shows the same message again knows it by its tag, a push service by its topic."""
+    """Send the message to one browser, unless an earlier attempt has sent it.
+
+    If it is sent twice nevertheless, the browser recognizes the copy by its tag, and the push
+    service by its topic.
+    """
     target = str(browser.id)
     async with logged(
         context.database, context.id, "push", target, user=params.user_id, subject=params.title
@@ -131,17 +148,19 @@ async def _send_once(context: TaskContext, params: SendPush, browser: Subscripti
                     topic=context.id.hex,
                 )
             except SubscriptionGone as error:
-                context.log.info("browser %s is removed: %s", target, error)
+                fields = {"subscription_id": target}
+                context.log.info("the browser's subscription is removed: %s", error, extra=fields)
                 sending.status = "removed"
             else:
                 sending.status = "sent"
-    # Also where an earlier attempt died in between.
+    # The subscription is updated even if an earlier attempt sent the message and died before this
+    # line.
     after = inbox.UNSUBSCRIBE_PUSH if sending.status == "removed" else inbox.USED
     await context.database.run(after, browser.id)
 
 
 def _result(params: SendPush, sendings: Sequence[dict[str, Any]]) -> PushSent:
-    """From the log, which knows earlier attempts too."""
+    """Build the result of all attempts together, from the records of sent messages."""
     counts = {row["status"]: row["n"] for row in sendings}
     sent, removed = counts.get("sent", 0), counts.get("removed", 0)
     if not sent and not removed:

@@ -1,7 +1,8 @@
-"""Charges, what becomes of those that are not decided at once, and refunds."""
+"""Bodies of the tasks that charge and refund payments, and of those that check undecided
+payments.
+"""
 
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
 
 from services.worker.hotel import charging, refunding
 from services.worker.hotel.charging import Finding, Payment
@@ -30,13 +31,17 @@ from shared.hotel.contracts.payments import (
 )
 from shared.hotel.workflows.payment import late_receipt
 
-#: A customer confirms within minutes, a bank may take days.
+#: First and longest pause between two checks of an undecided payment, and for how long it is
+#: checked. A customer confirms within minutes, but a bank may take days.
 FIRST_PAUSE, LONGEST_PAUSE, LOOKS_FOR = timedelta(minutes=1), timedelta(hours=6), timedelta(days=14)
 
 
 @task(PROCESS)
 async def process(context: TaskContext, params: ProcessPayment) -> PaymentProcessed:
-    """Charge once; the row and this task's success commit together."""
+    """Charge a payment once.
+
+    Its row is updated in the transaction that records this task's success.
+    """
     stripe = context.gateway(StripeGateway)
     amount_minor = minor_units(params.amount, params.currency)
     payment = await charging.open_payment(
@@ -44,7 +49,8 @@ async def process(context: TaskContext, params: ProcessPayment) -> PaymentProces
     )
     if payment is None:
         raise PermanentError(f"user {params.user_id} does not exist or is not active")
-    if payment.status == "succeeded":  # somebody has looked it up since an earlier attempt
+    # Since an earlier attempt, a check has found that the payment is paid
+    if payment.status == "succeeded":
         return _processed(params, payment)
     _raise_if_over(payment)
     await charging.check_customer(context.database, payment, params.customer)
@@ -65,18 +71,26 @@ async def process(context: TaskContext, params: ProcessPayment) -> PaymentProces
 
 @task(BIND_CUSTOMER)
 async def bind_customer(context: TaskContext, params: BindCustomer) -> CustomerBound:
-    """Record whose customer this is; a customer never changes to another account."""
+    """Record to which account a customer of the payment service belongs.
+
+    A customer is never moved to another account.
+    """
     rows = await context.database.run(billing.BIND_CUSTOMER, params.customer, params.user_id)
     if not rows:
         raise PermanentError(f"user {params.user_id} does not exist")
     if rows[0]["user"] != params.user_id:
-        raise PermanentError("customer must not belong to another account, but this one does")
+        raise PermanentError(
+            "the customer already belongs to another account: create a new customer for this one"
+        )
     return CustomerBound(success=True, user_id=params.user_id)
 
 
 @task(SETTLE)
 async def settle(context: TaskContext, params: SettlePayment) -> PaymentSettled:
-    """Look what has become of a payment, and submit the next look with the success of this one."""
+    """Check the state of a payment, and submit the next check if it is still undecided.
+
+    The next check is stored in the transaction that records this task's success.
+    """
     stripe = context.gateway(StripeGateway)
     payment = await charging.load(context.database, params.payment_id)
     if payment is None:
@@ -85,14 +99,14 @@ async def settle(context: TaskContext, params: SettlePayment) -> PaymentSettled:
     async with context.transaction() as transaction:
         if finding is not None:
             payment = await charging.settle(context.database, payment, finding)
-            if payment.status == "succeeded" and payment.user is not None:
-                await context.start(late_receipt(payment.id, payment.user))
+            await _confirm_late(context, payment)
         looks = params.looks + 1
         pause = _pause(payment, looks, datetime.now(UTC))
         if pause is not None:
             context.submit(SETTLE, SettlePayment(payment_id=payment.id, looks=looks), delay=pause)
         elif not payment.final:
-            context.log.warning("payment %s is still %s", payment.id, payment.status)
+            fields = {"payment_id": str(payment.id)}
+            context.log.warning("the payment is still %s", payment.status, extra=fields)
         result = PaymentSettled(
             success=payment.status == "succeeded",
             payment_id=payment.id,
@@ -103,9 +117,20 @@ async def settle(context: TaskContext, params: SettlePayment) -> PaymentSettled:
     return result
 
 
+async def _confirm_late(context: TaskContext, payment: Payment) -> None:
+    """Submit a receipt for a payment that has just been found to be paid.
+
+    Does nothing if the workflow that charged the payment will send a receipt itself.
+    """
+    if payment.status != "succeeded" or payment.user is None:
+        return
+    if not await context.database.run(billing.RECEIPT_TO_COME, payment.id):
+        await context.start(late_receipt(payment.id, payment.user))
+
+
 @task(REFUND)
 async def refund(context: TaskContext, params: RefundPayment) -> PaymentRefunded:
-    """Give back what the workflow's charge took; it may have taken nothing."""
+    """Refund what the charge in the same workflow took, if it took anything."""
     payment = await _charged(context, params)
     if payment is None:
         return _not_refunded(None, "no charge was begun")
@@ -124,11 +149,12 @@ async def refund(context: TaskContext, params: RefundPayment) -> PaymentRefunded
 
 
 async def _charged(context: TaskContext, params: RefundPayment) -> Payment | None:
-    """The payment, also where its charge ended without a result."""
+    """Return the payment to be refunded.
+
+    Returns None if its charge was never begun.
+    """
     if params.payment_id is not None:
         return await charging.load(context.database, params.payment_id)
-    if params.charge is not None and params.charge.result is not None:
-        return await charging.load(context.database, UUID(params.charge.result["payment_id"]))
     rows = await context.database.run(billing.PAYMENT_OF_WORKFLOW, context.id)
     return Payment(**rows[0]) if rows else None
 
@@ -142,17 +168,20 @@ def _not_refunded(payment: Payment | None, reason: str) -> PaymentRefunded:
 
 @task(SETTLE_OPEN)
 async def settle_open(context: TaskContext, params: SettleOpen) -> OpenSubmitted:
-    """Find payments whose own tasks ended without learning what became of them."""
+    """Submit checks for open payments whose own tasks ended without finding out the result."""
     rows = await context.database.run(billing.LEFT_OPEN)
     for row in rows:
         context.submit(SETTLE, SettlePayment(payment_id=row["id"]))
     if rows:
-        context.log.warning("%d payments were left open by their tasks and are looked up", len(rows))
+        context.log.warning("%d payments were left open by their tasks and are checked again", len(rows))
     return OpenSubmitted(success=True, submitted=len(rows))
 
 
 def _raise_if_over(payment: Payment) -> None:
-    """The same error in every attempt."""
+    """Raise an error if the payment has failed or was refunded.
+
+    Every attempt raises the same error.
+    """
     message = payment.error_message or f"the payment has {payment.status}"
     if payment.status == "declined":
         raise CardDeclined(message, intent_id=payment.intent, code=payment.error_code or "unknown")
@@ -163,7 +192,8 @@ def _raise_if_over(payment: Payment) -> None:
 
 
 def _processed(params: ProcessPayment, payment: Payment, secret: str | None = None) -> PaymentProcessed:
-    assert payment.intent is not None  # it has been charged, or begun
+    # A payment that was charged, or whose charge was begun, has an intent
+    assert payment.intent is not None
     return PaymentProcessed(
         success=payment.status == "succeeded",
         user_id=params.user_id,
@@ -178,7 +208,11 @@ def _processed(params: ProcessPayment, payment: Payment, secret: str | None = No
 
 
 async def _look(stripe: StripeGateway, payment: Payment, now: datetime) -> Finding:
-    """What is known now, also if that is nothing new; what is given up can't be paid any more."""
+    """Ask the payment service for the current state of a payment, and return it even if nothing is
+    new.
+
+    A payment that is given up is canceled at the service, so that it cannot be paid any more.
+    """
     intent = await charging.look_up(stripe, payment)
     if intent is None and payment.key_is_old:
         return Finding("failed", None, "not_charged", "no answer came, and Stripe has no such charge")
@@ -194,7 +228,10 @@ async def _look(stripe: StripeGateway, payment: Payment, now: datetime) -> Findi
 
 
 def _pause(payment: Payment, looks: int, now: datetime) -> timedelta | None:
-    """Until the next look; nothing where there is nothing left to look for, or `settle_open` looks."""
+    """Return the pause until the next check of a payment.
+
+    Returns None if its state cannot change any more, or if the task `settle_open` will check it.
+    """
     waits = payment.status in ("processing", "requires_action")
     if not waits or now - payment.created_at > LOOKS_FOR:
         return None

@@ -1,4 +1,6 @@
-"""A request to each route of the hotel application that has a body or an id in its path."""
+"""Example requests to the hotel application's routes: one for each route that has a request body,
+or an id in its path.
+"""
 
 import secrets
 from collections.abc import Callable
@@ -8,12 +10,14 @@ from shared.hotel import mailing
 from tests.integration.api.conftest import Person
 from tests.integration.api.examples import Belongings, Example
 
-#: A valid public key of a browser: the generator of the curve.
+#: A browser's public key for Web Push that is valid: the generator point of the curve P-256.
 P256DH = "BGsX0fLhLEJH-Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU"
 
 
 async def belongings(person: Person, database: Any) -> dict[str, str]:
-    """One of each thing of the application that a person may own; a hotel and a destination."""
+    """Insert one row of each kind that a person can own in the hotel application, and a hotel and a
+    destination.
+    """
     token = await database.fetchval(
         'INSERT INTO mail_preference ("user", kind) VALUES ($1, $2) RETURNING token',
         person.id,
@@ -37,7 +41,7 @@ async def belongings(person: Person, database: Any) -> dict[str, str]:
 
 
 async def _sights(database: Any) -> tuple[int, int]:
-    """A hotel and a destination. They belong to no account."""
+    """Create a hotel and a destination, which belong to no account."""
     name = secrets.token_hex(8)
     country = await database.fetchval(
         "INSERT INTO country (code, name) VALUES ('IN', 'India')"

@@ -1,4 +1,6 @@
-"""A stream ends when its reader loses the session, the key or the account."""
+"""Tests that a stream of log lines ends when its reader loses the session, the API key or the
+account.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -30,7 +32,7 @@ async def _sign_in(api: httpx.AsyncClient, who: dict[str, str] = ANN) -> tuple[d
 async def _opened(
     stack: AsyncExitStack, api: httpx.AsyncClient, task: str, headers: dict[str, str]
 ) -> AsyncIterator[str]:
-    """The events of a stream that has begun."""
+    """Open a stream of a task's log lines, and check that it has begun."""
     path = f"/admin/hotel-tracking/logs/{task}/stream"
     answer = await stack.enter_async_context(api.stream("GET", path, headers=headers))
     assert answer.status_code == 200

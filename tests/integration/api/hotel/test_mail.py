@@ -1,4 +1,4 @@
-"""Mail: submitting it, and unsubscribing by the link in a mail or when signed in."""
+"""Tests of submitting mail tasks, and of unsubscribing by the link in a mail or when signed in."""
 
 import json
 from typing import Any
@@ -14,7 +14,10 @@ ONE_CLICK = {"List-Unsubscribe": "One-Click"}
 
 
 async def link_of(person: Person, database: Any) -> str:
-    """As the worker makes it with the first mail."""
+    """Insert the row that a worker inserts with an account's first mail.
+
+    Returns the path of its unsubscribe link.
+    """
     insert = 'INSERT INTO mail_preference ("user", kind) VALUES ($1, $2) RETURNING token'
     return f"/unsubscribe/{await database.fetchval(insert, person.id, mailing.PRICE_ALERTS)}"
 
@@ -49,7 +52,7 @@ async def test_an_unknown_link_is_refused(client: Client) -> None:
         assert (await client.post(f"/unsubscribe/{token}", data=ONE_CLICK)).status_code == status
 
 
-async def test_whoever_is_signed_in_chooses_for_himself(
+async def test_a_signed_in_user_chooses_their_own_mails(
     guest: Person, administrator: Person, client: Client
 ) -> None:
     for choice in (False, False, True):
@@ -60,14 +63,14 @@ async def test_whoever_is_signed_in_chooses_for_himself(
         assert await wants(administrator) == {"price_alerts": True}
 
 
-async def test_a_guest_mails_himself(guest: Person, database: Any) -> None:
+async def test_guests_may_mail_themselves(guest: Person, database: Any) -> None:
     answer = await guest.post("tasks/email", {"user_id": guest.id, "email_type": "welcome"})
     assert answer.status_code == 202
     row = await database.fetchrow("SELECT name, params FROM task")
     assert (row["name"], json.loads(row["params"])) == ("email.send_welcome", {"user_id": guest.id})
 
 
-async def test_a_guest_cannot_mail_somebody_else(guest: Person, sign_up: SignUp, database: Any) -> None:
+async def test_guests_cannot_mail_other_accounts(guest: Person, sign_up: SignUp, database: Any) -> None:
     other = await sign_up()
     answer = await guest.post("tasks/email", {"user_id": other.id, "email_type": "welcome"})
     assert answer.status_code == 403
@@ -75,7 +78,7 @@ async def test_a_guest_cannot_mail_somebody_else(guest: Person, sign_up: SignUp,
     assert await database.fetchval("SELECT count(*) FROM task") == 0
 
 
-async def test_an_administrator_mails_anybody_who_exists(administrator: Person, guest: Person) -> None:
+async def test_an_administrator_mails_any_existing_account(administrator: Person, guest: Person) -> None:
     statuses = [
         (await administrator.post("tasks/email", {"user_id": user_id, "email_type": "welcome"})).status_code
         for user_id in (guest.id, guest.id + 1_000, 2**63 - 1)

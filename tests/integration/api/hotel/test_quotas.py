@@ -1,4 +1,4 @@
-"""The daily quotas of the hotel application: what takes of them, whatever the address."""
+"""Tests which routes of the hotel application use its daily quotas."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ def _search(person: Person) -> dict[str, Any]:
     return {"name": "hotels.search", "params": {"user_id": person.id, **SEARCH}}
 
 
-async def test_every_way_to_a_search_takes_of_one_quota_of_the_day(
+async def test_every_route_to_a_search_uses_one_daily_quota(
     guest: Person, administrator: Person, sign_up: SignUp, serve: Serve
 ) -> None:
     other = await sign_up()
@@ -44,7 +44,8 @@ async def test_every_way_to_a_search_takes_of_one_quota_of_the_day(
         assert (await _post(client, guest, "tasks/hotel-search", SEARCH)).status_code == 202
         assert (await _post(client, guest, "tasks/hotel-search", SEARCH)).status_code == 429
 
-        # Other accounts, and other tasks of the same account, are not concerned.
+        # A quota is for one account and one kind of task: other accounts are still accepted, and so
+        # are other tasks of the same account.
         assert (await _post(client, other, "tasks/hotel-search", SEARCH)).status_code == 202
         assert (await _post(client, administrator, "tasks/hotel-search", SEARCH)).status_code == 202
         welcome = {"user_id": guest.id, "email_type": "welcome"}
@@ -61,7 +62,7 @@ async def test_processes_count_searches_together(guest: Person, serve: Serve) ->
         assert (await _post(other, guest, "tasks/hotel-search", SEARCH)).status_code == 429
 
 
-async def test_both_kinds_of_mail_take_of_one_quota(administrator: Person, serve: Serve) -> None:
+async def test_both_kinds_of_mail_use_one_quota(administrator: Person, serve: Serve) -> None:
     alert = {"hotel_name": "Sea View", "currency": "INR", "old_price": 9_000, "new_price": 7_450}
     mail = {"user_id": administrator.id}
     async with serve(**_hotel(quota_mails="administrator=1")) as client:

@@ -1,4 +1,6 @@
-"""Verified addresses, from the API over a worker to a mailbox and back by the link in a mail."""
+"""Tests the confirmation of a mail address: from the API through a worker to a mailbox, and back
+through the link in the mail.
+"""
 
 import asyncio
 import email
@@ -29,7 +31,7 @@ PRICES = {"hotel_name": "Sea View", "currency": "INR", "old_price": 2.0, "new_pr
 
 
 class Guest:
-    """A person with an account, a session and a mailbox."""
+    """A person with an account, a session and a mailbox, who sends the requests of a test."""
 
     def __init__(self, hotel: "Hotel", address: str) -> None:
         self.hotel, self.address, self.id = hotel, address, 0
@@ -55,7 +57,7 @@ class Guest:
         return await self.http.put("/api/v1/auth/me/email", json={"email": address, "password": PASSWORD})
 
     async def welcome(self) -> dict[str, Any]:
-        """The task's row once it has ended."""
+        """Submit a welcome mail. Returns the task's row once it has ended."""
         body = {"user_id": self.id, "email_type": "welcome"}
         answer = (await self.http.post("/api/v1/tasks/email", json=body)).raise_for_status()
         return await self.hotel.platform.until(answer.json()["task_id"], "success", "failure")
@@ -65,7 +67,7 @@ class Guest:
 
 
 class Hotel:
-    """API, worker and mail server."""
+    """The processes that these tests need: an API, a worker and a mail server."""
 
     def __init__(self, platform: Platform, api: Api, folder: Path) -> None:
         self.platform, self.api, self.folder = platform, api, folder
@@ -83,7 +85,7 @@ class Hotel:
         return guest
 
     def mails(self, address: str) -> list[Message]:
-        """In the order of their arrival."""
+        """The mails to this address, in the order of their arrival."""
         files = [file.read_bytes() for file in sorted(self.folder.glob("*.eml"))]
         messages = [email.message_from_bytes(file, policy=email.policy.default) for file in files]
         return [message for message in messages if message["X-RcptTo"] == address]
@@ -92,7 +94,9 @@ class Hotel:
         return [str(mail["Subject"]) for mail in self.mails(address)]
 
     async def mailed(self, address: str, *subjects: str) -> None:
-        """Wait until all mail is sent, and expect these to have arrived."""
+        """Wait until all mails are sent, and check that exactly these subjects reached the address,
+        in this order.
+        """
         await eventually(self._is_idle)
         assert self.subjects(address) == list(subjects)
 
@@ -120,14 +124,14 @@ async def hotel(platform: Platform, tmp_path: Path) -> AsyncIterator[Hotel]:
         await asyncio.gather(*(guest.http.aclose() for guest in hotel.guests))
 
 
-async def test_an_address_is_asked_first_and_gets_other_mail_once_its_owner_has_said_yes(
+async def test_an_address_gets_other_mail_only_after_its_confirmation(
     hotel: Hotel,
 ) -> None:
     guest = await hotel.guest()
     link = await guest.link()
 
     refused = await guest.welcome()
-    assert (refused["status"], refused["error_kind"], refused["attempt"]) == ("failure", "permanent", 1)
+    assert (refused["status"], refused["error_kind"], refused["attempt"]) == ("failure", "refused", 1)
     assert refused["error_message"].startswith(f"AddressUnverified: user {guest.id} has not confirmed")
 
     page = await guest.http.get(link)
@@ -179,7 +183,7 @@ async def test_made_up_and_expired_tokens_and_those_of_inactive_accounts_are_ref
     assert await verify(mine) == 404
 
 
-async def test_three_mails_an_hour_go_to_an_address_also_when_they_are_asked_for_together(
+async def test_an_address_gets_three_mails_an_hour_even_for_simultaneous_requests(
     hotel: Hotel,
 ) -> None:
     guest = await hotel.guest()
@@ -190,17 +194,19 @@ async def test_three_mails_an_hour_go_to_an_address_also_when_they_are_asked_for
     (refusal, *_) = [answer for answer in answers if answer.status_code == 429]
     assert 3_500 < int(refusal.headers["Retry-After"]) <= 3_600
     await hotel.mailed(guest.address, CONFIRM, CONFIRM, CONFIRM)
-    # Other accounts cannot bother this address either.
+    # The limit is per mail address: it also counts confirmation mails that other accounts request
+    # for it.
     assert (await (await hotel.guest()).change_to(guest.address)).status_code == 429
 
-    # The clock of the limit is the age of the mails.
+    # The limit counts the mails of the last hour. Once they are older, another mail may be
+    # requested.
     await hotel.platform.rows("UPDATE account_confirmation SET created_at = created_at - interval '1 hour'")
     assert (await guest.http.post("/api/v1/auth/me/verification")).status_code == 202
     assert (await guest.http.post(await guest.link())).status_code == 200
     assert (await guest.http.post("/api/v1/auth/me/verification")).status_code == 409
 
 
-async def test_a_new_address_is_the_accounts_once_it_is_confirmed_and_the_old_one_is_told(
+async def test_a_new_address_counts_once_confirmed_and_the_old_one_is_notified(
     hotel: Hotel,
 ) -> None:
     guest = await hotel.verified_guest()
@@ -228,17 +234,18 @@ async def test_a_taken_address_looks_like_a_free_one_and_only_its_mail_differs(h
     await hotel.mailed(guest.address, CONFIRM, CHANGE, CHANGE)
     await hotel.mailed(holder.address, CONFIRM, TAKEN)
     assert "/verify/" not in hotel.mails(holder.address)[-1].as_string()
-    # Mail to an address is erased with the account that has the address, whoever caused the mail.
+    # The log row of a mail belongs to the account that holds the address, so that erasing this
+    # account erases the row. It does not belong to the account that requested the mail.
     logged = await hotel.platform.rows(
         'SELECT DISTINCT "user" FROM notification_log WHERE target = {}', holder.address
     )
     assert [row["user"] for row in logged] == [holder.id]
-    # The later request replaces the one before.
+    # A later request replaces the link of an earlier one, so the earlier link no longer works.
     assert (await guest.http.post(await hotel.link(f"free-{guest.address}"))).status_code == 404
     assert await guest.me() == (guest.address, True)
 
 
-async def test_of_two_accounts_that_ask_for_one_address_the_second_to_confirm_is_refused(
+async def test_the_second_account_that_confirms_an_address_is_refused(
     hotel: Hotel,
 ) -> None:
     first, second = await hotel.verified_guest(), await hotel.verified_guest()
@@ -265,7 +272,7 @@ async def test_a_new_password_cancels_a_change_of_address(hotel: Hotel) -> None:
     assert (await guest.http.post(link)).status_code == 404
 
 
-async def test_an_address_that_was_never_confirmed_is_not_told_of_a_change(hotel: Hotel) -> None:
+async def test_an_unconfirmed_address_is_not_notified_of_a_change(hotel: Hotel) -> None:
     guest = await hotel.guest()
     await guest.link()
     new = f"new-{guest.address}"
@@ -274,7 +281,7 @@ async def test_an_address_that_was_never_confirmed_is_not_told_of_a_change(hotel
     await hotel.mailed(guest.address, CONFIRM)
 
 
-async def test_mail_with_a_text_of_the_callers_is_for_staff_and_mail_about_accounts_for_nobody(
+async def test_only_staff_send_mail_with_their_own_text_and_no_caller_sends_account_mail(
     hotel: Hotel,
 ) -> None:
     guest = await hotel.verified_guest()
@@ -286,7 +293,8 @@ async def test_mail_with_a_text_of_the_callers_is_for_staff_and_mail_about_accou
 
     await hotel.platform.rows("UPDATE account SET role = 'administrator' WHERE id = {}", guest.id)
 
-    async def is_administrator() -> bool:  # the API remembers callers for a second
+    # The API caches callers for a second, so the test polls until it sees the changed role.
+    async def is_administrator() -> bool:
         return (await guest.http.post("/api/v1/tasks/email", json=mail)).status_code == 202
 
     assert await eventually(is_administrator)

@@ -1,4 +1,6 @@
-"""What gateways need: a pace, and an address where nobody listens."""
+"""Fixtures for tests of gateways (clients of outside services): rate limits, and an address on
+which no server listens.
+"""
 
 from collections.abc import AsyncIterator
 
@@ -10,19 +12,19 @@ from services.worker.hotel.gateways.provider import Pace
 
 @pytest.fixture
 def dead_url() -> str:
-    """Where nobody listens."""
+    """An address on which no server listens."""
     return f"http://{ports.HOST}:{ports.pick('nobody')['nobody']}"
 
 
 @pytest.fixture
 def pace() -> Pace:
-    """Of this process only."""
+    """A rate limit that applies to this process only."""
     return Pace("")
 
 
 @pytest.fixture
 async def shared_paces(redis_url: str) -> AsyncIterator[list[Pace]]:
-    """As two workers have them."""
+    """Two rate limits that share their counts through Redis, as in two workers."""
     paces = [Pace(redis_url), Pace(redis_url)]
     yield paces
     for pace in paces:

@@ -1,4 +1,6 @@
-"""Payments, the books of the payment service and ours."""
+"""Helpers for tests of payments: they create payments, and read the records of the simulated
+payment service and our own.
+"""
 
 from typing import Any
 from uuid import UUID
@@ -14,7 +16,7 @@ DECLINED_CARD, CUSTOMER = "pm_card_chargeDeclined", "cus_asha"
 
 
 def settings(sandbox: Sandbox, **more: str) -> dict[str, str]:
-    """A worker's, that lead to the sandbox."""
+    """Settings that make a worker use the sandbox (the simulated outside services)."""
     return outside.stand_ins({}, sandbox.url, VAPID_PRIVATE_KEY).environment | more
 
 
@@ -27,7 +29,7 @@ async def account(platform: Platform) -> int:
 
 
 async def pay(platform: Platform, card: str = CARD) -> UUID:
-    """The task's id."""
+    """Submit a payment. Returns the task's id."""
     user = await account(platform)
     await platform.rows(billing.BIND_CUSTOMER, CUSTOMER, user)
     params = ProcessPayment(
@@ -52,7 +54,7 @@ async def books(sandbox: Sandbox) -> dict[str, Any]:
 
 
 async def charged_once(platform: Platform, sandbox: Sandbox, task_id: UUID) -> None:
-    """By the books of the service, and by ours."""
+    """Check that exactly one charge was made, both in the payment service's records and in ours."""
     row = await payment(platform, task_id)
     assert row["status"] == "succeeded"
     assert (await books(sandbox))["charges"] == [
@@ -61,7 +63,7 @@ async def charged_once(platform: Platform, sandbox: Sandbox, task_id: UUID) -> N
 
 
 async def at_once(platform: Platform, task_id: UUID) -> None:
-    """What waits in Postgres for its time is due now; a scheduler sends it."""
+    """Make a task that waits in Postgres due now, so that the scheduler sends it."""
     await platform.rows("UPDATE task SET send_at = now() WHERE id = {} AND send_at IS NOT NULL", task_id)
 
 

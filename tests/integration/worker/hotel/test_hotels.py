@@ -1,4 +1,6 @@
-"""Search, scan and synchronisation, from real workers to a provider over real sockets."""
+"""Tests of searching, scanning and synchronizing hotels, with real workers and simulated providers
+over real sockets.
+"""
 
 import email
 import email.policy
@@ -31,7 +33,7 @@ from shared.hotel.contracts.hotels import (
 from shared.hotel.contracts.scans import SCAN_DESTINATIONS, ScanDestinations
 from shared.hotel.workflows.scan import scan as scan_of
 from shared.ledger.ids import uuid7
-from tests.integration.workflows.test_running import finished, results, submit
+from tests.integration.workflows.plays import finished, results, submit
 from tests.platform import VAPID_PRIVATE_KEY, Platform
 from tests.sandbox import Sandbox
 
@@ -39,7 +41,7 @@ TODAY = datetime.now(UTC).date()
 
 
 def settings(sandbox: Sandbox, **more: str) -> dict[str, str]:
-    """A worker's, that lead to the sandbox."""
+    """Settings that make a worker use the sandbox (the simulated outside services)."""
     return outside.stand_ins({}, sandbox.url, VAPID_PRIVATE_KEY).environment | more
 
 
@@ -72,7 +74,7 @@ def search(user: int, **more: Any) -> SearchHotels:
     return SearchHotels(user_id=user, destination="Goa", **{**stay, **more})
 
 
-async def test_a_search_asks_every_provider_page_by_page_and_keeps_what_it_finds(
+async def test_a_search_reads_every_provider_page_by_page_and_stores_the_hotels(
     platform: Platform, sandbox: Sandbox
 ) -> None:
     await platform.start_worker(**settings(sandbox))
@@ -98,14 +100,13 @@ async def test_a_search_asks_every_provider_page_by_page_and_keeps_what_it_finds
     }
 
 
-async def test_a_search_returns_what_was_asked_for_whatever_a_provider_filters(
-    platform: Platform, sandbox: Sandbox
-) -> None:
+async def test_a_search_applies_filters_that_a_provider_ignores(platform: Platform, sandbox: Sandbox) -> None:
     await platform.start_worker(**settings(sandbox))
     wanted = search(await account(platform), filters=Filters(stars=[1, 5], min_rating=4.2, max_price=12_000))
     (task_id,) = await platform.submit(SEARCH, wanted)
     found = json.loads((await platform.until(task_id, "success"))["result"])["hotels"]
-    assert {hotel["provider"] for hotel in found} == {"serpapi"}  # TravClan tells no ratings
+    # The provider TravClan gives no ratings, so the filter by rating excludes its hotels.
+    assert {hotel["provider"] for hotel in found} == {"serpapi"}
     assert {hotel["star_rating"] for hotel in found} == {5}
     assert min(hotel["guest_rating"] for hotel in found) >= 4.2
     assert max(hotel["price"] for hotel in found if hotel["price_for"] == "night") <= 12_000
@@ -140,9 +141,7 @@ async def test_the_same_search_within_the_hour_costs_nothing(platform: Platform,
     assert budget["searches_left"] > 0
 
 
-async def test_one_provider_that_refuses_does_not_spoil_the_search(
-    platform: Platform, sandbox: Sandbox
-) -> None:
+async def test_a_search_succeeds_although_one_provider_refuses(platform: Platform, sandbox: Sandbox) -> None:
     await platform.start_worker(**settings(sandbox, SERP_API_KEY="another"))
     (task_id,) = await platform.submit(SEARCH, search(await account(platform)))
     found = json.loads((await platform.until(task_id, "success"))["result"])
@@ -151,7 +150,7 @@ async def test_one_provider_that_refuses_does_not_spoil_the_search(
     assert found["hotels_found"] > 0
 
 
-async def test_a_search_that_no_provider_answers_fails_and_says_why(
+async def test_a_search_that_no_provider_answers_fails_with_the_reason(
     platform: Platform, sandbox: Sandbox
 ) -> None:
     await platform.start_worker(**settings(sandbox, SERP_API_KEY="another", TRAVCLAN_API_KEY="another"))
@@ -162,7 +161,7 @@ async def test_a_search_that_no_provider_answers_fails_and_says_why(
     assert "travclan: " in row["error_message"]
 
 
-async def test_nonsense_from_a_provider_is_counted_and_not_guessed_at(
+async def test_unreadable_rows_of_a_provider_are_counted_and_not_guessed_at(
     platform: Platform, sandbox: Sandbox
 ) -> None:
     await sandbox.put("/sandbox/serpapi", {"nonsense_rows": 3})
@@ -188,7 +187,8 @@ async def test_a_price_that_fell_since_yesterday_sends_one_mail(
         assert first["price_records_created"] > 10
         assert (first["price_drops"], first["alerts_raised"]) == (0, 0)
         user = await account(platform)
-        # Seen on both days that are scanned, so a drop shows twice.
+        # Prices of this hotel were observed for two check-in days, so the lower price is stored as
+        # two price drops.
         (hotel,) = await platform.rows(
             "SELECT hotel, h.name FROM price_observation o JOIN hotel h ON h.id = o.hotel"
             " WHERE check_in = {} ORDER BY o.id LIMIT 1",
@@ -223,7 +223,7 @@ async def test_a_price_that_fell_since_yesterday_sends_one_mail(
 
 
 async def scan(platform: Platform, place: int, observed_on: date) -> dict[str, Any]:
-    """Its result."""
+    """Run a scan of a destination, which must succeed. Returns its result."""
     params = ScanDestination(destination_id=place, observed_on=observed_on)
     (task_id,) = await platform.submit(SCAN_DESTINATION, params)
     row = await platform.until(task_id, "success", "failure")
@@ -255,7 +255,8 @@ async def test_a_synchronisation_that_was_interrupted_pays_for_no_hotel_twice(
     await platform.until(task_id, "success")
     hotels = await platform.rows("SELECT id FROM hotel WHERE provider = 'serpapi' ORDER BY id LIMIT 5")
     await sandbox.arm(service="serpapi", path="search", status=503, skip=3)
-    # Later attempts may be more than an hour later: answers that are kept for an hour do not help them.
+    # A rule in Postgres that turns off the cache of answers. The task must not rely on the cache,
+    # because it may have expired when a retry runs.
     await platform.rows("CREATE RULE forget AS ON INSERT TO provider_answer DO INSTEAD NOTHING")
     ids = [row["id"] for row in hotels]
     (task_id,) = await platform.submit(SYNC_BATCH, SyncHotelBatch(hotel_ids=ids))
@@ -266,7 +267,7 @@ async def test_a_synchronisation_that_was_interrupted_pays_for_no_hotel_twice(
     assert (await sandbox.books())["serpapi"]["details"] == 5
 
 
-async def test_scans_leave_the_reserve_of_the_plan_to_people(platform: Platform, sandbox: Sandbox) -> None:
+async def test_scans_leave_the_reserve_of_the_plan_to_users(platform: Platform, sandbox: Sandbox) -> None:
     await sandbox.put("/sandbox/serpapi", {"searches_left": 10})
     await platform.start_worker(**settings(sandbox, OFTEN_SERPAPI_RESERVE="10"))
     (task_id,) = await platform.submit(
@@ -279,7 +280,7 @@ async def test_scans_leave_the_reserve_of_the_plan_to_people(platform: Platform,
     assert (await platform.until(task_id, "success", "failure"))["status"] == "success"
 
 
-async def test_a_destination_that_cannot_be_scanned_is_named_and_fails_no_scan(
+async def test_a_failed_destination_is_named_and_does_not_fail_the_whole_scan(
     platform: Platform, sandbox: Sandbox
 ) -> None:
     await platform.start_worker(**settings(sandbox))
@@ -295,7 +296,7 @@ async def test_a_destination_that_cannot_be_scanned_is_named_and_fails_no_scan(
     assert "does not exist" in error["error"]
 
 
-async def test_all_that_is_tracked_is_scanned_and_synchronised_by_tasks_of_its_own(
+async def test_each_tracked_destination_is_scanned_and_synchronized_by_its_own_task(
     platform: Platform, sandbox: Sandbox
 ) -> None:
     await platform.start_worker(**settings(sandbox))
@@ -334,7 +335,7 @@ async def test_all_that_is_tracked_is_scanned_and_synchronised_by_tasks_of_its_o
         ("UPDATE destination SET tracking = false", "not tracked"),
     ],
 )
-async def test_a_destination_that_cannot_be_scanned_says_so(
+async def test_a_destination_that_cannot_be_scanned_fails_with_the_reason(
     platform: Platform, sandbox: Sandbox, prepare: str, error: str
 ) -> None:
     await platform.start_worker(**settings(sandbox))
@@ -350,7 +351,7 @@ def row(price: str, **more: Any) -> HotelRow:
 
 
 async def see(platform: Platform, price: str, observed_on: date, **more: Any) -> dict[str, Any]:
-    """The price of one stay on one day, as it is stored."""
+    """Store the price of one stay as observed on this day. Returns the stored row."""
     sight = Sight(TODAY, TODAY + timedelta(days=1), observed_on, uuid7(datetime.now(UTC)))
     seen = row(price, **more)
     ids = await hotel_store.keep_hotels(platform.database, "serpapi", [seen])
@@ -365,7 +366,9 @@ async def see(platform: Platform, price: str, observed_on: date, **more: Any) ->
     }
 
 
-async def test_a_change_is_against_the_last_day_before_in_the_same_currency(platform: Platform) -> None:
+async def test_a_change_is_computed_against_the_last_earlier_day_in_the_same_currency(
+    platform: Platform,
+) -> None:
     days = [TODAY - timedelta(days=back) for back in (5, 3, 0)]
     first = await see(platform, "100", days[0])
     assert (first["previous_price"], first["change_percent"]) == (None, None)

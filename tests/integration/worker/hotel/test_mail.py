@@ -1,4 +1,6 @@
-"""Mail over real sockets: the catcher of the local system, and servers that misbehave."""
+"""Tests of sending mail over real sockets, to the local mail catcher and to servers that
+misbehave.
+"""
 
 import asyncio
 import email
@@ -30,7 +32,8 @@ from shared.testing import run_inline
 from tests.platform import Platform
 
 HOST = "127.0.0.1"
-#: As the rescuer leaves a task whose worker died at its last line. values: id.
+#: Makes a succeeded task look as if its worker had died right before recording the success, and the
+#: rescuer had taken it back. Value: the task's id.
 FORGET_THE_END = """
     UPDATE task SET status = 'pending', send_at = now(), claim = claim + 1, completed_at = NULL, result = NULL
     WHERE id = {}
@@ -80,7 +83,7 @@ def message(*, to: str = "guest@often-hotels.example") -> EmailMessage:
 ALERT = PriceAlert(hotel_name="Sea View", currency="INR", old_price=9000, new_price=7500.5, destination="Goa")
 
 
-async def test_a_price_alert_can_be_unsubscribed_and_the_opt_out_holds(
+async def test_a_user_can_unsubscribe_from_price_alerts_and_gets_no_more(
     platform: Platform, smtp: SmtpGateway, tmp_path: Path
 ) -> None:
     public = "https://hotels.example"
@@ -107,7 +110,7 @@ async def test_a_price_alert_can_be_unsubscribed_and_the_opt_out_holds(
     assert len(caught(tmp_path)) == 1
 
 
-async def test_a_welcome_mail_has_both_parts_and_an_id_from_its_task(
+async def test_a_welcome_mail_has_both_parts_and_an_id_derived_from_its_task(
     platform: Platform, smtp: SmtpGateway, tmp_path: Path
 ) -> None:
     process = await platform.start_worker(SMTP_HOST=HOST, SMTP_PORT=str(smtp.port))
@@ -129,7 +132,7 @@ async def test_a_welcome_mail_has_both_parts_and_an_id_from_its_task(
     assert "<strong>50 bonus points</strong>" in html.get_content()
 
 
-async def test_a_mail_whose_sender_died_before_its_record_is_not_sent_again(
+async def test_a_mail_is_not_sent_again_when_its_worker_died_before_recording_success(
     platform: Platform, smtp: SmtpGateway, tmp_path: Path
 ) -> None:
     await platform.start_worker(SMTP_HOST=HOST, SMTP_PORT=str(smtp.port))
@@ -143,7 +146,7 @@ async def test_a_mail_whose_sender_died_before_its_record_is_not_sent_again(
     assert len(caught(tmp_path)) == 1
 
 
-async def test_the_result_says_to_whom_the_mail_went(platform: Platform, smtp: SmtpGateway) -> None:
+async def test_the_result_contains_the_address_of_the_mail(platform: Platform, smtp: SmtpGateway) -> None:
     user_id = await register(platform, "li@often-hotels.example")
     run = await run_inline(
         send_welcome, SendWelcome(user_id=user_id), gateways={SmtpGateway: smtp}, database=platform.database
@@ -154,7 +157,7 @@ async def test_the_result_says_to_whom_the_mail_went(platform: Platform, smtp: S
     assert [step.current for step in run.progress] == [30]
 
 
-async def test_a_user_who_is_gone_is_not_tried_again(platform: Platform, smtp: SmtpGateway) -> None:
+async def test_a_mail_to_a_missing_user_is_not_retried(platform: Platform, smtp: SmtpGateway) -> None:
     assert not await User.exists().where(User.id == 404)
     with pytest.raises(PermanentError, match="user 404 does not exist"):
         await run_inline(
@@ -170,7 +173,7 @@ async def test_a_user_who_is_gone_is_not_tried_again(platform: Platform, smtp: S
         ("guest+421@often-hotels.example", MailDeferred),
     ],
 )
-async def test_a_refusal_is_passing_or_final_by_its_code(
+async def test_a_refusal_is_temporary_or_permanent_by_its_code(
     smtp: SmtpGateway, address: str, error: type[Exception]
 ) -> None:
     with pytest.raises(error, match=re.escape(address.partition("+")[2][:3])):
@@ -208,7 +211,7 @@ def refuse_login(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 @pytest.mark.parametrize(("server", "error"), [(hang_up, MailDeferred), (refuse_login, MailRejected)])
-async def test_a_server_that_does_not_serve_is_sorted_too(
+async def test_a_server_that_closes_with_a_code_is_classified_by_it(
     server: Callable[[asyncio.StreamReader, asyncio.StreamWriter], None], error: type[Exception]
 ) -> None:
     async with await asyncio.start_server(server, HOST, 0) as listening:
@@ -217,7 +220,7 @@ async def test_a_server_that_does_not_serve_is_sorted_too(
             await SmtpGateway(host=HOST, port=port).send(message(), ["guest@often-hotels.example"])
 
 
-async def test_a_server_that_is_not_there_is_tried_again_later() -> None:
+async def test_a_mail_is_retried_later_when_its_server_is_down() -> None:
     with pytest.raises(MailDeferred):
         await SmtpGateway(host=HOST, port=1).send(message(), ["guest@often-hotels.example"])
 

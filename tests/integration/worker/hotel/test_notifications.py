@@ -1,4 +1,4 @@
-"""Pushes from real workers to browsers behind a push service."""
+"""Tests of push messages from real workers to browsers behind a simulated push service."""
 
 import json
 from datetime import UTC, datetime
@@ -17,12 +17,12 @@ from tests.eventually import eventually
 from tests.platform import VAPID_PRIVATE_KEY, Platform
 from tests.sandbox import Sandbox
 
-#: Three times what the design promises for a rescue.
+#: Seconds until a rescue must have happened. The design promises a third of that.
 RESCUE_LIMIT_S = 45
 
 
 def settings(sandbox: Sandbox, **more: str) -> dict[str, str]:
-    """A worker's, that lead to the sandbox."""
+    """Settings that make a worker use the sandbox (the simulated outside services)."""
     return outside.stand_ins({}, sandbox.url, VAPID_PRIVATE_KEY).environment | more
 
 
@@ -35,13 +35,16 @@ async def account(platform: Platform, name: str = "asha") -> int:
 
 
 async def subscribe(platform: Platform, sandbox: Sandbox, user: int) -> tuple[int, str]:
-    """A new browser's number, and the end of its endpoint."""
-    told = await sandbox.subscribe()
+    """Subscribe a new browser to push messages.
+
+    Returns the subscription's id, and the last part of its endpoint's address.
+    """
+    subscribed = await sandbox.subscribe()
     (row,) = await platform.rows(
         'INSERT INTO push_subscription ("user", endpoint, p256dh, auth) VALUES ({}, {}, {}, {}) RETURNING id',
-        *(user, told["endpoint"], told["keys"]["p256dh"], told["keys"]["auth"]),
+        *(user, subscribed["endpoint"], subscribed["keys"]["p256dh"], subscribed["keys"]["auth"]),
     )
-    return int(row["id"]), told["endpoint"].rpartition("/")[2]
+    return int(row["id"]), subscribed["endpoint"].rpartition("/")[2]
 
 
 def push(user: int, **more: Any) -> SendPush:
@@ -54,14 +57,14 @@ async def receipts(sandbox: Sandbox, browser: str) -> list[dict[str, Any]]:
 
 
 async def sendings(platform: Platform, task_id: UUID) -> dict[str, str]:
-    """Status by target."""
+    """Status of each push message that a task sent, by its target."""
     rows = await platform.rows(
         "SELECT target, status FROM notification_log WHERE task = {} AND channel = 'push'", task_id
     )
     return {row["target"]: row["status"] for row in rows}
 
 
-async def test_a_push_is_read_by_every_browser_of_the_user(platform: Platform, sandbox: Sandbox) -> None:
+async def test_a_push_reaches_every_browser_of_the_user(platform: Platform, sandbox: Sandbox) -> None:
     await platform.start_worker(**settings(sandbox))
     user = await account(platform)
     browsers = [await subscribe(platform, sandbox, user) for _ in range(2)]
@@ -85,9 +88,7 @@ async def test_a_push_is_read_by_every_browser_of_the_user(platform: Platform, s
     assert [row["id"] for row in used] == [number for number, _ in browsers]
 
 
-async def test_a_browser_that_is_gone_is_removed_and_the_last_one_too(
-    platform: Platform, sandbox: Sandbox
-) -> None:
+async def test_expired_browsers_are_removed_even_the_last_one(platform: Platform, sandbox: Sandbox) -> None:
     await platform.start_worker(**settings(sandbox))
     user = await account(platform)
     _, gone = await subscribe(platform, sandbox, user)
@@ -111,7 +112,7 @@ async def test_a_browser_that_is_gone_is_removed_and_the_last_one_too(
     assert f"user {user} has no push subscription" in row["error_message"]
 
 
-async def test_the_busiest_push_service_says_when_the_others_are_not_pushed_to_again(
+async def test_a_retry_waits_for_the_busiest_push_service_and_skips_browsers_that_have_it(
     platform: Platform, sandbox: Sandbox
 ) -> None:
     await platform.start_worker(**settings(sandbox))
@@ -138,12 +139,13 @@ async def test_the_busiest_push_service_says_when_the_others_are_not_pushed_to_a
     await platform.start_scheduler()
     result = json.loads((await platform.until(task_id, "success"))["result"])
     assert result["sent_to"] == 4
-    # Only the answer was lost: it comes again, in the place of the first.
+    # The third browser had received its message, but the answer was lost. So it gets the message
+    # twice, and the second one replaces the first.
     assert [len(await receipts(sandbox, browser)) for browser in browsers] == [1, 1, 2, 1]
     assert (await sandbox.books())["push"]["waiting"] == 4
 
 
-async def test_a_refusal_is_told_when_the_other_browsers_have_it(
+async def test_a_refusal_is_reported_after_all_other_browsers_have_the_message(
     platform: Platform, sandbox: Sandbox
 ) -> None:
     await platform.start_worker(**settings(sandbox))
@@ -163,7 +165,7 @@ async def test_a_refusal_is_told_when_the_other_browsers_have_it(
     assert kept["n"] == 2
 
 
-async def test_a_rerun_after_a_kill_does_not_push_again_to_who_has_it(
+async def test_a_rerun_after_a_kill_does_not_push_again_to_browsers_that_have_the_message(
     platform: Platform, sandbox: Sandbox
 ) -> None:
     await platform.start_scheduler()
@@ -187,7 +189,7 @@ async def test_a_rerun_after_a_kill_does_not_push_again_to_who_has_it(
     assert [len(await receipts(sandbox, browser)) for browser in (first, second)] == [1, 1]
 
 
-async def test_what_an_earlier_attempt_began_to_remove_is_removed(
+async def test_a_browser_that_an_earlier_attempt_began_to_remove_is_removed(
     platform: Platform, sandbox: Sandbox
 ) -> None:
     user = await account(platform)
@@ -209,9 +211,7 @@ async def test_what_an_earlier_attempt_began_to_remove_is_removed(
     assert [row["id"] for row in await platform.rows("SELECT id FROM push_subscription")] == [browsers[1][0]]
 
 
-async def test_everybody_who_can_be_reached_gets_a_task_of_his_own(
-    platform: Platform, sandbox: Sandbox
-) -> None:
+async def test_each_reachable_user_gets_a_separate_task(platform: Platform, sandbox: Sandbox) -> None:
     await platform.start_worker(**settings(sandbox))
     users = [await account(platform, name) for name in ("asha", "ravi", "mira", "left", "deaf")]
     browsers = [(await subscribe(platform, sandbox, user))[1] for user in [users[0], *users[:4]]]
@@ -236,7 +236,7 @@ async def test_everybody_who_can_be_reached_gets_a_task_of_his_own(
     assert (got["content"]["body"], got["content"]["data"], got["ttl_s"]) == ("everybody", {"a": 1}, 5)
 
 
-async def test_a_user_has_the_twenty_browsers_that_were_reached_last(platform: Platform) -> None:
+async def test_a_user_keeps_the_twenty_browsers_that_were_reached_last(platform: Platform) -> None:
     user = await account(platform)
     ids = [
         (await platform.rows(inbox.SUBSCRIBE, user, f"https://push.example.com/{n}", "", ""))[0]["id"]
@@ -252,7 +252,7 @@ async def test_a_user_has_the_twenty_browsers_that_were_reached_last(platform: P
     assert [row["id"] for row in kept] == [ids[0], *ids[2:], new["id"]]
 
 
-async def test_without_our_key_nothing_is_sent_and_the_setting_is_named(
+async def test_without_a_vapid_key_nothing_is_sent_and_the_setting_is_named(
     platform: Platform, sandbox: Sandbox
 ) -> None:
     await platform.start_worker(**settings(sandbox, VAPID_PRIVATE_KEY=""))
@@ -268,7 +268,7 @@ async def test_without_our_key_nothing_is_sent_and_the_setting_is_named(
         assert "VAPID_PRIVATE_KEY is not set" in row["error_message"]
 
 
-async def test_the_log_of_messages_is_pruned_but_not_what_a_task_may_send_again(platform: Platform) -> None:
+async def test_the_log_of_messages_is_pruned_except_entries_of_unfinished_tasks(platform: Platform) -> None:
     (waiting,) = await platform.submit(SEND_PUSH, push(await account(platform)))
     for task_id, days in ((waiting, 100), (uuid7(datetime.now(UTC)), 100), (uuid7(datetime.now(UTC)), 89)):
         await platform.rows(

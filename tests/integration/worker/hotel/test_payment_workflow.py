@@ -1,8 +1,12 @@
-"""Payments as workflows, from real workers to the payment service and a mail server."""
+"""Tests of payments as workflows, with real workers, a simulated payment service and a mail
+server.
+"""
 
+import asyncio
 import email
 import email.policy
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -12,11 +16,14 @@ import pytest
 from local import mail as catcher
 from services.worker.hotel.gateways.provider import Pace
 from services.worker.hotel.gateways.stripe import StripeGateway
+from services.worker.hotel.tasks.email import send_receipt
 from services.worker.hotel.tasks.payments import refund as refund_payment
 from shared.hotel import billing
+from shared.hotel.contracts.email import SendReceipt
 from shared.hotel.contracts.payments import SETTLE, ProcessPayment, RefundPayment, SettlePayment
 from shared.hotel.settings import HotelSettings
 from shared.hotel.workflows.payment import payment as payment_flow
+from shared.ledger.database import in_fresh_context
 from shared.ledger.transitions.operate import CANCEL
 from shared.testing import run_inline
 from tests.eventually import eventually
@@ -31,18 +38,19 @@ from tests.integration.worker.hotel.paying import (
     payment,
     settings,
 )
-from tests.integration.workflows.test_running import finished, results, submit
+from tests.integration.workflows.crew import Crew
+from tests.integration.workflows.plays import end_all, finished, results, submit
 from tests.platform import Platform
 from tests.sandbox import Sandbox
 
 ADDRESS = "asha@often-hotels.example"
-#: The catcher refuses it for good.
+#: A mail address that the mail catcher permanently refuses.
 REFUSED_ADDRESS = "asha+550@often-hotels.example"
 
 
 @pytest.fixture
 async def environment(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[dict[str, str]]:
-    """A worker's: the sandbox, and a mail server that catches what it is sent."""
+    """Settings of a worker that uses the sandbox and the mail catcher."""
     folder = tmp_path / "mail"
     folder.mkdir()
     async with await catcher.serve(0, folder) as server:
@@ -51,7 +59,7 @@ async def environment(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[dict[st
 
 
 async def pay(platform: Platform, card: str = CARD, *, address: str = ADDRESS) -> UUID:
-    """The workflow's id."""
+    """Start a workflow that makes a payment. Returns the workflow's id."""
     (row,) = await platform.rows(
         "INSERT INTO account (email, password_hash, verified_at) VALUES ({}, '-', now()) RETURNING id",
         address,
@@ -64,7 +72,10 @@ async def pay(platform: Platform, card: str = CARD, *, address: str = ADDRESS) -
 
 
 async def states(platform: Platform, workflow: UUID) -> list[str]:
-    """Of charge, receipt and refund; a late receipt has no charge."""
+    """States of the workflow's steps in their order: charge, receipt, refund.
+
+    A workflow that only sends a late receipt has no charge.
+    """
     rows = await platform.rows(
         "SELECT state FROM workflow_step WHERE workflow = {} ORDER BY position", workflow
     )
@@ -76,6 +87,18 @@ async def charge_of(platform: Platform, workflow: UUID) -> UUID:
         "SELECT task FROM workflow_step WHERE workflow = {} AND name = 'charge'", workflow
     )
     return UUID(int=row["task"].int)
+
+
+async def waits_for_a_lock(platform: Platform) -> bool:
+    """Whether any session waits for a lock.
+
+    The query runs outside the caller's transaction, because inside a transaction Postgres keeps
+    showing the same state of the sessions.
+    """
+    rows = platform.rows(
+        "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    return bool(await in_fresh_context(rows))
 
 
 async def test_a_payment_is_charged_once_and_confirmed_by_mail(
@@ -101,7 +124,8 @@ async def test_a_receipt_that_fails_for_good_gives_the_money_back_once(
 ) -> None:
     await platform.start_scheduler()
     await platform.start_worker(**environment)
-    # The refund is made, and its answer is lost: the next attempt asks again.
+    # The payment service makes the refund but its answer is lost, so the next attempt requests the
+    # refund again.
     await sandbox.arm(service="stripe", path="refunds", drop="after")
     workflow = await pay(platform, address=REFUSED_ADDRESS)
 
@@ -121,7 +145,8 @@ async def test_a_receipt_that_fails_for_good_gives_the_money_back_once(
     assert (written["requests"]["refund"], len(written["charges"])) == (2, 1)
     assert (await results(platform, workflow))["refund"]["refunded"] is True
 
-    # Another refund of the payment finds it done, by our row and by the books of the service.
+    # A second run of the refund must find out that the refund was made: first from our own row, and
+    # then from the payment service's records.
     configured = HotelSettings(
         stripe_key=environment["STRIPE_SECRET_KEY"], stripe_url=environment["STRIPE_BASE_URL"]
     )
@@ -149,8 +174,8 @@ async def test_a_declined_charge_is_not_refunded(
     assert (await finished(platform, workflow))["status"] == "failure"
 
     assert await states(platform, workflow) == ["failure", "skipped", "success"]
-    told = (await results(platform, workflow))["refund"]
-    assert (told["refunded"], told["refund_id"]) == (False, None)
+    refund = (await results(platform, workflow))["refund"]
+    assert (refund["refunded"], refund["refund_id"]) == (False, None)
     assert (await books(sandbox))["requests"] == {"create": 1}
 
 
@@ -181,13 +206,15 @@ async def test_a_charge_that_waits_for_the_customer_is_called_off_when_its_workf
     platform: Platform, sandbox: Sandbox, environment: dict[str, str]
 ) -> None:
     await platform.start_worker(**environment)
-    # The mail would be refused, but no receipt is due yet.
+    # The mail server would refuse a receipt. But none is sent before the customer has confirmed the
+    # charge.
     workflow = await pay(platform, CONFIRMED_CARD, address=REFUSED_ADDRESS)
     assert (await finished(platform, workflow))["status"] == "success"
     assert "requires_action" in (await results(platform, workflow))["receipt"]["message"]
     row = await payment(platform, await charge_of(platform, workflow))
 
-    # The customer confirms it: what follows is a workflow of its own.
+    # The customer confirms the charge. The next check of the payment then starts a separate
+    # workflow that sends the receipt.
     await sandbox.put(f"/sandbox/stripe/intents/{row['intent']}", {"status": "succeeded"})
     (look,) = await platform.submit(SETTLE, SettlePayment(payment_id=row["id"], looks=1_000))
     await platform.until(look, "success")
@@ -196,10 +223,58 @@ async def test_a_charge_that_waits_for_the_customer_is_called_off_when_its_workf
     assert await states(platform, late["id"]) == ["failure", "success"]
     assert len((await books(sandbox))["refunds"]) == 1
 
-    # A second look begins no second workflow.
+    # Checking the payment again must not start a second workflow.
     (again,) = await platform.submit(SETTLE, SettlePayment(payment_id=row["id"]))
     await platform.until(again, "success")
     assert not await platform.rows("SELECT 1 FROM workflow WHERE parent = {}", again)
+
+
+async def test_a_payment_that_is_found_paid_while_its_charge_runs_has_one_receipt(
+    platform: Platform, sandbox: Sandbox, environment: dict[str, str], tmp_path: Path
+) -> None:
+    await platform.start_worker(**environment)
+    await sandbox.arm(service="stripe", drop="after")
+    workflow = await pay(platform)
+    charge = await charge_of(platform, workflow)
+    await platform.until(charge, "retry")
+    row = await payment(platform, charge)
+    (look,) = await platform.submit(SETTLE, SettlePayment(payment_id=row["id"]))
+    await platform.until(look, "success")
+    assert (await payment(platform, charge))["status"] == "succeeded"
+
+    await platform.start_scheduler()
+    assert (await finished(platform, workflow))["status"] == "success"
+
+    assert not await platform.rows("SELECT 1 FROM workflow WHERE parent = {}", look)
+    assert len([*(tmp_path / "mail").glob("*.eml")]) == 1
+
+
+async def test_no_receipt_goes_out_for_a_payment_that_is_being_refunded(platform: Platform) -> None:
+    crew = Crew(platform.database)
+    await crew.begin()
+    workflow = await pay(platform)
+    charge = await charge_of(platform, workflow)
+    await end_all(crew, "failure")
+    await crew.advance()
+    (refunding,) = await crew.tasks("completed_at IS NULL")
+    assert refunding["step"] == "refund"
+    (row,) = await platform.rows(
+        'INSERT INTO payment ("user", task, amount_minor, currency, status)'
+        " SELECT id, {}, 125000, 'INR', 'processing' FROM account RETURNING id, \"user\"",
+        charge,
+    )
+    receipt = SendReceipt(user_id=row["user"], payment_id=row["id"])
+    # The payment becomes succeeded while the receipt reads its row, and before the refund has seen
+    # it.
+    async with platform.database.transaction():
+        await platform.rows("UPDATE payment SET status = 'succeeded'")
+        sending = asyncio.create_task(
+            in_fresh_context(run_inline(send_receipt, receipt, gateways={}, database=platform.database))
+        )
+        await eventually(partial(waits_for_a_lock, platform))
+    run = await sending
+    assert run.result is not None
+    assert (run.result.sent_at, run.result.message) == (None, "Not sent: the payment is being refunded")
 
 
 async def test_a_card_reaches_neither_the_rows_nor_the_log_of_a_workflow(

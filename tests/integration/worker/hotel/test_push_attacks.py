@@ -1,4 +1,6 @@
-"""A guest whose push endpoints are slow or send bombs: everybody else is served as ever."""
+"""Tests that a user whose push endpoints are slow, or answer with decompression bombs, does not
+harm the tasks of others.
+"""
 
 import time
 
@@ -10,14 +12,14 @@ from tests.integration.worker.hotel.test_notifications import account, push, set
 from tests.platform import Platform
 from tests.sandbox import Sandbox
 
-#: Twice the number of threads of a worker.
+#: Number of pushes that the attacker submits: twice the number of a worker's threads.
 PUSHES = 16
-#: How long another user's task may take meanwhile.
+#: Maximum duration in seconds of another user's task during the attack.
 PATIENCE_S = 2.0
 MAX_GROWTH_MB = 64
 
 
-async def test_a_guest_with_a_dripping_endpoint_does_not_take_all_threads(
+async def test_a_user_with_a_dripping_endpoint_does_not_occupy_all_threads(
     platform: Platform, sandbox: Sandbox
 ) -> None:
     await platform.start_worker(**settings(sandbox))
@@ -36,11 +38,13 @@ async def test_a_guest_with_a_dripping_endpoint_does_not_take_all_threads(
     await platform.until(task_id, "success", timeout_s=60)
 
     assert time.monotonic() - begun < PATIENCE_S
-    # Two at a time, and no more of them until these are over.
+    # Only two pushes of one user run at a time. Further ones wait until one has ended.
     assert (await sandbox.happened())["push drips headers"] <= 2
 
 
-async def test_a_guest_with_a_bombing_endpoint_takes_no_memory(platform: Platform, sandbox: Sandbox) -> None:
+async def test_a_user_whose_endpoint_sends_bombs_uses_up_no_memory(
+    platform: Platform, sandbox: Sandbox
+) -> None:
     worker = await platform.start_worker(**settings(sandbox))
     guest = await account(platform, "guest")
     _, bombing = await subscribe(platform, sandbox, guest)

@@ -1,4 +1,6 @@
-"""Payments that are open when their task ends: looked at until they are settled, and no longer than that."""
+"""Tests of payments that are still open when their task ends: they are checked until they are
+settled or given up.
+"""
 
 import json
 from uuid import uuid4
@@ -26,7 +28,7 @@ from tests.platform import Platform
 from tests.sandbox import Sandbox
 
 
-async def test_a_payment_that_the_customer_confirms_is_looked_at_until_it_is_settled(
+async def test_a_payment_that_the_customer_confirms_is_checked_until_it_is_settled(
     platform: Platform, sandbox: Sandbox
 ) -> None:
     await platform.start_scheduler()
@@ -58,7 +60,7 @@ async def test_a_payment_that_the_customer_confirms_is_looked_at_until_it_is_set
     assert await children(platform, next_look["id"]) == []
     await charged_once(platform, sandbox, task_id)
 
-    # What is final is not asked for again.
+    # Settling a payment again after it has ended asks the payment service nothing.
     asked = (await books(sandbox))["requests"]
     recorded = await payment(platform, task_id)
     (once_more,) = await platform.submit(SETTLE, SettlePayment(payment_id=recorded["id"]))
@@ -90,7 +92,7 @@ async def test_a_slow_payment_may_end_without_money(
     assert intent["status"] == "canceled"
 
 
-async def test_what_the_customer_did_not_confirm_in_two_weeks_can_not_be_paid_any_more(
+async def test_a_payment_that_is_not_confirmed_in_two_weeks_is_canceled(
     platform: Platform, sandbox: Sandbox
 ) -> None:
     await platform.start_worker(**settings(sandbox))
@@ -105,9 +107,7 @@ async def test_what_the_customer_did_not_confirm_in_two_weeks_can_not_be_paid_an
     assert intent["status"] == "canceled"
 
 
-async def test_nobody_looks_at_a_payment_for_more_than_two_weeks(
-    platform: Platform, sandbox: Sandbox
-) -> None:
+async def test_a_payment_is_not_checked_for_more_than_two_weeks(platform: Platform, sandbox: Sandbox) -> None:
     await platform.start_worker(**settings(sandbox))
     task_id = await pay(platform, SLOW_CARD)
     await platform.until(task_id, "success")
@@ -121,7 +121,7 @@ async def test_nobody_looks_at_a_payment_for_more_than_two_weeks(
 
 
 @pytest.mark.parametrize(("drop", "status", "charges"), [("after", "succeeded", 1), ("before", "failed", 0)])
-async def test_what_a_task_that_was_cancelled_did_not_learn_is_looked_up(
+async def test_the_unknown_charge_of_a_canceled_task_is_looked_up(
     platform: Platform, sandbox: Sandbox, drop: str, status: str, charges: int
 ) -> None:
     await platform.start_worker(**settings(sandbox))
@@ -143,13 +143,15 @@ async def test_what_a_task_that_was_cancelled_did_not_learn_is_looked_up(
     assert len((await books(sandbox))["charges"]) == charges
 
 
-async def test_only_what_nobody_looks_after_is_left_open(platform: Platform) -> None:
+async def test_only_payments_that_no_task_follows_count_as_left_open(platform: Platform) -> None:
     user = await account(platform)
     for number, (status, updated, key_used, created) in enumerate(
         (
             ("unknown", "13 h", "24 h", "24 h"),
             ("requires_action", "13 h", "14 days", "14 days"),
-            # Its key is still good; another attempt comes; given up; final; never asked.
+            # The following payments do not count as left open. In this order: the idempotency key
+            # may still be in use, another attempt follows, the payment was given up, it has ended,
+            # it was never requested.
             ("unknown", "13 h", "13 h", "14 h"),
             ("processing", "11 h", "3 days", "3 days"),
             ("unknown", "16 days", "16 days", "16 days"),

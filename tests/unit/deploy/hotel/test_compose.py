@@ -1,4 +1,4 @@
-"""The containers and the example settings are those of the hotel application."""
+"""Tests that the containers and the example settings match the hotel application."""
 
 import re
 from pathlib import Path

@@ -1,11 +1,14 @@
-"""The sandbox's browser reads what the standard says, not what our own sender says."""
+"""Tests that the sandbox's simulated browser follows the Web Push standard, and does not merely
+accept what our own sender sends.
+"""
 
 import pytest
 
 from local.sandbox.browser import Browser, Unreadable
 from shared.hotel import web_push
 
-#: The example of RFC 8291, section 5: the browser's keys and the body; known to everybody.
+#: The example of an encrypted push message in RFC 8291, section 5: the browser's keys and the
+#: message's body.
 PRIVATE, AUTH = "q1dXpw3UpT5VOmu_cf_v6ih07Aems3njxI-JWgLcM94", "BTBZMqHH6r4Tts7J_aSIgg"
 BODY = web_push.decode(
     "DGv6ra1nlYgDCS1FRnbzlwAAEABBBP4z9KsN6nGRTbVYI_c7VJSPQTBtkgcy27mlmlMoZIIgDll6e3vCYLocInmYWAmS6TlzAC8w"
@@ -32,7 +35,7 @@ def test_the_example_of_the_standard_is_read() -> None:
         BODY[:21] + b"\x04" + bytes(64) + BODY[86:],
     ],
 )
-def test_anything_else_is_not(body: bytes) -> None:
+def test_any_other_body_is_refused(body: bytes) -> None:
     with pytest.raises(Unreadable):
         browser().decrypt(body)
     with pytest.raises(Unreadable):

@@ -1,4 +1,6 @@
-"""The sandbox's Stripe is started again beside a ledger that remembers the one before."""
+"""Tests that the simulated Stripe issues no id twice, even if it is restarted while the ledger
+still knows earlier ids.
+"""
 
 from local.sandbox.stripe import Stripe
 

@@ -1,4 +1,4 @@
-"""Amounts as the payment service takes them."""
+"""Tests that amounts of money have the format that the payment service accepts."""
 
 import msgspec
 import pytest

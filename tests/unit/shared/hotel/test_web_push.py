@@ -1,11 +1,11 @@
-"""Endpoints and keys as browsers and others send them."""
+"""Tests of push endpoints and keys, as browsers and other clients send them."""
 
 import pytest
 
 from shared.hotel import web_push
 
 SANDBOX = "http://127.0.0.1:8400/push"
-#: The generator of P-256, whose private key is 1.
+#: The private key with the number 1. Its public key is the generator point of the curve P-256.
 PRIVATE = "A" * 42 + "E"
 POINT = "BGsX0fLhLEJH-Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU"
 AUTH = "AAECAwQFBgcICQoLDA0ODw"
@@ -22,7 +22,7 @@ AUTH = "AAECAwQFBgcICQoLDA0ODw"
         f"{SANDBOX}/1",
     ],
 )
-def test_an_endpoint_of_a_push_service_is_good(endpoint: str) -> None:
+def test_an_endpoint_of_a_push_service_is_accepted(endpoint: str) -> None:
     web_push.check_endpoint(endpoint, SANDBOX)
 
 
@@ -64,7 +64,7 @@ def test_an_endpoint_of_a_push_service_is_good(endpoint: str) -> None:
         ("http://127.0.0.1:8400/push", "https://"),
     ],
 )
-def test_an_endpoint_that_may_lead_inside_is_not(endpoint: str, rule: str) -> None:
+def test_an_endpoint_that_may_be_internal_is_refused(endpoint: str, rule: str) -> None:
     with pytest.raises(ValueError, match=f"^endpoint must .*{rule}"):
         web_push.check_endpoint(endpoint, SANDBOX)
 
@@ -88,7 +88,8 @@ def test_keys_are_read_with_and_without_padding() -> None:
         (POINT, "", "16 bytes"),
         (POINT[:-4], AUTH, "65 bytes"),
         ("", AUTH, "65 bytes"),
-        # Compressed; a wrong first byte; a point beside the curve.
+        # Invalid keys: a point in compressed form, a wrong first byte, and a point that is not on
+        # the curve.
         (web_push.encode(b"\x02" + web_push.decode(POINT)[1:33]), AUTH, "65 bytes"),
         (web_push.encode(b"\x05" + web_push.decode(POINT)[1:]), AUTH, "65 bytes"),
         (web_push.encode(b"\x04" + bytes(64)), AUTH, "P-256"),
@@ -98,7 +99,7 @@ def test_keys_are_read_with_and_without_padding() -> None:
         (POINT, "é" * 22, "base64url"),
     ],
 )
-def test_keys_that_are_none_are_refused(p256dh: str, auth: str, rule: str) -> None:
+def test_invalid_keys_are_refused(p256dh: str, auth: str, rule: str) -> None:
     with pytest.raises(ValueError, match=f"^keys must .*{rule}"):
         web_push.check_keys(p256dh, auth)
 
@@ -108,7 +109,7 @@ def test_browsers_get_the_public_half_of_our_key() -> None:
 
 
 @pytest.mark.parametrize("private", ["", "A" * 43, "_" * 43, PRIVATE[:-1], f"{PRIVATE}AAA", "not base64"])
-def test_a_key_that_is_none_is_not_quoted(private: str) -> None:
+def test_an_invalid_key_is_not_quoted(private: str) -> None:
     with pytest.raises(ValueError, match="must be base64url of the 32 bytes") as caught:
         web_push.public_key(private)
     assert caught.value.__suppress_context__

@@ -1,4 +1,4 @@
-"""Contracts of a payment, and of a search that scans hotels."""
+"""Contracts for tests of workflows: of a payment, and of a search that scans hotels."""
 
 from typing import Annotated
 

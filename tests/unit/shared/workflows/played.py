@@ -1,4 +1,6 @@
-"""Plays a workflow without servers: applies plans, and ends members in any order."""
+"""Simulates a workflow without servers for tests: it applies the planner's plans, and ends the
+tasks of steps in any order.
+"""
 
 import random
 from collections import Counter
@@ -16,7 +18,7 @@ ENDED = {SUCCESS: Ended(succeeded=1), FAILURE: Ended(failed=1), REVOKED: Ended(r
 
 
 def linked(steps: Iterable[Step]) -> list[Step]:
-    """Steps in their order, with `position` and `next`."""
+    """The steps in their order, with the fields `position` and `next` filled in."""
     given = list(steps)
     following = {step.name: tuple(o.name for o in given if step.name in o.needs) for step in given}
     return [
@@ -26,24 +28,32 @@ def linked(steps: Iterable[Step]) -> list[Step]:
 
 
 class Played:
-    """A workflow under way. Every plan is made from what `advance` would read, and checked against all."""
+    """A simulated workflow.
+
+    It makes each plan twice, from all steps and from only those that `advance` would read, and
+    checks that both plans are equal.
+    """
 
     def __init__(self, steps: Iterable[Step], *, on_failure: OnFailure = OnFailure.GO_ON) -> None:
         given = linked(steps)
         self.steps = {step.name: step for step in given}
         self.flow = Flow(id=UUID(int=1), on_failure=on_failure, open_steps=len(given))
-        #: Members of released steps that have not ended.
+        #: Running tasks of steps, as the step's name and the task's number in the step.
         self.open: set[tuple[str, int]] = set()
-        #: How the others have ended.
+        #: Status with which each task has ended.
         self.ended: dict[tuple[str, int], str] = {}
-        #: Ends of each member.
+        #: How often each task has ended.
         self.runs: Counter[tuple[str, int]] = Counter()
         self.cancelled: set[str] = set()
         self.released: list[str] = []
         self._apply(plan(self.flow, given, News(), complete=True))
 
     def news(self, **news: object) -> Plan:
-        """Apply something that happened."""
+        """Tell the workflow what happened, such as ends of tasks or requests, and carry out the
+        plan that follows.
+
+        Returns the plan.
+        """
         happened = msgspec.convert(news, News)
         whole = plan(self.flow, self.steps.values(), happened, complete=True)
         try:
@@ -55,13 +65,13 @@ class Played:
         return made
 
     def end(self, **statuses: str) -> Plan:
-        """End one member of each named step; all at once."""
+        """End one running task of each named step, all at the same time."""
         for name, status in statuses.items():
             self._end(next(member for member in sorted(self.open) if member[0] == name), status)
         return self.news(ended={name: ENDED[status] for name, status in statuses.items()})
 
     def again(self, choice: Choice) -> Plan:
-        """Carry out a retry, as the API and the next advance do."""
+        """Retry the workflow, as the API and then the next advance do."""
         self.flow = msgspec.structs.replace(self.flow, cancels=0, late=False, stopped=False)
         self.cancelled = set()
         lost = [
@@ -85,7 +95,9 @@ class Played:
         self.runs[member] += 1
 
     def _near(self, news: News) -> list[Step]:
-        """The steps of the news, those that need them, and what those need."""
+        """Steps to which something happened, the steps that need them, and all other steps that
+        those need.
+        """
         touched = [self.steps[name] for name in [*news.ended, *news.repeated]]
         following = [self.steps[name] for step in touched for name in step.next]
         near = {step.name: step for step in [*touched, *following]}
@@ -107,7 +119,10 @@ class Played:
         self.cancelled |= set(made.cancelled)
 
     def run(self, outcomes: dict[str, list[str]], order: random.Random) -> None:
-        """End all members as `outcomes` says, in random order and groups. A canceled one may be revoked."""
+        """End all tasks with the statuses in `outcomes`, in random order and portions.
+
+        A task of a canceled step may end as revoked instead.
+        """
         while self.open:
             ended: dict[str, Ended] = {}
             for name, member in order.sample(sorted(self.open), order.randint(1, len(self.open))):

@@ -1,4 +1,7 @@
-"""The table of docs/workflows.md, row by row, and that the order in which tasks end decides nothing."""
+"""Tests the table of outcomes in docs/workflows.md row by row.
+
+The order in which tasks end must not matter.
+"""
 
 import random
 from typing import Any
@@ -14,7 +17,10 @@ WAITING, RUNNING, SKIPPED = State.WAITING, State.RUNNING, State.SKIPPED
 
 
 def step(name: str, *needs: str, **options: Any) -> Step:
-    """A step as `compile` would make it, except that every main step is a sink unless it says otherwise."""
+    """A step as `compile` would make it.
+
+    By default every step that is no handler is a sink (nothing follows it).
+    """
     size = options.get("size", 1)
     rule = options.get("rule", Rule.ALL)
     handler = rule in (Rule.ALWAYS, Rule.FAILED)
@@ -23,7 +29,7 @@ def step(name: str, *needs: str, **options: Any) -> Step:
 
 
 def following(rule: Rule, ended: str, **options: Any) -> State:
-    """The state of a step behind another one that ended like this."""
+    """State of a step with this rule, after the only step that it needs has ended in this way."""
     played = Played([step("a", sink=False), step("b", "a", rule=rule, **options)])
     played.end(a=ended)
     return played.steps["b"].state
@@ -109,7 +115,7 @@ def test_empty_groups_succeed_at_once_and_so_may_a_whole_workflow() -> None:
     assert Played([step("none", size=0)]).flow.status == "success"
 
 
-def test_a_failure_goes_on_with_independent_steps() -> None:
+def test_independent_steps_continue_after_a_failure() -> None:
     played = Played([step("a"), step("b"), step("after", "b")])
     played.end(a=FAILURE)
     played.end(b=SUCCESS)
@@ -193,7 +199,7 @@ def test_a_task_that_starts_again_lets_what_was_skipped_wait_again() -> None:
 
 @st.composite
 def workflows(draw: st.DrawFn) -> tuple[list[Step], dict[str, list[str]]]:
-    """A random graph, and how each of its members will end."""
+    """A random graph, and how each task in it will end."""
     steps: list[Step] = []
     outcomes: dict[str, list[str]] = {}
     for number in range(draw(st.integers(1, 9))):

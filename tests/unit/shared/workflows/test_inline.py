@@ -1,4 +1,4 @@
-"""A workflow's own tests run it without servers."""
+"""Tests of running a workflow without servers, as the tests of an application do."""
 
 from typing import Any
 
@@ -112,5 +112,5 @@ async def test_the_first_results_of_a_group_are_enough() -> None:
 
 
 async def test_a_function_that_is_missing_is_named() -> None:
-    with pytest.raises(ValueError, match=r"give the functions of pay.refund as well"):
+    with pytest.raises(ValueError, match=r"are missing in `tasks`: pay.refund; pass these functions too"):
         await run_workflow_inline(payment(7), TASKS[:3])

@@ -1,4 +1,4 @@
-"""What each mode of a retry starts again, and that nothing else runs."""
+"""Tests that each mode of a workflow's retry starts the right steps again, and no others."""
 
 import random
 
@@ -11,7 +11,7 @@ from shared.workflows.states import Ended, OnFailure, Rule, State, Step
 from tests.unit.shared.workflows.played import FAILURE, REVOKED, SUCCESS, Played
 from tests.unit.shared.workflows.test_graph import step, workflows
 
-#: A payment: what runs beside it, a handler of its failure, and one that always runs.
+#: A payment workflow: a parallel step, a handler for its failure, and a step that always runs.
 CHAIN = [
     step("check", sink=False),
     step("charge", "check", size=3, sink=False),

@@ -1,4 +1,6 @@
-"""Chains, groups and chords of every shape pass on each result, in order, and stay as large as written."""
+"""Tests that chains, groups and chords pass on each result in order, and store no more steps than
+the code defines.
+"""
 
 from typing import Any
 

@@ -1,4 +1,6 @@
-"""What is written as a workflow compiles to the graph that it says, or is refused with the step's name."""
+"""Tests that a workflow compiles to the graph that it describes, or is refused with the name of the
+step at fault.
+"""
 
 from collections.abc import Callable
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""What a mail says: names in headers, prices and savings."""
+"""Tests of the contents of mails: names in headers, prices and savings."""
 
 import email
 import re
@@ -22,7 +22,8 @@ from shared.hotel.contracts.email import PriceAlert
 
 ADDRESS = "guest@often-hotels.example"
 ENCODED_WORD = re.compile(rb"=\?[^?\s]+\?[bqBQ]\?[^?\s]*\?=")
-#: Letters of names beside what means something in a header.
+#: Hypothesis strategy for people's names: any text, and texts of characters that have a meaning in
+#: mail headers.
 NAMES = st.text(max_size=100) | st.text(alphabet='Jö ü(),<>@"\\=?._utf-8:;[]', max_size=100)
 
 
@@ -35,7 +36,9 @@ def sent(name: str) -> bytes:
 
 
 def decoded(text: str) -> str:
-    """By RFC 2047: white space between two encoded words is no part of the text."""
+    """Decode a mail header by RFC 2047: white space between two encoded words is not part of the
+    text.
+    """
     return str(make_header(decode_header(re.sub(r"\r?\n", "", text))))
 
 
@@ -94,7 +97,7 @@ def test_prices_have_the_decimals_of_their_currency_and_a_saving_that_is_true(
 
 
 def test_a_currency_that_iso_4217_does_not_know_is_refused_by_its_field() -> None:
-    with pytest.raises(ValueError, match="currency must be an ISO 4217 code like INR or USD; ZZZ is none"):
+    with pytest.raises(ValueError, match="currency must be an ISO 4217 code like INR or USD; ZZZ is not one"):
         PriceAlert(hotel_name="Sea View", currency="ZZZ", old_price=2, new_price=1)
 
 
@@ -110,7 +113,7 @@ def built(template: str, values: dict[str, Any]) -> EmailMessage:
 
 
 def parts_of(message: EmailMessage) -> list[str]:
-    """Text and HTML."""
+    """The texts of the plain part and of the HTML part of a mail."""
     return [part.get_content() for part in message.iter_parts() if isinstance(part, EmailMessage)]
 
 
@@ -129,7 +132,7 @@ def test_a_receipt_says_what_was_paid_in_the_decimals_of_its_currency() -> None:
 
 
 def test_a_digest_lists_what_has_fallen_and_how_to_end_it() -> None:
-    drop = {
+    drop: dict[str, Any] = {
         "hotel_name": "Sea & View",
         "destination": None,
         "check_in": date(2026, 12, 7),
@@ -138,10 +141,13 @@ def test_a_digest_lists_what_has_fallen_and_how_to_end_it() -> None:
         "previous_price": Decimal("10000.5"),
         "currency": "INR",
     }
-    values = mail.digest_values([drop, drop | {"destination": "Goa"}], "Asha", "https://o.example/u/1")
+    yen = {"currency": "JPY", "price": Decimal("7500.00"), "previous_price": Decimal("10000.00")}
+    drops = [drop, drop | {"destination": "Goa"}, drop | yen]
+    values = mail.digest_values(drops, "Asha", "https://o.example/u/1")
     text, html = parts_of(built("digest", values))
     assert text.count("7,500.00 INR instead of 10,000.50 INR") == 2
     assert "- Sea & View in Goa, 2026-12-07 to 2026-12-08:" in text
-    assert html.count("Sea &amp; View") == 2
+    assert "7,500 JPY instead of 10,000 JPY" in text
+    assert html.count("Sea &amp; View") == 3
     for part in (text, html):
         assert "https://o.example/u/1" in part

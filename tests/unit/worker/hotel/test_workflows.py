@@ -1,4 +1,6 @@
-"""The workflows of the hotel application, without servers: who runs after whom, and what a refund decides."""
+"""Tests of the hotel application's workflows without servers: the order of their steps, and when a
+payment is refunded.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -54,7 +56,7 @@ PAID = Payment(
 
 
 class Books:
-    """The row of one payment, and the payment service."""
+    """Simulates a database with the row of one payment, and the payment service."""
 
     def __init__(self, row: Payment) -> None:
         self.row = row
@@ -145,7 +147,8 @@ async def test_money_goes_back_under_the_key_of_its_payment_when_the_receipt_fai
     assert (run.result("refund")["refunded"], run.result("refund")["refund_id"]) == (True, "re_1")
     assert (books.row.status, books.refunds) == ("refunded", [f"refund-{PAID.id}"])
 
-    # A rerun of the refund finds what the first one has written.
+    # The refund runs a second time. It finds the row that the first run has written, and refunds
+    # nothing.
     again = await pay(books, refuses=True)
     assert again.result("refund")["refund_id"] == "re_1"
     assert len(books.refunds) == 1
@@ -154,7 +157,9 @@ async def test_money_goes_back_under_the_key_of_its_payment_when_the_receipt_fai
 @task(SCAN_DESTINATION)
 def scan_destination(context: TaskContext, params: ScanDestination) -> DestinationScanned:
     if params.destination_id == 13:
-        raise PermanentError("destination Goa is not active, or not tracked")
+        raise PermanentError(
+            "destination Goa cannot be scanned: it is inactive, or its prices are not tracked"
+        )
     return DestinationScanned(
         success=True,
         task_type="single_destination_tracking",
@@ -176,7 +181,10 @@ async def test_a_scan_adds_up_what_succeeded_and_names_what_failed() -> None:
     summary = run.result("summary")
     assert (summary["destinations_found"], summary["destinations_processed"]) == (3, 2)
     assert (summary["hotels_discovered"], summary["price_records_created"]) == (20, 3)
-    failed = {"destination_id": 13, "error": "destination Goa is not active, or not tracked"}
+    failed = {
+        "destination_id": 13,
+        "error": "destination Goa cannot be scanned: it is inactive, or its prices are not tracked",
+    }
     assert (summary["success"], summary["errors"]) == (False, [failed])
 
 

@@ -1,12 +1,12 @@
-"""Failures that every gateway sorts alike."""
+"""Failures of outside services that every gateway has to classify in the same way."""
 
 import traceback
 from datetime import timedelta
 from typing import Any
 
-#: A body that is no JSON object.
+#: Bodies of answers that are not JSON objects.
 NONSENSE = ("", "<html>busy</html>", "[1, 2]", '{"a": ', "null", "[" * 100_000, '{"a": NaN}')
-#: Faults of the sandbox after which nobody knows more than that there was no answer.
+#: Faults of the sandbox after which a gateway knows nothing but that it got no usable answer.
 NO_ANSWER: tuple[dict[str, Any], ...] = (
     {"drop": "before"},
     {"drop": "after"},
@@ -17,10 +17,10 @@ NO_ANSWER: tuple[dict[str, Any], ...] = (
     {"status": 503, "headers": {"retry-after": "5"}},
     *({"status": 200, "body": body} for body in NONSENSE),
 )
-#: Shorter than the delay above.
+#: A deadline for a call that ends before the sandbox sends its delayed answer.
 IMPATIENT = timedelta(seconds=1.5)
 
 
 def everything_said(error: BaseException) -> str:
-    """As a log has it, with causes."""
+    """The text of an error as a log would show it, including its causes."""
     return "".join(traceback.format_exception(error)) + repr(error)

@@ -1,4 +1,7 @@
-"""Answers that never end, or grow when they are unpacked: every gateway stops at its limits."""
+"""Tests of answers that never end, or that grow when they are decompressed.
+
+Every gateway must stop at its limits.
+"""
 
 import asyncio
 import contextlib
@@ -24,7 +27,8 @@ from tests.sandbox import Sandbox
 
 DEADLINE = timedelta(seconds=1)
 DEADLINES = ("SERPAPI", "TRAVCLAN", "PUSH", "STRIPE")
-#: A thousandth of it is sent; what a gateway may take for it.
+#: The decompressed size of a hostile answer, whose compressed size is a thousandth of that, and the
+#: memory that a gateway may use for it.
 BOMB_MB, MAX_TAKEN_MB = 1_000, 32
 
 
@@ -33,7 +37,9 @@ class Gateway(Protocol):
 
 
 class Caller(NamedTuple):
-    """One gateway, the sandbox's name of its service, and a call."""
+    """A gateway, the name of the service that the sandbox simulates for it, and a function that
+    calls the gateway.
+    """
 
     service: str
     gateway: Gateway
@@ -48,7 +54,7 @@ def settings(sandbox: Sandbox) -> HotelSettings:
 
 
 class Push:
-    """A push to one browser."""
+    """A gateway for push messages, and a browser that can receive them."""
 
     def __init__(self, gateway: WebPushGateway, browser: Subscription) -> None:
         self._gateway = gateway
@@ -61,9 +67,12 @@ class Push:
 
 @pytest.fixture
 async def push(settings: HotelSettings, pace: Pace, sandbox: Sandbox) -> AsyncIterator[Push]:
-    told = await sandbox.subscribe()
+    subscribed = await sandbox.subscribe()
     gateway = WebPushGateway.from_settings(settings, pace)
-    yield Push(gateway, Subscription(7, told["endpoint"], told["keys"]["p256dh"], told["keys"]["auth"]))
+    yield Push(
+        gateway,
+        Subscription(7, subscribed["endpoint"], subscribed["keys"]["p256dh"], subscribed["keys"]["auth"]),
+    )
     await gateway.close()
 
 
@@ -71,7 +80,10 @@ async def push(settings: HotelSettings, pace: Pace, sandbox: Sandbox) -> AsyncIt
 async def caller(
     request: pytest.FixtureRequest, settings: HotelSettings, pace: Pace
 ) -> AsyncIterator[Caller]:
-    """Of a gateway that needs the answer's body."""
+    """A call of the gateway whose service the test names.
+
+    All these gateways read the body of the answer.
+    """
     serpapi = SerpApiGateway.from_settings(settings, pace)
     travclan = TravClanGateway.from_settings(settings, pace)
     stripe = StripeGateway.from_settings(settings, pace)
@@ -86,7 +98,7 @@ async def caller(
 
 
 @pytest.mark.parametrize("where", ["headers", "body"])
-async def test_an_answer_that_drips_is_over_at_the_deadline(
+async def test_an_answer_that_drips_ends_at_the_deadline(
     caller: Caller, sandbox: Sandbox, where: str
 ) -> None:
     await sandbox.arm(service=caller.service, drip=where, drip_s=0.1)
@@ -95,7 +107,9 @@ async def test_an_answer_that_drips_is_over_at_the_deadline(
         await asyncio.wait_for(caller.call(), 5 * DEADLINE.total_seconds())
 
 
-async def test_an_answer_that_unpacks_to_a_gigabyte_is_not_unpacked(caller: Caller, sandbox: Sandbox) -> None:
+async def test_an_answer_that_would_decompress_to_a_gigabyte_is_not_decompressed(
+    caller: Caller, sandbox: Sandbox
+) -> None:
     await sandbox.arm(service=caller.service, bomb_mb=BOMB_MB)
 
     tracemalloc.start()
@@ -108,11 +122,11 @@ async def test_an_answer_that_unpacks_to_a_gigabyte_is_not_unpacked(caller: Call
 
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "deflate"])
-async def test_an_encoding_that_was_not_asked_for_is_not_read(
+async def test_an_encoding_that_was_not_offered_is_refused(
     caller: Caller, sandbox: Sandbox, encoding: str
 ) -> None:
     await sandbox.arm(service=caller.service, status=200, body="{}", headers={"content-encoding": encoding})
-    with pytest.raises(ProviderAway, match="which was not asked for"):
+    with pytest.raises(ProviderAway, match="but only gzip was offered"):
         await caller.call()
 
 
@@ -129,12 +143,15 @@ async def test_a_push_service_is_judged_by_its_status(push: Push, sandbox: Sandb
         await push.send()
 
 
-async def test_a_push_service_that_stalls_holds_some_of_the_threads_only(
+async def test_a_stalled_push_service_occupies_only_some_of_the_threads(
     settings: HotelSettings, pace: Pace, sandbox: Sandbox
 ) -> None:
-    told = await sandbox.subscribe()
+    subscribed = await sandbox.subscribe()
     gateway = WebPushGateway.from_settings(settings, pace, threads=4)
-    push = Push(gateway, Subscription(7, told["endpoint"], told["keys"]["p256dh"], told["keys"]["auth"]))
+    push = Push(
+        gateway,
+        Subscription(7, subscribed["endpoint"], subscribed["keys"]["p256dh"], subscribed["keys"]["auth"]),
+    )
     await sandbox.arm(service="push", drip="headers", drip_s=0.1, times=8)
 
     ends = await asyncio.gather(*(push.send() for _ in range(8)), return_exceptions=True)
@@ -163,7 +180,7 @@ async def test_requests_that_cannot_be_sent_do_not_count_against_the_push_servic
 
 
 @pytest.mark.parametrize("port", [9, 22, 25, 80, 1023, 6667, 10080])
-async def test_a_port_that_is_not_for_the_web_is_refused_for_good(push: Push, port: int) -> None:
+async def test_a_port_that_browsers_block_is_refused_for_good(push: Push, port: int) -> None:
     for _ in range(FAILURES + 1):
         with pytest.raises(ProviderRefused, match="subscription 7 can't be used: its endpoint must have"):
             await push.send(endpoint=f"https://push.example.com:{port}/1")
@@ -172,7 +189,9 @@ async def test_a_port_that_is_not_for_the_web_is_refused_for_good(push: Push, po
 async def test_a_call_that_is_cancelled_does_not_count_against_the_provider(
     caller: Caller, sandbox: Sandbox
 ) -> None:
-    """A client that cancels its tasks must not close the service to everybody."""
+    """A client that cancels its own tasks must not make the gateway stop calling the service for
+    others.
+    """
     await sandbox.arm(service=caller.service, delay_s=5, times=FAILURES)
     for _ in range(FAILURES):
         await cancelled_within(caller.call())
@@ -182,7 +201,7 @@ async def test_a_call_that_is_cancelled_does_not_count_against_the_provider(
     except ProviderBusy as error:
         pytest.fail(f"the circuit is open: {error}")
     except ProviderRefused:
-        pass  # the sandbox knows no such intent
+        pass  # the sandbox knows no such payment, so it answers with an error
 
 
 async def cancelled_within(call: Awaitable[Any]) -> None:

@@ -1,4 +1,4 @@
-"""The pace of requests to a provider, which all workers share in Redis."""
+"""Tests that the rate of requests to a provider is limited over all workers, through Redis."""
 
 from pathlib import Path
 

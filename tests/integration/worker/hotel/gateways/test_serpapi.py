@@ -1,4 +1,6 @@
-"""SerpApi's Google Hotels over real sockets: pages, and each kind of failure."""
+"""Tests of the gateway to SerpApi's Google Hotels, over real sockets: pages of results, and each
+kind of failure.
+"""
 
 import asyncio
 import json
@@ -32,9 +34,11 @@ from shared.hotel.settings import HotelSettings
 from tests.conftest import ROOT
 from tests.hotel_queries import query
 from tests.integration.worker.hotel.gateways.failures import IMPATIENT, NO_ANSWER, everything_said
+from tests.metric_values import value
 from tests.sandbox import Sandbox
 
-#: What no error may say; "sandbox" is too common a word to look for.
+#: API key for tests that check that no error contains the key. The usual key "sandbox" is too
+#: common a word to search for.
 KEY = "key-that-nobody-may-see"
 
 
@@ -52,7 +56,7 @@ async def gateway(sandbox: Sandbox, pace: Pace) -> AsyncIterator[SerpApiGateway]
 
 @pytest.fixture
 async def keyed(sandbox: Sandbox, pace: Pace) -> AsyncIterator[SerpApiGateway]:
-    """With a key that the sandbox doesn't know and a test can look for."""
+    """A gateway with a key that the sandbox rejects, and for which a test can search in errors."""
     gateway = SerpApiGateway.from_settings(settings(sandbox.url, serpapi_key=KEY), pace)
     yield gateway
     await gateway.close()
@@ -75,14 +79,15 @@ async def test_pages_are_read_to_the_end(gateway: SerpApiGateway, sandbox: Sandb
     assert len({row.external_id for row in rows}) == 54
     books = (await sandbox.books())["serpapi"]
     assert books["searches_by_q"] == {"Candolim, Goa, India": 3}
-    # One of each on every page: sold out, a rental, without a price for one night.
+    # Three rows have no price for a night: one hotel is sold out, one is a rental, and one names
+    # only the price of the stay.
     assert len([row for row in rows if row.price is None]) == 3
     assert len([row for row in rows if row.star_rating is None]) == 3
     assert len([row for row in rows if row.price_for == "stay"]) == 3
     assert await all_rows(gateway, query()) == rows
 
 
-async def test_prices_fall_from_one_look_to_the_next(gateway: SerpApiGateway, sandbox: Sandbox) -> None:
+async def test_prices_can_fall_between_two_searches(gateway: SerpApiGateway, sandbox: Sandbox) -> None:
     (before, *_) = await all_rows(gateway, query())
     await sandbox.put("/sandbox/serpapi", {"price_factor": 0.8})
 
@@ -94,7 +99,7 @@ async def test_prices_fall_from_one_look_to_the_next(gateway: SerpApiGateway, sa
     assert float(after.price / before.price) == pytest.approx(0.8, abs=0.001)
 
 
-async def test_details_are_of_the_hotel_that_was_found(gateway: SerpApiGateway) -> None:
+async def test_details_describe_the_hotel_that_was_found(gateway: SerpApiGateway) -> None:
     (found, *_) = parse_page(await gateway.search_page(query(), None), query()).rows
 
     row = parse_details(await gateway.details(query(place="elsewhere"), found.external_id), query())
@@ -135,7 +140,7 @@ async def test_details_are_of_the_hotel_that_was_found(gateway: SerpApiGateway) 
         ({"sort_by": "rating", "nationality": "FR"}, {"sort_by": "8", "gl": "fr"}),
     ],
 )
-async def test_a_query_is_put_as_the_provider_wants_it(
+async def test_a_query_becomes_the_providers_parameters(
     gateway: SerpApiGateway, fields: dict[str, Any], asked: dict[str, str | None]
 ) -> None:
     echo = (await gateway.search_page(query(**fields), None))["search_parameters"]
@@ -144,7 +149,7 @@ async def test_a_query_is_put_as_the_provider_wants_it(
     assert None not in echo.values()
 
 
-async def test_rows_that_are_nonsense_are_counted(gateway: SerpApiGateway, sandbox: Sandbox) -> None:
+async def test_unreadable_rows_are_counted(gateway: SerpApiGateway, sandbox: Sandbox) -> None:
     await sandbox.put("/sandbox/serpapi", {"nonsense_rows": 2})
 
     page = parse_page(await gateway.search_page(query(), None), query())
@@ -152,14 +157,16 @@ async def test_rows_that_are_nonsense_are_counted(gateway: SerpApiGateway, sandb
     assert (len(page.rows), page.unreadable) == (18, 2)
 
 
-async def test_no_hotels_are_an_empty_page(gateway: SerpApiGateway, sandbox: Sandbox) -> None:
+async def test_a_search_without_hotels_returns_an_empty_page(
+    gateway: SerpApiGateway, sandbox: Sandbox
+) -> None:
     page = parse_page(await gateway.search_page(query(place="Nowhere"), None), query())
 
     assert (page.rows, page.unreadable, page.next_page) == ((), 0, None)
     assert (await sandbox.books())["serpapi"]["searches"] == 1
 
 
-async def test_the_account_says_what_is_left_and_costs_nothing(
+async def test_the_account_reports_the_remaining_searches_free_of_charge(
     gateway: SerpApiGateway, sandbox: Sandbox
 ) -> None:
     await sandbox.put("/sandbox/serpapi", {"searches_left": 41})
@@ -169,7 +176,7 @@ async def test_the_account_says_what_is_left_and_costs_nothing(
     assert await gateway.account() == Account(searches_left=40, hourly_limit=1000, this_hour=1)
 
 
-async def test_an_account_that_does_not_say_what_is_left_is_no_account(
+async def test_an_account_without_the_remaining_searches_is_refused(
     gateway: SerpApiGateway, sandbox: Sandbox
 ) -> None:
     await sandbox.arm(service="serpapi", status=200, body='{"total_searches_left": "many"}')
@@ -180,7 +187,7 @@ async def test_an_account_that_does_not_say_what_is_left_is_no_account(
     assert await gateway.account() == Account(searches_left=7, hourly_limit=None, this_hour=None)
 
 
-async def test_where_nobody_listens_the_provider_is_away(dead_url: str, pace: Pace) -> None:
+async def test_a_provider_that_does_not_listen_counts_as_away(dead_url: str, pace: Pace) -> None:
     gateway = SerpApiGateway.from_settings(settings(dead_url, serpapi_key=KEY), pace)
 
     with pytest.raises(ProviderAway, match="ConnectError") as caught:
@@ -191,7 +198,7 @@ async def test_where_nobody_listens_the_provider_is_away(dead_url: str, pace: Pa
 
 
 @pytest.mark.parametrize("fault", NO_ANSWER)
-async def test_without_an_answer_the_provider_is_away(
+async def test_a_provider_that_does_not_answer_counts_as_away(
     keyed: SerpApiGateway, sandbox: Sandbox, pace: Pace, fault: dict[str, Any]
 ) -> None:
     gateway = SerpApiGateway.from_settings(
@@ -215,7 +222,7 @@ async def test_the_hourly_limit_is_waited_for(gateway: SerpApiGateway, sandbox: 
     assert caught.value.wait_s(datetime.now(UTC)) == 600
 
 
-async def test_a_plan_that_is_used_up_is_not_asked_again(gateway: SerpApiGateway, sandbox: Sandbox) -> None:
+async def test_no_request_follows_once_the_plan_is_used_up(gateway: SerpApiGateway, sandbox: Sandbox) -> None:
     await sandbox.put("/sandbox/serpapi", {"searches_left": 0})
 
     with pytest.raises(OutOfSearches, match="429: Your account has run out of searches"):
@@ -232,7 +239,7 @@ async def test_a_plan_that_is_used_up_is_not_asked_again(gateway: SerpApiGateway
         ({"search_metadata": {"status": "Processing"}}, ProviderAway),
     ],
 )
-async def test_a_good_status_may_carry_a_failure(
+async def test_an_answer_with_status_200_may_report_a_failure(
     keyed: SerpApiGateway, sandbox: Sandbox, body: dict[str, Any], error: type[Exception]
 ) -> None:
     await sandbox.arm(service="serpapi", status=200, body=json.dumps(body))
@@ -244,7 +251,7 @@ async def test_a_good_status_may_carry_a_failure(
     assert KEY not in everything_said(caught.value)
 
 
-async def test_what_the_provider_refuses_is_in_its_own_words(gateway: SerpApiGateway) -> None:
+async def test_a_refusal_contains_the_providers_own_words(gateway: SerpApiGateway) -> None:
     with pytest.raises(ProviderRefused, match="400: `children_ages` must be between 1 and 17"):
         await gateway.search_page(query(children_ages=(18,)), None)
 
@@ -270,7 +277,7 @@ async def test_a_key_that_is_repeated_by_the_provider_is_hidden(
     assert KEY not in repr(keyed)
 
 
-async def test_a_key_that_is_repeated_in_an_answer_is_not_kept(
+async def test_a_key_that_is_repeated_in_an_answer_is_removed(
     keyed: SerpApiGateway, sandbox: Sandbox
 ) -> None:
     body = {"serpapi_pagination": {"next": f"/search?api_key={KEY}"}, "properties": [], "nul": "a\0b"}
@@ -279,11 +286,11 @@ async def test_a_key_that_is_repeated_in_an_answer_is_not_kept(
     raw = await keyed.search_page(query(), None)
 
     assert raw["serpapi_pagination"] == {"next": "/search?api_key=[hidden]"}
-    # Which no jsonb takes.
+    # The NUL character between `a` and `b` is removed, because jsonb cannot store it.
     assert raw["nul"] == "ab"
 
 
-async def test_without_a_key_nobody_is_asked(sandbox: Sandbox, pace: Pace) -> None:
+async def test_without_a_key_no_request_is_sent(sandbox: Sandbox, pace: Pace) -> None:
     gateway = SerpApiGateway.from_settings(settings(sandbox.url, serpapi_key=""), pace)
 
     assert not gateway.configured
@@ -293,19 +300,27 @@ async def test_without_a_key_nobody_is_asked(sandbox: Sandbox, pace: Pace) -> No
 
 
 async def test_a_provider_that_is_down_is_left_alone(gateway: SerpApiGateway, sandbox: Sandbox) -> None:
+    counted = {outcome: _requests(outcome) for outcome in ("away", "resting")}
     await sandbox.arm(service="serpapi", status=503, times=None)
     for _ in range(FAILURES):
         with pytest.raises(ProviderAway):
             await gateway.search_page(query(), None)
 
     for _ in range(3):
-        with pytest.raises(ProviderBusy, match="rests after 5 failures"):
+        with pytest.raises(ProviderBusy, match="failed 5 times in a row"):
             await gateway.search_page(query(), None)
 
     assert await sandbox.happened() == {"serpapi 503": FAILURES}
+    assert _requests("away") - counted["away"] == FAILURES
+    assert _requests("resting") - counted["resting"] == 3
+    assert value("often_outside_circuits_open", service="SerpApi") == 1
 
 
-async def test_refusals_are_answers_and_open_no_circuit(keyed: SerpApiGateway, sandbox: Sandbox) -> None:
+def _requests(outcome: str) -> float:
+    return value("often_outside_requests_total", service="SerpApi", outcome=outcome)
+
+
+async def test_refusals_do_not_open_the_circuit(keyed: SerpApiGateway, sandbox: Sandbox) -> None:
     for _ in range(FAILURES + 2):
         with pytest.raises(ProviderRefused):
             await keyed.search_page(query(), None)
@@ -325,13 +340,15 @@ async def test_two_workers_share_one_limit(sandbox: Sandbox, shared_paces: list[
             await gateway.search_page(query(), None)
 
         for gateway in (first, second):
-            with pytest.raises(ProviderBusy, match="more than 3/hour"):
+            with pytest.raises(ProviderBusy, match="the limit of 3/hour"):
                 await gateway.search_page(query(), None)
 
     assert (await sandbox.books())["serpapi"]["searches"] == 3
 
 
-async def test_who_comes_too_fast_waits_for_his_turn(sandbox: Sandbox, shared_paces: list[Pace]) -> None:
+async def test_requests_above_the_rate_wait_for_their_turn(
+    sandbox: Sandbox, shared_paces: list[Pace]
+) -> None:
     async with AsyncExitStack() as closing:
         gateways = [
             SerpApiGateway.from_settings(settings(sandbox.url, serpapi_rate="10/second"), pace)
@@ -343,7 +360,8 @@ async def test_who_comes_too_fast_waits_for_his_turn(sandbox: Sandbox, shared_pa
 
         await asyncio.gather(*(gateways[number % 2].account() for number in range(30)))
 
-        # 10 at once and 20 more at 10 a second, as far as a sliding window is exact.
+        # Ten of the 30 searches may start at once, and the others at ten per second. A sliding
+        # window is not exact, so they may take less than 2 s.
         assert time.monotonic() - began > 1.2
     assert (await sandbox.books())["serpapi"]["account_requests"] == 30
 
@@ -371,7 +389,7 @@ asyncio.run(ask({name: os.environ[name] for name in ("SERP_API_KEY", "SERP_API_B
 """
 
 
-async def test_no_log_line_of_a_worker_says_the_key(sandbox: Sandbox) -> None:
+async def test_no_log_line_of_a_worker_contains_the_key(sandbox: Sandbox) -> None:
     environment = {**os.environ, "SERP_API_KEY": KEY, "SERP_API_BASE_URL": f"{sandbox.url}/serpapi"}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", LOGGING_PROCESS, cwd=ROOT, env=environment, stderr=subprocess.PIPE

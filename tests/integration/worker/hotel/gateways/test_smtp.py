@@ -1,4 +1,4 @@
-"""A mail server whose replies never end."""
+"""Tests of sending mail to a mail server whose replies never end."""
 
 import asyncio
 import contextlib
@@ -11,11 +11,13 @@ from local import ports
 from services.worker.hotel.gateways.smtp import MailDeferred, SmtpGateway
 
 
-async def test_a_reply_that_drips_is_over_at_the_deadline() -> None:
+async def test_a_reply_that_drips_ends_at_the_deadline() -> None:
     hung_up = asyncio.Event()
 
     async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """A line of a reply that has more lines, again and again."""
+        """Send one line of a multi-line reply again and again, without ever sending the
+        last line.
+        """
         with contextlib.suppress(ConnectionError), contextlib.closing(writer):
             while not writer.is_closing():
                 writer.write(b"220-wait\r\n")

@@ -1,4 +1,6 @@
-"""TravClan over real sockets: tokens, pages, and each kind of failure."""
+"""Tests of the gateway to TravClan, over real sockets: tokens, pages of results, and each kind of
+failure.
+"""
 
 import asyncio
 import json
@@ -24,9 +26,10 @@ from tests.hotel_queries import query
 from tests.integration.worker.hotel.gateways.failures import IMPATIENT, NO_ANSWER, everything_said
 from tests.sandbox import Sandbox
 
-#: What no error may say; "sandbox" is too common a word to look for.
+#: API key for tests that check that no error contains the key. The usual key "sandbox" is too
+#: common a word to search for.
 KEY = "key-that-nobody-may-see"
-#: The first ones that the sandbox gives out.
+#: The first refresh token and the first access token that the sandbox issues.
 REFRESH_TOKEN, ACCESS_TOKEN = "made-up-refresh-1", "made-up-access-2"
 GOA = 1
 
@@ -80,7 +83,7 @@ async def test_pages_are_read_to_the_end(gateway: TravClanGateway, sandbox: Sand
     assert written["logins"] == 1
 
 
-async def test_an_area_is_found_and_no_hotel_of_its_name(gateway: TravClanGateway) -> None:
+async def test_an_area_is_found_instead_of_a_hotel_with_its_name(gateway: TravClanGateway) -> None:
     found = await gateway.find_location("Goa")
 
     assert found is not None
@@ -117,7 +120,7 @@ async def test_rooms_and_description_of_a_hotel(gateway: TravClanGateway, sandbo
     assert description["results"]["name"] == hotel.name
 
 
-async def test_rows_that_are_nonsense_are_counted(gateway: TravClanGateway, sandbox: Sandbox) -> None:
+async def test_unreadable_rows_are_counted(gateway: TravClanGateway, sandbox: Sandbox) -> None:
     await sandbox.put("/sandbox/travclan", {"nonsense_rows": 2})
 
     page = parse_page(await gateway.search_page(query(), GOA, "3:"), query(), "3:")
@@ -125,7 +128,7 @@ async def test_rows_that_are_nonsense_are_counted(gateway: TravClanGateway, sand
     assert (len(page.rows), page.unreadable, page.next_page) == (5, 2, None)
 
 
-async def test_no_hotels_are_an_empty_page(gateway: TravClanGateway) -> None:
+async def test_a_search_without_hotels_returns_an_empty_page(gateway: TravClanGateway) -> None:
     page = parse_page(await gateway.search_page(query(), GOA, "9:"), query(), "9:")
 
     assert (page.rows, page.unreadable, page.next_page) == ((), 0, None)
@@ -138,7 +141,7 @@ async def test_ten_calls_at_once_log_in_once(gateway: TravClanGateway, sandbox: 
     assert (written["logins"], written["searches"]) == (1, 10)
 
 
-async def test_a_token_that_expires_meanwhile_is_refreshed_once_for_all(
+async def test_a_token_that_expires_is_refreshed_once_for_all_calls(
     gateway: TravClanGateway, sandbox: Sandbox
 ) -> None:
     await gateway.find_location("Goa")
@@ -160,7 +163,7 @@ async def test_a_token_that_expires_meanwhile_is_refreshed_once_for_all(
         {"drop": "before"},
     ],
 )
-async def test_what_cannot_be_refreshed_is_fetched_anew(
+async def test_a_token_that_cannot_be_refreshed_is_replaced_by_a_new_login(
     gateway: TravClanGateway, sandbox: Sandbox, trouble: dict[str, Any]
 ) -> None:
     await gateway.find_location("Goa")
@@ -173,7 +176,7 @@ async def test_what_cannot_be_refreshed_is_fetched_anew(
     assert (written["logins"], written["searches"]) == (2, 1)
 
 
-async def test_a_token_is_renewed_before_it_ends(gateway: TravClanGateway, sandbox: Sandbox) -> None:
+async def test_a_token_is_renewed_before_it_expires(gateway: TravClanGateway, sandbox: Sandbox) -> None:
     await sandbox.put("/sandbox/travclan", {"expiry": {"expires_in": "1"}})
 
     async def refreshed() -> bool:
@@ -186,7 +189,7 @@ async def test_a_token_is_renewed_before_it_ends(gateway: TravClanGateway, sandb
 
 
 @pytest.mark.parametrize("expiry", [{}, {"ExpiresIn": 30}])
-async def test_a_token_of_unknown_or_short_life_is_used_more_than_once(
+async def test_a_token_with_an_unknown_or_short_lifetime_is_used_more_than_once(
     gateway: TravClanGateway, sandbox: Sandbox, expiry: dict[str, float]
 ) -> None:
     await sandbox.put("/sandbox/travclan", {"expiry": expiry})
@@ -207,7 +210,7 @@ async def test_a_token_of_unknown_or_short_life_is_used_more_than_once(
         {"message": "token expired"},
     ],
 )
-async def test_a_token_is_renewed_once_and_the_call_repeated_once(
+async def test_a_rejected_token_is_renewed_once_and_the_call_repeated_once(
     gateway: TravClanGateway, sandbox: Sandbox, body: dict[str, Any]
 ) -> None:
     await sandbox.arm(service="travclan", path="/search", status=401, body=json.dumps(body), times=None)
@@ -220,7 +223,9 @@ async def test_a_token_is_renewed_once_and_the_call_repeated_once(
     assert (written["logins"], written["refreshes"]) == (1, 1)
 
 
-async def test_another_reason_for_401_is_no_old_token(gateway: TravClanGateway, sandbox: Sandbox) -> None:
+async def test_a_401_for_another_reason_does_not_renew_the_token(
+    gateway: TravClanGateway, sandbox: Sandbox
+) -> None:
     await sandbox.arm(service="travclan", path="/search", status=401, body='{"message": "Suspended"}')
 
     with pytest.raises(ProviderRefused, match="401: Suspended"):
@@ -258,7 +263,7 @@ async def test_tokens_that_are_repeated_by_the_provider_are_hidden(
     assert ACCESS_TOKEN not in everything_said(caught.value)
 
 
-async def test_where_nobody_listens_the_provider_is_away(dead_url: str, pace: Pace) -> None:
+async def test_a_provider_that_does_not_listen_counts_as_away(dead_url: str, pace: Pace) -> None:
     gateway = TravClanGateway.from_settings(settings(dead_url), pace)
 
     with pytest.raises(ProviderAway, match="ConnectError"):
@@ -268,7 +273,7 @@ async def test_where_nobody_listens_the_provider_is_away(dead_url: str, pace: Pa
 
 @pytest.mark.parametrize("path", ["/login", "/search"])
 @pytest.mark.parametrize("fault", NO_ANSWER)
-async def test_without_an_answer_the_provider_is_away(
+async def test_a_provider_that_does_not_answer_counts_as_away(
     gateway: TravClanGateway, sandbox: Sandbox, path: str, fault: dict[str, Any]
 ) -> None:
     await sandbox.arm(service="travclan", path=path, **fault)
@@ -277,7 +282,9 @@ async def test_without_an_answer_the_provider_is_away(
         await gateway.search_page(query(), GOA, None)
 
 
-async def test_a_good_status_may_carry_a_failure(gateway: TravClanGateway, sandbox: Sandbox) -> None:
+async def test_an_answer_with_status_200_may_report_a_failure(
+    gateway: TravClanGateway, sandbox: Sandbox
+) -> None:
     body = '{"error": {"message": "Supplier timed out"}}'
     await sandbox.arm(service="travclan", path="/search", status=200, body=body)
 
@@ -285,7 +292,7 @@ async def test_a_good_status_may_carry_a_failure(gateway: TravClanGateway, sandb
         await gateway.search_page(query(), GOA, None)
 
 
-async def test_what_the_provider_refuses_is_in_its_own_words(gateway: TravClanGateway) -> None:
+async def test_a_refusal_contains_the_providers_own_words(gateway: TravClanGateway) -> None:
     with pytest.raises(ProviderRefused, match="404: Hotel not found"):
         await gateway.static_content("no-such?hotel")
     with pytest.raises(ProviderRefused, match="400: traceId is not known"):
@@ -293,7 +300,7 @@ async def test_what_the_provider_refuses_is_in_its_own_words(gateway: TravClanGa
 
 
 @pytest.mark.parametrize(("headers", "wait_s"), [({"retry-after": "7"}, 7), ({"retry-after": "soon"}, 60)])
-async def test_too_many_requests_are_waited_for(
+async def test_too_many_requests_are_retried_later(
     gateway: TravClanGateway, sandbox: Sandbox, headers: dict[str, str], wait_s: float
 ) -> None:
     await sandbox.arm(service="travclan", path="/search", status=429, headers=headers)
@@ -305,7 +312,7 @@ async def test_too_many_requests_are_waited_for(
 
 
 @pytest.mark.parametrize("missing", ["travclan_api_key", "travclan_merchant_id", "travclan_user_id"])
-async def test_without_credentials_nobody_is_asked(sandbox: Sandbox, pace: Pace, missing: str) -> None:
+async def test_without_credentials_no_request_is_sent(sandbox: Sandbox, pace: Pace, missing: str) -> None:
     gateway = TravClanGateway.from_settings(settings(sandbox.url, **{missing: ""}), pace)
 
     assert not gateway.configured
@@ -314,7 +321,7 @@ async def test_without_credentials_nobody_is_asked(sandbox: Sandbox, pace: Pace,
     assert (await books(sandbox))["logins"] == 0
 
 
-async def test_a_host_that_is_down_is_left_alone_and_the_others_are_not(
+async def test_only_the_host_that_is_down_gets_no_requests_for_a_while(
     gateway: TravClanGateway, sandbox: Sandbox
 ) -> None:
     await sandbox.arm(service="travclan", path="/volt/", status=502, times=None)
@@ -322,7 +329,7 @@ async def test_a_host_that_is_down_is_left_alone_and_the_others_are_not(
         with pytest.raises(ProviderAway):
             await gateway.search_page(query(), GOA, None)
 
-    with pytest.raises(ProviderBusy, match="rests after 5 failures"):
+    with pytest.raises(ProviderBusy, match="failed 5 times in a row"):
         await gateway.search_page(query(), GOA, None)
 
     assert await sandbox.happened() == {"travclan 502": FAILURES}

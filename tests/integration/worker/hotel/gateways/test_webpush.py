@@ -1,4 +1,6 @@
-"""Web Push over real sockets: what arrives at the browser, and each kind of failure."""
+"""Tests of the gateway for Web Push, over real sockets: what the browser receives, and each kind of
+failure.
+"""
 
 import asyncio
 import socket
@@ -37,7 +39,7 @@ from tests.platform import VAPID_PRIVATE_KEY
 from tests.sandbox import Sandbox
 
 ANOTHER_PRIVATE_KEY = web_push.encode(bytes(range(2, 34)))
-#: Two push services that only a transport of the test leads to.
+#: Subscription endpoints at two push services. Only this test's transport answers for them.
 HERE, THERE = "https://push.example.com/1", "https://push.example.org/2"
 CUT_IN_THE_BODY = {"drop": "within"}
 TASK = "m4de-up_t4sk"
@@ -61,8 +63,8 @@ async def browser(sandbox: Sandbox) -> Subscription:
 
 
 async def subscribe(sandbox: Sandbox) -> Subscription:
-    told = await sandbox.subscribe()
-    return Subscription(7, told["endpoint"], told["keys"]["p256dh"], told["keys"]["auth"])
+    subscribed = await sandbox.subscribe()
+    return Subscription(7, subscribed["endpoint"], subscribed["keys"]["p256dh"], subscribed["keys"]["auth"])
 
 
 async def send(
@@ -84,7 +86,7 @@ async def books_of(sandbox: Sandbox, browser: Subscription) -> dict[str, Any]:
     return found
 
 
-async def test_a_browser_reads_what_was_sent(
+async def test_a_browser_can_decrypt_what_was_sent(
     gateway: WebPushGateway, sandbox: Sandbox, browser: Subscription
 ) -> None:
     await send(gateway, browser, b'{"title": "\xe2\x82\xb9 900"}', ttl_s=90, urgency="high")
@@ -94,7 +96,7 @@ async def test_a_browser_reads_what_was_sent(
     ]
 
 
-async def test_a_message_that_no_service_may_keep_is_taken_by_those_that_ask_for_a_cache_policy(
+async def test_a_message_with_a_ttl_of_zero_carries_the_cache_policy_that_windows_requires(
     gateway: WebPushGateway, sandbox: Sandbox, browser: Subscription
 ) -> None:
     await send(gateway, browser, ttl_s=0)
@@ -115,7 +117,7 @@ async def test_a_reason_that_is_only_in_a_header_is_in_the_error(
     assert said == "the push service answered 400: Ttl value conflicts with X-WNS-Cache-Policy."
 
 
-async def test_a_message_sent_again_replaces_the_one_that_waits(
+async def test_a_message_sent_again_replaces_the_waiting_one(
     gateway: WebPushGateway, sandbox: Sandbox, browser: Subscription
 ) -> None:
     for payload, topic in ((b"1", TASK), (b"2", "another"), (b"3", TASK)):
@@ -131,14 +133,14 @@ async def test_the_longest_message_that_fits_is_sent_and_a_longer_one_is_not(
     gateway: WebPushGateway, sandbox: Sandbox, browser: Subscription
 ) -> None:
     await send(gateway, browser, msgspec.json.encode("x" * 3_991))
-    with pytest.raises(ProviderRefused, match="3993 bytes at most, not 3994"):
+    with pytest.raises(ProviderRefused, match="at most 3993 bytes, not 3994"):
         await send(gateway, browser, msgspec.json.encode("x" * 3_992))
 
     books = (await sandbox.books())["push"]
     assert (books["receipts"], books["refused"]) == (1, {})
 
 
-async def test_a_token_is_renewed_before_it_ends(
+async def test_a_token_is_renewed_before_it_expires(
     gateway: WebPushGateway, browser: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await send(gateway, browser)
@@ -148,9 +150,7 @@ async def test_a_token_is_renewed_before_it_ends(
     await send(gateway, browser)
 
 
-async def test_each_push_service_gets_a_token_and_a_circuit_of_its_own(
-    pace: Pace, browser: Subscription
-) -> None:
+async def test_each_push_service_has_its_own_token_and_circuit(pace: Pace, browser: Subscription) -> None:
     authorizations: dict[str, set[str]] = {}
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -165,7 +165,7 @@ async def test_each_push_service_gets_a_token_and_a_circuit_of_its_own(
     for _ in range(FAILURES):
         with pytest.raises(ProviderAway, match=r"the push service push\.example\.com answered 503"):
             await send(gateway, here)
-    with pytest.raises(ProviderBusy, match=r"the push service push\.example\.com rests"):
+    with pytest.raises(ProviderBusy, match=r"the push service push\.example\.com failed 5 times in a row"):
         await send(gateway, here)
 
     await send(gateway, there)
@@ -177,7 +177,7 @@ async def test_each_push_service_gets_a_token_and_a_circuit_of_its_own(
         assert sender == web_push.public_key(VAPID_PRIVATE_KEY)
 
 
-async def test_where_nobody_listens_the_push_service_is_away(
+async def test_a_push_service_that_does_not_listen_counts_as_away(
     dead_url: str, pace: Pace, browser: Subscription
 ) -> None:
     gateway = WebPushGateway.from_settings(settings(dead_url), pace)
@@ -191,7 +191,7 @@ async def test_where_nobody_listens_the_push_service_is_away(
 
 
 @pytest.mark.parametrize("fault", [f for f in NO_ANSWER if f.get("status") != 200 and f != CUT_IN_THE_BODY])
-async def test_without_an_answer_the_push_service_is_away(
+async def test_a_push_service_that_does_not_answer_counts_as_away(
     gateway: WebPushGateway, sandbox: Sandbox, browser: Subscription, fault: dict[str, Any]
 ) -> None:
     await sandbox.arm(service="push", **fault)
@@ -200,11 +200,12 @@ async def test_without_an_answer_the_push_service_is_away(
         await send(gateway, browser)
 
     assert says_nothing_of(browser, caught.value)
-    # A connection that breaks after the work has lost the answer only.
+    # If the connection breaks after the push service accepted the message, only its answer is lost,
+    # and the browser has the message.
     assert len((await books_of(sandbox, browser))["receipts"]) == (fault.get("drop") == "after")
 
 
-async def test_an_answer_that_breaks_after_its_status_is_an_answer(
+async def test_an_answer_that_breaks_after_its_status_is_accepted(
     gateway: WebPushGateway, sandbox: Sandbox, browser: Subscription
 ) -> None:
     await sandbox.arm(service="push", **CUT_IN_THE_BODY)
@@ -213,7 +214,7 @@ async def test_an_answer_that_breaks_after_its_status_is_an_answer(
 
 
 @pytest.mark.parametrize("status", [429, 503])
-async def test_a_push_service_is_asked_again_when_it_says(
+async def test_a_push_is_retried_at_the_time_that_the_service_names(
     gateway: WebPushGateway, sandbox: Sandbox, browser: Subscription, status: int
 ) -> None:
     now = datetime.now(UTC)
@@ -225,12 +226,13 @@ async def test_a_push_service_is_asked_again_when_it_says(
             await send(gateway, browser)
 
         assert caught.value.wait_s(now) == pytest.approx(delay_s, abs=10)
-        # Only what is down is given a rest.
+        # Only status 503 means that the push service itself is down, so that the gateway stops
+        # calling it for a while.
         assert isinstance(caught.value, ProviderAway) == (status == 503)
 
 
 @pytest.mark.parametrize("header", ["", "soon", "-5", "1.5"])
-async def test_a_push_service_that_says_nothing_readable_is_left_alone_for_a_minute(
+async def test_a_push_is_retried_after_a_minute_when_the_service_names_no_time(
     gateway: WebPushGateway, sandbox: Sandbox, browser: Subscription, header: str
 ) -> None:
     await sandbox.arm(service="push", status=429, headers={"retry-after": header})
@@ -242,7 +244,7 @@ async def test_a_push_service_that_says_nothing_readable_is_left_alone_for_a_min
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 413])
-async def test_a_refusal_is_in_the_words_of_the_push_service_without_the_endpoint(
+async def test_a_refusal_contains_the_push_services_own_words_without_the_endpoint(
     gateway: WebPushGateway, sandbox: Sandbox, browser: Subscription, status: int
 ) -> None:
     body = msgspec.json.encode({"code": status, "message": f"not to {browser.endpoint}!"}).decode()
@@ -256,7 +258,7 @@ async def test_a_refusal_is_in_the_words_of_the_push_service_without_the_endpoin
     assert says_nothing_of(browser, caught.value)
 
 
-async def test_a_subscription_to_another_key_is_refused_and_not_gone(
+async def test_a_subscription_to_another_key_is_refused_but_not_reported_as_gone(
     gateway: WebPushGateway, sandbox: Sandbox, browser: Subscription, pace: Pace
 ) -> None:
     await send(gateway, browser)
@@ -267,7 +269,7 @@ async def test_a_subscription_to_another_key_is_refused_and_not_gone(
     await another.close()
 
 
-async def test_a_message_for_somebody_else_is_refused(
+async def test_a_message_encrypted_for_another_browser_is_refused(
     gateway: WebPushGateway, sandbox: Sandbox, browser: Subscription
 ) -> None:
     other = await subscribe(sandbox)
@@ -277,7 +279,7 @@ async def test_a_message_for_somebody_else_is_refused(
         await send(gateway, mixed)
 
 
-async def test_a_subscription_that_is_over_is_gone(
+async def test_an_ended_subscription_is_reported_as_gone(
     gateway: WebPushGateway, sandbox: Sandbox, browser: Subscription
 ) -> None:
     await sandbox.unsubscribe(browser.endpoint)
@@ -308,7 +310,7 @@ async def test_a_subscription_that_is_over_is_gone(
         ["8.8.8.8", "127.0.0.1"],
     ],
 )
-async def test_a_name_that_leads_inside_is_not_connected_to(
+async def test_a_name_with_a_private_address_is_not_connected_to(
     gateway: WebPushGateway, browser: Subscription, monkeypatch: pytest.MonkeyPatch, addresses: list[str]
 ) -> None:
     def resolve(host: str, port: int, **_: Any) -> list[Any]:
@@ -323,7 +325,7 @@ async def test_a_name_that_leads_inside_is_not_connected_to(
         await send(gateway, inside)
 
 
-async def test_a_name_that_leads_nowhere_may_come_back(
+async def test_a_name_without_an_address_is_a_temporary_error(
     gateway: WebPushGateway, browser: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
@@ -335,10 +337,12 @@ async def test_a_name_that_leads_nowhere_may_come_back(
         await send(gateway, Subscription(7, HERE, browser.p256dh, browser.auth))
 
 
-async def test_names_that_hang_hold_up_no_other_lookups(
+async def test_name_lookups_that_hang_do_not_delay_others(
     gateway: WebPushGateway, browser: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Everything else of a worker looks names up in the threads of its event loop."""
+    """The push gateway resolves host names in threads of its own, because slow lookups in the event
+    loop's threads would delay all other lookups of the worker.
+    """
     over, real = threading.Event(), socket.getaddrinfo
 
     def resolve(host: Any, *args: Any, **options: Any) -> Any:
@@ -359,7 +363,7 @@ async def test_names_that_hang_hold_up_no_other_lookups(
 
 
 @pytest.mark.parametrize("endpoint", ["https://127.0.0.1/1", "http://push.example.com/1"])
-async def test_an_endpoint_that_was_stored_under_other_rules_is_refused(
+async def test_an_endpoint_stored_under_earlier_rules_is_refused(
     gateway: WebPushGateway, browser: Subscription, endpoint: str
 ) -> None:
     with pytest.raises(ProviderRefused, match="subscription 7 can't be used: its endpoint must") as caught:
@@ -369,7 +373,9 @@ async def test_an_endpoint_that_was_stored_under_other_rules_is_refused(
         await send(gateway, Subscription(7, HERE, browser.p256dh, "AA"))
 
 
-async def test_without_our_key_nothing_is_sent(sandbox: Sandbox, browser: Subscription, pace: Pace) -> None:
+async def test_without_a_vapid_key_nothing_is_sent(
+    sandbox: Sandbox, browser: Subscription, pace: Pace
+) -> None:
     gateway = WebPushGateway.from_settings(settings(sandbox.url, vapid_private_key=""), pace)
 
     assert not gateway.configured
@@ -378,6 +384,6 @@ async def test_without_our_key_nothing_is_sent(sandbox: Sandbox, browser: Subscr
     await gateway.close()
 
 
-def test_a_subscription_does_not_tell_its_secrets() -> None:
+def test_the_repr_of_a_subscription_hides_its_secrets() -> None:
     subscription = Subscription(7, HERE, "made-up-point", "made-up-auth")
     assert repr(subscription) == "Subscription(id=7)"

@@ -1,4 +1,4 @@
-"""Bodies as providers send them, piece by piece."""
+"""Tests of reading the bodies of answers piece by piece, as providers send them."""
 
 import asyncio
 import gzip
@@ -14,7 +14,7 @@ TEXT = b'{"hotels": "' + b"Sea View " * 5_000 + b'"}'
 
 
 class Sent(httpx.AsyncByteStream):
-    """Pieces of one size."""
+    """The body of an answer, which arrives in pieces of equal size."""
 
     def __init__(self, body: bytes, size: int) -> None:
         self._pieces = [body[i : i + size] for i in range(0, len(body), size)]
@@ -59,7 +59,7 @@ async def test_the_limit_counts_what_is_sent_and_what_it_unpacks_to(encoding: st
 
 
 async def test_what_is_no_gzip_is_said_to_be_none() -> None:
-    with pytest.raises(BadBody, match="not gzip, though it says so"):
+    with pytest.raises(BadBody, match="header says gzip, but its body is not gzip"):
         await answer_body.whole(answered(TEXT, "gzip"), soon())
 
 

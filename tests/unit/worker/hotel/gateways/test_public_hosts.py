@@ -1,11 +1,11 @@
-"""Which addresses a name that a client gives may lead to."""
+"""Tests of the addresses to which a host name given by a client may resolve."""
 
 import pytest
 
 from services.worker.hotel.gateways.public_hosts import is_public
 
-#: One address of each block of IANA's special-purpose registries that is not globally reachable, and of the
-#: blocks that carry an IPv4 address or were given up.
+#: Addresses that must be refused: one from each block in IANA's special-purpose registries that is
+#: not globally reachable, and from blocks that embed an IPv4 address or were abandoned.
 INSIDE = (
     *("0.0.0.0", "0.1.2.3", "10.0.0.7", "100.64.0.1", "127.0.0.1", "169.254.169.254", "172.16.0.1"),
     *("192.0.0.1", "192.0.0.9", "192.0.0.170", "192.0.2.1", "192.88.99.1", "192.168.0.1", "198.18.0.1"),

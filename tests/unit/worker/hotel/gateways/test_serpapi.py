@@ -1,4 +1,4 @@
-"""What is read from SerpApi's answers, and what is not."""
+"""Tests of parsing SerpApi's answers, whose invalid parts are ignored."""
 
 from decimal import Decimal
 from typing import Any
@@ -63,7 +63,8 @@ def test_a_page_is_read_whatever_it_holds(raw: dict[str, Any]) -> None:
 def test_details_are_read_whatever_they_hold(raw: dict[str, Any]) -> None:
     row = parse_details(raw, query())
 
-    assert row is None or (row.name and row.external_id and row.raw == raw) or raw != raw  # a NaN inside
+    # If the input contains NaN, it does not even equal itself, so it cannot be compared.
+    assert row is None or (row.name and row.external_id and row.raw == raw) or raw != raw
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,7 @@ def test_the_price_is_the_first_of_night_stay_and_offers(
         GOOD | {"prices": [{"rate_per_night": 5}]},
     ],
 )
-def test_nonsense_is_counted_and_nothing_is_made_of_it(row: Any) -> None:
+def test_invalid_rows_are_counted_and_dropped(row: Any) -> None:
     page = parse_page({"properties": [row, GOOD]}, query())
 
     assert page.unreadable == 1

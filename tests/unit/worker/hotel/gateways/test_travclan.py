@@ -1,4 +1,4 @@
-"""What is read from TravClan's answers, and what is not."""
+"""Tests of parsing TravClan's answers, whose invalid parts are ignored."""
 
 from decimal import Decimal
 from typing import Any
@@ -104,7 +104,7 @@ def test_a_full_page_has_a_next_one(raw: dict[str, Any], asked: str | None, next
         GOOD | {"availability": {"rate": {"finalRate": 900, "currency": "rupees"}}},
     ],
 )
-def test_nonsense_is_counted_and_nothing_is_made_of_it(row: Any) -> None:
+def test_invalid_rows_are_counted_and_dropped(row: Any) -> None:
     page = parse_page({"results": {"data": [row, GOOD]}}, query(), None)
 
     assert (len(page.rows), page.unreadable) == (1, 1)

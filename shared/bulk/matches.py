@@ -1,0 +1,89 @@
+"""Selects the tasks or workflows that a bulk operation changes.
+
+These are the ones that match its filter and allow its action. The preview counts them, and the
+worker reads them chunk by chunk. Both use the same queries.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from piccolo.columns.combination import WhereRaw
+from piccolo.query.methods.select import Select
+
+from shared.bulk.act import Action, Kind
+from shared.ledger import task_filter
+from shared.ledger.lifecycle import ErrorKind, Status
+from shared.ledger.tables import Task
+from shared.ledger.task_filter import TaskFilter
+from shared.ledger.workflow_filter import WorkflowFilter
+from shared.ledger.workflow_tables import Workflow
+
+#: SQL condition for a cancellation: the task or workflow has not been asked to end yet.
+_NOT_ASKED = WhereRaw("cancel_requested_at IS NULL")
+_UNFINISHED = WhereRaw("completed_at IS NULL")
+#: Statuses of the tasks and workflows that can be retried.
+_FAILED = [Status.FAILURE.value, Status.REVOKED.value]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matches:
+    """Selects the tasks or workflows that match a filter and allow an action."""
+
+    kind: Kind
+    action: Action
+    filter: TaskFilter | WorkflowFilter
+    #: Account to whose tasks or workflows the selection is limited. None means that those of all
+    #: accounts can match.
+    owner: int | None
+
+    def select(self, *columns: Any) -> Select[Any]:
+        """Build a query that returns these columns of the matching tasks or workflows."""
+        if isinstance(self.filter, WorkflowFilter):
+            query = self.filter.apply(Workflow.select(*columns))
+            if self.action is Action.CANCEL:
+                query = query.where(_UNFINISHED).where(_NOT_ASKED)
+            else:
+                query = query.where(Workflow.status.is_in(_FAILED))
+            return query if self.owner is None else query.where(Workflow.owner == self.owner)
+        query = self.filter.apply(_fitting_tasks(Task.select(*columns), self.action))
+        return task_filter.owned(query, self.owner)
+
+    @property
+    def only_failures(self) -> bool:
+        """True if only failed tasks can match.
+
+        `failures` then finds the matching tasks without reading other tasks.
+        """
+        if isinstance(self.filter, WorkflowFilter):
+            return False
+        return self.action is Action.RELEASE or self.filter.only_failures
+
+    def failures(self) -> Select[Any]:
+        """Build a query for the failed tasks that may match, which reads the table of failures."""
+        assert isinstance(self.filter, TaskFilter)
+        return self.filter.failures(self.owner)
+
+    @property
+    def table(self) -> type[Task] | type[Workflow]:
+        return Workflow if self.kind is Kind.WORKFLOW else Task
+
+    @property
+    def id_bounds(self) -> tuple[UUID, UUID]:
+        """Bounds of the ids of all matches: from the first id to just below the second."""
+        return self.filter.id_bounds
+
+
+def _fitting_tasks(query: Select[Any], action: Action) -> Select[Any]:
+    match action:
+        case Action.RETRY:
+            return query.where(Task.status.is_in(_FAILED))
+        case Action.CANCEL:
+            return query.where(task_filter.IN_A_PLACE).where(_NOT_ASKED)
+        case Action.RUN_NOW:
+            return query.where(WhereRaw("send_at > now()"))
+        case Action.RELEASE:
+            query = query.where(Task.status == Status.FAILURE.value)
+            return query.where(Task.error_kind == ErrorKind.CRASH_LOOP.value)
+        case Action.CHANGE:
+            return query.where(WhereRaw("(send_at IS NOT NULL OR sent_at IS NOT NULL)"))
