@@ -34,9 +34,14 @@ class Api:
         self._secret = secrets.token_hex(32)
 
     async def start(self, **environment: str) -> None:
+        """Start the process, and wait until it is ready.
+
+        Raises AssertionError if it ends before that, for example because a test kills it.
+        """
         settings = {"OFTEN_API_PORT": str(self.port), "SECRET_KEY": self._secret, **environment}
-        self.process: subprocess.Popen[bytes] = self.platform.start("services.api", **settings)
-        await eventually(self.is_ready, START_LIMIT_S)
+        process: subprocess.Popen[bytes] = self.platform.start("services.api", **settings)
+        self.process = process
+        await eventually(lambda: self.platform.up(process, self.is_ready), START_LIMIT_S)
 
     async def sign_up(self, role: str = "user") -> httpx.AsyncClient:
         """Sign up a new account with this role. Returns a signed-in HTTP client, which the caller

@@ -2,6 +2,7 @@
 or restores.
 """
 
+import asyncio
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, asynccontextmanager
@@ -55,11 +56,18 @@ async def serving(server: Postgres, *, durable: bool = False, **options: str) ->
     process = running.process
     with leashed(process.pid, "INT"):
         try:
-            await eventually(lambda: server.answers() or process.poll() is not None, 60)
+            # The question runs in a thread, so that this event loop meanwhile learns which of its
+            # connections a former server at the same address has closed.
+            await eventually(lambda: _settled(server, process), 60)
             assert process.poll() is None, (server.home / "log").read_text()
             yield running
         finally:
             running.kill()
+
+
+async def _settled(server: Postgres, process: "subprocess.Popen[bytes]") -> bool:
+    """Whether the server answers or has ended."""
+    return await asyncio.to_thread(server.answers) or process.poll() is not None
 
 
 def _start(server: Postgres, command: list[str]) -> "subprocess.Popen[bytes]":

@@ -111,7 +111,7 @@ class Platform:
     async def start_worker(self, **environment: str) -> subprocess.Popen[bytes]:
         """Start a worker, and wait until it is registered."""
         process = self.start("tests.sample_worker", **environment)
-        await eventually(lambda: self._up(process, lambda: self.worker_of(process)), START_LIMIT_S)
+        await eventually(lambda: self.up(process, lambda: self.worker_of(process)), START_LIMIT_S)
         return process
 
     async def start_scheduler(self, **environment: str) -> subprocess.Popen[bytes]:
@@ -121,16 +121,17 @@ class Platform:
         before. What is queued in that time, it sends once more.
         """
         process = self.start("services.scheduler", **environment)
-        await eventually(lambda: self._up(process, lambda: self._stands_by(process)), START_LIMIT_S)
-        await eventually(lambda: self._up(process, self.has_leader), START_LIMIT_S)
-        await eventually(lambda: self._up(process, self.has_settled), START_LIMIT_S)
+        await eventually(lambda: self.up(process, lambda: self._stands_by(process)), START_LIMIT_S)
+        await eventually(lambda: self.up(process, self.has_leader), START_LIMIT_S)
+        await eventually(lambda: self.up(process, self.has_settled), START_LIMIT_S)
         return process
 
     async def _stands_by(self, process: subprocess.Popen[bytes]) -> bool:
         """Whether the scheduler runs and serves its metrics, as the leader or as a standby."""
         return "stands by" in self.log_of(process)
 
-    async def _up(self, process: subprocess.Popen[bytes], check: Callable[[], Awaitable[T]]) -> T:
+    async def up(self, process: subprocess.Popen[bytes], check: Callable[[], Awaitable[T]]) -> T:
+        """Return the check's result. Raises AssertionError if the process has ended."""
         assert process.poll() is None, f"it ended at its start:\n{self.log_of(process)}"
         return await check()
 
