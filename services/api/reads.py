@@ -6,7 +6,6 @@ large.
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -31,10 +30,11 @@ LIMIT = """
     SELECT set_config('statement_timeout', $1, true), set_config('plan_cache_mode', $2, true),
            set_config('enable_sort', $3, true), set_config('max_parallel_workers_per_gather', '0', true)
 """
-#: Maximum number of searches that one process runs at the same time. A search may read any number of
-#: rows, so it keeps a processor of Postgres busy, which submissions need. Twelve searches at once on
-#: a machine with two processors made submissions fifteen times slower.
-SEARCHES = 1
+#: Maximum number of searches that one process runs at the same time, and seconds for which another
+#: search waits for its turn. A search may read any number of rows, so it keeps a processor of Postgres
+#: busy, which submissions need. Twelve searches at once on a machine with two processors made
+#: submissions fifteen times slower.
+SEARCHES, SEARCH_WAIT_S = 1, 2.0
 #: Makes Postgres plan each query for its values, which takes some milliseconds. A generic plan
 #: would assume that a rare name is of average frequency.
 PLANNED_ANEW = ("force_custom_plan", "on")
@@ -79,6 +79,28 @@ class Reads:
         async with self._in_time():
             return await self._database.answered(query.run(node=_NODE))
 
+    @asynccontextmanager
+    async def search(self) -> AsyncIterator[bool]:
+        """Wait for a turn to search, and hold it inside this context.
+
+        Yields False if there was no turn in time. The caller should then read very little, because
+        many others are searching.
+        """
+        has_turn = await self._turn()
+        try:
+            yield has_turn
+        finally:
+            if has_turn:
+                self._searching.release()
+
+    async def _turn(self) -> bool:
+        """Wait for a turn to search. Returns False if there was none in time."""
+        try:
+            async with asyncio.timeout(SEARCH_WAIT_S):
+                return await self._searching.acquire()
+        except TimeoutError:
+            return False
+
     async def within(
         self, limit_s: float, query: Select[Any], *, is_filtered: bool
     ) -> list[dict[str, Any]] | None:
@@ -86,22 +108,10 @@ class Reads:
         connection is free.
 
         If `is_filtered` is False, the query must have an index that yields its rows in the wanted
-        order. Otherwise it is a search, which waits until fewer than SEARCHES others run. Raises
-        ServerUnavailable.
+        order. Otherwise it belongs to a search (see `search`). Raises ServerUnavailable.
         """
-        if not is_filtered:
-            return await self._within(limit_s, lambda: query.run(node=_NODE), IN_ORDER)
-        ends = time.monotonic() + limit_s
-        try:
-            async with asyncio.timeout(limit_s):
-                await self._searching.acquire()
-        except TimeoutError:
-            return None
-        try:
-            left_s = ends - time.monotonic()
-            return await self._within(left_s, lambda: query.run(node=_NODE), PLANNED_ANEW)
-        finally:
-            self._searching.release()
+        plan = PLANNED_ANEW if is_filtered else IN_ORDER
+        return await self._within(limit_s, lambda: query.run(node=_NODE), plan)
 
     async def run_within(self, limit_s: float, statement: Statement, **values: Any) -> list[dict[str, Any]]:
         """Return the rows of one statement, which must finish within the given time. Raises

@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from services.scheduler.former_workers import FormerWorkers
 from shared.errors import ServerUnavailable
 from shared.ledger.database import Database
 from shared.ledger.lifecycle import CRASH_LIMIT, FINAL, ErrorKind
@@ -36,9 +37,12 @@ LOCK_LEASE_S = 5.0
 #: never seen taken. It is longer because a restart of Postgres frees all locks, and a worker with a
 #: busy interpreter may need this long to connect again.
 UNSEEN_LEASE_S = 20.0
-#: Interval of the full scan for tasks held by unknown workers, in seconds. The tasks of workers
-#: that were declared dead are rescued in every round.
+#: Interval of the search for tasks held by unknown workers, in seconds. The tasks of workers that
+#: ended within the last hour are rescued in every round.
 ORPHANS_EVERY_S = 10.0
+#: Seconds of a round after which the remaining workers that ended are left to the next round. Most
+#: rounds look at none.
+LOOK_FOR_S = 0.05
 #: Maximum number of tasks that one statement rescues.
 BATCH = 1_000
 
@@ -72,10 +76,6 @@ DECLARE_DEAD = Statement("""
     UPDATE worker SET dead_at = now() WHERE id = ANY(:workers::uuid[]) AND dead_at IS NULL
     RETURNING id, hostname, pid, release
 """)
-
-#: Reads the workers that were declared dead within the last hour. Their unacked sets (ids that they
-#: fetched and did not acknowledge) may still exist in Redis.
-RECENTLY_DEAD = Statement("SELECT id FROM worker WHERE dead_at > now() - interval '1 hour'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +165,7 @@ class Rescuer:
         self._queues = queues
         self._publisher = Publisher(queues)
         self._tally = tally
+        self._former = FormerWorkers(database)
         self._orphans_at = -ORPHANS_EVERY_S
         self.watch = Watch(stall_after_s)
 
@@ -187,8 +188,8 @@ class Rescuer:
             for worker in declared:
                 log.warning("worker declared dead; its tasks are sent again", extra=_fields(worker))
             metrics.WORKERS_DECLARED_DEAD.inc(len(declared))
-        gone = [UUID(int=row["id"].int) for row in await self._database.run(RECENTLY_DEAD)]
-        rows = await self._take_back(gone)
+        await self._former.read()
+        rows = await self._take_back()
         if rows:
             self._publisher.soon(lambda: Changes([TaskChange.from_row(row) for row in rows]))
         for row in rows:
@@ -198,26 +199,42 @@ class Rescuer:
                 metrics.CRASHED.labels(row["queue"], row["name"], verdict).inc()
             if row["status"] in FINAL:
                 self._tally.add(row["queue"], row["name"], row["status"])
-        await self._empty_unacked_sets(gone)
+        await self._empty_unacked_sets(self._former.dead)
         return len(rows) >= BATCH
 
-    async def _take_back(self, gone: Sequence[UUID]) -> Sequence[Mapping[str, Any]]:
-        """Rescue a batch of tasks whose worker is dead or unknown. Returns their rows."""
-        if time.monotonic() < self._orphans_at + ORPHANS_EVERY_S:
-            return await self._database.run(RESCUE_FROM, workers=gone, **VERDICT) if gone else []
-        rows = await self._database.run(RESCUE_ORPHANS, **VERDICT)
-        if len(rows) < BATCH:
-            self._orphans_at = time.monotonic()
+    async def _take_back(self) -> Sequence[Mapping[str, Any]]:
+        """Rescue a batch of tasks whose worker has ended or is unknown. Returns their rows."""
+        just_dead = self._former.just_dead
+        rows = await self._database.run(RESCUE_FROM, workers=just_dead, **VERDICT) if just_dead else []
+        if time.monotonic() >= self._orphans_at + ORPHANS_EVERY_S:
+            orphans = await self._database.run(RESCUE_ORPHANS, **VERDICT)
+            if len(orphans) < BATCH:
+                self._orphans_at = time.monotonic()
+            rows += orphans
+        return rows + await self._take_back_from_unsettled()
+
+    async def _take_back_from_unsettled(self) -> list[dict[str, Any]]:
+        """Rescue the tasks of workers that ended and may still hold some, one worker after the
+        other. Returns the rows of the tasks.
+        """
+        rows: list[dict[str, Any]] = []
+        ends = time.monotonic() + LOOK_FOR_S
+        for worker in self._former.unsettled:
+            taken = await self._database.run(RESCUE_FROM, workers=[worker.id], **VERDICT)
+            await self._former.note_look(worker, found=bool(taken))
+            rows += taken
+            if time.monotonic() > ends or len(rows) >= BATCH:
+                break
         return rows
 
-    async def _empty_unacked_sets(self, gone: Sequence[UUID]) -> None:
+    async def _empty_unacked_sets(self, dead: Sequence[UUID]) -> None:
         """Return to Postgres the ids that dead workers had fetched from Redis but not claimed.
 
         Their tasks become due again, so the dispatcher pushes them. Then the ids are removed from
         the workers' unacked sets. This is the last step of a round: if this process dies before it,
         the next leader repeats the round.
         """
-        for worker in gone:
+        for worker in dead:
             fetched = await self._queues.unacked(worker)
             if fetched:
                 await self._database.run(UNCLAIMED_TO_POSTGRES, id=sorted(fetched))

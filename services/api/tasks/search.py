@@ -7,7 +7,8 @@ reads one more small range. A client that follows the cursors therefore always r
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,8 +21,8 @@ from services.api.reads import Reads
 from shared.ledger import partitions
 from shared.ledger.tables import Task, TaskFailure
 
-#: Time limit for building one page, in seconds, and the part of it that the first try with the
-#: whole query may take.
+#: Time limit for building one page, in seconds, not counting the wait for other searches, and the
+#: part of it that the first try with the whole query may take.
 BUDGET_S, WHOLE_S = 0.4, 0.15
 #: Number of tasks in the first range that is read, the factor by which each further range is
 #: larger, and the maximum.
@@ -83,7 +84,7 @@ class Search:
         self._is_filtered = is_filtered
         self._select = select
         self._limit = limit
-        self._budget = Budget(BUDGET_S)
+        self._budget = Budget(0)
         self._found = Found(until=self._start)
 
     async def everywhere(self, today: datetime) -> Found:
@@ -94,30 +95,45 @@ class Search:
         """
         past = partitions.floor_id((today - timedelta(days=1)).date())
         floors = (past, BEGINNING) if self._found.until > past else (BEGINNING,)
-        for floor in floors:
-            if await self._whole():
-                break
-            await self._stretches(floor)
-            if self._found.until > floor:
-                break
-        if self._is_at_its_start:
-            await self._least_stretch()
+        async with self._in_turn():
+            for floor in floors:
+                if await self._whole():
+                    break
+                await self._stretches(floor)
+                if self._found.until > floor:
+                    break
+            if self._is_at_its_start:
+                await self._least_stretch()
         return self._found
 
     async def among_failures(self, candidates: Callable[[], Select[Any]]) -> Found:
         """Search only failed tasks. `candidates` builds the query of `task_failure` that finds
         their ids.
         """
-        size = min(self._limit, MAX_FAILURES)
-        while self._is_open:
-            ids = await self._within(self._failures(candidates, size))
-            if ids is None or not await self._read(self._named(ids), until=_end_of(ids, size)):
-                break
-            size = min(size * GROWTH, MAX_FAILURES)
-        if self._is_at_its_start:
-            ids = await self._reads.select(self._failures(candidates, LEAST))
-            await self._take(self._named(ids), until=_end_of(ids, LEAST))
+        async with self._in_turn():
+            size = min(self._limit, MAX_FAILURES)
+            while self._is_open:
+                ids = await self._within(self._failures(candidates, size))
+                if ids is None or not await self._read(self._named(ids), until=_end_of(ids, size)):
+                    break
+                size = min(size * GROWTH, MAX_FAILURES)
+            if self._is_at_its_start:
+                ids = await self._reads.select(self._failures(candidates, LEAST))
+                await self._take(self._named(ids), until=_end_of(ids, LEAST))
         return self._found
+
+    @asynccontextmanager
+    async def _in_turn(self) -> AsyncIterator[None]:
+        """Wait for a turn if this is a search that may read many tasks. The time limit begins inside
+        this context. If there is no turn, it is over at once.
+        """
+        if not self._is_filtered:
+            self._budget = Budget(BUDGET_S)
+            yield
+            return
+        async with self._reads.search() as has_turn:
+            self._budget = Budget(BUDGET_S if has_turn else 0)
+            yield
 
     def _failures(self, candidates: Callable[[], Select[Any]], size: int) -> Select[Any]:
         query = candidates().where(TaskFailure.task_id < self._found.until)

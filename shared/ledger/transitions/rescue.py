@@ -64,17 +64,22 @@ _LOST = f"""
         ))) AS died_at
 """
 
-#: Takes back the tasks of all workers that are not alive. It sorts the ids of the living workers
-#: and reads the tasks whose holder is in a gap between two of these ids. It thus avoids the index
-#: entries of living workers: until the next vacuum, there is one for each task that they ever
-#: claimed. `limit` applies to each gap.
+#: SQL condition for workers that ended within the last hour. Their tasks are taken back by
+#: RESCUE_FROM.
+ENDED_RECENTLY = "greatest(dead_at, stopped_at) > now() - interval '1 hour'"
+
+#: Takes back the tasks of all workers that neither are alive nor ended recently. It sorts the ids of
+#: the latter two kinds, and reads the tasks whose holder is in a gap between two of these ids. It
+#: thus avoids the index entries of these workers: until the next vacuum, there is one for each task
+#: that they ever claimed. `limit` applies to each gap.
 RESCUE_ORPHANS = _rescue(f"""
     SELECT lost.* FROM (
         SELECT lag(id, 1, '00000000-0000-0000-0000-000000000000'::uuid) OVER (ORDER BY id) AS low, id AS high
         FROM (
             SELECT id FROM worker WHERE dead_at IS NULL AND stopped_at IS NULL
+            UNION ALL SELECT id FROM worker WHERE {ENDED_RECENTLY}
             UNION ALL SELECT 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid
-        ) AS living
+        ) AS known
     ) AS gap CROSS JOIN LATERAL (
         {_LOST} FROM task AS t WHERE t.holder > gap.low AND t.holder < gap.high
         LIMIT :limit FOR UPDATE SKIP LOCKED

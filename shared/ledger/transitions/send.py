@@ -44,14 +44,14 @@ MARK_PUSHED = Statement(f"""
 #: tasks whose submitter has pushed the id but not marked it yet. It also claims tasks that this
 #: worker already holds, because the answer to an earlier claim may have been lost. Such a repeated
 #: claim keeps its number: if two claims compete, the late one must not end the attempt that began
-#: under the other. A worker that was declared dead gets no rows.
+#: under the other. A worker that stopped or was declared dead gets no rows.
 CLAIM = Statement(f"""
     UPDATE task AS t
     SET claim = t.claim + (t.holder IS DISTINCT FROM w.id)::int,
         holder = w.id, worker = w.id, claimed_at = now(),
         send_at = NULL, sent_at = NULL, wait_reason = NULL
     FROM worker AS w
-    WHERE w.id = :worker AND w.dead_at IS NULL AND t.id = ANY(:id::uuid[])
+    WHERE w.id = :worker AND w.dead_at IS NULL AND w.stopped_at IS NULL AND t.id = ANY(:id::uuid[])
       AND (t.sent_at IS NOT NULL OR t.send_at <= now() OR t.holder = w.id
            OR (t.claim = 0 AND t.send_at <= now() + interval '{PUSH_NET_S} s')) IS TRUE
     RETURNING t.id, t.claim, t.name, t.contract_version, t.queue, t.priority, t.status, t.params, t.attempt,

@@ -136,24 +136,27 @@ async def own_reads(settings: Settings) -> AsyncIterator[reads.Reads]:
     await opened.close()
 
 
-@pytest.mark.parametrize(("is_filtered", "at_once"), [(True, 1), (False, connections.API_READ_POOL)])
-async def test_searches_run_one_after_another_and_other_lists_do_not(
-    own_reads: reads.Reads, database: asyncpg.Connection, *, is_filtered: bool, at_once: int
+BLOCKED = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = $1::text::regclass"
+
+
+async def test_twelve_searches_run_one_after_another(
+    administrator: Person, settings: Settings, database: asyncpg.Connection
 ) -> None:
-    blocked = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = $1::text::regclass"
-    query = Task.select(Task.id).limit(1)
-    async with database.transaction():
-        await database.execute(f"LOCK TABLE {TOMORROW} IN ACCESS EXCLUSIVE MODE")
-        reading = [
-            asyncio.create_task(own_reads.within(1, query, is_filtered=is_filtered)) for _ in range(12)
-        ]
-        counts = []
-        while not all(each.done() for each in reading):
-            counts.append(await database.fetchval(blocked, TOMORROW))
-            await asyncio.sleep(0.01)
-    assert max(counts) == at_once
-    assert await asyncio.gather(*reading) == [None] * 12
-    assert await own_reads.within(1, query, is_filtered=is_filtered) == []
+    """The first search waits for a lock and keeps its turn meanwhile."""
+    async with side_by_side(settings) as client:
+        async with database.transaction():
+            await database.execute(f"LOCK TABLE {TOMORROW} IN ACCESS EXCLUSIVE MODE")
+            path, headers = "/api/v1/tasks?params.user_id=1", administrator.headers
+            searches = [asyncio.create_task(client.get(path, headers=headers)) for _ in range(12)]
+            counts = []
+            ends = asyncio.get_running_loop().time() + reads.SEARCH_WAIT_S - 0.2
+            while asyncio.get_running_loop().time() < ends:
+                counts.append(await database.fetchval(BLOCKED, TOMORROW))
+                await asyncio.sleep(0.01)
+        answers = await asyncio.gather(*searches)
+    assert max(counts) == 1
+    assert {answer.status_code for answer in answers} == {200}
+    assert {answer.json()["complete"] for answer in answers} == {True}
 
 
 async def test_a_limited_read_uses_one_process_of_postgres(own_reads: reads.Reads) -> None:

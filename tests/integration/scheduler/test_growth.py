@@ -208,6 +208,31 @@ def _sent_looks(lanes: LaneCheck) -> dict[str, tuple[Statement, Mapping[str, Any
     }
 
 
+async def test_looks_for_tasks_of_unknown_workers_read_no_more_while_a_snapshot_is_held(
+    platform: Platform,
+) -> None:
+    """While a snapshot is open, vacuum cannot remove the index entries of tasks that a worker has
+    completed before it replaced itself.
+    """
+    replaced, database = uuid4(), _scheduler(platform)
+    await platform.rows(ALIVE, id=replaced, lock_key=1)
+    look = LOOKS["rescue orphans"]
+    before = await _blocks(database, *look)
+    snapshot = await platform.database.connect()
+    try:
+        await snapshot.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM task")
+        await platform.rows(HELD, holder=replaced, count=4 * COUNT)
+        await platform.rows(ENDED, holder=replaced)
+        await platform.rows("UPDATE worker SET stopped_at = now() - interval '61 min'")
+        long_ago = await _blocks(database, *look)
+        await platform.rows("UPDATE worker SET stopped_at = now()")
+        recently = await _blocks(database, *look)
+    finally:
+        await snapshot.close()
+    assert long_ago > before + 2 * SLACK
+    assert recently <= before + SLACK
+
+
 async def test_tasks_of_living_workers_are_kept_and_orphans_are_rescued(platform: Platform) -> None:
     workers = sorted(uuid4() for _ in range(3))
     for number, worker in enumerate(workers):

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
+import pytest
 
 from shared.backlog import BEGINNING
 from shared.ledger import partitions
@@ -127,10 +128,11 @@ async def test_only_the_holder_writes_and_only_under_its_claim(platform: Platfor
     assert await places(platform, task_id) == ("success", set(), 1)
 
 
-async def test_a_worker_that_was_declared_dead_claims_nothing(platform: Platform) -> None:
+@pytest.mark.parametrize("end", ["dead_at", "stopped_at"])
+async def test_a_worker_that_has_ended_claims_nothing(platform: Platform, end: str) -> None:
     worker = uuid4()
     await platform.rows(WORKER, worker, worker.int >> 66)
     (task_id,) = await platform.submit(INSTANT, Nothing())
-    await platform.rows("UPDATE worker SET dead_at = now()")
+    await platform.rows(f"UPDATE worker SET {end} = now()")
     assert not await platform.rows(send.CLAIM, worker=worker, id=[task_id])
     assert await places(platform, task_id) == ("pending", {"sent_at"}, 0)

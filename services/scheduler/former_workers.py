@@ -1,0 +1,102 @@
+"""Remembers which of the workers that ended within the last hour no longer hold tasks.
+
+A worker leaves an entry in the index of `holder` for each task that it ever claimed, until vacuum
+removes the entry, and vacuum waits for the oldest open snapshot. Workers replace themselves after
+100,000 tasks, so the entries of former workers add up. Therefore each former worker is looked at by
+itself, until it is certain that it holds no task. It is then never looked at again, because a worker
+that has ended cannot claim.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from shared.ledger.database import Database
+from shared.ledger.statement import Statement
+from shared.ledger.transitions.rescue import ENDED_RECENTLY
+
+#: Time after the end of a worker after which none of its transactions is open any more, so that it
+#: cannot hold further tasks.
+SETTLES_AFTER = timedelta(seconds=30)
+
+FORMER = Statement(f"""
+    SELECT id, dead_at IS NOT NULL AS is_dead,
+        greatest(dead_at, stopped_at) < now() - :settles_after::interval AS is_over
+    FROM worker WHERE {ENDED_RECENTLY} ORDER BY greatest(dead_at, stopped_at)
+""")
+
+#: Reads whether the worker holds a task. Statements that take tasks back skip those that another
+#: transaction has locked, so they do not show it.
+HOLDS = Statement("SELECT EXISTS (SELECT FROM task WHERE holder = :worker) AS holds")
+
+
+@dataclass(frozen=True, slots=True)
+class Former:
+    """A worker that ended within the last hour.
+
+    It is over if it ended so long ago that it cannot hold further tasks.
+    """
+
+    id: UUID
+    is_dead: bool
+    is_over: bool
+
+
+class FormerWorkers:
+    """The workers that ended within the last hour, and which of them may still hold tasks."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._workers: Sequence[Former] = ()
+        #: Number of looks at each worker.
+        self._looks: Counter[UUID] = Counter()
+        #: Workers that held no task when they were looked at after their end.
+        self._seen: set[UUID] = set()
+        #: Workers that are known to hold no task.
+        self._settled: set[UUID] = set()
+
+    async def read(self) -> None:
+        """Read which workers ended within the last hour. Raises ServerUnavailable."""
+        rows = await self._database.run(FORMER, settles_after=SETTLES_AFTER)
+        self._workers = [Former(UUID(int=row["id"].int), row["is_dead"], row["is_over"]) for row in rows]
+        known = {worker.id for worker in self._workers}
+        self._looks = Counter({worker: self._looks[worker] for worker in known})
+        self._seen &= known
+        self._settled &= known
+
+    @property
+    def dead(self) -> list[UUID]:
+        """The workers that were declared dead within the last hour."""
+        return [worker.id for worker in self._workers if worker.is_dead]
+
+    @property
+    def just_dead(self) -> list[UUID]:
+        """The workers that died a moment ago. Each round takes back the tasks of all of them."""
+        return [worker.id for worker in self._workers if worker.is_dead and not worker.is_over]
+
+    @property
+    def unsettled(self) -> list[Former]:
+        """The other workers whose tasks are to be taken back now: once after the end, and then from
+        the time on at which they are over. Those that were looked at least often come first.
+        """
+        due = [worker for worker in self._workers if self._is_due(worker)]
+        return sorted(due, key=lambda worker: self._looks[worker.id])
+
+    def _is_due(self, worker: Former) -> bool:
+        if worker.is_over:
+            return worker.id not in self._settled
+        return not worker.is_dead and worker.id not in self._seen
+
+    async def note_look(self, worker: Former, *, found: bool) -> None:
+        """Note that the worker's tasks were taken back, and whether it had any.
+
+        Raises ServerUnavailable.
+        """
+        self._looks[worker.id] += 1
+        if found:
+            return
+        self._seen.add(worker.id)
+        if worker.is_over and not (await self._database.run(HOLDS, worker=worker.id))[0]["holds"]:
+            self._settled.add(worker.id)
