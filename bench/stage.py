@@ -6,6 +6,7 @@ import itertools
 import os
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import asyncpg
@@ -31,6 +32,8 @@ class Stage:
         self._servers = Servers(folder)
         self._numbers = itertools.count()
         self._any_database = ""
+        #: Names of the databases that were filled, by what they are filled with.
+        self._filled: dict[str, str] = {}
 
     async def open(self) -> None:
         await self._servers.start()
@@ -97,16 +100,29 @@ class Stage:
         """Drop a database that is no longer needed, and close its connections."""
         await self._execute(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
 
-    def platform(self) -> Platform:
-        """Returns a platform with a migrated database and an empty Redis, to be used with `async
-        with`.
+    async def filled(self, contents: str, fill: Callable[[str], Awaitable[None]]) -> str:
+        """Create a migrated database and fill it. Returns its URL.
+
+        If a database was already filled with the same contents, this is a copy of it.
         """
-        url = self.create_database()
-        migrate(url)
+        if contents not in self._filled:
+            url = self.create_database()
+            migrate(url)
+            await fill(url)
+            self._filled[contents] = url.rpartition("/")[2]
+        return self._servers.copy(self._filled[contents], f"bench_{next(self._numbers)}")
+
+    def platform(self, database_url: str | None = None) -> Platform:
+        """Returns a platform with a migrated database and an empty Redis, to be used with `async
+        with`. The database is new and empty if none is given.
+        """
+        if database_url is None:
+            database_url = self.create_database()
+            migrate(database_url)
         self._empty_redis()
         logs = self.folder / f"logs-{next(self._numbers)}"
         logs.mkdir()
-        return Platform(url, self.redis_url, logs)
+        return Platform(database_url, self.redis_url, logs)
 
 
 def migrate(database_url: str, tree: Path = ROOT) -> None:

@@ -4,13 +4,11 @@ filters that match many tasks or none.
 
 import statistics
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from bench import filler
-from bench.api import Api
+from bench import large_ledger
 from bench.figure import Benchmark, Figure, Measured, Round
 from bench.stage import Stage
 from services.api.identity.rights import Reach, Reader
@@ -18,10 +16,8 @@ from services.api.reads import Reads
 from services.api.tasks import params_filter
 from services.api.tasks.ledger_view import LedgerView
 from services.api.tasks.statistics import StatisticsView
-from services.scheduler.indexer import Indexer
 from shared.contracts import catalogue
 from shared.identity.tables import Role
-from shared.ledger import partitions, past
 from shared.ledger.database import Database
 from shared.ledger.lifecycle import Status
 from shared.ledger.tables import TABLES
@@ -29,42 +25,12 @@ from shared.ledger.task_filter import TaskFilter
 from shared.roles import API
 from shared.vault import Vault
 from tests.installed import INSTALLED
-from tests.platform import Platform
 from tests.roles import as_role
 
-TASKS, DAYS, TASKS_PER_OWNER = 10_000_000, 30, 100
 SAMPLES, PAGE = 10, 50
 #: Required maximum duration of a request in milliseconds: of requests that an index answers, and of
 #: all other requests.
 QUICK_MS, ANY_MS = 50, 500
-
-#: SQL: inserts ended tasks like `filler.ENDED`, but one task in 997 has failed, and one in 100,000
-#: has a rare name.
-_FILL = f"""
-    INSERT INTO task (id, name, type, queue, status, params, progress_current, claim, worker, attempt,
-                      max_attempts, created_at, claimed_at, started_at, completed_at, execution_time_seconds,
-                      error_kind, error_message, error_fingerprint, owner, revision)
-    SELECT uuidv7(at - clock_timestamp()),
-           CASE WHEN n % 100003 = 50 THEN 'reports.build' ELSE names[1 + n % 20] END, 'email',
-           CASE n % 3 WHEN 0 THEN 'email' ELSE 'default' END,
-           CASE WHEN n % 997 = 5 THEN 'failure' ELSE 'success' END,
-           jsonb_build_object('user_id', owner, 'template', 'welcome', 'to', owner || '@often.example'),
-           100, 1, '019ab000-0000-7000-8000-000000000001', 1, 5,
-           at, at + interval '3 ms', at + interval '4 ms', at + interval '90 ms', 0.086,
-           CASE WHEN n % 997 = 5 THEN 'bug' END,
-           CASE WHEN n % 997 = 5 THEN 'the mail server said ' || n END,
-           CASE WHEN n % 997 = 5 THEN 'f' || n % 100 END, owner, 3
-    FROM ({filler.SPREAD}) AS made,
-         (SELECT array_agg('email.kind_' || i) AS names FROM generate_series(1, 20) AS i) AS known
-"""
-#: SQL: inserts statistics of 30 kinds of tasks, with outcomes in each minute of the last two days,
-#: and in each hour of the days before.
-_STATISTICS = """
-    INSERT INTO {table} SELECT at, 'email', 'email.kind_' || kind, 'success', 9, 1, 1, 1,
-        array_fill(1::bigint, ARRAY[12]), array_fill(1::bigint, ARRAY[11])
-    FROM generate_series(now() - interval '{first}', now() - interval '{last}', interval '{step}') AS at,
-         generate_series(1, 30) AS kind
-"""
 
 Ask = Callable[[], Awaitable[Any]]
 
@@ -73,33 +39,14 @@ class Answers:
     """A database filled with tasks, and the requests that are measured on it."""
 
     def __init__(self, database_url: str) -> None:
-        self._url = database_url
         api = as_role(database_url, API)
         self._database = Database.for_service(api, "bench")
-        self._owner_database = Database.for_service(database_url, "bench-owner")
         self._reads = Reads(api, self._database)
         self._ledger = LedgerView(self._database, self._reads, catalogue.load(INSTALLED), Vault())
         self._statistics = StatisticsView(self._reads, self._ledger)
         self._staff = Reader(1, Role.OPERATOR, Reach.ALL)
 
-    async def open(self, count: int) -> None:
-        days = filler.days_before(datetime.now(UTC).date(), first=0, count=DAYS)
-        await filler.fill(self._url, days, count, owners=count // TASKS_PER_OWNER, attempts=False, rows=_FILL)
-        await self._owner_database.open(size=1)
-        indexer = Indexer(self._owner_database, lambda: None)
-        while await indexer.run_once():
-            pass
-        connection = await self._owner_database.connect()
-        try:
-            for day in days[-2:]:  # a worker has already indexed the failed tasks of the earlier days
-                await connection.execute(past.note_failures(partitions.partition_name("task", day)))
-            spans = [("task_minute", "2 days", "0", "1 minute"), ("task_hour", "30 days", "2 days", "1 hour")]
-            for table, first, last, step in spans:
-                await connection.execute(_STATISTICS.format(table=table, first=first, last=last, step=step))
-            await connection.execute("VACUUM ANALYZE task_minute, task_hour, task_failure")
-        finally:
-            await connection.close()
-        await filler.settle(self._url)
+    async def open(self) -> None:
         await self._database.open(size=2)
         await self._reads.open()
         self._database.bind(TABLES)
@@ -107,7 +54,6 @@ class Answers:
     async def close(self) -> None:
         await self._reads.close()
         await self._database.close()
-        await self._owner_database.close()
 
     def quick(self) -> dict[str, Ask]:
         """Requests that the console sends for each of its pages. An index has to answer them."""
@@ -176,27 +122,12 @@ class Answers:
         return await self._ledger.page(reader or self._staff, asked, limit=PAGE, cursor=cursor)
 
 
-@asynccontextmanager
-async def serving(stage: Stage) -> AsyncIterator[tuple[Platform, Api]]:
-    """Run an API process on a ledger with `TASKS` tasks inside this context."""
-    async with stage.platform() as platform:
-        ledger = Answers(platform.database_url)
-        try:
-            await ledger.open(stage.count(TASKS))
-            api = Api(platform)
-            await api.start()
-            yield platform, api
-        finally:
-            await ledger.close()
-
-
 async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
     """Send each request once to warm up, and then `SAMPLES` times in each round."""
-    platform = stage.platform()
-    answers = Answers(platform.database_url)
-    count = stage.count(TASKS)
+    database_url = await large_ledger.filled(stage)
+    answers = Answers(database_url)
     try:
-        await answers.open(count)
+        await answers.open()
         lines = [await _asked(name, ask, QUICK_MS, rounds) for name, ask in answers.quick().items()]
         lines += [await _asked(name, ask, ANY_MS, rounds) for name, ask in answers.statistics().items()]
         for name, wanted in answers.filters().items():
@@ -204,7 +135,7 @@ async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
         return lines
     finally:
         await answers.close()
-        await stage.drop_database(platform.database_url)
+        await stage.drop_database(database_url)
 
 
 async def _asked(name: str, ask: Ask, required_ms: float, rounds: int) -> Measured:
@@ -237,7 +168,7 @@ async def _searched(answers: Answers, name: str, wanted: TaskFilter, rounds: int
 
 
 def _figure(name: str, required_ms: float) -> Figure:
-    definition = f"p95 of one request among {TASKS:,} tasks of {DAYS} days, in ms"
+    definition = f"p95 of one request among {large_ledger.TASKS:,} tasks of {large_ledger.DAYS} days, in ms"
     return Figure(f"answers: {name}", definition, required_ms, lower_is_better=True)
 
 

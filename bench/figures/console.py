@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator, Sequence
 
 import httpx
 
+from bench import large_ledger
 from bench.api import Api
 from bench.figure import Benchmark, Figure, Measured, Round, percentile
-from bench.figures import answers
 from bench.processor import Meter
 from bench.stage import Stage
 from tests.platform import Platform
@@ -45,7 +45,7 @@ _TASK = "SELECT id FROM task WHERE status = 'failure' ORDER BY id DESC LIMIT 1"
 async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
     pages = {name: Measured(_figure(name, limit_ms), "ms") for name, (_, limit_ms) in PAGES.items()}
     opened = Measured(OPEN, "s")
-    async with answers.serving(stage) as (platform, api), _signed_in(platform, api) as http:
+    async with large_ledger.serving(stage) as (platform, api), _signed_in(platform, api) as http:
         (row,) = await platform.rows(_TASK)
         for _ in range(rounds):
             for name, (path, _) in PAGES.items():
@@ -55,7 +55,7 @@ async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
 
 
 def _figure(name: str, limit_ms: float) -> Figure:
-    definition = f"p95 of one request among {answers.TASKS:,} tasks, at the client, in ms"
+    definition = f"p95 of one request among {large_ledger.TASKS:,} tasks, at the client, in ms"
     return Figure(f"console: {name}", definition, limit_ms, lower_is_better=True)
 
 

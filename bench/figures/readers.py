@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Sequence
 
 import httpx
 
+from bench import large_ledger
 from bench.figure import Benchmark, Figure, Measured, Round, percentile
-from bench.figures import answers
 from bench.stage import Stage
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ SEARCHES = (
 FIGURE = Figure(
     "submissions beside readers",
     f"p95 of POST /api/v1/tasks at {1 / EVERY_S:.0f} requests/s while {READERS} readers search "
-    f"{answers.TASKS:,} tasks ÷ without them",
+    f"{large_ledger.TASKS:,} tasks ÷ without them",
     required=1.2,
     lower_is_better=True,
 )
@@ -35,7 +35,7 @@ FIGURE = Figure(
 
 async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
     measured = Measured(FIGURE, "ms")
-    async with answers.serving(stage) as (platform, api):
+    async with large_ledger.serving(stage) as (platform, api):
         headers = {"Authorization": f"Bearer {await api.sign_up()}"}
         await platform.rows("UPDATE account SET role = 'administrator'")
         async with httpx.AsyncClient(
