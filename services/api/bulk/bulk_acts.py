@@ -13,7 +13,7 @@ from services.api.audit.actions import Action
 from services.api.audit.trail import Target
 from services.api.bulk import counting, wanted
 from services.api.bulk.counting import Count
-from services.api.bulk.refusals import BulkEnded, MatchesMoved, TooManyBulkActs
+from services.api.bulk.refusals import BulkEnded, MatchesMoved, TooManyBulkOperations
 from services.api.bulk.schemas import BulkAnswer, BulkBody, BulkPreview, BulkSample
 from services.api.bulk.tokens import Previewed, Tokens
 from services.api.identity.rights import Reader
@@ -90,7 +90,7 @@ class BulkActs:
         """Start a bulk operation and return its id and the id of its task.
 
         A request that repeats a token gets the ids of the first request. Raises MatchesMoved,
-        TooManyBulkActs, and what `preview` raises.
+        TooManyBulkOperations, and what `preview` raises.
         """
         if body.token is None or body.expected is None:
             missing = [name for name in ("token", "expected") if getattr(body, name) is None]
@@ -137,7 +137,7 @@ class BulkActs:
         async with self._submitter.short_transaction():
             (row,) = await self._database.run(statements.UNFINISHED, actor=reader.id)
             if row["n"] >= MAX_UNFINISHED:
-                raise TooManyBulkActs(MAX_UNFINISHED)
+                raise TooManyBulkOperations(MAX_UNFINISHED)
             run = NewTask(contract=BULK, params=RunBulk(bulk_id=previewed.bulk_id), owner=reader.id)
             (task_id,) = await self._submitter.submit([run])
             rows = await self._database.run(

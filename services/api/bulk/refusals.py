@@ -38,12 +38,12 @@ class MatchesMoved(Refusal):
         )
 
 
-class TooManyBulkActs(Refusal):
+class TooManyBulkOperations(Refusal):
     """Raised when a bulk operation cannot start, because the account has the maximum number of
     unfinished bulk operations.
     """
 
-    status, kind = 409, "too-many-bulk-acts"
+    status, kind = 409, "too-many-bulk-operations"
 
     def __init__(self, most: int) -> None:
         super().__init__(

@@ -14,7 +14,7 @@ from services.api.bulk import stopping
 from services.api.bulk.bulk_acts import MAX_UNFINISHED, BulkActs
 from services.api.bulk.bulk_view import BulkView
 from services.api.bulk.counting import MAX_COUNT
-from services.api.bulk.refusals import MatchesMoved, TooManyBulkActs
+from services.api.bulk.refusals import MatchesMoved, TooManyBulkOperations
 from services.api.bulk.schemas import MAX_RATE, BulkBody, BulkPreview
 from services.api.console import addresses, bulk_form, bulk_progress, notices
 from services.api.console.bulk_form import DEEDS, Asked
@@ -87,19 +87,19 @@ async def start(
     if asked.body is not None and not problems:
         try:
             bulk_id, _ = await bulk_acts.start(asked.body, reader)
-        except (InvalidFields, MatchesMoved, TooManyBulkActs) as error:
+        except (InvalidFields, MatchesMoved, TooManyBulkOperations) as error:
             problems = _refused(error)
         else:
             return notices.back(request, f"{PATH}/{bulk_id}", "The bulk operation begins within a second.")
     return await _preview(request, reader, bulk_acts, queue_controls, pages, asked, problems)
 
 
-def _refused(error: InvalidFields | MatchesMoved | TooManyBulkActs) -> tuple[FieldProblem, ...]:
+def _refused(error: InvalidFields | MatchesMoved | TooManyBulkOperations) -> tuple[FieldProblem, ...]:
     """Explain in the words of the page why a bulk operation was not started."""
     if isinstance(error, MatchesMoved):
         rule = "has changed by more than 10 % since the preview. This is a new preview: check it first"
         return (FieldProblem("What matches", rule),)
-    if isinstance(error, TooManyBulkActs):
+    if isinstance(error, TooManyBulkOperations):
         rule = f"have {MAX_UNFINISHED} bulk operations that have not ended. Wait for one, or stop one"
         return (FieldProblem("You", rule),)
     if any(each.field in ("token", "expected") for each in error.problems):

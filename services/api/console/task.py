@@ -10,7 +10,7 @@ from litestar.params import FromPath
 
 from services.api.audit import audit_list
 from services.api.audit.audit_list import AuditFilter
-from services.api.console import documents, timeline, traceback
+from services.api.console import documents, timeline, trace_link, traceback
 from services.api.console.pages import Pages
 from services.api.identity.rights import Reader
 from services.api.reads import Reads
@@ -21,7 +21,6 @@ from shared.ledger.database import Database
 from shared.ledger.lifecycle import FINAL, ErrorKind, Status
 from shared.ledger.task_filter import TaskFilter
 from shared.settings import Settings
-from shared.telemetry import tracing
 
 #: Number of log lines that the page contains when it is loaded. An event stream adds later lines.
 LINES: Final = 200
@@ -65,7 +64,6 @@ async def show_task(
         "audit": lambda: _audit(task_id, reads),
     }
     more = await of_tab[tab]() if tab in of_tab else {}
-    trace_id = tracing.trace_id_of(row["trace_context"])
     return pages.answer(
         request,
         "task.html.j2",
@@ -78,8 +76,7 @@ async def show_task(
         attempt_count=len(attempts),
         place=traceback.place,
         in_queue=await place.find(database, task_id) if task.status in WAITING else None,
-        trace_id=trace_id,
-        trace_url=settings.trace_url.replace("{trace_id}", trace_id) if trace_id else "",
+        trace=trace_link.of(row["trace_context"], settings),
         timeline=timeline.draw(task, attempts, ledger.now()),
         tabs=tabs,
         tab=tab,

@@ -9,7 +9,7 @@ from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from services.api.console import addresses, graph, notices
+from services.api.console import addresses, graph, notices, trace_link
 from services.api.console.pages import Pages
 from services.api.identity.rights import Reader
 from services.api.words import plural
@@ -19,6 +19,7 @@ from services.api.workflows.retries import Retries
 from services.api.workflows.schemas import RetryBody, StepAnswer, WorkflowGraph
 from services.api.workflows.view import WorkflowView
 from shared.ledger.database import Database
+from shared.settings import Settings
 from shared.workflows.refusals import HandlersRan
 from shared.workflows.retry import Handlers, Mode
 from shared.workflows.states import State, Status
@@ -40,6 +41,7 @@ async def show_workflow(
     reader: NamedDependency[Reader],
     workflows: NamedDependency[WorkflowView],
     pages: NamedDependency[Pages],
+    settings: NamedDependency[Settings],
 ) -> Response[Any]:
     flow = await workflows.graph(workflow_id, reader)
     chosen = next((step for step in flow.steps if step.step == request.query_params.get("step")), None)
@@ -57,6 +59,7 @@ async def show_workflow(
         node_height=graph.HEIGHT,
         chosen_step=chosen,
         members=members,
+        trace=trace_link.of(await workflows.trace_context(workflow_id), settings),
         done=_done(flow),
         handled=any(step.handler and step.state not in _NOT_BEGUN for step in flow.steps),
         modes=MODES if flow.status != Status.SUCCESS else MODES[-1:],

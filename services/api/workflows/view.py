@@ -38,6 +38,7 @@ STEPS = Statement("""
     FROM workflow_step AS s LEFT JOIN task AS t ON t.id = s.task
     WHERE s.workflow = :id ORDER BY s.position
 """)
+TRACE_CONTEXT = Statement("SELECT trace_context FROM workflow WHERE id = :id")
 TASK_OF_STEP = Statement("SELECT task FROM workflow_step WHERE workflow = :id AND name = :step")
 
 
@@ -63,6 +64,11 @@ class WorkflowView:
         found = await self.find(workflow_id, reader)
         steps = [StepAnswer(**row) for row in await self._database.run(STEPS, id=workflow_id)]
         return WorkflowGraph(**{name: getattr(found, name) for name in found.__struct_fields__}, steps=steps)
+
+    async def trace_context(self, workflow_id: UUID) -> str | None:
+        """Return the trace span in which a workflow was submitted. None if it is not traced."""
+        rows = await self._database.run(TRACE_CONTEXT, id=workflow_id)
+        return rows[0]["trace_context"] if rows else None
 
     async def task_of(self, workflow_id: UUID, step: str) -> UUID | None:
         """Return the task id of a step that is a single task.

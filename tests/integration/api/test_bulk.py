@@ -140,7 +140,7 @@ async def test_an_act_needs_the_token_of_its_very_preview_and_what_was_expected(
     assert (await operator.post("bulk", body)).status_code == 202
     other = await previewed(operator, {**CANCEL, "filter": {"queue": ["default"]}})
     answer = await operator.post("bulk", {**body, "filter": {"queue": ["default"]}, "token": other["token"]})
-    assert answer.json()["type"] == "urn:often:problem:too-many-bulk-acts"
+    assert answer.json()["type"] == "urn:often:problem:too-many-bulk-operations"
 
 
 @pytest.mark.parametrize(

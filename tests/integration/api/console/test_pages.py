@@ -352,17 +352,24 @@ def test_each_form_of_the_console_says_what_it_leaves_in_the_audit_log() -> None
         assert right.scope is None, "no API key opens the console"
 
 
-async def test_a_task_that_is_traced_leads_to_its_trace(
-    administrator: Person, database: Any, settings: Settings
+@pytest.mark.parametrize("table", ["task", "workflow"])
+async def test_what_is_traced_leads_to_its_trace(
+    administrator: Person, database: Any, settings: Settings, table: str
 ) -> None:
-    task = (await administrator.post("tasks", LATER)).json()["task_id"]
-    page, trace_id = f"/console/tasks/{task}", f"{0xA:032x}"
+    if table == "task":
+        made = (await administrator.post("tasks", LATER)).json()["task_id"]
+    else:
+        steps = [{"step": "check", "task": "system.health_check", "params": {}}]
+        made = (await administrator.post("workflows", {"name": "checks", "steps": steps})).json()[
+            "workflow_id"
+        ]
+    page, trace_id = f"/console/{table}s/{made}", f"{0xA:032x}"
     async with serving(settings)(trace_url="https://traces.example/t/{trace_id}?from=often") as client:
         browser = Browser(client)
         await browser.sign_in(administrator)
         assert "traces.example" not in (await browser.get(page)).text
         context = f"link 00-{0xC:032x}-{0xD:016x}-01 00-{trace_id}-{0xB:016x}-01"
-        await database.execute("UPDATE task SET trace_context = $2 WHERE id = $1", UUID(task), context)
+        await database.execute(f"UPDATE {table} SET trace_context = $2 WHERE id = $1", UUID(made), context)
         assert f'href="https://traces.example/t/{trace_id}?from=often"' in (await browser.get(page)).text
     async with serving(settings)() as client:
         browser = Browser(client)
