@@ -10,7 +10,8 @@ from uuid import UUID
 from shared.errors import KeyReused
 from shared.ledger.database import Database
 from shared.ledger.transitions import submit
-from shared.submission import CheckedTask, OnceKey, Submitter, values_of
+from shared.new_task import CheckedTask, values_of
+from shared.submission import OnceKey, Submitter
 
 #: Scope and idempotency key. Two submissions with the same scope and key must be identical.
 Place = tuple[str, str]

@@ -22,7 +22,8 @@ from shared.ledger.database import Database
 from shared.ledger.lifecycle import FINAL
 from shared.ledger.statement import Statement
 from shared.ledger.tables import TABLES
-from shared.submission import NewTask, Submitter
+from shared.new_task import NewTask
+from shared.submission import Submitter
 from shared.transport.queues import Queues, connect
 from shared.vault import Vault
 from tests.eventually import eventually

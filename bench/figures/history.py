@@ -29,7 +29,8 @@ from shared.ledger.statement import Statement
 from shared.ledger.tables import TABLES
 from shared.ledger.task_filter import TaskFilter
 from shared.ledger.transitions.send import CLAIM
-from shared.submission import NewTask, Submitter
+from shared.new_task import NewTask
+from shared.submission import Submitter
 from shared.transport.keys import lane_key, wake_key
 from shared.transport.queues import Queues, connect
 from shared.vault import Vault

@@ -14,7 +14,8 @@ from bench.peers import crowd, peer
 from bench.stage import Stage
 from bench.tasks import RING, Ring
 from shared.keeper import Keeper
-from shared.submission import MARK_EVERY_S, NewTask
+from shared.new_task import NewTask
+from shared.submission import MARK_EVERY_S
 from tests.platform import Platform
 
 log = logging.getLogger(__name__)

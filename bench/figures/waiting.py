@@ -13,8 +13,8 @@ from bench.doorbell import Doorbell
 from bench.figure import Benchmark, Figure, Measured, Round, percentile
 from bench.stage import Stage
 from bench.tasks import RING, SHORT, SHORT_S, Nothing, Ring
+from shared.new_task import NewTask
 from shared.settings import Settings
-from shared.submission import NewTask
 from tests.platform import Platform
 
 log = logging.getLogger(__name__)

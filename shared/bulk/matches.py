@@ -14,8 +14,8 @@ from piccolo.query.methods.select import Select
 from shared.bulk.act import Action, Kind
 from shared.ledger import task_filter
 from shared.ledger.lifecycle import ErrorKind, Status
-from shared.ledger.tables import Task
 from shared.ledger.task_filter import TaskFilter
+from shared.ledger.task_tables import Task
 from shared.ledger.workflow_filter import WorkflowFilter
 from shared.ledger.workflow_tables import Workflow
 

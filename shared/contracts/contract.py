@@ -4,16 +4,15 @@ The work itself is a function in `services/worker/tasks`. The API and the schedu
 contracts.
 """
 
-import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from shared.contracts import broken_rules, nesting
+from shared.contracts import broken_rules, document, naive_times
 from shared.contracts.objective import DEFAULT, Objective
 from shared.contracts.schedule import Schedule
 from shared.contracts.sensitivity import sensitive_fields
@@ -149,8 +148,8 @@ class Contract(Generic[P, R]):
             raise ValueError(f"recipient of {self.name} must be a field of {self.params.__name__}")
         object.__setattr__(self, "sensitive_params", sensitive_fields(self.params))
         object.__setattr__(self, "sensitive_result", sensitive_fields(self.result))
-        object.__setattr__(self, "_times_in_params", _time_fields(self.params))
-        object.__setattr__(self, "_times_in_result", _time_fields(self.result))
+        object.__setattr__(self, "_times_in_params", naive_times.fields_of(self.params))
+        object.__setattr__(self, "_times_in_result", naive_times.fields_of(self.result))
 
     def _check_schedules(self) -> None:
         for schedule in self.schedules:
@@ -178,7 +177,7 @@ class Contract(Generic[P, R]):
             params = msgspec.convert(raw, self.params)
         except msgspec.ValidationError:
             raise InvalidFields(broken_rules.find(raw, self.params, "params")) from None
-        _refuse_naive_times(params, self._times_in_params, "params")
+        naive_times.refuse(params, self._times_in_params, "params")
         return params
 
     def upcast(self, raw: dict[str, Any], version: int) -> dict[str, Any]:
@@ -198,7 +197,7 @@ class Contract(Generic[P, R]):
 
         Raises InvalidFields if the text is too large or if Postgres' type jsonb cannot store it.
         """
-        return encode_document(params, "params", MAX_PARAMS_BYTES)
+        return document.encode(params, "params", MAX_PARAMS_BYTES)
 
     def decode_params(self, text: str) -> P:
         """Decode the JSON text that `encode_params` returned.
@@ -219,111 +218,12 @@ class Contract(Generic[P, R]):
         if not isinstance(result, self.result):
             got = type(result).__name__
             raise InvalidFields([FieldProblem("result", f"must be {self.result.__name__}, not {got}")])
-        text = encode_document(result, "result", MAX_RESULT_BYTES)
+        text = document.encode(result, "result", MAX_RESULT_BYTES)
         try:
             # msgspec does not check the fields when Python code creates a struct, so the encoded
             # text is checked. This takes a microsecond for a typical result.
             msgspec.json.decode(text, type=self.result)
         except msgspec.ValidationError as error:
             raise InvalidFields([broken_rules.read(str(error), "result")]) from None
-        _refuse_naive_times(result, self._times_in_result, "result")
+        naive_times.refuse(result, self._times_in_result, "result")
         return text
-
-
-def encode_document(value: Any, root: str, max_bytes: int) -> str:
-    """Encode a value as JSON text that Postgres' type jsonb accepts.
-
-    Raises InvalidFields for a NUL character, a lone surrogate, NaN or infinity, for a text of more
-    than `max_bytes`, and for a document that is nested too deeply.
-    """
-    try:
-        encoded = msgspec.json.encode(value)
-    except UnicodeEncodeError:
-        encoded = b"\\u0000"
-    except RecursionError:
-        raise InvalidFields([FieldProblem(root, nesting.RULE)]) from None
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidFields([FieldProblem(root, f"cannot be stored as JSON: {error}")]) from None
-    if nesting.is_too_deep(encoded):
-        raise InvalidFields([FieldProblem(root, nesting.RULE)])
-    text = encoded.decode()
-    # The whole value is searched only if its text contains an escaped NUL character, or null, which
-    # is how msgspec writes NaN. Both are rare.
-    if "\\u0000" in text or "null" in text:
-        problems = list(_unstorable(msgspec.to_builtins(value), root))
-        if problems:
-            raise InvalidFields(problems)
-    if len(encoded) > max_bytes:
-        rule = f"must be at most {max_bytes} bytes as JSON, but is {len(encoded)}"
-        raise InvalidFields([FieldProblem(root, rule)])
-    return text
-
-
-def _time_fields(struct: type[msgspec.Struct]) -> dict[str, str]:
-    """The fields of a struct that may contain a time without a zone, with their names in JSON."""
-    described: Any = msgspec.inspect.type_info(struct)
-    return {each.name: each.encode_name for each in described.fields if _describes_times(each.type, set())}
-
-
-def _describes_times(described: Any, seen: set[int]) -> bool:
-    """True if a type, as msgspec describes it, may contain a time without a zone.
-
-    `seen` stops the search if structs contain themselves.
-    """
-    if id(described) in seen:
-        return False
-    seen.add(id(described))
-    match described:
-        case msgspec.inspect.DateTimeType(tz=None):
-            return True
-        case tuple():
-            return any(_describes_times(each, seen) for each in described)
-        case msgspec.Struct():
-            return any(
-                _describes_times(getattr(described, name), seen) for name in described.__struct_fields__
-            )
-    return False
-
-
-def _refuse_naive_times(value: msgspec.Struct, fields: Mapping[str, str], root: str) -> None:
-    """Raise InvalidFields for a time without a zone.
-
-    Such a time would mean another moment on each machine.
-    """
-    problems: list[FieldProblem] = []
-    for name, in_json in fields.items():
-        if (held := getattr(value, name)) is not msgspec.UNSET:
-            plain = msgspec.to_builtins(held, builtin_types=(datetime,))
-            problems += _naive_times(plain, f"{root}.{in_json}")
-    if problems:
-        raise InvalidFields(problems)
-
-
-def _naive_times(value: Any, path: str) -> Iterator[FieldProblem]:
-    match value:
-        case datetime() if value.tzinfo is None:
-            yield FieldProblem(path, "must carry a time zone, for example 2026-11-22T12:00:00Z")
-        case dict():
-            for key, item in value.items():
-                yield from _naive_times(item, f"{path}.{key}")
-        case list() | tuple():
-            for index, item in enumerate(value):
-                yield from _naive_times(item, f"{path}[{index}]")
-
-
-def _unstorable(value: Any, path: str) -> Iterator[FieldProblem]:
-    match value:
-        case str():
-            if "\x00" in value:
-                yield FieldProblem(path, "must not contain the NUL character")
-            elif any("\ud800" <= c <= "\udfff" for c in value):
-                yield FieldProblem(path, "must not contain half a surrogate pair")
-        case float() if not math.isfinite(value):
-            yield FieldProblem(path, "must be a finite number")
-        case dict():
-            for key, item in value.items():
-                yield from _unstorable(key, f"{path}.{key!r}")
-                yield from _unstorable(item, f"{path}.{key}")
-        case list() | tuple():
-            for index, item in enumerate(value):
-                yield from _unstorable(item, f"{path}[{index}]")

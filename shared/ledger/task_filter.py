@@ -12,7 +12,7 @@ from piccolo.query.methods.select import Select
 
 from shared.ledger.ids import first_uuid7, ids_between, moment_of
 from shared.ledger.lifecycle import Status
-from shared.ledger.tables import Task, TaskFailure
+from shared.ledger.task_tables import Task, TaskFailure
 
 #: JSON texts, at least one of which the task's parameters must contain. There are several if a
 #: value is ambiguous: `7` in a query string may mean a number or a text.

@@ -1,4 +1,4 @@
-"""The tables of workflows, their steps and their events in Postgres, for Piccolo."""
+"""The tables of workflows, their steps, events and unique keys."""
 
 from piccolo.columns import (
     JSONB,
@@ -118,6 +118,3 @@ class WorkflowKey(Table, tablename="workflow_key"):
     name = Text(primary_key=True)
     key = Text()
     workflow = UUID()
-
-
-WORKFLOW_TABLES: tuple[type[Table], ...] = (Workflow, WorkflowStep, WorkflowEvent, WorkflowKey)

@@ -14,9 +14,10 @@ from shared.contracts.catalogue import Catalogue
 from shared.contracts.contract import Contract, P, Params
 from shared.errors import FieldProblem, InvalidFields
 from shared.ledger.database import Database
+from shared.new_task import NewTask
 from shared.schedules import statements as schedules
 from shared.schedules.timetable import Misfire, Policy, Timing
-from shared.submission import NewTask, Submitter
+from shared.submission import Submitter
 from shared.vault import Vault
 from shared.workflows.scheduled import Schedules, WorkflowSchedule
 from shared.workflows.submission import Origin, WorkflowSubmitter

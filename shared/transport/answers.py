@@ -5,7 +5,7 @@ this.
 from typing import Any
 
 import redis.asyncio as redis
-from redis.exceptions import AuthenticationError, BusyLoadingError, NoScriptError, RedisError
+from redis.exceptions import AuthenticationError, BusyLoadingError, NoScriptError, RedisError, ResponseError
 
 from shared.errors import ServerAway, ServerRefuses
 
@@ -24,3 +24,8 @@ async def answer_of(command: Any) -> Any:
         raise ServerAway("Redis", reason=str(error)) from error
     except RedisError as error:
         raise ServerRefuses("Redis", str(error)) from error
+
+
+def is_wrong_type(answer: Any) -> bool:
+    """True if Redis refused a command because a key holds a value of another type."""
+    return isinstance(answer, ResponseError) and str(answer).startswith("WRONGTYPE")

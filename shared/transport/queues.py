@@ -6,20 +6,19 @@ from dead workers. Each entry is the id of a task (16 bytes). The data in Redis 
 moment, because it can be restored from Postgres.
 """
 
-import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 import msgspec
 import redis.asyncio as redis
-from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
+from redis.exceptions import ReadOnlyError
 
-from shared.errors import ServerRefuses, ServerUnavailable, Stranger
-from shared.transport.answers import answer_of
+from shared.errors import ServerUnavailable, Stranger
+from shared.transport.answers import answer_of, is_wrong_type
 from shared.transport.connection import connect as connect
 from shared.transport.keys import (
     CHECKED_KEY,
@@ -34,9 +33,7 @@ from shared.transport.keys import (
     unacked_key,
     wake_key,
 )
-from shared.transport.script import Script
-
-log = logging.getLogger(__name__)
+from shared.transport.scripts import Script, Scripts
 
 #: Maximum number of wake tokens per queue, each of which wakes one idle worker. Workers that get no
 #: token find the tasks a moment later.
@@ -50,10 +47,6 @@ PAST_LIFE_S = 3_600
 #: Maximum number of ids that one RPUSH appends. A longer command would delay other clients of
 #: Redis.
 PUSH_CHUNK = 5_000
-SCRIPTS_LOST = (
-    "it lost its Lua scripts immediately after they were loaded; check whether another program runs SCRIPT "
-    "FLUSH, or whether a proxy distributes commands over several servers"
-)
 
 
 class Address(msgspec.Struct, frozen=True, gc=False):
@@ -101,9 +94,7 @@ class Queues:
         #: Id of the system to which this process belongs. None until it has been read from the
         #: ledger.
         self.system: UUID | None = None
-        self._push, self._fetch = Script("push.lua"), Script("fetch.lua")
-        self._head, self._unacked = Script("head.lua"), Script("unacked.lua")
-        self._past = Script("past.lua")
+        self._scripts = Scripts(client)
 
     @property
     def cancel_channel(self) -> str:
@@ -139,20 +130,20 @@ class Queues:
         for address in addresses:
             lanes[address.lane, wake_key(address.queue)].append(address.id.bytes)
         calls = [
-            self._push.call(self._system, keys, MAX_WAKE_TOKENS, *ids[start : start + PUSH_CHUNK])
+            self._scripts.push.call(self._system, keys, MAX_WAKE_TOKENS, *ids[start : start + PUSH_CHUNK])
             for keys, ids in lanes.items()
             for start in range(0, len(ids), PUSH_CHUNK)
         ]
         if not calls:
             return
         try:
-            await self._carry_out(calls)
+            await self._scripts.carry_out(calls, self._system)
         except ServerUnavailable as error:
             # A single retry is safe after a broken connection, or after a refusal by a former
             # primary, because an id that is pushed twice can be claimed only once.
             if not isinstance(error.__cause__, redis.ConnectionError | ReadOnlyError):
                 raise
-            await self._carry_out(calls)
+            await self._scripts.carry_out(calls, self._system)
 
     async def fetch(
         self,
@@ -175,10 +166,10 @@ class Queues:
         """
         keys = [unacked_key(worker), *fetch_keys(tuple(queues))]
         flags = int(idle), int(may_stop)
-        calls = [self._fetch.call(self._system, keys, wanted, served, *flags, TURN_MS, worker.hex)]
+        calls = [self._scripts.fetch.call(self._system, keys, wanted, served, *flags, TURN_MS, worker.hex)]
         if wait_s:
             calls.insert(0, ("BLPOP", *(wake_key(queue) for queue in queues), wait_s))
-        ids, suspects, turn, alone, waiting = await self._carry_out(calls)
+        ids, suspects, turn, alone, waiting = await self._scripts.carry_out(calls, self._system)
         return Fetched(ids, bool(suspects), bool(turn), bool(alone), waiting)
 
     async def push_past(self, queue: str, task_id: UUID) -> None:
@@ -197,7 +188,8 @@ class Queues:
         of unacknowledged ids.
         """
         keys = [unacked_key(worker), *(past_key(queue) for queue in queues)]
-        (ids,) = await self._carry_out([self._past.call(self._system, keys, wanted)])
+        calls = [self._scripts.past.call(self._system, keys, wanted)]
+        (ids,) = await self._scripts.carry_out(calls, self._system)
         return list(ids)
 
     async def renew_turn(self, worker: UUID, queue: str) -> None:
@@ -208,55 +200,8 @@ class Queues:
 
     async def _run(self, script: Script, key: str, *arguments: Any) -> list[UUID]:
         """Run a Lua script that reads ids from one key, and return the ids."""
-        (ids,) = await self._carry_out([script.call(self._system, [key], *arguments)])
+        (ids,) = await self._scripts.carry_out([script.call(self._system, [key], *arguments)], self._system)
         return list(ids)
-
-    async def _carry_out(self, calls: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
-        """Send commands in one round trip. Returns the ids that the last script found, followed by
-        the rest of that script's result.
-        """
-        try:
-            answers = await answer_of(self._send(calls))
-        except NoScriptError:
-            # Redis does not know the scripts, so it has restarted or another server has taken over.
-            # Send the scripts again, but not BLPOP, whose wait is over. An id that is pushed twice
-            # can be claimed only once.
-            answers = await self._load_and_send([call for call in calls if call[0] == "EVALSHA"])
-        for answer in answers:
-            if isinstance(answer[0], bytes):
-                raise Stranger(answer[0].decode(), self._system)
-            _report(dropped=answer[1], moved=answer[2])
-        ids, _, _, *more = answers[-1]
-        return [UUID(bytes=i) for i in ids], *more
-
-    async def _load_and_send(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Load all scripts, then send these commands once. Raises ServerRefuses if Redis has lost
-        the scripts again.
-        """
-        for script in (self._push, self._fetch, self._head, self._unacked, self._past):
-            await answer_of(self.client.script_load(script.text))
-        try:
-            return cast("list[Any]", await answer_of(self._send(calls)))
-        except NoScriptError as error:
-            raise ServerRefuses("Redis", SCRIPTS_LOST) from error
-
-    async def _send(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Send commands and return the answers of the scripts among them. Raises the first
-        error.
-        """
-        client: Any = self.client
-        if len(calls) == 1:
-            return [await client.execute_command(*calls[0])]
-        pipe = client.pipeline(transaction=False)
-        for call in calls:
-            pipe.execute_command(*call)
-        answers = await pipe.execute(raise_on_error=False)
-        for call, answer in zip(calls, answers, strict=True):
-            # BLPOP fails if the list of wake tokens has the wrong type. That error is ignored,
-            # because the script that follows removes such a value.
-            if isinstance(answer, Exception) and not (call[0] == "BLPOP" and _is_wrong_type(answer)):
-                raise answer
-        return [answer for call, answer in zip(calls, answers, strict=True) if call[0] == "EVALSHA"]
 
     async def acknowledge(self, worker: UUID, ids: Iterable[UUID]) -> None:
         """Remove ids of finished tasks from the worker's set of unacknowledged ids. Their outcomes
@@ -268,7 +213,7 @@ class Queues:
 
     async def unacked(self, worker: UUID) -> set[UUID]:
         """The ids that this worker has fetched but not acknowledged yet."""
-        return set(await self._run(self._unacked, unacked_key(worker)))
+        return set(await self._run(self._scripts.unacked, unacked_key(worker)))
 
     async def forget(self, worker: UUID) -> None:
         """Delete the set of unacknowledged ids of a worker that has stopped or died."""
@@ -276,11 +221,11 @@ class Queues:
 
     async def head(self, queue: str, priority: int, count: int) -> list[UUID]:
         """Read the first `count` ids of a lane."""
-        return await self._run(self._head, lane_key(queue, priority), count)
+        return await self._run(self._scripts.head, lane_key(queue, priority), count)
 
     async def rescued_head(self, queue: str, count: int) -> list[UUID]:
         """Read the first `count` ids of the lane of rescued tasks."""
-        return await self._run(self._head, rescue_key(queue), count)
+        return await self._run(self._scripts.head, rescue_key(queue), count)
 
     async def depths(self, queue: str) -> tuple[int, dict[int, int]]:
         """Count the ids in the lane of rescued tasks, and in each other lane, by priority."""
@@ -289,7 +234,7 @@ class Queues:
             pipe.llen(key)
         answers = await answer_of(pipe.execute(raise_on_error=False))
         # A key of another type than a list counts as empty.
-        rescued, *lanes = [0 if _is_wrong_type(answer) else answer for answer in answers]
+        rescued, *lanes = [0 if is_wrong_type(answer) else answer for answer in answers]
         return rescued, dict(zip(PRIORITIES, lanes, strict=True))
 
     async def waiting(self, queues: Sequence[str], paused: Sequence[str] = ()) -> int:
@@ -301,7 +246,7 @@ class Queues:
         for key in (*lanes, *(past_key(queue) for queue in paused)):
             pipe.llen(key)
         answers = await answer_of(pipe.execute(raise_on_error=False))
-        return sum(answer for answer in answers if not _is_wrong_type(answer))
+        return sum(answer for answer in answers if not is_wrong_type(answer))
 
     async def memory(self) -> dict[str, int]:
         """Read how many bytes of memory Redis uses, its memory limit (0 if there is none), and the
@@ -368,27 +313,6 @@ class Queues:
         for task_id in task_ids:
             pipe.publish(self.cancel_channel, task_id.bytes)
         await answer_of(pipe.execute())
-
-
-def _report(*, dropped: int, moved: Sequence[bytes]) -> None:
-    """Log that another program has written unusable values to keys of the platform."""
-    if dropped:
-        text = (
-            "dropped %d entries that are no task ids; check whether another program writes to this Redis "
-            "database"
-        )
-        log.warning(text, dropped)
-    for key in moved:
-        text = (
-            "a Redis key held a value of the wrong type, which was moved to %s:misplaced; inspect it, then "
-            "DEL it"
-        )
-        name = key.decode(errors="replace")
-        log.warning(text, name, extra={"key": name})
-
-
-def _is_wrong_type(answer: Any) -> bool:
-    return isinstance(answer, ResponseError) and str(answer).startswith("WRONGTYPE")
 
 
 def _is_system(owner: bytes | None) -> bool:

@@ -9,7 +9,7 @@ workflow a second time therefore changes nothing.
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -17,37 +17,18 @@ import msgspec
 from shared.ledger.database import Database, in_fresh_context
 from shared.ledger.transitions import retry
 from shared.ledger.transitions import workflow as transitions
+from shared.workflows import applying
+from shared.workflows.applying import NewTask, Row
 from shared.workflows.graph import Incomplete, News, Plan, plan
 from shared.workflows.states import Ended, Flow, State, Step
 
 #: Maximum number of workflows that one transaction advances.
 MAX_FLOWS = 100
-#: Maximum number of tasks that one statement stores. Storing that number takes about 0.3 s.
-MAX_RELEASED = 10_000
-#: Text that explains, in the row of a reopened task, why the task waits.
-RETRIED = "its workflow is retried"
 #: Maximum number of tasks that one transaction cancels.
 MAX_CANCELLED = 1_000
 #: Time limit of a transaction that advances workflows, in seconds. It may store 100,000 tasks,
 #: which takes about four seconds on an idle server.
 ADVANCE_LIMIT_S = 60.0
-
-
-Row = dict[str, Any]
-
-
-class NewTask(msgspec.Struct, frozen=True):
-    """A task of a workflow that was just stored."""
-
-    id: UUID
-    name: str
-    queue: str
-    priority: int
-    #: True if the task may start immediately, so its id is pushed.
-    direct: bool
-    owner: int | None = None
-    workflow: UUID | None = None
-    step: str | None = None
 
 
 class Advanced(msgspec.Struct, kw_only=True):
@@ -107,33 +88,6 @@ async def advance(database: Database, ids: Iterable[UUID]) -> Advanced:
     return await in_fresh_context(_advance(database, sorted(ids)))
 
 
-class Applied(NamedTuple):
-    """The tasks that changed when plans were applied: new tasks, and the rows of tasks that run
-    again.
-    """
-
-    tasks: list[NewTask]
-    again: list[Row]
-
-
-async def apply(database: Database, plans: Sequence[Plan]) -> Applied:
-    """Store the decisions of these plans inside the caller's transaction, in batches that limit the
-    number of tasks.
-    """
-    applied = Applied([], [])
-    flows = [_flow_row(made.flow) for made in plans]
-    for share in _shares(plans):
-        applied.again.extend(await _repeat(database, share))
-        rows = await database.run(
-            transitions.APPLY,
-            steps=_json([_step_row(made, step) for made, step in share]),
-            flows=_json(flows),
-        )
-        flows = []
-        applied.tasks.extend(_task_of(row) for row in rows)
-    return applied
-
-
 async def _advance(database: Database, ids: list[UUID]) -> Advanced:
     advanced = Advanced()
     async with database.translated(), asyncio.timeout(ADVANCE_LIMIT_S), database.transaction():
@@ -153,7 +107,7 @@ async def _apply_events(database: Database, flows: Mapping[UUID, Flow], advanced
     mended = await _mend(database, happened)
     events = _by_workflow([*happened, *await _reopened(database, mended)])
     plans = await _planned(database, flows, events, _steps_in(taken["steps"]))
-    advanced.tasks, again = await apply(database, plans)
+    advanced.tasks, again = await applying.apply(database, plans)
     advanced.again = [*mended, *again]
     advanced.moved = [made.flow.id for made in plans]
     ended = [made.flow for made in plans if flows[made.flow.id].open_steps and not made.flow.open_steps]
@@ -173,12 +127,12 @@ async def _mend(database: Database, events: Iterable[Event]) -> list[Row]:
     if not mended:
         return []
     workflows, steps = ([*column] for column in zip(*mended, strict=True))
-    values: dict[str, Any] = {"workflow": workflows, "step": steps, "reason": RETRIED}
+    values: dict[str, Any] = {"workflow": workflows, "step": steps, "reason": applying.RETRIED}
     again: list[Row] = []
     while True:
-        share = await database.run(retry.MEND, limit=MAX_RELEASED, **values)
+        share = await database.run(retry.MEND, limit=applying.MAX_RELEASED, **values)
         again += share
-        if len(share) < MAX_RELEASED:
+        if len(share) < applying.MAX_RELEASED:
             return again
 
 
@@ -189,23 +143,6 @@ async def _reopened(database: Database, mended: Iterable[Row]) -> list[Event]:
         return []
     (taken,) = await database.run(transitions.TAKE, id=sorted(workflows))
     return _EVENTS.decode(taken["news"] or "[]")
-
-
-async def _repeat(database: Database, share: Sequence[tuple[Plan, Step]]) -> list[Row]:
-    """Let all tasks of repeated steps run again. Raises LookupError if some of the tasks do not
-    exist anymore.
-    """
-    again = [(made.flow.id, step) for made, step in share if step.name in made.repeated]
-    if not again:
-        return []
-    workflows, names = [id for id, _ in again], [step.name for _, step in again]
-    rows = await database.run(retry.REPEAT, workflow=workflows, step=names, reason=RETRIED)
-    if len(rows) != sum(step.size for _, step in again):
-        raise LookupError(
-            f"only {len(rows)} tasks of the steps {', '.join(names)} still exist, but all have to run again; "
-            "cancel the workflow and submit it again"
-        )
-    return rows
 
 
 async def _planned(
@@ -299,45 +236,6 @@ def _open_members(made: Plan) -> int:
     return min((step.open_members for step in begun), default=0)
 
 
-def _shares(plans: Sequence[Plan]) -> Iterator[list[tuple[Plan, Step]]]:
-    """Split the changed steps into batches, each of which starts at most MAX_RELEASED tasks. There
-    is at least one batch.
-    """
-    share: list[tuple[Plan, Step]] = []
-    tasks = 0
-    for made in plans:
-        for step in made.changed:
-            size = step.size if step.name in made.released or step.name in made.repeated else 0
-            if share and tasks + size > MAX_RELEASED:
-                yield share
-                share, tasks = [], 0
-            share.append((made, step))
-            tasks += size
-    yield share
-
-
-def _step_row(made: Plan, step: Step) -> dict[str, Any]:
-    return {
-        "workflow": made.flow.id,
-        "name": step.name,
-        "state": step.state,
-        "succeeded": step.succeeded,
-        "failed": step.failed,
-        "revoked": step.revoked,
-        "open": step.open,
-        "released": step.name in made.released,
-        "repeated": step.name in made.repeated,
-    }
-
-
-def _flow_row(flow: Flow) -> dict[str, Any]:
-    return {**msgspec.structs.asdict(flow), "status": flow.status}
-
-
-def _task_of(row: Mapping[str, Any]) -> NewTask:
-    return NewTask(**{**row, "id": UUID(int=row["id"].int)})
-
-
 def _flow_of(row: Mapping[str, Any]) -> Flow:
     return msgspec.convert({**row, "id": UUID(int=row["id"].int)}, Flow)
 
@@ -347,7 +245,3 @@ def _steps_in(text: str | None) -> Steps:
     for step in _STEPS.decode(text or "[]"):
         found[step.workflow].append(step)
     return found
-
-
-def _json(value: Any) -> str:
-    return msgspec.json.encode(value).decode()

@@ -16,7 +16,8 @@ from shared.ledger.transitions.send import MARK_SENT
 from shared.telemetry import metrics
 from shared.transport.events import Changes, Publisher, TaskChange
 from shared.transport.queues import Address, Queues
-from shared.workflows.advance import Advanced, NewTask, advance
+from shared.workflows.advance import Advanced, advance
+from shared.workflows.applying import NewTask
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from shared.contracts import broken_rules
-from shared.contracts.contract import MAX_PARAMS_BYTES, encode_document
+from shared.contracts import broken_rules, document
+from shared.contracts.contract import MAX_PARAMS_BYTES
 from shared.errors import FieldProblem, InvalidFields
 from shared.workflows import fits
 from shared.workflows.reference import Gathered, Input, Kind, Previous, Reference, Source, parts_of
@@ -34,7 +34,7 @@ def constants(node: Node, inputs: Mapping[str, Input]) -> Iterator[str]:
     for fields in node.members:
         plain = {name: _plain(value) for name, value in fields.items() if name not in inputs}
         if inputs:
-            yield encode_document(plain, "params", MAX_PARAMS_BYTES)
+            yield document.encode(plain, "params", MAX_PARAMS_BYTES)
         else:
             yield node.contract.encode_params(node.contract.check_params(plain))
 
@@ -92,7 +92,7 @@ def _of_constants(
         if not inputs:
             node.contract.encode_params(node.contract.check_params(plain))
             return []
-        encode_document(plain, "params", MAX_PARAMS_BYTES)
+        document.encode(plain, "params", MAX_PARAMS_BYTES)
     except InvalidFields as error:
         return [FieldProblem(root + each.field.removeprefix("params"), each.rule) for each in error.problems]
     found: list[FieldProblem] = []

@@ -22,8 +22,8 @@ from shared.transport.events import Changes
 from shared.transport.queues import Address
 from shared.vault import Vault, step_row
 from shared.workflows import wiring
-from shared.workflows.advance import NewTask, apply
 from shared.workflows.advancer import count, new
+from shared.workflows.applying import NewTask, apply
 from shared.workflows.graph import News, Plan, plan
 from shared.workflows.states import Flow
 from shared.workflows.wiring import Graph, GraphStep

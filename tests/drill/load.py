@@ -5,8 +5,9 @@ import hashlib
 from uuid import UUID, uuid4
 
 from shared.ledger.lifecycle import FINAL
+from shared.new_task import NewTask
 from shared.schedules import statements as schedules
-from shared.submission import NewTask, OnceKey
+from shared.submission import OnceKey
 from tests.drill.crew import Crew
 from tests.drill.database import PASSING
 from tests.platform import Platform

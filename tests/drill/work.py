@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from shared.contracts.contract import HIGHEST_PRIORITY
-from shared.submission import NewTask
+from shared.new_task import NewTask
 from tests.drill import load
 from tests.drill.crew import Crew
 from tests.eventually import eventually

@@ -12,7 +12,7 @@ import psutil
 
 from local.postgres import Postgres
 from local.valkey import Valkey
-from shared.submission import NewTask
+from shared.new_task import NewTask
 from tests.platform import Platform
 from tests.sample_tasks import INSTANT, WAIT, Nothing, Seconds
 

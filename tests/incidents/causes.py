@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from uuid import UUID
 
-from shared.submission import NewTask
+from shared.new_task import NewTask
 from tests import panels
 from tests.hostile_tasks import LEAK, Leaks
 from tests.incidents import agreement

@@ -28,7 +28,8 @@ from shared.errors import FieldProblem, InvalidFields
 from shared.ledger.database import Database
 from shared.ledger.ids import first_uuid7, moment_of, uuid7
 from shared.ledger.transitions import operate
-from shared.submission import NewTask, Submitter
+from shared.new_task import NewTask
+from shared.submission import Submitter
 
 #: Maximum number of unfinished bulk operations per account.
 MAX_UNFINISHED = 5

@@ -13,7 +13,7 @@ from services.api.reads import Reads, ReadTooSlow
 from services.api.tasks.search import BUDGET_S, Search
 from shared.bulk.act import Kind
 from shared.bulk.matches import Matches
-from shared.ledger.tables import Task
+from shared.ledger.task_tables import Task
 from shared.ledger.workflow_tables import Workflow
 
 MAX_COUNT = 10_000

@@ -24,7 +24,7 @@ from shared.errors import FieldProblem, InvalidFields
 from shared.hotel.contracts import email, hotels, notifications, payments
 from shared.hotel.contracts.payments import ProcessPayment
 from shared.hotel.workflows.payment import CHARGE, payment
-from shared.submission import CheckedTask
+from shared.new_task import CheckedTask
 from shared.workflows import wiring
 
 REFUSALS = documented(400, 401, 403, 409, 413, 422)

@@ -31,7 +31,8 @@ from shared.contracts.contract import Contract
 from shared.errors import FieldProblem, InvalidFields
 from shared.ledger.database import Database
 from shared.ledger.statement import Statement
-from shared.submission import NewTask, Submitter
+from shared.new_task import NewTask
+from shared.submission import Submitter
 
 #: Maximum number of confirmation mails per hour for one account, and to one address from all
 #: accounts together.

@@ -16,7 +16,8 @@ from shared.contracts.accounts import ERASE, EraseAccount
 from shared.ledger.database import Database
 from shared.ledger.lifecycle import Status
 from shared.ledger.statement import Statement
-from shared.submission import NewTask, Submitter
+from shared.new_task import NewTask
+from shared.submission import Submitter
 
 #: Statuses of the erasure task after which a repeated request submits a new one. None means that
 #: the task no longer exists.

@@ -18,7 +18,7 @@ from services.api.quotas.waiting import Waiting
 from shared.contracts.contract import Contract
 from shared.errors import FieldProblem, InvalidFields
 from shared.identity.tables import Role
-from shared.submission import NewTask
+from shared.new_task import NewTask
 from shared.telemetry import metrics
 
 T = TypeVar("T")

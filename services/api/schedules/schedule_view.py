@@ -15,7 +15,7 @@ from shared.contracts.catalogue import Catalogue
 from shared.contracts.schedule import NAME
 from shared.errors import FieldProblem, InvalidFields
 from shared.ledger.database import Database
-from shared.ledger.tables import Schedule, ScheduleFiring
+from shared.ledger.schedule_tables import Schedule, ScheduleFiring
 from shared.schedules import firing as scheduling
 from shared.schedules.timetable import Timing
 from shared.vault import Vault

@@ -8,7 +8,7 @@ from services.api.tasks.schemas import AttemptAnswer, LogLine, TaskLogs
 from shared.ledger.database import Database
 from shared.ledger.lifecycle import FINAL
 from shared.ledger.statement import Statement
-from shared.ledger.tables import TaskAttempt
+from shared.ledger.task_tables import TaskAttempt
 
 #: Maximum number of log lines that are shown with each attempt of a task; the last ones are shown.
 #: The route for the task's logs can return more.

@@ -21,8 +21,8 @@ from shared.ledger.database import Database
 from shared.ledger.ids import moment_of
 from shared.ledger.lifecycle import FINAL, Status
 from shared.ledger.statement import Statement
-from shared.ledger.tables import Task
 from shared.ledger.task_filter import TaskFilter
+from shared.ledger.task_tables import Task
 from shared.vault import Vault, params_row
 
 #: Columns that a list of tasks shows. Tracebacks are left out: those of 100 tasks would be 250 kB.

@@ -19,7 +19,7 @@ from piccolo.query.methods.select import Select
 
 from services.api.reads import Reads
 from shared.ledger import partitions
-from shared.ledger.tables import Task, TaskFailure
+from shared.ledger.task_tables import Task, TaskFailure
 
 #: Time limit for building one page, in seconds, not counting the wait for other searches, and the
 #: part of it that the first try with the whole query may take.

@@ -27,7 +27,8 @@ from shared.contracts.contract import Contract
 from shared.errors import FieldProblem, InvalidFields, UnknownTask
 from shared.keyed_submission import Keyed, KeyedSubmitter
 from shared.ledger.database import Database
-from shared.submission import CheckedTask, NewTask, OnceKey, Submitter
+from shared.new_task import CheckedTask, NewTask
+from shared.submission import OnceKey, Submitter
 from shared.vault import Vault
 
 #: Maximum number of broken rules that one error response lists.

@@ -14,9 +14,9 @@ from uuid import UUID
 import msgspec
 
 from services.api.workflows.definition import is_reference
-from shared.contracts import broken_rules
+from shared.contracts import broken_rules, document
 from shared.contracts.catalogue import Catalogue
-from shared.contracts.contract import MAX_PARAMS_BYTES, Contract, encode_document
+from shared.contracts.contract import MAX_PARAMS_BYTES, Contract
 from shared.errors import FieldProblem
 from shared.ledger.database import Database
 from shared.ledger.transitions.retry import EDIT_STEP, PARAMS_OF_STEP
@@ -74,7 +74,7 @@ def _encoded(contract: AnyContract, params: dict[str, Any], left: Mapping[str, I
     """
     if left:
         wiring.refuse(_of_constants(contract, params))
-        return encode_document(params, "params", MAX_PARAMS_BYTES)
+        return document.encode(params, "params", MAX_PARAMS_BYTES)
     checked = contract.check_params(params)
     if contract.rules_for_new is not None:
         wiring.refuse(contract.rules_for_new(checked, now))

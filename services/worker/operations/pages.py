@@ -9,7 +9,7 @@ from piccolo.query.methods.select import Select
 
 from shared.bulk.matches import Matches
 from shared.contracts.context import Sql
-from shared.ledger.tables import Task, TaskFailure
+from shared.ledger.task_tables import Task, TaskFailure
 
 #: Maximum number of ids that one page examines, which takes some 25 ms. It keeps the transaction,
 #: and its lock on the bulk operation, short even if few rows match.

@@ -32,7 +32,7 @@ from shared.ledger.database import Database
 from shared.ledger.ids import uuid7, uuid7_of
 from shared.ledger.transitions.record import COMPLETE
 from shared.ledger.transitions.submit import SUBMIT_CHILDREN
-from shared.submission import FOLLOWS_WITHIN
+from shared.new_task import FOLLOWS_WITHIN
 from shared.telemetry import tracing
 from shared.telemetry.fields import WithFields
 from shared.telemetry.redaction import redact

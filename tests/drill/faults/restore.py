@@ -10,7 +10,7 @@ from uuid import UUID
 
 from shared.contracts.contract import HIGHEST_PRIORITY
 from shared.ledger.lifecycle import FINAL
-from shared.submission import NewTask
+from shared.new_task import NewTask
 from tests.drill import load
 from tests.drill.crew import Crew
 from tests.drill.fault import fault

@@ -19,7 +19,7 @@ from shared.hotel.contracts.email import SEND_WELCOME, SendWelcome
 from shared.hotel.contracts.hotels import SEARCH, SearchHotels
 from shared.hotel.contracts.notifications import SEND_PUSH, SendPush
 from shared.hotel.contracts.payments import PROCESS, ProcessPayment
-from shared.submission import NewTask
+from shared.new_task import NewTask
 from tests.platform import VAPID_PRIVATE_KEY, Platform
 from tests.sandbox import Sandbox
 

@@ -1,5 +1,5 @@
-"""Tests which actions leave what in the audit log, and who can read it. test_rights.py covers the
-audit rows of all other routes.
+"""Tests which actions leave what in the audit log, and who can read it. rights/test_reach.py
+covers the audit rows of all other routes.
 """
 
 import asyncio

@@ -17,7 +17,7 @@ from shared.ledger.database import Database
 from shared.roles import WORKER
 from shared.settings import Settings
 from tests.integration.api.conftest import Person, SignUp, side_by_side
-from tests.integration.api.test_rights import FAIL_STEP, WORKFLOW
+from tests.integration.api.rights.belongings import FAIL_STEP, WORKFLOW
 from tests.roles import as_role
 
 LATER = {"name": "system.health_check", "params": {}, "delay_s": 3600}

@@ -10,7 +10,7 @@ import asyncpg
 
 from services.api.grouping import Grouping
 from shared.contracts.contract import Contract, Retries
-from shared.submission import CheckedTask, NewTask
+from shared.new_task import CheckedTask, NewTask
 from shared.telemetry import tracing
 from tests.eventually import eventually
 from tests.platform import Platform

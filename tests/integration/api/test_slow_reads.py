@@ -15,7 +15,7 @@ from shared.ledger import connections
 from shared.ledger.database import Database
 from shared.ledger.partitions import partition_name
 from shared.ledger.statement import Statement
-from shared.ledger.tables import Task
+from shared.ledger.task_tables import Task
 from shared.settings import Settings
 from tests.eventually import eventually
 from tests.integration.api.conftest import Person, side_by_side

@@ -12,7 +12,7 @@ from services.scheduler.dispatcher import Dispatcher
 from services.scheduler.index_cursor import IndexCursor
 from services.scheduler.resender import Resender
 from shared.errors import Stranger
-from shared.submission import NewTask
+from shared.new_task import NewTask
 from shared.transport.keys import CHECKED_KEY, GENERATION_KEY, SYSTEM_KEY, lane_key
 from tests.eventually import eventually
 from tests.platform import Platform

@@ -12,8 +12,9 @@ import pytest
 from shared.contracts.catalogue import Catalogue
 from shared.errors import InvalidFields
 from shared.ledger import database
+from shared.new_task import NewTask
 from shared.schedules.firing import Firing, TaskToFire
-from shared.submission import NewTask, OnceKey
+from shared.submission import OnceKey
 from tests.platform import Platform
 from tests.sample_tasks import HASTY, Nothing
 

@@ -37,7 +37,8 @@ from shared.ledger.lifecycle import FINAL
 from shared.ledger.tally import Tally
 from shared.ledger.transitions.operate import CANCEL, RETRY, UNEDITED
 from shared.ledger.transitions.send import MARK_SENT
-from shared.submission import NewTask, Submitter
+from shared.new_task import NewTask
+from shared.submission import Submitter
 from shared.transport.keys import lane_key
 from shared.transport.queues import Address
 from tests.integration.shared.crew import Crew, Drawn

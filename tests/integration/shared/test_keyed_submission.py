@@ -9,7 +9,8 @@ from uuid import UUID
 
 from shared.errors import KeyReused
 from shared.keyed_submission import Keyed, KeyedSubmitter
-from shared.submission import NewTask, OnceKey
+from shared.new_task import NewTask
+from shared.submission import OnceKey
 from tests.platform import Platform
 from tests.sample_tasks import FAIL, Fails
 

@@ -11,7 +11,8 @@ import pytest
 from shared.contracts.contract import Contract
 from shared.errors import InvalidFields, KeyReused
 from shared.ledger.transitions.send import UNCLAIMED_TO_POSTGRES
-from shared.submission import NewTask, OnceKey, Submitter
+from shared.new_task import NewTask
+from shared.submission import OnceKey, Submitter
 from shared.telemetry import tracing
 from shared.transport.queues import Queues, connect
 from tests.platform import Platform

@@ -18,8 +18,8 @@ import pytest
 
 from local.ports import pick
 from shared.contracts.contract import Contract, Params
+from shared.new_task import NewTask
 from shared.schedules import statements as schedules
-from shared.submission import NewTask
 from tests.api_process import Api
 from tests.crew import Crew, StartCrew
 from tests.eventually import eventually

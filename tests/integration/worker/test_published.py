@@ -18,7 +18,7 @@ from shared.ledger.database import in_fresh_context
 from shared.ledger.lifecycle import FINAL
 from shared.ledger.tally import Tally
 from shared.ledger.transitions.workflow import REQUEST_CANCEL
-from shared.submission import NewTask
+from shared.new_task import NewTask
 from shared.transport import events
 from shared.transport.events import TaskChange
 from shared.workflows.advancer import Advancer

@@ -12,6 +12,7 @@ from services.api.workflows.schemas import RetryBody
 from services.scheduler.workflow_repair import WorkflowRepair
 from services.worker.workflows.inputs import Inputs
 from shared.workflows import advance as advancing
+from shared.workflows import applying
 from shared.workflows.refusals import ResultsGone, RetryRefused, StepHasNotRun, StepsUnfinished
 from shared.workflows.retry import Handlers, Mode
 from shared.workflows.workflow import ALWAYS, Workflow
@@ -87,7 +88,7 @@ async def test_an_accepted_retry_survives_the_process_that_begins_it(platform: P
 async def test_a_group_is_mended_and_repeated_in_shares(
     platform: Platform, crew: Crew, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(advancing, "MAX_RELEASED", 7)
+    monkeypatch.setattr(applying, "MAX_RELEASED", 7)
     flow = Workflow("large")
     many = flow.group(INSTANT, [Nothing()] * 40, name="many")
     flow.group(INSTANT, [Nothing()] * 5, name="after", after=[many])

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.contracts import catalogue
-from shared.contracts.contract import MAX_PARAMS_BYTES, Contract, Params, Result, encode_document
+from shared.contracts import catalogue, document
+from shared.contracts.contract import MAX_PARAMS_BYTES, Contract, Params, Result
 from shared.contracts.maintenance import CLEANUP_OLD_TASKS
 from shared.errors import FieldProblem, InvalidFields, UnknownTask
 from tests.installed import INSTALLED
@@ -131,7 +131,7 @@ def test_a_result_that_keeps_its_contract_is_encoded() -> None:
 )
 def test_what_jsonb_cannot_store_is_refused_first(value: Any, field: str) -> None:
     with pytest.raises(InvalidFields) as refused:
-        encode_document(value, "params", 1_000)
+        document.encode(value, "params", 1_000)
     assert [problem.field for problem in refused.value.problems] == [field]
 
 
@@ -142,11 +142,11 @@ def test_what_jsonb_cannot_store_is_refused_first(value: Any, field: str) -> Non
     )
 )
 def test_every_other_document_passes_and_comes_back_the_same(value: Any) -> None:
-    assert msgspec.json.decode(encode_document(value, "params", 10**7)) == value
+    assert msgspec.json.decode(document.encode(value, "params", 10**7)) == value
 
 
 def test_a_text_that_only_looks_like_an_escaped_nul_passes() -> None:
-    assert encode_document({"a": "\\u0000"}, "params", 100) == '{"a":"\\\\u0000"}'
+    assert document.encode({"a": "\\u0000"}, "params", 100) == '{"a":"\\\\u0000"}'
 
 
 def test_parameters_larger_than_the_limit_are_refused_with_both_sizes() -> None:

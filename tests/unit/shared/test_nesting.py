@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.contracts import nesting
-from shared.contracts.contract import encode_document
+from shared.contracts import document, nesting
 from shared.contracts.nesting import MAX_DEPTH
 from shared.errors import InvalidFields
 
@@ -57,4 +56,4 @@ def test_what_is_no_json_is_left_to_the_decoder(text: bytes) -> None:
 @pytest.mark.parametrize("levels", [MAX_DEPTH, 100_000])
 def test_a_document_that_is_nested_too_deeply_is_not_stored(levels: int) -> None:
     with pytest.raises(InvalidFields, match=f"params: {nesting.RULE}"):
-        encode_document({"a": _nested(levels)}, "params", 10**7)
+        document.encode({"a": _nested(levels)}, "params", 10**7)
