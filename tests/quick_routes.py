@@ -8,11 +8,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from litestar._signature import SignatureModel
+from litestar.di import Provide
 from litestar.handlers import BaseRouteHandler
 from litestar.utils.signature import ParsedSignature
 
 _parse: Final = ParsedSignature.from_fn
 _make_model: Final = SignatureModel.create
+_compare: Final = BaseRouteHandler._validate_dependency_is_unique
 _parsed: dict[object, ParsedSignature] = {}
 _models: dict[object, type[SignatureModel]] = {}
 
@@ -23,6 +25,7 @@ def install() -> None:
     """
     ParsedSignature.from_fn = _parse_once  # type: ignore[method-assign]
     SignatureModel.create = _make_model_once  # type: ignore[method-assign]
+    BaseRouteHandler._validate_dependency_is_unique = staticmethod(_require_unique)  # type: ignore[method-assign]
     BaseRouteHandler.__deepcopy__ = _copy_handler  # type: ignore[attr-defined]
 
 
@@ -66,6 +69,12 @@ def _make_model_once(
     if key not in _models:
         _models[key] = _make_model(dependency_name_set, fn, parsed_signature, type_decoders, data_dto)
     return _models[key]
+
+
+def _require_unique(dependencies: dict[str, Provide], key: str, provider: Provide) -> None:
+    """Compare a dependency with those of other names one by one only if one has the same function."""
+    if provider.dependency in [other.dependency for other in dependencies.values()]:
+        _compare(dependencies, key, provider)
 
 
 def _copy_handler(handler: BaseRouteHandler, memo: dict[int, Any]) -> BaseRouteHandler:
