@@ -12,6 +12,8 @@ RUN_GROUPS := dependencies build-system api worker scheduler cli local
 .PHONY: help install run demo drill incidents bench rules dashboard test test-quick test-slow test-platform check \
 	check-all lint type imports audit sbom migrate lock compose up down logs scale loopback clean
 .DEFAULT_GOAL := help
+# The tests start hundreds of processes. Without stored bytecode, each would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## List the targets (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile

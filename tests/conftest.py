@@ -4,18 +4,20 @@ and each test that needs one gets a database of its own.
 
 import asyncio
 import functools
+import gc
 import secrets
 import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 import redis
 from hypothesis import settings
@@ -23,7 +25,7 @@ from hypothesis import settings
 from local import ports, postgres
 from local.account import Account
 from local.leash import leashed
-from local.postgres import Postgres
+from local.postgres import SUPERUSER, Postgres
 from local.valkey import Valkey
 from shared.roles import OWNER
 from tests import sandbox as sandboxes
@@ -53,6 +55,24 @@ MEMORY_BYTES = 4 * 2**30
 #: Number of logical databases of the session's Valkey. Tests use them in turn, and after the last
 #: one the first is used again.
 REDIS_DATABASES = 256
+#: Number of new objects after which Python looks for garbage, instead of 700. Building the API
+#: creates 200,000 objects.
+GARBAGE_THRESHOLD = 10_000
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep what collecting the tests creates out of all later garbage collections. Searching the
+    modules and tests of a whole run over and over took a quarter of the processor time.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(GARBAGE_THRESHOLD)
+        gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -189,9 +209,26 @@ def _template(server: Postgres, day: date) -> str:
 def _database(server: Postgres) -> Iterator[str]:
     name = f"test_{secrets.token_hex(8)}"
     template = _template(server, datetime.now(UTC).date())
-    server.create_database(name, template=template, owner=OWNER)
+    _administer(server, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy OWNER {OWNER}")
     yield as_role(server.url(name), OWNER)
-    server.drop_database(name)
+    _administer(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _administer(server: Postgres, statement: str) -> None:
+    """Run a statement as the superuser. Creating and dropping a database takes 0.03 s of processor
+    time like this, and 0.08 s with PostgreSQL's programs.
+    """
+
+    async def run() -> None:
+        connection = await asyncpg.connect(server.url(SUPERUSER))
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    # A runner with a factory leaves the event loop of the test alone.
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        runner.run(run())
 
 
 def _emptied(redis_url: str) -> str:

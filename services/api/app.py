@@ -41,6 +41,9 @@ from shared.settings import Settings
 #: Maximum size in bytes of the body of a request without credentials: room for two passwords and an
 #: address.
 PUBLIC_BODY_BYTES = 16_384
+#: Path prefix of the versioned routes. It is not a router around them, because Litestar copies all
+#: routes again for each router that contains them.
+VERSIONED = "/api/v1"
 
 
 def build(settings: Settings, contracts: Catalogue | None = None) -> Litestar:
@@ -62,7 +65,8 @@ def build(settings: Settings, contracts: Catalogue | None = None) -> Litestar:
     )
     api = Litestar(
         route_handlers=[
-            Router("/api/v1", route_handlers=[_public(resources), _signed_in(resources, added)]),
+            _public(resources),
+            _signed_in(resources, added),
             _open(resources, added),
             console.router(settings.secret_key, resources.callers, resources.limits, resources.rights),
             health.ROUTER,
@@ -96,7 +100,7 @@ def _public(resources: Resources) -> Router:
     limits = resources.limits
     sign_in = Router("", route_handlers=[identity.SIGN_IN], guards=[limits.by_sign_in])
     return Router(
-        "",
+        VERSIONED,
         route_handlers=[sign_in, identity.RENEWAL, identity.VERIFICATION],
         guards=[limits.by_address],
         request_max_body_size=PUBLIC_BODY_BYTES,
@@ -109,7 +113,7 @@ def _signed_in(resources: Resources, added: Sequence[Routes]) -> Router:
         auth.SignedIn, callers=resources.callers, limits=resources.limits, rights=resources.rights
     )
     return Router(
-        "",
+        VERSIONED,
         route_handlers=[
             identity.ACCOUNTS,
             identity.KEYS,

@@ -24,10 +24,14 @@ from shared.contracts.catalogue import Catalogue
 from shared.contracts.contract import Contract, Params
 from shared.roles import API
 from shared.settings import Settings
+from tests import quick_routes
 from tests.installed import INSTALLED, NAMES
 from tests.platform import VAPID_PRIVATE_KEY, VAULT_KEYS
 from tests.roles import as_role
 from tests.sample_tasks import Done
+
+# Most of these tests build an API, and many build several.
+quick_routes.install()
 
 Client = AsyncTestClient[Litestar]
 

@@ -61,7 +61,7 @@ async def test_metrics_count_requests_by_route(guest: Person, client: Client) ->
     assert (await client.get("/metrics")).status_code == 404
     lines = generate_latest().decode().splitlines()
     counts = [line for line in lines if line.startswith("often_http_requests_total{") and ROUTE in line]
-    counted = next(line for line in counts if 'status_code="404"' in line)
+    counted = next(line for line in counts if 'method="GET"' in line and 'status_code="404"' in line)
     assert float(counted.rpartition(" ")[2]) >= 3
 
 
