@@ -3,6 +3,7 @@ each thing.
 """
 
 import dataclasses
+import functools
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -33,6 +34,15 @@ HASH = CHEAP().hash(PASSWORD)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "routes" not in metafunc.fixturenames:
         return
+    routes = _routes()
+    if "protected" in metafunc.function.__name__:
+        routes = [route for route in routes if route not in PUBLIC]
+    batches = [routes[start : start + BATCH] for start in range(0, len(routes), BATCH)]
+    metafunc.parametrize("routes", batches, ids=[f"from {batch[0]}" for batch in batches])
+
+
+@functools.cache
+def _routes() -> list[str]:
     nowhere = Settings(
         database_url="postgres://x",
         redis_url="redis://x",
@@ -41,11 +51,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         applications=NAMES,
     )
     built = app.build(nowhere)
-    routes = sorted({route for route, _ in rights.routes(built) if " /console" not in route})
-    if "protected" in metafunc.function.__name__:
-        routes = [route for route in routes if route not in PUBLIC]
-    batches = [routes[start : start + BATCH] for start in range(0, len(routes), BATCH)]
-    metafunc.parametrize("routes", batches, ids=[f"from {batch[0]}" for batch in batches])
+    return sorted({route for route, _ in rights.routes(built) if " /console" not in route})
 
 
 @pytest.fixture
