@@ -27,9 +27,12 @@ FORMER = Statement(f"""
     FROM worker WHERE {ENDED_RECENTLY} ORDER BY greatest(dead_at, stopped_at)
 """)
 
-#: Reads whether the worker holds a task. Statements that take tasks back skip those that another
-#: transaction has locked, so they do not show it.
-HOLDS = Statement("SELECT EXISTS (SELECT FROM task WHERE holder = :worker) AS holds")
+#: Selects those of the workers that hold a task. It takes half the time of the statement that takes
+#: tasks back, and also finds tasks that another transaction has locked, which that one skips.
+HOLDING = Statement("""
+    SELECT w.id FROM unnest(:workers::uuid[]) AS w(id)
+    WHERE EXISTS (SELECT FROM task AS t WHERE t.holder = w.id)
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +76,13 @@ class FormerWorkers:
 
     @property
     def just_dead(self) -> list[UUID]:
-        """The workers that died a moment ago. Each round takes back the tasks of all of them."""
+        """The workers that died a moment ago. Each round looks at all of them."""
         return [worker.id for worker in self._workers if worker.is_dead and not worker.is_over]
 
     @property
     def unsettled(self) -> list[Former]:
-        """The other workers whose tasks are to be taken back now: once after the end, and then from
-        the time on at which they are over. Those that were looked at least often come first.
+        """The other workers to look at now: once after the end, and then from the time on at which
+        they are over. Those that were looked at least often come first.
         """
         due = [worker for worker in self._workers if self._is_due(worker)]
         return sorted(due, key=lambda worker: self._looks[worker.id])
@@ -89,14 +92,15 @@ class FormerWorkers:
             return worker.id not in self._settled
         return not worker.is_dead and worker.id not in self._seen
 
-    async def note_look(self, worker: Former, *, found: bool) -> None:
-        """Note that the worker's tasks were taken back, and whether it had any.
+    async def holding(self, workers: Sequence[UUID]) -> list[UUID]:
+        """Return those of these workers that hold tasks. Raises ServerUnavailable."""
+        rows = await self._database.run(HOLDING, workers=workers) if workers else []
+        return [UUID(int=row["id"].int) for row in rows]
 
-        Raises ServerUnavailable.
-        """
+    def note_look(self, worker: Former, *, held: bool) -> None:
+        """Note that it was read whether the worker holds tasks."""
         self._looks[worker.id] += 1
-        if found:
-            return
-        self._seen.add(worker.id)
-        if worker.is_over and not (await self._database.run(HOLDS, worker=worker.id))[0]["holds"]:
+        if not held:
+            self._seen.add(worker.id)
+        if not held and worker.is_over:
             self._settled.add(worker.id)

@@ -204,8 +204,7 @@ class Rescuer:
 
     async def _take_back(self) -> Sequence[Mapping[str, Any]]:
         """Rescue a batch of tasks whose worker has ended or is unknown. Returns their rows."""
-        just_dead = self._former.just_dead
-        rows = await self._database.run(RESCUE_FROM, workers=just_dead, **VERDICT) if just_dead else []
+        rows = await self._take_back_from(await self._former.holding(self._former.just_dead))
         if time.monotonic() >= self._orphans_at + ORPHANS_EVERY_S:
             orphans = await self._database.run(RESCUE_ORPHANS, **VERDICT)
             if len(orphans) < BATCH:
@@ -220,12 +219,15 @@ class Rescuer:
         rows: list[dict[str, Any]] = []
         ends = time.monotonic() + LOOK_FOR_S
         for worker in self._former.unsettled:
-            taken = await self._database.run(RESCUE_FROM, workers=[worker.id], **VERDICT)
-            await self._former.note_look(worker, found=bool(taken))
-            rows += taken
+            holding = await self._former.holding([worker.id])
+            self._former.note_look(worker, held=bool(holding))
+            rows += await self._take_back_from(holding)
             if time.monotonic() > ends or len(rows) >= BATCH:
                 break
         return rows
+
+    async def _take_back_from(self, workers: Sequence[UUID]) -> list[dict[str, Any]]:
+        return await self._database.run(RESCUE_FROM, workers=workers, **VERDICT) if workers else []
 
     async def _empty_unacked_sets(self, dead: Sequence[UUID]) -> None:
         """Return to Postgres the ids that dead workers had fetched from Redis but not claimed.

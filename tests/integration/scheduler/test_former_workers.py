@@ -38,9 +38,9 @@ async def unsettled(former: FormerWorkers) -> list[UUID]:
     return [worker.id for worker in former.unsettled]
 
 
-async def note_looks(former: FormerWorkers) -> None:
+def note_looks(former: FormerWorkers) -> None:
     for worker in former.unsettled:
-        await former.note_look(worker, found=False)
+        former.note_look(worker, held=False)
 
 
 async def test_a_stopped_worker_is_looked_at_at_once_and_when_none_of_its_transactions_is_left(
@@ -48,11 +48,11 @@ async def test_a_stopped_worker_is_looked_at_at_once_and_when_none_of_its_transa
 ) -> None:
     worker = await ended(platform, "stopped_at", "1 s")
     assert await unsettled(former) == [worker]
-    await note_looks(former)
+    note_looks(former)
     assert await unsettled(former) == []
     await platform.rows("UPDATE worker SET stopped_at = now() - interval '31 s'")
     assert await unsettled(former) == [worker]
-    await note_looks(former)
+    note_looks(former)
     assert await unsettled(former) == []
 
 
@@ -63,7 +63,7 @@ async def test_a_dead_worker_is_looked_at_in_every_round_until_none_of_its_trans
     assert (await unsettled(former), former.just_dead, former.dead) == ([], [worker], [worker])
     await platform.rows("UPDATE worker SET dead_at = now() - interval '31 s'")
     assert (await unsettled(former), former.just_dead, former.dead) == ([worker], [], [worker])
-    await note_looks(former)
+    note_looks(former)
     assert (await unsettled(former), former.just_dead, former.dead) == ([], [], [worker])
 
 
