@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from services.scheduler import dispatcher, index_cursor, lane_check, parked_gauges, rescuer
+from services.scheduler import dispatcher, former_workers, index_cursor, lane_check, parked_gauges, rescuer
 from services.scheduler.index_cursor import IndexCursor
 from services.scheduler.lane_check import LaneCheck
 from shared import backlog
@@ -68,6 +68,7 @@ NO_LANES: dict[str, list[Any]] = {"queue": [], "priority": [], "sent_after": []}
 LOOKS: dict[str, tuple[Statement, Mapping[str, Any]]] = {
     "rescue orphans": (rescue.RESCUE_ORPHANS, rescuer.VERDICT),
     "rescue from the dead": (rescue.RESCUE_FROM, {"workers": [uuid4()], **rescuer.VERDICT}),
+    "find former workers that hold tasks": (former_workers.HOLDING, {"workers": [uuid4(), uuid4()]}),
     "expire": (expire.EXPIRE, {"limit": 1_000, "error_kind": "expired", "error_message": "too late"}),
     "dispatch": (dispatcher.DUE, {"limit": 2_000, **dataclasses.asdict(IndexCursor().look())}),
     "count what is due": (backlog.DUE, {"limit": 10_000, "after": backlog.BEGINNING}),
