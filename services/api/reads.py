@@ -113,6 +113,18 @@ class Reads:
         plan = PLANNED_ANEW if is_filtered else IN_ORDER
         return await self._within(limit_s, lambda: query.run(node=_NODE), plan)
 
+    async def select_little(self, query: Select[Any]) -> list[dict[str, Any]]:
+        """Return the rows of a query of a search whose time is over. The query must read few rows,
+        because only the time limit of all reads applies.
+
+        Raises ReadTooSlow or ServerUnavailable.
+        """
+        limit_s = self._database.limit_s
+        rows = await self.within(limit_s, query, is_filtered=True)
+        if rows is None:
+            raise ReadTooSlow(limit_s)
+        return rows
+
     async def run_within(self, limit_s: float, statement: Statement, **values: Any) -> list[dict[str, Any]]:
         """Return the rows of one statement, which must finish within the given time. Raises
         ReadTooSlow or ServerUnavailable.

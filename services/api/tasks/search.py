@@ -118,7 +118,7 @@ class Search:
                     break
                 size = min(size * GROWTH, MAX_FAILURES)
             if self._is_at_its_start:
-                ids = await self._reads.select(self._failures(candidates, LEAST))
+                ids = await self._reads.select_little(self._failures(candidates, LEAST))
                 await self._take(self._named(ids), until=_end_of(ids, LEAST))
         return self._found
 
@@ -167,7 +167,7 @@ class Search:
 
     async def _least_stretch(self) -> None:
         """Search one small range of ids even if the time limit has passed. Raises ReadTooSlow."""
-        low = _low(await self._reads.select(self._bound(LEAST)))
+        low = _low(await self._reads.select_little(self._bound(LEAST)))
         await self._take(self._between(low), until=low)
 
     def _bound(self, size: int) -> Select[Any]:
@@ -195,7 +195,7 @@ class Search:
         Raises ReadTooSlow.
         """
         if query is not None:
-            self._found.rows += await self._reads.select(self._page(query))
+            self._found.rows += await self._reads.select_little(self._page(query))
         self._found.until = until
 
     def _page(self, query: Select[Any]) -> Select[Any]:
