@@ -2,9 +2,9 @@
 
 A worker leaves an entry in the index of `holder` for each task that it ever claimed, until vacuum
 removes the entry, and vacuum waits for the oldest open snapshot. Workers replace themselves after
-100,000 tasks, so the entries of former workers add up. Therefore each former worker is looked at by
-itself, until it is certain that it holds no task. It is then never looked at again, because a worker
-that has ended cannot claim.
+100,000 tasks, so the entries of former workers add up. Therefore each former worker is checked by
+itself, until it is certain that it holds no task. It is then never checked again, because a worker that
+has ended cannot claim.
 """
 
 from collections import Counter
@@ -18,7 +18,7 @@ from shared.ledger.statement import Statement
 from shared.ledger.transitions.rescue import ENDED_RECENTLY
 
 #: Time after the end of a worker after which none of its transactions is open any more, so that it
-#: cannot hold further tasks.
+#: cannot get further tasks.
 SETTLES_AFTER = timedelta(seconds=30)
 
 FORMER = Statement(f"""
@@ -40,7 +40,7 @@ HOLDING = Statement("""
 class Former:
     """A worker that ended within the last hour.
 
-    It is over if it ended so long ago that it cannot hold further tasks.
+    It is over once it cannot get further tasks, because none of its transactions is open any more.
     """
 
     id: UUID
@@ -54,10 +54,10 @@ class FormerWorkers:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._workers: Sequence[Former] = ()
-        #: Number of looks at each worker.
-        self._looks: Counter[UUID] = Counter()
-        #: Workers that held no task when they were looked at after their end.
-        self._seen: set[UUID] = set()
+        #: Number of checks of each worker.
+        self._checks: Counter[UUID] = Counter()
+        #: Workers that held no task at their first check.
+        self._checked: set[UUID] = set()
         #: Workers that are known to hold no task.
         self._settled: set[UUID] = set()
 
@@ -66,8 +66,8 @@ class FormerWorkers:
         rows = await self._database.run(FORMER, settles_after=SETTLES_AFTER)
         self._workers = [Former(UUID(int=row["id"].int), row["is_dead"], row["is_over"]) for row in rows]
         known = {worker.id for worker in self._workers}
-        self._looks = Counter({worker: self._looks[worker] for worker in known})
-        self._seen &= known
+        self._checks = Counter({worker: self._checks[worker] for worker in known})
+        self._checked &= known
         self._settled &= known
 
     @property
@@ -77,31 +77,31 @@ class FormerWorkers:
 
     @property
     def just_dead(self) -> list[UUID]:
-        """The workers that died a moment ago. Each round looks at all of them."""
+        """The workers that died a moment ago. Each round checks all of them."""
         return [worker.id for worker in self._workers if worker.is_dead and not worker.is_over]
 
     @property
     def unsettled(self) -> list[Former]:
-        """The other workers to look at now: once after the end, and then from the time on at which
-        they are over. Those that were looked at least often come first.
+        """The other workers to check now: once after the end, and again when they are over. The least
+        often checked ones come first.
         """
         due = [worker for worker in self._workers if self._is_due(worker)]
-        return sorted(due, key=lambda worker: self._looks[worker.id])
+        return sorted(due, key=lambda worker: self._checks[worker.id])
 
     def _is_due(self, worker: Former) -> bool:
         if worker.is_over:
             return worker.id not in self._settled
-        return not worker.is_dead and worker.id not in self._seen
+        return not worker.is_dead and worker.id not in self._checked
 
     async def holding(self, workers: Sequence[UUID]) -> list[UUID]:
         """Return those of these workers that hold tasks. Raises ServerUnavailable."""
         rows = await self._database.run(HOLDING, workers=workers) if workers else []
         return [UUID(int=row["id"].int) for row in rows]
 
-    def note_look(self, worker: Former, *, held: bool) -> None:
-        """Note that it was read whether the worker holds tasks."""
-        self._looks[worker.id] += 1
+    def note_check(self, worker: Former, *, held: bool) -> None:
+        """Note the result of a check: whether the worker held tasks."""
+        self._checks[worker.id] += 1
         if not held:
-            self._seen.add(worker.id)
+            self._checked.add(worker.id)
         if not held and worker.is_over:
             self._settled.add(worker.id)

@@ -41,8 +41,8 @@ UNSEEN_LEASE_S = 20.0
 #: ended within the last hour are rescued in every round.
 ORPHANS_EVERY_S = 10.0
 #: Seconds of a round after which the remaining workers that ended are left to the next round. Most
-#: rounds look at none.
-LOOK_FOR_S = 0.05
+#: rounds check none.
+CHECK_FOR_S = 0.05
 #: Maximum number of tasks that one statement rescues.
 BATCH = 1_000
 
@@ -217,10 +217,10 @@ class Rescuer:
         other. Returns the rows of the tasks.
         """
         rows: list[dict[str, Any]] = []
-        ends = time.monotonic() + LOOK_FOR_S
+        ends = time.monotonic() + CHECK_FOR_S
         for worker in self._former.unsettled:
             holding = await self._former.holding([worker.id])
-            self._former.note_look(worker, held=bool(holding))
+            self._former.note_check(worker, held=bool(holding))
             rows += await self._take_back_from(holding)
             if time.monotonic() > ends or len(rows) >= BATCH:
                 break

@@ -99,7 +99,7 @@ class Servers:
         return as_role(self._postgres.url(database), OWNER)
 
     def copy(self, source: str, database: str) -> str:
-        """Create a database as a copy of another one, which nobody may use meanwhile. Returns its
+        """Create a database as a copy of another one, which must not be in use. Returns its
         URL.
         """
         return self._created(database, f"--template={source}", "--strategy=file_copy")

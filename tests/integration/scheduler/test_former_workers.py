@@ -38,32 +38,32 @@ async def unsettled(former: FormerWorkers) -> list[UUID]:
     return [worker.id for worker in former.unsettled]
 
 
-def note_looks(former: FormerWorkers) -> None:
+def note_checks(former: FormerWorkers) -> None:
     for worker in former.unsettled:
-        former.note_look(worker, held=False)
+        former.note_check(worker, held=False)
 
 
-async def test_a_stopped_worker_is_looked_at_at_once_and_when_none_of_its_transactions_is_left(
+async def test_a_stopped_worker_is_checked_at_once_and_when_none_of_its_transactions_is_left(
     platform: Platform, former: FormerWorkers
 ) -> None:
     worker = await ended(platform, "stopped_at", "1 s")
     assert await unsettled(former) == [worker]
-    note_looks(former)
+    note_checks(former)
     assert await unsettled(former) == []
     await platform.rows("UPDATE worker SET stopped_at = now() - interval '31 s'")
     assert await unsettled(former) == [worker]
-    note_looks(former)
+    note_checks(former)
     assert await unsettled(former) == []
 
 
-async def test_a_dead_worker_is_looked_at_in_every_round_until_none_of_its_transactions_is_left(
+async def test_a_dead_worker_is_checked_in_every_round_until_none_of_its_transactions_is_left(
     platform: Platform, former: FormerWorkers
 ) -> None:
     worker = await ended(platform, "dead_at", "1 s")
     assert (await unsettled(former), former.just_dead, former.dead) == ([], [worker], [worker])
     await platform.rows("UPDATE worker SET dead_at = now() - interval '31 s'")
     assert (await unsettled(former), former.just_dead, former.dead) == ([worker], [], [worker])
-    note_looks(former)
+    note_checks(former)
     assert (await unsettled(former), former.just_dead, former.dead) == ([], [], [worker])
 
 
@@ -76,7 +76,7 @@ async def test_workers_that_ended_over_an_hour_ago_are_left_to_the_search_for_un
 
 
 @pytest.mark.parametrize("end", ["dead_at", "stopped_at"])
-async def test_a_task_that_was_locked_when_its_ended_worker_was_looked_at_is_rescued_later(
+async def test_a_task_that_was_locked_when_its_ended_worker_was_checked_is_rescued_later(
     platform: Platform, end: str
 ) -> None:
     worker = await ended(platform, end, "5 min")
@@ -97,7 +97,7 @@ async def test_a_round_leaves_workers_to_the_next_one_when_its_time_is_over(
     for _ in range(3):
         (row,) = await platform.rows(HELD, await ended(platform, "stopped_at", "1 s"))
         tasks.append(row["id"])
-    monkeypatch.setattr(rescuer, "LOOK_FOR_S", 0)
+    monkeypatch.setattr(rescuer, "CHECK_FOR_S", 0)
     leader = Rescuer(platform.database, platform.queues, Tally(platform.database), stall_after_s=60)
     left = []
     for _ in range(3):
