@@ -7,11 +7,14 @@ itself, until it is certain that it holds no task. It is then never checked agai
 has ended cannot claim.
 """
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
+
+import asyncpg
 
 from shared.ledger.database import Database
 from shared.ledger.statement import Statement
@@ -20,6 +23,12 @@ from shared.ledger.transitions.rescue import ENDED_RECENTLY
 #: Time after the end of a worker after which none of its transactions is open any more, so that it
 #: cannot get further tasks.
 SETTLES_AFTER = timedelta(seconds=30)
+
+#: Time limit of the check of one worker, and seconds until the check is repeated if that was not
+#: enough. As soon as vacuum has removed the entries, a check takes less than a millisecond.
+CHECK_LIMIT_S, AGAIN_S = 0.04, 60.0
+#: Sets the time limit of the statements in the open transaction. $1: milliseconds, as text.
+LIMIT = "SELECT set_config('statement_timeout', $1, true)"
 
 FORMER = Statement(f"""
     SELECT id, dead_at IS NOT NULL AS is_dead,
@@ -58,6 +67,9 @@ class FormerWorkers:
         self._checks: Counter[UUID] = Counter()
         #: Workers that held no task at their first check.
         self._checked: set[UUID] = set()
+        #: Times of this process' clock before which a worker is not checked again, because its check
+        #: took too long.
+        self._not_before: dict[UUID, float] = {}
         #: Workers that are known to hold no task.
         self._settled: set[UUID] = set()
 
@@ -67,6 +79,7 @@ class FormerWorkers:
         self._workers = [Former(UUID(int=row["id"].int), row["is_dead"], row["is_over"]) for row in rows]
         known = {worker.id for worker in self._workers}
         self._checks = Counter({worker: self._checks[worker] for worker in known})
+        self._not_before = {id: at for id, at in self._not_before.items() if id in known}
         self._checked &= known
         self._settled &= known
 
@@ -89,6 +102,8 @@ class FormerWorkers:
         return sorted(due, key=lambda worker: self._checks[worker.id])
 
     def _is_due(self, worker: Former) -> bool:
+        if time.monotonic() < self._not_before.get(worker.id, 0.0):
+            return False
         if worker.is_over:
             return worker.id not in self._settled
         return not worker.is_dead and worker.id not in self._checked
@@ -98,10 +113,29 @@ class FormerWorkers:
         rows = await self._database.run(HOLDING, workers=workers) if workers else []
         return [UUID(int=row["id"].int) for row in rows]
 
-    def note_check(self, worker: Former, *, held: bool) -> None:
-        """Note the result of a check: whether the worker held tasks."""
+    async def check(self, worker: Former) -> bool:
+        """Return whether the worker holds tasks. False also if the check took too long and is
+        repeated later.
+
+        Raises ServerUnavailable.
+        """
         self._checks[worker.id] += 1
-        if not held:
+        holds = await self._holds(worker.id)
+        if holds is None:
+            self._not_before[worker.id] = time.monotonic() + AGAIN_S
+        elif not holds:
             self._checked.add(worker.id)
-        if not held and worker.is_over:
-            self._settled.add(worker.id)
+            if worker.is_over:
+                self._settled.add(worker.id)
+        return bool(holds)
+
+    async def _holds(self, worker: UUID) -> bool | None:
+        """Whether the worker holds tasks; None if reading that takes too long."""
+        engine, values = self._database.engine, HOLDING.values({"workers": [worker]})
+        async with self._database.translated():
+            try:
+                async with self._database.transaction():
+                    await engine.fetch(LIMIT, [str(int(1000 * CHECK_LIMIT_S))])
+                    return bool(await engine.fetch(HOLDING.sql, values))
+            except asyncpg.QueryCanceledError:
+                return None

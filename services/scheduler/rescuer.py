@@ -219,9 +219,8 @@ class Rescuer:
         rows: list[dict[str, Any]] = []
         ends = time.monotonic() + CHECK_FOR_S
         for worker in self._former.unsettled:
-            holding = await self._former.holding([worker.id])
-            self._former.note_check(worker, held=bool(holding))
-            rows += await self._take_back_from(holding)
+            if await self._former.check(worker):
+                rows += await self._take_back_from([worker.id])
             if time.monotonic() > ends or len(rows) >= BATCH:
                 break
         return rows

@@ -4,7 +4,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from services.scheduler import rescuer
+from services.scheduler import former_workers, rescuer
 from services.scheduler.former_workers import FormerWorkers
 from services.scheduler.rescuer import Rescuer
 from shared.ledger.database import in_fresh_context
@@ -19,6 +19,15 @@ HELD = """
     INSERT INTO task (name, type, queue, priority, params, holder)
     VALUES ('sample.instant', 'sample', 'default', 5, '{{}}', {}) RETURNING id
 """
+
+
+class Clock:
+    """The clock of a process, set by the test."""
+
+    seconds = 0.0
+
+    def monotonic(self) -> float:
+        return self.seconds
 
 
 async def ended(platform: Platform, end: str, ago: str) -> UUID:
@@ -38,9 +47,9 @@ async def unsettled(former: FormerWorkers) -> list[UUID]:
     return [worker.id for worker in former.unsettled]
 
 
-def note_checks(former: FormerWorkers) -> None:
+async def check_all(former: FormerWorkers) -> None:
     for worker in former.unsettled:
-        former.note_check(worker, held=False)
+        assert not await former.check(worker)
 
 
 async def test_a_stopped_worker_is_checked_at_once_and_when_none_of_its_transactions_is_left(
@@ -48,12 +57,37 @@ async def test_a_stopped_worker_is_checked_at_once_and_when_none_of_its_transact
 ) -> None:
     worker = await ended(platform, "stopped_at", "1 s")
     assert await unsettled(former) == [worker]
-    note_checks(former)
+    await check_all(former)
     assert await unsettled(former) == []
     await platform.rows("UPDATE worker SET stopped_at = now() - interval '31 s'")
     assert await unsettled(former) == [worker]
-    note_checks(former)
+    await check_all(former)
     assert await unsettled(former) == []
+
+
+async def test_a_check_that_takes_too_long_is_canceled_and_repeated_after_a_minute(
+    platform: Platform,
+    former: FormerWorkers,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    worker = await ended(platform, "stopped_at", "5 min")
+    clock = Clock()
+    monkeypatch.setattr(former_workers, "time", clock)
+    locked = await platform.database.connect()
+    try:
+        await locked.execute("BEGIN; LOCK TABLE task IN ACCESS EXCLUSIVE MODE")
+        assert await unsettled(former) == [worker]
+        await check_all(former)
+    finally:
+        await locked.close()
+    clock.seconds = former_workers.AGAIN_S - 1
+    assert await unsettled(former) == []
+    clock.seconds = former_workers.AGAIN_S + 1
+    assert await unsettled(former) == [worker]
+    await check_all(former)
+    assert await unsettled(former) == []
+    assert not caplog.records
 
 
 async def test_a_dead_worker_is_checked_in_every_round_until_none_of_its_transactions_is_left(
@@ -63,7 +97,7 @@ async def test_a_dead_worker_is_checked_in_every_round_until_none_of_its_transac
     assert (await unsettled(former), former.just_dead, former.dead) == ([], [worker], [worker])
     await platform.rows("UPDATE worker SET dead_at = now() - interval '31 s'")
     assert (await unsettled(former), former.just_dead, former.dead) == ([worker], [], [worker])
-    note_checks(former)
+    await check_all(former)
     assert (await unsettled(former), former.just_dead, former.dead) == ([], [], [worker])
 
 
