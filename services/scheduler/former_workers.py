@@ -7,6 +7,7 @@ itself, until it is certain that it holds no task. It is then never checked agai
 has ended cannot claim.
 """
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -95,8 +96,8 @@ class FormerWorkers:
 
     @property
     def unsettled(self) -> list[Former]:
-        """The other workers to check now: once after the end, and again when they are over. The least
-        often checked ones come first.
+        """The other workers to check now: once after the end, and again when they are over. Those that
+        were checked least often come first.
         """
         due = [worker for worker in self._workers if self._is_due(worker)]
         return sorted(due, key=lambda worker: self._checks[worker.id])
@@ -132,7 +133,8 @@ class FormerWorkers:
     async def _holds(self, worker: UUID) -> bool | None:
         """Whether the worker holds tasks; None if reading that takes too long."""
         engine, values = self._database.engine, HOLDING.values({"workers": [worker]})
-        async with self._database.translated():
+        # This limit ends the wait for a server that does not answer at all. LIMIT is the server's own.
+        async with self._database.translated(), asyncio.timeout(self._database.limit_s):
             try:
                 async with self._database.transaction():
                     await engine.fetch(LIMIT, [str(int(1000 * CHECK_LIMIT_S))])

@@ -1,5 +1,6 @@
 """Tests of how the leader remembers which workers that ended no longer hold tasks."""
 
+import asyncio
 from uuid import UUID, uuid4
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from services.scheduler import former_workers, rescuer
 from services.scheduler.former_workers import FormerWorkers
 from services.scheduler.rescuer import Rescuer
+from shared.errors import ServerUnavailable
 from shared.ledger.database import in_fresh_context
 from shared.ledger.tally import Tally
 from tests.platform import Platform
@@ -88,6 +90,25 @@ async def test_a_check_that_takes_too_long_is_canceled_and_repeated_after_a_minu
     await check_all(former)
     assert await unsettled(former) == []
     assert not caplog.records
+
+
+async def test_a_check_ends_with_an_error_if_postgres_does_not_answer(
+    platform: Platform, former: FormerWorkers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Postgres would cancel the statement only after a minute, as if it were frozen."""
+    await ended(platform, "stopped_at", "5 min")
+    await former.read()
+    (worker,) = former.unsettled
+    monkeypatch.setattr(former_workers, "CHECK_LIMIT_S", 60)
+    monkeypatch.setattr(platform.database, "limit_s", 0.2)
+    locked = await platform.database.connect()
+    try:
+        await locked.execute("BEGIN; LOCK TABLE task IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(ServerUnavailable):
+            async with asyncio.timeout(10):
+                await former.check(worker)
+    finally:
+        await locked.close()
 
 
 async def test_a_dead_worker_is_checked_in_every_round_until_none_of_its_transactions_is_left(
