@@ -105,7 +105,7 @@ async def test_a_check_ends_with_an_error_if_postgres_does_not_answer(
     try:
         await locked.execute("BEGIN; LOCK TABLE task IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(ServerUnavailable):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(3):
                 await former.check(worker)
     finally:
         await locked.close()
