@@ -11,22 +11,37 @@ T = TypeVar("T")
 
 
 class Fresh(Generic[T]):
-    """A cached answer, which is read again once it is older than `max_age_s`. An error is not
-    cached.
+    """A cached answer, which is read again once it is older than `max_age_s`.
+
+    An error is not cached: the callers that wait for the read all get it, and the next caller reads
+    again.
     """
 
     def __init__(self, read: Callable[[], Awaitable[T]], max_age_s: float) -> None:
         self._read = read
         self._max_age_s = max_age_s
-        self._lock = asyncio.Lock()
         self._kept: tuple[float, T] | None = None
+        self._reading: asyncio.Task[T] | None = None
 
     async def get(self) -> T:
         """Return the answer. Callers that arrive while it is being read wait for it. Raises the
         error that the read raises.
         """
-        async with self._lock:
-            if self._kept is None or time.monotonic() - self._kept[0] >= self._max_age_s:
-                answer = await self._read()
-                self._kept = time.monotonic(), answer
+        if self._kept is not None and time.monotonic() - self._kept[0] < self._max_age_s:
             return self._kept[1]
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read_anew())
+            self._reading.add_done_callback(self._end)
+        # A caller that gives up does not end the read for the others.
+        return await asyncio.shield(self._reading)
+
+    async def _read_anew(self) -> T:
+        answer = await self._read()
+        self._kept = time.monotonic(), answer
+        return answer
+
+    def _end(self, reading: asyncio.Task[T]) -> None:
+        self._reading = None
+        if not reading.cancelled():
+            # asyncio reports an error that nobody has taken, which happens if every caller gave up.
+            reading.exception()

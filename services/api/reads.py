@@ -6,7 +6,7 @@ large.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,21 +15,19 @@ from piccolo.query.methods.select import Select
 
 from services.api.http.refusals import Refusal
 from shared.errors import ServerRefuses, ServerUnavailable
-from shared.ledger import connections, sqlstate
+from shared.ledger import connections, session, sqlstate
 from shared.ledger.database import Database
 from shared.ledger.statement import Statement
 from shared.ledger.time_limit import SERVER_MARGIN_S
 
 Fetch = Callable[[], Awaitable[list[dict[str, Any]]]]
-Plan = tuple[str, str]
+#: Session settings of Postgres that decide how a statement is planned.
+Plan = Mapping[str, str]
 
-#: Sets limits for the statements of the open transaction. $1 is their time limit in milliseconds,
-#: as text; $2 is Postgres' plan_cache_mode; $3 is enable_sort, which says whether rows may be
-#: sorted. Parallel workers are off, because a single read could then keep several processors busy.
-LIMIT = """
-    SELECT set_config('statement_timeout', $1, true), set_config('plan_cache_mode', $2, true),
-           set_config('enable_sort', $3, true), set_config('max_parallel_workers_per_gather', '0', true)
-"""
+#: Applies settings to the open transaction. $1 are their names, $2 their values.
+SET = "SELECT set_config(name, value, true) FROM unnest($1::text[], $2::text[]) AS s (name, value)"
+#: Parallel workers are off, because a single read could then keep several processors busy.
+ALONE = {"max_parallel_workers_per_gather": "0"}
 #: Maximum number of searches that one process runs at the same time, and seconds for which another
 #: search waits for its turn. A search may read any number of rows, so it keeps a processor of Postgres
 #: busy, which submissions need. Twelve searches at once on a machine with two processors made
@@ -37,11 +35,12 @@ LIMIT = """
 SEARCHES, SEARCH_WAIT_S = 1, 2.0
 #: Makes Postgres plan each query for its values, which takes some milliseconds. A generic plan
 #: would assume that a rare name is of average frequency.
-PLANNED_ANEW = ("force_custom_plan", "on")
+PLANNED_ANEW: Plan = ALONE | {"plan_cache_mode": "force_custom_plan"}
 #: Makes Postgres read rows in the order of an index. Otherwise, as long as a new day has no
 #: statistics, it would collect all tasks of an owner and sort them.
-IN_ORDER = ("auto", "off")
-PLANNED = ("auto", "on")
+IN_ORDER: Plan = ALONE | {"enable_sort": "off"}
+PLANNED: Plan = ALONE
+PROBED: Plan = ALONE | session.BY_INDEX
 #: The name of this pool's database engine in Piccolo. The tables are bound to another pool.
 _NODE = "reads"
 
@@ -101,26 +100,23 @@ class Reads:
         except TimeoutError:
             return False
 
-    async def within(
-        self, limit_s: float, query: Select[Any], *, is_filtered: bool
-    ) -> list[dict[str, Any]] | None:
+    async def within(self, limit_s: float, query: Select[Any], plan: Plan) -> list[dict[str, Any]] | None:
         """Return the rows of a Piccolo query, or None if it takes longer than the given time or no
         connection is free.
 
-        If `is_filtered` is False, the query must have an index that yields its rows in the wanted
-        order. Otherwise it belongs to a search (see `search`). Raises ServerUnavailable.
+        A query without an index that yields its rows in the wanted order belongs to a search (see
+        `search`). Raises ServerUnavailable.
         """
-        plan = PLANNED_ANEW if is_filtered else IN_ORDER
         return await self._within(limit_s, lambda: query.run(node=_NODE), plan)
 
-    async def select_little(self, query: Select[Any]) -> list[dict[str, Any]]:
+    async def select_little(self, query: Select[Any], plan: Plan = PLANNED_ANEW) -> list[dict[str, Any]]:
         """Return the rows of a query of a search whose time is over. The query must read few rows,
         because only the time limit of all reads applies.
 
         Raises ReadTooSlow or ServerUnavailable.
         """
         limit_s = self._database.limit_s
-        rows = await self.within(limit_s, query, is_filtered=True)
+        rows = await self.within(limit_s, query, plan)
         if rows is None:
             raise ReadTooSlow(limit_s)
         return rows
@@ -129,16 +125,26 @@ class Reads:
         """Return the rows of one statement, which must finish within the given time. Raises
         ReadTooSlow or ServerUnavailable.
         """
+        return await self._run_within(limit_s, statement, PLANNED, values)
+
+    async def probe_within(self, limit_s: float, statement: Statement, **values: Any) -> list[dict[str, Any]]:
+        """The same for a statement that reads few rows by indexes. Postgres plans it once for each
+        connection. Planning it each time would take longer than executing it, because the tables
+        have many partitions.
+        """
+        return await self._run_within(limit_s, statement, PROBED, values)
+
+    async def _run_within(
+        self, limit_s: float, statement: Statement, plan: Plan, values: Mapping[str, Any]
+    ) -> list[dict[str, Any]]:
         rows = await self._within(
-            limit_s, lambda: self._database.engine.fetch(statement.sql, statement.values(values))
+            limit_s, lambda: self._database.engine.fetch(statement.sql, statement.values(values)), plan
         )
         if rows is None:
             raise ReadTooSlow(limit_s)
         return [dict(row) for row in rows]
 
-    async def _within(
-        self, limit_s: float, fetch: Fetch, plan: Plan = PLANNED
-    ) -> list[dict[str, Any]] | None:
+    async def _within(self, limit_s: float, fetch: Fetch, plan: Plan) -> list[dict[str, Any]] | None:
         try:
             async with self._database.translated(), asyncio.timeout(limit_s + SERVER_MARGIN_S):
                 return await self._limited(limit_s, fetch, plan)
@@ -153,7 +159,8 @@ class Reads:
         """
         try:
             async with self._database.transaction():
-                await self._database.engine.fetch(LIMIT, [str(max(1, int(limit_s * 1000))), *plan])
+                limited = {"statement_timeout": str(max(1, int(limit_s * 1000))), **plan}
+                await self._database.engine.fetch(SET, [list(limited), list(limited.values())])
                 return await fetch()
         except asyncpg.QueryCanceledError:
             return None

@@ -165,7 +165,7 @@ class Resources:
         """The dependencies that Litestar injects into a route handler by parameter name."""
         database, contracts, vault = self.database, self.contracts, self.vault
         ledger = LedgerView(database, self.reads, contracts, vault)
-        view = ScheduleView(database, contracts, vault)
+        view, bulk_view = ScheduleView(database, contracts, vault), BulkView(database)
         controls = QueueControls(database, self.queues, contracts)
         edits = Edits(database, contracts, vault, self.quotas, controls.known)
         publisher = Publisher(self.queues)
@@ -178,7 +178,7 @@ class Resources:
             "bulk_acts": BulkActs(
                 database, self.reads, contracts, self.submitter, controls, Tokens(self.settings.secret_key)
             ),
-            "bulk_view": BulkView(database),
+            "bulk_view": bulk_view,
             "confirmations": self.confirmations,
             "contracts": ContractView(contracts),
             "cookie_sessions": self.cookie_sessions,
@@ -208,7 +208,7 @@ class Resources:
             "system_health": Health(HealthFacts(database, self.reads, self.queues, controls)),
             "tally": self.tally,
             "statistics": statistics,
-            "overview_figures": OverviewFigures(statistics, workers),
+            "overview_figures": OverviewFigures(statistics, workers, controls, view, bulk_view),
             "submissions": Submissions(
                 database, contracts, self.submitter, vault, self.quotas, self.settings.secret_key
             ),

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from piccolo.columns.combination import WhereRaw
+from piccolo.custom_types import Combinable
 from piccolo.query.methods.select import Select
 
 from shared.bulk.act import Action, Kind
@@ -46,8 +47,17 @@ class Matches:
             else:
                 query = query.where(Workflow.status.is_in(_FAILED))
             return query if self.owner is None else query.where(Workflow.owner == self.owner)
-        query = self.filter.apply(_fitting_tasks(Task.select(*columns), self.action))
-        return task_filter.owned(query, self.owner)
+        return self.filter.apply(Task.select(*columns)).where(*self._beside_filter)
+
+    @property
+    def conditions(self) -> list[Combinable]:
+        """The conditions for tasks, without those on the id, which are `id_bounds`."""
+        assert isinstance(self.filter, TaskFilter)
+        return [*self.filter.conditions, *self._beside_filter]
+
+    @property
+    def _beside_filter(self) -> list[Combinable]:
+        return [*_fitting_tasks(self.action), *task_filter.owned(self.owner)]
 
     @property
     def only_failures(self) -> bool:
@@ -74,16 +84,17 @@ class Matches:
         return self.filter.id_bounds
 
 
-def _fitting_tasks(query: Select[Any], action: Action) -> Select[Any]:
+def _fitting_tasks(action: Action) -> list[Combinable]:
+    """The conditions for tasks on which an action is allowed."""
     match action:
         case Action.RETRY:
-            return query.where(Task.status.is_in(_FAILED))
+            return [Task.status.is_in(_FAILED)]
         case Action.CANCEL:
-            return query.where(task_filter.IN_A_PLACE).where(_NOT_ASKED)
+            return [task_filter.IN_A_PLACE, _NOT_ASKED]
         case Action.RUN_NOW:
-            return query.where(WhereRaw("send_at > now()"))
+            return [WhereRaw("send_at > now()")]
         case Action.RELEASE:
-            query = query.where(Task.status == Status.FAILURE.value)
-            return query.where(Task.error_kind == ErrorKind.CRASH_LOOP.value)
+            status = Task.status == Status.FAILURE.value
+            return [status, Task.error_kind == ErrorKind.CRASH_LOOP.value]
         case Action.CHANGE:
-            return query.where(WhereRaw("(send_at IS NOT NULL OR sent_at IS NOT NULL)"))
+            return [WhereRaw("(send_at IS NOT NULL OR sent_at IS NOT NULL)")]

@@ -8,9 +8,10 @@ from typing import Any
 from uuid import UUID
 
 from piccolo.columns.combination import WhereRaw
+from piccolo.custom_types import Combinable
 from piccolo.query.methods.select import Select
 
-from shared.ledger.ids import first_uuid7, ids_between, moment_of
+from shared.ledger.ids import FIRST_ID, LAST_ID, first_uuid7, ids_between, moment_of
 from shared.ledger.lifecycle import Status
 from shared.ledger.task_tables import Task, TaskFailure
 
@@ -68,10 +69,12 @@ class TaskFilter:
         return self.status is not None and set(self.status) == {Status.FAILURE}
 
     def apply(self, query: Select[Any]) -> Select[Any]:
-        """Add the conditions of the filter to a query.
+        """Add the conditions of the filter to a query."""
+        return _bounded(query.where(*self.conditions), Task.id, self.id_bounds)
 
-        Creation times become bounds of the id, so that only the partitions of those days are read.
-        """
+    @property
+    def conditions(self) -> list[Combinable]:
+        """The conditions of the filter, without those on the id, which are `id_bounds`."""
         equal: list[tuple[Any, Any]] = [
             (Task.type, self.task_type),
             (Task.owner, self.owner),
@@ -81,25 +84,19 @@ class TaskFilter:
             (Task.schedule, self.schedule),
             (Task.error_fingerprint, self.fingerprint),
         ]
-        for column, value in equal:
-            if value is not None:
-                query = query.where(column == value)
-        if self.status:
-            query = _in_states(query, self.status)
-        query = _any_of(query, Task.name, self.name)
-        query = _any_of(query, Task.queue, self.queue)
-        if self.parent is not None:  # Child tasks are created after their parent
-            query = query.where(Task.id >= first_uuid7(moment_of(self.parent) - CLOCKS_APART))
+        found: list[Combinable] = [column == value for column, value in equal if value is not None]
+        found += _in_states(self.status or ())
+        found += _any_of(Task.name, self.name) + _any_of(Task.queue, self.queue)
         if self.completed_after is not None:
-            query = query.where(Task.completed_at >= self.completed_after)
+            found.append(Task.completed_at >= self.completed_after)
         if self.completed_before is not None:
-            query = query.where(Task.completed_at < self.completed_before)
+            found.append(Task.completed_at < self.completed_before)
         if self.error is not None:
-            query = query.where(Task.error_message.ilike(f"%{_literally(self.error)}%"))
+            found.append(Task.error_message.ilike(f"%{_literally(self.error)}%"))
         for documents in self.params.values():
             fits = " OR ".join("params @> {}::text::jsonb" for _ in documents)
-            query = query.where(WhereRaw(f"({fits})", *documents))
-        return self._created(query, Task.id)
+            found.append(WhereRaw(f"({fits})", *documents))
+        return found
 
     def failures(self, owned_by: int | None) -> Select[Any]:
         """Build a query on the table of failures for the failed tasks that may match.
@@ -113,30 +110,22 @@ class TaskFilter:
                 query = query.where(TaskFailure.owner == owner)
         if self.fingerprint is not None:
             query = query.where(TaskFailure.fingerprint == self.fingerprint)
-        query = _any_of(query, TaskFailure.name, self.name)
-        query = _any_of(query, TaskFailure.queue, self.queue)
-        return self._created(query, TaskFailure.task_id)
+        query = query.where(*_any_of(TaskFailure.name, self.name), *_any_of(TaskFailure.queue, self.queue))
+        return _bounded(query, TaskFailure.task_id, self.id_bounds)
 
     @property
     def id_bounds(self) -> tuple[UUID, UUID]:
-        """Bounds of the ids of all matching tasks: from the first id to just below the second."""
+        """Bounds of the ids of all matching tasks: from the first id to just below the second.
+
+        Only the partitions of these days are read. A task is created before it ends, and after its
+        parent.
+        """
         completed = None if self.completed_before is None else _later(self.completed_before)
         ends = [end for end in (self.created_before, completed) if end is not None]
-        return ids_between(self.created_after, min(ends, default=None))
-
-    def _created(self, query: Select[Any], task_id: Any) -> Select[Any]:
-        """Add the conditions on the creation time to a query.
-
-        A condition on the end time also limits the creation time, because a task is created before
-        it ends.
-        """
-        if self.created_after is not None:
-            query = query.where(task_id >= first_uuid7(self.created_after))
-        if self.created_before is not None:
-            query = query.where(task_id < first_uuid7(self.created_before))
-        if self.completed_before is not None:
-            query = query.where(task_id < first_uuid7(_later(self.completed_before)))
-        return query
+        first, end = ids_between(self.created_after, min(ends, default=None))
+        if self.parent is not None:
+            first = max(first, first_uuid7(moment_of(self.parent) - CLOCKS_APART))
+        return first, end
 
 
 def _later(moment: datetime) -> datetime:
@@ -144,25 +133,35 @@ def _later(moment: datetime) -> datetime:
     return moment + min(CLOCKS_APART, datetime.max.replace(tzinfo=UTC) - moment)
 
 
-def owned(query: Select[Any], owner: int | None) -> Select[Any]:
-    """Limit the query to tasks of this account, unless `owner` is None."""
-    return query if owner is None else query.where(Task.owner == owner)
+def owned(owner: int | None) -> list[Combinable]:
+    """The condition that limits a query to tasks of this account. Empty if `owner` is None."""
+    return [] if owner is None else [Task.owner == owner]
 
 
-def _in_states(query: Select[Any], states: Sequence[Status]) -> Select[Any]:
-    """Add the condition on the status to a query.
+def _bounded(query: Select[Any], column: Any, bounds: tuple[UUID, UUID]) -> Select[Any]:
+    """Add the bounds of an id to a query."""
+    first, end = bounds
+    if first != FIRST_ID:
+        query = query.where(column >= first)
+    return query if end == LAST_ID else query.where(column < end)
 
-    A condition on the place is added, so that Postgres finds few unfinished tasks among many others
-    by an index.
+
+def _in_states(states: Sequence[Status]) -> list[Combinable]:
+    """The conditions on the status.
+
+    A condition on the place is among them, so that Postgres finds few unfinished tasks among many
+    others by an index.
     """
-    query = query.where(Task.status.is_in([state.value for state in states]))
+    if not states:
+        return []
+    found: list[Combinable] = [Task.status.is_in([state.value for state in states])]
     if set(states) == {Status.STARTED}:
-        return query.where(_HELD)
-    return query.where(IN_A_PLACE) if set(states) <= _UNFINISHED else query
+        return [*found, _HELD]
+    return [*found, IN_A_PLACE] if set(states) <= _UNFINISHED else found
 
 
-def _any_of(query: Select[Any], column: Any, values: Sequence[Any] | None) -> Select[Any]:
-    return query.where(column.is_in(list(values))) if values else query
+def _any_of(column: Any, values: Sequence[Any] | None) -> list[Combinable]:
+    return [column.is_in(list(values))] if values else []
 
 
 def _literally(text: str) -> str:

@@ -49,10 +49,12 @@ class BulkView:
             raise BulkNotFound(bulk_id)
         return _answer(rows[0])
 
-    async def page(self, reader: Reader, *, limit: int, cursor: str | None) -> BulkPage:
-        """One page of bulk operations, newest first."""
+    async def page(self, owner: int | None, *, limit: int, cursor: str | None) -> BulkPage:
+        """One page of bulk operations, newest first: those of one account, or all if `owner` is
+        None.
+        """
         before = LAST_ID if cursor is None else UUID(bytes=paging.decode(cursor, 16))
-        rows = await self._database.run(PAGE, owner=reader.owned_by, before=before, limit=limit + 1)
+        rows = await self._database.run(PAGE, owner=owner, before=before, limit=limit + 1)
         items = [_answer(row) for row in rows[:limit]]
         return BulkPage(items, paging.encode(items[-1].id.bytes) if len(rows) > limit else None)
 

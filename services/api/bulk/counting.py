@@ -9,7 +9,7 @@ from uuid import UUID
 
 from piccolo.columns.combination import WhereRaw
 
-from services.api.reads import Reads, ReadTooSlow
+from services.api.reads import PLANNED_ANEW, Reads, ReadTooSlow
 from services.api.tasks.search import BUDGET_S, Search
 from shared.bulk.act import Kind
 from shared.bulk.matches import Matches
@@ -49,7 +49,15 @@ async def count(reads: Reads, matches: Matches, until: UUID, today: datetime) ->
     """Count the matching tasks or workflows whose ids are below `until`. Raises ReadTooSlow."""
     if matches.kind is Kind.WORKFLOW:
         return await _workflows(reads, matches, until)
-    search = Search(reads, lambda: matches.select(Task.id), MAX_COUNT + 1, below=until, is_filtered=True)
+    search = Search(
+        reads,
+        columns=[Task.id],
+        conditions=matches.conditions,
+        ids=matches.id_bounds,
+        limit=MAX_COUNT + 1,
+        below=until,
+        is_filtered=True,
+    )
     if matches.only_failures:
         found = await search.among_failures(matches.failures)
     else:
@@ -61,7 +69,7 @@ async def _workflows(reads: Reads, matches: Matches, until: UUID) -> Count:
     query = matches.select(Workflow.id).where(Workflow.id < until).order_by(Workflow.id, ascending=False)
     async with reads.search() as has_turn:
         limited = query.limit(MAX_COUNT + 1)
-        rows = await reads.within(BUDGET_S, limited, is_filtered=True) if has_turn else None
+        rows = await reads.within(BUDGET_S, limited, PLANNED_ANEW) if has_turn else None
     if rows is None:
         raise ReadTooSlow(BUDGET_S)
     return await _count(reads, matches, rows, is_complete=True)

@@ -63,7 +63,7 @@ async def list_bulk(
     cursor: Annotated[str | None, QueryParameter(description="next_cursor of an earlier answer")] = None,
 ) -> BulkPage:
     paging.refuse_unknown(request.query_params, ("limit", "cursor"))
-    return await bulk_view.page(reader, limit=limit, cursor=cursor)
+    return await bulk_view.page(reader.owned_by, limit=limit, cursor=cursor)
 
 
 @get("/bulk/{bulk_id:uuid}", summary="Look up a bulk operation", responses=documented(400, 401, 403, 404))

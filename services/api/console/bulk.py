@@ -41,7 +41,7 @@ async def list_acts(
     pages: NamedDependency[Pages],
 ) -> Response[Any]:
     cursor = request.query_params.get("cursor")
-    found = await bulk_view.page(reader, limit=PAGE_SIZE, cursor=cursor)
+    found = await bulk_view.page(reader.owned_by, limit=PAGE_SIZE, cursor=cursor)
     return pages.answer(
         request,
         "bulk.html.j2",

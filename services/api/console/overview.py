@@ -15,24 +15,17 @@ from litestar.di import NamedDependency
 from services.api.bulk.bulk_view import BulkView
 from services.api.bulk.schemas import BulkPage
 from services.api.console import bulk_form, bulk_progress, charts
-from services.api.console.overview_figures import OverviewFigures
+from services.api.console.overview_figures import ACTS, OverviewFigures
 from services.api.console.pages import Pages
 from services.api.identity.rights import Reach, Reader
 from services.api.operations.health import Health
 from services.api.operations.health_schemas import Problem
-from services.api.operations.queues import QueueControls
-from services.api.schedules.schedule_view import ScheduleView
-from services.api.schedules.schemas import SchedulePage
 from services.api.tasks.statistics import StatisticsView
 from services.api.tasks.statistics_schemas import Series
 from shared.errors import OftenError
 
 T = TypeVar("T")
 
-SCHEDULES: Final = 100
-FIRES: Final = 6
-#: Number of bulk operations, newest first, among which the page looks for running ones.
-ACTS: Final = 20
 #: Address of the page that shows the object of a problem, by the kind of object.
 _LISTS: Final = {
     "queue": "/console/queues#{}",
@@ -53,27 +46,26 @@ async def overview(
     statistics: NamedDependency[StatisticsView],
     overview_figures: NamedDependency[OverviewFigures],
     system_health: NamedDependency[Health],
-    queue_controls: NamedDependency[QueueControls],
-    view: NamedDependency[ScheduleView],
     bulk_view: NamedDependency[BulkView],
     pages: NamedDependency[Pages],
 ) -> Response[bytes]:
     if reader.reach is not Reach.ALL:
         summary = await statistics.summary(reader)
-        under_way = _under_way(await _or_none(bulk_view.page(reader, limit=ACTS, cursor=None)))
-        return pages.answer(request, "overview_own.html.j2", summary=summary, **under_way)
-    (health, hour, day, waits), (queues, alive, schedules, acts) = await asyncio.gather(
+        own = await _or_none(bulk_view.page(reader.owned_by, limit=ACTS, cursor=None))
+        return pages.answer(request, "overview_own.html.j2", summary=summary, **_under_way(own))
+    shared = overview_figures
+    (health, hour, day, waits), (queues, alive, firings, acts) = await asyncio.gather(
         asyncio.gather(
             system_health.look(),
-            _or_none(overview_figures.hour.get()),
-            _or_none(overview_figures.day.get()),
-            _or_none(overview_figures.waits.get()),
+            _or_none(shared.hour.get()),
+            _or_none(shared.day.get()),
+            _or_none(shared.waits.get()),
         ),
         asyncio.gather(
-            _or_none(queue_controls.all()),
-            _or_none(overview_figures.workers.get()),
-            _or_none(view.page(reader, limit=SCHEDULES, cursor=None, enabled=True, task_name=None)),
-            _or_none(bulk_view.page(reader, limit=ACTS, cursor=None)),
+            _or_none(shared.queues.get()),
+            _or_none(shared.workers.get()),
+            _or_none(shared.firings.get()),
+            _or_none(shared.acts.get()),
         ),
     )
     return pages.answer(
@@ -87,7 +79,7 @@ async def overview(
         waits=waits,
         queues=queues,
         workers=alive,
-        fires=_fires(schedules),
+        firings=firings,
         **_under_way(acts),
     )
 
@@ -134,17 +126,3 @@ def link(problem: Problem) -> str | None:
         return f"/console/tasks?name={quote(target.name, safe='')}"
     address = _LISTS.get(target.kind) if target else None
     return address.format(quote(target.name, safe="")) if address and target else None
-
-
-def _fires(schedules: SchedulePage | None) -> list[tuple[Any, str, str]] | None:
-    """The next times at which schedules will fire, each with the schedule and the task or workflow
-    that it starts.
-    """
-    if schedules is None:
-        return None
-    fires = [
-        (moment, each.name, each.task_name or each.workflow or "")
-        for each in schedules.items
-        for moment in each.next_fire_times
-    ]
-    return sorted(fires)[:FIRES]

@@ -5,7 +5,7 @@ returns.
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from services.api.http import paging
 from services.api.identity.rights import Reader
@@ -24,6 +24,13 @@ from shared.vault import Vault
 UPCOMING = 3
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+
+
+class NextFiring(NamedTuple):
+    """A time at which a schedule will fire."""
+
+    at: datetime
+    schedule: str
 
 
 class ScheduleView:
@@ -53,6 +60,18 @@ class ScheduleView:
         """Return all schedules that the signed-in account has created."""
         query = Schedule.select().where(Schedule.owner == reader.id).order_by(Schedule.name)
         return [self._answer(row, reader) for row in await self._database.answered(query)]
+
+    async def next_firings(self, count: int, *, among: int) -> list[NextFiring]:
+        """Return the next `count` firings of the first `among` enabled schedules by name, soonest
+        first.
+        """
+        query = Schedule.select().where(Schedule.enabled.eq(True)).order_by(Schedule.name).limit(among)
+        found = [
+            NextFiring(at, row["name"])
+            for row in await self._database.answered(query)
+            for at in _upcoming(row)
+        ]
+        return sorted(found)[:count]
 
     async def find(self, name: str, reader: Reader) -> ScheduleAnswer:
         """Return one schedule. Raises ScheduleNotFound."""

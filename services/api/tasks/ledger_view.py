@@ -5,8 +5,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from piccolo.query.methods.select import Select
-
 from services.api.http import paging
 from services.api.http.refusals import TaskNotFinished
 from services.api.identity.rights import Reader
@@ -106,12 +104,15 @@ class LedgerView:
         The search ends when its time limit is reached; the page then says how far back it got.
         """
         params_filter.refuse_sealed(wanted.params, wanted.name or (), self._catalogue)
-
-        def select() -> Select[Any]:
-            return wanted.apply(task_filter.owned(Task.select(*_LISTED), reader.owned_by))
-
-        below = None if cursor is None else UUID(bytes=paging.decode(cursor, 16))
-        search = Search(self._reads, select, limit + 1, below=below, is_filtered=wanted.is_filtered)
+        search = Search(
+            self._reads,
+            columns=_LISTED,
+            conditions=[*wanted.conditions, *task_filter.owned(reader.owned_by)],
+            ids=wanted.id_bounds,
+            limit=limit + 1,
+            below=None if cursor is None else UUID(bytes=paging.decode(cursor, 16)),
+            is_filtered=wanted.is_filtered,
+        )
         if wanted.only_failures:
             found = await search.among_failures(lambda: wanted.failures(reader.owned_by))
         else:

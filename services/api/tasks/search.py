@@ -1,11 +1,13 @@
 """Finds tasks for a list, newest first, within a time limit, and reports how far back it searched.
 
 First, the whole query is sent to Postgres, because an index answers most queries in milliseconds.
-If that takes too long, the tasks are read in ranges of limited size, so each request gets further
-back, however rare the matching tasks are. If a search made no progress within its time limit, it
-reads one more small range. A client that follows the cursors therefore always reaches the end.
+If that takes too long, the tasks are read one after another until the time is over, so each request
+gets further back, however rare the matching tasks are. If a search made no progress within its time
+limit, it reads a few more tasks. A client that follows the cursors therefore always reaches the
+end.
 """
 
+import functools
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -14,28 +16,38 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from piccolo.columns.combination import WhereRaw
+from piccolo.columns.combination import And, WhereRaw
+from piccolo.custom_types import Combinable
 from piccolo.query.methods.select import Select
+from piccolo.querystring import QueryString
 
+from services.api import reads as plans
 from services.api.reads import Reads
 from shared.ledger import partitions
+from shared.ledger.ids import FIRST_ID
 from shared.ledger.task_tables import Task, TaskFailure
 
 #: Time limit for building one page, in seconds, not counting the wait for other searches, and the
 #: part of it that the first try with the whole query may take.
 BUDGET_S, WHOLE_S = 0.4, 0.15
-#: Number of tasks in the first range that is read, the factor by which each further range is
-#: larger, and the maximum.
+#: Seconds for which a search reads tasks after its time limit if it has made no progress at all.
+LEAST_S = 0.005
+#: Seconds that a statement may take in addition to the time for which it reads tasks, because it
+#: also plans the query and returns the rows.
+MARGIN_S = 0.1
+#: Number of tasks in the first range of past days that is read, the factor by which each further
+#: range is larger, and the maximum.
 FIRST_STRETCH, GROWTH, MAX_STRETCH = 5_000, 4, 500_000
-#: Number of tasks or failures that a search reads after its time limit if it has made no progress
-#: at all. This takes little time, because they are read by their ids.
-LEAST = 500
-#: Maximum number of failed tasks that one step of a search examines. They are read by their ids.
-MAX_FAILURES = 2_000
+#: Maximum number of failed tasks that one step of a search examines, and the number that it examines
+#: after its time limit if it has made no progress at all. They are read by their ids.
+MAX_FAILURES, LEAST_FAILURES = 10_000, 500
 
 Row = dict[str, Any]
-#: An id that is lower than every task id, and one that is higher.
-BEGINNING, END = UUID(int=0), UUID(int=2**128 - 1)
+#: The condition that a scan adds to those of the search: its time is over.
+_IS_LATE = "clock_timestamp() >= statement_timestamp() + make_interval(secs => {}::float8)"
+
+#: Name of the column that tells whether a task that a scan read meets the conditions of the search.
+_MATCHES = "is_match"
 
 
 @dataclass(slots=True)
@@ -44,12 +56,14 @@ class Found:
 
     #: Position of the search: all tasks with this id or a higher one were examined.
     until: UUID
+    #: The lowest id that a matching task can have.
+    first: UUID
     rows: list[Row] = field(default_factory=list)
 
     @property
     def is_complete(self) -> bool:
-        """Return True if the search has examined all tasks."""
-        return self.until == BEGINNING
+        """Return True if the search has examined all tasks that can match."""
+        return self.until <= self.first
 
 
 class Budget:
@@ -69,41 +83,48 @@ class Search:
     def __init__(
         self,
         reads: Reads,
-        select: Callable[[], Select[Any]],
-        limit: int,
         *,
+        columns: Sequence[Any],
+        conditions: Sequence[Combinable],
+        ids: tuple[UUID, UUID],
+        limit: int,
         below: UUID | None,
         is_filtered: bool,
     ) -> None:
-        """Prepare a search. `select` builds the query for matching tasks.
+        """Prepare a search for tasks that meet all conditions.
 
-        `below` is the position at which the previous page ended; None for the first page.
+        Their ids are at least `ids[0]` and below `ids[1]`. `below` is the position at which the
+        previous page ended; None for the first page. `columns` must contain the id.
         """
-        self._start = below or END
+        first, end = ids
+        self._start = end if below is None else min(below, end)
         self._reads = reads
-        self._is_filtered = is_filtered
-        self._select = select
+        self._columns = columns
+        self._conditions = conditions
         self._limit = limit
+        self._is_filtered = is_filtered
         self._budget = Budget(0)
-        self._found = Found(until=self._start)
+        self._found = Found(self._start, first)
 
     async def everywhere(self, today: datetime) -> Found:
         """Search the whole table `task`.
 
-        Days before yesterday have additional indexes, so the whole query is tried again when the
-        search reaches those days.
+        Days before yesterday have additional indexes. When the search reaches those days, the whole
+        query is therefore tried again, and then ranges of ids are read, in which Postgres can use
+        the indexes.
         """
-        past = partitions.floor_id((today - timedelta(days=1)).date())
-        floors = (past, BEGINNING) if self._found.until > past else (BEGINNING,)
+        first = self._found.first
+        past = max(first, partitions.floor_id((today - timedelta(days=1)).date()))
         async with self._in_turn():
-            for floor in floors:
-                if await self._whole():
-                    break
-                await self._stretches(floor)
+            for floor, read in ((past, self._scan), (first, self._stretches)):
                 if self._found.until > floor:
-                    break
+                    if await self._whole():
+                        break
+                    await read(floor)
+                    if self._found.until > floor:
+                        break
             if self._is_at_its_start:
-                await self._least_stretch()
+                await self._least_scan(first)
         return self._found
 
     async def among_failures(self, candidates: Callable[[], Select[Any]]) -> Found:
@@ -114,12 +135,12 @@ class Search:
             size = min(self._limit, MAX_FAILURES)
             while self._is_open:
                 ids = await self._within(self._failures(candidates, size))
-                if ids is None or not await self._read(self._named(ids), until=_end_of(ids, size)):
+                if ids is None or not await self._scan(self._end_of(ids, size), ids):
                     break
-                size = min(size * GROWTH, MAX_FAILURES)
+                size = MAX_FAILURES
             if self._is_at_its_start:
-                ids = await self._reads.select_little(self._failures(candidates, LEAST))
-                await self._take(self._named(ids), until=_end_of(ids, LEAST))
+                ids = await self._reads.select_little(self._failures(candidates, LEAST_FAILURES))
+                await self._least_scan(self._end_of(ids, LEAST_FAILURES), ids)
         return self._found
 
     @asynccontextmanager
@@ -139,97 +160,114 @@ class Search:
         query = candidates().where(TaskFailure.task_id < self._found.until)
         return query.order_by(TaskFailure.task_id, ascending=False).limit(size)
 
-    def _named(self, ids: Sequence[Row]) -> Select[Any] | None:
-        """Build the query for the matching tasks among these ids.
-
-        Returns None if there are no ids.
-        """
-        if not ids:
-            return None
-        return self._select().where(WhereRaw("id = ANY({}::uuid[])", [row["task_id"] for row in ids]))
-
     async def _whole(self) -> bool:
         """Search all remaining tasks with one query. Returns False if that takes too long."""
-        query = self._select().where(Task.id < self._found.until)
-        return await self._read(query, until=BEGINNING, limit_s=WHOLE_S)
+        return await self._read(self._found.first, limit_s=WHOLE_S)
 
     async def _stretches(self, floor: UUID) -> None:
         """Search one range of ids after another until `floor` is reached or the time is over."""
         size = FIRST_STRETCH
         while self._is_open and self._found.until > floor:
             rows = await self._within(self._bound(size))
-            if rows is None:
-                return
-            low = max(_low(rows), floor)
-            if not await self._read(self._between(low), until=low):
+            if rows is None or not await self._read(max(_low(rows), floor), limit_s=BUDGET_S):
                 return
             size = min(size * GROWTH, MAX_STRETCH)
-
-    async def _least_stretch(self) -> None:
-        """Search one small range of ids even if the time limit has passed. Raises ReadTooSlow."""
-        low = _low(await self._reads.select_little(self._bound(LEAST)))
-        await self._take(self._between(low), until=low)
 
     def _bound(self, size: int) -> Select[Any]:
         """Build the query for the lowest id of the next range, which has `size` tasks."""
         query = Task.select(Task.id).where(Task.id < self._found.until)
         return query.order_by(Task.id, ascending=False).offset(size - 1).limit(1)
 
-    def _between(self, low: UUID) -> Select[Any]:
-        return self._select().where(Task.id < self._found.until).where(Task.id >= low)
-
-    async def _read(self, query: Select[Any] | None, *, until: UUID, limit_s: float = BUDGET_S) -> bool:
-        """Read matching rows into the page, up to its size. Returns False if there was not enough
-        time.
+    async def _read(self, low: UUID, *, limit_s: float) -> bool:
+        """Read the matching tasks down to the id `low` into the page, up to its size. Returns False
+        if there was not enough time.
         """
-        rows = [] if query is None else await self._within(self._page(query), limit_s)
+        query = self._remaining(self._columns, low).where(*self._conditions)
+        rows = await self._within(query, limit_s)
         if rows is None:
             return False
         self._found.rows += rows
-        self._found.until = until
+        self._found.until = low
         return True
 
-    async def _take(self, query: Select[Any] | None, *, until: UUID) -> None:
-        """Read matching rows into the page even if the time limit has passed.
-
-        Raises ReadTooSlow.
+    async def _scan(self, floor: UUID, among: Sequence[Row] | None = None) -> bool:
+        """Read one task after another until `floor` is reached or the time is over. Returns False if
+        there was not enough time to read any.
         """
-        if query is not None:
-            self._found.rows += await self._reads.select_little(self._page(query))
-        self._found.until = until
+        left_s = self._budget.left_s
+        if left_s <= 0:
+            return False
+        query = self._scanned(floor, among, left_s)
+        rows = await self._reads.within(left_s + MARGIN_S, query, plans.IN_ORDER)
+        if rows is None:
+            return False
+        self._take(rows, floor)
+        return True
 
-    def _page(self, query: Select[Any]) -> Select[Any]:
-        """Order the query by id, newest first, and limit it to the rows that the page needs."""
-        return query.order_by(Task.id, ascending=False).limit(self._limit - len(self._found.rows))
+    async def _least_scan(self, floor: UUID, among: Sequence[Row] | None = None) -> None:
+        """Read a few tasks even if the time limit has passed. Raises ReadTooSlow."""
+        query = self._scanned(floor, among, LEAST_S)
+        self._take(await self._reads.select_little(query, plans.IN_ORDER), floor)
+
+    def _scanned(self, floor: UUID, among: Sequence[Row] | None, seconds: float) -> Select[Any]:
+        """Build the query of a scan down to the id `floor`, or among the given failed tasks.
+
+        When its time is over, every further task meets the condition, so that Postgres soon has
+        enough rows and stops. A column distinguishes these tasks from matching ones.
+        """
+        wanted = functools.reduce(And, self._conditions) if self._conditions else WhereRaw("TRUE")
+        matches = QueryString("({})", wanted.querystring, alias=_MATCHES)
+        query = self._remaining([*self._columns, matches], floor)
+        if among is not None:
+            ids = [row["task_id"] for row in among]
+            query = query.where(WhereRaw("id = ANY({}::uuid[])", ids))
+        return query.where(WhereRaw(f"({{}} OR {_IS_LATE})", wanted.querystring, seconds))
+
+    def _take(self, rows: Sequence[Row], floor: UUID) -> None:
+        """Add the matching rows of a scan to the page, and note how far the scan got."""
+        is_cut = len(rows) == self._missing
+        self._found.until = rows[-1]["id"] if is_cut else floor
+        self._found.rows += [row for row in rows if row.pop(_MATCHES)]
+
+    def _remaining(self, columns: Sequence[Any], low: UUID) -> Select[Any]:
+        """Build a query for the tasks from the position of the search down to the id `low`, newest
+        first, as many as the page needs.
+        """
+        query = Task.select(*columns).where(Task.id < self._found.until).where(Task.id >= low)
+        return query.order_by(Task.id, ascending=False).limit(self._missing)
 
     async def _within(self, query: Select[Any], limit_s: float = BUDGET_S) -> list[Row] | None:
         left_s = min(limit_s, self._budget.left_s)
         if left_s <= 0:
             return None
-        return await self._reads.within(left_s, query, is_filtered=self._is_filtered)
+        plan = plans.PLANNED_ANEW if self._is_filtered else plans.IN_ORDER
+        return await self._reads.within(left_s, query, plan)
+
+    @property
+    def _missing(self) -> int:
+        """Number of rows that the page still needs."""
+        return self._limit - len(self._found.rows)
 
     @property
     def _is_open(self) -> bool:
         """Return True if the page needs more rows, some tasks are not examined yet, and time is
         left.
         """
-        is_short = len(self._found.rows) < self._limit and self._found.until > BEGINNING
-        return is_short and self._budget.left_s > 0
+        return self._missing > 0 and not self._found.is_complete and self._budget.left_s > 0
 
     @property
     def _is_at_its_start(self) -> bool:
         """Return True if the search has not made any progress yet."""
-        return self._found.until == self._start
+        return self._found.until == self._start and not self._found.is_complete
+
+    def _end_of(self, ids: Sequence[Row], size: int) -> UUID:
+        """Return the position down to which failures were examined.
+
+        If fewer than the requested `size` were found, all of them were examined.
+        """
+        return ids[-1]["task_id"] if len(ids) == size else self._found.first
 
 
 def _low(rows: Sequence[Row]) -> UUID:
-    """Return the lowest id of a range, or the beginning of all ids if fewer tasks were left."""
-    return rows[0]["id"] if rows else BEGINNING
-
-
-def _end_of(ids: Sequence[Row], size: int) -> UUID:
-    """Return the position down to which failures were examined.
-
-    If fewer than the requested `size` were found, all of them were examined.
-    """
-    return ids[-1]["task_id"] if len(ids) == size else BEGINNING
+    """Return the lowest id of a range, or the lowest of all ids if fewer tasks were left."""
+    return rows[0]["id"] if rows else FIRST_ID

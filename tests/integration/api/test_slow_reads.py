@@ -116,7 +116,7 @@ async def test_the_tasks_of_an_owner_are_read_in_order_before_their_day_is_analy
     plans = {}
     for name, plan in {"planned": reads.PLANNED, "in order": reads.IN_ORDER}.items():
         async with database.transaction():
-            await database.execute(reads.LIMIT, "1000", *plan)
+            await database.execute(reads.SET, list(plan), list(plan.values()))
             rows = await database.fetch(f"EXPLAIN {sql}", *values)
         plans[name] = "\n".join(row[0] for row in rows)
     assert "Sort" in plans["planned"]

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+from tests.eventually import eventually
 from tests.integration.api.conftest import Client, Person
 from tests.integration.api.console.browser import Browser
 
@@ -65,7 +66,11 @@ async def test_all_that_match_are_previewed_started_and_stopped(
         page := (await browser.get(path)).text
     )
     assert "data-every" not in page
-    assert path not in (await browser.get("/console")).text
+
+    async def is_gone() -> bool:
+        return path not in (await browser.get("/console")).text
+
+    await eventually(is_gone, 10)
     statuses = await database.fetch("SELECT status FROM task WHERE id = ANY($1)", [UUID(id) for id in tasks])
     assert {row["status"] for row in statuses} == {"pending"}, "no worker has begun it"
 
