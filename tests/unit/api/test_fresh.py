@@ -43,3 +43,20 @@ async def test_a_failed_read_is_not_kept() -> None:
         await fresh.get()
     source.fails = False
     assert await fresh.get() == 2
+
+
+async def test_callers_that_wait_for_a_read_that_fails_share_its_error() -> None:
+    source = Source()
+    source.fails = True
+    fresh = Fresh(source.read, 60)
+    answers = await asyncio.gather(*(fresh.get() for _ in range(20)), return_exceptions=True)
+    assert (source.reads, {str(answer) for answer in answers}) == (1, {"away"})
+
+
+async def test_a_caller_that_gives_up_does_not_end_the_read_for_the_others() -> None:
+    source = Source()
+    fresh = Fresh(source.read, 60)
+    first, second = asyncio.create_task(fresh.get()), asyncio.create_task(fresh.get())
+    await asyncio.sleep(0)
+    first.cancel()
+    assert (await second, source.reads) == (1, 1)

@@ -2,6 +2,7 @@
 text of tasks never becomes HTML.
 """
 
+import asyncio
 import gzip
 import secrets
 from datetime import UTC, datetime
@@ -11,10 +12,13 @@ from uuid import UUID
 import pytest
 
 from services.api.audit.actions import Unaudited
+from services.api.bulk.bulk_view import BulkView
 from services.api.console import policy
 from services.api.console.rights import RIGHTS
 from services.api.console.static_files import StaticFiles
 from services.api.identity.rights import Reach
+from services.api.operations.workers import Workers
+from services.api.schedules.schedule_view import ScheduleView
 from shared.contracts import nesting
 from shared.identity.tables import Role
 from shared.ledger.ids import uuid7
@@ -190,6 +194,28 @@ async def test_whatever_a_task_carries_stays_text(
     found = (await browser.get(f"/console/tasks/{task}")).text
     assert "services/worker/tasks/email.py:61" in found
     assert "1 frame of the platform and of libraries" in found
+
+
+async def test_open_overviews_share_one_read_of_what_they_show(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[str] = []
+
+    def noted(kind: type, name: str) -> None:
+        read = getattr(kind, name)
+
+        async def noting(*arguments: Any, **named: Any) -> Any:
+            reads.append(f"{kind.__name__}.{name}")
+            return await read(*arguments, **named)
+
+        monkeypatch.setattr(kind, name, noting)
+
+    noted(Workers, "page")
+    noted(ScheduleView, "next_firings")
+    noted(BulkView, "page")
+    pages = await asyncio.gather(*(browser.get("/console") for _ in range(5)))
+    assert {page.status_code for page in pages} == {200}
+    assert sorted(reads) == ["BulkView.page", "ScheduleView.next_firings", "Workers.page"]
 
 
 async def test_pages_load_nothing_but_their_own_files(browser: Browser) -> None:
