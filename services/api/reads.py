@@ -32,13 +32,15 @@ ALONE = {"max_parallel_workers_per_gather": "0"}
 #: search waits for its turn. A search may read any number of rows, so it keeps a processor of Postgres
 #: busy, which submissions need. Twelve searches at once on a machine with two processors made
 #: submissions fifteen times slower.
-SEARCHES, SEARCH_WAIT_S = 1, 2.0
+SEARCHES, SEARCH_WAIT_S = 1, 5.0
 #: Makes Postgres plan each query for its values, which takes some milliseconds. A generic plan
 #: would assume that a rare name is of average frequency.
 PLANNED_ANEW: Plan = ALONE | {"plan_cache_mode": "force_custom_plan"}
 #: Makes Postgres read rows in the order of an index. Otherwise, as long as a new day has no
 #: statistics, it would collect all tasks of an owner and sort them.
 IN_ORDER: Plan = ALONE | {"enable_sort": "off"}
+#: The same for a query that finds tasks by a subquery, which Postgres then reads first, in its order.
+SCANNED: Plan = {**IN_ORDER, "enable_hashjoin": "off", "enable_mergejoin": "off"}
 PLANNED: Plan = ALONE
 PROBED: Plan = ALONE | session.BY_INDEX
 #: The name of this pool's database engine in Piccolo. The tables are bound to another pool.
@@ -79,26 +81,20 @@ class Reads:
             return await self._database.answered(query.run(node=_NODE))
 
     @asynccontextmanager
-    async def search(self) -> AsyncIterator[bool]:
+    async def search(self) -> AsyncIterator[None]:
         """Wait for a turn to search, and hold it inside this context.
 
-        Yields False if there was no turn in time. The caller should then read very little, because
-        many others are searching.
+        Raises ReadTooSlow if there is no turn in time.
         """
-        has_turn = await self._turn()
-        try:
-            yield has_turn
-        finally:
-            if has_turn:
-                self._searching.release()
-
-    async def _turn(self) -> bool:
-        """Wait for a turn to search. Returns False if there was none in time."""
         try:
             async with asyncio.timeout(SEARCH_WAIT_S):
-                return await self._searching.acquire()
+                await self._searching.acquire()
         except TimeoutError:
-            return False
+            raise ReadTooSlow(SEARCH_WAIT_S) from None
+        try:
+            yield
+        finally:
+            self._searching.release()
 
     async def within(self, limit_s: float, query: Select[Any], plan: Plan) -> list[dict[str, Any]] | None:
         """Return the rows of a Piccolo query, or None if it takes longer than the given time or no

@@ -60,6 +60,15 @@ class Matches:
         return [*_fitting_tasks(self.action), *task_filter.owned(self.owner)]
 
     @property
+    def is_indexed(self) -> bool:
+        """True if an index of today's tasks may find the matching ones (see `TaskFilter`).
+
+        All actions but a retry are for tasks in a place, and each place has an index.
+        """
+        assert isinstance(self.filter, TaskFilter)
+        return self.action is not Action.RETRY or self.owner is not None or self.filter.is_indexed
+
+    @property
     def only_failures(self) -> bool:
         """True if only failed tasks can match.
 

@@ -65,6 +65,19 @@ class TaskFilter:
         return dataclasses.replace(self, owner=None, created_after=None, created_before=None) != TaskFilter()
 
     @property
+    def is_indexed(self) -> bool:
+        """True if an index of today's tasks may find the matching ones without reading many others.
+
+        Past days have more indexes than today.
+        """
+        return (
+            not self.is_filtered
+            or self.owner is not None
+            or self.workflow is not None
+            or (self.status is not None and set(self.status) <= _UNFINISHED)
+        )
+
+    @property
     def only_failures(self) -> bool:
         return self.status is not None and set(self.status) == {Status.FAILURE}
 

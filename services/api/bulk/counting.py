@@ -57,9 +57,10 @@ async def count(reads: Reads, matches: Matches, until: UUID, today: datetime) ->
         limit=MAX_COUNT + 1,
         below=until,
         is_filtered=True,
+        is_indexed=matches.is_indexed,
     )
     if matches.only_failures:
-        found = await search.among_failures(matches.failures)
+        found = await search.among_failures(matches.failures())
     else:
         found = await search.everywhere(today)
     return await _count(reads, matches, found.rows, is_complete=found.is_complete)
@@ -67,9 +68,8 @@ async def count(reads: Reads, matches: Matches, until: UUID, today: datetime) ->
 
 async def _workflows(reads: Reads, matches: Matches, until: UUID) -> Count:
     query = matches.select(Workflow.id).where(Workflow.id < until).order_by(Workflow.id, ascending=False)
-    async with reads.search() as has_turn:
-        limited = query.limit(MAX_COUNT + 1)
-        rows = await reads.within(BUDGET_S, limited, PLANNED_ANEW) if has_turn else None
+    async with reads.search():
+        rows = await reads.within(BUDGET_S, query.limit(MAX_COUNT + 1), PLANNED_ANEW)
     if rows is None:
         raise ReadTooSlow(BUDGET_S)
     return await _count(reads, matches, rows, is_complete=True)

@@ -1,16 +1,16 @@
 """Finds tasks for a list, newest first, within a time limit, and reports how far back it searched.
 
-First, the whole query is sent to Postgres, because an index answers most queries in milliseconds.
-If that takes too long, the tasks are read one after another until the time is over, so each request
-gets further back, however rare the matching tasks are. If a search made no progress within its time
-limit, it reads a few more tasks. A client that follows the cursors therefore always reaches the
-end.
+If an index may answer the query in milliseconds, the whole query is sent to Postgres. If there is no
+such index, or that takes too long, the tasks are read one after another until the time is over, so
+each request gets further back, however rare the matching tasks are. If a search made no progress
+within its time limit, it reads a few more tasks. A client that follows the cursors therefore always
+reaches the end.
 """
 
 import functools
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -38,9 +38,6 @@ MARGIN_S = 0.1
 #: Number of tasks in the first range of past days that is read, the factor by which each further
 #: range is larger, and the maximum.
 FIRST_STRETCH, GROWTH, MAX_STRETCH = 5_000, 4, 500_000
-#: Maximum number of failed tasks that one step of a search examines, and the number that it examines
-#: after its time limit if it has made no progress at all. They are read by their ids.
-MAX_FAILURES, LEAST_FAILURES = 10_000, 500
 
 Row = dict[str, Any]
 #: The condition that a scan adds to those of the search: its time is over.
@@ -90,11 +87,13 @@ class Search:
         limit: int,
         below: UUID | None,
         is_filtered: bool,
+        is_indexed: bool,
     ) -> None:
         """Prepare a search for tasks that meet all conditions.
 
         Their ids are at least `ids[0]` and below `ids[1]`. `below` is the position at which the
-        previous page ended; None for the first page. `columns` must contain the id.
+        previous page ended; None for the first page. `columns` must contain the id. `is_indexed`
+        tells whether an index of today's tasks may find the matching ones.
         """
         first, end = ids
         self._start = end if below is None else min(below, end)
@@ -103,66 +102,48 @@ class Search:
         self._conditions = conditions
         self._limit = limit
         self._is_filtered = is_filtered
-        self._budget = Budget(0)
+        self._is_indexed = is_indexed
+        self._budget = Budget(BUDGET_S)
         self._found = Found(self._start, first)
 
     async def everywhere(self, today: datetime) -> Found:
         """Search the whole table `task`.
 
         Days before yesterday have additional indexes. When the search reaches those days, the whole
-        query is therefore tried again, and then ranges of ids are read, in which Postgres can use
+        query is therefore tried (again), and then ranges of ids are read, in which Postgres can use
         the indexes.
         """
         first = self._found.first
         past = max(first, partitions.floor_id((today - timedelta(days=1)).date()))
         async with self._in_turn():
-            for floor, read in ((past, self._scan), (first, self._stretches)):
-                if self._found.until > floor:
-                    if await self._whole():
-                        break
-                    await read(floor)
-                    if self._found.until > floor:
-                        break
+            if self._found.until > past and not (self._is_indexed and await self._whole()):
+                await self._scan(past)
+            if self._found.until <= past and not await self._whole():
+                await self._stretches(first)
             if self._is_at_its_start:
                 await self._least_scan(first)
         return self._found
 
-    async def among_failures(self, candidates: Callable[[], Select[Any]]) -> Found:
-        """Search only failed tasks. `candidates` builds the query of `task_failure` that finds
-        their ids.
-        """
+    async def among_failures(self, failures: Select[Any]) -> Found:
+        """Search only failed tasks. `failures` is the query of `task_failure` that finds their ids."""
+        first = self._found.first
         async with self._in_turn():
-            size = min(self._limit, MAX_FAILURES)
-            while self._is_open:
-                ids = await self._within(self._failures(candidates, size))
-                if ids is None or not await self._scan(self._end_of(ids, size), ids):
-                    break
-                size = MAX_FAILURES
-            if self._is_at_its_start:
-                ids = await self._reads.select_little(self._failures(candidates, LEAST_FAILURES))
-                await self._least_scan(self._end_of(ids, LEAST_FAILURES), ids)
+            if not await self._scan(first, failures):
+                await self._least_scan(first, failures)
         return self._found
 
     @asynccontextmanager
     async def _in_turn(self) -> AsyncIterator[None]:
         """Wait for a turn if this is a search that may read many tasks. The time limit begins inside
-        this context. If there is no turn, it is over at once.
+        this context. Raises ReadTooSlow if there is no turn.
         """
-        if not self._is_filtered:
+        async with self._reads.search() if self._is_filtered else nullcontext():
             self._budget = Budget(BUDGET_S)
             yield
-            return
-        async with self._reads.search() as has_turn:
-            self._budget = Budget(BUDGET_S if has_turn else 0)
-            yield
-
-    def _failures(self, candidates: Callable[[], Select[Any]], size: int) -> Select[Any]:
-        query = candidates().where(TaskFailure.task_id < self._found.until)
-        return query.order_by(TaskFailure.task_id, ascending=False).limit(size)
 
     async def _whole(self) -> bool:
         """Search all remaining tasks with one query. Returns False if that takes too long."""
-        return await self._read(self._found.first, limit_s=WHOLE_S)
+        return self._found.is_complete or await self._read(self._found.first, limit_s=WHOLE_S)
 
     async def _stretches(self, floor: UUID) -> None:
         """Search one range of ids after another until `floor` is reached or the time is over."""
@@ -190,27 +171,27 @@ class Search:
         self._found.until = low
         return True
 
-    async def _scan(self, floor: UUID, among: Sequence[Row] | None = None) -> bool:
+    async def _scan(self, floor: UUID, failures: Select[Any] | None = None) -> bool:
         """Read one task after another until `floor` is reached or the time is over. Returns False if
         there was not enough time to read any.
         """
         left_s = self._budget.left_s
         if left_s <= 0:
             return False
-        query = self._scanned(floor, among, left_s)
-        rows = await self._reads.within(left_s + MARGIN_S, query, plans.IN_ORDER)
+        query = self._scanned(floor, failures, left_s)
+        rows = await self._reads.within(left_s + MARGIN_S, query, plans.SCANNED)
         if rows is None:
             return False
         self._take(rows, floor)
         return True
 
-    async def _least_scan(self, floor: UUID, among: Sequence[Row] | None = None) -> None:
+    async def _least_scan(self, floor: UUID, failures: Select[Any] | None = None) -> None:
         """Read a few tasks even if the time limit has passed. Raises ReadTooSlow."""
-        query = self._scanned(floor, among, LEAST_S)
-        self._take(await self._reads.select_little(query, plans.IN_ORDER), floor)
+        query = self._scanned(floor, failures, LEAST_S)
+        self._take(await self._reads.select_little(query, plans.SCANNED), floor)
 
-    def _scanned(self, floor: UUID, among: Sequence[Row] | None, seconds: float) -> Select[Any]:
-        """Build the query of a scan down to the id `floor`, or among the given failed tasks.
+    def _scanned(self, floor: UUID, failures: Select[Any] | None, seconds: float) -> Select[Any]:
+        """Build the query of a scan down to the id `floor`, through all tasks or through failed ones.
 
         When its time is over, every further task meets the condition, so that Postgres soon has
         enough rows and stops. A column distinguishes these tasks from matching ones.
@@ -218,9 +199,9 @@ class Search:
         wanted = functools.reduce(And, self._conditions) if self._conditions else WhereRaw("TRUE")
         matches = QueryString("({})", wanted.querystring, alias=_MATCHES)
         query = self._remaining([*self._columns, matches], floor)
-        if among is not None:
-            ids = [row["task_id"] for row in among]
-            query = query.where(WhereRaw("id = ANY({}::uuid[])", ids))
+        if failures is not None:
+            ids = failures.where(TaskFailure.task_id < self._found.until)
+            query = query.where(WhereRaw('"task"."id" IN ({})', ids.querystrings[0]))
         return query.where(WhereRaw(f"({{}} OR {_IS_LATE})", wanted.querystring, seconds))
 
     def _take(self, rows: Sequence[Row], floor: UUID) -> None:
@@ -259,13 +240,6 @@ class Search:
     def _is_at_its_start(self) -> bool:
         """Return True if the search has not made any progress yet."""
         return self._found.until == self._start and not self._found.is_complete
-
-    def _end_of(self, ids: Sequence[Row], size: int) -> UUID:
-        """Return the position down to which failures were examined.
-
-        If fewer than the requested `size` were found, all of them were examined.
-        """
-        return ids[-1]["task_id"] if len(ids) == size else self._found.first
 
 
 def _low(rows: Sequence[Row]) -> UUID:
