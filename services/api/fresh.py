@@ -43,5 +43,5 @@ class Fresh(Generic[T]):
     def _end(self, reading: asyncio.Task[T]) -> None:
         self._reading = None
         if not reading.cancelled():
-            # asyncio reports an error that nobody has taken, which happens if every caller gave up.
+            # Mark the error as seen. asyncio would report it if every caller has given up.
             reading.exception()

@@ -43,7 +43,7 @@ Row = dict[str, Any]
 #: The condition that a scan adds to those of the search: its time is over.
 _IS_LATE = "clock_timestamp() >= statement_timestamp() + make_interval(secs => {}::float8)"
 
-#: Name of the column that tells whether a task that a scan read meets the conditions of the search.
+#: Name of the column of a scan that is true for tasks that meet the conditions of the search.
 _MATCHES = "is_match"
 
 
@@ -92,8 +92,8 @@ class Search:
         """Prepare a search for tasks that meet all conditions.
 
         Their ids are at least `ids[0]` and below `ids[1]`. `below` is the position at which the
-        previous page ended; None for the first page. `columns` must contain the id. `is_indexed`
-        tells whether an index of today's tasks may find the matching ones.
+        previous page ended; None for the first page. `columns` must contain the id.
+        `is_indexed` is true if an index of today's tasks may find the matching ones.
         """
         first, end = ids
         self._start = end if below is None else min(below, end)
