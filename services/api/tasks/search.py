@@ -21,8 +21,7 @@ from piccolo.custom_types import Combinable
 from piccolo.query.methods.select import Select
 from piccolo.querystring import QueryString
 
-from services.api import reads as plans
-from services.api.reads import Reads
+from services.api.reads import IN_ORDER, PLANNED_ANEW, SCANNED, Reads
 from shared.ledger import partitions
 from shared.ledger.ids import FIRST_ID
 from shared.ledger.task_tables import Task, TaskFailure
@@ -42,7 +41,6 @@ FIRST_STRETCH, GROWTH, MAX_STRETCH = 5_000, 4, 500_000
 Row = dict[str, Any]
 #: The condition that a scan adds to those of the search: its time is over.
 _IS_LATE = "clock_timestamp() >= statement_timestamp() + make_interval(secs => {}::float8)"
-
 #: Name of the column of a scan that is true for tasks that meet the conditions of the search.
 _MATCHES = "is_match"
 
@@ -179,7 +177,7 @@ class Search:
         if left_s <= 0:
             return False
         query = self._scanned(floor, failures, left_s)
-        rows = await self._reads.within(left_s + MARGIN_S, query, plans.SCANNED)
+        rows = await self._reads.within(left_s + MARGIN_S, query, SCANNED)
         if rows is None:
             return False
         self._take(rows, floor)
@@ -188,7 +186,7 @@ class Search:
     async def _least_scan(self, floor: UUID, failures: Select[Any] | None = None) -> None:
         """Read a few tasks even if the time limit has passed. Raises ReadTooSlow."""
         query = self._scanned(floor, failures, LEAST_S)
-        self._take(await self._reads.select_little(query, plans.SCANNED), floor)
+        self._take(await self._reads.select_little(query, SCANNED), floor)
 
     def _scanned(self, floor: UUID, failures: Select[Any] | None, seconds: float) -> Select[Any]:
         """Build the query of a scan down to the id `floor`, through all tasks or through failed ones.
@@ -221,7 +219,7 @@ class Search:
         left_s = min(limit_s, self._budget.left_s)
         if left_s <= 0:
             return None
-        plan = plans.PLANNED_ANEW if self._is_filtered else plans.IN_ORDER
+        plan = PLANNED_ANEW if self._is_filtered else IN_ORDER
         return await self._reads.within(left_s, query, plan)
 
     @property
