@@ -73,7 +73,7 @@ its code. If the API goes away in between, they print what was done and what was
 | 5 | the API does not answer, or something else answers in its place |
 | 130, 143 | Ctrl-C, and SIGTERM for `often top` |
 
-A reader that leaves early, as in `often tasks | head -1`, is no failure.
+A reader that leaves early, as in `often tasks | head -1`, is not an error.
 """
 
 

@@ -1,6 +1,6 @@
 """Detects which task ids Redis has lost, and sends them to Redis again.
 
-Ids wait in lanes, the Redis lists of each queue and priority. Three checks find losses. First,
+Ids wait in lanes, the Redis lists of each queue and priority. Four checks find losses. First,
 Postgres and Redis both store a generation number. If it is missing in Redis or differs, all lanes
 were lost, and every sent task is pushed again; meanwhile, the number in Redis is negative. Second,
 both store the time of the last check. If Redis has a later time than Postgres, Postgres was

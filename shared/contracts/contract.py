@@ -1,6 +1,6 @@
 """Defines contracts. A contract describes a kind of task: its name, parameters, retries and limits.
 
-The work itself is a function in `services/worker/tasks`. The API and the scheduler know only
+The work itself is a function that only the worker loads. The API and the scheduler know only
 contracts.
 """
 

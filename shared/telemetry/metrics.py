@@ -2,7 +2,8 @@
 
 Histograms use the platform's own class (`shared.telemetry.histogram`). All other metrics are in
 prometheus-client's default registry. `services.worker.process_metrics` computes further metrics at
-each scrape, and `services.scheduler.gauges` contains those that only the leading scheduler reports.
+each scrape, and `services/scheduler/leader_gauges.py` contains those that only the leading scheduler
+reports.
 """
 
 import functools
