@@ -81,20 +81,26 @@ class Reads:
             return await self._database.answered(query.run(node=_NODE))
 
     @asynccontextmanager
-    async def search(self) -> AsyncIterator[None]:
+    async def search(self) -> AsyncIterator[bool]:
         """Wait for a turn to search, and hold it inside this context.
 
-        Raises ReadTooSlow if there is no turn in time.
+        Yields False if there was no turn in time. The caller must then read nothing, because many
+        others are searching.
         """
+        has_turn = await self._turn()
+        try:
+            yield has_turn
+        finally:
+            if has_turn:
+                self._searching.release()
+
+    async def _turn(self) -> bool:
+        """Wait for a turn to search. Returns False if there was none in time."""
         try:
             async with asyncio.timeout(SEARCH_WAIT_S):
-                await self._searching.acquire()
+                return await self._searching.acquire()
         except TimeoutError:
-            raise ReadTooSlow(SEARCH_WAIT_S) from None
-        try:
-            yield
-        finally:
-            self._searching.release()
+            return False
 
     async def within(self, limit_s: float, query: Select[Any], plan: Plan) -> list[dict[str, Any]] | None:
         """Return the rows of a Piccolo query, or None if it takes longer than the given time or no

@@ -68,8 +68,9 @@ async def count(reads: Reads, matches: Matches, until: UUID, today: datetime) ->
 
 async def _workflows(reads: Reads, matches: Matches, until: UUID) -> Count:
     query = matches.select(Workflow.id).where(Workflow.id < until).order_by(Workflow.id, ascending=False)
-    async with reads.search():
-        rows = await reads.within(BUDGET_S, query.limit(MAX_COUNT + 1), PLANNED_ANEW)
+    async with reads.search() as has_turn:
+        limited = query.limit(MAX_COUNT + 1)
+        rows = await reads.within(BUDGET_S, limited, PLANNED_ANEW) if has_turn else None
     if rows is None:
         raise ReadTooSlow(BUDGET_S)
     return await _count(reads, matches, rows, is_complete=True)

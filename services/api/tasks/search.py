@@ -9,8 +9,8 @@ reaches the end.
 
 import functools
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -29,6 +29,8 @@ from shared.ledger.task_tables import Task, TaskFailure
 #: Time limit for building one page, in seconds, not counting the wait for other searches, and the
 #: part of it that the first try with the whole query may take.
 BUDGET_S, WHOLE_S = 0.4, 0.15
+#: Seconds for which every search looks for tasks without waiting for a turn.
+LOOK_S = 0.02
 #: Seconds for which a search reads tasks after its time limit if it has made no progress at all.
 LEAST_S = 0.005
 #: Seconds that a statement may take in addition to the time for which it reads tasks, because it
@@ -113,7 +115,7 @@ class Search:
         """
         first = self._found.first
         past = max(first, partitions.floor_id((today - timedelta(days=1)).date()))
-        async with self._in_turn():
+        async with self._in_turn(lambda: self._look(past)):
             if self._found.until > past and not (self._is_indexed and await self._whole()):
                 await self._scan(past)
             if self._found.until <= past and not await self._whole():
@@ -125,19 +127,39 @@ class Search:
     async def among_failures(self, failures: Select[Any]) -> Found:
         """Search only failed tasks. `failures` is the query of `task_failure` that finds their ids."""
         first = self._found.first
-        async with self._in_turn():
-            if not await self._scan(first, failures):
+        async with self._in_turn(lambda: self._scan(first, failures)):
+            await self._scan(first, failures)
+            if self._is_at_its_start:
                 await self._least_scan(first, failures)
         return self._found
 
     @asynccontextmanager
-    async def _in_turn(self) -> AsyncIterator[None]:
-        """Wait for a turn if this is a search that may read many tasks. The time limit begins inside
-        this context. Raises ReadTooSlow if there is no turn.
+    async def _in_turn(self, look: Callable[[], Awaitable[object]]) -> AsyncIterator[None]:
+        """Measure the time limit inside this context.
+
+        If this search may read many tasks, it first takes a short look without a turn, which is
+        enough for most searches. For the rest it waits for a turn. If there is none in time, no
+        time is left, and the page contains what the look has found.
         """
-        async with self._reads.search() if self._is_filtered else nullcontext():
+        if not self._is_filtered:
             self._budget = Budget(BUDGET_S)
             yield
+            return
+        self._budget = Budget(LOOK_S)
+        await look()
+        if self._is_finished:
+            yield
+            return
+        async with self._reads.search() as has_turn:
+            self._budget = Budget(BUDGET_S if has_turn else 0)
+            yield
+
+    async def _look(self, past: UUID) -> None:
+        """Take the short look of a search that is not only for failures."""
+        if self._is_indexed or self._found.until <= past:
+            await self._whole()
+        else:
+            await self._scan(past)
 
     async def _whole(self) -> bool:
         """Search all remaining tasks with one query. Returns False if that takes too long."""
@@ -174,7 +196,7 @@ class Search:
         there was not enough time to read any.
         """
         left_s = self._budget.left_s
-        if left_s <= 0:
+        if self._is_finished or left_s <= 0:
             return False
         query = self._scanned(floor, failures, left_s)
         rows = await self._reads.within(left_s + MARGIN_S, query, SCANNED)
@@ -228,11 +250,16 @@ class Search:
         return self._limit - len(self._found.rows)
 
     @property
+    def _is_finished(self) -> bool:
+        """Return True if the page is full or all tasks are examined."""
+        return self._missing <= 0 or self._found.is_complete
+
+    @property
     def _is_open(self) -> bool:
         """Return True if the page needs more rows, some tasks are not examined yet, and time is
         left.
         """
-        return self._missing > 0 and not self._found.is_complete and self._budget.left_s > 0
+        return not self._is_finished and self._budget.left_s > 0
 
     @property
     def _is_at_its_start(self) -> bool:

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from services.api.reads import Reads
 from services.api.tasks import search
 from shared.ledger import partitions
 from shared.ledger.ids import LAST_ID, uuid7
@@ -123,9 +124,10 @@ async def test_a_search_that_runs_out_of_time_says_how_far_it_got_and_goes_on_fr
 ) -> None:
     await database.execute(FILL, 400, guest.id)
     monkeypatch.setattr(search, "WHOLE_S", 0.0)
+    # The scan is out of time after its first task, and then reads as many as a page has.
+    left = iter([1e-9] + [0.0] * 99)
     with monkeypatch.context() as context:
-        # The scan is out of time after its first task, and then reads as many as a page has.
-        context.setattr(search.Budget, "left_s", 1e-9)
+        context.setattr(search.Budget, "left_s", property(lambda _: next(left)))
         page = (await administrator.get("tasks", name="sample.rare", limit=30)).json()
     assert (page["items"], page["complete"]) == ([], False)
     until = datetime.fromisoformat(page["searched_until"])
@@ -169,15 +171,39 @@ async def test_a_search_without_time_still_progresses_with_each_page(
     assert await numbers(administrator, **filters) == expected
 
 
+@pytest.mark.parametrize("filters", [{"name": "sample.rare"}, {"status": "failure", "params.number": "396"}])
+async def test_a_search_without_a_turn_answers_what_a_short_look_has_found(
+    filters: dict[str, str],
+    administrator: Person,
+    guest: Person,
+    database: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def no_turn(_: Reads) -> bool:
+        return False
+
+    await database.execute(FILL, 400, guest.id)
+    await database.execute(FAIL, 3)
+    monkeypatch.setattr(Reads, "_turn", no_turn)
+    monkeypatch.setattr(search, "LOOK_S", 30.0)
+    # A scan is out of time after its first task, and then reads as many as a page has.
+    monkeypatch.setattr(search, "_IS_LATE", "{}::float8 > 0")
+    page = (await administrator.get("tasks", **filters)).json()
+    assert (page["items"], page["complete"]) == ([], False)
+    expected = [396] if "status" in filters else [99, 199, 299, 399]
+    assert await numbers(administrator, **filters) == expected
+
+
 async def test_failures_are_searched_as_far_as_the_time_allows(
     administrator: Person, guest: Person, database: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await database.execute(FILL, 400, guest.id)
     await database.execute(FAIL, 3)
     wanted = {"status": "failure", "params.number": "399", "limit": 10}
+    # The scan is out of time after the first failure, and then reads as many as a page has.
+    left = iter([1e-9] + [0.0] * 99)
     with monkeypatch.context() as context:
-        # The scan is out of time after the first failure, and then reads as many as a page has.
-        context.setattr(search.Budget, "left_s", 1e-9)
+        context.setattr(search.Budget, "left_s", property(lambda _: next(left)))
         page = (await administrator.get("tasks", **wanted)).json()
     assert (page["items"], page["complete"]) == ([], False)
     until = datetime.fromisoformat(page["searched_until"])
