@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from typing import ParamSpec, TypeVar
 
 import httpx
@@ -118,17 +118,25 @@ async def _until_told() -> None:
     stops: list[signal.Signals] = []
 
     def stop(how: signal.Signals) -> None:
-        if not stops:  # only the first signal counts: a second Ctrl-C must not interrupt the orderly stop
-            print("\nStopping…", flush=True)
-            running.cancel()
         stops.append(how)
+        if len(stops) == 1:  # a second Ctrl-C must not interrupt the orderly stop
+            running.cancel()
+            _say("\nStopping…")
 
     for how in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(how, stop, how)
     try:
         await running
     except asyncio.CancelledError:
-        print("Stopped.", flush=True)
+        _say("Stopped.")
+
+
+def _say(text: str) -> None:
+    """Print a line, unless nobody can read it any more: the terminal was closed, or a pipe has
+    ended.
+    """
+    with suppress(OSError):
+        print(text, flush=True)
 
 
 def main() -> int:

@@ -1,11 +1,33 @@
-"""Tests of Ctrl-C while the launcher is doing blocking work in a thread."""
+"""Tests of how the launcher stops: by Ctrl-C while it is doing blocking work in a thread, and after
+its terminal was closed.
+"""
 
 import asyncio
+import os
+import signal
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
 from local import launcher
+
+#: A launcher that starts no servers. It writes a file when it is told to stop.
+PROGRAM = """
+import asyncio, pathlib, sys
+from local import launcher
+async def run():
+    print("running", flush=True)
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        pathlib.Path(sys.argv[1]).touch()
+        raise
+launcher.run = run
+sys.exit(launcher.main())
+"""
 
 
 @pytest.fixture
@@ -49,3 +71,21 @@ async def test_work_that_hangs_does_not_block_the_launcher(
     release.set()  # let the thread end, because the event loop closes only after its threads have ended
     assert working in done
     assert working.cancelled()
+
+
+@pytest.mark.parametrize("how", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+def test_the_launcher_stops_in_order_although_nobody_reads_what_it_prints(
+    how: signal.Signals, tmp_path: Path
+) -> None:
+    stopped = tmp_path / "stopped"
+    reading, writing = os.pipe()
+    with subprocess.Popen([sys.executable, "-c", PROGRAM, str(stopped)], stdout=writing) as launched:
+        os.close(writing)
+        with os.fdopen(reading) as output:
+            assert output.readline() == "running\n"
+        launched.send_signal(how)
+        try:
+            assert launched.wait(20) == 0
+        finally:
+            launched.kill()
+    assert stopped.exists()
