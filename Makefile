@@ -119,6 +119,7 @@ deploy/often.env:
 
 clean: ## Remove .venv, caches and the local system with its data
 	@test ! -e var/run/system.json || { echo "The system is running: stop it first." >&2; exit 1; }
+	@test ! -L var/postgres || rm -rf "$$(readlink var/postgres)" # `make run` as root may store the data elsewhere
 	@rm -rf .venv var .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

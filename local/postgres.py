@@ -163,15 +163,17 @@ class Postgres:
 def settle(wanted: Path, *, port: int) -> Postgres:
     """Choose account, programs and home for a server whose data should be stored under `wanted`.
 
-    The password is created with the home and stored in it, so that it exists as long as the data.
+    If the server's account cannot reach that folder, the data is stored elsewhere, and `wanted` is a
+    link to it. The password is created with the home and stored in it, so that it exists as long as the data.
     Raises LaunchError if the caller is root and there is no other account to use.
     """
     account = unprivileged()
     package = _package()
-    home = _own(wanted, account)
+    home = _own(wanted.resolve(), account)
     if account and not account.reaches(home):
-        wanted.rmdir()
+        home.rmdir()
         home = _own(ELSEWHERE / str(wanted).strip("/").replace("/", "-"), account)
+        wanted.symlink_to(home)
     if account and not account.reaches(package / PROGRAMS / "postgres"):
         package = _copy(package, home, account)
     return Postgres(

@@ -1,6 +1,8 @@
 """Tests that the programs of the embedded PostgreSQL run under another account. They need root."""
 
 import os
+import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +11,7 @@ import pytest
 
 from local import account, postgres
 from local.account import Account
+from tests.platform import ROOT
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL under another account")
 
@@ -40,6 +43,31 @@ def package(folder: Path) -> Path:
     for path in (folder / "private", *(folder / "private").rglob("*")):
         path.chmod(0o700)
     return package
+
+
+@pytest.fixture
+def private_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A clone that other accounts cannot enter, with the Makefile. Data is stored in `elsewhere`."""
+    clone = tmp_path / "clone"
+    clone.mkdir(mode=0o700)
+    shutil.copy(ROOT / "Makefile", clone)
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        monkeypatch.setattr(postgres, "ELSEWHERE", Path(name) / "elsewhere")
+        yield clone
+
+
+def test_make_clean_removes_the_data_that_a_private_clone_stores_elsewhere(private_clone: Path) -> None:
+    wanted = private_clone / "var" / "postgres"
+    first = postgres.settle(wanted, port=1)
+    assert first.home.parent == postgres.ELSEWHERE
+    again = postgres.settle(wanted, port=1)
+    assert (again.home, again.password) == (first.home, first.password)
+
+    subprocess.run(["make", "clean"], cwd=private_clone, check=True)
+
+    assert not list(postgres.ELSEWHERE.iterdir())
+    assert postgres.settle(wanted, port=1).password != first.password
 
 
 def test_programs_that_only_root_may_run_are_copied_for_another_account(
