@@ -55,6 +55,17 @@ class IndexCursor:
         #: Index of the next window in the cycle through all windows.
         self._position = 0
 
+    def restart_if_ahead_of(self, now: datetime) -> bool:
+        """Start again if the cursor is ahead of Postgres's clock, which was therefore set back.
+
+        Tasks that start to wait from now on would otherwise appear behind the cursor. Returns True
+        if it was ahead.
+        """
+        if self.after <= now:
+            return False
+        self.restart()
+        return True
+
     def look(self) -> Look:
         """Return the times that the next query has to read."""
         if not self._ends:

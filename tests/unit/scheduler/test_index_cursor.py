@@ -93,6 +93,14 @@ def test_old_windows_become_one(window: timedelta) -> None:
     assert (len(set(starts)), min(starts)) == (most, BEGINNING)
 
 
+def test_the_cursor_starts_again_if_the_clock_was_set_back_behind_it() -> None:
+    cursor = moved(1)
+    assert not cursor.restart_if_ahead_of(NOON)
+    assert cursor.look().after == NOON
+    assert cursor.restart_if_ahead_of(NOON - timedelta(seconds=1))
+    assert cursor.look().after == BEGINNING
+
+
 def test_a_new_term_begins_at_the_start() -> None:
     cursor = moved(1)
     cursor.restart()
