@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from services.scheduler.index_cursor import IndexCursor
+from services.scheduler.slow_items import SlowItems
 from shared.ledger.database import Database
 from shared.ledger.statement import Statement
 from shared.ledger.transitions.send import LOST
@@ -71,6 +72,7 @@ class LaneCheck:
         self._database = database
         self._queues = queues
         self._known = frozenset(queue_names)
+        self._slow = SlowItems[str]("queue")
         self.restart()
 
     def restart(self) -> None:
@@ -109,8 +111,11 @@ class LaneCheck:
             rows += await self._database.run(WITH_SENT)
             self._has_begun = True
         self._names.update(row["queue"] for row in rows)
-        for queue in sorted(self._names):
-            await self._check(queue, state["now"])
+        others, slow = self._slow.begin_round(sorted(self._names))
+        for queue in [*others, *slow]:
+            with self._slow.tolerating(queue):
+                await self._check(queue, state["now"])
+        self._slow.end_round()
         return False
 
     async def _check(self, queue: str, now: datetime) -> None:

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from services.scheduler import declarations
+from services.scheduler.slow_items import SlowItems
 from shared.contracts.catalogue import Catalogue
 from shared.errors import OftenError, ServerUnavailable
 from shared.ledger.database import Database
@@ -61,6 +62,7 @@ class Timetable:
         self._workflows = workflows
         self._firing = Firing(database, submitter, vault, catalogue, workflows)
         self._aligned = False
+        self._slow = SlowItems[str]("schedule")
 
     def restart(self) -> None:
         """Let the next round compare the stored schedules with the declared ones.
@@ -76,10 +78,13 @@ class Timetable:
             await declarations.align(self._database, self._catalogue, self._vault, self._workflows)
             self._aligned = True
         rows = await self._database.run(schedules.DUE, limit=BATCH)
-        for row in rows:
-            await self._settle(row["name"])
+        others, slow = self._slow.begin_round(row["name"] for row in rows)
+        for name in [*others, *slow]:
+            with self._slow.tolerating(name):
+                await self._settle(name)
         if rows:
             await self._submitter.mark()
+        self._slow.end_round()
         return len(rows) == BATCH
 
     async def _settle(self, name: str) -> None:

@@ -10,8 +10,10 @@ from services.scheduler.index_cursor import IndexCursor
 from services.scheduler.lane_check import HEAD, LaneCheck
 from services.scheduler.resender import Resender
 from shared.backlog import BEGINNING
+from shared.errors import ServerRefuses
 from shared.transport.keys import lane_key, rescue_key
 from shared.transport.queues import Address
+from tests.canceled_statements import canceled
 from tests.platform import Platform
 from tests.sample_tasks import INSTANT, Nothing
 
@@ -165,3 +167,16 @@ async def test_a_head_that_was_sent_before_the_clock_was_set_back_makes_no_id_lo
     await platform.queues.push([Address(task_id, "default", 5) for task_id in (*earlier, later)])
     await check.run_once()
     assert await in_redis(platform, ids) == [True] * len(ids)
+
+
+async def test_a_queue_whose_statement_is_canceled_does_not_stop_the_check_of_the_others(
+    platform: Platform, check: LaneCheck
+) -> None:
+    ids = await platform.submit(INSTANT, Nothing(), count=2)
+    await platform.queues.client.delete(LANE)
+    await platform.rows("UPDATE task SET sent_at = now() - interval '1 minute'")
+    await platform.rows("UPDATE task SET queue = 'a slow one' WHERE id = {}", ids[0])
+    async with canceled(platform, "UPDATE ON task", "NEW.queue = 'a slow one'"):
+        with pytest.raises(ServerRefuses, match="statement timeout"):
+            await check.run_once()
+    assert await in_redis(platform, ids) == [True, False]

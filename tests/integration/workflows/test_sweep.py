@@ -12,11 +12,13 @@ import pytest
 
 from services.scheduler import workflows
 from services.scheduler.workflows import BATCH, Sweep
+from shared.errors import ServerRefuses
 from shared.ledger.database import Database
 from shared.ledger.statement import Statement
 from shared.ledger.transitions import record
 from shared.ledger.transitions import workflow as transitions
 from shared.workflows.advancer import Advancer
+from tests.canceled_statements import canceled
 from tests.explain import explain
 from tests.integration.workflows.crew import WAITING, Crew
 from tests.integration.workflows.plays import end_all, single, status, submitter
@@ -134,3 +136,17 @@ async def test_the_search_for_passed_deadlines_reads_no_events_of_other_workflow
         APPLIED,
     )
     assert await pages_read(platform, transitions.NOTE_DEADLINES, limit=BATCH) < 100
+
+
+async def test_a_workflow_whose_statement_is_canceled_does_not_stop_the_others(
+    platform: Platform, crew: Crew
+) -> None:
+    slow, sound = [await submitter(platform).submit(single()) for _ in range(2)]
+    await end_all(crew)
+    sweep = sweep_of(platform)
+    async with canceled(platform, "UPDATE ON workflow", f"NEW.id = '{slow}'"):
+        with pytest.raises(ServerRefuses, match="statement timeout"):
+            await sweep.run_once()
+    assert (await status(platform, slow), await status(platform, sound)) == ("running", "success")
+    assert await sweep.run_once()
+    assert await status(platform, slow) == "success"
