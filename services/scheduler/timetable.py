@@ -14,10 +14,10 @@ from typing import Any
 from services.scheduler import declarations
 from services.scheduler.slow_items import SlowItems
 from shared.contracts.catalogue import Catalogue
-from shared.errors import OftenError, ServerUnavailable
+from shared.errors import OftenError, Refused, ServerUnavailable
 from shared.ledger.database import Database
 from shared.schedules import statements as schedules
-from shared.schedules.firing import Firing, policy_of, timing_of
+from shared.schedules.firing import Firing, TaskToFire, Work, policy_of, timing_of
 from shared.schedules.timetable import Due, due
 from shared.submission import Submitter
 from shared.telemetry import metrics, tracing
@@ -127,9 +127,7 @@ class Timetable:
         try:
             work = self._firing.work_of(row)
         except OftenError as error:
-            text = "a schedule could not submit its task or workflow; it continues with its next time: %s"
-            log.error(text, error, extra={"schedule": row["name"]})
-            return [("failed", await self._record(row["name"], "failed", times, str(error)))]
+            return [("failed", await self._refuse(row["name"], times, error))]
         skipped: Sequence[datetime] = []
         if row["overlap"] == "skip":
             earlier = await self._firing.unfinished(row)
@@ -138,8 +136,31 @@ class Timetable:
             if earlier:
                 detail = f"{earlier.kind} {earlier.id} of an earlier nominal time has not ended"
             skipped = await self._record(row["name"], "skipped_overlap", skipped, detail)
-        fired = await self._firing.fire(row, work, times)
-        return [("submitted", list(fired)), ("skipped_overlap", skipped)]
+        return [*await self._submit(row, work, times), ("skipped_overlap", skipped)]
+
+    async def _submit(
+        self, row: Mapping[str, Any], work: Work, times: Sequence[datetime]
+    ) -> list[tuple[str, Sequence[datetime]]]:
+        """Submit the task or workflow for each of these times.
+
+        Tasks are submitted together, because their parameters are the same. Workflows are submitted
+        one by one: the first of them may hold the unique key that the others need.
+        """
+        fired: list[datetime] = []
+        refused: list[datetime] = []
+        for share in [times] if isinstance(work, TaskToFire) else [[time] for time in times]:
+            try:
+                async with self._database.all_or_nothing():
+                    fired += await self._firing.fire(row, work, share)
+            except Refused as error:
+                refused += await self._refuse(row["name"], share, error)
+        return [("submitted", fired), ("failed", refused)]
+
+    async def _refuse(self, name: str, times: Sequence[datetime], error: OftenError) -> Sequence[datetime]:
+        """Record that nothing could be submitted for these times."""
+        text = "a schedule could not submit its task or workflow; it continues with its next time: %s"
+        log.error(text, error, extra={"schedule": name})
+        return await self._record(name, "failed", times, str(error))
 
     async def _note_failure(self, name: str, error: Exception) -> list[Verdict]:
         """Record an unexpected error as the outcome, and continue with the schedule's next time.

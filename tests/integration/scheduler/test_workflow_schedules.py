@@ -22,8 +22,16 @@ from tests.platform import Platform
 
 
 def hourly(**options: Any) -> Schedules:
-    declared = WorkflowSchedule(name="sample", kind="interval", expression="1 min", build=tick, **options)
+    declared = WorkflowSchedule(
+        name="sample", kind="interval", expression="1 min", **{"build": tick, **options}
+    )
     return {"sample": declared}
+
+
+def unique_tick() -> Workflow:
+    flow = tick()
+    flow.unique = "one"
+    return flow
 
 
 def timetable(platform: Platform, workflows: Schedules) -> Timetable:
@@ -85,6 +93,23 @@ async def test_missed_times_and_overlap_are_those_of_tasks(platform: Platform) -
     await move(platform, again)
     await run(skipping)
     assert again in [row["fire_time"] for row in await workflows(platform)]
+
+
+async def test_a_missed_time_whose_unique_key_an_earlier_one_holds_fails_alone(
+    platform: Platform, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = timetable(platform, hourly(misfire="all", build=unique_tick))
+    first = await due(platform, service, late_s=130)
+    await run(service)
+    (flow,) = await workflows(platform)
+    assert flow["fire_time"] == first
+    submitted, *failed = await firings(platform)
+    assert (submitted["outcome"], submitted["workflow_id"]) == ("submitted", flow["id"])
+    assert outcomes(failed) == ["failed", "failed"]
+    assert all(f"has the key 'one' ({flow['id']})" in row["detail"] for row in failed)
+    row = await schedule(platform)
+    assert (row["last_fire_time"], row["next_fire_time"]) == (first, first + timedelta(minutes=3))
+    assert not any(record.exc_info for record in caplog.records)
 
 
 async def test_jitter_delays_the_first_tasks_and_not_the_nominal_time(platform: Platform) -> None:
