@@ -2,7 +2,7 @@
 
 import itertools
 import logging
-from datetime import UTC, date, datetime
+from datetime import date
 
 from shared.errors import ServerRefuses, ServerUnavailable
 from shared.ledger import partitions, sqlstate
@@ -30,7 +30,7 @@ class Partitioner:
         once.
         """
         existing = {row["name"] for row in await self._database.run(partitions.EXISTING)}
-        days = partitions.days_needed(datetime.now(UTC).date())
+        days = partitions.days_needed(self._database.now().date())
         errors = []
         for day, table in itertools.product(days, partitions.PARTITIONED):
             name = partitions.partition_name(table, day)

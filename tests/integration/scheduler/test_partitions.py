@@ -32,6 +32,17 @@ async def test_missing_days_are_added_under_load(platform: Platform) -> None:
     assert await names(platform) == before
 
 
+async def test_days_are_those_of_the_clock_of_postgres(platform: Platform) -> None:
+    platform.database.note_time(datetime.now(UTC) + timedelta(days=2))
+    gauges = LeaderGauges(lambda: True)
+    service = PartitionGauges(platform.database, gauges)
+    await service.run_once()
+    assert values(gauges)["often_ledger_days_ahead"] == partitions.DAYS_AHEAD - 2
+    await Partitioner(platform.database).run_once()
+    await service.run_once()
+    assert values(gauges)["often_ledger_days_ahead"] == partitions.DAYS_AHEAD
+
+
 async def test_a_partition_that_cannot_be_attached_leaves_no_table_that_does_not_fit_later(
     platform: Platform,
 ) -> None:
