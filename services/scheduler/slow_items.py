@@ -28,14 +28,15 @@ class SlowItems(Generic[T]):
         """`field` is the name of the field that identifies an item in log lines."""
         self._field = field
         self._slow: set[T] = set()
-        self._errors: list[ServerRefuses] = []
+        #: The canceled statements of this round.
+        self.errors: list[ServerRefuses] = []
 
     def begin_round(self, items: Iterable[T]) -> tuple[list[T], list[T]]:
         """Begin a round. Returns the items that are not slow and those that are, both in the given
         order. Slow items that are not among the given ones are forgotten.
         """
         given = list(items)
-        self._errors = []
+        self.errors = []
         self._slow.intersection_update(given)
         others = [item for item in given if item not in self._slow]
         return others, [item for item in given if item in self._slow]
@@ -51,10 +52,10 @@ class SlowItems(Generic[T]):
             if not was_canceled(error):
                 raise
             self._slow.add(item)
-            self._errors.append(error)
+            self.errors.append(error)
             text = "a statement was canceled; the round goes on and the next one tries this item last"
             log.warning(text, extra={self._field: str(item)}, exc_info=True)
-            if len(self._errors) >= MAX_CANCELED:
+            if len(self.errors) >= MAX_CANCELED:
                 raise
         else:
             self._slow.discard(item)
@@ -64,8 +65,8 @@ class SlowItems(Generic[T]):
 
         The round then counts as failed, and the next one follows after a pause.
         """
-        if self._errors:
-            raise self._errors[-1]
+        if self.errors:
+            raise self.errors[-1]
 
 
 def was_canceled(error: BaseException) -> bool:

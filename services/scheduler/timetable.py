@@ -75,8 +75,9 @@ class Timetable:
     async def run_once(self) -> bool:
         """Fire the schedules that are due. Returns True if more may be due."""
         if not self._aligned:
-            await declarations.align(self._database, self._catalogue, self._vault, self._workflows)
-            self._aligned = True
+            self._aligned = await declarations.align(
+                self._database, self._catalogue, self._vault, self._workflows
+            )
         rows = await self._database.run(schedules.DUE, limit=BATCH)
         others, slow = self._slow.begin_round(row["name"] for row in rows)
         for name in [*others, *slow]:

@@ -14,10 +14,11 @@ from shared.schedules import statements as schedules
 from shared.workflows import scheduled
 from shared.workflows.scheduled import Schedules, WorkflowSchedule
 from shared.workflows.workflow import Workflow
+from tests.canceled_statements import canceled
 from tests.clockwork.application import APPLICATION
 from tests.clockwork.workflows.ticks import EACH_SECOND, tick
 from tests.explain import explain
-from tests.integration.scheduler.test_timetable import firings, move, outcomes, run, schedule
+from tests.integration.scheduler.test_timetable import add, firings, move, outcomes, run, schedule
 from tests.platform import Platform
 
 
@@ -146,6 +147,20 @@ async def test_a_declaration_that_changes_is_followed(platform: Platform) -> Non
         await declarations.align(platform.database, Catalogue([]), platform.vault, declared)
     row = await schedule(platform)
     assert (row["time_zone"], row["revision"]) == ("Asia/Kolkata", 1)
+
+
+async def test_a_declaration_that_cannot_be_stored_now_is_followed_later_and_does_not_stop_the_others(
+    platform: Platform,
+) -> None:
+    await run(timetable(platform, hourly()))
+    service = timetable(platform, hourly(time_zone="Asia/Kolkata"))
+    await add(platform, "other")
+    async with canceled(platform, "UPDATE ON schedule", "NEW.name = 'sample'"):
+        await run(service)
+    assert await firings(platform, "other")
+    assert (await schedule(platform))["time_zone"] == "UTC"
+    await run(service)
+    assert (await schedule(platform))["time_zone"] == "Asia/Kolkata"
 
 
 async def test_the_search_for_an_unfinished_workflow_reads_its_own_index(platform: Platform) -> None:
