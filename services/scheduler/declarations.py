@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from services.scheduler.slow_items import SlowItems
 from shared.contracts.catalogue import Catalogue
 from shared.contracts.contract import Contract
 from shared.contracts.schedule import Schedule, Times
@@ -39,9 +40,10 @@ class Declared:
 
 async def align(
     database: Database, catalogue: Catalogue, vault: Vault, workflows: Schedules = NO_WORKFLOWS
-) -> None:
+) -> bool:
     """Insert new schedules, update changed ones, and switch off those that are no longer
-    declared.
+    declared. Returns False if Postgres has canceled a statement of one of them, for example because
+    an operator has locked its row, so that the caller has to try again.
     """
     found = [_of_contract(contract, schedule, vault) for contract, schedule in catalogue.schedules]
     found += [_of_workflow(schedule) for schedule in workflows.values()]
@@ -51,16 +53,23 @@ async def align(
             "a schedule was switched off: the code no longer declares it",
             extra={"schedule": row["name"]},
         )
+    slow = SlowItems[str]("schedule")
     for each in found:
-        try:
-            async with database.translated(), database.transaction():
-                await _align_one(database, each)
-        except (Refused, SettingsError) as error:
-            log.error(
-                "a schedule was not updated and stays as it is: %s",
-                error,
-                extra={"schedule": each.times.name},
-            )
+        with slow.tolerating(each.times.name):
+            await _try_to_align(database, each)
+    return not slow.errors
+
+
+async def _try_to_align(database: Database, declared: Declared) -> None:
+    try:
+        async with database.translated(), database.transaction():
+            await _align_one(database, declared)
+    except (Refused, SettingsError) as error:
+        log.error(
+            "a schedule was not updated and stays as it is: %s",
+            error,
+            extra={"schedule": declared.times.name},
+        )
 
 
 async def _align_one(database: Database, declared: Declared) -> None:

@@ -5,6 +5,7 @@ because the submitting process died or Redis was unavailable.
 """
 
 import dataclasses
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -16,6 +17,8 @@ from shared.ledger.statement import Statement
 from shared.ledger.transitions.send import MARK_SENT
 from shared.telemetry import metrics
 from shared.transport.queues import Address, Queues
+
+log = logging.getLogger(__name__)
 
 #: Interval between two rounds of this service, and therefore the longest delay before a due task is
 #: pushed.
@@ -30,11 +33,15 @@ SETTLING = timedelta(seconds=10)
 
 _DUE = "SELECT id, claim, queue, priority, suspect FROM task WHERE send_at <= now()"
 #: Reads due tasks through the index of `send_at` only. Tasks that already wait in Redis have no
-#: entry in that index, so they add no cost, however many there are.
+#: entry in that index, so they add no cost, however many there are. If no task is due, the only row
+#: has the current time and a null id: the cursor follows the clock of Postgres, because the clock of
+#: this machine may be wrong.
 DUE = Statement(f"""
-    ({_DUE} AND send_at > :after ORDER BY send_at LIMIT :limit)
-    UNION ALL
-    ({_DUE} AND send_at > :window_start AND send_at <= :window_end ORDER BY send_at LIMIT :limit)
+    SELECT now() AS now, due.* FROM (VALUES (1)) AS always LEFT JOIN (
+        ({_DUE} AND send_at > :after ORDER BY send_at LIMIT :limit)
+        UNION ALL
+        ({_DUE} AND send_at > :window_start AND send_at <= :window_end ORDER BY send_at LIMIT :limit)
+    ) AS due ON true
 """)
 
 
@@ -52,11 +59,15 @@ class Dispatcher:
 
         If the process dies between the two steps, the ids are pushed twice, which is harmless.
         """
-        now, look = self._database.now(), self._cursor.look()
-        rows = await self._database.run(DUE, limit=BATCH, **dataclasses.asdict(look))
-        if rows:
-            await self._send(rows)
-        if len(rows) >= BATCH:
+        rows = await self._database.run(DUE, limit=BATCH, **dataclasses.asdict(self._cursor.look()))
+        now, due = rows[0]["now"], [row for row in rows if row["id"] is not None]
+        self._database.note_time(now)
+        if due:
+            await self._send(due)
+        if self._cursor.restart_if_ahead_of(now):
+            log.warning("the clock of Postgres was set back; all due tasks are searched for again")
+            return True
+        if len(due) >= BATCH:
             return True
         self._cursor.note_empty(now - SETTLING)
         return False

@@ -52,6 +52,19 @@ class IndexCursor:
         #: one; the first one begins at BEGINNING.
         self._ends: deque[datetime] = deque()
         self._looks = 0
+        #: Index of the next window in the cycle through all windows.
+        self._position = 0
+
+    def restart_if_ahead_of(self, now: datetime) -> bool:
+        """Start again if the cursor is ahead of Postgres's clock, which was therefore set back.
+
+        Tasks that start to wait from now on would otherwise appear behind the cursor. Returns True
+        if it was ahead.
+        """
+        if self.after <= now:
+            return False
+        self.restart()
+        return True
 
     def look(self) -> Look:
         """Return the times that the next query has to read."""
@@ -59,10 +72,24 @@ class IndexCursor:
             return Look(self.after, BEGINNING, BEGINNING)
         turn, is_newest = divmod(self._looks, 2)
         self._looks += 1
-        count = len(self._ends)
-        number = count - 1 - turn % min(NEWEST, count) if is_newest else turn % count
+        number = self._newest(turn) if is_newest else self._next()
         start = self._ends[number - 1] if number else BEGINNING
         return Look(self.after, start, self._ends[number])
+
+    def _newest(self, turn: int) -> int:
+        """Return the index of one of the newest windows."""
+        count = len(self._ends)
+        return count - 1 - turn % min(NEWEST, count)
+
+    def _next(self) -> int:
+        """Return the index of the next window in the cycle through all windows.
+
+        The cycle has a position of its own. A number of queries modulo the number of windows would
+        keep selecting the oldest windows while windows are added, that is, during the first hour.
+        """
+        number = self._position if self._position < len(self._ends) else 0
+        self._position = number + 1
+        return number
 
     def note_empty(self, until: datetime) -> None:
         """Move the cursor forward, because no task with a time up to `until` waits any more."""
@@ -71,4 +98,6 @@ class IndexCursor:
         self.after = until
         self._ends.append(until)
         if len(self._ends) > self._max_windows:
+            # The oldest window becomes a part of the next one, so each window is one place earlier.
             self._ends.popleft()
+            self._position = max(0, self._position - 1)

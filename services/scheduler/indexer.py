@@ -7,7 +7,6 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 
 import asyncpg
 
@@ -40,7 +39,7 @@ class Indexer:
         """Build the missing indexes of one day. Returns True if other days may lack indexes too."""
         existing = await self._database.run(partitions.EXISTING)
         indexes = await self._database.run(past.INDEXES)
-        missing = past.missing(existing, indexes, datetime.now(UTC).date())
+        missing = past.missing(existing, indexes, self._database.now().date())
         if not missing:
             return False
         # Each round takes another day, so that a day whose build fails does not block the others.

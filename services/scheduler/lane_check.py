@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from services.scheduler.index_cursor import IndexCursor
+from services.scheduler.slow_items import SlowItems
 from shared.ledger.database import Database
 from shared.ledger.statement import Statement
 from shared.ledger.transitions.send import LOST
@@ -35,8 +36,8 @@ WINDOW = timedelta(minutes=1)
 #: are ignored.
 HEAD = 16
 
-NOW = "SELECT now() AS now"
-IS_RESENDING = "SELECT resend_cursor IS NOT NULL AS resending FROM generation WHERE id = 1"
+#: Reads the current time, and whether the resender is sending all ids again.
+STATE = "SELECT now() AS now, resend_cursor IS NOT NULL AS resending FROM generation WHERE id = 1"
 #: Reads when these ids were sent. It skips ids that are no longer in the lane, and ids in a lane of
 #: the other kind: suspects have lanes of their own.
 SENT_AT = Statement("""
@@ -71,6 +72,7 @@ class LaneCheck:
         self._database = database
         self._queues = queues
         self._known = frozenset(queue_names)
+        self._slow = SlowItems[str]("queue")
         self.restart()
 
     def restart(self) -> None:
@@ -97,9 +99,11 @@ class LaneCheck:
 
     async def run_once(self) -> bool:
         """Check each lane once."""
-        ((resending,),) = [row.values() for row in await self._database.run(IS_RESENDING)]
-        if resending:
+        (state,) = await self._database.run(STATE)
+        if state["resending"]:
             return False
+        for cursor in self._cursors.values():
+            cursor.restart_if_ahead_of(state["now"])
         rows = await self._database.run(SERVED)
         if not self._has_begun:
             # Queues of former contracts may have sent tasks and no worker. They are read only once
@@ -107,14 +111,19 @@ class LaneCheck:
             rows += await self._database.run(WITH_SENT)
             self._has_begun = True
         self._names.update(row["queue"] for row in rows)
-        for queue in sorted(self._names):
-            await self._check(queue)
+        others, slow = self._slow.begin_round(sorted(self._names))
+        for queue in [*others, *slow]:
+            with self._slow.tolerating(queue):
+                await self._check(queue, state["now"])
+        self._slow.end_round()
         return False
 
-    async def _check(self, queue: str) -> None:
-        suspects_before = await self._lost_before(await self._queues.rescued_head(queue, HEAD), suspect=True)
+    async def _check(self, queue: str, now: datetime) -> None:
+        suspects = await self._queues.rescued_head(queue, HEAD)
+        suspects_before = await self._lost_before(suspects, now, suspect=True)
         for priority in PRIORITIES:
-            before = await self._lost_before(await self._queues.head(queue, priority, HEAD), suspect=False)
+            head = await self._queues.head(queue, priority, HEAD)
+            before = await self._lost_before(head, now, suspect=False)
             if before is not None:
                 await self._take_back(queue, priority, before, suspects_before)
 
@@ -139,15 +148,16 @@ class LaneCheck:
         elif suspects_before is not None:
             cursor.note_empty(min(before, suspects_before))
 
-    async def _lost_before(self, head: Sequence[UUID], *, suspect: bool) -> datetime | None:
-        """Return the time before which ids sent to this lane are lost.
+    async def _lost_before(self, head: Sequence[UUID], now: datetime, *, suspect: bool) -> datetime | None:
+        """Return the time before which ids sent to this lane are lost. It is not later than `now`,
+        which was read before the head.
 
-        Returns None if the head of the lane does not allow a conclusion. If the lane is empty, the
-        time is close to now.
+        Returns None if the head of the lane does not allow a conclusion. This includes a head that
+        was sent long after `now`: the clock of Postgres was set back since, and ids behind the head
+        have earlier times although they were sent later.
         """
-        if head:
-            rows = await self._database.run(SENT_AT, id=sorted(head), suspect=suspect)
-            oldest = min((row["sent_at"] for row in rows), default=None)
-        else:
-            oldest = (await self._database.run(NOW))[0]["now"]
-        return None if oldest is None else oldest - MARGIN
+        if not head:
+            return now - MARGIN
+        rows = await self._database.run(SENT_AT, id=sorted(head), suspect=suspect)
+        oldest = min((row["sent_at"] for row in rows), default=None)
+        return None if oldest is None or oldest > now + MARGIN else oldest - MARGIN

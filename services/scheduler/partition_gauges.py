@@ -3,7 +3,6 @@ future days they exist.
 """
 
 from collections import Counter
-from datetime import UTC, datetime
 
 from services.scheduler.leader_gauges import LeaderGauges
 from shared.contracts.maintenance import CLEANUP_OLD_TASKS, CleanupOldTasks
@@ -34,9 +33,9 @@ class PartitionGauges:
     async def run_once(self) -> bool:
         existing = await self._database.run(partitions.EXISTING)
         indexes = await self._database.run(past.INDEXES)
-        unindexed = past.missing(existing, indexes, datetime.now(UTC).date())
+        unindexed = past.missing(existing, indexes, self._database.now().date())
         attached = Counter(row["table"] for row in existing)
-        ahead = partitions.days_ahead({row["name"] for row in existing}, datetime.now(UTC).date())
+        ahead = partitions.days_ahead({row["name"] for row in existing}, self._database.now().date())
         default = CleanupOldTasks().days_old
         (retention,) = await self._database.run(RETENTION, task=CLEANUP_OLD_TASKS.name, default=default)
         self._gauges.publish(

@@ -1,9 +1,10 @@
 """Creates the daily partitions of the task tables some days ahead."""
 
+import itertools
 import logging
-from datetime import UTC, date, datetime
+from datetime import date
 
-from shared.errors import ServerRefuses
+from shared.errors import ServerRefuses, ServerUnavailable
 from shared.ledger import partitions, sqlstate
 from shared.ledger.database import Database
 
@@ -24,32 +25,48 @@ class Partitioner:
     async def run_once(self) -> bool:
         """Create the missing partitions.
 
-        Each step is safe to repeat. If a partition cannot be created because a lock is taken, the
-        next round tries again.
+        If a partition cannot be created because a lock is taken, the next round tries again. An
+        error of one partition is raised after the others were created. Raises ServerUnavailable at
+        once.
         """
         existing = {row["name"] for row in await self._database.run(partitions.EXISTING)}
-        today = datetime.now(UTC).date()
-        for day in partitions.days_needed(today):
-            for table in partitions.PARTITIONED:
-                if partitions.partition_name(table, day) not in existing:
-                    await self._create(table, day)
+        days = partitions.days_needed(self._database.now().date())
+        errors = []
+        for day, table in itertools.product(days, partitions.PARTITIONED):
+            name = partitions.partition_name(table, day)
+            if name in existing:
+                continue
+            try:
+                await self._create(table, day)
+            except ServerUnavailable:
+                raise
+            except Exception as error:  # noqa: BLE001 - it is raised below, with those of other partitions
+                error.add_note(f"The partition {name} was not created.")
+                errors.append(error)
+        if errors:
+            raise ExceptionGroup("partitions were not created", errors)
         return False
 
     async def _create(self, table: str, day: date) -> None:
+        """Create one partition in one transaction.
+
+        A table that was created but not attached could not be attached any more once a migration
+        has changed the partitioned table.
+        """
         name = partitions.partition_name(table, day)
-        for statement in partitions.create(table, day):
-            try:
-                async with self._database.translated(), self._database.transaction():
-                    await self._database.run(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s'")
-                    await self._database.run(partitions.as_owner(local=True))
+        try:
+            async with self._database.translated(), self._database.transaction():
+                await self._database.run(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s'")
+                await self._database.run(partitions.as_owner(local=True))
+                for statement in partitions.create(table, day):
                     await self._database.run(statement)
-            except ServerRefuses as error:
-                if error.sqlstate != sqlstate.LOCK_NOT_AVAILABLE:
-                    raise
-                log.warning(
-                    "a partition was not created because its lock is taken; the next round tries again: %s",
-                    error,
-                    extra={"partition": name},
-                )
-                return
+        except ServerRefuses as error:
+            if error.sqlstate != sqlstate.LOCK_NOT_AVAILABLE:
+                raise
+            log.warning(
+                "a partition was not created because its lock is taken; the next round tries again: %s",
+                error,
+                extra={"partition": name},
+            )
+            return
         log.info("a partition was created", extra={"partition": name})

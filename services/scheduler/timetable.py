@@ -12,11 +12,12 @@ from datetime import datetime
 from typing import Any
 
 from services.scheduler import declarations
+from services.scheduler.slow_items import SlowItems
 from shared.contracts.catalogue import Catalogue
-from shared.errors import OftenError, ServerUnavailable
+from shared.errors import OftenError, Refused, ServerUnavailable
 from shared.ledger.database import Database
 from shared.schedules import statements as schedules
-from shared.schedules.firing import Firing, policy_of, timing_of
+from shared.schedules.firing import Firing, TaskToFire, Work, policy_of, timing_of
 from shared.schedules.timetable import Due, due
 from shared.submission import Submitter
 from shared.telemetry import metrics, tracing
@@ -61,6 +62,7 @@ class Timetable:
         self._workflows = workflows
         self._firing = Firing(database, submitter, vault, catalogue, workflows)
         self._aligned = False
+        self._slow = SlowItems[str]("schedule")
 
     def restart(self) -> None:
         """Let the next round compare the stored schedules with the declared ones.
@@ -73,13 +75,17 @@ class Timetable:
     async def run_once(self) -> bool:
         """Fire the schedules that are due. Returns True if more may be due."""
         if not self._aligned:
-            await declarations.align(self._database, self._catalogue, self._vault, self._workflows)
-            self._aligned = True
+            self._aligned = await declarations.align(
+                self._database, self._catalogue, self._vault, self._workflows
+            )
         rows = await self._database.run(schedules.DUE, limit=BATCH)
-        for row in rows:
-            await self._settle(row["name"])
+        others, slow = self._slow.begin_round(row["name"] for row in rows)
+        for name in [*others, *slow]:
+            with self._slow.tolerating(name):
+                await self._settle(name)
         if rows:
             await self._submitter.mark()
+        self._slow.end_round()
         return len(rows) == BATCH
 
     async def _settle(self, name: str) -> None:
@@ -122,9 +128,7 @@ class Timetable:
         try:
             work = self._firing.work_of(row)
         except OftenError as error:
-            text = "a schedule could not submit its task or workflow; it continues with its next time: %s"
-            log.error(text, error, extra={"schedule": row["name"]})
-            return [("failed", await self._record(row["name"], "failed", times, str(error)))]
+            return [("failed", await self._refuse(row["name"], times, error))]
         skipped: Sequence[datetime] = []
         if row["overlap"] == "skip":
             earlier = await self._firing.unfinished(row)
@@ -133,8 +137,31 @@ class Timetable:
             if earlier:
                 detail = f"{earlier.kind} {earlier.id} of an earlier nominal time has not ended"
             skipped = await self._record(row["name"], "skipped_overlap", skipped, detail)
-        fired = await self._firing.fire(row, work, times)
-        return [("submitted", list(fired)), ("skipped_overlap", skipped)]
+        return [*await self._submit(row, work, times), ("skipped_overlap", skipped)]
+
+    async def _submit(
+        self, row: Mapping[str, Any], work: Work, times: Sequence[datetime]
+    ) -> list[tuple[str, Sequence[datetime]]]:
+        """Submit the task or workflow for each of these times.
+
+        Tasks are submitted together, because their parameters are the same. Workflows are submitted
+        one by one: the first of them may hold the unique key that the others need.
+        """
+        fired: list[datetime] = []
+        refused: list[datetime] = []
+        for share in [times] if isinstance(work, TaskToFire) else [[time] for time in times]:
+            try:
+                async with self._database.all_or_nothing():
+                    fired += await self._firing.fire(row, work, share)
+            except Refused as error:
+                refused += await self._refuse(row["name"], share, error)
+        return [("submitted", fired), ("failed", refused)]
+
+    async def _refuse(self, name: str, times: Sequence[datetime], error: OftenError) -> Sequence[datetime]:
+        """Record that nothing could be submitted for these times."""
+        text = "a schedule could not submit its task or workflow; it continues with its next time: %s"
+        log.error(text, error, extra={"schedule": name})
+        return await self._record(name, "failed", times, str(error))
 
     async def _note_failure(self, name: str, error: Exception) -> list[Verdict]:
         """Record an unexpected error as the outcome, and continue with the schedule's next time.

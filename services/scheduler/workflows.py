@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from uuid import UUID
 
+from services.scheduler.slow_items import SlowItems, was_canceled
 from services.scheduler.workflow_cursor import Cursor, Look
 from shared.errors import ServerUnavailable
 from shared.ledger.database import Database
@@ -37,6 +38,7 @@ class Sweep:
     def __init__(self, database: Database, advancer: Advancer) -> None:
         self._database = database
         self._advancer = advancer
+        self._slow = SlowItems[UUID]("workflow_id")
         self.cursor = Cursor()
 
     def restart(self) -> None:
@@ -69,31 +71,42 @@ class Sweep:
     async def _advance_all(self, ids: Sequence[UUID]) -> bool:
         """Apply the events of these workflows. Returns True if at least one workflow advanced."""
         moved = False
-        for first in range(0, len(ids), MAX_FLOWS):
-            share = ids[first : first + MAX_FLOWS]
+        others, slow = self._slow.begin_round(ids)
+        shares = [others[first : first + MAX_FLOWS] for first in range(0, len(others), MAX_FLOWS)]
+        for share in [*shares, *([workflow] for workflow in slow)]:
             left = await self._left_of(share)
             if left:
                 await self._database.run(transitions.DROP_EVENTS, id=sorted(left))
             moved = moved or len(left) < len(share)
         await self._advancer.mark()
+        self._slow.end_round()
         return moved
 
     async def _left_of(self, share: Sequence[UUID]) -> list[UUID]:
         """Apply the events of some workflows and return those that did not advance.
 
-        If a group fails, each workflow is tried on its own, so that one that fails does not block
-        the others.
+        If a group fails, or takes too long, each workflow is tried on its own, so that one of them
+        does not block the others.
         """
+        if len(share) == 1:
+            return await self._left_of_one(share[0])
         try:
             return (await self._advancer.advance(share)).left
-        except ServerUnavailable:
-            raise
-        except Exception:
-            if len(share) == 1:
+        except Exception as error:
+            if isinstance(error, ServerUnavailable) and not was_canceled(error):
+                raise
+        return [workflow for one in share for workflow in await self._left_of_one(one)]
+
+    async def _left_of_one(self, workflow: UUID) -> list[UUID]:
+        with self._slow.tolerating(workflow):
+            try:
+                return (await self._advancer.advance([workflow])).left
+            except ServerUnavailable:
+                raise
+            except Exception:
                 text = "a workflow failed to advance; its events are kept and tried again"
-                log.exception(text, extra={"workflow_id": str(share[0])})
-                return list(share)
-        return [workflow for one in share for workflow in await self._left_of([one])]
+                log.exception(text, extra={"workflow_id": str(workflow)})
+        return [workflow]
 
     async def note_deadlines(self) -> bool:
         """Store an event for each workflow whose deadline has passed. Returns True if there may be

@@ -118,10 +118,12 @@ def as_owner(*, local: bool) -> str:
 
 
 def create(table: str, day: date) -> Iterator[str]:
-    """Yield the SQL statements that add one daily partition. Each is safe to repeat.
+    """Yield the SQL statements that add one daily partition. In one transaction, they leave nothing
+    behind if one of them fails.
 
     CREATE LIKE and the CHECK come before ATTACH, so that ATTACH neither scans the new table nor
-    blocks writers of the partitioned table.
+    blocks writers of the partitioned table. A table that an earlier release has created but not
+    attached is attached now, and may lack the CHECK.
     """
     name, column = partition_name(table, day), PARTITIONED[table]
     low, high = floor_id(day), floor_id(day + timedelta(days=1))
@@ -129,7 +131,7 @@ def create(table: str, day: date) -> Iterator[str]:
     check = f"CONSTRAINT {name}_day CHECK ({bounds})"
     yield f"CREATE TABLE IF NOT EXISTS {name} (LIKE {table} INCLUDING ALL, {check})"
     yield attach(table, day)
-    yield f"ALTER TABLE {name} DROP CONSTRAINT {name}_day"
+    yield f"ALTER TABLE {name} DROP CONSTRAINT IF EXISTS {name}_day"
 
 
 def attach(table: str, day: date) -> str:

@@ -97,9 +97,9 @@ class History:
             is_kept = table in self._kept and partitions.floor_id(day) < self._kept[table]
             if is_kept or name in self._partitions:
                 continue
-            for statement in partitions.create(table, day):
-                async with self._ledger.transaction():
-                    await self._ledger.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s'")
+            async with self._ledger.transaction():
+                await self._ledger.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s'")
+                for statement in partitions.create(table, day):
                     await self._ledger.execute(statement)
             self._partitions.add(name)
 

@@ -18,7 +18,7 @@ from shared.vault import Vault
 from shared.workflows.inputs import End, values
 from shared.workflows.reference import Input, Kind, Source
 
-#: Maximum total size in bytes of the results of other steps that one task may read.
+#: Maximum total size in bytes, as JSON text, of the results of other steps that one task may read.
 MAX_INPUT_BYTES = 64 * 2**20
 
 _END = """
@@ -51,11 +51,16 @@ MEMBERS = Statement(f"""
         ORDER BY t.step, t.member
     ) AS members GROUP BY step
 """)
-#: Reads the total size in bytes of the results of the given steps.
-SIZE = Statement(f"""
-    SELECT coalesce(sum(pg_column_size(t.result)), 0)::bigint AS bytes
-    FROM workflow_step AS s JOIN task AS t ON t.workflow = s.workflow AND t.step = s.name
-    WHERE s.workflow = :workflow AND s.name = ANY(:steps::text[]) AND {_OF_THIS_RUN}
+#: Returns a row if the results of the given steps, as the text that MEMBERS reads, exceed `limit`
+#: bytes. The size of the stored values says too little, because Postgres compresses them. The
+#: statement stops at the result that exceeds the limit: together, the results of a group may take
+#: 10 GB.
+TOO_LARGE = Statement(f"""
+    SELECT 1 FROM (
+        SELECT sum(octet_length(t.result::text)) OVER (ROWS UNBOUNDED PRECEDING) AS bytes
+        FROM workflow_step AS s JOIN task AS t ON t.workflow = s.workflow AND t.step = s.name
+        WHERE s.workflow = :workflow AND s.name = ANY(:steps::text[]) AND {_OF_THIS_RUN}
+    ) AS running WHERE bytes > :limit LIMIT 1
 """)
 
 _DECODER = msgspec.json.Decoder(dict[str, Input])
@@ -93,11 +98,10 @@ class Inputs:
         return found
 
     async def _refuse_too_large(self, workflow: UUID, steps: list[str]) -> None:
-        (row,) = await self._database.run(SIZE, workflow=workflow, steps=steps)
-        if row["bytes"] > MAX_INPUT_BYTES:
+        if await self._database.run(TOO_LARGE, workflow=workflow, steps=steps, limit=MAX_INPUT_BYTES):
             raise PermanentError(
-                f"the results that this task reads take {row['bytes']:,} bytes, and {MAX_INPUT_BYTES:,} are "
-                "allowed: let the members return less, or store large data elsewhere"
+                f"the results that this task reads take more than {MAX_INPUT_BYTES:,} bytes, which is the "
+                "limit: let the members return less, or store large data elsewhere"
             )
 
     def _members(self, row: Row) -> list[End]:

@@ -238,12 +238,17 @@ REQUEST_CANCEL = Statement("""
     RETURNING workflow
 """)
 
-#: Appends an event for each workflow whose deadline has passed. Returns the number of events.
+#: Appends an event for each workflow whose deadline has passed. A workflow that has such an event is
+#: skipped: it becomes `late` only when the event is applied, which may take long if the workflow
+#: cannot advance. Returns the number of events.
 NOTE_DEADLINES = Statement("""
     WITH passed AS (
         INSERT INTO workflow_event (workflow, kind)
-        SELECT id, 'deadline' FROM workflow
-        WHERE deadline_at <= now() AND completed_at IS NULL AND NOT late ORDER BY deadline_at LIMIT :limit
+        SELECT w.id, 'deadline' FROM workflow AS w
+        WHERE w.deadline_at <= now() AND w.completed_at IS NULL AND NOT w.late AND NOT EXISTS (
+            SELECT 1 FROM workflow_event AS e WHERE e.workflow = w.id AND e.kind = 'deadline'
+        )
+        ORDER BY w.deadline_at LIMIT :limit
         RETURNING 1
     )
     SELECT count(*)::int AS passed FROM passed

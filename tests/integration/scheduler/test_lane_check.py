@@ -7,11 +7,13 @@ import pytest
 
 from services.scheduler.dispatcher import Dispatcher
 from services.scheduler.index_cursor import IndexCursor
-from services.scheduler.lane_check import LaneCheck
+from services.scheduler.lane_check import HEAD, LaneCheck
 from services.scheduler.resender import Resender
 from shared.backlog import BEGINNING
+from shared.errors import ServerRefuses
 from shared.transport.keys import lane_key, rescue_key
 from shared.transport.queues import Address
+from tests.canceled_statements import canceled
 from tests.platform import Platform
 from tests.sample_tasks import INSTANT, Nothing
 
@@ -144,3 +146,37 @@ async def test_lost_ids_of_a_queue_without_contract_and_worker_are_found(
     await platform.rows("UPDATE task SET queue = 'former', sent_at = now() - interval '1 hour'")
     await check.run_once()
     assert await in_redis(platform, [task_id]) == [False]
+
+
+async def test_the_cursor_starts_again_after_the_clock_of_postgres_was_set_back(
+    platform: Platform, check: LaneCheck
+) -> None:
+    # An earlier check has left the cursor here, and then the clock was set back by an hour.
+    check._cursors["default", 5].note_empty(platform.database.now() + timedelta(hours=1))
+    await check.run_once()
+    assert BEGINNING < check.sent_after("default", 5) < platform.database.now()
+
+
+async def test_a_head_that_was_sent_before_the_clock_was_set_back_makes_no_id_look_lost(
+    platform: Platform, check: LaneCheck
+) -> None:
+    *earlier, later = ids = await platform.submit(INSTANT, Nothing(), count=HEAD + 1)
+    await platform.rows("UPDATE task SET sent_at = now() + interval '1 hour' WHERE id <> {}", later)
+    await platform.rows("UPDATE task SET sent_at = now() - interval '1 minute' WHERE id = {}", later)
+    await platform.queues.client.delete(LANE)
+    await platform.queues.push([Address(task_id, "default", 5) for task_id in (*earlier, later)])
+    await check.run_once()
+    assert await in_redis(platform, ids) == [True] * len(ids)
+
+
+async def test_a_queue_whose_statement_is_canceled_does_not_stop_the_check_of_the_others(
+    platform: Platform, check: LaneCheck
+) -> None:
+    ids = await platform.submit(INSTANT, Nothing(), count=2)
+    await platform.queues.client.delete(LANE)
+    await platform.rows("UPDATE task SET sent_at = now() - interval '1 minute'")
+    await platform.rows("UPDATE task SET queue = 'a slow one' WHERE id = {}", ids[0])
+    async with canceled(platform, "UPDATE ON task", "NEW.queue = 'a slow one'"):
+        with pytest.raises(ServerRefuses, match="statement timeout"):
+            await check.run_once()
+    assert await in_redis(platform, ids) == [True, False]

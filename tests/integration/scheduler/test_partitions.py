@@ -2,7 +2,9 @@
 them.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
 
 from local.ports import pick
 from services.scheduler.leader_gauges import LeaderGauges
@@ -30,16 +32,59 @@ async def test_missing_days_are_added_under_load(platform: Platform) -> None:
     assert await names(platform) == before
 
 
+async def test_days_are_those_of_the_clock_of_postgres(platform: Platform) -> None:
+    platform.database.note_time(datetime.now(UTC) + timedelta(days=2))
+    gauges = LeaderGauges(lambda: True)
+    service = PartitionGauges(platform.database, gauges)
+    await service.run_once()
+    assert values(gauges)["often_ledger_days_ahead"] == partitions.DAYS_AHEAD - 2
+    await Partitioner(platform.database).run_once()
+    await service.run_once()
+    assert values(gauges)["often_ledger_days_ahead"] == partitions.DAYS_AHEAD
+
+
+async def test_a_partition_that_cannot_be_attached_leaves_no_table_that_does_not_fit_later(
+    platform: Platform,
+) -> None:
+    before, day = await names(platform), TODAY + timedelta(days=3)
+    name = partitions.partition_name("task", day)
+    await platform.rows(f"DROP TABLE {name}")
+    await platform.rows(f"CREATE TABLE stranger PARTITION OF task {range_of(day)}")
+    with pytest.raises(ExceptionGroup):
+        await Partitioner(platform.database).run_once()
+
+    await platform.rows("DROP TABLE stranger")
+    await platform.rows("ALTER TABLE task ADD COLUMN of_a_migration integer")
+    await Partitioner(platform.database).run_once()
+    assert await names(platform) == before
+
+
+async def test_a_partition_that_cannot_be_created_does_not_stop_the_others(platform: Platform) -> None:
+    before = await names(platform)
+    broken, *others = [partitions.partition_name("task", TODAY + timedelta(days=n)) for n in range(3)]
+    others.append(partitions.partition_name("task_log", TODAY))
+    await platform.rows(f"DROP TABLE {broken}, {', '.join(others)}")
+    await platform.rows(f"CREATE TABLE {broken} (id uuid)")
+    with pytest.raises(ExceptionGroup) as raised:
+        await Partitioner(platform.database).run_once()
+    assert [error.__notes__ for error in raised.value.exceptions] == [
+        [f"The partition {broken} was not created."]
+    ]
+    assert await names(platform) == before - {broken}
+
+
+def range_of(day: date) -> str:
+    low, high = partitions.floor_id(day), partitions.floor_id(day + timedelta(days=1))
+    return f"FOR VALUES FROM ('{low}') TO ('{high}')"
+
+
 async def test_partitions_of_another_ledger_in_the_same_database_do_not_count(platform: Platform) -> None:
     day = TODAY + timedelta(days=3)
     name = partitions.partition_name("task", day)
     before = await names(platform)
     await platform.rows("CREATE SCHEMA second")
     await platform.rows("CREATE TABLE second.task (LIKE task) PARTITION BY RANGE (id)")
-    low, high = partitions.floor_id(day), partitions.floor_id(day + timedelta(days=1))
-    await platform.rows(
-        f"CREATE TABLE second.{name} PARTITION OF second.task FOR VALUES FROM ('{low}') TO ('{high}')"
-    )
+    await platform.rows(f"CREATE TABLE second.{name} PARTITION OF second.task {range_of(day)}")
     await platform.rows(f"DROP TABLE {name}")
     assert await names(platform) == before - {name}
     await Partitioner(platform.database).run_once()

@@ -13,7 +13,9 @@ from prometheus_client import REGISTRY
 from services.scheduler.timetable import Timetable
 from shared.contracts.catalogue import Catalogue
 from shared.contracts.contract import Contract
+from shared.errors import ServerRefuses
 from shared.schedules import statements as schedules
+from tests.canceled_statements import canceled
 from tests.explain import explain
 from tests.platform import Platform
 from tests.sample_tasks import GROWN, PAY, TASKS, Paid, Pay, Seconds
@@ -253,6 +255,21 @@ async def test_a_schedule_whose_submission_breaks_does_not_stop_the_others(platf
     assert "no room for this one" in failed["detail"]
     assert (await schedule(platform, "broken"))["next_fire_time"] == first + timedelta(minutes=1)
     assert len(await tasks(platform, "sound")) == 1
+
+
+async def test_a_schedule_whose_statement_is_canceled_is_kept_and_does_not_stop_the_others(
+    platform: Platform,
+) -> None:
+    first = await add(platform, "slow", late_s=5)
+    await add(platform, "sound", late_s=1)
+    service = timetable(platform)
+    async with canceled(platform, "INSERT ON task", "NEW.schedule = 'slow'"):
+        with pytest.raises(ServerRefuses, match="statement timeout"):
+            await run(service)
+    assert len(await tasks(platform, "sound")) == 1
+    assert not await firings(platform, "slow")
+    await run(service)
+    assert [row["fire_time"] for row in await tasks(platform, "slow")] == [first]
 
 
 async def test_a_timing_that_cannot_be_read_any_more_is_recorded_and_off(platform: Platform) -> None:

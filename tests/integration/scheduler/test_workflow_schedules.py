@@ -14,16 +14,25 @@ from shared.schedules import statements as schedules
 from shared.workflows import scheduled
 from shared.workflows.scheduled import Schedules, WorkflowSchedule
 from shared.workflows.workflow import Workflow
+from tests.canceled_statements import canceled
 from tests.clockwork.application import APPLICATION
 from tests.clockwork.workflows.ticks import EACH_SECOND, tick
 from tests.explain import explain
-from tests.integration.scheduler.test_timetable import firings, move, outcomes, run, schedule
+from tests.integration.scheduler.test_timetable import add, firings, move, outcomes, run, schedule
 from tests.platform import Platform
 
 
 def hourly(**options: Any) -> Schedules:
-    declared = WorkflowSchedule(name="sample", kind="interval", expression="1 min", build=tick, **options)
+    declared = WorkflowSchedule(
+        name="sample", kind="interval", expression="1 min", **{"build": tick, **options}
+    )
     return {"sample": declared}
+
+
+def unique_tick() -> Workflow:
+    flow = tick()
+    flow.unique = "one"
+    return flow
 
 
 def timetable(platform: Platform, workflows: Schedules) -> Timetable:
@@ -87,6 +96,23 @@ async def test_missed_times_and_overlap_are_those_of_tasks(platform: Platform) -
     assert again in [row["fire_time"] for row in await workflows(platform)]
 
 
+async def test_a_missed_time_whose_unique_key_an_earlier_one_holds_fails_alone(
+    platform: Platform, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = timetable(platform, hourly(misfire="all", build=unique_tick))
+    first = await due(platform, service, late_s=130)
+    await run(service)
+    (flow,) = await workflows(platform)
+    assert flow["fire_time"] == first
+    submitted, *failed = await firings(platform)
+    assert (submitted["outcome"], submitted["workflow_id"]) == ("submitted", flow["id"])
+    assert outcomes(failed) == ["failed", "failed"]
+    assert all(f"has the key 'one' ({flow['id']})" in row["detail"] for row in failed)
+    row = await schedule(platform)
+    assert (row["last_fire_time"], row["next_fire_time"]) == (first, first + timedelta(minutes=3))
+    assert not any(record.exc_info for record in caplog.records)
+
+
 async def test_jitter_delays_the_first_tasks_and_not_the_nominal_time(platform: Platform) -> None:
     service = timetable(platform, hourly(jitter_s=50.0))
     first = await due(platform, service)
@@ -121,6 +147,20 @@ async def test_a_declaration_that_changes_is_followed(platform: Platform) -> Non
         await declarations.align(platform.database, Catalogue([]), platform.vault, declared)
     row = await schedule(platform)
     assert (row["time_zone"], row["revision"]) == ("Asia/Kolkata", 1)
+
+
+async def test_a_declaration_that_cannot_be_stored_now_is_followed_later_and_does_not_stop_the_others(
+    platform: Platform,
+) -> None:
+    await run(timetable(platform, hourly()))
+    service = timetable(platform, hourly(time_zone="Asia/Kolkata"))
+    await add(platform, "other")
+    async with canceled(platform, "UPDATE ON schedule", "NEW.name = 'sample'"):
+        await run(service)
+    assert await firings(platform, "other")
+    assert (await schedule(platform))["time_zone"] == "UTC"
+    await run(service)
+    assert (await schedule(platform))["time_zone"] == "Asia/Kolkata"
 
 
 async def test_the_search_for_an_unfinished_workflow_reads_its_own_index(platform: Platform) -> None:

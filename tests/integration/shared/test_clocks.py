@@ -1,5 +1,5 @@
-"""Tests with a submitter whose clock is wrong: its tasks must start, wait and expire by the
-database's clock.
+"""Tests with a process whose clock is wrong: tasks must start, wait and expire by the database's
+clock.
 """
 
 import dataclasses
@@ -9,6 +9,8 @@ from typing import Any, Self
 
 import pytest
 
+from services.scheduler.dispatcher import SETTLING, Dispatcher
+from services.scheduler.index_cursor import IndexCursor
 from shared.contracts.catalogue import Catalogue
 from shared.errors import InvalidFields
 from shared.ledger import database
@@ -106,3 +108,13 @@ async def test_a_schedule_submits_by_the_time_of_the_database(
         await fires.fire(row, TaskToFire(contract, Nothing()), [missed])
     assert abs((seen[0] - _true_now()).total_seconds()) < 30
     assert await _left(platform, "expires_at") == pytest.approx(MAX_WAIT.total_seconds(), abs=0.5)
+
+
+@pytest.mark.parametrize("by", SKEWS, ids=["behind", "ahead"])
+async def test_the_leader_moves_past_due_times_by_the_time_of_the_database(
+    platform: Platform, skew: Skew, by: timedelta
+) -> None:
+    skew(by)
+    cursor = IndexCursor()
+    await Dispatcher(platform.database, platform.queues, cursor).run_once()
+    assert abs(cursor.after - (_true_now() - SETTLING)) < timedelta(seconds=5)

@@ -166,7 +166,8 @@ class Interleavings(RuleBasedStateMachine):
 
     def _dispatch_without_marking(self, drawn: Drawn) -> None:
         async def push() -> dict[UUID, int]:
-            due = await self.ground.database.run(DUE, limit=BATCH, **asdict(IndexCursor().look()))
+            rows = await self.ground.database.run(DUE, limit=BATCH, **asdict(IndexCursor().look()))
+            due = [row for row in rows if row["id"] is not None]
             await self.ground.queues.push(
                 Address(UUID(int=r["id"].int), r["queue"], r["priority"], rescued=r["suspect"]) for r in due
             )

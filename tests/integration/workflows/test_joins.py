@@ -4,18 +4,30 @@ docs/workflow_failures.md.
 
 import asyncio
 import random
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 
+from services.worker.workflows import inputs
 from services.worker.workflows.inputs import Inputs
+from shared.errors import PermanentError
 from shared.ledger.database import in_fresh_context
 from shared.ledger.transitions import workflow as transitions
 from shared.workflows import advance as advancing
 from shared.workflows.shapes import chain, chord, group
 from shared.workflows.workflow import ALWAYS, FAILED, Shape, Workflow
 from tests.integration.workflows.crew import WAITING, Crew
-from tests.integration.workflows.plays import chord_of, hold_all, play, states, status, steps_of, submitter
+from tests.integration.workflows.plays import (
+    chord_of,
+    end_all,
+    hold_all,
+    play,
+    states,
+    status,
+    steps_of,
+    submitter,
+)
 from tests.platform import Platform
 from tests.sample_tasks import ADD, COUNT, INSTANT, REPORT, Nothing, Outcomes
 
@@ -79,6 +91,25 @@ async def test_results_are_in_order_and_of_their_own_chord_however_their_members
         list(range(20)),
         list(range(100, 120)),
     ]
+
+
+@pytest.mark.parametrize(("members", "refused"), [(2, False), (3, True)])
+async def test_results_that_are_larger_than_one_task_may_read_are_refused_even_if_they_compress_well(
+    platform: Platform, crew: Crew, monkeypatch: pytest.MonkeyPatch, members: int, refused: bool
+) -> None:
+    monkeypatch.setattr(inputs, "MAX_INPUT_BYTES", 1_000_000)
+    await submitter(platform).submit(chord_of(members))
+    await end_all(crew)
+    await crew.advance()
+    await platform.rows(
+        "UPDATE task SET result = jsonb_build_object('value', repeat('x', 400000)) WHERE step = 'many'"
+    )
+    (stored,) = await platform.rows("SELECT max(pg_column_size(result)) AS bytes FROM task")
+    assert stored["bytes"] < 10_000
+    (body,) = await crew.tasks("step = 'body'")
+    reader = Inputs(platform.database, {}, platform.vault)
+    with pytest.raises(PermanentError, match="1,000,000 bytes") if refused else nullcontext():
+        await reader.read(body["workflow"], body["inputs"])
 
 
 async def test_a_member_that_is_retried_counts_once_it_has_ended(platform: Platform, crew: Crew) -> None:

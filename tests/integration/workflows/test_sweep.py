@@ -8,12 +8,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+import pytest
 
+from services.scheduler import workflows
 from services.scheduler.workflows import BATCH, Sweep
+from shared.errors import ServerRefuses
 from shared.ledger.database import Database
+from shared.ledger.statement import Statement
 from shared.ledger.transitions import record
 from shared.ledger.transitions import workflow as transitions
 from shared.workflows.advancer import Advancer
+from tests.canceled_statements import canceled
 from tests.explain import explain
 from tests.integration.workflows.crew import WAITING, Crew
 from tests.integration.workflows.plays import end_all, single, status, submitter
@@ -62,13 +67,12 @@ async def test_an_end_that_commits_after_later_ones_were_applied_is_found_at_onc
     assert await status(platform, late) == "success"
 
 
-async def pages_read(platform: Platform, after: int) -> int:
-    """Number of database pages that the sweep reads to find events with ids above `after`."""
+async def pages_read(platform: Platform, statement: Statement, **values: Any) -> int:
+    """Number of database pages that a statement of the scheduler reads."""
     database = Database.for_service(platform.database_url, "scheduler", by_index=True)
     await database.open(size=1)
     try:
-        statement = explain(transitions.PENDING, "ANALYZE, BUFFERS, FORMAT JSON")
-        (row,) = await database.run(statement, after=after, limit=BATCH)
+        (row,) = await database.run(explain(statement, "ANALYZE, BUFFERS, FORMAT JSON"), **values)
     finally:
         await database.close()
     (plan,) = msgspec.json.decode(row["QUERY PLAN"])
@@ -98,8 +102,51 @@ async def test_a_look_does_not_read_events_that_are_applied_and_cannot_be_remove
             await end_all(crew)
             assert await sweep.run_once()
         after = sweep.cursor.after(0.0)
-        from_start, from_cursor = [await pages_read(platform, each) for each in (0, after)]
+        from_start, from_cursor = [
+            await pages_read(platform, transitions.PENDING, after=each, limit=BATCH) for each in (0, after)
+        ]
     finally:
         await reader.close()
     assert from_start > 500
     assert from_cursor < 20
+
+
+async def test_a_deadline_is_noted_once_however_long_its_workflow_cannot_advance(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workflows, "BATCH", 2)
+    ids = [await submitter(platform).submit(single()) for _ in range(3)]
+    await platform.rows("UPDATE workflow SET deadline_at = now() - interval '1 s'")
+    sweep = sweep_of(platform)
+    assert [await sweep.note_deadlines() for _ in range(3)] == [True, False, False]
+    events = await platform.rows("SELECT workflow FROM workflow_event WHERE kind = 'deadline'")
+    assert sorted(row["workflow"] for row in events) == sorted(ids)
+    while await sweep.run_once():
+        pass
+    assert not await sweep.note_deadlines()
+    assert {row["late"] for row in await platform.rows("SELECT late FROM workflow")} == {True}
+
+
+async def test_the_search_for_passed_deadlines_reads_no_events_of_other_workflows(platform: Platform) -> None:
+    await submitter(platform).submit(single())
+    await platform.rows("UPDATE workflow SET deadline_at = now() - interval '1 s'")
+    await platform.rows(
+        "INSERT INTO workflow_event (workflow, kind) "
+        "SELECT gen_random_uuid(), 'deadline' FROM generate_series(1, {}::integer)",
+        APPLIED,
+    )
+    assert await pages_read(platform, transitions.NOTE_DEADLINES, limit=BATCH) < 100
+
+
+async def test_a_workflow_whose_statement_is_canceled_does_not_stop_the_others(
+    platform: Platform, crew: Crew
+) -> None:
+    slow, sound = [await submitter(platform).submit(single()) for _ in range(2)]
+    await end_all(crew)
+    sweep = sweep_of(platform)
+    async with canceled(platform, "UPDATE ON workflow", f"NEW.id = '{slow}'"):
+        with pytest.raises(ServerRefuses, match="statement timeout"):
+            await sweep.run_once()
+    assert (await status(platform, slow), await status(platform, sound)) == ("running", "success")
+    assert await sweep.run_once()
+    assert await status(platform, slow) == "success"
