@@ -45,13 +45,13 @@ async def page(reads: Reads, *, limit: int, cursor: str | None, email: str | Non
     """
     query = _select().order_by(User.id).limit(limit + 1)
     if cursor is not None:
-        query = query.where(User.id > int.from_bytes(paging.decode(cursor, 8), signed=True))
+        query = query.where(User.id > paging.decode_number(cursor, 8))
     if email is not None:
         query = query.where(User.email.like(_prefix(email)))
     rows = await reads.select(query)
     items = [_account(row) for row in rows[:limit]]
     more = len(rows) > limit
-    return AccountPage(items, paging.encode(items[-1].id.to_bytes(8, signed=True)) if more else None)
+    return AccountPage(items, paging.encode_number(items[-1].id, 8) if more else None)
 
 
 async def find(database: Database, account_id: int) -> Account:

@@ -1,18 +1,25 @@
 """Tests that values which Postgres or its driver cannot take are refused with the name of their
-field.
+field: times outside its years, numbers outside its integer types, and texts with NUL.
 """
 
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
-from services.api.http import moments
+from services.api.http import moments, paging
 from tests.integration.api.conftest import Client, Person
 from tests.integration.api.console.browser import Browser
+from tests.integration.api.rights.belongings import WORKFLOW
 
 #: Times whose UTC value is before the year 1 and after the year 9999.
 TOO_EARLY, TOO_LATE = "0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-12:00"
 TASK = {"name": "system.health_check", "params": {}, "delay_s": 3600}
+
+
+@pytest.fixture
+async def workflow_id(administrator: Person) -> str:
+    return str((await administrator.post("workflows", WORKFLOW)).json()["workflow_id"])
 
 
 def errors(answer: Any) -> list[dict[str, str]]:
@@ -75,3 +82,57 @@ async def test_the_console_names_a_time_that_does_not_exist_in_utc(
     for page in ("tasks", "bulk/new", "tasks.csv"):
         answer = await browser.get(f"/console/{page}?action=cancel&completed_before={TOO_LATE}")
         assert (answer.status_code < 500, moments.RANGE_RULE in answer.text) == (True, True), page
+
+
+@pytest.mark.parametrize("member", [-1, -(2**31), 2**31 - 1])
+async def test_a_forged_cursor_of_members_is_a_position_like_any_other(
+    administrator: Person, workflow_id: str, member: int
+) -> None:
+    path = f"workflows/{workflow_id}/steps/check/tasks"
+    answer = await administrator.get(path, cursor=paging.encode_number(member, 4))
+    assert (answer.status_code, len(answer.json()["items"])) == (200, 0 if member >= 0 else 1)
+
+
+async def test_a_step_whose_name_contains_nul_is_refused(administrator: Person, workflow_id: str) -> None:
+    answer = await administrator.get(f"workflows/{workflow_id}/steps/%00/tasks")
+    assert [error["field"] for error in errors(answer)] == ["step"]
+
+
+@pytest.mark.parametrize("value", ["%00", "a%00", str(2**63), "-1", "99999999999999999999", str(uuid4())])
+async def test_no_value_in_a_path_makes_a_route_fail(
+    administrator: Person, workflow_id: str, subtests: pytest.Subtests, value: str
+) -> None:
+    schema = (await administrator.get("schema/openapi.json")).json()
+    for path, operations in schema["paths"].items():
+        for method in operations.keys() & {"get", "delete"}:
+            if "{" not in path or path.endswith("/events") or "schema" in path:
+                continue
+            with subtests.test(method=method, path=path):
+                filled = path.replace("{workflow_id}", workflow_id)
+                for name in {part[1:-1] for part in path.split("/") if part.startswith("{")}:
+                    filled = filled.replace("{" + name + "}", value)
+                answer = await administrator.client.request(method, filled, headers=administrator.headers)
+                assert answer.status_code < 500
+
+
+#: Forged cursors: the lowest and highest positions of each size, and texts.
+CURSORS = [paging.encode(byte * size) for byte in (b"\xff", b"\x80", b"\x00") for size in (4, 8, 16, 30)]
+
+
+async def test_no_forged_cursor_makes_a_route_fail(
+    administrator: Person, workflow_id: str, subtests: pytest.Subtests
+) -> None:
+    schema = (await administrator.get("schema/openapi.json")).json()
+    listed = {
+        path.replace("{workflow_id}", workflow_id).replace("{step}", "check")
+        for path, operations in schema["paths"].items()
+        if any(each["name"] == "cursor" for each in operations.get("get", {}).get("parameters", ()))
+    }
+    assert len(listed) > 5
+    for path in listed:
+        for cursor in [*CURSORS, "\x00", "a\x00", "\ud7ff"]:
+            with subtests.test(path=path, cursor=cursor):
+                answer = await administrator.client.get(
+                    path, params={"cursor": cursor}, headers=administrator.headers
+                )
+                assert answer.status_code < 500
