@@ -98,6 +98,17 @@ async def test_a_step_whose_name_contains_nul_is_refused(administrator: Person, 
     assert [error["field"] for error in errors(answer)] == ["step"]
 
 
+@pytest.mark.parametrize("number", [2**63, 99999999999999999999, 0])
+async def test_the_console_finds_no_account_of_an_impossible_number(
+    client: Client, administrator: Person, guest: Person, number: int
+) -> None:
+    browser = Browser(client)
+    await browser.sign_in(administrator)
+    token = await browser.token("/console/accounts", form=f"/console/accounts/{guest.id}")
+    answer = await browser.post(f"/console/accounts/{number}", {"token": token, "role": "viewer"})
+    assert (answer.status_code, f"There is no account {number}" in answer.text) == (404, True)
+
+
 @pytest.mark.parametrize("value", ["%00", "a%00", str(2**63), "-1", "99999999999999999999", str(uuid4())])
 async def test_no_value_in_a_path_makes_a_route_fail(
     administrator: Person, workflow_id: str, subtests: pytest.Subtests, value: str
