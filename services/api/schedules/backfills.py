@@ -36,8 +36,8 @@ MAX_WORKFLOWS = 50
 MAX_AGE = timedelta(days=29)
 
 _TICK = timedelta(microseconds=1)
-#: Nominal times are computed from here on. Earlier ones are too old in any case, and nothing is
-#: before the first day of the year 1.
+#: Nominal times before this one are not computed: no schedule was ever due then, and at the beginning
+#: of the year 1 the calculation would fail.
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
