@@ -61,8 +61,10 @@ STOP = Statement("""
 """)
 
 #: Counts the bulk operations of an account that have not ended and whose tasks have not ended
-#: either.
+#: either. The operation `besides` is not counted, because a simultaneous request with the same token
+#: may have just started it.
 UNFINISHED = Statement("""
     SELECT count(*)::int AS n FROM bulk_act AS b JOIN task AS t ON t.id = b.task
-    WHERE b.actor = :actor AND b.ended_at IS NULL AND t.status IN ('pending', 'started', 'retry')
+    WHERE b.actor = :actor AND b.id <> :besides AND b.ended_at IS NULL
+      AND t.status IN ('pending', 'started', 'retry')
 """)

@@ -28,6 +28,9 @@ MAX_FIRINGS = 1_000
 #: which limits its jitter.
 SAMPLE = 50
 MAX_INTERVAL = timedelta(days=366)
+#: Latest year of a single moment. Python's years end at 9999, and the jitter of up to 366 days and the
+#: offset of a time zone are added to the moment.
+LAST_YEAR = 9997
 
 _INTERVAL = re.compile(r"(?P<count>[1-9][0-9]{0,8}) (?P<unit>s|min|h|d)")
 _UNITS = {"s": "seconds", "min": "minutes", "h": "hours", "d": "days"}
@@ -207,13 +210,17 @@ def _read_interval(text: str) -> timedelta:
 
 
 def _read_moment(text: str) -> datetime:
+    rule = "must be a moment with its offset, for example 2026-12-24T18:00:00+01:00"
     try:
         moment = datetime.fromisoformat(text)
-        if moment.tzinfo is not None:
-            return moment.astimezone(UTC)
+        if moment.tzinfo is None:
+            raise ValueError(rule)
+        moment = moment.astimezone(UTC)
     except (ValueError, OverflowError):
-        pass
-    raise ValueError("must be a moment with its offset, for example 2026-12-24T18:00:00+01:00")
+        raise ValueError(rule) from None
+    if moment.year > LAST_YEAR:
+        raise ValueError(f"must not be later than the year {LAST_YEAR}")
+    return moment
 
 
 _READ: dict[Kind, Callable[[str], Crontab | timedelta | datetime]] = {

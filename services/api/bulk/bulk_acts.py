@@ -16,6 +16,7 @@ from services.api.bulk.counting import Count
 from services.api.bulk.refusals import BulkEnded, MatchesMoved, TooManyBulkOperations
 from services.api.bulk.schemas import BulkAnswer, BulkBody, BulkPreview, BulkSample
 from services.api.bulk.tokens import Previewed, Tokens
+from services.api.identity import accounts
 from services.api.identity.rights import Reader
 from services.api.operations.queues import QueueControls
 from services.api.reads import Reads
@@ -136,7 +137,10 @@ class BulkActs:
         first, last = matches.id_bounds
         actor = reader.describe()
         async with self._submitter.short_transaction():
-            (row,) = await self._database.run(statements.UNFINISHED, actor=reader.id)
+            await accounts.lock(self._database, reader.id)
+            (row,) = await self._database.run(
+                statements.UNFINISHED, actor=reader.id, besides=previewed.bulk_id
+            )
             if row["n"] >= MAX_UNFINISHED:
                 raise TooManyBulkOperations(MAX_UNFINISHED)
             run = NewTask(contract=BULK, params=RunBulk(bulk_id=previewed.bulk_id), owner=reader.id)

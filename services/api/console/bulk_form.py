@@ -14,11 +14,12 @@ import msgspec
 from services.api.bulk.schemas import MAX_RATE, BulkBody
 from services.api.console import formats, numbers, states, task_filter
 from services.api.console.task_filter import Given
+from services.api.http import moments
 from services.api.tasks import filter_fields, params_filter
 from shared.bulk.act import Action
 from shared.contracts import broken_rules
 from shared.contracts.contract import HIGHEST_PRIORITY, LOWEST_PRIORITY
-from shared.errors import FieldProblem
+from shared.errors import FieldProblem, InvalidFields
 
 
 class Deed(NamedTuple):
@@ -207,9 +208,10 @@ def _phrase(name: str, values: list[str]) -> str:
 
 def _moment(text: str) -> str:
     try:
-        return formats.exact(datetime.fromisoformat(text))
-    except ValueError:
+        moment = moments.read(text, "")
+    except InvalidFields:
         return text
+    return text if moment is None else formats.exact(moment)
 
 
 def change_in_words(changes: Mapping[str, Any] | None) -> str:

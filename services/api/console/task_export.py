@@ -17,6 +17,7 @@ from services.api.console import addresses, task_filter
 from services.api.console.task_files import CSV, JSON_LINES, Format
 from services.api.http.export_streams import ExportStreams
 from services.api.identity.rights import Reader
+from services.api.reads import ReadTooSlow
 from services.api.tasks.ledger_view import LedgerView
 from shared.errors import InvalidFields
 from shared.ledger.task_filter import TaskFilter
@@ -90,19 +91,24 @@ async def _pieces(
     """Yield the head of the file with the first page of tasks, then the other pages, then a line
     that says why the export is incomplete, if it is.
     """
-    ends_at, head, left = time.monotonic() + MAX_S, written.head, MAX_TASKS
-    while True:
-        page = await ledger.page(reader, wanted, limit=min(PAGE, left), cursor=cursor)
-        yield head + written.tasks(page.items)
-        head, left, cursor = b"", left - len(page.items), page.next_cursor
-        if cursor is None:
-            return
+    ends_at, left = time.monotonic() + MAX_S, MAX_TASKS
+    page = await ledger.page(reader, wanted, limit=min(PAGE, left), cursor=cursor)
+    yield written.head + written.tasks(page.items)
+    while page.next_cursor is not None:
+        cursor, left = page.next_cursor, left - len(page.items)
         if not left:
             yield written.cut(f"an export has {MAX_TASKS:,} tasks at most", rest(cursor))
             return
         if time.monotonic() >= ends_at:
             yield written.cut(f"the search took longer than {MAX_S:g} s", rest(cursor))
             return
+        try:
+            page = await ledger.page(reader, wanted, limit=min(PAGE, left), cursor=cursor)
+        except ReadTooSlow:
+            # Part of the export has been sent, so this cannot be answered with a problem document.
+            yield written.cut("the next tasks could not be read in time", rest(cursor))
+            return
+        yield written.tasks(page.items)
 
 
 def _name(now: datetime, written: Format) -> str:

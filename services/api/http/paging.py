@@ -21,6 +21,17 @@ def decode(cursor: str, size: int) -> bytes:
     return position
 
 
+def encode_number(number: int, size: int) -> str:
+    return encode(number.to_bytes(size, signed=True))
+
+
+def decode_number(cursor: str, size: int) -> int:
+    """Decode a cursor whose position is a number. It fits into the integer type of Postgres that has
+    `size` bytes, even if the cursor is forged. Raises InvalidFields.
+    """
+    return int.from_bytes(decode(cursor, size), signed=True)
+
+
 def decode_any(cursor: str) -> bytes:
     """Decode a cursor whose position may have any size. Raises InvalidFields."""
     try:

@@ -12,7 +12,6 @@ from services.api.audit.actor import Actor
 from services.api.http import paging
 from services.api.http.documentation import example
 from services.api.http.errors import AddressTaken, NotSignedIn, documented
-from services.api.http.refusals import AccountNotFound
 from services.api.identity import accounts, administration
 from services.api.identity.account_schemas import (
     Account,
@@ -169,7 +168,7 @@ async def list_accounts(
 
 @get("/accounts/{account_id:int}", summary="Look up an account", responses=documented(400, 401, 403, 404))
 async def get_account(account_id: FromPath[int], database: NamedDependency[Database]) -> Account:
-    return await administration.find(database, _stored(account_id))
+    return await administration.find(database, account_id)
 
 
 @patch(
@@ -185,13 +184,4 @@ async def change_account(
     actor: NamedDependency[Actor],
     database: NamedDependency[Database],
 ) -> Account:
-    return await administration.change(database, _stored(account_id), data, actor)
-
-
-def _stored(account_id: int) -> int:
-    """Find the stored account. Raises AccountNotFound, also for a number that is outside the range
-    of ids.
-    """
-    if not accounts.is_possible(account_id):
-        raise AccountNotFound(account_id)
-    return account_id
+    return await administration.change(database, account_id, data, actor)

@@ -35,6 +35,10 @@ _EXISTING = Statement("""
     SELECT id FROM account WHERE id = ANY(:ids::bigint[]) AND erasure_task IS NULL
 """)
 
+#: Locks the row of an account until the transaction ends. Rows that refer to the account can still be
+#: stored, because their foreign keys do not conflict with this lock.
+_LOCK = Statement("SELECT id FROM account WHERE id = :id FOR NO KEY UPDATE")
+
 
 class NewAccount(NamedTuple):
     """A registration that has passed all checks and can be stored."""
@@ -70,6 +74,16 @@ async def store(
     target = Target("account", account.id)
     await trail.record(database, actor, Action.ACCOUNT_REGISTERED, target, after={"role": role})
     return account
+
+
+async def lock(database: Database, account_id: int) -> None:
+    """Make other transactions that lock the same account wait until the caller's transaction ends.
+
+    A transaction that counts what an account has, and then adds to it, calls this before it counts.
+    Otherwise several of them would count before any of them commits, and together exceed the limit.
+    It is the first lock of the transaction, so that two transactions cannot deadlock.
+    """
+    await database.run(_LOCK, id=account_id)
 
 
 async def existing(database: Database, ids: Iterable[int]) -> set[int]:

@@ -12,7 +12,7 @@ from services.api.audit.actor import Actor
 from services.api.audit.trail import Target
 from services.api.http import paging, texts
 from services.api.http.refusals import AccountBeingErased, AccountNotFound, LastAdministrator
-from services.api.identity import confirmations, sessions
+from services.api.identity import accounts, confirmations, sessions
 from services.api.identity.account_schemas import Account, AccountChange, AccountPage
 from services.api.identity.new_passwords import check_new
 from services.api.identity.passwords import Passwords
@@ -45,18 +45,19 @@ async def page(reads: Reads, *, limit: int, cursor: str | None, email: str | Non
     """
     query = _select().order_by(User.id).limit(limit + 1)
     if cursor is not None:
-        query = query.where(User.id > int.from_bytes(paging.decode(cursor, 8), signed=True))
+        query = query.where(User.id > paging.decode_number(cursor, 8))
     if email is not None:
         query = query.where(User.email.like(_prefix(email)))
     rows = await reads.select(query)
     items = [_account(row) for row in rows[:limit]]
     more = len(rows) > limit
-    return AccountPage(items, paging.encode(items[-1].id.to_bytes(8, signed=True)) if more else None)
+    return AccountPage(items, paging.encode_number(items[-1].id, 8) if more else None)
 
 
 async def find(database: Database, account_id: int) -> Account:
     """Find one account. Raises AccountNotFound."""
-    row = await database.answered(_select().where(User.id == account_id).first())
+    query = _select().where(User.id == account_id).first()
+    row = await database.answered(query) if accounts.is_possible(account_id) else None
     if row is None:
         raise AccountNotFound(account_id)
     return _account(row)
@@ -114,7 +115,7 @@ async def _locked(database: Database, account_id: int) -> dict[str, Any]:
     """Lock the account's row until the transaction ends, and return it. Raises AccountNotFound or
     AccountBeingErased.
     """
-    rows = await database.run(_LOCKED, id=account_id)
+    rows = await database.run(_LOCKED, id=account_id) if accounts.is_possible(account_id) else []
     if not rows:
         raise AccountNotFound(account_id)
     if rows[0]["erasure_task"] is not None:

@@ -20,6 +20,7 @@ from services.api.audit.trail import Target
 from services.api.http import paging
 from services.api.http.errors import NotSignedIn
 from services.api.http.refusals import KeyNotFound, TooManyKeys
+from services.api.identity import accounts
 from services.api.identity.account_schemas import Account
 from services.api.identity.key_schemas import Key, KeyPage, NewKeyBody
 from services.api.identity.rights import Reach, Reader, Rights, Scope
@@ -32,7 +33,8 @@ PREFIX: Final = "often_"
 #: Maximum number of usable API keys (neither revoked nor expired) per account.
 MOST_KEYS: Final = 50
 
-#: Stores a key, unless the account already has the maximum number of usable keys.
+#: Stores a key, unless the account already has the maximum number of usable keys. The account must
+#: be locked, so that no other transaction adds a key in the meantime.
 _INSERT = Statement("""
     INSERT INTO api_key ("user", name, secret_hash, scopes, expires_at)
     SELECT :user, :name, :secret_hash, :scopes::text[], now() + make_interval(days => :days)
@@ -108,6 +110,7 @@ async def make(
         "most": MOST_KEYS,
     }
     async with database.short_transaction():
+        await accounts.lock(database, owner.id)
         rows = await database.run(_INSERT, **values)
         if not rows:
             raise TooManyKeys(MOST_KEYS)

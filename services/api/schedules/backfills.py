@@ -6,7 +6,7 @@ task. Whichever inserts it first submits the task, and the other one does nothin
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice, takewhile
 from typing import Any
 from uuid import UUID
@@ -36,6 +36,9 @@ MAX_WORKFLOWS = 50
 MAX_AGE = timedelta(days=29)
 
 _TICK = timedelta(microseconds=1)
+#: Nominal times before this one are not computed: no schedule was ever due then, and at the beginning
+#: of the year 1 the calculation would fail.
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Backfills:
@@ -110,14 +113,14 @@ def _times(row: Mapping[str, Any], body: BackfillBody) -> list[datetime]:
     if problems := [*_broken(body, row["now"])]:
         raise InvalidFields(problems)
     most = MAX_TIMES if row["workflow"] is None else MAX_WORKFLOWS
-    firings = scheduling.timing_of(row).firings(body.start - _TICK, start=row["starts_at"])
+    firings = scheduling.timing_of(row).firings(max(body.start, _EPOCH) - _TICK, start=row["starts_at"])
     times = list(islice(takewhile(lambda time: time < body.end, firings), most + 1))
-    if len(times) > most:
-        rule = f"must end earlier: the span has more than {most} times; {times[most].isoformat()} is the next"
-        raise InvalidFields([FieldProblem("to", rule)])
     if times and times[0] < row["now"] - MAX_AGE:
         rule = f"must be later: the records of firings are deleted after {MAX_AGE.days} days"
         raise InvalidFields([FieldProblem("from", rule)])
+    if len(times) > most:
+        rule = f"must end earlier: the span has more than {most} times; {times[most].isoformat()} is the next"
+        raise InvalidFields([FieldProblem("to", rule)])
     return times
 
 

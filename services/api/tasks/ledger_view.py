@@ -140,7 +140,7 @@ class LedgerView:
         await wait_reason.explain(self._database, rows)
         items = [self.answer(row, reader) for row in rows[:limit]]
         last = items[-1].member if items else None
-        cursor = paging.encode(last.to_bytes(4)) if len(rows) > limit and last is not None else None
+        cursor = paging.encode_number(last, 4) if len(rows) > limit and last is not None else None
         return TaskPage(items, cursor)
 
     async def answers(self, ids: Sequence[UUID], reader: Reader) -> list[TaskAnswer]:

@@ -71,8 +71,8 @@ class Submissions:
             owner=caller.id,
             priority=body.priority,
             delay=None if body.delay_s is None else timedelta(seconds=body.delay_s),
-            # A start time in the past means now, so it is replaced by 1970. The Postgres driver
-            # cannot send the first day of the year 1.
+            # A start time in the past means now. It is replaced by 1970 at the earliest, because a
+            # client cannot convert the first day of the year 1 to every time zone.
             run_at=None if body.run_at is None else max(body.run_at, EPOCH),
             expires_at=body.expires_at,
         )

@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from services.api.http import paging
+from services.api.http import paging, texts
 from services.api.identity.rights import Reader
 from services.api.reads import Reads
 from services.api.tasks.ledger_view import LedgerView
@@ -92,8 +92,9 @@ class WorkflowView:
         self, workflow_id: UUID, step: str, reader: Reader, *, limit: int, cursor: str | None
     ) -> TaskPage:
         """Return a page of the tasks of a step, ordered by their position in it. Raises
-        WorkflowNotFound.
+        WorkflowNotFound or InvalidFields.
         """
+        texts.refuse_unstorable(step=step)
         await self.find(workflow_id, reader)
-        after = -1 if cursor is None else int.from_bytes(paging.decode(cursor, 4))
+        after = -1 if cursor is None else paging.decode_number(cursor, 4)
         return await self._ledger.members(workflow_id, step, reader, limit=limit, after=after)

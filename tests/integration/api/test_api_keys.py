@@ -2,13 +2,16 @@
 owner are no longer valid.
 """
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from services.api.identity import api_keys
 from services.api.identity.api_keys import PREFIX
 from shared.identity.tables import Role
-from tests.integration.api.conftest import Client, Person, SignUp
+from shared.settings import Settings
+from tests.integration.api.conftest import Client, Person, SignUp, side_by_side
 
 ROBOT = {"name": "a robot", "scopes": ["tasks:read", "tasks:write"]}
 HEALTH_CHECK = {"name": "system.health_check", "params": {}}
@@ -33,6 +36,16 @@ async def test_a_key_acts_as_its_owner(guest: Person) -> None:
     assert submitted.status_code == 202
     task = await guest.get(f"tasks/{submitted.json()['task_id']}")
     assert task.json()["owner"] == guest.id
+
+
+async def test_requests_at_once_do_not_exceed_the_limit_of_keys(
+    guest: Person, settings: Settings, database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api_keys, "MOST_KEYS", 3)
+    async with side_by_side(settings) as guest.client:
+        answers = await asyncio.gather(*[guest.post("keys", ROBOT) for _ in range(8)])
+    assert sorted(answer.status_code for answer in answers) == [201] * 3 + [409] * 5
+    assert await database.fetchval("SELECT count(*) FROM api_key") == 3
 
 
 async def test_a_key_is_shown_once_and_stored_as_a_hash(guest: Person, database: Any) -> None:

@@ -64,6 +64,8 @@ async def test_a_backfill_names_the_rule_that_its_span_breaks(
     assert "more than 3 times" in broken(await operator.post(PATH, span(7)))["to"]
     old = {"from": (now - timedelta(days=40)).isoformat(), "to": (now - timedelta(days=38)).isoformat()}
     assert "29 days" in broken(await operator.post(PATH, old))["from"]
+    ancient = {"from": "0001-01-01T00:00:00Z", "to": now.isoformat()}
+    assert "29 days" in broken(await operator.post(PATH, ancient))["from"]
     assert (await guest.post(PATH, span(2))).status_code == 403
     assert (await operator.post("schedules/none.such/backfill", span(2))).status_code == 404
 

@@ -224,9 +224,28 @@ async def test_workflows_are_retried_and_canceled_by_filter(
     assert {row["workflow"] for row in canceled} == {running, failed}
 
 
-async def test_of_requests_at_once_with_one_token_one_starts_the_act(
+async def test_requests_at_once_do_not_exceed_the_limit_of_unfinished_acts(
     operator: Person, settings: Settings, database: Any
 ) -> None:
+    await operator.post("tasks", LATER)
+    bodies = [
+        {**CANCEL, "token": (await previewed(operator, CANCEL))["token"], "expected": 1} for _ in range(8)
+    ]
+    async with side_by_side(settings) as operator.client:
+        answers = await asyncio.gather(*[operator.post("bulk", body) for body in bodies])
+        statuses = [answer.status_code for answer in answers]
+        assert sorted(statuses) == [202] * 5 + [409] * 3
+        # A request that is sent again gets its first answer, although the limit is reached.
+        first = answers[statuses.index(202)]
+        assert (await operator.post("bulk", bodies[statuses.index(202)])).text == first.text
+    assert await database.fetchval("SELECT count(*) FROM bulk_act") == 5
+
+
+async def test_of_requests_at_once_with_one_token_one_starts_the_act(
+    operator: Person, settings: Settings, database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The limit is reached as soon as the first of these requests has started the operation.
+    monkeypatch.setattr(bulk_acts, "MAX_UNFINISHED", 1)
     await operator.post("tasks", LATER)
     preview = await previewed(operator, CANCEL)
     body = {**CANCEL, "token": preview["token"], "expected": 1}

@@ -108,6 +108,10 @@ BAD_FILTERS: list[Any] = [
     ("params", "1"),
     ("error", "\x00"),
     ("schedule", "\x00"),
+    ("created_after", "0001-01-01T00:00:00+01:00"),
+    ("created_before", "9999-12-31T23:59:59-12:00"),
+    ("completed_after", "0001-01-01T00:00:00+01:00"),
+    ("completed_before", "9999-12-31T23:59:59-12:00"),
 ]
 
 

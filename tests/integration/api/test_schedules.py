@@ -318,6 +318,10 @@ async def test_a_preview_shows_utc_and_local_times_over_the_change_of_the_clock(
         assert time["utc"].endswith("Z")
         assert time["local"][11:16] == "02:30" or moment(time["local"]).strftime("%H:%M") == "03:00"
     assert {time["local"][-6:] for time in times} == {"+01:00", "+02:00"}
+    far = {"kind": "once", "expression": "9999-12-31T23:59:59Z", "time_zone": "Pacific/Kiritimati"}
+    assert list(broken(await operator.post("schedules/preview", far))) == ["expression"]
+    last = {**far, "expression": "9997-12-31T23:59:59Z"}
+    assert (await operator.post("schedules/preview", last)).status_code == 200
     assert list(broken(await operator.post("schedules/preview", {"kind": "once", "expression": "soon"}))) == [
         "expression"
     ]

@@ -2,9 +2,12 @@
 how it writes.
 """
 
+import os
+import re
 import resource
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -37,6 +40,36 @@ def test_the_help_says_what_the_commands_say() -> None:
             command = often.get_command(context, name)
             assert command is not None
             assert (command.name, (command.help or "").splitlines()[0]) == (name, what)
+
+
+@pytest.mark.parametrize(("shell", "word"), [("bash", "1"), ("zsh", "1"), ("fish", "re")])
+def test_a_shell_completes_the_names_of_commands(shell: str, word: str) -> None:
+    # bash and zsh send the index of the word to complete, and fish sends its text.
+    asked = {"_OFTEN_COMPLETE": f"{shell}_complete", "COMP_WORDS": "often re", "COMP_CWORD": word}
+    found = re.findall(r"\b(retry|resume|release|recycle|reproduce|cancel)\b(?=\t|$)", often_in(asked), re.M)
+    assert found == ["retry", "release", "resume", "recycle", "reproduce"]
+
+
+def test_the_script_for_bash_completes_the_names_of_commands(tmp_path: Path) -> None:
+    command = tmp_path / "often"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m often_client "$@"\n')
+    command.chmod(0o755)
+    complete = (
+        'eval "$(often completion bash)"; COMP_WORDS=(often re); COMP_CWORD=1;'
+        ' _often_completion often; echo "${COMPREPLY[@]}"'
+    )
+    environment = {"PYTHONPATH": SOURCE, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    shown = subprocess.run(["bash", "-c", complete], env=environment, capture_output=True, text=True)
+    assert shown.stdout.split() == ["retry", "release", "resume", "recycle", "reproduce"], shown.stderr
+
+
+def often_in(environment: dict[str, str]) -> str:
+    """Run `often` without arguments, and return what it prints."""
+    command = [sys.executable, "-m", "often_client"]
+    ran = subprocess.run(
+        command, env={"PYTHONPATH": SOURCE, **environment}, capture_output=True, text=True, check=True
+    )
+    return ran.stdout
 
 
 def test_the_help_takes_at_most_three_times_what_an_empty_program_takes() -> None:

@@ -69,6 +69,8 @@ def test_a_single_moment_fires_once() -> None:
         (("interval", "999999999 d"), "expression", "366 d"),
         (("once", "2026-12-24T18:00:00"), "expression", "with its offset"),
         (("once", "0001-01-01T00:00:00+14:00"), "expression", "with its offset"),
+        (("once", "9999-12-31T23:59:59-12:00"), "expression", "with its offset"),
+        (("once", "9999-12-31T23:59:59Z"), "expression", "not be later than the year 9997"),
         (("once", "tomorrow"), "expression", "with its offset"),
         (("once", "2026-11-22T11:59:59Z"), "expression", "must be a time in the future"),
         (("cron", "0 0 30 2 *"), "expression", "never fires within 5 years"),

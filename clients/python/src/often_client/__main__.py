@@ -4,14 +4,19 @@
 own start.
 """
 
+import os
 import sys
 
 from often_client.cli import buffered_output, help_page
 
+#: The scripts of `often completion` set this variable and run `often` without arguments, to get what
+#: can follow on the command line.
+COMPLETION_VARIABLE = "_OFTEN_COMPLETE"
+
 
 def main() -> None:
     arguments = sys.argv[1:]
-    if arguments in ([], ["--help"], ["-h"], ["help"]):
+    if arguments in ([], ["--help"], ["-h"], ["help"]) and COMPLETION_VARIABLE not in os.environ:
         buffered_output.finish(help_page.text())
         sys.exit(0)
     try:

@@ -41,7 +41,7 @@ class Client(ApiCalls):
 
     Threads may share one client with its connections. `token` is an API key or an access token;
     `sign_in` works without one. `timeout_s` limits the wait for each answer. A request whose answer
-    was lost is sent again at most `retries` times.
+    was lost, or was 429 or 503, is sent again at most `retries` times if that is safe.
 
     Raises ValueError for an address that is not http:// or https://.
     """

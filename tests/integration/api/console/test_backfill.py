@@ -36,6 +36,8 @@ async def test_missed_times_are_previewed_and_submitted_once(
     token = await browser.token("/console/schedules", form="/console/schedules/")
     wrong = await browser.post(PATH, {"token": token, "from": days["to"], "to": days["from"]})
     assert "must be later than from" in wrong.text
+    ancient = await browser.get(f"{PATH}?from=0001-01-01T00:00&to={days['to']}")
+    assert "29 days" in ancient.text
     for number in (3, 0):
         answer = await browser.post(PATH, {"token": token, **days, "reason": "the scheduler was away"})
         assert answer.headers["location"] == "/console/schedules/sample.nightly"

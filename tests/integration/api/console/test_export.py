@@ -13,6 +13,10 @@ from uuid import UUID
 import pytest
 
 from services.api.console import task_export
+from services.api.identity.rights import Reader
+from services.api.reads import ReadTooSlow
+from services.api.tasks.ledger_view import LedgerView
+from shared.ledger.task_filter import TaskFilter
 from tests.integration.api.conftest import Client, Person
 from tests.integration.api.console.browser import Browser
 
@@ -83,6 +87,32 @@ async def test_a_search_that_takes_too_long_says_where_it_stopped(
     first, end = map(json.loads, (await browser.get("/console/tasks.jsonl")).text.splitlines())
     assert (first["id"], end["complete"]) == (ids[0], False)
     assert "took longer" in end["why"]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+async def test_a_later_page_that_takes_too_long_is_the_beginning_of_the_rest(
+    browser: Browser, administrator: Person, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    ids = await _submit(administrator, 3)
+    monkeypatch.setattr(task_export, "PAGE", 2)
+    read = LedgerView.page
+
+    async def first_page_only(ledger: LedgerView, reader: Reader, wanted: TaskFilter, **page: Any) -> Any:
+        if page["cursor"] is not None:
+            raise ReadTooSlow(5)
+        return await read(ledger, reader, wanted, **page)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LedgerView, "page", first_page_only)
+        answer = await browser.get(f"/console/tasks.{suffix}")
+        lines = answer.text.splitlines()
+        end = re.search(r"could not be read in time.*(/console/tasks\.[^\"}]+)", lines[-1])
+        assert end is not None
+        # The export of the rest has sent nothing yet, so it is refused.
+        assert (await browser.get(end[1])).status_code == 504
+    rest = (await browser.get(end[1])).text.splitlines()
+    found = [task for line in lines[:-1] + rest for task in ids if task in line]
+    assert list(dict.fromkeys(found)) == ids
 
 
 async def test_no_cell_is_a_formula(browser: Browser, administrator: Person, database: Any) -> None:

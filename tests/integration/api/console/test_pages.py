@@ -19,6 +19,8 @@ from services.api.console.static_files import StaticFiles
 from services.api.identity.rights import Reach
 from services.api.operations.workers import Workers
 from services.api.schedules.schedule_view import ScheduleView
+from services.api.tasks.ledger_view import LedgerView
+from services.api.tasks.schemas import TaskPage
 from shared.contracts import nesting
 from shared.identity.tables import Role
 from shared.ledger.ids import uuid7
@@ -272,6 +274,30 @@ async def test_the_address_is_the_state(browser: Browser, administrator: Person)
     for path in (f"/console/tasks/{UUID(int=7)}", "/console/nowhere"):
         nowhere = await browser.get(path)
         assert (path, nowhere.status_code, "Overview" in nowhere.text) == (path, 404, True)
+
+
+async def test_related_tasks_that_were_not_searched_to_the_end_are_not_denied(
+    browser: Browser, administrator: Person, database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent, child = [(await administrator.post("tasks", LATER)).json()["task_id"] for _ in range(2)]
+    page, link = f"/console/tasks/{parent}?show=related", f'href="/console/tasks?parent={parent}"'
+    text = (await browser.get(page)).text
+    assert ("Nothing related" in text, link in text) == (True, False)
+
+    read = LedgerView.page
+
+    async def cut_off(ledger: LedgerView, *arguments: Any, **wanted: Any) -> TaskPage:
+        found = await read(ledger, *arguments, **wanted)
+        return TaskPage(found.items, "later", complete=False)
+
+    monkeypatch.setattr(LedgerView, "page", cut_off)
+    text = (await browser.get(page)).text
+    assert ("Nothing related" in text, link in text) == (False, True)
+    assert "Children may exist: the search for them ran out of time." in text
+    await database.execute("UPDATE task SET parent = $1 WHERE id = $2", UUID(parent), UUID(child))
+    text = (await browser.get(page)).text
+    assert (f'href="/console/tasks/{child}"' in text, link in text) == (True, True)
+    assert "More children may exist" in text
 
 
 async def test_a_failure_is_edited_and_runs_again(
