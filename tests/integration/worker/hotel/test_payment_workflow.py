@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from aiosmtpd.smtp import SMTP, AuthResult
 
 from local import mail as catcher
 from services.worker.hotel.gateways.provider import Pace
@@ -163,6 +164,42 @@ async def test_a_receipt_that_fails_for_good_gives_the_money_back_once(
         assert again.result.refund_id == refund["id"]
     await stripe.close()
     assert len((await books(sandbox))["refunds"]) == 1
+
+
+async def test_a_wrong_login_to_the_mail_server_delays_the_receipt_and_refunds_nothing(
+    platform: Platform, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    accepts_login = False
+
+    def check_login(*_: Any) -> AuthResult:
+        return AuthResult(success=accepts_login, handled=False)
+
+    def server() -> SMTP:
+        return SMTP(catcher.Catcher(tmp_path), authenticator=check_login, auth_require_tls=False, loop=loop)
+
+    async def receipt() -> UUID | None:
+        rows = await platform.rows("SELECT id FROM task WHERE step = 'receipt' AND status = 'retry'")
+        return UUID(int=rows[0]["id"].int) if rows else None
+
+    loop = asyncio.get_running_loop()
+    async with await loop.create_server(server, catcher.HOST, 0) as listening:
+        port = str(listening.sockets[0].getsockname()[1])
+        login = {"SMTP_USER": "hotels", "SMTP_PASSWORD": "secret"}
+        await platform.start_scheduler()
+        await platform.start_worker(**settings(sandbox, SMTP_HOST=catcher.HOST, SMTP_PORT=port, **login))
+        workflow = await pay(platform)
+        waiting = await eventually(receipt)
+        (attempt,) = await platform.attempts(waiting)
+        assert "the mail server accepts no mail from us" in attempt["error_message"]
+        assert (attempt["error_kind"], "secret" in attempt["error_message"]) == ("expected", False)
+
+        accepts_login = True
+        await at_once(platform, waiting)
+        assert (await finished(platform, workflow))["status"] == "success"
+
+    assert await states(platform, workflow) == ["success", "success", "skipped"]
+    assert len([*tmp_path.glob("*.eml")]) == 1
+    assert (await books(sandbox))["refunds"] == []
 
 
 async def test_a_declined_charge_is_not_refunded(
