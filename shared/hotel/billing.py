@@ -27,7 +27,8 @@ class Payment(Table, tablename="payment"):
     #: Id of the payment intent at the payment service, of the form `pi_…`.
     intent = Text(null=True, default=None)
     #: Number that is a part of the idempotency key of the charge. A new number would cause a second
-    #: charge, so it is used only if the service has no charge for the previous number.
+    #: charge, so it is used only if the service has no charge for the previous number. While the
+    #: status is `created`, no request has been sent with this number.
     key_number = Integer(default=1)
     #: Time at which the idempotency key was first used. The payment service forgets the key a day
     #: later.
@@ -99,19 +100,23 @@ PAYMENT_LOCKED = f"{PAYMENT} FOR UPDATE"
 
 #: Records that a request with an idempotency key is about to be sent. From then on, the outcome of
 #: the payment is unknown until the service answers. Returns no row if another attempt has changed
-#: the payment before. Placeholders: key_number to use, twice; id, key_number that was read.
+#: the payment before. The status must be the one that was read, `created` or `unknown`, because an
+#: attempt that has read `created` concludes that no other request is under way. Placeholders:
+#: key_number to use, twice; id, key_number and status that were read.
 USE_KEY = f"""
     UPDATE payment SET status = 'unknown', updated_at = now(), key_number = {{}},
         key_used_at = CASE WHEN key_number = {{}} THEN coalesce(key_used_at, now()) ELSE now() END
-    WHERE id = {{}} AND key_number = {{}} AND status IN ('created', 'unknown')
+    WHERE id = {{}} AND key_number = {{}} AND status = {{}}
     RETURNING {_ROW}
 """
 
-#: Restores the previous status of a payment after the payment service refused a request without
-#: doing anything. Placeholders: previous status, error_message, id, key_number.
+#: Records that the payment service refused a request without doing anything. Changes nothing if the
+#: row has changed since USE_KEY, because another attempt may then have sent a request with the same
+#: key. Placeholders: status, error_message, key_number and key_used_at to write; id, key_number and
+#: updated_at that USE_KEY returned.
 NOTE_REFUSAL = """
-    UPDATE payment SET status = {}, error_message = {}, updated_at = now()
-    WHERE id = {} AND key_number = {} AND status = 'unknown'
+    UPDATE payment SET status = {}, error_message = {}, updated_at = now(), key_number = {}, key_used_at = {}
+    WHERE id = {} AND key_number = {} AND updated_at = {} AND status = 'unknown'
 """
 
 #: Writes the outcome of a charge. Returns no row if the status is already final, or if another

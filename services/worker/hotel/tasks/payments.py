@@ -95,7 +95,10 @@ async def settle(context: TaskContext, params: SettlePayment) -> PaymentSettled:
     payment = await charging.load(context.database, params.payment_id)
     if payment is None:
         raise PermanentError(f"payment {params.payment_id} does not exist")
-    finding = None if payment.final else await _look(stripe, payment, datetime.now(UTC))
+    # A payment that is `created` is skipped, because no charge was requested. Writing this status
+    # back could replace `unknown` while an attempt requests the charge.
+    is_open = not payment.final and payment.status != "created"
+    finding = await _look(stripe, payment, datetime.now(UTC)) if is_open else None
     async with context.transaction() as transaction:
         if finding is not None:
             payment = await charging.settle(context.database, payment, finding)
