@@ -141,7 +141,8 @@ async def refund(context: TaskContext, params: RefundPayment) -> PaymentRefunded
     payment = await refunding.decided(context.database, stripe, payment)
     if payment.status not in ("succeeded", "refunded"):
         return _not_refunded(payment, f"no money was taken: the payment is {payment.status}")
-    refund_id = payment.refund or await refunding.refund(stripe, payment)
+    attempt = f"{context.id}-{context.attempt}"
+    refund_id = payment.refund or await refunding.refund(stripe, payment, attempt)
     async with context.transaction() as transaction:
         payment = await refunding.note(context.database, payment, refund_id)
         result = PaymentRefunded(

@@ -15,18 +15,24 @@ import pytest
 from aiosmtpd.smtp import SMTP, AuthResult
 
 from local import mail as catcher
-from services.worker.hotel.gateways.provider import Pace
+from services.worker.hotel.gateways.provider import Pace, ProviderRefused
 from services.worker.hotel.gateways.stripe import StripeGateway
 from services.worker.hotel.tasks.email import send_receipt
 from services.worker.hotel.tasks.payments import refund as refund_payment
 from shared.hotel import billing
 from shared.hotel.contracts.email import SendReceipt
-from shared.hotel.contracts.payments import SETTLE, ProcessPayment, RefundPayment, SettlePayment
+from shared.hotel.contracts.payments import (
+    SETTLE,
+    PaymentRefunded,
+    ProcessPayment,
+    RefundPayment,
+    SettlePayment,
+)
 from shared.hotel.settings import HotelSettings
 from shared.hotel.workflows.payment import payment as payment_flow
 from shared.ledger.database import in_fresh_context
 from shared.ledger.transitions.operate import CANCEL
-from shared.testing import run_inline
+from shared.testing import InlineRun, run_inline
 from tests.eventually import eventually
 from tests.integration.worker.hotel.paying import (
     CARD,
@@ -70,6 +76,13 @@ async def pay(platform: Platform, card: str = CARD, *, address: str = ADDRESS) -
         user_id=row["id"], amount="1250.00", currency="INR", payment_method=card, customer=CUSTOMER
     )
     return await submit(platform, payment_flow(order, owner=row["id"]))
+
+
+def gateway_to_stripe(environment: dict[str, str]) -> StripeGateway:
+    configured = HotelSettings(
+        stripe_key=environment["STRIPE_SECRET_KEY"], stripe_url=environment["STRIPE_BASE_URL"]
+    )
+    return StripeGateway.from_settings(configured, Pace(""))
 
 
 async def states(platform: Platform, workflow: UUID) -> list[str]:
@@ -148,10 +161,7 @@ async def test_a_receipt_that_fails_for_good_gives_the_money_back_once(
 
     # A second run of the refund must find out that the refund was made: first from our own row, and
     # then from the payment service's records.
-    configured = HotelSettings(
-        stripe_key=environment["STRIPE_SECRET_KEY"], stripe_url=environment["STRIPE_BASE_URL"]
-    )
-    stripe = StripeGateway.from_settings(configured, Pace(""))
+    stripe = gateway_to_stripe(environment)
     for status in ("refunded", "succeeded"):
         await platform.rows("UPDATE payment SET status = {}, refund = NULL", status)
         again = await run_inline(
@@ -164,6 +174,37 @@ async def test_a_receipt_that_fails_for_good_gives_the_money_back_once(
         assert again.result.refund_id == refund["id"]
     await stripe.close()
     assert len((await books(sandbox))["refunds"]) == 1
+
+
+async def test_a_refund_that_was_refused_is_made_once_the_cause_is_gone(
+    platform: Platform, sandbox: Sandbox, environment: dict[str, str]
+) -> None:
+    await platform.start_worker(**environment)
+    await sandbox.put("/sandbox/stripe", {"refuse_refunds": True})
+    workflow = await pay(platform, address=REFUSED_ADDRESS)
+    await finished(platform, workflow)
+    assert await states(platform, workflow) == ["success", "failure", "failure"]
+    charge = await charge_of(platform, workflow)
+    row = await payment(platform, charge)
+    assert row["status"] == "succeeded"
+    stripe = gateway_to_stripe(environment)
+
+    async def refund() -> InlineRun[PaymentRefunded]:
+        params = RefundPayment(payment_id=row["id"])
+        return await run_inline(
+            refund_payment, params, gateways={StripeGateway: stripe}, database=platform.database
+        )
+
+    with pytest.raises(ProviderRefused, match="balance_insufficient"):
+        await refund()
+    await sandbox.put("/sandbox/stripe", {"refuse_refunds": False})
+    run = await refund()
+    await stripe.close()
+
+    ((made,),) = [(await books(sandbox))["refunds"]]
+    assert run.result is not None
+    assert (run.result.refunded, run.result.refund_id) == (True, made["id"])
+    assert (await payment(platform, charge))["status"] == "refunded"
 
 
 async def test_a_wrong_login_to_the_mail_server_delays_the_receipt_and_refunds_nothing(
