@@ -11,7 +11,7 @@ from services.worker.registry import task
 from shared.contracts.context import TaskContext
 from shared.errors import PermanentError
 from shared.hotel import billing
-from shared.hotel.contracts.money import minor_units
+from shared.hotel.contracts.money import main_units, minor_units
 from shared.hotel.contracts.payments import (
     BIND_CUSTOMER,
     PROCESS,
@@ -49,6 +49,7 @@ async def process(context: TaskContext, params: ProcessPayment) -> PaymentProces
     )
     if payment is None:
         raise PermanentError(f"user {params.user_id} does not exist or is not active")
+    _raise_if_edited(params, payment)
     # Since an earlier attempt, a check has found that the payment is paid
     if payment.status == "succeeded":
         return _processed(params, payment)
@@ -181,6 +182,30 @@ async def settle_open(context: TaskContext, params: SettleOpen) -> OpenSubmitted
     return OpenSubmitted(success=True, submitted=len(rows))
 
 
+def _raise_if_edited(params: ProcessPayment, payment: Payment) -> None:
+    """Raise PermanentError if the parameters differ from the row of an earlier attempt.
+
+    The row is what is charged, and that may already have happened.
+    """
+    asked: dict[str, object] = {
+        "currency": params.currency,
+        "amount": main_units(minor_units(params.amount, params.currency), params.currency),
+        "user_id": params.user_id,
+    }
+    opened: dict[str, object] = {
+        "currency": payment.currency,
+        "amount": main_units(payment.amount_minor, payment.currency),
+        # The erasure of an account detaches its payments, which changes nothing about a charge.
+        "user_id": params.user_id if payment.user is None else payment.user,
+    }
+    for field, value in opened.items():
+        if asked[field] != value:
+            raise PermanentError(
+                f"{field} must be {value}, because an earlier attempt has opened payment {payment.id} with "
+                "it: retry the task with this value, or submit a new task for another payment"
+            )
+
+
 def _raise_if_over(payment: Payment) -> None:
     """Raise an error if the payment has failed or was refunded.
 
@@ -200,11 +225,12 @@ def _processed(params: ProcessPayment, payment: Payment, secret: str | None = No
     assert payment.intent is not None
     return PaymentProcessed(
         success=payment.status == "succeeded",
+        # The account of the row is the same, or null if it was erased meanwhile
         user_id=params.user_id,
         payment_id=payment.id,
         transaction_id=payment.intent,
-        amount=params.amount,
-        currency=params.currency,
+        amount=main_units(payment.amount_minor, payment.currency),
+        currency=payment.currency,
         status=payment.status,
         client_secret=secret,
         processed_at=payment.updated_at,

@@ -4,6 +4,7 @@ whatever is lost or dies.
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -62,6 +63,13 @@ async def opened(platform: Platform, task_id: UUID) -> Payment:
     payment = await charging.open_payment(platform.database, task_id, user, 125_000, "INR")
     assert payment is not None
     return payment
+
+
+async def another_account(platform: Platform) -> int:
+    (row,) = await platform.rows(
+        "INSERT INTO account (email, password_hash) VALUES ('ravi@often-hotels.example', '-') RETURNING id"
+    )
+    return int(row["id"])
 
 
 async def test_a_charge_and_the_success_of_its_task_are_recorded_together(
@@ -294,6 +302,44 @@ async def test_an_attempt_that_missed_the_request_of_another_one_starts_again(
     await charged_once(platform, sandbox, task_id)
 
 
+async def test_a_retry_with_another_amount_currency_or_user_charges_nothing(
+    platform: Platform, sandbox: Sandbox
+) -> None:
+    await platform.start_scheduler()
+    await platform.start_worker(**settings(sandbox))
+    await sandbox.put("/sandbox/stripe", {"refuse_charges": True})
+    task_id = await pay(platform)
+    await platform.until(task_id, "failure")
+    await sandbox.put("/sandbox/stripe", {"refuse_charges": False})
+    user, other = await account(platform), await another_account(platform)
+
+    async def retried(user: int, amount: str, currency: str) -> dict[str, Any]:
+        params = ProcessPayment(user_id=user, amount=amount, currency=currency, payment_method=CARD)
+        text, key_id = platform.vault.seal_params(PROCESS, params, task_id, None)
+        edits = UNEDITED | {"params": text, "key_id": key_id}
+        await platform.database.run(RETRY, id=task_id, reason="an operator", delay_s=None, **edits)
+        return await platform.until(task_id, "success", "failure")
+
+    for edited, rule in (
+        ((user, "99.00", "INR"), "amount must be 1250.00"),
+        ((user, "1250.00", "USD"), "currency must be INR"),
+        ((other, "1250.00", "INR"), f"user_id must be {user}"),
+    ):
+        row = await retried(*edited)
+        assert (row["status"], row["error_kind"]) == ("failure", "permanent")
+        assert rule in row["error_message"]
+    assert (await books(sandbox))["charges"] == []
+
+    # An erasure sets the user of the row to null. The result has the amount of the row, which the
+    # parameters write in another way.
+    await platform.rows('UPDATE payment SET "user" = NULL')
+    row = await retried(user, "1250", "INR")
+    assert row["status"] == "success", row["error_message"]
+    result = platform.vault.read(PROCESS, "result", row["result"], task_id, None, unmask=True)
+    assert (result["amount"], result["currency"], result["user_id"]) == ("1250.00", "INR", user)
+    await charged_once(platform, sandbox, task_id)
+
+
 async def test_an_unknown_status_is_reported_and_not_guessed_at(platform: Platform, sandbox: Sandbox) -> None:
     await platform.start_worker(**settings(sandbox))
     await sandbox.arm(service="stripe", status=200, body='{"id": "pi_1", "status": "pondering"}')
@@ -363,10 +409,8 @@ async def test_a_customer_of_another_account_or_of_no_account_is_not_charged(
 ) -> None:
     await platform.start_worker(**settings(sandbox))
     user = await account(platform)
-    (other,) = await platform.rows(
-        "INSERT INTO account (email, password_hash) VALUES ('ravi@often-hotels.example', '-') RETURNING id"
-    )
-    await platform.rows(billing.BIND_CUSTOMER, "cus_ravi", other["id"])
+    other = await another_account(platform)
+    await platform.rows(billing.BIND_CUSTOMER, "cus_ravi", other)
     for customer in ("cus_ravi", "cus_nobody"):
         params = ProcessPayment(
             user_id=user, amount="12.50", currency="USD", payment_method=CARD, customer=customer
@@ -389,9 +433,7 @@ async def test_a_customer_of_another_account_or_of_no_account_is_not_charged(
 
 async def test_a_customer_stays_with_its_account(platform: Platform) -> None:
     user = await account(platform)
-    (other,) = await platform.rows(
-        "INSERT INTO account (email, password_hash) VALUES ('ravi@often-hotels.example', '-') RETURNING id"
-    )
+    other = await another_account(platform)
 
     async def bind(user_id: int) -> InlineRun[CustomerBound]:
         params = BindCustomer(user_id=user_id, customer="cus_asha")
@@ -400,6 +442,6 @@ async def test_a_customer_stays_with_its_account(platform: Platform) -> None:
     assert (await bind(user)).result == CustomerBound(success=True, user_id=user)
     assert (await bind(user)).result == CustomerBound(success=True, user_id=user)
     with pytest.raises(PermanentError, match="the customer already belongs to another account"):
-        await bind(other["id"])
+        await bind(other)
     with pytest.raises(PermanentError, match="does not exist"):
         await bind(10**12)
