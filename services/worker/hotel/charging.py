@@ -107,7 +107,10 @@ async def load(database: Sql, payment_id: UUID) -> Payment | None:
 
 
 async def load_locked(database: Sql, payment_id: UUID) -> Payment | None:
-    """Read the payment's row and lock it until the caller's transaction ends."""
+    """Read the payment's row and lock it until the caller's transaction ends.
+
+    Outside a transaction, this only waits for the transactions that are changing the row.
+    """
     rows = await database.run(billing.PAYMENT_LOCKED, payment_id)
     return Payment(**rows[0]) if rows else None
 
@@ -130,7 +133,8 @@ async def charge(
     """Charge the payment, or find out how an earlier charge ended.
 
     Returns the row with the idempotency key that was used, and the result. Raises ProviderRefused,
-    ProviderAway and ProviderBusy. Raises Retry if another attempt has changed the row.
+    ProviderAway and ProviderBusy. Raises Retry if another attempt has changed the row, and
+    PermanentError if the task has ended in the meantime.
     """
     if payment.intent is not None or payment.key_is_old:
         found = await look_up(stripe, payment)
@@ -208,7 +212,13 @@ async def settle(database: Sql, payment: Payment, finding: Finding) -> Payment:
 async def _use_key(database: Sql, payment: Payment) -> Payment:
     number = payment.key_number + 1 if payment.key_is_old else payment.key_number
     before = (payment.id, payment.key_number, payment.status)
-    return _only(await database.run(billing.USE_KEY, number, number, *before))
+    rows = await database.run(billing.USE_KEY, number, number, *before)
+    if not rows and await database.run(billing.TASK_ENDED, payment.id):
+        raise PermanentError(
+            f"payment {payment.id} was not charged, because its task ended while this attempt was held up, "
+            "for example by a cancellation: retry the task to charge it"
+        )
+    return _only(rows)
 
 
 async def _note_refusal(database: Sql, before: Payment, using: Payment, message: str) -> None:

@@ -158,9 +158,11 @@ async def _charged(context: TaskContext, params: RefundPayment) -> Payment | Non
 
     Returns None if its charge was never begun.
     """
+    # The lock makes this wait for an attempt that is executing USE_KEY, and then see its `unknown`.
+    # An attempt that executes USE_KEY later finds that its task has ended.
     if params.payment_id is not None:
-        return await charging.load(context.database, params.payment_id)
-    rows = await context.database.run(billing.PAYMENT_OF_WORKFLOW, context.id)
+        return await charging.load_locked(context.database, params.payment_id)
+    rows = await context.database.run(billing.PAYMENT_OF_WORKFLOW_LOCKED, context.id)
     return Payment(**rows[0]) if rows else None
 
 

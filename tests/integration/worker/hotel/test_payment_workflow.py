@@ -19,6 +19,7 @@ from services.worker.hotel.gateways.provider import Pace, ProviderRefused
 from services.worker.hotel.gateways.stripe import StripeGateway
 from services.worker.hotel.tasks.email import send_receipt
 from services.worker.hotel.tasks.payments import refund as refund_payment
+from shared.errors import ExpectedError
 from shared.hotel import billing
 from shared.hotel.contracts.email import SendReceipt
 from shared.hotel.contracts.payments import (
@@ -103,8 +104,8 @@ async def charge_of(platform: Platform, workflow: UUID) -> UUID:
     return UUID(int=row["task"].int)
 
 
-async def waits_for_a_lock(platform: Platform) -> bool:
-    """Whether any session waits for a lock.
+async def lock_waits(platform: Platform) -> int:
+    """Number of sessions that wait for a lock.
 
     The query runs outside the caller's transaction, because inside a transaction Postgres keeps
     showing the same state of the sessions.
@@ -112,7 +113,7 @@ async def waits_for_a_lock(platform: Platform) -> bool:
     rows = platform.rows(
         "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     )
-    return bool(await in_fresh_context(rows))
+    return len(await in_fresh_context(rows))
 
 
 async def test_a_payment_is_charged_once_and_confirmed_by_mail(
@@ -349,10 +350,43 @@ async def test_no_receipt_goes_out_for_a_payment_that_is_being_refunded(platform
         sending = asyncio.create_task(
             in_fresh_context(run_inline(send_receipt, receipt, gateways={}, database=platform.database))
         )
-        await eventually(partial(waits_for_a_lock, platform))
+        await eventually(partial(lock_waits, platform))
     run = await sending
     assert run.result is not None
     assert (run.result.sent_at, run.result.message) == (None, "Not sent: the payment is being refunded")
+
+
+async def test_a_refund_waits_for_an_attempt_that_is_about_to_charge(
+    platform: Platform, environment: dict[str, str]
+) -> None:
+    crew = Crew(platform.database)
+    await crew.begin()
+    workflow = await pay(platform)
+    await end_all(crew, "failure")
+    await crew.advance()
+    (refunding,) = await crew.tasks("completed_at IS NULL")
+    (row,) = await platform.rows(
+        'INSERT INTO payment ("user", task, amount_minor, currency, status)'
+        " SELECT id, {}, 125000, 'INR', 'created' FROM account RETURNING id",
+        await charge_of(platform, workflow),
+    )
+    params, stripe = RefundPayment(payment_id=row["id"]), gateway_to_stripe(environment)
+    inline = run_inline(refund_payment, params, gateways={StripeGateway: stripe}, database=platform.database)
+    reading = platform.rows(billing.PAYMENT_OF_WORKFLOW_LOCKED, refunding["id"])
+
+    async def both_wait() -> bool:
+        return await lock_waits(platform) == 2
+
+    async with platform.database.transaction():
+        await platform.rows("UPDATE payment SET status = 'unknown', key_used_at = now()")
+        running = asyncio.create_task(in_fresh_context(inline))
+        found = asyncio.create_task(in_fresh_context(reading))
+        await eventually(both_wait)
+
+    with pytest.raises(ExpectedError, match="it may still be made"):
+        await running
+    assert [each["status"] for each in await found] == ["unknown"]
+    await stripe.close()
 
 
 async def test_a_card_reaches_neither_the_rows_nor_the_log_of_a_workflow(

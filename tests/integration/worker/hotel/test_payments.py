@@ -24,7 +24,7 @@ from shared.hotel.contracts.payments import (
     ProcessPayment,
 )
 from shared.hotel.settings import HotelSettings
-from shared.ledger.transitions.operate import RETRY, UNEDITED
+from shared.ledger.transitions.operate import CANCEL, RETRY, UNEDITED
 from shared.testing import InlineRun, run_inline
 from tests.eventually import eventually
 from tests.integration.worker.hotel.paying import (
@@ -401,6 +401,28 @@ async def test_only_one_of_two_attempts_at_one_row_takes_a_new_key(
         await charging.settle(platform.database, second, finding)
     await charging.settle(platform.database, used, finding)
 
+    await charged_once(platform, sandbox, task_id)
+
+
+async def test_an_attempt_whose_task_was_canceled_meanwhile_charges_nothing(
+    platform: Platform, sandbox: Sandbox, stripe: StripeGateway
+) -> None:
+    task_id = await pay(platform)
+    read = await opened(platform, task_id)
+    # The worker is frozen here. The task is canceled, and its workflow finds nothing to refund.
+    await platform.database.run(CANCEL, id=task_id)
+
+    with pytest.raises(PermanentError, match="was not charged, because its task ended"):
+        await charging.charge(platform.database, stripe, read, CARD, None)
+
+    assert (await payment(platform, task_id))["status"] == "created"
+    assert (await books(sandbox))["requests"] == {}
+    # Once an operator has retried the task, it charges.
+    await platform.start_scheduler()
+    await platform.start_worker(**settings(sandbox))
+    await platform.database.run(RETRY, id=task_id, reason="an operator", delay_s=None, **UNEDITED)
+    row = await platform.until(task_id, "success", "failure")
+    assert row["status"] == "success", row["error_message"]
     await charged_once(platform, sandbox, task_id)
 
 
