@@ -31,7 +31,7 @@ from local.sandbox.stripe_forms import (
     metadata,
     read_form,
 )
-from local.sandbox.stripe_keys import Answer, Body, Keys, Refusal, unexpected_state
+from local.sandbox.stripe_keys import Answer, Body, Keys, LateRefusal, Refusal, unexpected_state
 from local.sandbox.stripe_refunds import Refunds
 
 
@@ -48,6 +48,12 @@ class Turn(Struct, kw_only=True, forbid_unknown_fields=True):
     #: Whether the next charge takes the money, but is answered with a 500, and so is every
     #: repetition of its request.
     charge_and_break: bool | None = None
+    #: Whether all charges are refused because the account is not activated. Nothing is charged, and
+    #: each refusal is stored under its idempotency key.
+    refuse_charges: bool | None = None
+    #: Whether all refunds are refused because the account has too little money. Each refusal is
+    #: stored under its idempotency key.
+    refuse_refunds: bool | None = None
 
 
 class Decision(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -62,7 +68,13 @@ class Stripe:
     name = "stripe"
 
     def __init__(self) -> None:
-        self._settings = Turn(hours_later=0.0, answer_after_s=0.0, charge_and_break=False)
+        self._settings = Turn(
+            hours_later=0.0,
+            answer_after_s=0.0,
+            charge_and_break=False,
+            refuse_charges=False,
+            refuse_refunds=False,
+        )
         self._intents: dict[str, Body] = {}
         self._charges: list[Body] = []
         self._refunds = Refunds()
@@ -104,6 +116,8 @@ class Stripe:
     async def create(self, form: Form) -> Answer:
         """Create a payment intent. Raises Refusal."""
         check_form(form)
+        if self._settings.refuse_charges:
+            raise LateRefusal(400, "Your account cannot currently make charges.")
         number = next(self._numbers)
         identity = f"pi_sandbox{self._life}{number:06d}"
         intent: Body = {
@@ -178,7 +192,8 @@ class Stripe:
         if form.keys() - {"payment_intent", "metadata[payment]", "reason"}:
             raise Refusal(400, "Received unknown parameter.", code="parameter_unknown")
         intent = self.find(form.get("payment_intent", ""))
-        return Answer(200, self._refunds.make(intent, f"re_sandbox{self._life}", int(self._now())))
+        prefix, solvent = f"re_sandbox{self._life}", not self._settings.refuse_refunds
+        return Answer(200, self._refunds.make(intent, prefix, int(self._now()), solvent=solvent))
 
     async def refunds(self, parameters: Form) -> Answer:
         """Answer with the refunds of a payment intent, newest first. Raises Refusal."""

@@ -1,6 +1,7 @@
 """Simulates Stripe's idempotency keys: one answer per key, for a day from its first use.
 
-A request that was refused before it took effect does not use up its key.
+A request that is refused before it begins to execute does not use up its key. An error that occurs
+later is stored like any other answer.
 """
 
 import copy
@@ -15,8 +16,8 @@ MAX_KEY_CHARS = 255
 
 
 class Refusal(Exception):
-    """Raised to refuse a request with an error in Stripe's own format. The request had
-    no effect.
+    """Raised to refuse a request with an error in Stripe's own format. The request had no effect,
+    and it does not use up its idempotency key.
     """
 
     def __init__(self, status: int, message: str, kind: str = "invalid_request_error", **more: Any) -> None:
@@ -25,14 +26,23 @@ class Refusal(Exception):
         self.body = {"error": {"type": kind, "message": message, **more}}
 
 
+class LateRefusal(Refusal):
+    """Raised to refuse a request that has begun to execute. The request had no effect either, but
+    the refusal is stored under its idempotency key.
+    """
+
+
 def unexpected_state(intent: Body) -> Refusal:
     message = f"This PaymentIntent has a status of {intent['status']}, in which that is not possible."
-    return Refusal(400, message, code="payment_intent_unexpected_state", payment_intent=copy.deepcopy(intent))
+    code = "payment_intent_unexpected_state"
+    return LateRefusal(400, message, code=code, payment_intent=copy.deepcopy(intent))
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer to a request that was carried out. Repetitions of the request get the same answer."""
+    """The answer to a request that has begun to execute. Repetitions of the request get the same
+    answer.
+    """
 
     status: int
     body: Body
@@ -73,6 +83,8 @@ class Keys:
         kept = self._kept[key] = _Kept(request, now)
         try:
             kept.answer = await carry_out()
+        except LateRefusal as refusal:
+            kept.answer = Answer(refusal.status, refusal.body)
         finally:
             if kept.answer is None:
                 del self._kept[key]

@@ -2,7 +2,7 @@
 
 import copy
 
-from local.sandbox.stripe_keys import Body, Refusal
+from local.sandbox.stripe_keys import Body, LateRefusal
 
 
 class Refunds:
@@ -11,14 +11,19 @@ class Refunds:
     def __init__(self) -> None:
         self.all: list[Body] = []
 
-    def make(self, intent: Body, prefix: str, now: int) -> Body:
-        """Refund a payment intent. Raises Refusal if it took no money, or was refunded before."""
+    def make(self, intent: Body, prefix: str, now: int, *, solvent: bool) -> Body:
+        """Refund a payment intent. Raises LateRefusal if it took no money, if it was refunded
+        before, or if the account is not solvent.
+        """
         if intent["amount_received"] == 0:
             message = f"This PaymentIntent ({intent['id']}) does not have a successful charge to refund."
-            raise Refusal(400, message, param="payment_intent")
+            raise LateRefusal(400, message, param="payment_intent")
         if any(each["payment_intent"] == intent["id"] for each in self.all):
             message = f"Charge {intent['latest_charge']} has already been refunded."
-            raise Refusal(400, message, code="charge_already_refunded")
+            raise LateRefusal(400, message, code="charge_already_refunded")
+        if not solvent:
+            message = "Insufficient funds in your Stripe balance to refund this amount."
+            raise LateRefusal(400, message, code="balance_insufficient")
         refund: Body = {
             "id": f"{prefix}{len(self.all) + 1:06d}",
             "object": "refund",

@@ -27,7 +27,8 @@ class Payment(Table, tablename="payment"):
     #: Id of the payment intent at the payment service, of the form `pi_…`.
     intent = Text(null=True, default=None)
     #: Number that is a part of the idempotency key of the charge. A new number would cause a second
-    #: charge, so it is used only if the service has no charge for the previous number.
+    #: charge, so it is used only if the service has no charge for the previous number. While the
+    #: status is `created`, no request has been sent with this number.
     key_number = Integer(default=1)
     #: Time at which the idempotency key was first used. The payment service forgets the key a day
     #: later.
@@ -99,19 +100,35 @@ PAYMENT_LOCKED = f"{PAYMENT} FOR UPDATE"
 
 #: Records that a request with an idempotency key is about to be sent. From then on, the outcome of
 #: the payment is unknown until the service answers. Returns no row if another attempt has changed
-#: the payment before. Placeholders: key_number to use, twice; id, key_number that was read.
+#: the payment before. The status must be the one that was read, `created` or `unknown`, because an
+#: attempt that has read `created` concludes that no other request is under way.
+#:
+#: Returns no row either if the payment's task has ended, because a refund may already have found
+#: that there is nothing to give back. The task's row is read without a lock, so this statement
+#: cannot cause a deadlock with one that writes the task. A payment without a row in `task` can be
+#: charged: `often reproduce` runs a task function without a task. Placeholders: key_number to use,
+#: twice; id, key_number and status that were read.
 USE_KEY = f"""
     UPDATE payment SET status = 'unknown', updated_at = now(), key_number = {{}},
         key_used_at = CASE WHEN key_number = {{}} THEN coalesce(key_used_at, now()) ELSE now() END
-    WHERE id = {{}} AND key_number = {{}} AND status IN ('created', 'unknown')
+    WHERE id = {{}} AND key_number = {{}} AND status = {{}} AND NOT EXISTS (
+        SELECT 1 FROM task AS t WHERE t.id = payment.task AND t.completed_at IS NOT NULL
+    )
     RETURNING {_ROW}
 """
 
-#: Restores the previous status of a payment after the payment service refused a request without
-#: doing anything. Placeholders: previous status, error_message, id, key_number.
+#: Returns a row if the task of the payment has ended. Placeholders: id.
+TASK_ENDED = """
+    SELECT 1 FROM payment AS p JOIN task AS t ON t.id = p.task WHERE p.id = {} AND t.completed_at IS NOT NULL
+"""
+
+#: Records that the payment service refused a request without doing anything. Changes nothing if the
+#: row has changed since USE_KEY, because another attempt may then have sent a request with the same
+#: key. Placeholders: status, error_message, key_number and key_used_at to write; id, key_number and
+#: updated_at that USE_KEY returned.
 NOTE_REFUSAL = """
-    UPDATE payment SET status = {}, error_message = {}, updated_at = now()
-    WHERE id = {} AND key_number = {} AND status = 'unknown'
+    UPDATE payment SET status = {}, error_message = {}, updated_at = now(), key_number = {}, key_used_at = {}
+    WHERE id = {} AND key_number = {} AND updated_at = {} AND status = 'unknown'
 """
 
 #: Writes the outcome of a charge. Returns no row if the status is already final, or if another
@@ -124,12 +141,13 @@ SETTLE = f"""
     RETURNING {_ROW}
 """
 
-#: Reads the payment that was made in the same workflow as the given task. Placeholders: task.
-PAYMENT_OF_WORKFLOW = f"""
+#: Reads the payment that was made in the same workflow as the given task, and locks its row.
+#: Placeholders: task.
+PAYMENT_OF_WORKFLOW_LOCKED = f"""
     SELECT {_ROW} FROM payment WHERE task = (
         SELECT s.task FROM task AS t JOIN workflow_step AS s ON s.workflow = t.workflow
         WHERE t.id = {{}} AND s.contract = 'payments.process'
-    )
+    ) FOR UPDATE
 """
 
 #: Writes the refund of a payment. Returns no row unless the payment has succeeded and is not yet

@@ -107,7 +107,10 @@ async def load(database: Sql, payment_id: UUID) -> Payment | None:
 
 
 async def load_locked(database: Sql, payment_id: UUID) -> Payment | None:
-    """Read the payment's row and lock it until the caller's transaction ends."""
+    """Read the payment's row and lock it until the caller's transaction ends.
+
+    Outside a transaction, this only waits for the transactions that are changing the row.
+    """
     rows = await database.run(billing.PAYMENT_LOCKED, payment_id)
     return Payment(**rows[0]) if rows else None
 
@@ -130,7 +133,8 @@ async def charge(
     """Charge the payment, or find out how an earlier charge ended.
 
     Returns the row with the idempotency key that was used, and the result. Raises ProviderRefused,
-    ProviderAway and ProviderBusy. Raises Retry if another attempt has changed the row.
+    ProviderAway and ProviderBusy. Raises Retry if another attempt has changed the row, and
+    PermanentError if the task has ended in the meantime.
     """
     if payment.intent is not None or payment.key_is_old:
         found = await look_up(stripe, payment)
@@ -150,7 +154,7 @@ async def charge(
         declined = Finding("declined", error.intent_id, error.code, str(error))
         return using, declined
     except ProviderRefused as error:
-        await database.run(billing.NOTE_REFUSAL, payment.status, str(error), using.id, using.key_number)
+        await _note_refusal(database, payment, using, str(error))
         raise
     except ProviderAway:
         # The payment service may have charged before the error occurred. A repeated request with
@@ -207,8 +211,39 @@ async def settle(database: Sql, payment: Payment, finding: Finding) -> Payment:
 
 async def _use_key(database: Sql, payment: Payment) -> Payment:
     number = payment.key_number + 1 if payment.key_is_old else payment.key_number
-    rows = await database.run(billing.USE_KEY, number, number, payment.id, payment.key_number)
+    before = (payment.id, payment.key_number, payment.status)
+    rows = await database.run(billing.USE_KEY, number, number, *before)
+    if not rows and await database.run(billing.TASK_ENDED, payment.id):
+        raise PermanentError(
+            f"payment {payment.id} was not charged, because its task ended while this attempt was held up, "
+            "for example by a cancellation: retry the task to charge it"
+        )
     return _only(rows)
+
+
+async def _note_refusal(database: Sql, before: Payment, using: Payment, message: str) -> None:
+    """Record that the payment service refused a charge.
+
+    `before` is the row as it was read, and `using` is the row that USE_KEY returned. If nothing had
+    been requested before, the payment also gets a new idempotency key. The service repeats a stored
+    refusal for a day, so a retry with the old key would be refused even after the cause is fixed.
+
+    The new key cannot cause a second charge, because no request with the old key can have charged:
+
+    - The request of this attempt was refused.
+    - No earlier request had the old key. USE_KEY has checked that the status was still `created`,
+      and only this function restores that status, together with a new key.
+    - No other attempt has sent a request with the old key since then. It would have called USE_KEY
+      first, which changes `updated_at`, and then NOTE_REFUSAL changes nothing.
+    - No attempt can still send one. USE_KEY fails for an attempt that has read the old key number.
+
+    If an earlier request may have charged, the status stays `unknown`, and the key stays the same.
+    """
+    number, used_at = using.key_number, using.key_used_at
+    if before.status == "created":
+        number, used_at = number + 1, None
+    after = (before.status, message, number, used_at)
+    await database.run(billing.NOTE_REFUSAL, *after, using.id, using.key_number, using.updated_at)
 
 
 def _decided(intent: Intent) -> Finding:

@@ -6,7 +6,7 @@ asked.
 
 from services.worker.hotel import charging
 from services.worker.hotel.charging import Finding, Payment
-from services.worker.hotel.gateways.stripe import Intent, StripeGateway
+from services.worker.hotel.gateways.stripe import Intent, RefusedBefore, StripeGateway
 from shared.contracts.context import Sql
 from shared.errors import ExpectedError
 from shared.hotel import billing
@@ -28,13 +28,20 @@ async def decided(database: Sql, stripe: StripeGateway, payment: Payment) -> Pay
     return payment
 
 
-async def refund(stripe: StripeGateway, payment: Payment) -> str:
+async def refund(stripe: StripeGateway, payment: Payment, attempt: str) -> str:
     """Refund the whole amount at the payment service. Returns the refund's id.
 
-    Raises the errors of the gateway.
+    `attempt` identifies the current attempt of the task. Raises the errors of the gateway.
     """
     assert payment.intent is not None  # A payment for which money was taken has an intent
-    return await stripe.refund(payment.intent, f"refund-{payment.id}")
+    key = f"refund-{payment.id}"
+    try:
+        return await stripe.refund(payment.intent, key)
+    except RefusedBefore:
+        # The service has stored the refusal of an earlier attempt, for example because our account
+        # had too little money. A new key makes the service check again. It cannot cause a second
+        # refund, because the service refunds the whole amount only once, whatever the key.
+        return await stripe.refund(payment.intent, f"{key}-{attempt}")
 
 
 async def note(database: Sql, payment: Payment, refund_id: str) -> Payment:

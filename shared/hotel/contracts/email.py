@@ -174,7 +174,8 @@ SEND_RECEIPT = Contract(
     recipient="user_id",
     result=ReceiptSent,
     # The mail with the receipt is tried for a day. If the task finally failed, its workflow would
-    # refund the payment, and an outage of the mail server does not justify that.
+    # refund the payment. Neither an outage of the mail server nor a wrong login of ours justifies
+    # that.
     retries=Retries(max_attempts=30, delay=timedelta(seconds=10), cap=timedelta(hours=1)),
     internal=True,
 )

@@ -37,6 +37,14 @@ def major_units(amount_minor: int, currency: str) -> str:
     return f"{Decimal(amount_minor).scaleb(-digits):,.{digits}f}"
 
 
+def main_units(amount_minor: int, currency: str) -> str:
+    """Convert an amount from the smallest unit of its currency, such as 1250 to "12.50" USD.
+
+    The inverse of `minor_units`.
+    """
+    return f"{Decimal(amount_minor).scaleb(-decimals(currency)):f}"
+
+
 def minor_units(amount: str, currency: str) -> int:
     """Convert an amount to the smallest unit of its currency.
 

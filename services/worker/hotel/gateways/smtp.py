@@ -1,6 +1,7 @@
 """Sends mail through an SMTP server, and classifies its errors as temporary or permanent."""
 
 import asyncio
+import re
 from dataclasses import dataclass
 from datetime import timedelta
 from email.message import EmailMessage
@@ -18,6 +19,19 @@ from shared.hotel.settings import HotelSettings
 WIRE = SMTP.clone(max_line_length=500)
 #: If the mail server does not reply within this many seconds, it counts as down.
 REPLY_TIMEOUT_S = 20.0
+#: Codes of replies that demand or refuse a login, or demand encryption (RFC 4954, RFC 3207). They
+#: can answer any command.
+LOGIN_CODES = frozenset({530, 534, 535, 538})
+#: Code of the reply to MAIL FROM if the message is too large (RFC 1870).
+TOO_LARGE = 552
+#: Text of the reply that refuses to pass on mail of a client without a login. Its codes (550, 554,
+#: 5.7.1) are also those of a refused recipient. Postfix sends "Relay access denied", Sendmail
+#: "Relaying denied", Exim "relay not permitted", and Exchange "Unable to relay".
+RELAY_DENIED = re.compile(
+    r"\brelay(ing)?( access)? (denied|not permitted|not allowed|prohibited)"
+    r"|\b(unable|not permitted|not allowed) to relay\b",
+    re.IGNORECASE,
+)
 
 
 class MailDeferred(ExpectedError):
@@ -26,6 +40,14 @@ class MailDeferred(ExpectedError):
 
 class MailRejected(PermanentError):
     """Raised if the server will never accept this mail."""
+
+
+class MailMisconfigured(MailRejected):
+    """Raised if the server refuses every mail from us, as after a failed login.
+
+    The mail and its recipient may be fine, but nothing can be sent until an operator has corrected
+    the settings of the mail server.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +95,8 @@ class SmtpGateway:
     async def send(self, message: EmailMessage, recipients: list[str]) -> Delivery:
         """Send one message.
 
-        Raises MailDeferred (reply 4xx, or no answer) or MailRejected (reply 5xx, or wrong
-        configuration).
+        Raises MailDeferred (reply 4xx, or no answer), MailRejected (reply 5xx) or MailMisconfigured
+        (the server refuses every mail from us).
         """
         with measured.request("SMTP", _outcome):
             try:
@@ -115,16 +137,34 @@ def _translated(error: aiosmtplib.SMTPException | OSError) -> MailDeferred | Mai
         text = "; ".join(f"{r.recipient}: {r.code} {r.message}" for r in error.recipients)
         # The lowest code decides: if one recipient may be accepted later (4xx), the mail is
         # retried.
-        return _sorted(min(r.code for r in error.recipients), text)
+        return _sorted(min(r.code for r in error.recipients), text, any(map(_refuses_us, error.recipients)))
     if isinstance(error, aiosmtplib.SMTPResponseException):
-        return _sorted(error.code, f"{error.code} {error.message}")
+        return _sorted(error.code, f"{error.code} {error.message}", _refuses_us(error))
     # The library raises its base class itself if the server does not offer STARTTLS or AUTH.
     if type(error) in (aiosmtplib.SMTPException, aiosmtplib.SMTPNotSupported):
-        return MailRejected(
+        return MailMisconfigured(
             f"the mail server does not accept SMTP_SECURITY or SMTP_USER; correct the setting: {error}"
         )
     return MailDeferred(f"{type(error).__name__}: {error}")
 
 
-def _sorted(code: int, text: str) -> MailDeferred | MailRejected:
-    return MailDeferred(text) if 400 <= code < 500 else MailRejected(text)
+def _sorted(code: int, text: str, refuses_us: bool) -> MailDeferred | MailRejected:
+    if 400 <= code < 500:
+        return MailDeferred(text)
+    if refuses_us:
+        return MailMisconfigured(
+            "the mail server accepts no mail from us; check SMTP_USER, SMTP_PASSWORD, SMTP_SECURITY and "
+            f"EMAILS_FROM_EMAIL: {text}"
+        )
+    return MailRejected(text)
+
+
+def _refuses_us(error: aiosmtplib.SMTPResponseException) -> bool:
+    """Return True if a permanent refusal is about us, and not about a recipient or a message.
+
+    Before the first recipient is named, the server knows only our address, our login, our sender
+    and the size of the message.
+    """
+    if isinstance(error, aiosmtplib.SMTPRecipientRefused | aiosmtplib.SMTPDataError):
+        return error.code in LOGIN_CODES or RELAY_DENIED.search(error.message) is not None
+    return error.code != TOO_LARGE

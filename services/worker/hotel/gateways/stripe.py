@@ -78,6 +78,13 @@ class AlreadyRefunded(ProviderRefused):
     """Raised if the whole amount was already refunded."""
 
 
+class RefusedBefore(ProviderRefused):
+    """Raised if Stripe repeats a refusal that it has stored under the idempotency key.
+
+    The cause may be gone by now, but Stripe checks it again only under another key.
+    """
+
+
 class StripeGateway:
     """Client of one Stripe account."""
 
@@ -126,8 +133,8 @@ class StripeGateway:
     async def refund(self, intent_id: str, key: str) -> str:
         """Refund the whole amount, only once whatever the key. Returns the refund's id.
 
-        Raises ProviderRefused (no money was returned), ProviderBusy and ProviderAway (the outcome
-        is unknown).
+        Raises ProviderRefused (no money was returned), RefusedBefore (the same, and the key is used
+        up for a day), ProviderBusy and ProviderAway (the outcome is unknown).
         """
         try:
             asked = {"payment_intent": intent_id}
@@ -255,7 +262,10 @@ def _failure(
         return ProviderBusy(said, delay_s=_delay_s(response, CONFLICT_DELAY_S))
     if response.status_code == httpx.codes.TOO_MANY_REQUESTS or code in BUSY:
         return ProviderBusy(said, delay_s=_delay_s(response, BUSY_DELAY_S))
-    return (AlreadyRefunded if code == "charge_already_refunded" else ProviderRefused)(said)
+    if code == "charge_already_refunded":
+        return AlreadyRefunded(said)
+    is_repeated = response.headers.get("idempotent-replayed") == "true"
+    return (RefusedBefore if is_repeated else ProviderRefused)(said)
 
 
 def _error(response: httpx.Response, secrets: Sequence[str]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ Mail about accounts is sent by the task in `account_mail`.
 from datetime import UTC, datetime
 
 from services.worker.hotel import charging, mail
-from services.worker.hotel.gateways.smtp import SmtpGateway
+from services.worker.hotel.gateways.smtp import MailDeferred, MailMisconfigured, SmtpGateway
 from services.worker.hotel.mail import PublicLinks
 from services.worker.hotel.recipients import recipient
 from services.worker.hotel.sending import send_once
@@ -137,6 +137,12 @@ async def send_receipt(context: TaskContext, params: SendReceipt) -> ReceiptSent
         to=(user.full_name or "", user.email),
         domain=smtp.domain,
     )
-    await send_once(context, user.email, user.id, "receipt", message)
+    try:
+        await send_once(context, user.email, user.id, "receipt", message)
+    except MailMisconfigured as error:
+        # A permanent error would make the workflow refund the payment at once. The payment is good
+        # and so is the recipient, so this is treated like an outage of the mail server: the receipt
+        # is retried for a day, which gives an operator time to correct the settings.
+        raise MailDeferred(str(error)) from error
     receipt.email, receipt.sent_at, receipt.message = user.email, datetime.now(UTC), "Receipt sent"
     return receipt

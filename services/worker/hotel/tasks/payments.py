@@ -11,7 +11,7 @@ from services.worker.registry import task
 from shared.contracts.context import TaskContext
 from shared.errors import PermanentError
 from shared.hotel import billing
-from shared.hotel.contracts.money import minor_units
+from shared.hotel.contracts.money import main_units, minor_units
 from shared.hotel.contracts.payments import (
     BIND_CUSTOMER,
     PROCESS,
@@ -49,6 +49,7 @@ async def process(context: TaskContext, params: ProcessPayment) -> PaymentProces
     )
     if payment is None:
         raise PermanentError(f"user {params.user_id} does not exist or is not active")
+    _raise_if_edited(params, payment)
     # Since an earlier attempt, a check has found that the payment is paid
     if payment.status == "succeeded":
         return _processed(params, payment)
@@ -95,7 +96,10 @@ async def settle(context: TaskContext, params: SettlePayment) -> PaymentSettled:
     payment = await charging.load(context.database, params.payment_id)
     if payment is None:
         raise PermanentError(f"payment {params.payment_id} does not exist")
-    finding = None if payment.final else await _look(stripe, payment, datetime.now(UTC))
+    # A payment that is `created` is skipped, because no charge was requested. Writing this status
+    # back could replace `unknown` while an attempt requests the charge.
+    is_open = not payment.final and payment.status != "created"
+    finding = await _look(stripe, payment, datetime.now(UTC)) if is_open else None
     async with context.transaction() as transaction:
         if finding is not None:
             payment = await charging.settle(context.database, payment, finding)
@@ -138,7 +142,8 @@ async def refund(context: TaskContext, params: RefundPayment) -> PaymentRefunded
     payment = await refunding.decided(context.database, stripe, payment)
     if payment.status not in ("succeeded", "refunded"):
         return _not_refunded(payment, f"no money was taken: the payment is {payment.status}")
-    refund_id = payment.refund or await refunding.refund(stripe, payment)
+    attempt = f"{context.id}-{context.attempt}"
+    refund_id = payment.refund or await refunding.refund(stripe, payment, attempt)
     async with context.transaction() as transaction:
         payment = await refunding.note(context.database, payment, refund_id)
         result = PaymentRefunded(
@@ -153,9 +158,11 @@ async def _charged(context: TaskContext, params: RefundPayment) -> Payment | Non
 
     Returns None if its charge was never begun.
     """
+    # The lock makes this wait for an attempt that is executing USE_KEY, and then see its `unknown`.
+    # An attempt that executes USE_KEY later finds that its task has ended.
     if params.payment_id is not None:
-        return await charging.load(context.database, params.payment_id)
-    rows = await context.database.run(billing.PAYMENT_OF_WORKFLOW, context.id)
+        return await charging.load_locked(context.database, params.payment_id)
+    rows = await context.database.run(billing.PAYMENT_OF_WORKFLOW_LOCKED, context.id)
     return Payment(**rows[0]) if rows else None
 
 
@@ -177,6 +184,30 @@ async def settle_open(context: TaskContext, params: SettleOpen) -> OpenSubmitted
     return OpenSubmitted(success=True, submitted=len(rows))
 
 
+def _raise_if_edited(params: ProcessPayment, payment: Payment) -> None:
+    """Raise PermanentError if the parameters differ from the row of an earlier attempt.
+
+    The row is what is charged, and that may already have happened.
+    """
+    asked: dict[str, object] = {
+        "currency": params.currency,
+        "amount": main_units(minor_units(params.amount, params.currency), params.currency),
+        "user_id": params.user_id,
+    }
+    opened: dict[str, object] = {
+        "currency": payment.currency,
+        "amount": main_units(payment.amount_minor, payment.currency),
+        # The erasure of an account detaches its payments, which changes nothing about a charge.
+        "user_id": params.user_id if payment.user is None else payment.user,
+    }
+    for field, value in opened.items():
+        if asked[field] != value:
+            raise PermanentError(
+                f"{field} must be {value}, because an earlier attempt has opened payment {payment.id} with "
+                "it: retry the task with this value, or submit a new task for another payment"
+            )
+
+
 def _raise_if_over(payment: Payment) -> None:
     """Raise an error if the payment has failed or was refunded.
 
@@ -196,11 +227,12 @@ def _processed(params: ProcessPayment, payment: Payment, secret: str | None = No
     assert payment.intent is not None
     return PaymentProcessed(
         success=payment.status == "succeeded",
+        # The account of the row is the same, or null if it was erased meanwhile
         user_id=params.user_id,
         payment_id=payment.id,
         transaction_id=payment.intent,
-        amount=params.amount,
-        currency=params.currency,
+        amount=main_units(payment.amount_minor, payment.currency),
+        currency=payment.currency,
         status=payment.status,
         client_secret=secret,
         processed_at=payment.updated_at,

@@ -10,13 +10,21 @@ import re
 from collections.abc import AsyncIterator, Callable
 from email.message import EmailMessage
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 
 from local import mail as catcher
 from services.worker.hotel import mail
-from services.worker.hotel.gateways.smtp import Delivery, MailDeferred, MailRejected, SmtpGateway
+from services.worker.hotel.gateways.smtp import (
+    Delivery,
+    MailDeferred,
+    MailMisconfigured,
+    MailRejected,
+    SmtpGateway,
+)
 from services.worker.hotel.tasks.email import send_welcome
 from shared.errors import PermanentError
 from shared.hotel import mailing
@@ -227,5 +235,71 @@ async def test_a_mail_is_retried_later_when_its_server_is_down() -> None:
 
 async def test_encryption_that_the_server_does_not_offer_is_a_configuration_error(smtp: SmtpGateway) -> None:
     strict = SmtpGateway(host=HOST, port=smtp.port, security="starttls")
-    with pytest.raises(MailRejected, match="SMTP_SECURITY"):
+    with pytest.raises(MailMisconfigured, match="SMTP_SECURITY"):
         await strict.send(message(), ["guest@often-hotels.example"])
+
+
+class Replies:
+    """An SMTP handler that gives each recipient, each sender and each message the same reply."""
+
+    def __init__(self, *, sender: str = "250 OK", recipient: str = "250 OK", data: str = "250 OK") -> None:
+        self._sender, self._recipient, self._data = sender, recipient, data
+
+    async def handle_MAIL(
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        envelope.mail_from = address
+        return self._sender
+
+    async def handle_RCPT(
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        envelope.rcpt_tos.append(address)
+        return self._recipient
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+        return self._data
+
+
+async def refusal(handler: Replies, user: str = "", **server: Any) -> MailRejected:
+    """Send a mail to a server that refuses it permanently. Returns the error."""
+    loop = asyncio.get_running_loop()
+    listening = await loop.create_server(
+        lambda: SMTP(handler, hostname="localhost", loop=loop, **server), HOST, 0
+    )
+    async with listening:
+        port = listening.sockets[0].getsockname()[1]
+        gateway = SmtpGateway(host=HOST, port=port, user=user, password="wrong" if user else "")
+        with pytest.raises(MailRejected) as caught:
+            await gateway.send(message(), ["guest@often-hotels.example"])
+    return caught.value
+
+
+def deny(*_: Any) -> AuthResult:
+    return AuthResult(success=False, handled=False)
+
+
+async def test_a_refused_login_is_a_configuration_error() -> None:
+    error = await refusal(Replies(), "hotels", authenticator=deny, auth_require_tls=False)
+    assert isinstance(error, MailMisconfigured)
+    assert "check SMTP_USER" in str(error)
+    assert "535" in str(error)
+    # Without encryption, this server offers no login at all.
+    assert isinstance(await refusal(Replies(), "hotels"), MailMisconfigured)
+
+
+@pytest.mark.parametrize(
+    ("handler", "ours"),
+    [
+        (Replies(recipient="554 5.7.1 <guest@often-hotels.example>: Relay access denied"), True),
+        (Replies(recipient="550 5.7.54 SMTP; Unable to relay recipient in non-accepted domain"), True),
+        (Replies(recipient="530 5.7.0 Must issue a STARTTLS command first"), True),
+        (Replies(sender="530 5.7.0 Authentication required"), True),
+        (Replies(sender="553 5.7.1 Sender address rejected: not owned by user"), True),
+        (Replies(sender="552 5.3.4 Message size exceeds fixed limit"), False),
+        (Replies(recipient="550 5.7.1 <relay@often-hotels.example>: Recipient refused"), False),
+        (Replies(data="554 5.7.1 The message looks like spam"), False),
+    ],
+)
+async def test_only_refusals_of_all_our_mail_are_configuration_errors(handler: Replies, ours: bool) -> None:
+    assert isinstance(await refusal(handler), MailMisconfigured) == ours

@@ -12,20 +12,28 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from aiosmtpd.smtp import SMTP, AuthResult
 
 from local import mail as catcher
-from services.worker.hotel.gateways.provider import Pace
+from services.worker.hotel.gateways.provider import Pace, ProviderRefused
 from services.worker.hotel.gateways.stripe import StripeGateway
 from services.worker.hotel.tasks.email import send_receipt
 from services.worker.hotel.tasks.payments import refund as refund_payment
+from shared.errors import ExpectedError
 from shared.hotel import billing
 from shared.hotel.contracts.email import SendReceipt
-from shared.hotel.contracts.payments import SETTLE, ProcessPayment, RefundPayment, SettlePayment
+from shared.hotel.contracts.payments import (
+    SETTLE,
+    PaymentRefunded,
+    ProcessPayment,
+    RefundPayment,
+    SettlePayment,
+)
 from shared.hotel.settings import HotelSettings
 from shared.hotel.workflows.payment import payment as payment_flow
 from shared.ledger.database import in_fresh_context
 from shared.ledger.transitions.operate import CANCEL
-from shared.testing import run_inline
+from shared.testing import InlineRun, run_inline
 from tests.eventually import eventually
 from tests.integration.worker.hotel.paying import (
     CARD,
@@ -71,6 +79,13 @@ async def pay(platform: Platform, card: str = CARD, *, address: str = ADDRESS) -
     return await submit(platform, payment_flow(order, owner=row["id"]))
 
 
+def gateway_to_stripe(environment: dict[str, str]) -> StripeGateway:
+    configured = HotelSettings(
+        stripe_key=environment["STRIPE_SECRET_KEY"], stripe_url=environment["STRIPE_BASE_URL"]
+    )
+    return StripeGateway.from_settings(configured, Pace(""))
+
+
 async def states(platform: Platform, workflow: UUID) -> list[str]:
     """States of the workflow's steps in their order: charge, receipt, refund.
 
@@ -89,8 +104,8 @@ async def charge_of(platform: Platform, workflow: UUID) -> UUID:
     return UUID(int=row["task"].int)
 
 
-async def waits_for_a_lock(platform: Platform) -> bool:
-    """Whether any session waits for a lock.
+async def lock_waits(platform: Platform) -> int:
+    """Number of sessions that wait for a lock.
 
     The query runs outside the caller's transaction, because inside a transaction Postgres keeps
     showing the same state of the sessions.
@@ -98,7 +113,7 @@ async def waits_for_a_lock(platform: Platform) -> bool:
     rows = platform.rows(
         "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     )
-    return bool(await in_fresh_context(rows))
+    return len(await in_fresh_context(rows))
 
 
 async def test_a_payment_is_charged_once_and_confirmed_by_mail(
@@ -147,10 +162,7 @@ async def test_a_receipt_that_fails_for_good_gives_the_money_back_once(
 
     # A second run of the refund must find out that the refund was made: first from our own row, and
     # then from the payment service's records.
-    configured = HotelSettings(
-        stripe_key=environment["STRIPE_SECRET_KEY"], stripe_url=environment["STRIPE_BASE_URL"]
-    )
-    stripe = StripeGateway.from_settings(configured, Pace(""))
+    stripe = gateway_to_stripe(environment)
     for status in ("refunded", "succeeded"):
         await platform.rows("UPDATE payment SET status = {}, refund = NULL", status)
         again = await run_inline(
@@ -163,6 +175,73 @@ async def test_a_receipt_that_fails_for_good_gives_the_money_back_once(
         assert again.result.refund_id == refund["id"]
     await stripe.close()
     assert len((await books(sandbox))["refunds"]) == 1
+
+
+async def test_a_refund_that_was_refused_is_made_once_the_cause_is_gone(
+    platform: Platform, sandbox: Sandbox, environment: dict[str, str]
+) -> None:
+    await platform.start_worker(**environment)
+    await sandbox.put("/sandbox/stripe", {"refuse_refunds": True})
+    workflow = await pay(platform, address=REFUSED_ADDRESS)
+    await finished(platform, workflow)
+    assert await states(platform, workflow) == ["success", "failure", "failure"]
+    charge = await charge_of(platform, workflow)
+    row = await payment(platform, charge)
+    assert row["status"] == "succeeded"
+    stripe = gateway_to_stripe(environment)
+
+    async def refund() -> InlineRun[PaymentRefunded]:
+        params = RefundPayment(payment_id=row["id"])
+        return await run_inline(
+            refund_payment, params, gateways={StripeGateway: stripe}, database=platform.database
+        )
+
+    with pytest.raises(ProviderRefused, match="balance_insufficient"):
+        await refund()
+    await sandbox.put("/sandbox/stripe", {"refuse_refunds": False})
+    run = await refund()
+    await stripe.close()
+
+    ((made,),) = [(await books(sandbox))["refunds"]]
+    assert run.result is not None
+    assert (run.result.refunded, run.result.refund_id) == (True, made["id"])
+    assert (await payment(platform, charge))["status"] == "refunded"
+
+
+async def test_a_wrong_login_to_the_mail_server_delays_the_receipt_and_refunds_nothing(
+    platform: Platform, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    accepts_login = False
+
+    def check_login(*_: Any) -> AuthResult:
+        return AuthResult(success=accepts_login, handled=False)
+
+    def server() -> SMTP:
+        return SMTP(catcher.Catcher(tmp_path), authenticator=check_login, auth_require_tls=False, loop=loop)
+
+    async def receipt() -> UUID | None:
+        rows = await platform.rows("SELECT id FROM task WHERE step = 'receipt' AND status = 'retry'")
+        return UUID(int=rows[0]["id"].int) if rows else None
+
+    loop = asyncio.get_running_loop()
+    async with await loop.create_server(server, catcher.HOST, 0) as listening:
+        port = str(listening.sockets[0].getsockname()[1])
+        login = {"SMTP_USER": "hotels", "SMTP_PASSWORD": "secret"}
+        await platform.start_scheduler()
+        await platform.start_worker(**settings(sandbox, SMTP_HOST=catcher.HOST, SMTP_PORT=port, **login))
+        workflow = await pay(platform)
+        waiting = await eventually(receipt)
+        (attempt,) = await platform.attempts(waiting)
+        assert "the mail server accepts no mail from us" in attempt["error_message"]
+        assert (attempt["error_kind"], "secret" in attempt["error_message"]) == ("expected", False)
+
+        accepts_login = True
+        await at_once(platform, waiting)
+        assert (await finished(platform, workflow))["status"] == "success"
+
+    assert await states(platform, workflow) == ["success", "success", "skipped"]
+    assert len([*tmp_path.glob("*.eml")]) == 1
+    assert (await books(sandbox))["refunds"] == []
 
 
 async def test_a_declined_charge_is_not_refunded(
@@ -271,10 +350,43 @@ async def test_no_receipt_goes_out_for_a_payment_that_is_being_refunded(platform
         sending = asyncio.create_task(
             in_fresh_context(run_inline(send_receipt, receipt, gateways={}, database=platform.database))
         )
-        await eventually(partial(waits_for_a_lock, platform))
+        await eventually(partial(lock_waits, platform))
     run = await sending
     assert run.result is not None
     assert (run.result.sent_at, run.result.message) == (None, "Not sent: the payment is being refunded")
+
+
+async def test_a_refund_waits_for_an_attempt_that_is_about_to_charge(
+    platform: Platform, environment: dict[str, str]
+) -> None:
+    crew = Crew(platform.database)
+    await crew.begin()
+    workflow = await pay(platform)
+    await end_all(crew, "failure")
+    await crew.advance()
+    (refunding,) = await crew.tasks("completed_at IS NULL")
+    (row,) = await platform.rows(
+        'INSERT INTO payment ("user", task, amount_minor, currency, status)'
+        " SELECT id, {}, 125000, 'INR', 'created' FROM account RETURNING id",
+        await charge_of(platform, workflow),
+    )
+    params, stripe = RefundPayment(payment_id=row["id"]), gateway_to_stripe(environment)
+    inline = run_inline(refund_payment, params, gateways={StripeGateway: stripe}, database=platform.database)
+    reading = platform.rows(billing.PAYMENT_OF_WORKFLOW_LOCKED, refunding["id"])
+
+    async def both_wait() -> bool:
+        return await lock_waits(platform) == 2
+
+    async with platform.database.transaction():
+        await platform.rows("UPDATE payment SET status = 'unknown', key_used_at = now()")
+        running = asyncio.create_task(in_fresh_context(inline))
+        found = asyncio.create_task(in_fresh_context(reading))
+        await eventually(both_wait)
+
+    with pytest.raises(ExpectedError, match="it may still be made"):
+        await running
+    assert [each["status"] for each in await found] == ["unknown"]
+    await stripe.close()
 
 
 async def test_a_card_reaches_neither_the_rows_nor_the_log_of_a_workflow(

@@ -3,11 +3,14 @@ settled or given up.
 """
 
 import json
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from services.worker.hotel.tasks.payments import settle_open
+from services.worker.hotel import charging
+from services.worker.hotel.gateways.stripe import StripeGateway
+from services.worker.hotel.tasks.payments import settle, settle_open
 from shared.hotel.contracts.payments import PROCESS, SETTLE, SETTLE_OPEN, SettleOpen, SettlePayment
 from shared.ledger.transitions.operate import CANCEL
 from shared.testing import run_inline
@@ -141,6 +144,26 @@ async def test_the_unknown_charge_of_a_canceled_task_is_looked_up(
 
     assert (await payment(platform, task_id))["status"] == status
     assert len((await books(sandbox))["charges"]) == charges
+
+
+async def test_a_payment_whose_charge_was_not_requested_is_not_changed(platform: Platform) -> None:
+    task_id = await pay(platform)
+    user = await account(platform)
+    opened = await charging.open_payment(platform.database, task_id, user, 125_000, "INR")
+    assert opened is not None
+    before = await payment(platform, task_id)
+    stripe: Any = None
+
+    run = await run_inline(
+        settle,
+        SettlePayment(payment_id=opened.id),
+        gateways={StripeGateway: stripe},
+        database=platform.database,
+    )
+
+    assert run.result is not None
+    assert (run.result.success, run.result.status) == (False, "created")
+    assert await payment(platform, task_id) == before
 
 
 async def test_only_payments_that_no_task_follows_count_as_left_open(platform: Platform) -> None:

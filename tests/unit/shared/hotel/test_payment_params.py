@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from shared.hotel.contracts.money import main_units, minor_units
 from shared.hotel.contracts.payments import ProcessPayment
 
 
@@ -18,3 +19,20 @@ def test_the_third_decimal_must_be_zero(currency: str) -> None:
     for amount in ("5.124", "0.001"):
         with pytest.raises(ValueError, match=f"amount must have 0 as its third decimal in {currency}"):
             params(amount, currency)
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "minor", "written"),
+    [
+        ("1250", "INR", 125_000, "1250.00"),
+        ("0.05", "USD", 5, "0.05"),
+        ("12", "JPY", 12, "12"),
+        ("5.12", "KWD", 5_120, "5.120"),
+        ("9999999999.99", "EUR", 999_999_999_999, "9999999999.99"),
+    ],
+)
+def test_an_amount_is_converted_to_the_smallest_unit_and_back(
+    amount: str, currency: str, minor: int, written: str
+) -> None:
+    assert minor_units(amount, currency) == minor
+    assert main_units(minor, currency) == written

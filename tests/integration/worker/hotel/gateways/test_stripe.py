@@ -19,7 +19,7 @@ from services.worker.hotel.gateways.provider import (
     ProviderBusy,
     ProviderRefused,
 )
-from services.worker.hotel.gateways.stripe import CardDeclined, Charge, Intent, StripeGateway
+from services.worker.hotel.gateways.stripe import CardDeclined, Charge, Intent, RefusedBefore, StripeGateway
 from shared.hotel.settings import HotelSettings
 from tests.eventually import eventually
 from tests.integration.worker.hotel.gateways.failures import IMPATIENT, NO_ANSWER, everything_said
@@ -91,6 +91,26 @@ async def test_a_charge_is_refunded_once_whatever_the_key(gateway: StripeGateway
         (charged.id, 125_000),
         (other.id, 125_000),
     ]
+
+
+async def test_a_refusal_that_is_repeated_from_its_key_is_recognized(
+    gateway: StripeGateway, sandbox: Sandbox
+) -> None:
+    charged = await gateway.charge(wanted(), "key-1")
+    await sandbox.put("/sandbox/stripe", {"refuse_refunds": True})
+    with pytest.raises(ProviderRefused, match="balance_insufficient") as caught:
+        await gateway.refund(charged.id, "refund-1")
+    assert not isinstance(caught.value, RefusedBefore)
+    await sandbox.put("/sandbox/stripe", {"refuse_refunds": False})
+
+    with pytest.raises(RefusedBefore, match="balance_insufficient"):
+        await gateway.refund(charged.id, "refund-1")
+
+    assert await gateway.refund(charged.id, "refund-2")
+    # The key works again once Stripe has forgotten it.
+    await sandbox.put("/sandbox/stripe", {"hours_later": 25})
+    assert await gateway.refund(charged.id, "refund-1")
+    assert len((await books(sandbox))["refunds"]) == 1
 
 
 async def test_a_charge_that_was_not_made_is_not_refunded(gateway: StripeGateway, sandbox: Sandbox) -> None:
