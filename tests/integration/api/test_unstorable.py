@@ -3,7 +3,6 @@ field: times outside its years, numbers outside its integer types, and texts wit
 """
 
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
@@ -109,7 +108,7 @@ async def test_the_console_finds_no_account_of_an_impossible_number(
     assert (answer.status_code, f"There is no account {number}" in answer.text) == (404, True)
 
 
-@pytest.mark.parametrize("value", ["%00", "a%00", str(2**63), "-1", "99999999999999999999", str(uuid4())])
+@pytest.mark.parametrize("value", ["%00", "a%00", str(2**63), "-1", "99999999999999999999", "00000000-0000-4000-8000-000000000000"])
 async def test_no_value_in_a_path_makes_a_route_fail(
     administrator: Person, workflow_id: str, subtests: pytest.Subtests, value: str
 ) -> None:
