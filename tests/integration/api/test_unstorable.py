@@ -13,6 +13,7 @@ from tests.integration.api.rights.belongings import WORKFLOW
 
 #: Times whose UTC value is before the year 1 and after the year 9999.
 TOO_EARLY, TOO_LATE = "0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-12:00"
+UNKNOWN = "00000000-0000-4000-8000-000000000000"
 TASK = {"name": "system.health_check", "params": {}, "delay_s": 3600}
 
 
@@ -108,7 +109,7 @@ async def test_the_console_finds_no_account_of_an_impossible_number(
     assert (answer.status_code, f"There is no account {number}" in answer.text) == (404, True)
 
 
-@pytest.mark.parametrize("value", ["%00", "a%00", str(2**63), "-1", "99999999999999999999", "00000000-0000-4000-8000-000000000000"])
+@pytest.mark.parametrize("value", ["%00", "a%00", str(2**63), "-1", "99999999999999999999", UNKNOWN])
 async def test_no_value_in_a_path_makes_a_route_fail(
     administrator: Person, workflow_id: str, subtests: pytest.Subtests, value: str
 ) -> None:
