@@ -29,7 +29,7 @@ from services.worker.claims.heartbeat import HEARTBEAT_S, Heartbeat
 from services.worker.claims.reconciler import RECONCILE_S, Reconciler
 from services.worker.claims.served import Served
 from services.worker.drain import FLUSH_S, INTERRUPT_S, Drain
-from services.worker.ending import Ending
+from services.worker.ending import REPLACED, Ending
 from services.worker.process_metrics import ProcessMetrics
 from services.worker.recording.inbox import Inbox
 from services.worker.recording.recorder import Recorder
@@ -93,6 +93,9 @@ class WorkerProcess:
         #: Why this worker does not take tasks yet. Empty once it does.
         self._waits_for = "the first answer of Postgres"
         self._ending: Ending | None = None
+        #: True once there was a reason to end without a successor. It may arrive while the process
+        #: already ends for another reason.
+        self._stop_asked = False
         self._task_limit = int(settings.worker_max_tasks * random.uniform(0.8, 1.2))
         self._loop = uvloop.new_event_loop()
         self._loop_thread = threading.Thread(target=self._loop.run_forever, name="ledger", daemon=True)
@@ -180,11 +183,20 @@ class WorkerProcess:
         self._dramatiq = ThreadPool(self._broker, self._claims)
 
     def end(self, ending: Ending) -> None:
-        """Ask the process to end for the given reason. Only the first reason counts.
+        """Ask the process to end for the given reason. The first reason decides how it ends.
 
         May be called in signal handlers and from any thread.
         """
         self._ending = self._ending or ending
+        self._stop_asked = self._stop_asked or ending not in REPLACED
+
+    @property
+    def replaced(self) -> bool:
+        """True if a new process takes the place of this one.
+
+        This becomes False if the process is asked to stop while it drains.
+        """
+        return self._ending in REPLACED and not self._stop_asked
 
     def run(self) -> Ending:
         """Run the worker until there is a reason to end, then drain it. Raises Stranger."""

@@ -3,12 +3,13 @@
 An outcome must not be written while its task body still runs, because the task could then run twice
 at the same time. The worker therefore replaces itself with this program (`python -m
 services.worker.running.handover`), which writes the outcomes in the name of the old worker. It then
-becomes a worker again, or exits. If it is killed, the rescuer (a loop of the scheduler) takes back
-the tasks whose outcomes were not written.
+becomes a worker again, or exits if it was asked to stop. If it is killed, the rescuer (a loop of
+the scheduler) takes back the tasks whose outcomes were not written.
 """
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -17,6 +18,7 @@ from uuid import UUID
 import msgspec
 
 from services.worker.claims.heartbeat import STOPPED
+from services.worker.ending import STOP_SIGNALS
 from services.worker.recording.record import Row, columns
 from shared import settings as settings_module
 from shared.errors import ServerUnavailable
@@ -71,11 +73,17 @@ def main() -> int:
     handover = msgspec.json.decode(os.environ.pop(VARIABLE), type=Handover)
     settings = settings_module.read(os.environ)
     configure("worker", settings.log_format)
+    # The outcomes are written even if the process is asked to stop in the meantime.
+    stops: list[int] = []
+    for number in STOP_SIGNALS:
+        signal.signal(number, lambda number, _frame: stops.append(number))
     try:
         asyncio.run(write(settings, handover))
     except ServerUnavailable as error:
         sys.stderr.write(f"worker: {error}; the rescuer takes back {len(handover.rows)} tasks\n")
-    if handover.successor is not None:
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    if handover.successor is not None and not stops:
         os.execv(handover.successor[0], handover.successor)
     return 0
 
