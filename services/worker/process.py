@@ -111,6 +111,7 @@ class WorkerProcess:
         self.drain = Drain(
             self._claims,
             self._fetcher,
+            self._inbox,
             self._recorder,
             self._tally,
             self._time_limits,
