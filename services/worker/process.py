@@ -69,8 +69,9 @@ WATCH_S = 0.25
 #: If the drain takes this many seconds longer than its time limits allow, the process exits
 #: immediately.
 EXIT_MARGIN_S = 15.0
-#: Time limit in seconds for giving back fetched ids after this worker was declared dead. It is
-#: short because other workers are already taking over its tasks.
+#: Time limit in seconds for giving back fetched ids when this worker was declared dead, or before it
+#: hands over. It is short because others are already taking over its tasks, or because task bodies
+#: that have to end still run.
 GIVE_BACK_TIMEOUT_S = 2.0
 
 
@@ -285,6 +286,8 @@ class WorkerProcess:
         """Drain the worker, so that others can take over its remaining tasks after it exits."""
         try:
             if ending is Ending.DEAD:
+                # If Postgres was restored from a backup, the row of this worker no longer exists, so
+                # the rescuer would not look for these ids.
                 self.on_loop(self._give_back_fetched())
             else:
                 self._drain()
@@ -298,8 +301,7 @@ class WorkerProcess:
     async def _give_back_fetched(self) -> None:
         """Give back the ids that this worker has fetched from Redis but not claimed.
 
-        The worker was declared dead. If Postgres was restored from a backup, its row no longer
-        exists, so the rescuer would not look for these ids.
+        `Fetcher.stop` may cancel a fetch whose response is on its way.
         """
         async with asyncio.timeout(GIVE_BACK_TIMEOUT_S):
             await self._fetcher.stop()
@@ -309,6 +311,10 @@ class WorkerProcess:
         self._heartbeat.drain()
         if self.drain.run(self._fetching):
             self.on_loop(self._deregister())
+        elif self.drain.handed_over:
+            # The handover marks the worker as stopped. The rescuer looks for fetched ids of dead workers
+            # only.
+            self.on_loop(self._give_back_fetched())
 
     async def _deregister(self) -> None:
         """Mark this worker as stopped and delete its data in Redis, because it has nothing left to
