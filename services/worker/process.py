@@ -6,7 +6,6 @@ import asyncio
 import concurrent.futures
 import contextlib
 import logging
-import os
 import random
 import threading
 import time
@@ -268,7 +267,6 @@ class WorkerProcess:
             self._loop_watch.look()
             if self._time_limits.keep():
                 self.end(Ending.OVERTIME)
-        self._watchdog.rest()
         return self._ending
 
     def _watch(self) -> None:
@@ -325,13 +323,9 @@ class WorkerProcess:
         await self._queues.forget(self.id)
 
     def _exit_for_certain(self) -> None:
-        """Start a timer that ends the process even if the drain, or something after it, never
-        returns.
-        """
-        limit_s = self._settings.worker_grace.total_seconds() + INTERRUPT_S + FLUSH_S + EXIT_MARGIN_S
-        timer = threading.Timer(limit_s, os._exit, (1,))
-        timer.daemon = True
-        timer.start()
+        """End the process even if the drain, or something after it, never returns."""
+        drain_s = self._settings.worker_grace.total_seconds() + INTERRUPT_S + FLUSH_S
+        self._watchdog.end_within(drain_s + EXIT_MARGIN_S)
 
     def live_problems(self) -> list[str]:
         """Return a problem for each background loop that has stalled.
