@@ -8,6 +8,7 @@ the scheduler) takes back the tasks whose outcomes were not written.
 """
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -27,6 +28,10 @@ from shared.ledger.transitions.record import RECORD
 from shared.settings import Settings
 from shared.telemetry.logging import configure
 from shared.transport.queues import Queues, connect
+
+log = logging.getLogger(__name__)
+
+NOT_STORED = "not all outcomes could be stored; the rescuer takes back the tasks whose outcomes are missing"
 
 #: Environment variable that carries the encoded `Handover` to the program that replaces the worker.
 VARIABLE = "WORKER_HANDOVER"
@@ -50,9 +55,9 @@ def leave(worker: UUID, rows: Sequence[Row], successor: Sequence[str] | None) ->
 
 
 async def write(settings: Settings, handover: Handover) -> None:
-    """Write the outcomes to Postgres.
+    """Write the outcomes to Postgres, and acknowledge their tasks in Redis.
 
-    Raises ServerUnavailable if that is impossible. The rescuer then takes back the tasks.
+    Raises ServerUnavailable if Postgres is unavailable. The rescuer then takes back the tasks.
     """
     database = Database.for_service(settings.database_url, "handover")
     await database.open(size=1)
@@ -63,10 +68,18 @@ async def write(settings: Settings, handover: Handover) -> None:
         # The worker is recorded as stopped. From here on, the rescuer may take back every other
         # task that this worker held.
         await database.run(STOPPED, worker=handover.worker)
-        await queues.acknowledge(handover.worker, [row.id for row in rows])
+        await _acknowledge(queues, handover)
     finally:
         await database.close()
         await queues.client.aclose()
+
+
+async def _acknowledge(queues: Queues, handover: Handover) -> None:
+    try:
+        await queues.acknowledge(handover.worker, [row.id for row in handover.rows])
+    except ServerUnavailable as error:
+        text = "the outcomes of %d tasks are stored, and only their ids remain in Redis: %s"
+        log.warning(text, len(handover.rows), error, extra={"worker_id": str(handover.worker)})
 
 
 def main() -> int:
@@ -80,7 +93,10 @@ def main() -> int:
     try:
         asyncio.run(write(settings, handover))
     except ServerUnavailable as error:
-        sys.stderr.write(f"worker: {error}; the rescuer takes back {len(handover.rows)} tasks\n")
+        log.warning("%s: %s", NOT_STORED, error, extra={"worker_id": str(handover.worker)})
+    except Exception:
+        # Whatever it is, the successor has to start. Otherwise, the worker would be missing.
+        log.exception(NOT_STORED, extra={"worker_id": str(handover.worker)})
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     if handover.successor is not None and not stops:
