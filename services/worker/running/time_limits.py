@@ -119,8 +119,12 @@ class TimeLimits:
             seconds = (now - attempt.cancel_requested_at).total_seconds()
             os.environ[VARIABLE] = f"{os.environ.get(VARIABLE, '')} {seconds}"
         ran_s = time.monotonic() - attempt.started_monotonic if attempt.started_at else None
+        # The body may have ended after the drain looked for decided outcomes. A handover stores no
+        # child tasks, however, so a task that has submitted some runs again.
+        decided = attempt.outcome if not attempt.children else None
+        ended = decided or interrupted(attempt, self._tasks[attempt.name].contract, now)
         entry = Entry(attempt)
-        entry.note_end(interrupted(attempt, self._tasks[attempt.name].contract, now), now, ran_s)
+        entry.note_end(ended, now, ran_s)
         assert entry.row is not None
         return entry.row
 
