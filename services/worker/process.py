@@ -301,9 +301,13 @@ class WorkerProcess:
 
         `Fetcher.stop` may cancel a fetch whose response is on its way.
         """
-        async with asyncio.timeout(GIVE_BACK_TIMEOUT_S):
-            await self._fetcher.stop()
-            await self._reconciler.run_once()
+        try:
+            async with asyncio.timeout(GIVE_BACK_TIMEOUT_S):
+                await self._fetcher.stop()
+                await self._reconciler.run_once()
+        except (ServerUnavailable, TimeoutError) as error:
+            text = "fetched ids could not be given back; the scheduler finds their tasks later: %r"
+            log.warning(text, error, extra={"worker_id": str(self.id)})
 
     def _drain(self) -> None:
         self._heartbeat.drain()
