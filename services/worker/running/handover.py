@@ -13,7 +13,6 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 from uuid import UUID
 
 import msgspec
@@ -47,11 +46,18 @@ class Handover(msgspec.Struct):
     successor: list[str] | None
 
 
-def leave(worker: UUID, rows: Sequence[Row], successor: Sequence[str] | None) -> NoReturn:
-    """Replace this process with the handover program. This ends the task bodies that still run."""
+def leave(worker: UUID, rows: Sequence[Row], successor: Sequence[str] | None) -> None:
+    """Replace this process with the handover program. This ends the task bodies that still run.
+
+    Returns if that is impossible, for example because the outcomes are too large for an environment
+    variable. The caller then has to end this process.
+    """
     handover = Handover(worker, list(rows), list(successor) if successor else None)
     environment = {**os.environ, VARIABLE: msgspec.json.encode(handover).decode()}
-    os.execve(sys.executable, [sys.executable, "-m", "services.worker.running.handover"], environment)
+    try:
+        os.execve(sys.executable, [sys.executable, "-m", "services.worker.running.handover"], environment)
+    except OSError:
+        log.exception(NOT_STORED, extra={"worker_id": str(worker)})
 
 
 async def write(settings: Settings, handover: Handover) -> None:

@@ -93,3 +93,11 @@ def test_stored_outcomes_are_not_said_to_be_missing_if_only_redis_is_away(
     assert started == [SUCCESSOR]
     assert "the outcomes of 1 tasks are stored, and only their ids remain in Redis" in caplog.text
     assert handover.NOT_STORED not in caplog.text
+
+
+def test_outcomes_that_are_too_large_for_a_handover_are_left_to_the_rescuer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    row = Row(uuid4(), 1, Status.SUCCESS, True, 1, 0, result="x" * 1_000_000)
+    handover.leave(uuid4(), [row], SUCCESSOR)
+    assert handover.NOT_STORED in caplog.text
