@@ -5,6 +5,7 @@ import multiprocessing
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from services.worker import registry
 from services.worker.registry import TaskFunction, task
 from shared.contracts.context import TaskContext
 from shared.contracts.contract import Contract, Params, Result, Retries
+from shared.contracts.hooks import Hooks
 from tests.sample_tasks import ERRORS, INSTANT, SOON, Done, Fails, Nothing, Seconds
 
 
@@ -57,6 +59,14 @@ FIRST_CHILD = Contract(
 )
 BLOCK = Contract(name="sample.block", queue="default", params=Seconds, result=Done)
 FORK = Contract(name="sample.fork", queue="default", params=Forks, result=Done)
+LINGER = Contract(
+    name="sample.linger",
+    queue="default",
+    params=Nothing,
+    result=Done,
+    retries=SOON,
+    time_limit=timedelta(seconds=1),
+)
 CLEAN_UP = Contract(name="sample.clean_up", queue="default", params=Seconds, result=Done)
 ASK = Contract(name="sample.ask", queue="default", params=Asks, result=Done, retries=Retries(max_attempts=1))
 ASK_ASYNC = Contract(
@@ -237,5 +247,18 @@ async def wait_in_loop(context: TaskContext, params: Nothing) -> Done:
     return Done(attempt=context.attempt)
 
 
+@task(LINGER)
+def linger(context: TaskContext, params: Nothing) -> Done:
+    """Submit a child task and succeed. The hook of this task does not return."""
+    context.submit(INSTANT, Nothing())
+    return Done(attempt=context.attempt)
+
+
+def do_not_return(context: TaskContext, result: Done) -> None:
+    context.log.info("the hook begins")
+    threading.Event().wait()  # Without a time limit, this cannot be interrupted
+
+
 TASKS: dict[str, TaskFunction[Any, Any]] = {}
+registry.add(TASKS, [linger], Hooks(on_success=do_not_return))
 registry.add(TASKS, list(globals().values()))

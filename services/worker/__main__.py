@@ -1,7 +1,8 @@
 """Runs one worker process with `python -m services.worker`.
 
 SIGTERM and SIGINT drain it: it takes no more tasks, finishes those that run, and exits. A process
-that has run its maximum number of tasks, or was declared dead, replaces itself by a new process.
+that has run its maximum number of tasks, or was declared dead, replaces itself by a new process,
+unless it is asked to stop in the meantime.
 """
 
 import gc
@@ -14,7 +15,7 @@ from types import FrameType
 from typing import Any
 
 from services.worker import registry
-from services.worker.ending import REPLACED, Ending
+from services.worker.ending import STOP_SIGNALS, Ending
 from services.worker.process import WorkerProcess
 from services.worker.queue_choice import queue_names
 from services.worker.registry import TaskFunction
@@ -67,8 +68,8 @@ def main(more: Mapping[str, TaskFunction[Any, Any]] | None = None) -> int:
     def stop(_signal: int, _frame: FrameType | None) -> None:
         process.end(Ending.STOP)
 
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    for number in STOP_SIGNALS:
+        signal.signal(number, stop)
     # Exempt everything that is loaded up to here from garbage collection, so that no collection has
     # to visit it while tasks run.
     gc.freeze()
@@ -87,7 +88,11 @@ def main(more: Mapping[str, TaskFunction[Any, Any]] | None = None) -> int:
         os._exit(1)
     tracing.stop()
     logging.shutdown()
-    successor = [sys.executable, *sys.orig_argv[1:]] if ending in REPLACED else None
+    # From here on, a signal ends the process immediately. A handler could only note it, and the note
+    # would not reach the program that takes the place of this process.
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    successor = [sys.executable, *sys.orig_argv[1:]] if process.replaced else None
     if process.drain.handed_over:
         handover.leave(process.id, process.drain.handed_over, successor)
     if successor is not None:

@@ -13,9 +13,11 @@ from typing import Any
 
 from services.worker.claims.claims import Claims
 from services.worker.claims.fetcher import Fetcher
+from services.worker.recording.inbox import Inbox
 from services.worker.recording.record import Row
 from services.worker.recording.recorder import Recorder
-from services.worker.running.executor import interrupt
+from services.worker.running.broker import pass_outcome
+from services.worker.running.interrupts import interrupt
 from services.worker.running.memory import MemoryLimit
 from services.worker.running.time_limits import TimeLimits
 from shared.ledger.tally import Tally
@@ -36,6 +38,7 @@ class Drain:
         self,
         claims: Claims,
         fetcher: Fetcher,
+        inbox: Inbox,
         recorder: Recorder,
         tally: Tally,
         time_limits: TimeLimits,
@@ -45,6 +48,7 @@ class Drain:
     ) -> None:
         self._claims = claims
         self._fetcher = fetcher
+        self._inbox = inbox
         self._recorder = recorder
         self._tally = tally
         self._time_limits = time_limits
@@ -66,6 +70,7 @@ class Drain:
         for attempt in self._claims.running():
             interrupt(attempt)
         self._wait_for_bodies(INTERRUPT_S)
+        self._record_decided()
         flushed = self._on_loop(self._recorder.flush(FLUSH_S))
         self._on_loop(self._tally.flush(FLUSH_S))
         stuck = self._claims.running()
@@ -83,6 +88,17 @@ class Drain:
         else:
             return True
         return False
+
+    def _record_decided(self) -> None:
+        """Record the outcomes of tasks whose bodies have ended, without waiting for their hooks."""
+        for attempt in self._claims.running():
+            if attempt.outcome is not None:
+                log.warning(
+                    "a hook does not return; it ends with this process, and the outcome of its task is "
+                    "recorded",
+                    extra=attempt.fields,
+                )
+                pass_outcome(self._claims, self._inbox, attempt)
 
     def _wait_for_bodies(self, seconds: float) -> None:
         """Wait until all task bodies have ended or the time is over.

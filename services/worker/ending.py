@@ -1,6 +1,10 @@
-"""The reasons why a worker process ends."""
+"""The signals and the reasons for which a worker process ends."""
 
 import enum
+import signal
+
+#: The signals that ask a worker to stop.
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Ending(enum.Enum):

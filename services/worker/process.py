@@ -6,7 +6,6 @@ import asyncio
 import concurrent.futures
 import contextlib
 import logging
-import os
 import random
 import threading
 import time
@@ -29,7 +28,7 @@ from services.worker.claims.heartbeat import HEARTBEAT_S, Heartbeat
 from services.worker.claims.reconciler import RECONCILE_S, Reconciler
 from services.worker.claims.served import Served
 from services.worker.drain import FLUSH_S, INTERRUPT_S, Drain
-from services.worker.ending import Ending
+from services.worker.ending import REPLACED, Ending
 from services.worker.process_metrics import ProcessMetrics
 from services.worker.recording.inbox import Inbox
 from services.worker.recording.recorder import Recorder
@@ -69,8 +68,9 @@ WATCH_S = 0.25
 #: If the drain takes this many seconds longer than its time limits allow, the process exits
 #: immediately.
 EXIT_MARGIN_S = 15.0
-#: Time limit in seconds for giving back fetched ids after this worker was declared dead. It is
-#: short because other workers are already taking over its tasks.
+#: Time limit in seconds for giving back fetched ids when this worker was declared dead, or before it
+#: hands over. It is short because others are already taking over its tasks, or because task bodies
+#: that have to end still run.
 GIVE_BACK_TIMEOUT_S = 2.0
 
 
@@ -93,6 +93,9 @@ class WorkerProcess:
         #: Why this worker does not take tasks yet. Empty once it does.
         self._waits_for = "the first answer of Postgres"
         self._ending: Ending | None = None
+        #: True once there was a reason to end without a successor. It may arrive while the process
+        #: already ends for another reason.
+        self._stop_asked = False
         self._task_limit = int(settings.worker_max_tasks * random.uniform(0.8, 1.2))
         self._loop = uvloop.new_event_loop()
         self._loop_thread = threading.Thread(target=self._loop.run_forever, name="ledger", daemon=True)
@@ -108,6 +111,7 @@ class WorkerProcess:
         self.drain = Drain(
             self._claims,
             self._fetcher,
+            self._inbox,
             self._recorder,
             self._tally,
             self._time_limits,
@@ -180,11 +184,20 @@ class WorkerProcess:
         self._dramatiq = ThreadPool(self._broker, self._claims)
 
     def end(self, ending: Ending) -> None:
-        """Ask the process to end for the given reason. Only the first reason counts.
+        """Ask the process to end for the given reason. The first reason decides how it ends.
 
         May be called in signal handlers and from any thread.
         """
         self._ending = self._ending or ending
+        self._stop_asked = self._stop_asked or ending not in REPLACED
+
+    @property
+    def replaced(self) -> bool:
+        """True if a new process takes the place of this one.
+
+        This becomes False if the process is asked to stop while it drains.
+        """
+        return self._ending in REPLACED and not self._stop_asked
 
     def run(self) -> Ending:
         """Run the worker until there is a reason to end, then drain it. Raises Stranger."""
@@ -254,7 +267,6 @@ class WorkerProcess:
             self._loop_watch.look()
             if self._time_limits.keep():
                 self.end(Ending.OVERTIME)
-        self._watchdog.rest()
         return self._ending
 
     def _watch(self) -> None:
@@ -272,6 +284,8 @@ class WorkerProcess:
         """Drain the worker, so that others can take over its remaining tasks after it exits."""
         try:
             if ending is Ending.DEAD:
+                # If Postgres was restored from a backup, the row of this worker no longer exists, so
+                # the rescuer would not look for these ids.
                 self.on_loop(self._give_back_fetched())
             else:
                 self._drain()
@@ -285,17 +299,24 @@ class WorkerProcess:
     async def _give_back_fetched(self) -> None:
         """Give back the ids that this worker has fetched from Redis but not claimed.
 
-        The worker was declared dead. If Postgres was restored from a backup, its row no longer
-        exists, so the rescuer would not look for these ids.
+        `Fetcher.stop` may cancel a fetch whose response is on its way.
         """
-        async with asyncio.timeout(GIVE_BACK_TIMEOUT_S):
-            await self._fetcher.stop()
-            await self._reconciler.run_once()
+        try:
+            async with asyncio.timeout(GIVE_BACK_TIMEOUT_S):
+                await self._fetcher.stop()
+                await self._reconciler.run_once()
+        except (ServerUnavailable, TimeoutError) as error:
+            text = "fetched ids could not be given back; the scheduler finds their tasks later: %r"
+            log.warning(text, error, extra={"worker_id": str(self.id)})
 
     def _drain(self) -> None:
         self._heartbeat.drain()
         if self.drain.run(self._fetching):
             self.on_loop(self._deregister())
+        elif self.drain.handed_over:
+            # The handover marks the worker as stopped. The rescuer looks for fetched ids of dead workers
+            # only.
+            self.on_loop(self._give_back_fetched())
 
     async def _deregister(self) -> None:
         """Mark this worker as stopped and delete its data in Redis, because it has nothing left to
@@ -306,13 +327,9 @@ class WorkerProcess:
         await self._queues.forget(self.id)
 
     def _exit_for_certain(self) -> None:
-        """Start a timer that ends the process even if the drain, or something after it, never
-        returns.
-        """
-        limit_s = self._settings.worker_grace.total_seconds() + INTERRUPT_S + FLUSH_S + EXIT_MARGIN_S
-        timer = threading.Timer(limit_s, os._exit, (1,))
-        timer.daemon = True
-        timer.start()
+        """End the process even if the drain, or something after it, never returns."""
+        drain_s = self._settings.worker_grace.total_seconds() + INTERRUPT_S + FLUSH_S
+        self._watchdog.end_within(drain_s + EXIT_MARGIN_S)
 
     def live_problems(self) -> list[str]:
         """Return a problem for each background loop that has stalled.

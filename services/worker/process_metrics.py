@@ -106,9 +106,9 @@ class ProcessMetrics(Collector):
         longest: dict[tuple[str, str], float] = {}
         now = time.monotonic()
         for attempt in self._claims.running():
-            # A thread may have taken the attempt without having started its body yet, or its body
-            # may have just ended. Neither counts as running.
-            if attempt.started_at is not None and attempt.outcome is None:
+            # A thread may have taken the attempt without having started its body yet. Such an
+            # attempt does not count. One whose body has ended counts until its hook has returned.
+            if attempt.started_at is not None:
                 task = attempt.queue, attempt.name
                 running[task] = running.get(task, 0) + 1
                 longest[task] = max(longest.get(task, 0.0), now - attempt.started_monotonic)

@@ -26,7 +26,8 @@ class Hooks:
 
     Hooks are plain functions (not async) and should be short. Those named `on_…` run after the
     outcome is decided and before it is recorded. If a task runs again after a crash, its hooks are
-    called again.
+    called again. Their time counts toward the time limit of the task: a hook that does not return is
+    interrupted like a task body, and the outcome stays.
     """
 
     #: Called after the task has succeeded, with its result.

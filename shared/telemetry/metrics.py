@@ -321,7 +321,7 @@ def expect_bulk_acts() -> None:
 
 
 def expect_records() -> None:
-    for verdict in ("written", "already_mine", "refused"):
+    for verdict in ("written", "already_mine", "refused", "unknown"):
         RECORDED.labels(verdict)
 
 

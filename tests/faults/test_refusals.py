@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import asyncpg
+import pytest
 
 from local.ports import pick
 from local.postgres import SUPERUSER
@@ -101,10 +102,12 @@ async def test_a_locked_table_costs_time_and_no_body_runs_twice(platform: Platfo
     assert worker.poll() is None
 
 
-async def test_a_worker_whose_drain_never_returns_still_ends(platform: Platform) -> None:
-    worker = platform.start("tests.faults.stuck_worker", OFTEN_WORKER_GRACE="0")
+@pytest.mark.parametrize("way", ["waits", "hogs"])
+async def test_a_worker_whose_drain_never_returns_still_ends(platform: Platform, way: str) -> None:
+    worker = platform.start("tests.faults.stuck_worker", way, OFTEN_WORKER_GRACE="0")
     await eventually(lambda: platform.worker_of(worker))
     await eventually(lambda: "takes tasks with" in platform.log_of(worker))
     worker.send_signal(signal.SIGTERM)
     await eventually(lambda: worker.poll() is not None, timeout_s=15)
     assert worker.returncode == 1
+    assert f"in {way}" in platform.log_of(worker)

@@ -3,6 +3,7 @@
 """
 
 import asyncio
+import signal
 
 import httpx
 
@@ -51,6 +52,21 @@ async def test_a_worker_that_was_asked_to_recycle_replaces_itself(
     (task_id,) = await platform.submit(INSTANT, Nothing())
     await platform.until(task_id, "success")
     assert worker.poll() is None
+
+
+async def test_a_worker_that_is_asked_to_stop_while_it_replaces_itself_has_no_successor(
+    platform: Platform, operator: httpx.AsyncClient
+) -> None:
+    worker = await platform.start_worker()
+    (task_id,) = await platform.submit(WAIT, Seconds(seconds=3))
+    await platform.until(task_id, "started")
+    before = await platform.worker_of(worker)
+    assert (await operator.post(f"workers/{before}/recycle")).status_code == 202
+    await eventually(lambda: "worker stopping" in platform.log_of(worker))
+    worker.send_signal(signal.SIGTERM)
+    assert await asyncio.to_thread(worker.wait, 20) == 0
+    assert await platform.worker_of(worker) == before
+    assert (await platform.task(task_id))["status"] == "success"
 
 
 async def test_a_quiet_worker_takes_nothing_and_stays(

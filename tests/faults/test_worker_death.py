@@ -2,11 +2,14 @@
 
 import asyncio
 import signal
+from datetime import timedelta
 from uuid import UUID
 
 from local.ports import pick
 from shared.ledger.transitions.operate import RETRY, UNEDITED
+from shared.transport.keys import unacked_key
 from tests.eventually import eventually
+from tests.hostile_tasks import CLEAN_UP
 from tests.platform import Platform
 from tests.sample_tasks import CRASH, EFFECT, HOG, INSTANT, WAIT, WAIT_ASYNC, Nothing, Seconds
 
@@ -154,6 +157,26 @@ async def test_a_call_that_never_releases_the_interpreter_ends_only_its_own_proc
     row = await platform.until(neighbour, "success", timeout_s=RESCUE_LIMIT_S)
     assert (row["attempt"], row["crashes"]) == (2, 0)
     assert (await platform.task(task_id))["status"] in ("pending", "started")
+
+
+async def test_an_id_that_was_fetched_last_is_given_back_before_a_body_is_handed_over(
+    platform: Platform,
+) -> None:
+    worker = platform.start("tests.faults.unreconciled_worker", OFTEN_WORKER_GRACE="0")
+    (stuck,) = await platform.submit(CLEAN_UP, Seconds(seconds=60))
+    await platform.until(stuck, "started")
+    (fetched,) = await platform.submit(INSTANT, Nothing(), delay=timedelta(hours=1))
+    worker_id = await platform.worker_of(worker)
+    assert worker_id is not None
+    # Make it look as if the response to a fetch had been lost.
+    await platform.rows("UPDATE task SET send_at = NULL, sent_at = now() WHERE id = {}", fetched)
+    await platform.queues.client.sadd(unacked_key(worker_id), fetched.bytes)
+    worker.send_signal(signal.SIGTERM)
+    assert await asyncio.to_thread(worker.wait, 30) == 0
+    row = await platform.task(fetched)
+    assert (row["sent_at"], row["send_at"] is not None) == (None, True)
+    assert await platform.queues.unacked(worker_id) == set()
+    assert (await platform.task(stuck))["status"] == "pending"
 
 
 async def test_a_worker_that_stalled_past_its_lease_cannot_change_any_task(platform: Platform) -> None:

@@ -70,12 +70,22 @@ class Claims:
             self._running[attempt.id] = attempt
             return attempt
 
+    def begin_end(self, attempt: Attempt) -> bool:
+        """Note that the outcome of a running attempt is about to be passed to the recorder.
+
+        Returns False if that was noted before, so that only one thread passes it on.
+        """
+        with self._changed:
+            if attempt.stage is Stage.ENDED:
+                return False
+            attempt.stage = Stage.ENDED
+            return True
+
     def end(self, attempt: Attempt) -> None:
         """Note that a thread is done with the attempt, whether or not the task body ran."""
         with self._changed:
             _drop(self._running, attempt)
             self.finished += 1
-            attempt.stage = Stage.ENDED
         self._tell()
 
     def abandon(self, attempt: Attempt) -> None:
@@ -83,7 +93,6 @@ class Claims:
         with self._changed:
             _drop(self._running, attempt)
             _drop(self._held, attempt)
-            attempt.stage = Stage.ENDED
 
     def withdraw(self, *, older_than_s: float = 0.0, queues: Collection[str] | None = None) -> list[Attempt]:
         """Remove claims that no thread has taken within `older_than_s`, and return them.

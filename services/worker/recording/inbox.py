@@ -11,13 +11,15 @@ import threading
 import time
 from concurrent.futures import Future
 from datetime import timedelta
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from services.worker.claims.claim import Attempt
 from services.worker.recording.record import Child, Entry, LogLine
 from services.worker.running.outcome import Outcome
 from shared.contracts.checks import MAX_CHILDREN
 from shared.ledger.database import Database
+
+T = TypeVar("T")
 
 #: Under load, a round is written only once this number of records is pending. The second number
 #: applies while many tasks wait in Redis. The time limits below end the wait earlier.
@@ -38,6 +40,16 @@ MAX_CHILDREN_IN_ROUND = MAX_CHILDREN
 START_WAIT_S = 0.005
 #: Maximum number of seconds that the recorder waits for records before its loop makes another turn.
 IDLE_S = 10.0
+
+
+def complete(waiter: "Future[T]", result: T) -> None:
+    """Pass a result to the thread or the task body that waits for it.
+
+    A waiter may have canceled its future, for example because the task's time limit has passed.
+    Setting a result would then raise an error in the recorder.
+    """
+    if waiter.set_running_or_notify_cancel():
+        waiter.set_result(result)
 
 
 class Batch(NamedTuple):
@@ -229,7 +241,7 @@ class Inbox:
         """Remove and return the pending records for one round. Call `done` after they are written.
 
         Records that `hold` keeps back remain, and so do records that would exceed the limit on
-        child tasks.
+        child tasks. The batch is empty if the only record was held back after `wait` returned.
         """
         entries: list[Entry] = []
         children = 0
@@ -254,7 +266,7 @@ class Inbox:
             self._taken = []
             before_lock, self._before_lock = self._before_lock, []
         for free in before_lock:
-            free.set_result(None)
+            complete(free, None)
         short_s = min(WAIT_PER_ROW_S * len(batch.entries), MAX_WAIT_S)
         self._wait_s = DEEP_WAIT_S if self.deep else short_s
         self._busy_until = self._loop.time() + self._wait_s

@@ -10,7 +10,8 @@ import asyncio
 import logging
 import time
 
-from services.worker.recording.inbox import Batch, Inbox
+from services.worker.recording.inbox import Batch, Inbox, complete
+from services.worker.recording.record import Written
 from services.worker.recording.settlement import Settlement
 from services.worker.recording.writer import Writer
 from shared.telemetry import metrics
@@ -39,7 +40,9 @@ class Recorder:
         if await self._inbox.wait():
             self._busy = True
             try:
-                await self._round(self._inbox.take())
+                batch = self._inbox.take()
+                if batch.entries:
+                    await self._round(batch)
             finally:
                 self._busy = False
 
@@ -60,12 +63,23 @@ class Recorder:
     async def _round(self, batch: Batch) -> None:
         with metrics.RECORDER_ROUND_SECONDS.time():
             written = await self._writer.write(batch.entries)
-        self._inbox.done(batch)
-        metrics.RECORDER_BATCH_ROWS.observe(len(batch.entries))
-        oldest = min(entry.noted_monotonic for entry in batch.entries)
-        metrics.RECORDER_LAG_SECONDS.observe(time.monotonic() - oldest)
+        # The records are committed. Whatever fails from here on, the ended claims have to be settled
+        # and the waiting threads have to continue.
+        try:
+            self._inbox.done(batch)
+            _measure(batch)
+        finally:
+            await self._settle(batch, written)
+
+    async def _settle(self, batch: Batch, written: Written) -> None:
         try:
             await self._settlement.settle(batch.entries, written)
         finally:
             for attempt, waiter in batch.waiters:
-                waiter.set_result(attempt in written)
+                complete(waiter, attempt in written)
+
+
+def _measure(batch: Batch) -> None:
+    metrics.RECORDER_BATCH_ROWS.observe(len(batch.entries))
+    oldest = min(entry.noted_monotonic for entry in batch.entries)
+    metrics.RECORDER_LAG_SECONDS.observe(time.monotonic() - oldest)

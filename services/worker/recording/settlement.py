@@ -70,8 +70,9 @@ class Settlement:
         """Carry out the steps that follow the commit of a round."""
         ended = [entry for entry in entries if entry.released]
         try:
-            recorded = written | await self._already_recorded(entries, written)
-            self._count(entries, written, recorded)
+            earlier = await self._already_recorded(entries, written)
+            recorded = written | (earlier or {})
+            self._count(entries, written, recorded, checked=earlier is not None)
             self._follow_up([entry for entry in ended if entry.attempt in recorded])
             await self._send(entries, ended, written, recorded)
         finally:
@@ -104,12 +105,13 @@ class Settlement:
         except ServerUnavailable as error:
             log.warning("%s; ready tasks were not pushed, the dispatcher sends them", error)
 
-    async def _already_recorded(self, entries: Sequence[Entry], written: Written) -> Written:
+    async def _already_recorded(self, entries: Sequence[Entry], written: Written) -> Written | None:
         """Find the attempts that this round did not write because their outcome was already
-        recorded.
+        recorded. Returns None if Postgres cannot say it.
 
         A task body that calls `complete_in` records its outcome itself. A start or progress that
-        was noted before that call may be written only after it.
+        was noted before that call may be written only after it. The response to an earlier try of
+        the round may also have been lost after its commit.
         """
         unwritten = {e.attempt.id: e.attempt for e in entries if e.row is not None}
         for attempt in written:
@@ -119,15 +121,23 @@ class Settlement:
         numbers = [attempt.claim.number for attempt in unwritten.values()]
         try:
             rows = await self._database.run(ALREADY_RECORDED, id=list(unwritten), claim=numbers)
-        except ServerUnavailable:
-            return {}
+        except ServerUnavailable as error:
+            log.warning(
+                "%d records changed nothing, and it is unknown whether they were stored before or came too "
+                "late: %s",
+                len(unwritten),
+                error,
+            )
+            return None
         return {unwritten[row["id"]]: row for row in rows}
 
-    def _count(self, entries: Sequence[Entry], written: Written, recorded: Written) -> None:
-        refused = sum(1 for e in entries if e.row is not None) - len(recorded)
+    def _count(self, entries: Sequence[Entry], written: Written, recorded: Written, *, checked: bool) -> None:
+        others = sum(1 for e in entries if e.row is not None) - len(recorded)
+        refused = others if checked else 0
         metrics.RECORDED.labels("written").inc(len(written))
         metrics.RECORDED.labels("already_mine").inc(len(recorded) - len(written))
         metrics.RECORDED.labels("refused").inc(refused)
+        metrics.RECORDED.labels("unknown").inc(others - refused)
         self.refused += refused
         if refused:
             log.warning(

@@ -42,6 +42,11 @@ RETRY_S, MAX_RETRY_S = 0.1, 1.0
 TOO_LONG_S = STATEMENT_TIMEOUT_S - SERVER_MARGIN_S
 
 
+#: While Postgres does not accept records, each reason is logged at once and then at this interval in
+#: seconds.
+LOG_EVERY_S = 60.0
+
+
 class Writer:
     """Writes the records of rounds, on the ledger event loop.
 
@@ -54,6 +59,8 @@ class Writer:
         self._turned = turned
         #: True while Postgres does not accept records. The worker then claims no more tasks.
         self.blocked = False
+        #: When each reason was last logged, by the type and the SQLSTATE of the error.
+        self._logged: dict[tuple[type[Exception], str | None], float] = {}
 
     async def write(self, entries: Sequence[Entry]) -> Written:
         """Write the records, trying again for as long as necessary. Returns the rows that were
@@ -87,6 +94,7 @@ class Writer:
             else:
                 if self.blocked:
                     log.warning("the ledger accepts records again")
+                    self._logged.clear()
                 self._set_blocked(False)
                 return written
             self._turned()
@@ -102,7 +110,9 @@ class Writer:
 
         They are kept and tried again.
         """
-        if not self.blocked:
+        reason, now = (type(error), getattr(error, "sqlstate", None)), time.monotonic()
+        if reason not in self._logged or now - self._logged[reason] >= LOG_EVERY_S:
+            self._logged[reason] = now
             passing = isinstance(error, ServerUnavailable)
             log.log(
                 logging.WARNING if passing else logging.ERROR,

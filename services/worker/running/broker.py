@@ -89,28 +89,7 @@ class ClaimsConsumer(Consumer):
         time.sleep(self._timeout_s)
 
     def ack(self, message: MessageProxy) -> None:
-        """Pass the outcome of an attempt to the recorder. Outcomes of attempts are passed only
-        here.
-        """
-        attempt: Attempt = message.args[0]
-        if attempt.outcome is None:
-            text = "the attempt ended without an outcome; a middleware failed, see the worker's log"
-            attempt.outcome = outcome.broken(text, ErrorKind.BUG, failures=attempt.claim.failures + 1)
-        ended = attempt.outcome
-        try:
-            self._inbox.note_end(attempt, ended)
-        except Exception:
-            text = "the outcome of a task could not be recorded; it is given back and soon runs again"
-            log.exception(text, extra=attempt.fields)
-            # The task is still assigned to this worker in Postgres. The reconciler gives back such
-            # tasks if they are not in the worker's memory.
-            self._claims.abandon(attempt)
-            return
-        self._claims.end(attempt)
-        metrics.finished(attempt.queue, attempt.name, ended.label).inc()
-        if ended.failure is not None:
-            counter = metrics.RETRIED if ended.status is Status.RETRY else metrics.FAILED
-            counter.labels(attempt.queue, attempt.name, ended.failure.kind).inc()
+        pass_outcome(self._claims, self._inbox, message.args[0])
 
     nack = ack
 
@@ -118,3 +97,30 @@ class ClaimsConsumer(Consumer):
         """Do nothing. Tasks that no thread has taken are given back by the worker process
         itself.
         """
+
+
+def pass_outcome(claims: Claims, inbox: Inbox, attempt: Attempt) -> None:
+    """Pass the outcome of an attempt to the recorder, unless another thread has done it.
+
+    Outcomes of attempts are passed only here.
+    """
+    if not claims.begin_end(attempt):
+        return
+    if attempt.outcome is None:
+        text = "the attempt ended without an outcome; a middleware failed, see the worker's log"
+        attempt.outcome = outcome.broken(text, ErrorKind.BUG, failures=attempt.claim.failures + 1)
+    ended = attempt.outcome
+    try:
+        inbox.note_end(attempt, ended)
+    except Exception:
+        text = "the outcome of a task could not be recorded; it is given back and soon runs again"
+        log.exception(text, extra=attempt.fields)
+        # The task is still assigned to this worker in Postgres. The reconciler gives back such
+        # tasks if they are not in the worker's memory.
+        claims.abandon(attempt)
+        return
+    claims.end(attempt)
+    metrics.finished(attempt.queue, attempt.name, ended.label).inc()
+    if ended.failure is not None:
+        counter = metrics.RETRIED if ended.status is Status.RETRY else metrics.FAILED
+        counter.labels(attempt.queue, attempt.name, ended.failure.kind).inc()

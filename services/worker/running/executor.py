@@ -1,19 +1,16 @@
 """Runs the body of one task in a thread of Dramatiq."""
 
 import contextvars
-import ctypes
 import inspect
-import threading
 from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
-
-from dramatiq.threading import Interrupt, raise_thread_exception
 
 from services.worker.claims.claim import Attempt
 from services.worker.registry import TaskFunction
 from services.worker.running import event_loop
 from services.worker.running.context import Context, Means
+from services.worker.running.interrupts import interruptible
 from services.worker.running.stacks import BODY
 from services.worker.workflows.inputs import Inputs
 from shared.telemetry import tracing
@@ -40,20 +37,14 @@ class Executor:
         The exception is not raised again, because Dramatiq gives some exceptions a meaning: after a
         SkipMessage, it would not handle the outcome of the task.
         """
-        with attempt.slot:
-            attempt.thread = threading.get_ident()
         try:
-            returned = self._run(attempt)
-            # If the body returns None, `attempt.returned` stays unchanged: `complete_in` may have
-            # set it.
-            attempt.returned = returned if returned is not None else attempt.returned
+            with interruptible(attempt):
+                returned = self._run(attempt)
+                # If the body returns None, `attempt.returned` stays unchanged: `complete_in` may
+                # have set it.
+                attempt.returned = returned if returned is not None else attempt.returned
         except BaseException as error:  # noqa: BLE001 - whatever a body raises ends its attempt, not a thread
             attempt.error = error
-        finally:
-            with attempt.slot:
-                attempt.thread = None
-                if attempt.interrupt_pending:
-                    _clear_interrupt(threading.get_ident())
 
     def _run(self, attempt: Attempt) -> Any:
         task = self._tasks[attempt.name]
@@ -96,24 +87,3 @@ class Executor:
             return None
         reading = self._reader.read(claim.workflow, claim.inputs)
         return event_loop.run(reading, name=f"inputs of {attempt}")
-
-
-def interrupt(attempt: Attempt) -> bool:
-    """Raise Interrupt in the task body, at its next bytecode or its next await.
-
-    Returns False if the body is not running.
-    """
-    with attempt.slot:
-        if attempt.thread is None:
-            return False
-        attempt.interrupt_pending = True
-        raise_thread_exception(attempt.thread, Interrupt)  # type: ignore[no-untyped-call] # Dramatiq's
-        return True
-
-
-def _clear_interrupt(thread: int) -> None:
-    """Discard an interrupt that was set in the thread but has not been raised yet.
-
-    The caller holds the attempt's `slot`, so that no other interrupt can be set meanwhile.
-    """
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), None)

@@ -3,20 +3,22 @@
 An outcome must not be written while its task body still runs, because the task could then run twice
 at the same time. The worker therefore replaces itself with this program (`python -m
 services.worker.running.handover`), which writes the outcomes in the name of the old worker. It then
-becomes a worker again, or exits. If it is killed, the rescuer (a loop of the scheduler) takes back
-the tasks whose outcomes were not written.
+becomes a worker again, or exits if it was asked to stop. If it is killed, the rescuer (a loop of
+the scheduler) takes back the tasks whose outcomes were not written.
 """
 
 import asyncio
+import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 from uuid import UUID
 
 import msgspec
 
 from services.worker.claims.heartbeat import STOPPED
+from services.worker.ending import STOP_SIGNALS
 from services.worker.recording.record import Row, columns
 from shared import settings as settings_module
 from shared.errors import ServerUnavailable
@@ -25,6 +27,10 @@ from shared.ledger.transitions.record import RECORD
 from shared.settings import Settings
 from shared.telemetry.logging import configure
 from shared.transport.queues import Queues, connect
+
+log = logging.getLogger(__name__)
+
+NOT_STORED = "not all outcomes could be stored; the rescuer takes back the tasks whose outcomes are missing"
 
 #: Environment variable that carries the encoded `Handover` to the program that replaces the worker.
 VARIABLE = "WORKER_HANDOVER"
@@ -40,17 +46,24 @@ class Handover(msgspec.Struct):
     successor: list[str] | None
 
 
-def leave(worker: UUID, rows: Sequence[Row], successor: Sequence[str] | None) -> NoReturn:
-    """Replace this process with the handover program. This ends the task bodies that still run."""
+def leave(worker: UUID, rows: Sequence[Row], successor: Sequence[str] | None) -> None:
+    """Replace this process with the handover program. This ends the task bodies that still run.
+
+    Returns if that is impossible, for example because the outcomes are too large for an environment
+    variable. The caller then has to end this process.
+    """
     handover = Handover(worker, list(rows), list(successor) if successor else None)
     environment = {**os.environ, VARIABLE: msgspec.json.encode(handover).decode()}
-    os.execve(sys.executable, [sys.executable, "-m", "services.worker.running.handover"], environment)
+    try:
+        os.execve(sys.executable, [sys.executable, "-m", "services.worker.running.handover"], environment)
+    except OSError:
+        log.exception(NOT_STORED, extra={"worker_id": str(worker)})
 
 
 async def write(settings: Settings, handover: Handover) -> None:
-    """Write the outcomes to Postgres.
+    """Write the outcomes to Postgres, and acknowledge their tasks in Redis.
 
-    Raises ServerUnavailable if that is impossible. The rescuer then takes back the tasks.
+    Raises ServerUnavailable if Postgres is unavailable. The rescuer then takes back the tasks.
     """
     database = Database.for_service(settings.database_url, "handover")
     await database.open(size=1)
@@ -61,21 +74,38 @@ async def write(settings: Settings, handover: Handover) -> None:
         # The worker is recorded as stopped. From here on, the rescuer may take back every other
         # task that this worker held.
         await database.run(STOPPED, worker=handover.worker)
-        await queues.acknowledge(handover.worker, [row.id for row in rows])
+        await _acknowledge(queues, handover)
     finally:
         await database.close()
         await queues.client.aclose()
+
+
+async def _acknowledge(queues: Queues, handover: Handover) -> None:
+    try:
+        await queues.acknowledge(handover.worker, [row.id for row in handover.rows])
+    except ServerUnavailable as error:
+        text = "the outcomes of %d tasks are stored, and only their ids remain in Redis: %s"
+        log.warning(text, len(handover.rows), error, extra={"worker_id": str(handover.worker)})
 
 
 def main() -> int:
     handover = msgspec.json.decode(os.environ.pop(VARIABLE), type=Handover)
     settings = settings_module.read(os.environ)
     configure("worker", settings.log_format)
+    # The outcomes are written even if the process is asked to stop in the meantime.
+    stops: list[int] = []
+    for number in STOP_SIGNALS:
+        signal.signal(number, lambda number, _frame: stops.append(number))
     try:
         asyncio.run(write(settings, handover))
     except ServerUnavailable as error:
-        sys.stderr.write(f"worker: {error}; the rescuer takes back {len(handover.rows)} tasks\n")
-    if handover.successor is not None:
+        log.warning("%s: %s", NOT_STORED, error, extra={"worker_id": str(handover.worker)})
+    except Exception:
+        # Whatever it is, the successor has to start. Otherwise, the worker would be missing.
+        log.exception(NOT_STORED, extra={"worker_id": str(handover.worker)})
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    if handover.successor is not None and not stops:
         os.execv(handover.successor[0], handover.successor)
     return 0
 

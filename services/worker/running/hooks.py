@@ -1,6 +1,7 @@
 """Calls the hooks of an application, which are functions that run after each attempt of a task.
 
-An error in a hook is logged and never changes the outcome of the task.
+An error in a hook is logged and never changes the outcome of the task. A hook counts toward the
+time limit of its task, and is interrupted like a task body.
 """
 
 import logging
@@ -8,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from services.worker.claims.claim import Attempt
+from services.worker.running.interrupts import interruptible
 from shared.contracts.hooks import Hooks
 from shared.ledger.lifecycle import Status
 
@@ -30,6 +32,7 @@ def call(hooks: Hooks, attempt: Attempt, error: BaseException | None) -> None:
     if hook is None:
         return
     try:
-        hook(attempt.context, *arguments)
+        with interruptible(attempt):
+            hook(attempt.context, *arguments)
     except BaseException:
         log.exception("a hook of a task failed; the task's outcome is unchanged", extra=attempt.fields)

@@ -1,7 +1,8 @@
 """Stops task bodies that exceed their time limit or continue after their task was canceled.
 
 Such a body is first interrupted. If it ignores the interrupt, the worker process replaces itself,
-which ends the body.
+which ends the body. A hook counts toward the time limit of its task, and is stopped in the same
+way.
 """
 
 import logging
@@ -18,7 +19,7 @@ from services.worker.claims.claims import Claims
 from services.worker.recording.record import Entry, Row
 from services.worker.registry import TaskFunction
 from services.worker.running import stacks
-from services.worker.running.executor import interrupt
+from services.worker.running.interrupts import interrupt
 from services.worker.running.lifecycle import interrupted
 from shared.errors import TimeLimitExceeded
 from shared.ledger.database import Database
@@ -91,19 +92,21 @@ class TimeLimits:
                 case Step.INTERRUPT:
                     self._interrupt(attempt)
                 case Step.REPLACE:
-                    text = "a task ignores the interrupt; this process replaces itself. Its thread is at\n%s"
-                    log.warning(text, _stack_of(attempt), extra=attempt.fields)
+                    text = "%s ignores the interrupt; this process replaces itself. Its thread is at\n%s"
+                    log.warning(text, _running_part(attempt), _stack_of(attempt), extra=attempt.fields)
                     hopeless = True
         return hopeless
 
     def _interrupt(self, attempt: Attempt) -> None:
         if not attempt.cancel_requested:
             attempt.fault = TimeLimitExceeded(self._tasks[attempt.name].contract.time_limit)
-        # `interrupt` returns False if the task body has not begun or has just ended.
+        # `interrupt` returns False if the task body has not begun, or if it and its hook have just
+        # ended.
         if interrupt(attempt):
             attempt.interrupted_monotonic = time.monotonic()
             why = "was canceled" if attempt.cancel_requested else "has used up its time limit"
-            log.warning("a task is interrupted: it %s and still runs", why, extra=attempt.fields)
+            text = "%s is interrupted, because its task %s"
+            log.warning(text, _running_part(attempt), why, extra=attempt.fields)
 
     def may_end(self, attempt: Attempt) -> bool:
         """True if the task body may still end by itself. False if it has ignored an interrupt."""
@@ -116,13 +119,22 @@ class TimeLimits:
             seconds = (now - attempt.cancel_requested_at).total_seconds()
             os.environ[VARIABLE] = f"{os.environ.get(VARIABLE, '')} {seconds}"
         ran_s = time.monotonic() - attempt.started_monotonic if attempt.started_at else None
+        # The body may have ended after the drain looked for decided outcomes. A handover stores no
+        # child tasks, however, so a task that has submitted some runs again.
+        decided = attempt.outcome if not attempt.children else None
+        ended = decided or interrupted(attempt, self._tasks[attempt.name].contract, now)
         entry = Entry(attempt)
-        entry.note_end(interrupted(attempt, self._tasks[attempt.name].contract, now), now, ran_s)
+        entry.note_end(ended, now, ran_s)
         assert entry.row is not None
         return entry.row
 
     def _step(self, attempt: Attempt) -> Step:
         return step(attempt, self._tasks[attempt.name].contract.time_limit, time.monotonic())
+
+
+def _running_part(attempt: Attempt) -> str:
+    """Say which code of an attempt is running. A hook runs once the outcome is decided."""
+    return "a task body" if attempt.outcome is None else "a hook"
 
 
 def _stack_of(attempt: Attempt) -> str:

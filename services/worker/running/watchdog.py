@@ -1,6 +1,7 @@
-"""Ends the worker process if C code never releases Python's global interpreter lock.
+"""Ends the worker process if C code never releases Python's global interpreter lock, or if its drain
+never ends.
 
-No other limit works in this case, because no Python code can run.
+No other limit works while no Python code can run.
 """
 
 import faulthandler
@@ -32,6 +33,6 @@ class Watchdog:
             self._wound = now
             faulthandler.dump_traceback_later(self._limit_s, exit=True, file=sys.stderr)
 
-    def rest(self) -> None:
-        """Stop the timer, because the process is about to end normally."""
-        faulthandler.cancel_dump_traceback_later()
+    def end_within(self, limit_s: float) -> None:
+        """Exit the process after `limit_s`, whatever happens, because it is about to end."""
+        faulthandler.dump_traceback_later(limit_s, exit=True, file=sys.stderr)

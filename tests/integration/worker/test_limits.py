@@ -11,11 +11,12 @@ from uuid import UUID
 
 import pytest
 
+from local.ports import pick
 from shared.contracts.contract import Contract
 from shared.ledger.transitions.operate import CANCEL
 from shared.settings import Settings
 from tests.eventually import eventually
-from tests.hostile_tasks import CLEAN_UP
+from tests.hostile_tasks import CLEAN_UP, LINGER
 from tests.platform import Platform
 from tests.sample_tasks import HASTY, LATER, LIMITED, STUBBORN, WAIT, WAIT_ASYNC, Done, Nothing, Seconds
 
@@ -115,6 +116,37 @@ async def test_with_its_default_grace_a_worker_ends_within_the_10_s_of_docker_st
     assert time.monotonic() - began < DOCKER_STOP_S
     row = await platform.task(stuck)
     assert (row["status"], row["interruptions"], row["failures"]) == ("pending", 1, 0)
+
+
+async def test_the_outcome_of_a_task_whose_hook_does_not_return_is_recorded_when_its_worker_stops(
+    platform: Platform,
+) -> None:
+    port = pick("worker")["worker"]
+    process = await platform.start_worker(OFTEN_WORKER_GRACE="0", OFTEN_METRICS_PORT=str(port))
+    (task_id,) = await platform.submit(LINGER, Nothing())
+    await eventually(lambda: "the hook begins" in platform.log_of(process))
+    metrics = await platform.metrics(port)
+    assert metrics["often_tasks_running['default', 'sample.linger']"] == 1
+    process.send_signal(signal.SIGTERM)
+    assert await asyncio.to_thread(process.wait, 30) == 0
+    assert "a hook does not return" in platform.log_of(process)
+    await _succeeded_with_its_child(platform, task_id)
+
+
+async def test_a_hook_that_does_not_return_ends_with_its_process(platform: Platform) -> None:
+    process = await platform.start_worker()
+    before = await platform.worker_of(process)
+    (task_id,) = await platform.submit(LINGER, Nothing())
+    await eventually(lambda: _replaced(platform, process.pid, before), REPLACED_LIMIT_S)
+    assert "a hook ignores the interrupt" in platform.log_of(process)
+    assert "in do_not_return" in platform.log_of(process)
+    await _succeeded_with_its_child(platform, task_id)
+
+
+async def _succeeded_with_its_child(platform: Platform, task_id: UUID) -> None:
+    row = await platform.task(task_id)
+    assert (row["status"], row["attempt"], row["interruptions"]) == ("success", 1, 0)
+    assert len(await platform.rows("SELECT 1 FROM task WHERE parent = {}", task_id)) == 1
 
 
 async def _replaced(platform: Platform, pid: int, before: UUID | None) -> bool:

@@ -68,6 +68,7 @@ class Running:
         """End the attempt's claim in this process, and check that the attempt then counts
         as ended.
         """
+        assert self.claims.begin_end(self.attempt)
         self.claims.end(self.attempt)
         assert self.attempt.stage is Stage.ENDED
 
