@@ -132,9 +132,7 @@ async def _until_told() -> None:
 
 
 def _say(text: str) -> None:
-    """Print a line, unless nobody can read it any more: the terminal was closed, or a pipe has
-    ended.
-    """
+    """Print a line, unless the output is gone because its terminal or pipe was closed."""
     with suppress(OSError):
         print(text, flush=True)
 

@@ -14,7 +14,7 @@ import pytest
 
 from local import launcher
 
-#: A launcher that starts no servers. It writes a file when it is told to stop.
+#: A launcher that starts no servers. It writes a file when it has to stop.
 PROGRAM = """
 import asyncio, pathlib, sys
 from local import launcher
