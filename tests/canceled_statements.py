@@ -20,5 +20,7 @@ async def canceled(platform: Platform, change: str, condition: str) -> AsyncIter
     await platform.rows(
         f"CREATE TRIGGER cancel BEFORE {change} FOR EACH ROW WHEN ({condition}) EXECUTE FUNCTION cancel()"
     )
-    yield
-    await platform.rows("DROP FUNCTION cancel CASCADE")
+    try:
+        yield
+    finally:
+        await platform.rows("DROP FUNCTION cancel CASCADE")

@@ -30,12 +30,12 @@ class Fresh(Generic[T]):
         if self._kept is not None and time.monotonic() - self._kept[0] < self._max_age_s:
             return self._kept[1]
         if self._reading is None:
-            self._reading = asyncio.create_task(self._read_anew())
+            self._reading = asyncio.create_task(self._refresh())
             self._reading.add_done_callback(self._end)
         # A caller that gives up does not end the read for the others.
         return await asyncio.shield(self._reading)
 
-    async def _read_anew(self) -> T:
+    async def _refresh(self) -> T:
         answer = await self._read()
         self._kept = time.monotonic(), answer
         return answer

@@ -136,6 +136,10 @@ class Reads:
         """
         return await self._run_within(limit_s, statement, PROBED, values)
 
+    async def probe(self, statement: Statement, **values: Any) -> list[dict[str, Any]]:
+        """The same within the time limit of all reads."""
+        return await self.probe_within(self._database.limit_s, statement, **values)
+
     async def _run_within(
         self, limit_s: float, statement: Statement, plan: Plan, values: Mapping[str, Any]
     ) -> list[dict[str, Any]]:

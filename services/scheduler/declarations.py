@@ -12,11 +12,11 @@ from typing import Any
 
 import msgspec
 
-from services.scheduler.slow_items import SlowItems
+from services.scheduler.slow_items import SlowItems, was_canceled
 from shared.contracts.catalogue import Catalogue
 from shared.contracts.contract import Contract
 from shared.contracts.schedule import Schedule, Times
-from shared.errors import Refused, SettingsError
+from shared.errors import Refused, ServerRefuses, SettingsError
 from shared.ledger.database import Database
 from shared.schedules import statements as schedules
 from shared.schedules.firing import encode_params, timing_of
@@ -55,8 +55,13 @@ async def align(
         )
     slow = SlowItems[str]("schedule")
     for each in found:
-        with slow.tolerating(each.times.name):
-            await _try_to_align(database, each)
+        try:
+            with slow.tolerating(each.times.name):
+                await _try_to_align(database, each)
+        except ServerRefuses as error:
+            if not was_canceled(error):
+                raise
+            break  # The others follow in the next round, and due schedules fire before it.
     return not slow.errors
 
 

@@ -4,6 +4,7 @@ import itertools
 import logging
 from datetime import date
 
+from services.scheduler.slow_items import was_canceled
 from shared.errors import ServerRefuses, ServerUnavailable
 from shared.ledger import partitions, sqlstate
 from shared.ledger.database import Database
@@ -25,9 +26,9 @@ class Partitioner:
     async def run_once(self) -> bool:
         """Create the missing partitions.
 
-        If a partition cannot be created because a lock is taken, the next round tries again. An
-        error of one partition is raised after the others were created. Raises ServerUnavailable at
-        once.
+        If a partition cannot be created because a lock is taken, the next round tries again. The
+        errors of all partitions are raised together, after the others were created. If Postgres is
+        unavailable, no others are tried.
         """
         existing = {row["name"] for row in await self._database.run(partitions.EXISTING)}
         days = partitions.days_needed(self._database.now().date())
@@ -38,11 +39,13 @@ class Partitioner:
                 continue
             try:
                 await self._create(table, day)
-            except ServerUnavailable:
-                raise
             except Exception as error:  # noqa: BLE001 - it is raised below, with those of other partitions
                 error.add_note(f"The partition {name} was not created.")
                 errors.append(error)
+                if isinstance(error, ServerUnavailable) and not was_canceled(error):
+                    break
+        if len(errors) == 1 and isinstance(errors[0], ServerUnavailable):
+            raise errors[0]
         if errors:
             raise ExceptionGroup("partitions were not created", errors)
         return False

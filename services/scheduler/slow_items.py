@@ -16,9 +16,9 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-#: Number of canceled statements at which a round ends. Each of them took up to 5 s, and a loop counts
-#: as stalled after 60 s.
-MAX_CANCELED = 5
+#: Number of canceled statements at which a round ends. Each of them took up to 5 s, or 10 s if the
+#: item was first tried as a part of a group, and a loop counts as stalled after 60 s.
+MAX_CANCELED = 3
 
 
 class SlowItems(Generic[T]):

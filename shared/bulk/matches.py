@@ -63,7 +63,8 @@ class Matches:
     def is_indexed(self) -> bool:
         """True if an index of today's tasks may find the matching ones (see `TaskFilter`).
 
-        All actions but a retry are for tasks in a place, and each place has an index.
+        All actions but a retry are for tasks in a place, which has an index, or for failed ones,
+        which have a table.
         """
         assert isinstance(self.filter, TaskFilter)
         return self.action is not Action.RETRY or self.owner is not None or self.filter.is_indexed

@@ -15,8 +15,8 @@ from shared.ledger.time_limit import SERVER_MARGIN_S, STATEMENT_TIMEOUT_S, TASK_
 #: Session setting that makes Postgres use one generic plan per statement. Otherwise, planning the
 #: lookup of one row in nine partitions would take four times as long as executing it.
 PLANNED_ONCE = {"plan_cache_mode": "force_generic_plan"}
-#: Session settings for the recorder and the scheduler, whose statements find tasks by id or by
-#: place (waiting in Postgres, in a Redis lane, or held by a worker). With these settings,
+#: Settings for statements that find tasks by id or by place (waiting in Postgres, in a Redis lane, or
+#: held by a worker), as all statements of the recorder and the scheduler do. With these settings,
 #: statements only use indexes. Postgres considers the partition of a new day empty until it is
 #: analyzed, and would otherwise read it completely. Planning a claim over many partitions would
 #: take longer than executing it. Index scans over sorted ids also lock rows in the order of the

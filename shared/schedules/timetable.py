@@ -136,6 +136,8 @@ class Timing:
         """Raise InvalidFields if the schedule would never fire again, or if its jitter is not less
         than the interval between two firings.
         """
+        if isinstance(self._when, datetime) and self._when.year > LAST_YEAR:
+            raise InvalidFields([FieldProblem("expression", f"must not be later than the year {LAST_YEAR}")])
         sample = list(islice(self.firings(now, start=now), SAMPLE))
         if not sample and self.kind is Kind.ONCE:
             raise InvalidFields([FieldProblem("expression", "must be a time in the future")])
@@ -218,8 +220,6 @@ def _read_moment(text: str) -> datetime:
         moment = moment.astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError(rule) from None
-    if moment.year > LAST_YEAR:
-        raise ValueError(f"must not be later than the year {LAST_YEAR}")
     return moment
 
 

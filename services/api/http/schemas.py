@@ -2,10 +2,11 @@
 them.
 """
 
+import functools
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, get_args
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 from services.api.http import moments
 from shared.contracts.patterns import whole
@@ -26,10 +27,22 @@ class Body(Struct, forbid_unknown_fields=True):
     """
 
     def __post_init__(self) -> None:
-        for field, name in zip(self.__struct_fields__, self.__struct_encode_fields__, strict=True):
+        for field, name in _times_of(type(self)):
             value = getattr(self, field)
             if isinstance(value, datetime) and not moments.is_in_range(value):
                 raise ValueError(f"{name} {moments.RANGE_RULE}")
+
+
+@functools.cache
+def _times_of(kind: type[Body]) -> tuple[tuple[str, str], ...]:
+    """The fields of a body that may hold a time, each with its name in JSON."""
+    return tuple(
+        (field.name, field.encode_name) for field in structs.fields(kind) if _may_be_time(field.type)
+    )
+
+
+def _may_be_time(kind: Any) -> bool:
+    return kind is datetime or any(_may_be_time(part) for part in get_args(kind))
 
 
 class ReasonBody(Body):

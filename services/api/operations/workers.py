@@ -21,9 +21,6 @@ from shared.transport import control
 from shared.transport.control import LookUp
 from shared.transport.queues import Queues
 
-#: Time limit of one statement in seconds.
-LIMIT_S = 0.4
-
 WORKERS = Statement("""
     SELECT id, hostname, pid, release, asked, queues, threads, memory_bytes, started_at, heartbeat_at,
            coalesce(dead_at, stopped_at) AS ended_at,
@@ -88,14 +85,12 @@ class Workers:
         ReadTooSlow.
         """
         after = UUID(bytes=paging.decode(cursor, 16)) if cursor is not None else UUID(int=0)
-        rows = await self._reads.probe_within(LIMIT_S, WORKERS, after=after, dead=dead, limit=limit + 1)
+        rows = await self._reads.probe(WORKERS, after=after, dead=dead, limit=limit + 1)
         shown = rows[:limit]
         ids = [row["id"] for row in shown]
-        held = {
-            row["holder"]: row["held"] for row in await self._reads.probe_within(LIMIT_S, HELD, workers=ids)
-        }
+        held = {row["holder"]: row["held"] for row in await self._reads.probe(HELD, workers=ids)}
         running = defaultdict(list)
-        for row in await self._reads.probe_within(LIMIT_S, RUNNING, workers=ids):
+        for row in await self._reads.probe(RUNNING, workers=ids):
             running[row.pop("holder")].append(RunningTask(**row))
         items = [_answer(row, held.get(row["id"], 0), running[row["id"]]) for row in shown]
         return WorkerPage(items, paging.encode(shown[-1]["id"].bytes) if len(rows) > limit else None)

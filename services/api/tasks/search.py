@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from piccolo.columns import JSON
 from piccolo.columns.combination import And, WhereRaw
 from piccolo.custom_types import Combinable
 from piccolo.query.methods.select import Select
@@ -33,9 +34,9 @@ BUDGET_S, WHOLE_S = 0.4, 0.15
 LOOK_S = 0.02
 #: Seconds for which a search reads tasks after its time limit if it has made no progress at all.
 LEAST_S = 0.005
-#: Seconds that a statement may take in addition to the time for which it reads tasks, because it
-#: also plans the query and returns the rows.
-MARGIN_S = 0.1
+#: Seconds that a statement may take in addition to the time for which it reads tasks: to be planned,
+#: and for each task that it reads after its time is over, until it has as many as the page needs.
+MARGIN_S, ROW_S = 0.1, 50e-6
 #: Number of tasks in the first range of past days that is read, the factor by which each further
 #: range is larger, and the maximum.
 FIRST_STRETCH, GROWTH, MAX_STRETCH = 5_000, 4, 500_000
@@ -109,16 +110,16 @@ class Search:
     async def everywhere(self, today: datetime) -> Found:
         """Search the whole table `task`.
 
-        Days before yesterday have additional indexes. When the search reaches those days, the whole
-        query is therefore tried (again), and then ranges of ids are read, in which Postgres can use
-        the indexes.
+        Where an index may find the matching tasks, the whole query is tried first, and then ranges
+        of ids are read, in which Postgres can use the index. Days before yesterday have additional
+        indexes, so this also happens when a scan reaches those days.
         """
         first = self._found.first
         past = max(first, partitions.floor_id((today - timedelta(days=1)).date()))
         async with self._in_turn(lambda: self._look(past)):
-            if self._found.until > past and not (self._is_indexed and await self._whole()):
+            if not self._is_indexed and self._found.until > past:
                 await self._scan(past)
-            if self._found.until <= past and not await self._whole():
+            if (self._is_indexed or self._found.until <= past) and not await self._whole():
                 await self._stretches(first)
             if self._is_at_its_start:
                 await self._least_scan(first)
@@ -199,7 +200,8 @@ class Search:
         if self._is_finished or left_s <= 0:
             return False
         query = self._scanned(floor, failures, left_s)
-        rows = await self._reads.within(left_s + MARGIN_S, query, SCANNED)
+        limit_s = left_s + MARGIN_S + ROW_S * self._missing
+        rows = await self._reads.within(limit_s, query, SCANNED)
         if rows is None:
             return False
         self._take(rows, floor)
@@ -214,11 +216,13 @@ class Search:
         """Build the query of a scan down to the id `floor`, through all tasks or through failed ones.
 
         When its time is over, every further task meets the condition, so that Postgres soon has
-        enough rows and stops. A column distinguishes these tasks from matching ones.
+        enough rows and stops. A column distinguishes these tasks from matching ones. Their documents,
+        which may be large, are left out.
         """
         wanted = functools.reduce(And, self._conditions) if self._conditions else WhereRaw("TRUE")
         matches = QueryString("({})", wanted.querystring, alias=_MATCHES)
-        query = self._remaining([*self._columns, matches], floor)
+        columns = [_if(wanted, column) for column in self._columns]
+        query = self._remaining([*columns, matches], floor)
         if failures is not None:
             ids = failures.where(TaskFailure.task_id < self._found.until)
             query = query.where(WhereRaw('"task"."id" IN ({})', ids.querystrings[0]))
@@ -270,3 +274,11 @@ class Search:
 def _low(rows: Sequence[Row]) -> UUID:
     """Return the lowest id of a range, or the lowest of all ids if fewer tasks were left."""
     return rows[0]["id"] if rows else FIRST_ID
+
+
+def _if(wanted: Combinable, column: Any) -> Any:
+    """Return null instead of a document if the task does not meet the conditions."""
+    if not isinstance(column, JSON):
+        return column
+    name = column._meta.name
+    return QueryString(f'CASE WHEN ({{}}) THEN "task"."{name}" END', wanted.querystring, alias=name)

@@ -128,8 +128,10 @@ class Attempt(msgspec.Struct, eq=False):
     cancel_requested: bool = False
     #: Monotonic time at which this process learned of the cancel request.
     cancelled_monotonic: float | None = None
-    #: Monotonic time at which the task body was interrupted.
+    #: Monotonic time at which the task body or its hook was interrupted.
     interrupted_monotonic: float | None = None
+    #: Monotonic time at which the hook began that follows the task body.
+    hook_monotonic: float | None = None
     #: The error to be recorded if the task body is interrupted. If it is None, the interrupt does
     #: not count as a failure.
     fault: OftenError | None = None

@@ -5,6 +5,7 @@ time limit of its task, and is interrupted like a task body.
 """
 
 import logging
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -31,6 +32,7 @@ def call(hooks: Hooks, attempt: Attempt, error: BaseException | None) -> None:
         hook, arguments = hooks.on_retry, (error, timedelta(seconds=outcome.wait_s))
     if hook is None:
         return
+    attempt.hook_monotonic = time.monotonic()
     try:
         with interruptible(attempt):
             hook(attempt.context, *arguments)

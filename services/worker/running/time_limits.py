@@ -55,9 +55,12 @@ def step(attempt: Attempt, limit: timedelta, now: float) -> Step:
     """
     if not attempt.started_monotonic:
         return Step.WAIT
-    if attempt.interrupted_monotonic is not None:
-        waits = now < attempt.interrupted_monotonic + INTERRUPT_GRACE_S
-        return Step.WAIT if waits else Step.REPLACE
+    interrupted, hook = attempt.interrupted_monotonic, attempt.hook_monotonic
+    if interrupted is not None and hook is not None and interrupted < hook:
+        # The interrupt has ended the body. The hook that followed was not interrupted yet.
+        return Step.WAIT if now < hook + INTERRUPT_GRACE_S else Step.INTERRUPT
+    if interrupted is not None:
+        return Step.WAIT if now < interrupted + INTERRUPT_GRACE_S else Step.REPLACE
     return Step.INTERRUPT if now >= due_monotonic(attempt, limit) else Step.WAIT
 
 

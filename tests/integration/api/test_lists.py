@@ -9,10 +9,14 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from services.api import reads
 from services.api.reads import Reads
 from services.api.tasks import search
 from shared.ledger import partitions
-from shared.ledger.ids import LAST_ID, uuid7
+from shared.ledger.ids import FIRST_ID, LAST_ID, uuid7
+from shared.ledger.lifecycle import Status
+from shared.ledger.task_filter import TaskFilter
+from shared.ledger.task_tables import Task
 from tests.integration.api.conftest import Person
 
 #: Inserts succeeded tasks of the last hours. $1: the number of tasks, $2: their owner.
@@ -213,6 +217,33 @@ async def test_failures_are_searched_as_far_as_the_time_allows(
     until = datetime.fromisoformat(page["searched_until"])
     assert 30 <= (datetime.now(UTC) - until).total_seconds() < 90
     assert await numbers(administrator, **wanted) == [399]
+
+
+async def test_failures_are_read_first_and_in_their_order(guest: Person, database: Any) -> None:
+    """Otherwise a scan would read all tasks, or sort all failures before it reads the first."""
+    await database.execute(FILL, 5_000, guest.id)
+    await database.execute(FAIL, 100)
+    await database.execute("ANALYZE task, task_failure")
+    wanted = TaskFilter(status=[Status.FAILURE], params={"number": ('{"number": 1}',)})
+    unread: Any = None
+    scan = search.Search(
+        unread,
+        columns=[Task.id, Task.params],
+        conditions=wanted.conditions,
+        ids=wanted.id_bounds,
+        limit=51,
+        below=None,
+        is_filtered=True,
+        is_indexed=False,
+    )
+    query = scan._scanned(FIRST_ID, wanted.failures(None), 0.2)
+    sql, values = query.querystrings[0].compile_string()
+    async with database.transaction():
+        await database.execute(reads.SET, list(reads.SCANNED), list(reads.SCANNED.values()))
+        plan = "\n".join(row[0] for row in await database.fetch(f"EXPLAIN {sql}", *values))
+    assert "Sort" not in plan
+    assert "Nested Loop" in plan
+    assert plan.index(" on task_failure_p") < plan.index(" on task_p")
 
 
 async def test_an_unfinished_task_among_many_is_found_by_its_place(

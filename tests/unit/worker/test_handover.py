@@ -1,5 +1,6 @@
 """Tests of the program that writes the last outcomes of a worker and then becomes a worker again."""
 
+import errno
 import os
 import signal
 from collections.abc import Iterator
@@ -96,8 +97,13 @@ def test_stored_outcomes_are_not_said_to_be_missing_if_only_redis_is_away(
 
 
 def test_outcomes_that_are_too_large_for_a_handover_are_left_to_the_rescuer(
-    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.E2BIG, "Argument list too long")
+
+    # Whether the system refuses depends on its page size.
+    monkeypatch.setattr(os, "execve", refuse)
     row = Row(uuid4(), 1, Status.SUCCESS, True, 1, 0, result="x" * 1_000_000)
     handover.leave(uuid4(), [row], SUCCESSOR)
     assert handover.NOT_STORED in caplog.text

@@ -201,6 +201,7 @@ async def test_whatever_a_task_carries_stays_text(
 async def test_open_overviews_share_one_read_of_what_they_show(
     browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The pages are read together, so that they share each read however long it takes."""
     reads: list[str] = []
 
     def noted(kind: type, name: str) -> None:
