@@ -17,11 +17,10 @@ SCHEDULES: Final = 100
 FIRINGS: Final = 6
 #: Number of bulk operations, newest first, among which the page looks for running ones.
 ACTS: Final = 20
-#: Maximum ages in seconds of the shared parts: the figures of the last hour, those of the last day,
-#: and the current state of queues, workers, schedules and bulk operations. Pages refresh every five
-#: seconds. The figures of the last day are kept longest, because they change slowly and cost
-#: Postgres fifty times as much as all others.
-FIGURES_S, DAY_S, STATE_S = 4.0, 60.0, 2.0
+#: Maximum ages in seconds of the shared parts: the figures of the last day, and all others. Pages
+#: refresh every five seconds. The figures of the last day are kept longer, because they change slowly
+#: and cost Postgres fifty times as much as all others.
+DAY_S, FRESH_S = 60.0, 4.0
 
 
 class OverviewFigures:
@@ -37,10 +36,10 @@ class OverviewFigures:
         schedules: ScheduleView,
         bulk: BulkView,
     ) -> None:
-        self.hour = Fresh(lambda: statistics.series(1, None, None), FIGURES_S)
+        self.hour = Fresh(lambda: statistics.series(1, None, None), FRESH_S)
         self.day = Fresh(lambda: statistics.series(24, None, None), DAY_S)
-        self.waits = Fresh(lambda: statistics.waits(1), FIGURES_S)
-        self.workers = Fresh(lambda: workers.page(dead=False, limit=WORKERS, cursor=None), STATE_S)
-        self.queues = Fresh(queues.all, STATE_S)
-        self.firings = Fresh(lambda: schedules.next_firings(FIRINGS, among=SCHEDULES), STATE_S)
-        self.acts = Fresh(lambda: bulk.page(None, limit=ACTS, cursor=None), STATE_S)
+        self.waits = Fresh(lambda: statistics.waits(1), FRESH_S)
+        self.workers = Fresh(lambda: workers.page(dead=False, limit=WORKERS, cursor=None), FRESH_S)
+        self.queues = Fresh(queues.all, FRESH_S)
+        self.firings = Fresh(lambda: schedules.next_firings(FIRINGS, among=SCHEDULES), FRESH_S)
+        self.acts = Fresh(lambda: bulk.page(None, limit=ACTS, cursor=None), FRESH_S)

@@ -8,8 +8,9 @@ from services.api.operations import wrong_now
 from services.api.operations.health_facts import Facts, HealthFacts
 from services.api.operations.health_schemas import SystemHealth
 
-#: Maximum age in seconds of a health report that is shared.
-FRESH_S = 2.0
+#: Maximum age in seconds of a health report that is shared. Pages of the console refresh every five
+#: seconds.
+FRESH_S = 4.0
 
 
 class Health:
