@@ -30,10 +30,10 @@ from shared.ledger.task_tables import Task, TaskFailure
 #: Time limit for building one page, in seconds, not counting the wait for other searches, and the
 #: part of it that the first try with the whole query may take.
 BUDGET_S, WHOLE_S = 0.4, 0.15
-#: Seconds for which every search looks for tasks without waiting for a turn.
-LOOK_S = 0.02
-#: Seconds for which a search reads tasks after its time limit if it has made no progress at all.
-LEAST_S = 0.005
+#: Time limit in seconds of the look that every search takes without a turn: of a scan, and of a try
+#: with the whole query, which includes its planning. A scan has the same time after the time limit
+#: of its search if the search has made no progress at all.
+LOOK_S, WHOLE_LOOK_S = 0.005, 0.03
 #: Seconds that a statement may take in addition to the time for which it reads tasks: to be planned,
 #: and for each task that it reads after its time is over, until it has as many as the page needs.
 MARGIN_S, ROW_S = 0.1, 50e-6
@@ -158,6 +158,7 @@ class Search:
     async def _look(self, past: UUID) -> None:
         """Take the short look of a search that is not only for failures."""
         if self._is_indexed or self._found.until <= past:
+            self._budget = Budget(WHOLE_LOOK_S)
             await self._whole()
         else:
             await self._scan(past)
@@ -209,7 +210,7 @@ class Search:
 
     async def _least_scan(self, floor: UUID, failures: Select[Any] | None = None) -> None:
         """Read a few tasks even if the time limit has passed. Raises ReadTooSlow."""
-        query = self._scanned(floor, failures, LEAST_S)
+        query = self._scanned(floor, failures, LOOK_S)
         self._take(await self._reads.select_little(query, SCANNED), floor)
 
     def _scanned(self, floor: UUID, failures: Select[Any] | None, seconds: float) -> Select[Any]:

@@ -174,7 +174,7 @@ async def test_a_search_without_time_still_progresses_with_each_page(
     await database.execute(FILL, 400, guest.id)
     await database.execute(FAIL, 99)
     monkeypatch.setattr(search.Budget, "left_s", 0.0)
-    monkeypatch.setattr(search, "LEAST_S", 0.0)
+    monkeypatch.setattr(search, "LOOK_S", 0.0)
     expected = [99] if "status" in filters else [99, 199, 299, 399]
     assert await numbers(administrator, **filters) == expected
 
