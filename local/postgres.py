@@ -164,7 +164,9 @@ def settle(wanted: Path, *, port: int) -> Postgres:
     """Choose account, programs and home for a server whose data should be stored under `wanted`.
 
     If the server's account cannot reach that folder, the data is stored elsewhere, and `wanted` is a
-    link to it. The password is created with the home and stored in it, so that it exists as long as the data.
+    link to it. The password is created with the home and stored in it, so that it exists as long as
+    the data.
+
     Raises LaunchError if the caller is root and there is no other account to use.
     """
     account = unprivileged()

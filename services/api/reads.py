@@ -42,6 +42,7 @@ IN_ORDER: Plan = ALONE | {"enable_sort": "off"}
 #: The same for a query that finds tasks by a subquery, which Postgres then reads first, in its order.
 SCANNED: Plan = {**IN_ORDER, "enable_hashjoin": "off", "enable_mergejoin": "off"}
 PLANNED: Plan = ALONE
+#: Makes Postgres plan a statement once for each connection, and read by indexes only.
 PROBED: Plan = ALONE | session.BY_INDEX
 #: The name of this pool's database engine in Piccolo. The tables are bound to another pool.
 _NODE = "reads"
@@ -84,8 +85,8 @@ class Reads:
     async def search(self) -> AsyncIterator[bool]:
         """Wait for a turn to search, and hold it inside this context.
 
-        Yields False if there was no turn in time. The caller must then read nothing, because many
-        others are searching.
+        Yields False if there was no turn in time. The caller should then read very little, because
+        many others are searching.
         """
         has_turn = await self._turn()
         try:
@@ -111,7 +112,7 @@ class Reads:
         """
         return await self._within(limit_s, lambda: query.run(node=_NODE), plan)
 
-    async def select_little(self, query: Select[Any], plan: Plan = PLANNED_ANEW) -> list[dict[str, Any]]:
+    async def select_little(self, query: Select[Any], plan: Plan) -> list[dict[str, Any]]:
         """Return the rows of a query of a search whose time is over. The query must read few rows,
         because only the time limit of all reads applies.
 

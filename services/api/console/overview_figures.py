@@ -24,8 +24,8 @@ DAY_S, FRESH_S = 60.0, 4.0
 
 
 class OverviewFigures:
-    """Caches the parts of the start page. Each `get` raises ServerUnavailable if its part cannot be
-    read.
+    """Caches the parts of the start page. Each `get` raises ReadTooSlow or ServerUnavailable if
+    its part cannot be read.
     """
 
     def __init__(

@@ -165,7 +165,7 @@ class Search:
 
     async def _whole(self) -> bool:
         """Search all remaining tasks with one query. Returns False if that takes too long."""
-        return self._found.is_complete or await self._read(self._found.first, limit_s=WHOLE_S)
+        return self._is_finished or await self._read(self._found.first, limit_s=WHOLE_S)
 
     async def _stretches(self, floor: UUID) -> None:
         """Search one range of ids after another until `floor` is reached or the time is over."""
