@@ -1,5 +1,5 @@
-"""Fixtures for tests of gateways (clients of outside services): rate limits, and an address on
-which no server listens.
+"""Fixtures for tests of gateways (clients of outside services): rate limits, an address on
+which no server listens, and a gateway to the simulated Stripe.
 """
 
 from collections.abc import AsyncIterator
@@ -8,6 +8,9 @@ import pytest
 
 from local import ports
 from services.worker.hotel.gateways.provider import Pace
+from services.worker.hotel.gateways.stripe import StripeGateway
+from tests.integration.worker.hotel.paying import gateway_to_stripe, settings
+from tests.sandbox import Sandbox
 
 
 @pytest.fixture
@@ -29,3 +32,11 @@ async def shared_paces(redis_url: str) -> AsyncIterator[list[Pace]]:
     yield paces
     for pace in paces:
         await pace.close()
+
+
+@pytest.fixture
+async def stripe(sandbox: Sandbox, pace: Pace) -> AsyncIterator[StripeGateway]:
+    """The gateway to the simulated Stripe, with the settings of a worker."""
+    gateway = gateway_to_stripe(settings(sandbox), pace)
+    yield gateway
+    await gateway.close()

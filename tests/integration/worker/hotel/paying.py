@@ -2,12 +2,19 @@
 payment service and our own.
 """
 
+from collections.abc import Mapping
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from local import outside
+from services.worker.hotel import charging
+from services.worker.hotel.charging import Payment
+from services.worker.hotel.gateways.provider import Pace
+from services.worker.hotel.gateways.stripe import Charge, StripeGateway
 from shared.hotel import billing
 from shared.hotel.contracts.payments import PROCESS, ProcessPayment
+from shared.hotel.settings import HotelSettings
+from shared.ledger.transitions.operate import RETRY, UNEDITED
 from tests.platform import VAPID_PRIVATE_KEY, Platform
 from tests.sandbox import Sandbox
 
@@ -41,6 +48,17 @@ async def pay(platform: Platform, card: str = CARD) -> UUID:
     )
     (task_id,) = await platform.submit(PROCESS, params)
     return task_id
+
+
+def wanted(card: str = CARD, *, payment_id: UUID | None = None, amount_minor: int = 125_000) -> Charge:
+    """A charge to be requested from the gateway."""
+    return Charge(
+        amount_minor=amount_minor,
+        currency="INR",
+        payment_method=card,
+        customer=CUSTOMER,
+        payment_id=payment_id or uuid4(),
+    )
 
 
 async def payment(platform: Platform, task_id: UUID) -> dict[str, Any]:
@@ -82,3 +100,34 @@ async def children(platform: Platform, task_id: UUID) -> list[dict[str, Any]]:
         " WHERE parent = {} ORDER BY id",
         task_id,
     )
+
+
+async def opened(platform: Platform, task_id: UUID) -> Payment:
+    """Insert or read the payment of a task, as an attempt does when it starts."""
+    user = await account(platform)
+    payment = await charging.open_payment(platform.database, task_id, user, 125_000, "INR")
+    assert payment is not None
+    return payment
+
+
+async def another_account(platform: Platform) -> int:
+    (row,) = await platform.rows(
+        "INSERT INTO account (email, password_hash) VALUES ('ravi@often-hotels.example', '-') RETURNING id"
+    )
+    return int(row["id"])
+
+
+async def retried(platform: Platform, task_id: UUID) -> dict[str, Any]:
+    """Retry a payment as an operator. Returns the row of its task, which must succeed."""
+    await platform.database.run(RETRY, id=task_id, reason="an operator", delay_s=None, **UNEDITED)
+    row = await platform.until(task_id, "success", "failure")
+    assert row["status"] == "success", row["error_message"]
+    return row
+
+
+def gateway_to_stripe(environment: Mapping[str, str], pace: Pace) -> StripeGateway:
+    """The gateway of a worker with these settings."""
+    configured = HotelSettings(
+        stripe_key=environment["STRIPE_SECRET_KEY"], stripe_url=environment["STRIPE_BASE_URL"]
+    )
+    return StripeGateway.from_settings(configured, pace)

@@ -29,7 +29,6 @@ from shared.hotel.contracts.payments import (
     RefundPayment,
     SettlePayment,
 )
-from shared.hotel.settings import HotelSettings
 from shared.hotel.workflows.payment import payment as payment_flow
 from shared.ledger.database import in_fresh_context
 from shared.ledger.transitions.operate import CANCEL
@@ -43,6 +42,7 @@ from tests.integration.worker.hotel.paying import (
     at_once,
     books,
     charged_once,
+    gateway_to_stripe,
     payment,
     settings,
 )
@@ -77,13 +77,6 @@ async def pay(platform: Platform, card: str = CARD, *, address: str = ADDRESS) -
         user_id=row["id"], amount="1250.00", currency="INR", payment_method=card, customer=CUSTOMER
     )
     return await submit(platform, payment_flow(order, owner=row["id"]))
-
-
-def gateway_to_stripe(environment: dict[str, str]) -> StripeGateway:
-    configured = HotelSettings(
-        stripe_key=environment["STRIPE_SECRET_KEY"], stripe_url=environment["STRIPE_BASE_URL"]
-    )
-    return StripeGateway.from_settings(configured, Pace(""))
 
 
 async def states(platform: Platform, workflow: UUID) -> list[str]:
@@ -162,7 +155,7 @@ async def test_a_receipt_that_fails_for_good_gives_the_money_back_once(
 
     # A second run of the refund must find out that the refund was made: first from our own row, and
     # then from the payment service's records.
-    stripe = gateway_to_stripe(environment)
+    stripe = gateway_to_stripe(environment, Pace(""))
     for status in ("refunded", "succeeded"):
         await platform.rows("UPDATE payment SET status = {}, refund = NULL", status)
         again = await run_inline(
@@ -188,7 +181,7 @@ async def test_a_refund_that_was_refused_is_made_once_the_cause_is_gone(
     charge = await charge_of(platform, workflow)
     row = await payment(platform, charge)
     assert row["status"] == "succeeded"
-    stripe = gateway_to_stripe(environment)
+    stripe = gateway_to_stripe(environment, Pace(""))
 
     async def refund() -> InlineRun[PaymentRefunded]:
         params = RefundPayment(payment_id=row["id"])
@@ -370,7 +363,7 @@ async def test_a_refund_waits_for_an_attempt_that_is_about_to_charge(
         " SELECT id, {}, 125000, 'INR', 'created' FROM account RETURNING id",
         await charge_of(platform, workflow),
     )
-    params, stripe = RefundPayment(payment_id=row["id"]), gateway_to_stripe(environment)
+    params, stripe = RefundPayment(payment_id=row["id"]), gateway_to_stripe(environment, Pace(""))
     inline = run_inline(refund_payment, params, gateways={StripeGateway: stripe}, database=platform.database)
     reading = platform.rows(billing.PAYMENT_OF_WORKFLOW_LOCKED, refunding["id"])
 

@@ -2,16 +2,9 @@
 whatever is lost or dies.
 """
 
-import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
-from uuid import UUID
-
 import pytest
 
 from services.worker.hotel import charging
-from services.worker.hotel.charging import Payment
-from services.worker.hotel.gateways.provider import Pace, ProviderRefused
 from services.worker.hotel.gateways.stripe import StripeGateway
 from services.worker.hotel.tasks.payments import bind_customer
 from shared.errors import PermanentError, Retry
@@ -23,7 +16,6 @@ from shared.hotel.contracts.payments import (
     CustomerBound,
     ProcessPayment,
 )
-from shared.hotel.settings import HotelSettings
 from shared.ledger.transitions.operate import CANCEL, RETRY, UNEDITED
 from shared.testing import InlineRun, run_inline
 from tests.eventually import eventually
@@ -32,11 +24,14 @@ from tests.integration.worker.hotel.paying import (
     DECLINED_CARD,
     a_day_later,
     account,
+    another_account,
     books,
     charged_once,
     children,
+    opened,
     pay,
     payment,
+    retried,
     settings,
 )
 from tests.platform import Platform
@@ -44,32 +39,6 @@ from tests.sandbox import Sandbox
 
 #: Seconds until a rescue must have happened. The design promises a third of that.
 RESCUE_LIMIT_S = 45
-
-
-@pytest.fixture
-async def stripe(sandbox: Sandbox, pace: Pace) -> AsyncIterator[StripeGateway]:
-    environment = settings(sandbox)
-    configured = HotelSettings(
-        stripe_key=environment["STRIPE_SECRET_KEY"], stripe_url=environment["STRIPE_BASE_URL"]
-    )
-    gateway = StripeGateway.from_settings(configured, pace)
-    yield gateway
-    await gateway.close()
-
-
-async def opened(platform: Platform, task_id: UUID) -> Payment:
-    """Insert or read the payment of a task, as an attempt does when it starts."""
-    user = await account(platform)
-    payment = await charging.open_payment(platform.database, task_id, user, 125_000, "INR")
-    assert payment is not None
-    return payment
-
-
-async def another_account(platform: Platform) -> int:
-    (row,) = await platform.rows(
-        "INSERT INTO account (email, password_hash) VALUES ('ravi@often-hotels.example', '-') RETURNING id"
-    )
-    return int(row["id"])
 
 
 async def test_a_charge_and_the_success_of_its_task_are_recorded_together(
@@ -201,145 +170,6 @@ async def test_a_day_later_a_charge_is_looked_up_before_it_is_repeated(
     assert (await payment(platform, task_id))["key_number"] == key_number
 
 
-async def test_a_refused_charge_can_be_made_once_the_reason_is_resolved(
-    platform: Platform, sandbox: Sandbox
-) -> None:
-    await platform.start_scheduler()
-    wrong = await platform.start_worker(**settings(sandbox, STRIPE_SECRET_KEY="sk_test_another"))
-    task_id = await pay(platform)
-    row = await platform.until(task_id, "failure")
-    assert row["failures"] == 1
-    assert "401: Invalid API Key" in row["error_message"]
-    recorded = await payment(platform, task_id)
-    assert (recorded["status"], "401" in recorded["error_message"]) == ("created", True)
-    wrong.terminate()
-    wrong.wait()
-
-    await platform.start_worker(**settings(sandbox))
-    await platform.database.run(RETRY, id=task_id, reason="the key is right now", delay_s=None, **UNEDITED)
-
-    row = await platform.until(task_id, "success", "failure")
-    assert row["status"] == "success", row["error_message"]
-    await charged_once(platform, sandbox, task_id)
-
-
-async def test_a_stored_refusal_is_not_repeated_to_the_retry_of_a_charge(
-    platform: Platform, sandbox: Sandbox
-) -> None:
-    await platform.start_scheduler()
-    await platform.start_worker(**settings(sandbox))
-    await sandbox.put("/sandbox/stripe", {"refuse_charges": True})
-    task_id = await pay(platform)
-    row = await platform.until(task_id, "failure")
-    assert "cannot currently make charges" in row["error_message"]
-    recorded = await payment(platform, task_id)
-    assert (recorded["status"], recorded["key_number"], recorded["key_used_at"]) == ("created", 2, None)
-
-    await sandbox.put("/sandbox/stripe", {"refuse_charges": False})
-    await platform.database.run(RETRY, id=task_id, reason="the account is active", delay_s=None, **UNEDITED)
-
-    row = await platform.until(task_id, "success", "failure")
-    assert row["status"] == "success", row["error_message"]
-    await charged_once(platform, sandbox, task_id)
-
-
-async def test_a_refusal_keeps_the_key_if_an_earlier_request_may_have_charged(
-    platform: Platform, sandbox: Sandbox
-) -> None:
-    await platform.start_scheduler()
-    await platform.start_worker(**settings(sandbox))
-    await sandbox.arm(service="stripe", drop="after")
-    await sandbox.arm(service="stripe", status=400, body='{"error": {"message": "Refused."}}')
-    task_id = await pay(platform)
-
-    await platform.until(task_id, "failure")
-
-    recorded = await payment(platform, task_id)
-    assert (recorded["status"], recorded["key_number"]) == ("unknown", 1)
-    assert recorded["key_used_at"] is not None
-    await platform.database.run(RETRY, id=task_id, reason="an operator", delay_s=None, **UNEDITED)
-    await platform.until(task_id, "success")
-    await charged_once(platform, sandbox, task_id)
-
-
-async def test_a_refusal_keeps_the_key_if_another_attempt_has_used_it_meanwhile(
-    platform: Platform, sandbox: Sandbox, stripe: StripeGateway
-) -> None:
-    task_id = await pay(platform)
-    first = await opened(platform, task_id)
-    # The answer to the first attempt is late. Meanwhile, a second attempt charges.
-    await sandbox.arm(service="stripe", status=401, delay_s=2)
-    refused = asyncio.create_task(charging.charge(platform.database, stripe, first, CARD, None))
-
-    async def requested() -> bool:
-        return bool(await sandbox.happened())
-
-    await eventually(requested)
-    second = await opened(platform, task_id)
-    assert second.status == "unknown"
-    used, finding = await charging.charge(platform.database, stripe, second, CARD, None)
-    with pytest.raises(ProviderRefused, match="401"):
-        await refused
-
-    assert (await payment(platform, task_id))["status"] == "unknown"
-    await charging.settle(platform.database, used, finding)
-    await charged_once(platform, sandbox, task_id)
-
-
-async def test_an_attempt_that_missed_the_request_of_another_one_starts_again(
-    platform: Platform, sandbox: Sandbox, stripe: StripeGateway
-) -> None:
-    task_id = await pay(platform)
-    first, second = [await opened(platform, task_id) for _ in range(2)]
-    used, finding = await charging.charge(platform.database, stripe, first, CARD, None)
-
-    # If this request were sent and refused, the payment would get a new key and be charged twice.
-    await sandbox.put("/sandbox/stripe", {"refuse_charges": True})
-    with pytest.raises(Retry, match="another attempt"):
-        await charging.charge(platform.database, stripe, second, CARD, None)
-
-    await charging.settle(platform.database, used, finding)
-    await charged_once(platform, sandbox, task_id)
-
-
-async def test_a_retry_with_another_amount_currency_or_user_charges_nothing(
-    platform: Platform, sandbox: Sandbox
-) -> None:
-    await platform.start_scheduler()
-    await platform.start_worker(**settings(sandbox))
-    await sandbox.put("/sandbox/stripe", {"refuse_charges": True})
-    task_id = await pay(platform)
-    await platform.until(task_id, "failure")
-    await sandbox.put("/sandbox/stripe", {"refuse_charges": False})
-    user, other = await account(platform), await another_account(platform)
-
-    async def retried(user: int, amount: str, currency: str) -> dict[str, Any]:
-        params = ProcessPayment(user_id=user, amount=amount, currency=currency, payment_method=CARD)
-        text, key_id = platform.vault.seal_params(PROCESS, params, task_id, None)
-        edits = UNEDITED | {"params": text, "key_id": key_id}
-        await platform.database.run(RETRY, id=task_id, reason="an operator", delay_s=None, **edits)
-        return await platform.until(task_id, "success", "failure")
-
-    for edited, rule in (
-        ((user, "99.00", "INR"), "amount must be 1250.00"),
-        ((user, "1250.00", "USD"), "currency must be INR"),
-        ((other, "1250.00", "INR"), f"user_id must be {user}"),
-    ):
-        row = await retried(*edited)
-        assert (row["status"], row["error_kind"]) == ("failure", "permanent")
-        assert rule in row["error_message"]
-    assert (await books(sandbox))["charges"] == []
-
-    # An erasure sets the user of the row to null. The result has the amount of the row, which the
-    # parameters write in another way.
-    await platform.rows('UPDATE payment SET "user" = NULL')
-    row = await retried(user, "1250", "INR")
-    assert row["status"] == "success", row["error_message"]
-    result = platform.vault.read(PROCESS, "result", row["result"], task_id, None, unmask=True)
-    assert (result["amount"], result["currency"], result["user_id"]) == ("1250.00", "INR", user)
-    await charged_once(platform, sandbox, task_id)
-
-
 async def test_an_unknown_status_is_reported_and_not_guessed_at(platform: Platform, sandbox: Sandbox) -> None:
     await platform.start_worker(**settings(sandbox))
     await sandbox.arm(service="stripe", status=200, body='{"id": "pi_1", "status": "pondering"}')
@@ -420,9 +250,7 @@ async def test_an_attempt_whose_task_was_canceled_meanwhile_charges_nothing(
     # Once an operator has retried the task, it charges.
     await platform.start_scheduler()
     await platform.start_worker(**settings(sandbox))
-    await platform.database.run(RETRY, id=task_id, reason="an operator", delay_s=None, **UNEDITED)
-    row = await platform.until(task_id, "success", "failure")
-    assert row["status"] == "success", row["error_message"]
+    await retried(platform, task_id)
     await charged_once(platform, sandbox, task_id)
 
 
@@ -448,8 +276,7 @@ async def test_a_customer_of_another_account_or_of_no_account_is_not_charged(
     (bind,) = await platform.submit(BIND_CUSTOMER, BindCustomer(user_id=user, customer="cus_nobody"))
     await platform.until(bind, "success")
     await platform.start_scheduler()
-    await platform.database.run(RETRY, id=task_id, reason="an operator", delay_s=None, **UNEDITED)
-    await platform.until(task_id, "success")
+    await retried(platform, task_id)
     assert len((await books(sandbox))["charges"]) == 1
 
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
@@ -19,15 +19,16 @@ from services.worker.hotel.gateways.provider import (
     ProviderBusy,
     ProviderRefused,
 )
-from services.worker.hotel.gateways.stripe import CardDeclined, Charge, Intent, RefusedBefore, StripeGateway
+from services.worker.hotel.gateways.stripe import CardDeclined, Intent, StripeGateway
 from shared.hotel.settings import HotelSettings
 from tests.eventually import eventually
 from tests.integration.worker.hotel.gateways.failures import IMPATIENT, NO_ANSWER, everything_said
+from tests.integration.worker.hotel.paying import CARD, CUSTOMER, books, wanted
 from tests.sandbox import Sandbox
 
 #: API key for tests that check that no error contains the key.
 KEY = "key-that-nobody-may-see"
-CARD, UNKNOWN_CARD, CUSTOMER = "pm_card_visa", "pm_card_nobody", "cus_asha"
+UNKNOWN_CARD = "pm_card_nobody"
 AN_HOUR = timedelta(hours=1)
 
 
@@ -36,26 +37,11 @@ def settings(url: str, **fields: Any) -> HotelSettings:
     return HotelSettings(**given | fields)
 
 
-def wanted(card: str = CARD, *, payment_id: UUID | None = None, amount_minor: int = 125_000) -> Charge:
-    return Charge(
-        amount_minor=amount_minor,
-        currency="INR",
-        payment_method=card,
-        customer=CUSTOMER,
-        payment_id=payment_id or uuid4(),
-    )
-
-
 @pytest.fixture
 async def gateway(sandbox: Sandbox, pace: Pace) -> AsyncIterator[StripeGateway]:
     gateway = StripeGateway.from_settings(settings(sandbox.url, stripe_deadline=IMPATIENT), pace)
     yield gateway
     await gateway.close()
-
-
-async def books(sandbox: Sandbox) -> dict[str, Any]:
-    of_stripe: dict[str, Any] = (await sandbox.books())["stripe"]
-    return of_stripe
 
 
 async def test_a_charge_is_made_once_per_key(gateway: StripeGateway, sandbox: Sandbox) -> None:
@@ -71,58 +57,6 @@ async def test_a_charge_is_made_once_per_key(gateway: StripeGateway, sandbox: Sa
         {"intent": first.id, "amount": 125_000, "currency": "inr", "payment": str(charge.payment_id)}
     ]
     assert written["replays"] == 1
-
-
-async def test_a_charge_is_refunded_once_whatever_the_key(gateway: StripeGateway, sandbox: Sandbox) -> None:
-    charged = await gateway.charge(wanted(), "key-1")
-
-    first = await gateway.refund(charged.id, "refund-1")
-    assert await gateway.refund(charged.id, "refund-1") == first
-    assert await gateway.refund(charged.id, "refund-2") == first
-    # Now the sandbox makes the refund but drops the answer.
-    other = await gateway.charge(wanted(), "key-2")
-    await sandbox.arm(service="stripe", path="refunds", drop="after")
-    with pytest.raises(ProviderAway):
-        await gateway.refund(other.id, "refund-3")
-    assert await gateway.refund(other.id, "refund-3") != first
-
-    written = await books(sandbox)
-    assert [(each["payment_intent"], each["amount"]) for each in written["refunds"]] == [
-        (charged.id, 125_000),
-        (other.id, 125_000),
-    ]
-
-
-async def test_a_refusal_that_is_repeated_from_its_key_is_recognized(
-    gateway: StripeGateway, sandbox: Sandbox
-) -> None:
-    charged = await gateway.charge(wanted(), "key-1")
-    await sandbox.put("/sandbox/stripe", {"refuse_refunds": True})
-    with pytest.raises(ProviderRefused, match="balance_insufficient") as caught:
-        await gateway.refund(charged.id, "refund-1")
-    assert not isinstance(caught.value, RefusedBefore)
-    await sandbox.put("/sandbox/stripe", {"refuse_refunds": False})
-
-    with pytest.raises(RefusedBefore, match="balance_insufficient"):
-        await gateway.refund(charged.id, "refund-1")
-
-    assert await gateway.refund(charged.id, "refund-2")
-    # The key works again once Stripe has forgotten it.
-    await sandbox.put("/sandbox/stripe", {"hours_later": 25})
-    assert await gateway.refund(charged.id, "refund-1")
-    assert len((await books(sandbox))["refunds"]) == 1
-
-
-async def test_a_charge_that_was_not_made_is_not_refunded(gateway: StripeGateway, sandbox: Sandbox) -> None:
-    waiting = await gateway.charge(wanted("pm_card_authenticationRequired"), "key-1")
-    for intent in (waiting.id, "pi_unknown"):
-        with pytest.raises(ProviderRefused):
-            await gateway.refund(intent, f"refund-{intent}")
-    refused = json.dumps({"id": "re_1", "status": "failed"})
-    await sandbox.arm(service="stripe", status=200, body=refused)
-    with pytest.raises(ProviderRefused, match="refund re_1 is failed"):
-        await gateway.refund(waiting.id, "refund-3")
-    assert (await books(sandbox))["refunds"] == []
 
 
 async def test_a_forgotten_key_charges_again(gateway: StripeGateway, sandbox: Sandbox) -> None:
