@@ -222,7 +222,7 @@ async def test_failures_are_searched_as_far_as_the_time_allows(
 async def test_failures_are_read_first_and_in_their_order(guest: Person, database: Any) -> None:
     """Otherwise a scan would read all tasks, or sort all failures before it reads the first."""
     await database.execute(FILL, 5_000, guest.id)
-    await database.execute(FAIL, 100)
+    await database.execute(FAIL, 10)
     await database.execute("ANALYZE task, task_failure")
     wanted = TaskFilter(status=[Status.FAILURE], params={"number": ('{"number": 1}',)})
     unread: Any = None
