@@ -34,11 +34,12 @@ _ROWS = f"""
          (SELECT array_agg('email.kind_' || i) AS names FROM generate_series(1, 20) AS i) AS known
 """
 #: SQL: inserts statistics of 30 kinds of tasks, with outcomes in each minute of the last two days,
-#: and in each hour of the days before.
+#: and in each whole hour of the last thirty.
 _STATISTICS = """
     INSERT INTO {table} SELECT at, 'email', 'email.kind_' || kind, 'success', 9, 1, 1, 1,
         array_fill(1::bigint, ARRAY[12]), array_fill(1::bigint, ARRAY[11])
-    FROM generate_series(now() - interval '{first}', now() - interval '{last}', interval '{step}') AS at,
+    FROM generate_series(date_trunc('{step}', now()) - interval '{first}', now() - interval '1 {step}',
+                         interval '1 {step}') AS at,
          generate_series(1, 30) AS kind
 """
 
@@ -60,9 +61,8 @@ async def _fill(database_url: str, count: int) -> None:
             pass
         for day in days[-2:]:  # the indexer has already noted the failed tasks of the earlier days
             await connection.execute(past.note_failures(partitions.partition_name("task", day)))
-        spans = [("task_minute", "2 days", "0", "1 minute"), ("task_hour", "30 days", "2 days", "1 hour")]
-        for table, first, last, step in spans:
-            await connection.execute(_STATISTICS.format(table=table, first=first, last=last, step=step))
+        for table, first, step in [("task_minute", "2 days", "minute"), ("task_hour", "30 days", "hour")]:
+            await connection.execute(_STATISTICS.format(table=table, first=first, step=step))
         await connection.execute("VACUUM ANALYZE task_minute, task_hour, task_failure")
     finally:
         await connection.close()

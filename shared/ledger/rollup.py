@@ -10,9 +10,12 @@ from shared.ledger.statement import Statement
 #: bounds.
 WAIT_BUCKETS = (0.005, 0.02, 0.1, 0.5, 1, 5, 15, 60, 300, 1800, 7200)
 RUN_BUCKETS = (0.005, 0.02, 0.1, 0.5, 1, 5, 15, 60, 300, 1800)
-#: Number of days after which the rows of minutes are combined into rows of hours, and after which
-#: the rows of hours are deleted.
-MINUTE_DAYS, HOUR_DAYS = 2, 400
+#: Number of hours for which the rows of minutes are kept, and of days for which those of hours are.
+#: A time series of two days reads minutes, and its first step may begin up to an hour earlier.
+MINUTE_HOURS, HOUR_DAYS = 50, 400
+#: Number of minutes after which no process adds to an hour that has ended. Counts are stored in the
+#: minute in which their transaction began.
+SETTLE_MIN = 5
 
 #: Number of buckets of each histogram column. The last bucket has no upper bound.
 HISTOGRAMS = {"wait_hist": len(WAIT_BUCKETS) + 1, "run_hist": len(RUN_BUCKETS) + 1}
@@ -49,24 +52,32 @@ ADD = Statement(f"""
     ON CONFLICT (minute, queue, name, outcome) DO UPDATE SET {_ADD}
 """)
 
-#: Combines the rows of minutes of the oldest hour into rows of that hour, if it is old enough.
-#: Returns the hour.
+#: SQL expression for the end of the last hour that has rows of its own. Everything before it is in
+#: `task_hour`, everything after it only in `task_minute`.
+SUMMED_UNTIL = "(SELECT coalesce(max(hour) + interval '1 hour', '-infinity') FROM task_hour)"
+
+#: Sums the minutes of the oldest hour that has no rows of its own, if it has ended. The minutes
+#: remain. Returns the hour.
 FOLD = Statement(f"""
     WITH oldest AS (
-        SELECT date_trunc('hour', min(minute), 'UTC') AS hour FROM task_minute
+        SELECT date_trunc('hour', min(minute), 'UTC') AS hour FROM task_minute WHERE minute >= {SUMMED_UNTIL}
     ), due AS (
-        SELECT hour FROM oldest WHERE hour < date_trunc('hour', now() - interval '{MINUTE_DAYS} days', 'UTC')
-    ), gone AS (
-        DELETE FROM task_minute AS m USING due
-        WHERE m.minute >= due.hour AND m.minute < due.hour + interval '1 hour' RETURNING m.*
+        SELECT hour FROM oldest WHERE hour + interval '1 hour {SETTLE_MIN} minutes' <= now()
     ), folded AS (
-        INSERT INTO task_hour AS t (hour, {COLUMNS})
+        INSERT INTO task_hour (hour, {COLUMNS})
         SELECT due.hour, queue, name, outcome, sum(n), sum(wait_s), sum(run_s), max(max_run_s),
                {summed("wait_hist")}, {summed("run_hist")}
-        FROM gone, due GROUP BY due.hour, queue, name, outcome
-        ON CONFLICT (hour, queue, name, outcome) DO UPDATE SET {_ADD}
+        FROM due JOIN task_minute AS m ON m.minute >= due.hour AND m.minute < due.hour + interval '1 hour'
+        GROUP BY due.hour, queue, name, outcome
+        ON CONFLICT DO NOTHING
     )
     SELECT hour FROM due
+""")
+
+#: Deletes old minutes, except those that are not summed yet.
+DROP_MINUTES = Statement(f"""
+    DELETE FROM task_minute
+    WHERE minute < now() - interval '{MINUTE_HOURS} hours' AND minute < {SUMMED_UNTIL}
 """)
 
 DROP = Statement(f"DELETE FROM task_hour WHERE hour < now() - interval '{HOUR_DAYS} days'")

@@ -21,16 +21,19 @@ class _Statistics:
     #: Number of attempts in each bucket of the histograms of waiting times and run times.
     wait_hist = Array(base_column=BigInt())
     run_hist = Array(base_column=BigInt())
+    #: Number of attempts in each of the two histograms. Postgres computes them.
+    waited = BigInt()
+    ran = BigInt()
 
 
 class TaskMinute(_Statistics, Table, tablename="task_minute"):
-    """Counts of the attempts that ended within a minute."""
+    """Counts of the attempts that ended within a minute of the last two days."""
 
     minute = Timestamptz(primary_key=True)
 
 
 class TaskHour(_Statistics, Table, tablename="task_hour"):
-    """Counts of the attempts that ended within an hour that is at least two days ago."""
+    """Counts of the attempts that ended within an hour. They are stored when the hour is over."""
 
     hour = Timestamptz(primary_key=True)
 

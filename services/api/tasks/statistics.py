@@ -25,7 +25,7 @@ from services.api.tasks.statistics_schemas import (
 )
 from shared.ledger import tally
 from shared.ledger.lifecycle import Status
-from shared.ledger.rollup import RUN_BUCKETS, WAIT_BUCKETS, summed
+from shared.ledger.rollup import RUN_BUCKETS, SUMMED_UNTIL, WAIT_BUCKETS, summed
 from shared.ledger.statement import Statement
 from shared.ledger.task_filter import TaskFilter
 from shared.ledger.transitions.submit import PUSH_NET_S
@@ -37,33 +37,45 @@ BOUND = 10_000
 #: Time limit of one statement, in seconds.
 LIMIT_S = 0.4
 #: Possible step lengths of a time series in minutes, the maximum number of its points, and the
-#: number of hours for which sums per minute are kept. Older sums are kept per hour.
+#: number of hours over which a time series may have steps shorter than an hour.
 STEPS, MAX_POINTS, BY_MINUTE_H = (1, 5, 10, 30, 60, 360, 1440, 10080), 180, 48
 
-_OF_MINUTES = "SELECT m.* FROM task_minute AS m WHERE minute >= :since"
-_OF_HOURS = "SELECT h.* FROM task_hour AS h WHERE hour >= :since"
-_ROWS = f"({_OF_MINUTES} UNION ALL {_OF_HOURS}) AS r"
+_MINUTES = "(SELECT * FROM task_minute WHERE minute >= :since) AS r"
+#: All sums since a time: of whole hours, of the minutes before the first whole hour, and of those
+#: after the last hour that was summed.
+_ROWS = f"""(
+    SELECT h.* FROM task_hour AS h WHERE hour >= :since
+    UNION ALL
+    SELECT m.* FROM task_minute AS m
+    WHERE minute >= :since AND minute < :first_hour AND minute < {SUMMED_UNTIL}
+    UNION ALL
+    SELECT m.* FROM task_minute AS m WHERE minute >= :since AND minute >= {SUMMED_UNTIL}
+) AS r (minute)"""
 _SUMS = """
     coalesce(sum(n) FILTER (WHERE outcome = 'success'), 0)::bigint AS success,
     coalesce(sum(n) FILTER (WHERE outcome = 'failure'), 0)::bigint AS failure,
     coalesce(sum(n) FILTER (WHERE outcome = 'revoked'), 0)::bigint AS revoked,
     coalesce(sum(n) FILTER (WHERE outcome = 'retry'), 0)::bigint AS retry,
-    sum(wait_s) AS wait_s, sum(run_s) AS run_s
+    sum(wait_s) AS wait_s, sum(run_s) AS run_s, sum(waited)::bigint AS waited, sum(ran)::bigint AS ran
 """
 _HISTOGRAMS = f"{summed('wait_hist')} AS wait_hist, {summed('run_hist')} AS run_hist"
 
 ENDED = Statement(f"SELECT outcome, sum(n)::bigint AS n FROM {_ROWS} GROUP BY outcome")
-SERIES = Statement(f"""
-    SELECT date_bin(:step::interval, minute, 'epoch') AS at, {_SUMS}, {_HISTOGRAMS} FROM {_ROWS}
+_SERIES = f"""
+    SELECT date_bin(:step::interval, minute, 'epoch') AS at, {_SUMS} FROM {{rows}}
     WHERE (:queue::text IS NULL OR queue = :queue) AND (:name::text IS NULL OR name = :name)
     GROUP BY 1 ORDER BY 1
-""")
+"""
+#: A time series with steps of whole hours, and one with shorter steps.
+SERIES, SHORT_SERIES = Statement(_SERIES.format(rows=_ROWS)), Statement(_SERIES.format(rows=_MINUTES))
 KINDS = Statement(f"""
     SELECT queue, name, max(max_run_s) AS max_run_s, {_SUMS}, {_HISTOGRAMS} FROM {_ROWS}
     GROUP BY queue, name ORDER BY queue, name
 """)
 QUEUES = Statement(f"""
-    SELECT queue, sum(wait_s) AS wait_s, {_HISTOGRAMS} FROM {_ROWS} GROUP BY queue ORDER BY queue
+    SELECT queue, sum(wait_s) AS wait_s, sum(waited)::bigint AS waited,
+           {summed("wait_hist")} AS wait_hist
+    FROM {_ROWS} GROUP BY queue ORDER BY queue
 """)
 _PUSHED = f"now() + interval '{PUSH_NET_S} s'"
 #: Counts the tasks that are waiting (due, or in Redis), delayed, held by a worker but not started,
@@ -87,6 +99,9 @@ OWN = Statement("""
         SELECT status FROM task WHERE owner = :owner ORDER BY id DESC LIMIT :bound
     ) AS t GROUP BY status
 """)
+
+#: All steps and hours are counted from this time, as Postgres does.
+_EPOCH = datetime.fromtimestamp(0, UTC)
 
 Row = Mapping[str, Any]
 
@@ -127,8 +142,11 @@ class StatisticsView:
         """Return a time series of the tasks that ended in the last `hours`."""
         step = timedelta(minutes=_step(hours))
         since = _start_of_step(_since(hours), step)
-        values = {"since": since, "step": step, "queue": queue, "name": name}
-        rows = await self._reads.run_within(LIMIT_S, SERIES, **values)
+        values = {"step": step, "queue": queue, "name": name}
+        if step < timedelta(hours=1):
+            rows = await self._reads.run_within(LIMIT_S, SHORT_SERIES, since=since, **values)
+        else:
+            rows = await self._sums(SERIES, since, **values)
         now = datetime.now(UTC)
         return Series(since, int(step.total_seconds()), [_point(row, step, now) for row in rows])
 
@@ -137,7 +155,7 @@ class StatisticsView:
         kind of task.
         """
         since = _since(hours)
-        rows = await self._reads.run_within(LIMIT_S, KINDS, since=since)
+        rows = await self._sums(KINDS, since)
         return Kinds(since, [_kind(row) for row in rows])
 
     async def waits(self, hours: int) -> Waits:
@@ -146,7 +164,7 @@ class StatisticsView:
         """
         since = _since(hours)
         places = await self._reads.run_within(LIMIT_S, PLACES, bound=BOUND + 1)
-        queues = await self._reads.run_within(LIMIT_S, QUEUES, since=since)
+        queues = await self._sums(QUEUES, since)
         return Waits(
             since=since,
             waiting=_count(places, "waiting"),
@@ -156,9 +174,14 @@ class StatisticsView:
             queues=[_queue(row) for row in queues],
         )
 
+    async def _sums(self, statement: Statement, since: datetime, **values: Any) -> list[dict[str, Any]]:
+        """Run a statement over all sums since a time."""
+        first_hour = since + (_EPOCH - since) % timedelta(hours=1)
+        return await self._reads.run_within(LIMIT_S, statement, since=since, first_hour=first_hour, **values)
+
     async def _all(self, since: datetime | None) -> tuple[dict[str, int], bool]:
         """Count all tasks by status. The second value is True if the counts are exact."""
-        ended = await self._reads.run_within(LIMIT_S, ENDED, since=since)
+        ended = await self._sums(ENDED, since)
         places = await self._reads.run_within(LIMIT_S, PLACES, bound=BOUND + 1)
         counts = {row["outcome"]: row["n"] for row in ended if row["outcome"] != Status.RETRY}
         counts[Status.PENDING] = sum(_count(places, place).count for place in ("waiting", "later", "held"))
@@ -182,7 +205,7 @@ def _step(hours: int) -> int:
 
 def _start_of_step(moment: datetime, step: timedelta) -> datetime:
     """Return the start of the time series, moved back so that its first step is complete."""
-    return moment - (moment - datetime.fromtimestamp(0, UTC)) % step
+    return moment - (moment - _EPOCH) % step
 
 
 def _count(places: Iterable[Row], *wanted: str) -> Count:
@@ -212,8 +235,8 @@ def _point(row: Row, step: timedelta, now: datetime) -> Point:
         at=row["at"],
         **{outcome: row[outcome] for outcome in ("success", "failure", "revoked", "retry")},
         ended_per_s=round(ended / seconds, 4),
-        mean_wait_s=_mean(row["wait_s"], row["wait_hist"]),
-        mean_run_s=_mean(row["run_s"], row["run_hist"]),
+        mean_wait_s=_mean(row["wait_s"], row["waited"]),
+        mean_run_s=_mean(row["run_s"], row["ran"]),
     )
 
 
@@ -224,14 +247,14 @@ def _kind(row: Row) -> KindStatistics:
         type=_type(row["name"]),
         queue=row["queue"],
         **{outcome: row[outcome] for outcome in ("success", "failure", "revoked", "retry")},
-        mean_wait_s=_mean(row["wait_s"], waits),
+        mean_wait_s=_mean(row["wait_s"], row["waited"]),
         wait_p50_s=_wait(waits, 0.5),
         wait_p95_s=_wait(waits, 0.95),
-        mean_run_s=_mean(row["run_s"], runs),
+        mean_run_s=_mean(row["run_s"], row["ran"]),
         run_p50_s=quantile(RUN_BUCKETS, runs, 0.5, largest=longest),
         run_p95_s=quantile(RUN_BUCKETS, runs, 0.95, largest=longest),
         run_p99_s=quantile(RUN_BUCKETS, runs, 0.99, largest=longest),
-        max_run_s=longest if sum(runs) else None,
+        max_run_s=longest if row["ran"] else None,
     )
 
 
@@ -239,8 +262,8 @@ def _queue(row: Row) -> QueueWaits:
     waits = row["wait_hist"]
     return QueueWaits(
         queue=row["queue"],
-        started=sum(waits),
-        mean_wait_s=_mean(row["wait_s"], waits),
+        started=row["waited"],
+        mean_wait_s=_mean(row["wait_s"], row["waited"]),
         wait_p50_s=_wait(waits, 0.5),
         wait_p95_s=_wait(waits, 0.95),
     )
@@ -255,8 +278,8 @@ def _wait(counts: list[int], share: float) -> float | None:
     return quantile(WAIT_BUCKETS, counts, share, largest=WAIT_BUCKETS[-1])
 
 
-def _mean(total_s: float, counts: list[int]) -> float | None:
-    return total_s / sum(counts) if sum(counts) else None
+def _mean(total_s: float, count: int) -> float | None:
+    return total_s / count if count else None
 
 
 def _type(name: str) -> str:

@@ -9,11 +9,14 @@ from uuid import uuid4
 import pytest
 
 from services.api.tasks import statistics
+from services.scheduler.statistics import Statistics
 from shared.ledger import tally
 from shared.ledger.database import Database
 from shared.ledger.tally import Tally
+from shared.roles import SCHEDULER
 from shared.settings import Settings
 from tests.integration.api.conftest import Person
+from tests.roles import as_role
 
 NOW = datetime.now(UTC)
 CHECK = {"name": "system.health_check", "params": {}}
@@ -154,3 +157,43 @@ async def test_waits_have_waiting_tasks_by_kind_and_past_waiting_times(
 async def test_users_cannot_read_statistics_of_all(guest: Person) -> None:
     for name in ("series", "kinds", "waits"):
         assert (await guest.get(f"tasks/stats/{name}")).status_code == 403
+
+
+async def test_each_minute_is_counted_once_before_and_after_hours_are_summed(
+    administrator: Person, settings: Settings
+) -> None:
+    database = Database.for_service(as_role(settings.database_url, SCHEDULER), "test")
+    await database.open(size=1)
+    minutes = 49 * 60
+    await database.run(f"""
+        INSERT INTO task_minute
+            (minute, queue, name, outcome, n, wait_s, run_s, max_run_s, wait_hist, run_hist)
+        SELECT date_trunc('minute', now()) - make_interval(mins => m), 'q', 'a.b', 'success', 1, 1, 1, 1,
+               array_fill(1::bigint, ARRAY[12]), array_fill(1::bigint, ARRAY[11])
+        FROM generate_series(1, {minutes}) AS m
+    """)
+
+    async def counted() -> dict[int, int]:
+        """Return how many attempts are counted over each number of hours."""
+        found = {}
+        for hours in (1, 2, 24, 47, 48):
+            kinds = (await administrator.get("tasks/stats/kinds", hours=hours)).json()["kinds"]
+            found[hours] = kinds[0]["success"]
+        points = (await administrator.get("tasks/stats/series", hours=720)).json()["points"]
+        return found | {720: sum(point["success"] for point in points)}
+
+    service = Statistics(database)
+    before = await counted()
+    assert await service.run_once()
+    between = await counted()
+    while await service.run_once():
+        pass
+    after = await counted()
+    (row,) = await database.run("SELECT count(*)::int AS hours FROM task_hour")
+    await database.close()
+    assert row["hours"] >= 48
+    for hours, count in before.items():
+        # Up to three minutes may begin during this test, and the first minute is not a whole one.
+        assert min(minutes, 60 * hours) - 4 <= count <= minutes
+        assert count - 3 <= between[hours] <= count
+        assert count - 3 <= after[hours] <= count
