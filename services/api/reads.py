@@ -7,7 +7,7 @@ large.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import asyncpg
@@ -28,11 +28,10 @@ Plan = Mapping[str, str]
 SET = "SELECT set_config(name, value, true) FROM unnest($1::text[], $2::text[]) AS s (name, value)"
 #: Parallel workers are off, because a single read could then keep several processors busy.
 ALONE = {"max_parallel_workers_per_gather": "0"}
-#: Maximum number of searches that one process runs at the same time, and seconds for which another
-#: search waits for its turn. A search may read any number of rows, so it keeps a processor of Postgres
-#: busy, which submissions need. Twelve searches at once on a machine with two processors made
-#: submissions fifteen times slower.
-SEARCHES, SEARCH_WAIT_S = 1, 5.0
+#: Seconds for which a search waits for its turn. One process runs only one search at a time: a search
+#: may read any number of rows, so it keeps a processor of Postgres busy, which submissions need.
+#: Twelve searches at once on a machine with two processors made submissions fifteen times slower.
+SEARCH_WAIT_S = 5.0
 #: Makes Postgres plan each query for its values, which takes some milliseconds. A generic plan
 #: would assume that a rare name is of average frequency.
 PLANNED_ANEW: Plan = ALONE | {"plan_cache_mode": "force_custom_plan"}
@@ -67,7 +66,8 @@ class Reads:
 
     def __init__(self, url: str, requests: Database) -> None:
         self._database = Database.for_service(url, "api-reads")
-        self._searching = asyncio.Semaphore(SEARCHES)
+        #: Held by the search that runs, and by the long search that runs or is the next one.
+        self._running, self._next = asyncio.Lock(), asyncio.Lock()
         requests.engine.extra_nodes = {**requests.engine.extra_nodes, _NODE: self._database.engine}
 
     async def open(self) -> None:
@@ -88,20 +88,30 @@ class Reads:
         Yields False if there was no turn in time. The caller should then read very little, because
         many others are searching.
         """
-        has_turn = await self._turn()
-        try:
+        async with self._turn(self._next, self._running) as has_turn:
             yield has_turn
-        finally:
-            if has_turn:
-                self._searching.release()
 
-    async def _turn(self) -> bool:
-        """Wait for a turn to search. Returns False if there was none in time."""
-        try:
-            async with asyncio.timeout(SEARCH_WAIT_S):
-                return await self._searching.acquire()
-        except TimeoutError:
-            return False
+    @asynccontextmanager
+    async def look(self) -> AsyncIterator[bool]:
+        """Wait for a turn to search for a few milliseconds, as `search` does.
+
+        It waits for the search that runs and at most one other, not for all that wait.
+        """
+        async with self._turn(self._running) as has_turn:
+            yield has_turn
+
+    @asynccontextmanager
+    async def _turn(self, *locks: asyncio.Lock) -> AsyncIterator[bool]:
+        async with AsyncExitStack() as held:
+            try:
+                async with asyncio.timeout(SEARCH_WAIT_S):
+                    for lock in locks:
+                        await held.enter_async_context(lock)
+            except TimeoutError:
+                await held.aclose()
+                yield False
+            else:
+                yield True
 
     async def within(self, limit_s: float, query: Select[Any], plan: Plan) -> list[dict[str, Any]] | None:
         """Return the rows of a Piccolo query, or None if it takes longer than the given time or no

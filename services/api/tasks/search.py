@@ -30,9 +30,9 @@ from shared.ledger.task_tables import Task, TaskFailure
 #: Time limit for building one page, in seconds, not counting the wait for other searches, and the
 #: part of it that the first try with the whole query may take.
 BUDGET_S, WHOLE_S = 0.4, 0.15
-#: Time limit in seconds of the look that every search takes without a turn: of a scan, and of a try
-#: with the whole query, which includes its planning. A scan has the same time after the time limit
-#: of its search if the search has made no progress at all.
+#: Time limit in seconds of the look that every search takes first: of a scan, and of a try with the
+#: whole query, which includes its planning. A scan has the same time after the time limit of its
+#: search if the search has made no progress at all.
 LOOK_S, WHOLE_LOOK_S = 0.005, 0.03
 #: Seconds that a statement may take in addition to the time for which it reads tasks: to be planned,
 #: and for each task that it reads after its time is over, until it has as many as the page needs.
@@ -138,16 +138,18 @@ class Search:
     async def _in_turn(self, look: Callable[[], Awaitable[object]]) -> AsyncIterator[None]:
         """Measure the time limit inside this context.
 
-        If this search may read many tasks, it first takes a short look without a turn, which is
-        enough for most searches. For the rest it waits for a turn. If there is none in time, no
-        time is left, and the page contains what the look has found.
+        If this search may read many tasks, it first takes a short look, which is enough for most
+        searches and waits for few others. For the rest it waits for its turn. If there is none in
+        time, no time is left, and the page contains what the look has found.
         """
         if not self._is_filtered:
             self._budget = Budget(BUDGET_S)
             yield
             return
-        self._budget = Budget(LOOK_S)
-        await look()
+        async with self._reads.look() as has_turn:
+            if has_turn:
+                self._budget = Budget(LOOK_S)
+                await look()
         if self._is_finished:
             yield
             return

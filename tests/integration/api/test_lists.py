@@ -2,7 +2,10 @@
 far back it got.
 """
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -187,12 +190,13 @@ async def test_a_search_without_a_turn_answers_what_a_short_look_has_found(
     database: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def no_turn(_: Reads) -> bool:
-        return False
+    @asynccontextmanager
+    async def only_a_look(_: Reads, *locks: asyncio.Lock) -> AsyncIterator[bool]:
+        yield len(locks) == 1
 
     await database.execute(FILL, 400, guest.id)
     await database.execute(FAIL, 3)
-    monkeypatch.setattr(Reads, "_turn", no_turn)
+    monkeypatch.setattr(Reads, "_turn", only_a_look)
     monkeypatch.setattr(search, "LOOK_S", 30.0)
     # A scan is out of time after its first task, and then reads as many as a page has.
     monkeypatch.setattr(search, "_IS_LATE", "{}::float8 > 0")

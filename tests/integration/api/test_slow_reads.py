@@ -4,6 +4,7 @@ other request.
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -171,3 +172,22 @@ async def test_twelve_searches_run_one_after_another(
 async def test_a_limited_read_uses_one_process_of_postgres(own_reads: reads.Reads) -> None:
     workers = Statement("SELECT current_setting('max_parallel_workers_per_gather') AS number")
     assert await own_reads.run_within(1, workers) == [{"number": "0"}]
+
+
+async def test_a_short_look_goes_before_the_searches_that_wait(own_reads: reads.Reads) -> None:
+    order: list[str] = []
+
+    async def search_as(name: str, turn: AbstractAsyncContextManager[bool]) -> None:
+        async with turn as has_turn:
+            assert has_turn
+            order.append(name)
+            await asyncio.sleep(0)
+
+    async with asyncio.TaskGroup() as group, own_reads.search():
+        for name in ("first", "second"):
+            group.create_task(search_as(name, own_reads.search()))
+        await asyncio.sleep(0)
+        look = group.create_task(search_as("look", own_reads.look()))
+        await asyncio.sleep(0)
+        assert not look.done()
+    assert order == ["look", "first", "second"]

@@ -120,7 +120,7 @@ async def test_a_series_has_a_point_for_each_step_in_which_something_ended(admin
 def test_a_rate_is_that_of_the_time_that_has_passed_of_a_step() -> None:
     at = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
     row = {"at": at, "success": 60, "failure": 0, "revoked": 0, "retry": 0}
-    row |= {"wait_s": None, "run_s": None, "wait_hist": [], "run_hist": []}
+    row |= {"wait_s": None, "run_s": None, "waited": 0, "ran": 0}
 
     def rate(seconds: float) -> float:
         now = at + timedelta(seconds=seconds)
