@@ -115,11 +115,11 @@ class StatisticsView:
 
     async def summary(self, reader: Reader) -> TaskSummary:
         """Count the tasks that the reader may see, and list the newest of them."""
+        since: datetime | None = None
         if reader.reach is Reach.ALL:
-            since: datetime | None = _since(24 * DAYS)
+            since = _since(24 * DAYS)
             counts, exact = await self._all(since)
         else:
-            since = None
             rows = await self._reads.run_within(LIMIT_S, OWN, owner=reader.id, bound=BOUND + 1)
             counts = {row["status"]: row["n"] for row in rows}
             exact = sum(counts.values()) <= BOUND
@@ -179,7 +179,7 @@ class StatisticsView:
         first_hour = since + (_EPOCH - since) % timedelta(hours=1)
         return await self._reads.run_within(LIMIT_S, statement, since=since, first_hour=first_hour, **values)
 
-    async def _all(self, since: datetime | None) -> tuple[dict[str, int], bool]:
+    async def _all(self, since: datetime) -> tuple[dict[str, int], bool]:
         """Count all tasks by status. The second value is True if the counts are exact."""
         ended = await self._sums(ENDED, since)
         places = await self._reads.run_within(LIMIT_S, PLACES, bound=BOUND + 1)
