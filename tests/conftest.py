@@ -45,6 +45,11 @@ settings.register_profile("bounded", derandomize=True, database=None, deadline=N
 settings.register_profile("many", deadline=None, max_examples=2_000)
 settings.load_profile("bounded")
 
+# A shell lets commands that it starts in the background ignore SIGINT, and the processes that tests
+# start and interrupt would inherit this.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 #: Tests of the hotel application are not collected if that application is not installed.
 collect_ignore_glob = [] if HOTEL else ["**/hotel/*"]
 #: Begin of the names of the databases from which the databases of the tests are copied.
