@@ -230,6 +230,7 @@ async def test_failures_are_read_first_and_in_their_order(guest: Person, databas
         unread,
         columns=[Task.id, Task.params],
         conditions=wanted.conditions,
+        lookups=wanted.lookups,
         ids=wanted.id_bounds,
         limit=51,
         below=None,

@@ -1,0 +1,24 @@
+"""Adds the id of the last task to workflow steps, and drops the index of the tasks of workflows.
+
+The tasks of a step are found by the primary key of `task`, between the first and the last id.
+"""
+
+from piccolo.apps.migrations.auto.migration_manager import MigrationManager
+
+from shared.migration.steps import AddColumn, Brief, Step
+from shared.sql_migration import in_steps
+
+ID = "2026-12-01T12:00:00:000000"
+VERSION = "1.38.0"
+DESCRIPTION = "Members of groups have consecutive ids"
+
+STEPS: list[Step] = [
+    AddColumn(table="workflow_step", name="last_task", definition="uuid"),
+    Brief(sql="UPDATE workflow_step SET last_task = task WHERE task IS NOT NULL AND last_task IS NULL"),
+    # DROP INDEX CONCURRENTLY does not work with the index of a partitioned table.
+    Brief(sql="DROP INDEX IF EXISTS task_workflow"),
+]
+
+
+async def forwards() -> MigrationManager:
+    return in_steps(ID, "ledger", DESCRIPTION, STEPS)
