@@ -222,7 +222,7 @@ CANCEL_MEMBERS = Ending(
                     SELECT id FROM task
                     WHERE id BETWEEN s.task AND s.last_task
                       AND completed_at IS NULL AND cancel_requested_at IS NULL
-                    ORDER BY id FOR UPDATE SKIP LOCKED
+                    FOR UPDATE SKIP LOCKED
                 ) AS t
             LIMIT :limit
         ),
