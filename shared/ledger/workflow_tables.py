@@ -92,8 +92,9 @@ class WorkflowStep(Table, tablename="workflow_step"):
     params = JSONB(null=True)
     inputs = JSONB(null=True)
     key_id = Text(null=True)
-    #: Ids of the first and the last task of the step; null until they exist. A single task has both.
-    #: All ids between them belong to the step; see `shared.ledger.members`.
+    #: Ids of the first and the last task of the step, which are the same for a single task. All tasks
+    #: with ids between them belong to the step; see `shared.ledger.members`. Null until the tasks
+    #: exist, and for an empty group.
     task = UUID(null=True, default=None)
     last_task = UUID(null=True, default=None)
     started_at = Timestamptz(null=True, default=None)

@@ -12,9 +12,11 @@ ID = "2026-12-01T12:00:00:000000"
 VERSION = "1.38.0"
 DESCRIPTION = "Members of groups have consecutive ids"
 
+LAST_TASKS = "UPDATE workflow_step SET last_task = task WHERE task IS NOT NULL AND last_task IS NULL"
+
 STEPS: list[Step] = [
     AddColumn(table="workflow_step", name="last_task", definition="uuid"),
-    Brief(sql="UPDATE workflow_step SET last_task = task WHERE task IS NOT NULL AND last_task IS NULL"),
+    Brief(sql=LAST_TASKS),
     # DROP INDEX CONCURRENTLY does not work with the index of a partitioned table.
     Brief(sql="DROP INDEX IF EXISTS task_workflow"),
 ]

@@ -155,12 +155,12 @@ APPLY = Statement(f"""
             state = g.state, succeeded = g.succeeded, failed = g.failed, revoked = g.revoked,
             params = CASE WHEN NOT (g.released OR g.repeated) THEN s.params END,
             task = CASE
-                WHEN NOT g.released THEN s.task
+                WHEN NOT g.released OR s.size = 0 THEN s.task
                 WHEN s.grouped THEN {id_of_member("g.new_id", "0")}
                 ELSE g.new_id
             END,
             last_task = CASE
-                WHEN NOT g.released THEN s.last_task
+                WHEN NOT g.released OR s.size = 0 THEN s.last_task
                 WHEN s.grouped THEN {id_of_member("g.new_id", "s.size - 1")}
                 ELSE g.new_id
             END,
@@ -222,7 +222,7 @@ CANCEL_MEMBERS = Ending(
                     SELECT id FROM task
                     WHERE id BETWEEN s.task AND s.last_task
                       AND completed_at IS NULL AND cancel_requested_at IS NULL
-                    FOR UPDATE SKIP LOCKED
+                    ORDER BY id FOR UPDATE SKIP LOCKED
                 ) AS t
             LIMIT :limit
         ),
