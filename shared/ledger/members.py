@@ -3,7 +3,7 @@
 All ids of a group have the same first 96 bits, which come from one UUIDv7. The last 32 bits are the
 number of the member, counted from 0. The row of the step contains the first and the last id. The
 primary key of `task` therefore finds the members in their order, and no other index is needed
-(docs/decisions/0051).
+(docs/decisions/0052).
 """
 
 #: Number of characters of an id, as text, that all members of a group have in common.

@@ -249,7 +249,8 @@ class Search:
         left_s = min(limit_s, self._budget.left_s)
         if left_s <= 0:
             return None
-        plan = PLANNED_ANEW if self._is_filtered else IN_ORDER
+        # Without the second condition, Postgres would read and sort all tasks of a large workflow.
+        plan = PLANNED_ANEW if self._is_filtered and not self._lookups else IN_ORDER
         return await self._reads.within(left_s, query, plan)
 
     @property

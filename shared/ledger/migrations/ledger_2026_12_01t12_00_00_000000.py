@@ -1,6 +1,5 @@
-"""Adds the id of the last task to workflow steps, and drops the index of the tasks of workflows.
-
-The tasks of a step are found by the primary key of `task`, between the first and the last id.
+"""Adds the id of the last task to workflow steps, whose tasks are found between their first and their
+last id. Drops the index of the tasks of workflows, which some databases between two releases have.
 """
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
@@ -17,7 +16,7 @@ LAST_TASKS = "UPDATE workflow_step SET last_task = task WHERE task IS NOT NULL A
 STEPS: list[Step] = [
     AddColumn(table="workflow_step", name="last_task", definition="uuid"),
     Brief(sql=LAST_TASKS),
-    # DROP INDEX CONCURRENTLY does not work with the index of a partitioned table.
+    # DROP INDEX CONCURRENTLY does not work with an index of a partitioned table.
     Brief(sql="DROP INDEX IF EXISTS task_workflow"),
 ]
 

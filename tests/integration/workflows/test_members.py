@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from piccolo.query.methods.select import Select
 
-from services.api.reads import PLANNED_ANEW
+from services.api.reads import IN_ORDER
 from services.worker.workflows import inputs
 from shared.ledger import partitions
 from shared.ledger.database import Database
@@ -131,7 +131,7 @@ async def test_the_tasks_of_a_workflow_are_listed_by_the_primary_key(
     assert len(await platform.rows(*_compiled(query.limit(2 * MEMBERS)))) == MEMBERS
     sql, *values = _compiled(query.limit(10))
     async with platform.database.transaction():
-        for name, value in PLANNED_ANEW.items():
+        for name, value in IN_ORDER.items():
             await platform.rows(f"SET LOCAL {name} = '{value}'")
         (row,) = await platform.rows(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", *values)
     await _check(platform, row["QUERY PLAN"], workflow)
