@@ -50,7 +50,8 @@ INPUTS_OF_STEPS = Statement("""
 PARAMS_OF_STEP = Statement("""
     SELECT s.grouped, s.contract, w.owner, t.id, t.name, t.contract_version, t.params::text AS params,
            t.inputs::text AS inputs
-    FROM workflow_step AS s JOIN workflow AS w ON w.id = s.workflow LEFT JOIN task AS t ON t.id = s.task
+    FROM workflow_step AS s JOIN workflow AS w ON w.id = s.workflow
+        LEFT JOIN task AS t ON t.id = s.task AND NOT s.grouped
     WHERE s.workflow = :id AND s.name = :step
 """)
 
