@@ -56,6 +56,12 @@ class Matches:
         return [*self.filter.conditions, *self._beside_filter]
 
     @property
+    def lookups(self) -> list[Combinable]:
+        """Conditions for queries that find tasks by an index (see `TaskFilter`)."""
+        assert isinstance(self.filter, TaskFilter)
+        return self.filter.lookups
+
+    @property
     def _beside_filter(self) -> list[Combinable]:
         return [*_fitting_tasks(self.action), *task_filter.owned(self.owner)]
 

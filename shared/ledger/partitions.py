@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID
 
 from shared.ledger.ids import first_uuid7, moment_of
+from shared.ledger.members import tasks_of_step
 
 #: Names of the partitioned tables, each with the column that contains the task's id.
 PARTITIONED = {"task": "id", "task_attempt": "task_id", "task_log": "task_id", "task_failure": "task_id"}
@@ -212,8 +213,8 @@ def living(partition: str) -> Iterator[str]:
     for place in ("send_at", "sent_at", "holder"):
         yield f"FROM {partition} AS t WHERE t.{place} IS NOT NULL"
     yield (
-        f"FROM workflow AS w JOIN {partition} AS t ON t.workflow = w.id AND t.workflow IS NOT NULL "
-        "WHERE w.completed_at IS NULL AND t.completed_at IS NOT NULL"
+        "FROM workflow AS w JOIN workflow_step AS s ON s.workflow = w.id "
+        f"CROSS JOIN {tasks_of_step(partition)} WHERE w.completed_at IS NULL AND t.completed_at IS NOT NULL"
     )
 
 

@@ -13,6 +13,7 @@ from piccolo.query.methods.select import Select
 
 from shared.ledger.ids import FIRST_ID, LAST_ID, first_uuid7, ids_between, moment_of
 from shared.ledger.lifecycle import Status
+from shared.ledger.members import tasks_of_step
 from shared.ledger.task_tables import Task, TaskFailure
 
 #: JSON texts, at least one of which the task's parameters must contain. There are several if a
@@ -24,6 +25,13 @@ Alternatives = tuple[str, ...]
 _UNFINISHED = frozenset({Status.PENDING, Status.STARTED, Status.RETRY})
 IN_A_PLACE = WhereRaw("(send_at IS NOT NULL OR sent_at IS NOT NULL OR holder IS NOT NULL)")
 _HELD = WhereRaw("holder IS NOT NULL")
+#: SQL condition: the task belongs to the workflow `{{}}`. Postgres reads the ids of all tasks of the
+#: workflow first, and then finds the tasks by their ids.
+_AMONG_TASKS_OF = f"""
+    "task"."id" = ANY(ARRAY(
+        SELECT t.id FROM workflow_step AS s CROSS JOIN {tasks_of_step()} WHERE s.workflow = {{}}
+    ))
+"""
 #: Maximum difference between the clocks of two servers. The id of a task and its end time may come
 #: from different servers.
 CLOCKS_APART = timedelta(minutes=1)
@@ -82,8 +90,8 @@ class TaskFilter:
         return self.status is not None and set(self.status) == {Status.FAILURE}
 
     def apply(self, query: Select[Any]) -> Select[Any]:
-        """Add the conditions of the filter to a query."""
-        return _bounded(query.where(*self.conditions), Task.id, self.id_bounds)
+        """Add the conditions of the filter to a query that finds tasks by an index."""
+        return _bounded(query.where(*self.conditions, *self.lookups), Task.id, self.id_bounds)
 
     @property
     def conditions(self) -> list[Combinable]:
@@ -110,6 +118,16 @@ class TaskFilter:
             fits = " OR ".join("params @> {}::text::jsonb" for _ in documents)
             found.append(WhereRaw(f"({fits})", *documents))
         return found
+
+    @property
+    def lookups(self) -> list[Combinable]:
+        """Conditions that are true for all tasks that meet `conditions`, and by which Postgres finds
+        these tasks without reading others.
+
+        A query that reads one task after another must not have them, because it would compare each
+        task of the workflow with all ids of the workflow.
+        """
+        return [] if self.workflow is None else [WhereRaw(_AMONG_TASKS_OF, self.workflow)]
 
     def failures(self, owned_by: int | None) -> Select[Any]:
         """Build a query on the table of failures for the failed tasks that may match.

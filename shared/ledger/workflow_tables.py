@@ -75,7 +75,7 @@ class WorkflowStep(Table, tablename="workflow_step"):
     first = Boolean()
     handler = Boolean()
     sink = Boolean()
-    #: True for a step that is a group of tasks. False for a single task, whose id is in `task`.
+    #: True for a step that is a group of tasks. False for a single task.
     grouped = Boolean()
     contract = Text()
     version = SmallInt()
@@ -92,7 +92,11 @@ class WorkflowStep(Table, tablename="workflow_step"):
     params = JSONB(null=True)
     inputs = JSONB(null=True)
     key_id = Text(null=True)
+    #: Ids of the first and the last task of the step, which are the same for a single task. All tasks
+    #: with ids between them belong to the step; see `shared.ledger.members`. Null until the tasks
+    #: exist, and for an empty group.
     task = UUID(null=True, default=None)
+    last_task = UUID(null=True, default=None)
     started_at = Timestamptz(null=True, default=None)
     completed_at = Timestamptz(null=True, default=None)
 

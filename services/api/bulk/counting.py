@@ -53,6 +53,7 @@ async def count(reads: Reads, matches: Matches, until: UUID, today: datetime) ->
         reads,
         columns=[Task.id],
         conditions=matches.conditions,
+        lookups=matches.lookups,
         ids=matches.id_bounds,
         limit=MAX_COUNT + 1,
         below=until,

@@ -108,6 +108,7 @@ class LedgerView:
             self._reads,
             columns=_LISTED,
             conditions=[*wanted.conditions, *task_filter.owned(reader.owned_by)],
+            lookups=wanted.lookups,
             ids=wanted.id_bounds,
             limit=limit + 1,
             below=None if cursor is None else UUID(bytes=paging.decode(cursor, 16)),
@@ -127,20 +128,21 @@ class LedgerView:
         cursor, until = paging.encode(found.until.bytes), moment_of(found.until)
         return TaskPage(items, cursor, complete=False, searched_until=until)
 
-    async def members(self, workflow: UUID, step: str, reader: Reader, *, limit: int, after: int) -> TaskPage:
+    async def members(self, first: UUID, last: UUID, reader: Reader, *, limit: int, after: int) -> TaskPage:
         """Return a page of the tasks of a workflow step, ordered by their position in the step's
-        group.
+        group, which is also the order of their ids.
 
-        The caller must have checked that the reader may see the workflow. Raises ReadTooSlow.
+        `first` and `last` are the ids of the step's first and last task. The page begins behind the
+        member with the number `after`. The caller must have checked that the reader may see the
+        workflow. Raises ReadTooSlow.
         """
-        query = Task.select(*_LISTED).where(Task.workflow == workflow).where(Task.step == step)
-        if after >= 0:
-            query = query.where(Task.member > after)
-        rows = await self._reads.select(query.order_by(Task.member).limit(limit + 1))
+        start = UUID(int=first.int + max(0, after + 1))
+        query = Task.select(*_LISTED).where(Task.id >= start).where(Task.id <= last)
+        rows = await self._reads.select(query.order_by(Task.id).limit(limit + 1))
         await wait_reason.explain(self._database, rows)
         items = [self.answer(row, reader) for row in rows[:limit]]
-        last = items[-1].member if items else None
-        cursor = paging.encode_number(last, 4) if len(rows) > limit and last is not None else None
+        number = items[-1].member if items else None
+        cursor = paging.encode_number(number, 4) if len(rows) > limit and number is not None else None
         return TaskPage(items, cursor)
 
     async def answers(self, ids: Sequence[UUID], reader: Reader) -> list[TaskAnswer]:

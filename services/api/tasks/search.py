@@ -84,6 +84,7 @@ class Search:
         *,
         columns: Sequence[Any],
         conditions: Sequence[Combinable],
+        lookups: Sequence[Combinable],
         ids: tuple[UUID, UUID],
         limit: int,
         below: UUID | None,
@@ -94,6 +95,7 @@ class Search:
 
         Their ids are at least `ids[0]` and below `ids[1]`. `below` is the position at which the
         previous page ended; None for the first page. `columns` must contain the id.
+        `lookups` are conditions of queries that find tasks by an index; see `TaskFilter.lookups`.
         `is_indexed` is true if an index of today's tasks may find the matching ones.
         """
         first, end = ids
@@ -101,6 +103,7 @@ class Search:
         self._reads = reads
         self._columns = columns
         self._conditions = conditions
+        self._lookups = lookups
         self._limit = limit
         self._is_filtered = is_filtered
         self._is_indexed = is_indexed
@@ -187,7 +190,7 @@ class Search:
         """Read the matching tasks down to the id `low` into the page, up to its size. Returns False
         if there was not enough time.
         """
-        query = self._remaining(self._columns, low).where(*self._conditions)
+        query = self._remaining(self._columns, low).where(*self._conditions, *self._lookups)
         rows = await self._within(query, limit_s)
         if rows is None:
             return False
@@ -248,7 +251,8 @@ class Search:
         left_s = min(limit_s, self._budget.left_s)
         if left_s <= 0:
             return None
-        plan = PLANNED_ANEW if self._is_filtered else IN_ORDER
+        # Without the second condition, Postgres would read and sort all tasks of a large workflow.
+        plan = PLANNED_ANEW if self._is_filtered and not self._lookups else IN_ORDER
         return await self._reads.within(left_s, query, plan)
 
     @property

@@ -27,19 +27,22 @@ PAGE = Statement(f"""
       AND (:name::text[] IS NULL OR name = ANY(:name::text[]))
     ORDER BY id DESC LIMIT :limit
 """)
-#: Reads the steps of a workflow. A step of a single task also has the task's id and state. The id
-#: is stored in the step's row, because a search for tasks by workflow and step would read one index
-#: per day. If the step waits to run again, the shown task is that of its previous run.
+#: Reads the steps of a workflow. A step of a single task also has the task's id and state. If the
+#: step waits to run again, the shown task is that of its previous run.
 STEPS = Statement("""
     SELECT s.name AS step, s.contract AS task, s.needs, s.rule, s.handler, s.state,
            CASE WHEN s.grouped THEN s.size END AS members, s.succeeded, s.failed, s.revoked,
            CASE WHEN s.state NOT IN ('waiting', 'skipped') THEN s.started_at END AS started_at,
-           s.completed_at, s.task AS task_id, t.status AS task_status, t.attempt, t.error_kind
-    FROM workflow_step AS s LEFT JOIN task AS t ON t.id = s.task
+           s.completed_at, CASE WHEN NOT s.grouped THEN s.task END AS task_id, t.status AS task_status,
+           t.attempt, t.error_kind
+    FROM workflow_step AS s LEFT JOIN task AS t ON t.id = s.task AND NOT s.grouped
     WHERE s.workflow = :id ORDER BY s.position
 """)
 TRACE_CONTEXT = Statement("SELECT trace_context FROM workflow WHERE id = :id")
-TASK_OF_STEP = Statement("SELECT task FROM workflow_step WHERE workflow = :id AND name = :step")
+#: Reads the ids of the first and the last task of a step, which are null until it has begun.
+TASKS_OF_STEP = Statement("""
+    SELECT grouped, task, last_task FROM workflow_step WHERE workflow = :id AND name = :step
+""")
 
 
 class WorkflowView:
@@ -75,8 +78,8 @@ class WorkflowView:
 
         Returns None if the step does not exist, is a group, or has not begun.
         """
-        rows = await self._database.run(TASK_OF_STEP, id=workflow_id, step=step)
-        return rows[0]["task"] if rows else None
+        rows = await self._database.run(TASKS_OF_STEP, id=workflow_id, step=step)
+        return rows[0]["task"] if rows and not rows[0]["grouped"] else None
 
     async def page(
         self, reader: Reader, wanted: WorkflowFilter, *, limit: int, cursor: str | None
@@ -97,4 +100,8 @@ class WorkflowView:
         texts.refuse_unstorable(step=step)
         await self.find(workflow_id, reader)
         after = -1 if cursor is None else paging.decode_number(cursor, 4)
-        return await self._ledger.members(workflow_id, step, reader, limit=limit, after=after)
+        rows = await self._database.run(TASKS_OF_STEP, id=workflow_id, step=step)
+        if not rows or rows[0]["last_task"] is None:
+            return TaskPage([], None)
+        first, last = (UUID(int=rows[0][name].int) for name in ("task", "last_task"))
+        return await self._ledger.members(first, last, reader, limit=limit, after=after)

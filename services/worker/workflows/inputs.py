@@ -13,6 +13,7 @@ import msgspec
 from shared.contracts.contract import Contract
 from shared.errors import PermanentError
 from shared.ledger.database import Database
+from shared.ledger.members import tasks_of_step
 from shared.ledger.statement import Statement
 from shared.vault import Vault
 from shared.workflows.inputs import End, values
@@ -40,16 +41,15 @@ SINGLES = Statement(f"""
 #: members. For a group of 10,000 members, this costs the worker 15 ms; one row per member would
 #: cost 47 ms. All members of a group have the same owner and contract.
 MEMBERS = Statement(f"""
-    SELECT step, min(owner) AS owner, min(name) AS contract, array_agg(id::text) AS ids,
-        array_agg(status) AS statuses, array_agg(result) AS results, array_agg(error_kind) AS error_kinds,
-        array_agg(error_message) AS error_messages
-    FROM (
-        SELECT t.step, t.owner, t.name, t.id, t.status, t.result::text AS result, t.error_kind,
-            t.error_message
-        FROM workflow_step AS s JOIN task AS t ON t.workflow = s.workflow AND t.step = s.name
-        WHERE s.workflow = :workflow AND s.name = ANY(:steps::text[]) AND {_OF_THIS_RUN}
-        ORDER BY t.step, t.member
-    ) AS members GROUP BY step
+    SELECT s.name AS step, members.*
+    FROM workflow_step AS s CROSS JOIN LATERAL (
+        SELECT min(owner) AS owner, min(name) AS contract, array_agg(id::text) AS ids,
+            array_agg(status) AS statuses, array_agg(result::text) AS results,
+            array_agg(error_kind) AS error_kinds, array_agg(error_message) AS error_messages
+        FROM (SELECT * FROM task WHERE id BETWEEN s.task AND s.last_task ORDER BY id) AS t
+        HAVING count(*) > 0
+    ) AS members
+    WHERE s.workflow = :workflow AND s.name = ANY(:steps::text[]) AND {_OF_THIS_RUN}
 """)
 #: Returns a row if the results of the given steps, as the text that MEMBERS reads, exceed `limit`
 #: bytes. The size of the stored values says too little, because Postgres compresses them. The
@@ -58,7 +58,7 @@ MEMBERS = Statement(f"""
 TOO_LARGE = Statement(f"""
     SELECT 1 FROM (
         SELECT sum(octet_length(t.result::text)) OVER (ROWS UNBOUNDED PRECEDING) AS bytes
-        FROM workflow_step AS s JOIN task AS t ON t.workflow = s.workflow AND t.step = s.name
+        FROM workflow_step AS s CROSS JOIN {tasks_of_step()}
         WHERE s.workflow = :workflow AND s.name = ANY(:steps::text[]) AND {_OF_THIS_RUN}
     ) AS running WHERE bytes > :limit LIMIT 1
 """)

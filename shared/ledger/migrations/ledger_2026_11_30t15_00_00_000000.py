@@ -103,7 +103,6 @@ STEPS: list[Step] = [
     ),
     AddColumn(table="task", name="member", definition="integer"),
     AddColumn(table="task", name="inputs", definition="jsonb"),
-    CreateIndex(name="task_workflow", table="task", on="(workflow, step, member) WHERE workflow IS NOT NULL"),
     AddColumn(table="worker", name="protocol", definition="smallint NOT NULL DEFAULT 0"),
 ]
 

@@ -4,6 +4,7 @@ Erased tasks remain for the statistics, with their kind, status, times and count
 skip locked rows, which the erasure visits again later.
 """
 
+from shared.ledger.members import tasks_of_step
 from shared.ledger.statement import Statement
 from shared.ledger.transitions.ending import Ending
 
@@ -100,9 +101,10 @@ CANCEL_WORKFLOWS = Statement(f"""
     WHERE w.owner = :account AND w.completed_at IS NULL AND w.cancels = 0 AND NOT EXISTS (
         SELECT 1 FROM workflow_event AS e WHERE e.workflow = w.id AND e.kind = 'cancel'
     ) AND NOT EXISTS (
-        SELECT 1 FROM task AS t
-        WHERE t.workflow = w.id AND t.completed_at IS NULL AND t.name = ANY(:finish::text[])
+        SELECT 1 FROM workflow_step AS s CROSS JOIN {tasks_of_step()}
+        WHERE s.workflow = w.id AND s.contract = ANY(:finish::text[]) AND t.completed_at IS NULL
           AND (t.attempt > 0 OR t.holder IS NOT NULL)
+        OFFSET 0
     ) AND NOT {_OWES.format("w.id")}
 """)
 

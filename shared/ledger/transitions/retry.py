@@ -29,8 +29,13 @@ PENDING_EVENTS = Statement("""
 
 #: Reads the number of tasks of each given step, and how many of them did not succeed.
 TASKS_OF_STEPS = Statement("""
-    SELECT step, count(*)::int AS tasks, count(*) FILTER (WHERE status IN ('failure', 'revoked'))::int AS lost
-    FROM task WHERE workflow = :id AND step = ANY(:steps::text[]) GROUP BY step
+    SELECT s.name AS step, t.tasks, t.lost
+    FROM workflow_step AS s CROSS JOIN LATERAL (
+        SELECT count(*)::int AS tasks,
+               count(*) FILTER (WHERE status IN ('failure', 'revoked'))::int AS lost
+        FROM task WHERE id BETWEEN s.task AND s.last_task
+    ) AS t
+    WHERE s.workflow = :id AND s.name = ANY(:steps::text[])
 """)
 
 #: Reads which parameters the given steps take from results of other steps, as a JSON text of
@@ -45,7 +50,8 @@ INPUTS_OF_STEPS = Statement("""
 PARAMS_OF_STEP = Statement("""
     SELECT s.grouped, s.contract, w.owner, t.id, t.name, t.contract_version, t.params::text AS params,
            t.inputs::text AS inputs
-    FROM workflow_step AS s JOIN workflow AS w ON w.id = s.workflow LEFT JOIN task AS t ON t.id = s.task
+    FROM workflow_step AS s JOIN workflow AS w ON w.id = s.workflow
+        LEFT JOIN task AS t ON t.id = s.task AND NOT s.grouped
     WHERE s.workflow = :id AND s.name = :step
 """)
 
@@ -71,15 +77,25 @@ NOTE_AGAIN = Statement("""
     SELECT :id, g.step, g.kind FROM unnest(:steps::text[], :kinds::text[]) AS g(step, kind)
 """)
 
+#: Reads the given steps in the order of the ids of their tasks. A statement that then locks the tasks
+#: of one step after another, in the order of their ids, locks all of them in this order.
+_IN_ORDER = """
+    SELECT s.* FROM unnest(:workflow::uuid[], :step::text[]) AS g(workflow, step)
+        JOIN workflow_step AS s ON s.workflow = g.workflow AND s.name = g.step
+    ORDER BY s.task
+"""
+
 #: Reopens those tasks of the given steps that did not succeed. Events take their ends back, whether
 #: or not the ends were already applied to the workflow. Returns the changed tasks.
 MEND = Ending(
-    given="""
+    given=f"""
         ended AS (
-            SELECT t.* FROM unnest(:workflow::uuid[], :step::text[]) AS g(workflow, step)
-                JOIN task AS t ON t.workflow = g.workflow AND t.step = g.step
-            WHERE t.status IN ('failure', 'revoked')
-            ORDER BY t.id LIMIT :limit FOR UPDATE OF t
+            SELECT t.* FROM ({_IN_ORDER}) AS s CROSS JOIN LATERAL (
+                SELECT * FROM task
+                WHERE id BETWEEN s.task AND s.last_task AND status IN ('failure', 'revoked')
+                ORDER BY id FOR UPDATE
+            ) AS t
+            LIMIT :limit
         ),
     """,
     update=begin_again(),
@@ -92,15 +108,15 @@ MEND = Ending(
 #: were changed, its task gets them. No event is appended, because the counts of the steps were
 #: already taken back when the steps were made to wait again. Returns the changed tasks.
 REPEAT = Ending(
-    given="""
+    given=f"""
         ended AS (
             SELECT t.*, s.delay_s, s.max_wait_s, s.params -> 0 AS new_params, s.inputs AS new_inputs,
                    s.key_id AS new_key_id, s.version AS new_version
-            FROM unnest(:workflow::uuid[], :step::text[]) AS g(workflow, step)
-                JOIN workflow_step AS s ON s.workflow = g.workflow AND s.name = g.step
-                JOIN task AS t ON t.workflow = g.workflow AND t.step = g.step
-            WHERE t.status IN ('success', 'failure', 'revoked')
-            ORDER BY t.id FOR UPDATE OF t
+            FROM ({_IN_ORDER}) AS s CROSS JOIN LATERAL (
+                SELECT * FROM task
+                WHERE id BETWEEN s.task AND s.last_task AND status IN ('success', 'failure', 'revoked')
+                ORDER BY id FOR UPDATE
+            ) AS t
         ),
     """,
     update=begin_again(

@@ -6,6 +6,7 @@ ids. Steps are written only while their workflow is locked, and a statement that
 only for that task. Steps and tasks therefore need no common order of locks.
 """
 
+from shared.ledger.members import id_of_member, tasks_of_step
 from shared.ledger.statement import Statement
 from shared.ledger.transitions.changed import CHANGED
 from shared.ledger.transitions.ending import Ending
@@ -29,8 +30,8 @@ TRACEPARENT_CHARS = 55
 _TRACE_CONTEXT = f"""
     CASE WHEN w.trace_context IS NOT NULL THEN 'link ' || coalesce((
         SELECT string_agg(right(p.trace_context, {TRACEPARENT_CHARS}), ' ') FROM (
-            SELECT t.trace_context FROM task AS t
-            WHERE t.workflow = m.workflow AND t.step = ANY(m.needs) AND t.trace_context IS NOT NULL
+            SELECT t.trace_context FROM workflow_step AS s CROSS JOIN {tasks_of_step()}
+            WHERE s.workflow = m.workflow AND s.name = ANY(m.needs) AND t.trace_context IS NOT NULL
             LIMIT {MAX_LINKS}
         ) AS p
     ), w.trace_context) END
@@ -153,13 +154,25 @@ APPLY = Statement(f"""
         UPDATE workflow_step AS s SET
             state = g.state, succeeded = g.succeeded, failed = g.failed, revoked = g.revoked,
             params = CASE WHEN NOT (g.released OR g.repeated) THEN s.params END,
-            task = CASE WHEN g.released AND NOT s.grouped THEN uuidv7() ELSE s.task END,
+            task = CASE
+                WHEN NOT g.released OR s.size = 0 THEN s.task
+                WHEN s.grouped THEN {id_of_member("g.new_id", "0")}
+                ELSE g.new_id
+            END,
+            last_task = CASE
+                WHEN NOT g.released OR s.size = 0 THEN s.last_task
+                WHEN s.grouped THEN {id_of_member("g.new_id", "s.size - 1")}
+                ELSE g.new_id
+            END,
             started_at = CASE WHEN g.released OR g.repeated THEN now() ELSE s.started_at END,
             completed_at = CASE WHEN NOT g.open THEN coalesce(s.completed_at, now()) END
-        FROM jsonb_to_recordset(:steps::text::jsonb) AS g(
-            workflow uuid, name text, state text, succeeded integer, failed integer, revoked integer,
-            open boolean, released boolean, repeated boolean
-        )
+        FROM (
+            SELECT *, CASE WHEN released THEN uuidv7() END AS new_id
+            FROM jsonb_to_recordset(:steps::text::jsonb) AS r(
+                workflow uuid, name text, state text, succeeded integer, failed integer, revoked integer,
+                open boolean, released boolean, repeated boolean
+            )
+        ) AS g
         WHERE s.workflow = g.workflow AND s.name = g.name
         RETURNING s.*, old.params AS given, g.released
     ), flows AS (
@@ -181,8 +194,9 @@ APPLY = Statement(f"""
     ), stored AS (
         INSERT INTO task (id, name, type, contract_version, queue, priority, params, key_id, max_attempts,
                           send_at, expires_at, owner, workflow, step, member, inputs, trace_context)
-        SELECT coalesce(m.task, uuidv7()), m.contract, split_part(m.contract, '.', 1), m.version, m.queue,
-               m.priority, t.params, m.key_id, m.max_attempts,
+        SELECT CASE WHEN m.grouped THEN {id_of_member("m.task", "t.number - 1")} ELSE m.task END,
+               m.contract, split_part(m.contract, '.', 1), m.version, m.queue, m.priority,
+               t.params, m.key_id, m.max_attempts,
                now() + make_interval(secs => CASE WHEN m.delay_s > 0 THEN m.delay_s ELSE {PUSH_NET_S} END),
                now() + make_interval(secs => m.delay_s + m.max_wait_s), w.owner, m.workflow, m.name,
                CASE WHEN m.grouped THEN t.number - 1 END, m.inputs, traced.trace_context
@@ -203,9 +217,14 @@ CANCEL_MEMBERS = Ending(
     given="""
         doomed AS (
             SELECT t.id FROM unnest(:workflow::uuid[], :step::text[]) AS g(workflow, step)
-                JOIN task AS t ON t.workflow = g.workflow AND t.step = g.step
-            WHERE t.completed_at IS NULL AND t.cancel_requested_at IS NULL
-            ORDER BY t.id LIMIT :limit FOR UPDATE OF t SKIP LOCKED
+                JOIN workflow_step AS s ON s.workflow = g.workflow AND s.name = g.step
+                CROSS JOIN LATERAL (
+                    SELECT id FROM task
+                    WHERE id BETWEEN s.task AND s.last_task
+                      AND completed_at IS NULL AND cancel_requested_at IS NULL
+                    ORDER BY id FOR UPDATE SKIP LOCKED
+                ) AS t
+            LIMIT :limit
         ),
     """,
     update="""
@@ -224,10 +243,12 @@ NOTE_REST = Statement("""
     INSERT INTO workflow_event (workflow, step, kind)
     SELECT g.workflow, g.step, 'cancel_rest'
     FROM unnest(:workflow::uuid[], :step::text[]) AS g(workflow, step)
-    WHERE EXISTS (
-        SELECT 1 FROM task AS t WHERE t.workflow = g.workflow AND t.step = g.step
-          AND t.completed_at IS NULL AND t.cancel_requested_at IS NULL
-    )
+        JOIN workflow_step AS s ON s.workflow = g.workflow AND s.name = g.step
+        CROSS JOIN LATERAL (
+            SELECT FROM task
+            WHERE id BETWEEN s.task AND s.last_task AND completed_at IS NULL AND cancel_requested_at IS NULL
+            LIMIT 1
+        ) AS rest
     RETURNING workflow
 """)
 
@@ -291,17 +312,20 @@ REPAIR = Statement("""
                sum(e.revoked) AS revoked
         FROM still JOIN workflow_event AS e ON e.workflow = still.id GROUP BY e.workflow, e.step
     ), tasks AS (
-        SELECT t.workflow, t.step, count(*) FILTER (WHERE t.status = 'success') AS succeeded,
-               count(*) FILTER (WHERE t.status = 'failure') AS failed,
-               count(*) FILTER (WHERE t.status = 'revoked') AS revoked
-        FROM still JOIN task AS t ON t.workflow = still.id GROUP BY t.workflow, t.step
+        SELECT s.workflow, s.name, t.succeeded - s.succeeded AS succeeded, t.failed - s.failed AS failed,
+               t.revoked - s.revoked AS revoked
+        FROM still JOIN workflow_step AS s ON s.workflow = still.id
+            CROSS JOIN LATERAL (
+                SELECT count(*) FILTER (WHERE status = 'success') AS succeeded,
+                       count(*) FILTER (WHERE status = 'failure') AS failed,
+                       count(*) FILTER (WHERE status = 'revoked') AS revoked
+                FROM task WHERE id BETWEEN s.task AND s.last_task
+            ) AS t
+        WHERE s.state NOT IN ('waiting', 'skipped')
     ), missing AS (
-        SELECT s.workflow, s.name, t.succeeded - s.succeeded - coalesce(e.succeeded, 0) AS succeeded,
-               t.failed - s.failed - coalesce(e.failed, 0) AS failed,
-               t.revoked - s.revoked - coalesce(e.revoked, 0) AS revoked
-        FROM tasks AS t JOIN workflow_step AS s ON s.workflow = t.workflow AND s.name = t.step
-                AND s.state NOT IN ('waiting', 'skipped')
-            LEFT JOIN events AS e ON e.workflow = s.workflow AND e.step = s.name
+        SELECT t.workflow, t.name, t.succeeded - coalesce(e.succeeded, 0) AS succeeded,
+               t.failed - coalesce(e.failed, 0) AS failed, t.revoked - coalesce(e.revoked, 0) AS revoked
+        FROM tasks AS t LEFT JOIN events AS e ON e.workflow = t.workflow AND e.step = t.name
     ), repaired AS (
         INSERT INTO workflow_event (workflow, step, kind, succeeded, failed, revoked)
         SELECT workflow, name, 'ended', succeeded, failed, revoked FROM missing

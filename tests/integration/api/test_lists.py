@@ -21,6 +21,7 @@ from shared.ledger.lifecycle import Status
 from shared.ledger.task_filter import TaskFilter
 from shared.ledger.task_tables import Task
 from tests.integration.api.conftest import Person
+from tests.workflow_rows import ADD_STEPS
 
 #: Inserts succeeded tasks of the last hours. $1: the number of tasks, $2: their owner.
 FILL = """
@@ -85,12 +86,13 @@ async def test_lists_are_filtered_by_parameters_and_relations(
     await database.execute(FILL, 30, guest.id)
     worker, parent, workflow = uuid4(), uuid7(datetime.now(UTC) - timedelta(hours=1)), uuid4()
     await database.execute(
-        "UPDATE task SET worker = $1, parent = $2, workflow = $3, schedule = 'nightly', "
+        "UPDATE task SET worker = $1, parent = $2, workflow = $3, step = 'one', schedule = 'nightly', "
         "params = params || '{\"text\": \"7\", \"on\": true}' WHERE params->>'number' = '7'",
         worker,
         parent,
         workflow,
     )
+    await database.execute(ADD_STEPS)
     for name, value in [
         ("worker", worker),
         ("parent", parent),
@@ -234,6 +236,7 @@ async def test_failures_are_read_first_and_in_their_order(guest: Person, databas
         unread,
         columns=[Task.id, Task.params],
         conditions=wanted.conditions,
+        lookups=wanted.lookups,
         ids=wanted.id_bounds,
         limit=51,
         below=None,

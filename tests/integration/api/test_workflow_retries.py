@@ -176,6 +176,9 @@ async def test_a_workflow_task_is_retried_with_a_choice_about_handlers(
         "INSERT INTO task SELECT (jsonb_populate_record(t, jsonb_build_object("
         "'id', uuidv7(), 'step', 'refund', 'status', 'success'))).* FROM task AS t"
     )
+    await database.execute(
+        "UPDATE workflow_step AS s SET task = t.id, last_task = t.id FROM task AS t WHERE t.step = s.name"
+    )
     await database.execute("UPDATE workflow SET status = 'failure', completed_at = now(), open_steps = 0")
     task_id = await database.fetchval("SELECT id FROM task WHERE step = 'pay'")
     path = f"tasks/{task_id}/retry"

@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 
 from tests.old_days import add_day, clean, count, states
 from tests.platform import Platform
+from tests.workflow_rows import ADD_STEPS
 
 WORKFLOW = """
     INSERT INTO workflow (id, name, status, open_steps, completed_at)
@@ -15,15 +16,18 @@ WORKFLOW = """
 
 
 async def add_workflow(platform: Platform, *, ended: bool, tasks: int) -> UUID:
-    """Add a workflow, and assign to it some of the tasks that belong to no workflow."""
+    """Add a workflow with one step, and assign to it the first of the tasks that belong to no
+    workflow.
+    """
     workflow = uuid4()
     await platform.rows(WORKFLOW, workflow, ended, ended)
     await platform.rows(
         "UPDATE task SET workflow = {}, step = 'first' WHERE id IN "
-        "(SELECT id FROM task WHERE workflow IS NULL LIMIT {})",
+        "(SELECT id FROM task WHERE workflow IS NULL ORDER BY id LIMIT {})",
         workflow,
         tasks,
     )
+    await platform.rows(ADD_STEPS)
     return workflow
 
 
