@@ -22,8 +22,8 @@ class _Statistics:
     wait_hist = Array(base_column=BigInt())
     run_hist = Array(base_column=BigInt())
     #: Number of attempts in each of the two histograms. Postgres computes them.
-    waited = BigInt()
-    ran = BigInt()
+    waited = BigInt(null=True)
+    ran = BigInt(null=True)
 
 
 class TaskMinute(_Statistics, Table, tablename="task_minute"):
