@@ -47,10 +47,10 @@ test: test-quick test-slow ## Run all tests
 test-quick: $(INSTALLED) ## Run the unit and integration tests
 	@$(BIN)/python -m pytest -q --numprocesses 5 --dist worksteal tests/unit tests/integration
 
-# These tests break servers or start whole systems, and mostly wait for them, so two run at a time. Their
+# These tests break servers or start whole systems, and mostly wait for them, so three run at a time. Their
 # time limits assume an otherwise idle machine: they run after the quick ones, also under `make -j`.
 test-slow: $(INSTALLED) | test-quick ## Run the fault and end-to-end tests, after the quick ones
-	@$(BIN)/python -m pytest -q --numprocesses 2 --dist worksteal tests/faults tests/e2e
+	@$(BIN)/python -m pytest -q --numprocesses 3 --dist worksteal tests/faults tests/e2e
 
 test-platform: $(INSTALLED) ## Run the unit and integration tests with no application installed
 	@OFTEN_APPLICATIONS= $(BIN)/python -m pytest -q --numprocesses 5 --dist worksteal tests/unit tests/integration

@@ -119,4 +119,4 @@ async def _over(platform: Platform) -> None:
             await asyncio.sleep(ASK_EVERY_S)
 
 
-BENCHMARK = Benchmark("workflow_rates", measure, rounds=7)
+BENCHMARK = Benchmark("workflow_rates", measure, rounds=15)

@@ -20,7 +20,7 @@ SHARE = 0.5
 MEMBER_S = 100e-6
 #: Upper limit of every rest. The failure of a member, or the first success, is noticed at most this
 #: much later.
-MAX_S = 0.1
+MAX_S = 0.25
 #: Maximum number of workflows whose last advance is known. Another process may end a group, so that
 #: this process does not learn of its end.
 MAX_KNOWN = 1_000
