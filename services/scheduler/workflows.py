@@ -7,7 +7,8 @@ steps that were waiting for it.
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
 from services.scheduler.slow_items import SlowItems, was_canceled
@@ -39,6 +40,9 @@ class Sweep:
         self._database = database
         self._advancer = advancer
         self._slow = SlowItems[UUID]("workflow_id")
+        #: True if the events that this round has applied were followed by others that are its own:
+        #: the tasks of a workflow are canceled in batches.
+        self._has_more = False
         self.cursor = Cursor()
 
     def restart(self) -> None:
@@ -51,26 +55,30 @@ class Sweep:
     async def run_once(self) -> bool:
         """Apply the events of all workflows that have some.
 
-        Returns True if there may be more. Raises ServerUnavailable.
+        Returns True if more events must be applied immediately. New events of workflows that are
+        running are left to the workers, until the next round. Otherwise, this service would advance
+        a workflow again and again while the members of a group end. Raises ServerUnavailable.
         """
         try:
-            return await self._advance_all(await self._pending())
+            pending = await self._pending()
+            moved = await self._advance_all(list(pending["workflows"]))
         except ServerUnavailable:
             self.restart()
             raise
+        return self._has_more or (moved and pending["events"] == BATCH)
 
-    async def _pending(self) -> list[UUID]:
-        """Return the ids of the workflows that have events. The one with the oldest event comes
-        first.
+    async def _pending(self) -> Mapping[str, Any]:
+        """Return the ids of the workflows that have events, and the number of events. The workflow
+        with the oldest event comes first.
         """
         after = self.cursor.after(time.monotonic())
         (row,) = await self._database.run(transitions.PENDING, after=after, limit=BATCH)
         self.cursor.note(Look(row["first"], row["last"], row["oldest_xid"], row["next_xid"]))
-        return list(row["workflows"])
+        return row
 
     async def _advance_all(self, ids: Sequence[UUID]) -> bool:
         """Apply the events of these workflows. Returns True if at least one workflow advanced."""
-        moved = False
+        moved, self._has_more = False, False
         others, slow = self._slow.begin_round(ids)
         shares = [others[first : first + MAX_FLOWS] for first in range(0, len(others), MAX_FLOWS)]
         for share in [*shares, *([workflow] for workflow in slow)]:
@@ -91,7 +99,7 @@ class Sweep:
         if len(share) == 1:
             return await self._left_of_one(share[0])
         try:
-            return (await self._advancer.advance(share)).left
+            return await self._advance(share)
         except Exception as error:
             if isinstance(error, ServerUnavailable) and not was_canceled(error):
                 raise
@@ -100,13 +108,19 @@ class Sweep:
     async def _left_of_one(self, workflow: UUID) -> list[UUID]:
         with self._slow.tolerating(workflow):
             try:
-                return (await self._advancer.advance([workflow])).left
+                return await self._advance([workflow])
             except ServerUnavailable:
                 raise
             except Exception:
                 text = "a workflow failed to advance; its events are kept and tried again"
                 log.exception(text, extra={"workflow_id": str(workflow)})
         return [workflow]
+
+    async def _advance(self, share: Sequence[UUID]) -> list[UUID]:
+        """Apply the events of some workflows and return those that did not advance."""
+        advanced = await self._advancer.advance(share)
+        self._has_more = self._has_more or bool(advanced.more)
+        return advanced.left
 
     async def note_deadlines(self) -> bool:
         """Store an event for each workflow whose deadline has passed. Returns True if there may be

@@ -276,13 +276,15 @@ NOTE_DEADLINES = Statement("""
 """)
 
 #: Reads the workflows that have unapplied events with ids after `after`, the oldest event first.
-#: Also returns the first and the last event id that was read, and the snapshot: `oldest_xid` is the
-#: first transaction that may still be running, and `next_xid` is the first one that had not begun.
+#: Also returns the number of events that were read, the first and the last id of these, and the
+#: snapshot: `oldest_xid` is the first transaction that may still be running, and `next_xid` is the
+#: first one that had not begun.
 PENDING = Statement("""
     WITH pending AS (
         SELECT id, workflow FROM workflow_event WHERE id > :after ORDER BY id LIMIT :limit
     )
     SELECT ARRAY(SELECT workflow FROM pending GROUP BY workflow ORDER BY min(id)) AS workflows,
+           (SELECT count(*)::int FROM pending) AS events,
            (SELECT min(id) FROM pending) AS first, (SELECT max(id) FROM pending) AS last,
            pg_snapshot_xmin(s)::text::bigint AS oldest_xid, pg_snapshot_xmax(s)::text::bigint AS next_xid
     FROM pg_current_snapshot() AS s

@@ -253,11 +253,11 @@ async def test_a_workflow_that_cannot_advance_keeps_no_other_one(platform: Platf
     await end_all(crew)
     await platform.rows("UPDATE workflow_step SET succeeded = 1 WHERE workflow = {}", broken)
     sweep = Sweep(platform.database, Advancer(platform.database, platform.queues))
-    assert await sweep.run_once()
+    await sweep.run_once()
     assert await status(platform, sound) == "success"
     assert await status(platform, broken) == "running"
     await platform.rows("UPDATE workflow_step SET succeeded = 0 WHERE workflow = {}", broken)
-    assert await sweep.run_once()
+    await sweep.run_once()
     assert await status(platform, broken) == "success"
 
 

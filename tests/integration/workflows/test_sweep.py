@@ -17,12 +17,15 @@ from shared.ledger.database import Database
 from shared.ledger.statement import Statement
 from shared.ledger.transitions import record
 from shared.ledger.transitions import workflow as transitions
+from shared.workflows import advance
 from shared.workflows.advancer import Advancer
+from shared.workflows.workflow import Workflow
 from tests.canceled_statements import canceled
 from tests.explain import explain
 from tests.integration.workflows.crew import WAITING, Crew
 from tests.integration.workflows.plays import end_all, single, status, submitter
 from tests.platform import Platform
+from tests.sample_tasks import INSTANT, Nothing
 
 APPLIED = 100_000
 
@@ -61,9 +64,12 @@ async def test_an_end_that_commits_after_later_ones_were_applied_is_found_at_onc
             await crew.claim(task["id"] for task in await crew.tasks(WAITING))
             later = await crew.tasks(f"workflow <> '{late}' AND completed_at IS NULL")
             await crew.end(later, ["success"] * len(later))
-            assert await sweep.run_once()
-        assert not await sweep.run_once()
-    assert await sweep.run_once()
+            await sweep.run_once()
+            rows = await platform.rows("SELECT status FROM workflow WHERE id <> {}", late)
+            assert {row["status"] for row in rows} == {"success"}
+        await sweep.run_once()
+        assert await status(platform, late) == "running"
+    await sweep.run_once()
     assert await status(platform, late) == "success"
 
 
@@ -98,9 +104,10 @@ async def test_a_look_does_not_read_events_that_are_applied_and_cannot_be_remove
         await platform.rows("DELETE FROM workflow_event")
         sweep = sweep_of(platform)
         for _ in range(2):
-            await submitter(platform).submit(single())
+            workflow = await submitter(platform).submit(single())
             await end_all(crew)
-            assert await sweep.run_once()
+            await sweep.run_once()
+            assert await status(platform, workflow) == "success"
         after = sweep.cursor.after(0.0)
         from_start, from_cursor = [
             await pages_read(platform, transitions.PENDING, after=each, limit=BATCH) for each in (0, after)
@@ -148,5 +155,42 @@ async def test_a_workflow_whose_statement_is_canceled_does_not_stop_the_others(
         with pytest.raises(ServerRefuses, match="statement timeout"):
             await sweep.run_once()
     assert (await status(platform, slow), await status(platform, sound)) == ("running", "success")
-    assert await sweep.run_once()
+    await sweep.run_once()
     assert await status(platform, slow) == "success"
+
+
+async def test_a_running_group_is_left_to_the_workers_until_the_next_round(
+    platform: Platform, crew: Crew
+) -> None:
+    """The next round would follow immediately, find the ends since then, and so on."""
+    flow = Workflow("running")
+    flow.group(INSTANT, [Nothing()] * 3)
+    await submitter(platform).submit(flow)
+    await crew.claim(task["id"] for task in await crew.tasks(WAITING))
+    await crew.end((await crew.tasks("holder IS NOT NULL"))[:1], ["success"])
+    assert not await sweep_of(platform).run_once()
+    assert not await platform.rows("SELECT 1 FROM workflow_event")
+    assert [row["succeeded"] for row in await platform.rows("SELECT succeeded FROM workflow_step")] == [1]
+
+
+async def test_rounds_follow_immediately_while_tasks_are_canceled_and_while_many_events_wait(
+    platform: Platform, crew: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(advance, "MAX_CANCELLED", 2)
+    monkeypatch.setattr(workflows, "BATCH", 2)
+    flow = Workflow("canceled")
+    flow.group(INSTANT, [Nothing()] * 3)
+    workflow = await submitter(platform).submit(flow)
+    await crew.cancel_workflow(workflow)
+    sweep = sweep_of(platform)
+    # The first round cancels two tasks, the second one the third task, and the third round applies
+    # the last ends. All of them leave more to do.
+    rounds = [await sweep.run_once()]
+    while rounds[-1]:
+        rounds.append(await sweep.run_once())
+    assert rounds == [True, True, False]
+    assert await status(platform, workflow) == "revoked"
+    ids = [await submitter(platform).submit(single()) for _ in range(3)]
+    for each in ids:
+        await crew.cancel_workflow(each)
+    assert await sweep.run_once()
