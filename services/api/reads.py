@@ -95,23 +95,27 @@ class Reads:
     async def look(self) -> AsyncIterator[bool]:
         """Wait for a turn to search for a few milliseconds, as `search` does.
 
-        It waits for the search that runs and at most one other, not for all that wait.
+        It waits for other looks, for the search that runs and for at most one more, not for all
+        searches that wait.
         """
         async with self._turn(self._running) as has_turn:
             yield has_turn
 
     @asynccontextmanager
     async def _turn(self, *locks: asyncio.Lock) -> AsyncIterator[bool]:
+        """Hold all these locks inside this context. Yields False, and holds none, if that takes too
+        long.
+        """
         async with AsyncExitStack() as held:
+            has_turn = True
             try:
                 async with asyncio.timeout(SEARCH_WAIT_S):
                     for lock in locks:
                         await held.enter_async_context(lock)
             except TimeoutError:
                 await held.aclose()
-                yield False
-            else:
-                yield True
+                has_turn = False
+            yield has_turn
 
     async def within(self, limit_s: float, query: Select[Any], plan: Plan) -> list[dict[str, Any]] | None:
         """Return the rows of a Piccolo query, or None if it takes longer than the given time or no

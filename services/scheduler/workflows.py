@@ -40,8 +40,8 @@ class Sweep:
         self._database = database
         self._advancer = advancer
         self._slow = SlowItems[UUID]("workflow_id")
-        #: True if the events that this round has applied were followed by others that are its own:
-        #: the tasks of a workflow are canceled in batches.
+        #: True if this round has canceled tasks of a workflow. They are canceled in batches, so there
+        #: may be more of them.
         self._has_more = False
         self.cursor = Cursor()
 

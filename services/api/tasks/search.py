@@ -143,7 +143,8 @@ class Search:
 
         If this search may read many tasks, it first takes a short look, which is enough for most
         searches and waits for few others. For the rest it waits for its turn. If there is none in
-        time, no time is left, and the page contains what the look has found.
+        time, for the look or for the rest, no time is left, and the page contains what the look has
+        found.
         """
         if not self._is_filtered:
             self._budget = Budget(BUDGET_S)
@@ -154,6 +155,10 @@ class Search:
                 self._budget = Budget(LOOK_S)
                 await look()
         if self._is_finished:
+            yield
+            return
+        if not has_turn:
+            self._budget = Budget(0)
             yield
             return
         async with self._reads.search() as has_turn:

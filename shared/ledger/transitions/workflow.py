@@ -276,9 +276,9 @@ NOTE_DEADLINES = Statement("""
 """)
 
 #: Reads the workflows that have unapplied events with ids after `after`, the oldest event first.
-#: Also returns the number of events that were read, the first and the last id of these, and the
-#: snapshot: `oldest_xid` is the first transaction that may still be running, and `next_xid` is the
-#: first one that had not begun.
+#: `events` is the number of events that were read, `first` and `last` are the limits of their ids.
+#: From the snapshot of the statement come `oldest_xid`, the first transaction that may still be
+#: running, and `next_xid`, the first one that had not begun.
 PENDING = Statement("""
     WITH pending AS (
         SELECT id, workflow FROM workflow_event WHERE id > :after ORDER BY id LIMIT :limit

@@ -208,6 +208,22 @@ async def test_a_search_without_a_turn_answers_what_a_short_look_has_found(
     assert await numbers(administrator, **filters) == expected
 
 
+async def test_a_search_that_gets_no_turn_for_its_look_does_not_wait_again(
+    administrator: Person, guest: Person, database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[int] = []
+
+    @asynccontextmanager
+    async def no_turn(_: Reads, *locks: asyncio.Lock) -> AsyncIterator[bool]:
+        waits.append(len(locks))
+        yield False
+
+    await database.execute(FILL, 400, guest.id)
+    monkeypatch.setattr(Reads, "_turn", no_turn)
+    answer = await administrator.get("tasks", name="sample.rare", limit=1)
+    assert (answer.status_code, waits) == (200, [1])
+
+
 async def test_failures_are_searched_as_far_as_the_time_allows(
     administrator: Person, guest: Person, database: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,7 +34,8 @@ OTHERS = """
     SELECT 'sample.instant', 'sample', 'default', jsonb_build_object(), 'success', now()
     FROM generate_series(1, 5000)
 """
-#: Values of the statements that find the tasks of steps. `{workflow}` stands for a workflow.
+#: Values of the statements that find the tasks of steps. `{workflow}` is replaced
+#: by the id of a workflow.
 OF_STEPS: dict[str, Any] = {"workflow": ["{workflow}"], "step": ["many"]}
 BY_LEDGER: list[tuple[Statement, dict[str, Any]]] = [
     (transitions.CANCEL_MEMBERS, {**OF_STEPS, "limit": 10}),
