@@ -55,8 +55,11 @@ def kill(processes: Sequence[subprocess.Popen[bytes]]) -> None:
 class Platform:
     """Starts processes, submits tasks, and reads the ledger.
 
-    On exit it kills the processes that it started.
+    On exit it kills the processes that it started. It can be entered again after that.
     """
+
+    queues: Queues
+    submitter: Submitter
 
     def __init__(self, database_url: str, redis_url: str, logs: Path) -> None:
         self.database_url = database_url
@@ -64,13 +67,13 @@ class Platform:
         self.processes: list[subprocess.Popen[bytes]] = []
         self._logs = logs
         self.database = Database.for_service(database_url, "test")
-        self.queues = Queues(connect(redis_url))
         self.vault = Vault.from_setting(VAULT_KEYS)
-        self.submitter = Submitter(self.database, self.queues, self.vault)
 
     async def __aenter__(self) -> Self:
         self.database.bind([*TABLES, *applications.tables(INSTALLED)])
         await self.database.open(size=4)
+        self.queues = Queues(connect(self.redis_url))
+        self.submitter = Submitter(self.database, self.queues, self.vault)
         await system.join(self.database, self.queues)
         return self
 

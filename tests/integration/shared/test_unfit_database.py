@@ -99,7 +99,6 @@ async def test_services_on_a_database_that_was_not_migrated_wait_for_the_migrati
             assert "Traceback" not in log
     finally:
         await asyncio.to_thread(services.stop)
-        await platform.queues.client.aclose()
 
 
 async def test_a_schema_that_is_newer_than_the_release_is_accepted(database: Database) -> None:
