@@ -42,6 +42,9 @@ MARGIN_S, ROW_S = 0.1, 50e-6
 FIRST_STRETCH, GROWTH, MAX_STRETCH = 5_000, 4, 500_000
 
 Row = dict[str, Any]
+#: Builds the query of `task_failure` for the ids of the failed tasks to read. Each scan builds it anew,
+#: because Piccolo adds conditions to a query in place.
+Failures = Callable[[], Select[Any]]
 #: The condition that a scan adds to those of the search: its time is over.
 _IS_LATE = "clock_timestamp() >= statement_timestamp() + make_interval(secs => {}::float8)"
 #: Name of the column of a scan that is true for tasks that meet the conditions of the search.
@@ -128,8 +131,8 @@ class Search:
                 await self._least_scan(first)
         return self._found
 
-    async def among_failures(self, failures: Select[Any]) -> Found:
-        """Search only failed tasks. `failures` is the query of `task_failure` that finds their ids."""
+    async def among_failures(self, failures: Failures) -> Found:
+        """Search only failed tasks."""
         first = self._found.first
         async with self._in_turn(lambda: self._scan(first, failures)):
             await self._scan(first, failures)
@@ -203,7 +206,7 @@ class Search:
         self._found.until = low
         return True
 
-    async def _scan(self, floor: UUID, failures: Select[Any] | None = None) -> bool:
+    async def _scan(self, floor: UUID, failures: Failures | None = None) -> bool:
         """Read one task after another until `floor` is reached or the time is over. Returns False if
         there was not enough time to read any.
         """
@@ -218,12 +221,12 @@ class Search:
         self._take(rows, floor)
         return True
 
-    async def _least_scan(self, floor: UUID, failures: Select[Any] | None = None) -> None:
+    async def _least_scan(self, floor: UUID, failures: Failures | None = None) -> None:
         """Read a few tasks even if the time limit has passed. Raises ReadTooSlow."""
         query = self._scanned(floor, failures, LOOK_S)
         self._take(await self._reads.select_little(query, SCANNED), floor)
 
-    def _scanned(self, floor: UUID, failures: Select[Any] | None, seconds: float) -> Select[Any]:
+    def _scanned(self, floor: UUID, failures: Failures | None, seconds: float) -> Select[Any]:
         """Build the query of a scan down to the id `floor`, through all tasks or through failed ones.
 
         When its time is over, every further task meets the condition, so that Postgres soon has
@@ -235,7 +238,7 @@ class Search:
         columns = [_if(wanted, column) for column in self._columns]
         query = self._remaining([*columns, matches], floor)
         if failures is not None:
-            ids = failures.where(TaskFailure.task_id < self._found.until)
+            ids = failures().where(TaskFailure.task_id < self._found.until)
             query = query.where(WhereRaw('"task"."id" IN ({})', ids.querystrings[0]))
         return query.where(WhereRaw(f"({{}} OR {_IS_LATE})", wanted.querystring, seconds))
 

@@ -259,7 +259,7 @@ async def test_failures_are_read_first_and_in_their_order(guest: Person, databas
         is_filtered=True,
         is_indexed=False,
     )
-    query = scan._scanned(FIRST_ID, wanted.failures(None), 0.2)
+    query = scan._scanned(FIRST_ID, lambda: wanted.failures(None), 0.2)
     sql, values = query.querystrings[0].compile_string()
     async with database.transaction():
         await database.execute(reads.SET, list(reads.SCANNED), list(reads.SCANNED.values()))
