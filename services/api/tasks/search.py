@@ -42,8 +42,8 @@ MARGIN_S, ROW_S = 0.1, 50e-6
 FIRST_STRETCH, GROWTH, MAX_STRETCH = 5_000, 4, 500_000
 
 Row = dict[str, Any]
-#: Builds the query of `task_failure` for the ids of the failed tasks to read. Each scan builds it anew,
-#: because Piccolo adds conditions to a query in place.
+#: Builds the query of `task_failure` for the ids of the failed tasks to read. Each scan builds a new
+#: query, because Piccolo adds conditions to a query in place.
 Failures = Callable[[], Select[Any]]
 #: The condition that a scan adds to those of the search: its time is over.
 _IS_LATE = "clock_timestamp() >= statement_timestamp() + make_interval(secs => {}::float8)"
