@@ -6,7 +6,7 @@ large.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -17,10 +17,11 @@ from services.api.http.refusals import Refusal
 from shared.errors import ServerRefuses, ServerUnavailable
 from shared.ledger import connections, session, sqlstate
 from shared.ledger.database import Database
+from shared.ledger.session import Connection, Session
 from shared.ledger.statement import Statement
-from shared.ledger.time_limit import SERVER_MARGIN_S
+from shared.ledger.time_limit import SERVER_MARGIN_S, STATEMENT_TIMEOUT_S
 
-Fetch = Callable[[], Awaitable[list[dict[str, Any]]]]
+Fetch = Callable[[], Awaitable[Sequence[Mapping[str, Any]]]]
 #: Session settings of Postgres that decide how a statement is planned.
 Plan = Mapping[str, str]
 
@@ -43,6 +44,17 @@ SCANNED: Plan = {**IN_ORDER, "enable_hashjoin": "off", "enable_mergejoin": "off"
 PLANNED: Plan = ALONE
 #: Makes Postgres plan a statement once for each connection, and read by indexes only.
 PROBED: Plan = ALONE | session.BY_INDEX
+#: Seconds after which Postgres cancels a scan. It reads tasks for 0.4 s and then stops by itself, but
+#: it may also have to be planned, or wait for a lock.
+SCAN_LIMIT_S = 0.6
+#: The session of scans. It has all settings that a scan needs, so a scan takes one round trip. A
+#: transaction with settings of its own would take four, and each of them delays submissions.
+SCANS = Session(
+    "api-scans",
+    {**session.settings(SCAN_LIMIT_S + SERVER_MARGIN_S), **SCANNED},
+    Connection,
+    STATEMENT_TIMEOUT_S,
+)
 #: The name of this pool's database engine in Piccolo. The tables are bound to another pool.
 _NODE = "reads"
 
@@ -60,25 +72,28 @@ class ReadTooSlow(Refusal):
 
 
 class Reads:
-    """A connection pool for slow reads, separate from the one for other requests. Creating an
+    """The connection pools for slow reads, separate from the one for other requests. Creating an
     instance opens no connection.
     """
 
     def __init__(self, url: str, requests: Database) -> None:
         self._database = Database.for_service(url, "api-reads")
+        self._scans = Database(url, SCANS, limit_s=SCAN_LIMIT_S + SERVER_MARGIN_S)
         #: Held by the search that runs, and by the long search that runs or is the next one.
         self._running, self._next = asyncio.Lock(), asyncio.Lock()
         requests.engine.extra_nodes = {**requests.engine.extra_nodes, _NODE: self._database.engine}
 
     async def open(self) -> None:
         await self._database.open(size=connections.API_READ_POOL)
+        await self._scans.open(size=connections.API_SCAN_POOL)
 
     async def close(self) -> None:
         await self._database.close()
+        await self._scans.close()
 
     async def select(self, query: Select[Any]) -> list[dict[str, Any]]:
         """Return the rows of a Piccolo query. Raises ReadTooSlow or ServerUnavailable."""
-        async with self._in_time():
+        async with self._too_slow():
             return await self._database.answered(query.run(node=_NODE))
 
     @asynccontextmanager
@@ -126,14 +141,22 @@ class Reads:
         """
         return await self._within(limit_s, lambda: query.run(node=_NODE), plan)
 
-    async def select_little(self, query: Select[Any], plan: Plan) -> list[dict[str, Any]]:
-        """Return the rows of a query of a search whose time is over. The query must read few rows,
-        because only the time limit of all reads applies.
+    async def scan(self, sql: str, values: Sequence[Any]) -> list[dict[str, Any]] | None:
+        """Return the rows of a scan (see `tasks.scan`), or None if it does not stop in time.
+
+        The caller must hold a turn to search, because only one scan at a time has a connection.
+        Raises ServerUnavailable.
+        """
+        return await _in_time(self._scans, SCAN_LIMIT_S, lambda: self._scans.engine.fetch(sql, values))
+
+    async def scan_little(self, sql: str, values: Sequence[Any]) -> list[dict[str, Any]]:
+        """Return the rows of a scan that reads few tasks, for a search whose time is over or that has
+        no turn. Only the time limit of all reads applies.
 
         Raises ReadTooSlow or ServerUnavailable.
         """
         limit_s = self._database.limit_s
-        rows = await self.within(limit_s, query, plan)
+        rows = await self._within(limit_s, lambda: self._database.engine.fetch(sql, values), SCANNED)
         if rows is None:
             raise ReadTooSlow(limit_s)
         return rows
@@ -163,42 +186,51 @@ class Reads:
         )
         if rows is None:
             raise ReadTooSlow(limit_s)
-        return [dict(row) for row in rows]
+        return rows
 
     async def _within(self, limit_s: float, fetch: Fetch, plan: Plan) -> list[dict[str, Any]] | None:
-        try:
-            async with self._database.translated(), asyncio.timeout(limit_s + SERVER_MARGIN_S):
-                return await self._limited(limit_s, fetch, plan)
-        except ServerUnavailable as error:
-            if not _took_too_long(error):
-                raise
-            return None
+        """Run a read with settings of its own. Returns None if it takes longer than the given time."""
+        limited = {"statement_timeout": str(max(1, int(limit_s * 1000))), **plan}
 
-    async def _limited(self, limit_s: float, fetch: Fetch, plan: Plan) -> list[dict[str, Any]] | None:
-        """Run a read with a time limit. If Postgres cancels the statement because of the limit,
-        Postgres still counts as available.
-        """
-        try:
+        async def fetched() -> Sequence[Mapping[str, Any]]:
             async with self._database.transaction():
-                limited = {"statement_timeout": str(max(1, int(limit_s * 1000))), **plan}
                 await self._database.engine.fetch(SET, [list(limited), list(limited.values())])
                 return await fetch()
-        except asyncpg.QueryCanceledError:
-            return None
+
+        return await _in_time(self._database, limit_s, fetched)
 
     async def run(self, sql: str | Statement, *values: Any, **named: Any) -> list[dict[str, Any]]:
         """Return the rows of one statement. Raises ReadTooSlow or ServerUnavailable."""
-        async with self._in_time():
+        async with self._too_slow():
             return await self._database.run(sql, *values, **named)
 
     @asynccontextmanager
-    async def _in_time(self) -> AsyncIterator[None]:
+    async def _too_slow(self) -> AsyncIterator[None]:
+        """Raise ReadTooSlow in place of an error that means that this read took too long."""
         try:
             yield
         except ServerUnavailable as error:
             if not _took_too_long(error):
                 raise
             raise ReadTooSlow(self._database.limit_s) from error
+
+
+async def _in_time(database: Database, limit_s: float, fetch: Fetch) -> list[dict[str, Any]] | None:
+    """Return the rows of a read, or None if it takes longer than the given time or no connection is
+    free.
+
+    If Postgres cancels the statement because of its time limit, Postgres still counts as available.
+    """
+    try:
+        async with database.translated(), asyncio.timeout(limit_s + SERVER_MARGIN_S):
+            try:
+                return [dict(row) for row in await fetch()]
+            except asyncpg.QueryCanceledError:
+                return None
+    except ServerUnavailable as error:
+        if not _took_too_long(error):
+            raise
+        return None
 
 
 def _took_too_long(error: ServerUnavailable) -> bool:

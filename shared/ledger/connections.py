@@ -17,7 +17,8 @@ log = logging.getLogger(__name__)
 
 #: Maximum number of connections to Postgres in each of the connection pools.
 API_POOL = 10
-API_READ_POOL = 4
+API_READ_POOL = 3
+API_SCAN_POOL = 1
 API_QUOTA_POOL = 1
 WORKER_LEDGER_POOL = 4
 SCHEDULER_POOL = 6
@@ -48,7 +49,15 @@ class Connections:
 
 
 API = Connections(
-    "api", MappingProxyType({"requests": API_POOL, "slow reads": API_READ_POOL, "quotas": API_QUOTA_POOL})
+    "api",
+    MappingProxyType(
+        {
+            "requests": API_POOL,
+            "slow reads": API_READ_POOL,
+            "scans": API_SCAN_POOL,
+            "quotas": API_QUOTA_POOL,
+        }
+    ),
 )
 SCHEDULER = Connections("scheduler", MappingProxyType({"statements of all loops": SCHEDULER_POOL}))
 

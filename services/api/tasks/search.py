@@ -7,7 +7,6 @@ within its time limit, it reads a few more tasks. A client that follows the curs
 reaches the end.
 """
 
-import functools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -16,16 +15,14 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from piccolo.columns import JSON
-from piccolo.columns.combination import And, WhereRaw
 from piccolo.custom_types import Combinable
 from piccolo.query.methods.select import Select
-from piccolo.querystring import QueryString
 
-from services.api.reads import IN_ORDER, PLANNED_ANEW, SCANNED, Reads
+from services.api.reads import IN_ORDER, PLANNED_ANEW, Reads
+from services.api.tasks.scan import MATCHES, Failures, Scan
 from shared.ledger import partitions
 from shared.ledger.ids import FIRST_ID
-from shared.ledger.task_tables import Task, TaskFailure
+from shared.ledger.task_tables import Task
 
 #: Time limit for building one page, in seconds, not counting the wait for other searches, and the
 #: part of it that the first try with the whole query may take.
@@ -34,21 +31,11 @@ BUDGET_S, WHOLE_S = 0.4, 0.15
 #: whole query, which includes its planning. A scan has the same time after the time limit of its
 #: search if the search has made no progress at all.
 LOOK_S, WHOLE_LOOK_S = 0.005, 0.03
-#: Seconds that a statement may take in addition to the time for which it reads tasks: to be planned,
-#: and for each task that it reads after its time is over, until it has as many as the page needs.
-MARGIN_S, ROW_S = 0.1, 50e-6
 #: Number of tasks in the first range of past days that is read, the factor by which each further
 #: range is larger, and the maximum.
 FIRST_STRETCH, GROWTH, MAX_STRETCH = 5_000, 4, 500_000
 
 Row = dict[str, Any]
-#: Builds the query of `task_failure` for the ids of the failed tasks to read. Each scan builds a new
-#: query, because Piccolo adds conditions to a query in place.
-Failures = Callable[[], Select[Any]]
-#: The condition that a scan adds to those of the search: its time is over.
-_IS_LATE = "clock_timestamp() >= statement_timestamp() + make_interval(secs => {}::float8)"
-#: Name of the column of a scan that is true for tasks that meet the conditions of the search.
-_MATCHES = "is_match"
 
 
 @dataclass(slots=True)
@@ -59,6 +46,7 @@ class Found:
     until: UUID
     #: The lowest id that a matching task can have.
     first: UUID
+    #: May be more than the page needs.
     rows: list[Row] = field(default_factory=list)
 
     @property
@@ -110,6 +98,7 @@ class Search:
         self._limit = limit
         self._is_filtered = is_filtered
         self._is_indexed = is_indexed
+        self._scan_of_page: Scan | None = None
         self._budget = Budget(BUDGET_S)
         self._found = Found(self._start, first)
 
@@ -213,9 +202,7 @@ class Search:
         left_s = self._budget.left_s
         if self._is_finished or left_s <= 0:
             return False
-        query = self._scanned(floor, failures, left_s)
-        limit_s = left_s + MARGIN_S + ROW_S * self._missing
-        rows = await self._reads.within(limit_s, query, SCANNED)
+        rows = await self._reads.scan(*self._scanned(floor, failures, left_s))
         if rows is None:
             return False
         self._take(rows, floor)
@@ -223,30 +210,21 @@ class Search:
 
     async def _least_scan(self, floor: UUID, failures: Failures | None = None) -> None:
         """Read a few tasks even if the time limit has passed. Raises ReadTooSlow."""
-        query = self._scanned(floor, failures, LOOK_S)
-        self._take(await self._reads.select_little(query, SCANNED), floor)
+        self._take(await self._reads.scan_little(*self._scanned(floor, failures, LOOK_S)), floor)
 
-    def _scanned(self, floor: UUID, failures: Failures | None, seconds: float) -> Select[Any]:
-        """Build the query of a scan down to the id `floor`, through all tasks or through failed ones.
-
-        When its time is over, every further task meets the condition, so that Postgres soon has
-        enough rows and stops. A column distinguishes these tasks from matching ones. Their documents,
-        which may be large, are left out.
-        """
-        wanted = functools.reduce(And, self._conditions) if self._conditions else WhereRaw("TRUE")
-        matches = QueryString("({})", wanted.querystring, alias=_MATCHES)
-        columns = [_if(wanted, column) for column in self._columns]
-        query = self._remaining([*columns, matches], floor)
-        if failures is not None:
-            ids = failures().where(TaskFailure.task_id < self._found.until)
-            query = query.where(WhereRaw('"task"."id" IN ({})', ids.querystrings[0]))
-        return query.where(WhereRaw(f"({{}} OR {_IS_LATE})", wanted.querystring, seconds))
+    def _scanned(self, floor: UUID, failures: Failures | None, seconds: float) -> tuple[str, list[Any]]:
+        """Return the statement of a scan down to the id `floor`, and its values."""
+        if self._scan_of_page is None:
+            self._scan_of_page = Scan(
+                columns=self._columns, conditions=self._conditions, failures=failures, limit=self._limit
+            )
+        scan = self._scan_of_page
+        return scan.sql, scan.values(below=self._found.until, floor=floor, seconds=seconds)
 
     def _take(self, rows: Sequence[Row], floor: UUID) -> None:
         """Add the matching rows of a scan to the page, and note how far the scan got."""
-        is_cut = len(rows) == self._missing
-        self._found.until = rows[-1]["id"] if is_cut else floor
-        self._found.rows += [row for row in rows if row.pop(_MATCHES)]
+        self._found.until = rows[-1]["id"] if len(rows) == self._limit else floor
+        self._found.rows += [row for row in rows if row.pop(MATCHES)]
 
     def _remaining(self, columns: Sequence[Any], low: UUID) -> Select[Any]:
         """Build a query for the tasks from the position of the search down to the id `low`, newest
@@ -289,11 +267,3 @@ class Search:
 def _low(rows: Sequence[Row]) -> UUID:
     """Return the lowest id of a range, or the lowest of all ids if fewer tasks were left."""
     return rows[0]["id"] if rows else FIRST_ID
-
-
-def _if(wanted: Combinable, column: Any) -> Any:
-    """Return null instead of a document if the task does not meet the conditions."""
-    if not isinstance(column, JSON):
-        return column
-    name = column._meta.name
-    return QueryString(f'CASE WHEN ({{}}) THEN "task"."{name}" END', wanted.querystring, alias=name)

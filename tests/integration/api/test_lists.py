@@ -14,7 +14,7 @@ import pytest
 
 from services.api import reads
 from services.api.reads import Reads
-from services.api.tasks import search
+from services.api.tasks import scan, search
 from shared.ledger import partitions
 from shared.ledger.ids import FIRST_ID, LAST_ID, uuid7
 from shared.ledger.lifecycle import Status
@@ -149,6 +149,17 @@ async def test_a_search_that_runs_out_of_time_says_how_far_it_got_and_goes_on_fr
     assert await numbers(administrator, name="sample.rare", limit=3) == [99, 199, 299, 399]
 
 
+async def test_a_scan_goes_on_behind_a_look_that_has_found_some(
+    administrator: Person, guest: Person, database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await database.execute(FILL, 100, guest.id)
+    await database.execute(FAIL, 3)
+    # Look and scan are out of time after their first task, and then read as many as a page has.
+    monkeypatch.setattr(search, "LOOK_S", 30.0)
+    monkeypatch.setattr(scan, "_IS_LATE", "{}::float8 > 0")
+    assert await numbers(administrator, error="paper", limit=10) == list(range(3, 101, 3))
+
+
 async def test_past_days_are_searched_in_ranges(
     administrator: Person, guest: Person, database: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,7 +212,7 @@ async def test_a_search_without_a_turn_answers_what_a_short_look_has_found(
     monkeypatch.setattr(Reads, "_turn", only_a_look)
     monkeypatch.setattr(search, "LOOK_S", 30.0)
     # A scan is out of time after its first task, and then reads as many as a page has.
-    monkeypatch.setattr(search, "_IS_LATE", "{}::float8 > 0")
+    monkeypatch.setattr(scan, "_IS_LATE", "{}::float8 > 0")
     page = (await administrator.get("tasks", **filters)).json()
     assert (page["items"], page["complete"]) == ([], False)
     expected = [396] if "status" in filters else [99, 199, 299, 399]
@@ -247,23 +258,16 @@ async def test_failures_are_read_first_and_in_their_order(guest: Person, databas
     await database.execute(FAIL, 10)
     await database.execute("ANALYZE task, task_failure")
     wanted = TaskFilter(status=[Status.FAILURE], params={"number": ('{"number": 1}',)})
-    unread: Any = None
-    scan = search.Search(
-        unread,
+    found = scan.Scan(
         columns=[Task.id, Task.params],
         conditions=wanted.conditions,
-        lookups=wanted.lookups,
-        ids=wanted.id_bounds,
+        failures=lambda: wanted.failures(None),
         limit=51,
-        below=None,
-        is_filtered=True,
-        is_indexed=False,
     )
-    query = scan._scanned(FIRST_ID, lambda: wanted.failures(None), 0.2)
-    sql, values = query.querystrings[0].compile_string()
+    values = found.values(below=LAST_ID, floor=FIRST_ID, seconds=0.2)
     async with database.transaction():
         await database.execute(reads.SET, list(reads.SCANNED), list(reads.SCANNED.values()))
-        plan = "\n".join(row[0] for row in await database.fetch(f"EXPLAIN {sql}", *values))
+        plan = "\n".join(row[0] for row in await database.fetch(f"EXPLAIN {found.sql}", *values))
     assert "Sort" not in plan
     assert "Nested Loop" in plan
     assert plan.index(" on task_failure_p") < plan.index(" on task_p")

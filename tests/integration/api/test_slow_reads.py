@@ -141,7 +141,8 @@ async def own_reads(settings: Settings) -> AsyncIterator[reads.Reads]:
 #: Counts the reads that wait for a lock on a table. Other statements of the API may wait for it too.
 BLOCKED = """
     SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
-    WHERE NOT granted AND relation = $1::text::regclass AND application_name = 'often-api-reads'
+    WHERE NOT granted AND relation = $1::text::regclass
+      AND application_name IN ('often-api-reads', 'often-api-scans')
 """
 
 
@@ -172,6 +173,15 @@ async def test_twelve_searches_run_one_after_another(
 async def test_a_limited_read_uses_one_process_of_postgres(own_reads: reads.Reads) -> None:
     workers = Statement("SELECT current_setting('max_parallel_workers_per_gather') AS number")
     assert await own_reads.run_within(1, workers) == [{"number": "0"}]
+
+
+async def test_a_scan_reads_in_order_in_one_process_and_is_ended_in_time(own_reads: reads.Reads) -> None:
+    settings = "SELECT name, setting FROM pg_settings WHERE name = ANY($1::text[])"
+    rows = await own_reads.scan(settings, [list(reads.SCANNED)])
+    assert rows is not None
+    assert {row["name"]: row["setting"] for row in rows} == reads.SCANNED
+    assert await own_reads.scan("SELECT pg_sleep(30)", []) is None
+    assert await own_reads.scan("SELECT 1 AS one", []) == [{"one": 1}]
 
 
 async def test_a_short_look_goes_before_the_searches_that_wait(own_reads: reads.Reads) -> None:

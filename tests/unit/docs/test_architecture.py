@@ -90,11 +90,9 @@ def test_every_transition_module_is_on_the_page() -> None:
 def test_the_connections_are_those_that_the_processes_open() -> None:
     threads = Settings().worker_threads
     worker, fixed = connections.of_worker(threads), connections.of_worker(0)
-    requests, reads, quotas = connections.API.by_purpose.values()
-    assert (
-        f"| API | {requests + reads + quotas} | {requests} requests, {reads} slow lists and counts, " in PAGE
-    )
-    assert f" counts, {quotas} count of waiting tasks |" in PAGE
+    requests, reads, scans, quotas = connections.API.by_purpose.values()
+    assert f"| API | {connections.API.total} | {requests} requests, {reads} slow lists and counts, " in PAGE
+    assert f" counts, {scans} scan, {quotas} count of waiting tasks |" in PAGE
     assert f"| worker | {fixed.total} + threads, {worker.total} by default | " in PAGE
     assert fixed.by_purpose == {"ledger": 4, "advisory lock": 1, "task code": 0}
     assert f"| scheduler | {connections.SCHEDULER.total} | all loops |" in PAGE
