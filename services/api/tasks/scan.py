@@ -31,8 +31,8 @@ _BELOW, _FLOOR, _SECONDS = object(), object(), object()
 class Scan:
     """The statement for all scans of one search.
 
-    It is built once, because Piccolo takes longer to build it than the API takes for the rest of
-    most searches.
+    It is built once, because Piccolo needs about 1 ms for it, and all other requests of the process
+    wait that long.
     """
 
     def __init__(
