@@ -6,7 +6,9 @@ from datetime import UTC, date, datetime, time, timedelta
 import asyncpg
 
 from local.postgres import SUPERUSER
+from services.scheduler.indexer import Indexer
 from shared.ledger import partitions
+from shared.ledger.database import Database
 from shared.ledger.partitions import PARTITIONED
 from tests.roles import as_role
 
@@ -98,6 +100,18 @@ async def fill_waiting(database_url: str, days: list[date], count: int) -> None:
     finally:
         await connection.close()
     await settle(database_url)
+
+
+async def index(database_url: str) -> None:
+    """Build the indexes of past days now, so that no leader does it during the measurement."""
+    database = Database.for_service(database_url, "bench-owner")
+    await database.open(size=1)
+    try:
+        indexer = Indexer(database, lambda: None)
+        while await indexer.run_once():
+            pass
+    finally:
+        await database.close()
 
 
 async def settle(database_url: str, *, analyze: bool = True) -> None:

@@ -4,12 +4,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
+import asyncpg
+
 from bench import filler
 from bench.api import Api
 from bench.stage import Stage
-from services.scheduler.indexer import Indexer
 from shared.ledger import partitions, past
-from shared.ledger.database import Database
 from tests.platform import Platform
 
 TASKS, DAYS, TASKS_PER_OWNER = 10_000_000, 30, 100
@@ -52,13 +52,9 @@ async def filled(stage: Stage) -> str:
 async def _fill(database_url: str, count: int) -> None:
     days = filler.days_before(datetime.now(UTC).date(), first=0, count=DAYS)
     await filler.fill(database_url, days, count, owners=count // TASKS_PER_OWNER, attempts=False, rows=_ROWS)
-    database = Database.for_service(database_url, "bench-owner")
-    await database.open(size=1)
-    connection = await database.connect()
+    await filler.index(database_url)
+    connection = await asyncpg.connect(database_url)
     try:
-        indexer = Indexer(database, lambda: None)
-        while await indexer.run_once():
-            pass
         for day in days[-2:]:  # the indexer has already noted the failed tasks of the earlier days
             await connection.execute(past.note_failures(partitions.partition_name("task", day)))
         for table, first, step in [("task_minute", "2 days", "minute"), ("task_hour", "30 days", "hour")]:
@@ -66,7 +62,6 @@ async def _fill(database_url: str, count: int) -> None:
         await connection.execute("VACUUM ANALYZE task_minute, task_hour, task_failure")
     finally:
         await connection.close()
-        await database.close()
     await filler.settle(database_url)
 
 

@@ -49,6 +49,7 @@ async def measure(stage: Stage, rounds: int) -> Sequence[Measured]:
         for _ in range(rounds):
             days = filler.days_before(datetime.now(UTC).date(), first=KEPT_DAYS + 1, count=DAYS)
             await filler.fill(platform.database_url, days, old, owners=10_000, attempts=True)
+            await filler.index(platform.database_url)
             async with crew.working(platform), crew.fed(platform, LEVEL) as feed:
                 await eventually(lambda feed=feed: feed.taken >= WARM, 60)  # type: ignore[misc]
                 before = await crew.now(platform)
