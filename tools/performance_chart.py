@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 
 DOCS = Path(__file__).parent.parent / "docs"
-PAGE = DOCS / "measurements" / "2026-11-27.md"
+PAGE = DOCS / "measurements" / "2026-12-01.md"
 CHART = DOCS / "performance.svg"
 
 TITLE = "Throughput of no-op tasks: this project ÷ the other system"
