@@ -44,9 +44,10 @@ SCANNED: Plan = {**IN_ORDER, "enable_hashjoin": "off", "enable_mergejoin": "off"
 PLANNED: Plan = ALONE
 #: Makes Postgres plan a statement once for each connection, and read by indexes only.
 PROBED: Plan = ALONE | session.BY_INDEX
-#: Seconds after which Postgres cancels a scan. It reads tasks for 0.4 s and then stops by itself, but
-#: it may also have to be planned, or wait for a lock.
-SCAN_LIMIT_S = 0.6
+#: Seconds after which Postgres cancels a scan. It reads tasks for 0.4 s and stops by itself, but it may
+#: have to be planned before, and then reads as many tasks as it may return: up to 10,001 for a count,
+#: which takes about 0.5 s.
+SCAN_LIMIT_S = 1.0
 #: The session of scans. It has all settings that a scan needs, so a scan takes one round trip. A
 #: transaction with settings of its own would take four, and each of them delays submissions.
 SCANS = Session(
@@ -78,7 +79,7 @@ class Reads:
 
     def __init__(self, url: str, requests: Database) -> None:
         self._database = Database.for_service(url, "api-reads")
-        self._scans = Database(url, SCANS, limit_s=SCAN_LIMIT_S + SERVER_MARGIN_S)
+        self._scans = Database(url, SCANS)
         #: Held by the search that runs, and by the long search that runs or is the next one.
         self._running, self._next = asyncio.Lock(), asyncio.Lock()
         requests.engine.extra_nodes = {**requests.engine.extra_nodes, _NODE: self._database.engine}
@@ -88,12 +89,11 @@ class Reads:
         await self._scans.open(size=connections.API_SCAN_POOL)
 
     async def close(self) -> None:
-        await self._database.close()
-        await self._scans.close()
+        await asyncio.gather(self._database.close(), self._scans.close())
 
     async def select(self, query: Select[Any]) -> list[dict[str, Any]]:
         """Return the rows of a Piccolo query. Raises ReadTooSlow or ServerUnavailable."""
-        async with self._too_slow():
+        async with self._in_time():
             return await self._database.answered(query.run(node=_NODE))
 
     @asynccontextmanager
@@ -147,7 +147,7 @@ class Reads:
         The caller must hold a turn to search, because only one scan at a time has a connection.
         Raises ServerUnavailable.
         """
-        return await _in_time(self._scans, SCAN_LIMIT_S, lambda: self._scans.engine.fetch(sql, values))
+        return await _rows_within(self._scans, SCAN_LIMIT_S, lambda: self._scans.engine.fetch(sql, values))
 
     async def scan_little(self, sql: str, values: Sequence[Any]) -> list[dict[str, Any]]:
         """Return the rows of a scan that reads few tasks, for a search whose time is over or that has
@@ -197,15 +197,15 @@ class Reads:
                 await self._database.engine.fetch(SET, [list(limited), list(limited.values())])
                 return await fetch()
 
-        return await _in_time(self._database, limit_s, fetched)
+        return await _rows_within(self._database, limit_s, fetched)
 
     async def run(self, sql: str | Statement, *values: Any, **named: Any) -> list[dict[str, Any]]:
         """Return the rows of one statement. Raises ReadTooSlow or ServerUnavailable."""
-        async with self._too_slow():
+        async with self._in_time():
             return await self._database.run(sql, *values, **named)
 
     @asynccontextmanager
-    async def _too_slow(self) -> AsyncIterator[None]:
+    async def _in_time(self) -> AsyncIterator[None]:
         """Raise ReadTooSlow in place of an error that means that this read took too long."""
         try:
             yield
@@ -215,7 +215,7 @@ class Reads:
             raise ReadTooSlow(self._database.limit_s) from error
 
 
-async def _in_time(database: Database, limit_s: float, fetch: Fetch) -> list[dict[str, Any]] | None:
+async def _rows_within(database: Database, limit_s: float, fetch: Fetch) -> list[dict[str, Any]] | None:
     """Return the rows of a read, or None if it takes longer than the given time or no connection is
     free.
 

@@ -61,7 +61,7 @@ async def count(reads: Reads, matches: Matches, until: UUID, today: datetime) ->
         is_indexed=matches.is_indexed,
     )
     if matches.only_failures:
-        found = await search.among_failures(matches.failures)
+        found = await search.among_failures(matches.failures())
     else:
         found = await search.everywhere(today)
     return await _count(reads, matches, found.rows, is_complete=found.is_complete)

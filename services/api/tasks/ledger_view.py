@@ -116,7 +116,7 @@ class LedgerView:
             is_indexed=wanted.is_indexed or reader.owned_by is not None,
         )
         if wanted.only_failures:
-            found = await search.among_failures(lambda: wanted.failures(reader.owned_by))
+            found = await search.among_failures(wanted.failures(reader.owned_by))
         else:
             found = await search.everywhere(self._database.now())
         await wait_reason.explain(self._database, found.rows)

@@ -6,7 +6,7 @@ and stops. A column distinguishes these tasks from matching ones.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -20,8 +20,6 @@ from shared.ledger.task_tables import Task, TaskFailure
 
 #: Name of the column that is true for tasks that meet the conditions of the search.
 MATCHES = "is_match"
-#: Builds the query of `task_failure` for the ids of the failed tasks to read.
-Failures = Callable[[], Select[Any]]
 #: The condition that a scan adds to those of the search: its time is over.
 _IS_LATE = "clock_timestamp() >= statement_timestamp() + make_interval(secs => {}::float8)"
 #: Placeholders for the values that differ between the scans of one search.
@@ -40,21 +38,21 @@ class Scan:
         *,
         columns: Sequence[Any],
         conditions: Sequence[Combinable],
-        failures: Failures | None,
+        failures: Select[Any] | None,
         limit: int,
     ) -> None:
         """Build the statement.
 
-        It reads all tasks, or only those whose ids `failures` yields. It returns at most `limit`
-        rows, with the given columns and `MATCHES`. Documents of tasks that do not match, which may
-        be large, are left out.
+        It reads all tasks, or only those whose ids the query `failures` on `task_failure` finds, to
+        which it adds a condition. It returns at most `limit` rows, with the given columns and
+        `MATCHES`. Documents of tasks that do not match, which may be large, are left out.
         """
         wanted = functools.reduce(And, conditions) if conditions else WhereRaw("TRUE")
         matches = QueryString("({})", wanted.querystring, alias=MATCHES)
         query = Task.select(*(_if(wanted, column) for column in columns), matches)
         query = query.where(Task.id < _BELOW).where(Task.id >= _FLOOR)
         if failures is not None:
-            ids = failures().where(TaskFailure.task_id < _BELOW)
+            ids = failures.where(TaskFailure.task_id < _BELOW)
             query = query.where(WhereRaw('"task"."id" IN ({})', ids.querystrings[0]))
         query = query.where(WhereRaw(f"({{}} OR {_IS_LATE})", wanted.querystring, _SECONDS))
         query = query.order_by(Task.id, ascending=False).limit(limit)

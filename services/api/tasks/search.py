@@ -19,7 +19,7 @@ from piccolo.custom_types import Combinable
 from piccolo.query.methods.select import Select
 
 from services.api.reads import IN_ORDER, PLANNED_ANEW, Reads
-from services.api.tasks.scan import MATCHES, Failures, Scan
+from services.api.tasks.scan import MATCHES, Scan
 from shared.ledger import partitions
 from shared.ledger.ids import FIRST_ID
 from shared.ledger.task_tables import Task
@@ -120,8 +120,8 @@ class Search:
                 await self._least_scan(first)
         return self._found
 
-    async def among_failures(self, failures: Failures) -> Found:
-        """Search only failed tasks."""
+    async def among_failures(self, failures: Select[Any]) -> Found:
+        """Search only failed tasks: those whose ids the query on `task_failure` finds."""
         first = self._found.first
         async with self._in_turn(lambda: self._scan(first, failures)):
             await self._scan(first, failures)
@@ -195,7 +195,7 @@ class Search:
         self._found.until = low
         return True
 
-    async def _scan(self, floor: UUID, failures: Failures | None = None) -> bool:
+    async def _scan(self, floor: UUID, failures: Select[Any] | None = None) -> bool:
         """Read one task after another until `floor` is reached or the time is over. Returns False if
         there was not enough time to read any.
         """
@@ -208,11 +208,11 @@ class Search:
         self._take(rows, floor)
         return True
 
-    async def _least_scan(self, floor: UUID, failures: Failures | None = None) -> None:
+    async def _least_scan(self, floor: UUID, failures: Select[Any] | None = None) -> None:
         """Read a few tasks even if the time limit has passed. Raises ReadTooSlow."""
         self._take(await self._reads.scan_little(*self._scanned(floor, failures, LOOK_S)), floor)
 
-    def _scanned(self, floor: UUID, failures: Failures | None, seconds: float) -> tuple[str, list[Any]]:
+    def _scanned(self, floor: UUID, failures: Select[Any] | None, seconds: float) -> tuple[str, list[Any]]:
         """Return the statement of a scan down to the id `floor`, and its values."""
         if self._scan_of_page is None:
             self._scan_of_page = Scan(

@@ -22,6 +22,15 @@ from tests.roles import as_role
 
 LATER = {"name": "system.health_check", "params": {}, "delay_s": 3600}
 CANCEL: dict[str, Any] = {"action": "cancel", "filter": {"name": ["system.health_check"]}}
+#: Makes the tasks with the ids $1 fail.
+FAIL = """
+    WITH failed AS (
+        UPDATE task SET status = 'failure', send_at = NULL, sent_at = NULL, completed_at = now()
+        WHERE id = ANY($1::uuid[]) RETURNING *
+    )
+    INSERT INTO task_failure (task_id, name, queue, owner, failed_at)
+    SELECT id, name, queue, owner, completed_at FROM failed
+"""
 FINISH = "UPDATE workflow SET status = 'failure', completed_at = now() WHERE id <> $1"
 NO_ACTS = "SELECT count(*) FROM task WHERE name <> 'operations.bulk' AND status = 'pending'"
 
@@ -65,6 +74,14 @@ async def carried_out(database_url: str, bulk_id: str) -> dict[str, int]:
                 return dict(did.sums)
     finally:
         await worker.close()
+
+
+async def test_a_preview_counts_failed_tasks(guest: Person, operator: Person, database: Any) -> None:
+    ids = [(await guest.post("tasks", LATER)).json()["task_id"] for _ in range(3)]
+    await database.execute(FAIL, ids[:2])
+    preview = await previewed(operator, {"action": "retry", "filter": {"status": ["failure"]}})
+    assert (preview["matches"], preview["exact"]) == (2, True)
+    assert [each["id"] for each in preview["sample"]] == [ids[1], ids[0]]
 
 
 async def test_an_act_is_previewed_started_once_and_read(

@@ -261,7 +261,7 @@ async def test_failures_are_read_first_and_in_their_order(guest: Person, databas
     found = scan.Scan(
         columns=[Task.id, Task.params],
         conditions=wanted.conditions,
-        failures=lambda: wanted.failures(None),
+        failures=wanted.failures(None),
         limit=51,
     )
     values = found.values(below=LAST_ID, floor=FIRST_ID, seconds=0.2)

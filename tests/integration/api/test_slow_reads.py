@@ -158,7 +158,8 @@ async def test_twelve_searches_run_one_after_another(
             path, headers = "/api/v1/tasks?params.user_id=1", administrator.headers
             searches = [asyncio.create_task(client.get(path, headers=headers)) for _ in range(12)]
             counts = []
-            ends = asyncio.get_running_loop().time() + 1
+            # Longer than the time limit of the first scan
+            ends = asyncio.get_running_loop().time() + reads.SCAN_LIMIT_S + 0.5
             while asyncio.get_running_loop().time() < ends:
                 # Inside a transaction, the view would keep returning its first answer.
                 await database.execute("SELECT pg_stat_clear_snapshot()")
@@ -177,9 +178,10 @@ async def test_a_limited_read_uses_one_process_of_postgres(own_reads: reads.Read
 
 async def test_a_scan_reads_in_order_in_one_process_and_is_ended_in_time(own_reads: reads.Reads) -> None:
     settings = "SELECT name, setting FROM pg_settings WHERE name = ANY($1::text[])"
-    rows = await own_reads.scan(settings, [list(reads.SCANNED)])
+    expected = {**reads.SCANNED, "statement_timeout": "1000"}
+    rows = await own_reads.scan(settings, [list(expected)])
     assert rows is not None
-    assert {row["name"]: row["setting"] for row in rows} == reads.SCANNED
+    assert {row["name"]: row["setting"] for row in rows} == expected
     assert await own_reads.scan("SELECT pg_sleep(30)", []) is None
     assert await own_reads.scan("SELECT 1 AS one", []) == [{"one": 1}]
 
